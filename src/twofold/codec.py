@@ -1,0 +1,256 @@
+"""Events to bytes and back: the one place where stored names, upcasters and checksums meet."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from twofold.errors import (
+    CorruptEventError,
+    InvalidEventError,
+    InvalidMessageTypeError,
+    LimitExceededError,
+    NewerSchemaError,
+    UnknownEventTypeError,
+    UnreadableEventError,
+)
+from twofold.event_log import NewEvent, StoredEvent, content_checksum, is_intact
+from twofold.messages import EventType, Metadata, RecordedEvent, Tag, Upcaster, event_type_of
+
+MAX_NAME = 500
+MAX_PAYLOAD = 16 * 1024 * 1024
+
+_encoder = msgspec.json.Encoder()
+
+
+class EventTypes:
+    """The event classes that an application knows, each under its stored name.
+
+    Appending or handling a class registers it; `register` is for those that are only read.
+    """
+
+    def __init__(self) -> None:
+        self._by_class: dict[type, _TypeCodec] = {}
+        self._by_name: dict[str, _TypeCodec] = {}
+        self._decoders: dict[tuple[str, int], Callable[[bytes], Any]] = {}
+
+    def register(self, *classes: type) -> None:
+        """Make event classes known.
+
+        Raises:
+            InvalidMessageTypeError: two classes claim one stored name, or a class cannot be stored as declared.
+        """
+        for cls in classes:
+            self._codec(cls)
+
+    def encode(
+        self, event: object, event_id: UUID, stream_id: str, stream_type: str, metadata: bytes
+    ) -> NewEvent:
+        """Return the event as a row that waits for its position.
+
+        Raises:
+            InvalidEventError: its values do not fit its declaration.
+            InvalidMessageTypeError: its class cannot be stored as it is declared.
+            LimitExceededError: a name or the payload is too large.
+        """
+        codec = self._by_class.get(type(event)) or self._codec(type(event))
+        payload = codec.encode(event)
+        tags = codec.tags(event)
+        tags_json = _encoder.encode(tags) if tags else b"[]"
+        name, version, id_bytes = codec.stored.name, codec.stored.version, event_id.bytes
+        return NewEvent(
+            id_bytes,
+            stream_id,
+            stream_type,
+            name,
+            version,
+            payload,
+            metadata,
+            tags,
+            tags_json,
+            content_checksum(id_bytes, stream_id, stream_type, name, version, payload, metadata, tags_json),
+        )
+
+    def decode(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
+        """Return rows as events of today's classes, verified and upcast.
+
+        Raises:
+            CorruptEventError: a row does not match its checksum.
+            UnknownEventTypeError, NewerSchemaError, UnreadableEventError: a row cannot become an event.
+        """
+        decoders, recorded = self._decoders, []
+        for row in rows:
+            if not is_intact(row):
+                raise CorruptEventError(row[0])
+            decoder = decoders.get((row[5], row[6])) or self._decoder(row)
+            try:
+                recorded.append(RecordedEvent(decoder(row[7]), row))
+            except Exception as error:  # an upcaster or a constructor of the user's may raise anything
+                raise UnreadableEventError(row.type, row.position, row.schema_version, str(error)) from error
+        return recorded
+
+    def _codec(self, cls: type) -> _TypeCodec:
+        if (known := self._by_class.get(cls)) is not None:
+            return known
+        codec = _TypeCodec(cls)
+        for name in (codec.stored.name, *codec.stored.aliases):
+            other = self._by_name.get(name)
+            if other is not None:
+                raise InvalidMessageTypeError(
+                    f"{cls.__qualname__} and {other.cls.__qualname__} are both stored as {name!r}; "
+                    f"give one of them another name with @event_type(...)"
+                )
+        for name in (codec.stored.name, *codec.stored.aliases):
+            self._by_name[name] = codec
+        self._by_class[cls] = codec
+        return codec
+
+    def _decoder(self, row: StoredEvent) -> Callable[[bytes], Any]:
+        codec = self._by_name.get(row.type)
+        if codec is None:
+            raise UnknownEventTypeError(row.type, row.position)
+        if row.schema_version > codec.stored.version:
+            raise NewerSchemaError(row.type, row.position, row.schema_version, codec.stored.version)
+        decoder = codec.decoder(row.schema_version)
+        self._decoders[row.type, row.schema_version] = decoder
+        return decoder
+
+
+class _TypeCodec:
+    """What is worked out once per event class."""
+
+    def __init__(self, cls: type) -> None:
+        self.cls = cls
+        self.stored: EventType = event_type_of(cls)
+        check_name("stored name", self.stored.name)
+        self._dump, self._load, self._convert = _serializer(cls)
+        self._tagged = tuple(_tagged_fields(cls))
+
+    def encode(self, event: object) -> bytes:
+        """Encode, and decode again: what cannot be read back must never be stored."""
+        try:
+            payload = self._dump(event)
+            self._load(payload)
+        except Exception as error:  # msgspec's, pydantic's, or one of the user's constructor
+            raise InvalidEventError(f"{type(event).__name__} cannot be stored: {error}") from error
+        if len(payload) > MAX_PAYLOAD:
+            raise LimitExceededError(
+                f"{type(event).__name__} takes {len(payload)} bytes, the limit is {MAX_PAYLOAD}; "
+                f"store large content elsewhere and its address in the event"
+            )
+        if b"\\u0000" in payload:
+            raise InvalidEventError(
+                f"{type(event).__name__} holds a NUL character, which PostgreSQL cannot keep in JSON; remove it"
+            )
+        return payload
+
+    def tags(self, event: object) -> tuple[str, ...]:
+        if not self._tagged:
+            return ()
+        found: dict[str, None] = {}
+        for field, name in self._tagged:
+            value = getattr(event, field)
+            values = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+            for each in values:
+                if each is not None:
+                    tag = f"{name}:{each.value if isinstance(each, Enum) else each}"
+                    check_name("tag", tag)
+                    found[tag] = None
+        return tuple(found)
+
+    def decoder(self, schema_version: int) -> Callable[[bytes], Any]:
+        if schema_version == self.stored.version:
+            return self._load
+        steps: list[Upcaster] = [self.stored.upcasters[n] for n in range(schema_version, self.stored.version)]
+        convert = self._convert
+
+        def upcast(payload: bytes) -> Any:
+            data = msgspec.json.decode(payload)
+            for step in steps:
+                data = step(data)
+            return convert(data)
+
+        return upcast
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that an engine could not store.
+
+    Raises:
+        LimitExceededError: it is empty, too long, or holds a NUL character.
+    """
+    if not 0 < len(name) <= MAX_NAME or "\0" in name:
+        raise LimitExceededError(f"a {what} has 1 to {MAX_NAME} characters and no NUL; got {name[:60]!r}")
+
+
+def encode_metadata(metadata: Metadata) -> bytes:
+    """Return metadata as the JSON that is stored."""
+    return _encoder.encode(metadata)
+
+
+def _serializer(cls: type) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any], Callable[[Any], Any]]:
+    """Return how to dump, load and convert-from-builtins a class."""
+    if hasattr(cls, "model_validate_json"):  # pydantic
+        _refuse_naive_datetimes(cls)
+        return lambda event: event.model_dump_json().encode(), cls.model_validate_json, cls.model_validate  # type: ignore[attr-defined]
+    if not dataclasses.is_dataclass(cls) and not issubclass(cls, msgspec.Struct):
+        raise InvalidMessageTypeError(
+            f"{cls.__qualname__} must be a frozen dataclass, a frozen msgspec.Struct or a pydantic model"
+        )
+    _refuse_naive_datetimes(cls)
+    try:
+        decoder = msgspec.json.Decoder(cls)
+    except (TypeError, NameError) as error:
+        raise InvalidMessageTypeError(f"{cls.__qualname__} cannot be stored: {error}") from error
+    return _encoder.encode, decoder.decode, lambda data: msgspec.convert(data, cls)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls, include_extras=True)
+    except NameError as error:
+        raise InvalidMessageTypeError(
+            f"{cls.__qualname__}: {error}; define the field's type at module level, before the class is registered"
+        ) from error
+
+
+def _tagged_fields(cls: type) -> Iterable[tuple[str, str]]:
+    for field, hint in _hints(cls).items():
+        for extra in getattr(hint, "__metadata__", ()):
+            if isinstance(extra, Tag):
+                yield field, extra.name
+
+
+@lru_cache(maxsize=None)
+def _refuse_naive_datetimes(cls: type) -> None:
+    for field, hint in _hints(cls).items():
+        _refuse_naive(cls, field, hint)
+
+
+def _refuse_naive(cls: type, field: str, hint: Any) -> None:
+    extras = getattr(hint, "__metadata__", ())
+    if extras:
+        aware = any(getattr(extra, "tz", None) or type(extra).__name__ == "AwareDatetime" for extra in extras)
+        if not aware:
+            _refuse_naive(cls, field, hint.__origin__)
+    elif hint is dt.datetime or hint is dt.time:
+        raise InvalidMessageTypeError(
+            f"{cls.__qualname__}.{field} is a {hint.__name__}, which admits values without a time zone; "
+            f"declare it as twofold.AwareDatetime"
+        )
+    elif isinstance(hint, type) and (dataclasses.is_dataclass(hint) or issubclass(hint, msgspec.Struct)):
+        _refuse_naive_datetimes(hint)
+    elif isinstance(hint, type) and hasattr(hint, "model_fields"):
+        _refuse_naive_datetimes(hint)
+    elif typing.get_origin(hint) is not None or isinstance(hint, types.UnionType):
+        for argument in typing.get_args(hint):
+            _refuse_naive(cls, field, argument)

@@ -1,0 +1,186 @@
+"""Every error that Twofold raises by itself. Facts are attributes; a docstring says what happened and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from twofold.messages import RecordedEvent
+
+
+class TwofoldError(Exception):
+    """Base of all errors of the framework; the errors of your own handlers are never wrapped in it."""
+
+
+# -- wiring -----------------------------------------------------------------------------------------------------
+
+
+class HandlerNotFoundError(TwofoldError):
+    """No handler is registered for this message; register one before dispatching it."""
+
+    def __init__(self, message_type: type, bus: str) -> None:
+        name = message_type.__name__
+        super().__init__(
+            f"no handler for {name}; add `{bus}.register({name}, handler)` where the application is wired"
+        )
+        self.message_type = message_type
+
+
+class DuplicateHandlerError(TwofoldError):
+    """A message has one handler; a second registration is refused."""
+
+    def __init__(self, message_type: type, existing: object) -> None:
+        name = message_type.__name__
+        super().__init__(f"{name} is already handled by {existing!r}; remove one of the two registrations")
+        self.message_type = message_type
+        self.existing = existing
+
+
+class InvalidHandlerError(TwofoldError):
+    """The object given as a handler cannot handle the message."""
+
+
+class InvalidMessageTypeError(TwofoldError):
+    """A message class cannot be stored or sent as it is declared; the text names the field and the remedy."""
+
+
+class InvalidProjectionError(TwofoldError):
+    """A projection or its row type is declared in a way that cannot work; the text names the remedy."""
+
+
+# -- events -----------------------------------------------------------------------------------------------------
+
+
+class InvalidEventError(TwofoldError):
+    """This event's values do not fit its own declaration, so that it could never be read back. Nothing was stored."""
+
+
+class UnknownEventTypeError(TwofoldError):
+    """The log holds an event of a type that this application has not registered."""
+
+    def __init__(self, type_name: str, position: int) -> None:
+        super().__init__(
+            f"event {position} is a {type_name!r}, which is not registered; call `store.events.register(...)` "
+            f"with its class, or name it in `aliases=` of the class that replaced it"
+        )
+        self.type_name = type_name
+        self.position = position
+
+
+class NewerSchemaError(TwofoldError):
+    """The event was written by newer code than this; deploy the newer code before reading it."""
+
+    def __init__(self, type_name: str, position: int, stored: int, known: int) -> None:
+        super().__init__(
+            f"event {position} ({type_name}) has schema version {stored}, this code knows {known}; "
+            f"deploy readers before writers"
+        )
+        self.type_name = type_name
+        self.position = position
+
+
+class UnreadableEventError(TwofoldError):
+    """A stored payload does not fit the event type of today; add an upcaster for its schema version."""
+
+    def __init__(self, type_name: str, position: int, schema_version: int, reason: str) -> None:
+        super().__init__(
+            f"event {position} ({type_name}, schema version {schema_version}) cannot be read: {reason}"
+        )
+        self.type_name = type_name
+        self.position = position
+        self.schema_version = schema_version
+
+
+class CorruptEventError(TwofoldError):
+    """The checksum of a stored event does not match its bytes: the storage changed them. Restore from a backup."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"event {position} does not match its checksum: the stored bytes were changed")
+        self.position = position
+
+
+class LimitExceededError(TwofoldError):
+    """A name, payload or batch is larger than the log accepts. Nothing was stored."""
+
+
+# -- appends ----------------------------------------------------------------------------------------------------
+
+
+class ConflictError(TwofoldError):
+    """Somebody else wrote first: the expected version or the append condition no longer holds. Nothing was stored.
+
+    `conflicts` holds the events that caused it (up to a hundred), so that the decision can be taken again on them.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        conflicts: Sequence[RecordedEvent[Any]] = (),
+        stream_id: str = "",
+        version: int = 0,
+    ) -> None:
+        super().__init__(reason)
+        self.conflicts = tuple(conflicts)
+        self.stream_id = stream_id
+        self.version = version
+
+
+class DuplicateEventIdError(TwofoldError):
+    """An event id of this append is stored already with other content. Nothing was stored; use a new id."""
+
+    def __init__(self, event_id: UUID) -> None:
+        super().__init__(f"event id {event_id} is stored already with another stream, type or payload")
+        self.event_id = event_id
+
+
+class CommandReusedError(TwofoldError):
+    """A command id was used again for a command with other content. Nothing was stored; use a new command id."""
+
+    def __init__(self, command_id: UUID) -> None:
+        super().__init__(f"command id {command_id} was used before for a command with other content")
+        self.command_id = command_id
+
+
+class OutcomeUnknownError(TwofoldError):
+    """The database could not be asked in time whether an append was committed. Repeat it with the same ids."""
+
+
+# -- storage ----------------------------------------------------------------------------------------------------
+
+
+class StorageError(TwofoldError):
+    """The database refused or failed; nothing was stored. The text names the remedy."""
+
+
+class StorageUnavailableError(StorageError):
+    """The database cannot be reached, is locked by another process, or refuses the credentials."""
+
+
+class StorageFullError(StorageError):
+    """The disk is full. The append was rolled back; free some space and try again."""
+
+
+class ReadOnlyStorageError(StorageError):
+    """The database file, its folder or the server is read-only for this process."""
+
+
+class UnsafeStorageError(StorageError):
+    """The server is configured so that it may lose what it acknowledged; the text names the setting."""
+
+
+class NewerStorageError(StorageError):
+    """The database was migrated by a newer release than this one; upgrade this process."""
+
+
+# -- read side --------------------------------------------------------------------------------------------------
+
+
+class RowNotFoundError(TwofoldError):
+    """An event changes a row that no earlier event created; the projection is missing a handler for it."""
+
+
+class UnknownFieldError(TwofoldError):
+    """A filter or sort names a field that the row does not have or that was not declared for it."""
