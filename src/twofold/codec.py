@@ -6,9 +6,9 @@ import dataclasses
 import datetime as dt
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
-from functools import lru_cache
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -52,9 +52,7 @@ class EventTypes:
         for cls in classes:
             self._codec(cls)
 
-    def encode(
-        self, event: object, event_id: UUID, stream_id: str, stream_type: str, metadata: bytes
-    ) -> NewEvent:
+    def encode(self, event: object, event_id: UUID, stream_id: str, stream_type: str, metadata: bytes) -> NewEvent:
         """Return the event as a row that waits for its position.
 
         Raises:
@@ -230,7 +228,7 @@ def _tagged_fields(cls: type) -> Iterable[tuple[str, str]]:
                 yield field, extra.name
 
 
-@lru_cache(maxsize=None)
+@cache
 def _refuse_naive_datetimes(cls: type) -> None:
     for field, hint in _hints(cls).items():
         _refuse_naive(cls, field, hint)
@@ -247,9 +245,9 @@ def _refuse_naive(cls: type, field: str, hint: Any) -> None:
             f"{cls.__qualname__}.{field} is a {hint.__name__}, which admits values without a time zone; "
             f"declare it as twofold.AwareDatetime"
         )
-    elif isinstance(hint, type) and (dataclasses.is_dataclass(hint) or issubclass(hint, msgspec.Struct)):
-        _refuse_naive_datetimes(hint)
-    elif isinstance(hint, type) and hasattr(hint, "model_fields"):
+    elif (isinstance(hint, type) and (dataclasses.is_dataclass(hint) or issubclass(hint, msgspec.Struct))) or (
+        isinstance(hint, type) and hasattr(hint, "model_fields")
+    ):
         _refuse_naive_datetimes(hint)
     elif typing.get_origin(hint) is not None or isinstance(hint, types.UnionType):
         for argument in typing.get_args(hint):

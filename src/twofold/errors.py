@@ -22,9 +22,7 @@ class HandlerNotFoundError(TwofoldError):
 
     def __init__(self, message_type: type, bus: str) -> None:
         name = message_type.__name__
-        super().__init__(
-            f"no handler for {name}; add `{bus}.register({name}, handler)` where the application is wired"
-        )
+        super().__init__(f"no handler for {name}; add `{bus}.register({name}, handler)` where the application is wired")
         self.message_type = message_type
 
 
@@ -85,9 +83,7 @@ class UnreadableEventError(TwofoldError):
     """A stored payload does not fit the event type of today; add an upcaster for its schema version."""
 
     def __init__(self, type_name: str, position: int, schema_version: int, reason: str) -> None:
-        super().__init__(
-            f"event {position} ({type_name}, schema version {schema_version}) cannot be read: {reason}"
-        )
+        super().__init__(f"event {position} ({type_name}, schema version {schema_version}) cannot be read: {reason}")
         self.type_name = type_name
         self.position = position
         self.schema_version = schema_version

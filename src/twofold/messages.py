@@ -117,9 +117,7 @@ def event_type(
     """
     steps = dict(upcasters or {})
     if version < 1 or sorted(steps) != list(range(1, version)):
-        raise ValueError(
-            f"version {version} needs upcasters for exactly the versions {list(range(1, version))}"
-        )
+        raise ValueError(f"version {version} needs upcasters for exactly the versions {list(range(1, version))}")
 
     def declare(cls: T) -> T:
         cls.__event_type__ = EventType(name or cls.__name__, version, steps, aliases)  # type: ignore[attr-defined]

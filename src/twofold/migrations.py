@@ -24,11 +24,7 @@ def load(package: str) -> list[Migration]:
         ValueError: the numbers are not 1, 2, 3, …
     """
     files = sorted(
-        (
-            entry
-            for entry in resources.files(package).joinpath("migrations").iterdir()
-            if entry.name.endswith(".sql")
-        ),
+        (entry for entry in resources.files(package).joinpath("migrations").iterdir() if entry.name.endswith(".sql")),
         key=lambda entry: entry.name,
     )
     migrations = [
