@@ -1,0 +1,73 @@
+# Every recipe that CI or a reader needs. A fresh machine wants only Python 3.11 or newer, git and make.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+
+PYTHON ?= python3
+UV := $(or $(shell command -v uv),.tools/bin/uv)
+READY := .venv/.ready
+RUN := PYTHONPATH=examples $(UV) run --no-sync
+ARGS ?=
+MATRIX ?= 3.12 3.13
+
+.PHONY: help setup run import test test-matrix check format bench soak docs clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Install uv if it is absent, and all that the project needs, into .venv
+
+run: $(READY) ## Serve the Orders example; HOST, PORT, DATABASE_URL and SIMULATE=1 configure it
+	$(RUN) python -m orders serve
+
+import: $(READY) ## Replay a file of real orders through the example: make import FILE=path
+	@test -n "$(FILE)" || { echo "say which file: make import FILE=path/to/online_retail.csv" >&2; exit 2; }
+	$(RUN) python -m orders import "$(FILE)"
+
+test: $(READY) ## Run all tests but the campaigns at full length; ARGS go to pytest
+	$(RUN) pytest $(ARGS)
+
+test-matrix: $(READY) ## Run the tests on the other supported Pythons that this machine has
+	@for version in $(MATRIX); do \
+		if $(UV) python find --no-python-downloads $$version >/dev/null 2>&1; then \
+			echo "== Python $$version"; \
+			UV_PROJECT_ENVIRONMENT=.cache/python-$$version PYTHONPATH=examples \
+				$(UV) run --frozen --all-extras --python $$version pytest $(ARGS) || exit 1; \
+		else \
+			echo "== Python $$version skipped: not on this machine (uv python install $$version)"; \
+		fi; \
+	done
+
+check: $(READY) ## Check format, lint, types, the public API and the direction of imports
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) mypy
+	$(RUN) basedpyright
+	$(RUN) lint-imports --no-logo
+
+format: $(READY) ## Format the code and apply the safe fixes of the linter
+	$(RUN) ruff format
+	$(RUN) ruff check --fix
+
+bench: $(READY) ## Measure against raw drivers and peers: make bench ARGS="append load read latency size --json"
+	@$(RUN) python -m bench $(ARGS)
+
+soak: $(READY) ## Run the campaigns at full length (hours)
+	$(RUN) pytest -m soak $(ARGS)
+
+docs: $(READY) ## Build the documentation into site/
+	UV_PROJECT_ENVIRONMENT=.cache/docs $(UV) run --frozen --only-group docs zensical build --clean
+
+clean: ## Remove everything that these recipes made, except the data
+	rm -rf .venv .tools .cache site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(READY): pyproject.toml uv.lock | $(UV)
+	$(UV) sync --frozen --all-extras
+	@touch $@
+
+.tools/bin/uv:
+	@$(PYTHON) -m venv .tools || { rm -rf .tools; printf '%s\n' \
+		"make setup: $(PYTHON) could not create a virtual environment (the reason stands above)." \
+		"  On Debian and Ubuntu:  apt install python3-venv" \
+		"  or install uv itself:  https://docs.astral.sh/uv/getting-started/installation/" >&2; exit 1; }
+	.tools/bin/pip install --quiet --disable-pip-version-check uv
