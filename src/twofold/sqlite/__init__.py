@@ -1,0 +1,6 @@
+"""The embedded engine: one SQLite file, one writer thread, many readers."""
+
+from twofold.sqlite.database import SqliteDatabase
+from twofold.sqlite.event_log import SqliteEventLog
+
+__all__ = ["SqliteDatabase", "SqliteEventLog"]
