@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import types
-import typing
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Sequence
 from enum import Enum
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -23,13 +20,15 @@ from twofold.errors import (
     UnknownEventTypeError,
     UnreadableEventError,
 )
+from twofold.event_fields import is_pydantic, refuse_naive_datetimes, tagged_fields
 from twofold.event_log import NewEvent, StoredEvent, content_checksum, is_intact
-from twofold.messages import EventType, Metadata, RecordedEvent, Tag, Upcaster, event_type_of
+from twofold.messages import EventType, Metadata, RecordedEvent, Upcaster, event_type_of
 
 MAX_NAME = 500
 MAX_PAYLOAD = 16 * 1024 * 1024
 
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(order="deterministic")  # a set must encode alike on a retry in another process
+_escaped_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # and not an escaped backslash before the text u0000
 
 
 class EventTypes:
@@ -42,6 +41,7 @@ class EventTypes:
         self._by_class: dict[type, _TypeCodec] = {}
         self._by_name: dict[str, _TypeCodec] = {}
         self._decoders: dict[tuple[str, int], Callable[[bytes], Any]] = {}
+        self._checked = ("", "")
 
     def register(self, *classes: type) -> None:
         """Make event classes known.
@@ -60,6 +60,8 @@ class EventTypes:
             InvalidMessageTypeError: its class cannot be stored as it is declared.
             LimitExceededError: a name or the payload is too large.
         """
+        if (stream_id, stream_type) != self._checked:
+            self._check_stream(stream_id, stream_type)
         codec = self._by_class.get(type(event)) or self._codec(type(event))
         payload = codec.encode(event)
         tags = codec.tags(event)
@@ -96,6 +98,13 @@ class EventTypes:
                 raise UnreadableEventError(row.type, row.position, row.schema_version, str(error)) from error
         return recorded
 
+    def _check_stream(self, stream_id: str, stream_type: str) -> None:
+        if stream_id:
+            check_name("stream id", stream_id)
+        if stream_type:
+            check_name("stream type", stream_type)
+        self._checked = (stream_id, stream_type)
+
     def _codec(self, cls: type) -> _TypeCodec:
         if (known := self._by_class.get(cls)) is not None:
             return known
@@ -131,7 +140,7 @@ class _TypeCodec:
         self.stored: EventType = event_type_of(cls)
         check_name("stored name", self.stored.name)
         self._dump, self._load, self._convert = _serializer(cls)
-        self._tagged = tuple(_tagged_fields(cls))
+        self._tagged = tuple(tagged_fields(cls))
 
     def encode(self, event: object) -> bytes:
         """Encode, and decode again: what cannot be read back must never be stored."""
@@ -145,10 +154,7 @@ class _TypeCodec:
                 f"{type(event).__name__} takes {len(payload)} bytes, the limit is {MAX_PAYLOAD}; "
                 f"store large content elsewhere and its address in the event"
             )
-        if b"\\u0000" in payload:
-            raise InvalidEventError(
-                f"{type(event).__name__} holds a NUL character, which PostgreSQL cannot keep in JSON; remove it"
-            )
+        _refuse_nul(type(event).__name__, payload)
         return payload
 
     def tags(self, event: object) -> tuple[str, ...]:
@@ -158,11 +164,10 @@ class _TypeCodec:
         for field, name in self._tagged:
             value = getattr(event, field)
             values = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
-            for each in values:
-                if each is not None:
-                    tag = f"{name}:{each.value if isinstance(each, Enum) else each}"
-                    check_name("tag", tag)
-                    found[tag] = None
+            tags = [f"{name}:{each.value if isinstance(each, Enum) else each}" for each in values if each is not None]
+            for tag in sorted(tags) if isinstance(value, (set, frozenset)) else tags:
+                check_name("tag", tag)
+                found[tag] = None
         return tuple(found)
 
     def decoder(self, schema_version: int) -> Callable[[bytes], Any]:
@@ -184,71 +189,50 @@ def check_name(what: str, name: str) -> None:
     """Refuse a name that an engine could not store.
 
     Raises:
-        LimitExceededError: it is empty, too long, or holds a NUL character.
+        LimitExceededError: it is empty, too long, or holds a NUL character or half of a surrogate pair.
     """
-    if not 0 < len(name) <= MAX_NAME or "\0" in name:
+    if not 0 < len(name) <= MAX_NAME or "\0" in name or not (name.isascii() or _is_encodable(name)):
         raise LimitExceededError(f"a {what} has 1 to {MAX_NAME} characters and no NUL; got {name[:60]!r}")
 
 
+def _is_encodable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def encode_metadata(metadata: Metadata) -> bytes:
-    """Return metadata as the JSON that is stored."""
-    return _encoder.encode(metadata)
+    """Return metadata as the JSON that is stored.
+
+    Raises:
+        InvalidEventError: it holds a NUL character.
+    """
+    encoded = _encoder.encode(metadata)
+    _refuse_nul("the metadata", encoded)
+    return encoded
+
+
+def _refuse_nul(what: str, encoded: bytes) -> None:
+    if b"\\u0000" in encoded and _escaped_nul.search(encoded):
+        raise InvalidEventError(f"{what} holds a NUL character, which PostgreSQL cannot keep in JSON; remove it")
 
 
 def _serializer(cls: type) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any], Callable[[Any], Any]]:
     """Return how to dump, load and convert-from-builtins a class."""
-    if hasattr(cls, "model_validate_json"):  # pydantic
-        _refuse_naive_datetimes(cls)
-        return lambda event: event.model_dump_json().encode(), cls.model_validate_json, cls.model_validate  # type: ignore[attr-defined]
+    if is_pydantic(cls):
+        refuse_naive_datetimes(cls)
+        load = cls.model_validate_json  # type: ignore[attr-defined]
+        # A strict model reads a date or a tuple from JSON only, so that upcast payloads pass through JSON, too.
+        return lambda event: event.model_dump_json().encode(), load, lambda data: load(_encoder.encode(data))
     if not dataclasses.is_dataclass(cls) and not issubclass(cls, msgspec.Struct):
         raise InvalidMessageTypeError(
             f"{cls.__qualname__} must be a frozen dataclass, a frozen msgspec.Struct or a pydantic model"
         )
-    _refuse_naive_datetimes(cls)
+    refuse_naive_datetimes(cls)
     try:
         decoder = msgspec.json.Decoder(cls)
     except (TypeError, NameError) as error:
         raise InvalidMessageTypeError(f"{cls.__qualname__} cannot be stored: {error}") from error
     return _encoder.encode, decoder.decode, lambda data: msgspec.convert(data, cls)
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(cls, include_extras=True)
-    except NameError as error:
-        raise InvalidMessageTypeError(
-            f"{cls.__qualname__}: {error}; define the field's type at module level, before the class is registered"
-        ) from error
-
-
-def _tagged_fields(cls: type) -> Iterable[tuple[str, str]]:
-    for field, hint in _hints(cls).items():
-        for extra in getattr(hint, "__metadata__", ()):
-            if isinstance(extra, Tag):
-                yield field, extra.name
-
-
-@cache
-def _refuse_naive_datetimes(cls: type) -> None:
-    for field, hint in _hints(cls).items():
-        _refuse_naive(cls, field, hint)
-
-
-def _refuse_naive(cls: type, field: str, hint: Any) -> None:
-    extras = getattr(hint, "__metadata__", ())
-    if extras:
-        aware = any(getattr(extra, "tz", None) or type(extra).__name__ == "AwareDatetime" for extra in extras)
-        if not aware:
-            _refuse_naive(cls, field, hint.__origin__)
-    elif hint is dt.datetime or hint is dt.time:
-        raise InvalidMessageTypeError(
-            f"{cls.__qualname__}.{field} is a {hint.__name__}, which admits values without a time zone; "
-            f"declare it as twofold.AwareDatetime"
-        )
-    elif (isinstance(hint, type) and (dataclasses.is_dataclass(hint) or issubclass(hint, msgspec.Struct))) or (
-        isinstance(hint, type) and hasattr(hint, "model_fields")
-    ):
-        _refuse_naive_datetimes(hint)
-    elif typing.get_origin(hint) is not None or isinstance(hint, types.UnionType):
-        for argument in typing.get_args(hint):
-            _refuse_naive(cls, field, argument)

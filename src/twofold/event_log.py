@@ -92,6 +92,9 @@ class Rejected(NamedTuple):
 MAX_CONFLICTS = 100
 """A rejection carries at most so many of the events that caused it."""
 
+SEAL_MODULUS = 4_294_967_291
+"""The largest prime below 2**32: no flipped bit of a number changes it by a multiple of this."""
+
 
 class EventLog(Protocol):
     """An append-only log with one global order. Adapters pass `twofold.testing.EventLogConformance`."""
@@ -172,7 +175,7 @@ def content_checksum(
 
 def seal(content: int, position: int, version: int, recorded_at: int) -> int:
     """Return the stored checksum: the content's, mixed with what the log itself allots. Any flipped bit changes it."""
-    return content ^ ((position * 31 + version * 17 + recorded_at) & 0xFFFFFFFF)
+    return content ^ ((position * 31 + version * 17 + recorded_at) % SEAL_MODULUS)
 
 
 def is_intact(stored: StoredEvent) -> bool:
@@ -220,14 +223,29 @@ def repeated(events: Sequence[NewEvent], stored: Sequence[StoredEvent | None]) -
     """Judge an append by what the log holds under its event ids; None if it holds none of them.
 
     Raises:
-        DuplicateEventIdError: the ids were used for something else than exactly this append.
+        DuplicateEventIdError: the ids were used for something else than exactly this append, or one of them twice
+            within it.
     """
-    if not any(stored):
+    if len(events) > 1:
+        _refuse_twins(events)
+    known = [earlier for earlier in stored if earlier is not None]
+    if not known:
         return None
-    for event, earlier in zip(events, stored, strict=True):
-        if earlier is None or not is_repeat(event, earlier):
+    first, last = known[0].position, known[0].position + len(events) - 1
+    for place, (event, earlier) in enumerate(zip(events, stored, strict=True), first):
+        if earlier is not None and (earlier.position != place or not is_repeat(event, earlier)):
             raise DuplicateEventIdError(UUID(bytes=event.event_id))
-    return Appended(min(e.position for e in stored if e), max(e.position for e in stored if e), repeated=True)
+    if len(known) < len(events):
+        raise DuplicateEventIdError(UUID(bytes=known[0].event_id))
+    return Appended(first, last, repeated=True)
+
+
+def _refuse_twins(events: Sequence[NewEvent]) -> None:
+    seen: set[bytes] = set()
+    for event in events:
+        if event.event_id in seen:
+            raise DuplicateEventIdError(UUID(bytes=event.event_id))
+        seen.add(event.event_id)
 
 
 def repeated_command(command: CommandRecord, known: tuple[CommandRecord, Appended]) -> Appended:

@@ -40,7 +40,13 @@ class EventQuery(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, *types: type | str, tags: Iterable[str] = ()) -> EventQuery:
-        """Match events that have one of the types (classes or stored names) and all of the tags."""
+        """Match events that have one of the types (classes or stored names) and all of the tags.
+
+        Raises:
+            TypeError: `tags` is a single string, which would be taken for its characters.
+        """
+        if isinstance(tags, str):
+            raise TypeError(f"tags are several strings; write tags=[{tags!r}]")
         return cls((QueryItem(tuple(name for each in types for name in _names(each)), tuple(tags)),))
 
     @property

@@ -90,10 +90,10 @@ class MemoryEventLog:
         for stream_id, expected in append.expected:
             stream = self._streams.get(stream_id, [])
             if not holds(expected, len(stream)):
-                newer = stream[expected:] if isinstance(expected, int) else []
+                newer = stream[max(expected, 0) :] if isinstance(expected, int) else []
                 return version_rejection(stream_id, expected, len(stream), newer)
         if condition := append.condition:
-            later = self._events[condition.after or 0 :]
+            later = self._events[max(condition.after or 0, 0) :]
             if conflicts := [event for event in later if _matches(condition.fail_if, event)]:
                 return condition_rejection(condition, conflicts)
         return None
@@ -106,7 +106,7 @@ class MemoryEventLog:
             stream.append(stored)
             self._events.append(stored)
             self._by_id[event.event_id] = stored
-        appended = Appended(first, len(self._events))
+        appended = Appended(first, len(self._events), result=append.command.result if append.command else b"")
         if append.command:
             self._commands[append.command.command_id] = (append.command, appended)
         self._grown.set()

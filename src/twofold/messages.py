@@ -37,7 +37,15 @@ R_co = TypeVar("R_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True)
 T = TypeVar("T", bound=type)
 
-AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True)]
+
+class AwareInPydantic:
+    """Tell pydantic what `msgspec.Meta(tz=True)` tells msgspec."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: Callable[[object], dict[str, Any]]) -> Any:
+        return handler(source) | {"tz_constraint": "aware"}
+
+
+AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True), AwareInPydantic()]
 """A datetime that carries its time zone. Events declare this instead of `datetime`, which would admit naive values."""
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]

@@ -21,17 +21,15 @@ def load(package: str) -> list[Migration]:
     """Return the migrations in the `migrations` folder of an engine's package, in order.
 
     Raises:
-        ValueError: the numbers are not 1, 2, 3, …
+        ValueError: a file has another kind of name, or the numbers are not 1, 2, 3, …
     """
-    files = sorted(
-        (entry for entry in resources.files(package).joinpath("migrations").iterdir() if entry.name.endswith(".sql")),
-        key=lambda entry: entry.name,
-    )
-    migrations = [
-        Migration(int(match[1]), match[2], entry.read_text("utf-8"))
-        for entry in files
-        if (match := re.fullmatch(r"(\d{4})_(\w+)\.sql", entry.name))
-    ]
+    migrations = []
+    files = resources.files(package).joinpath("migrations").iterdir()
+    for entry in sorted((file for file in files if file.name.endswith(".sql")), key=lambda file: file.name):
+        match = re.fullmatch(r"(\d{4})_(\w+)\.sql", entry.name)
+        if match is None:
+            raise ValueError(f"migration {entry.name} of {package} is not named like 0001_event_log.sql")
+        migrations.append(Migration(int(match[1]), match[2], entry.read_text("utf-8")))
     if [m.number for m in migrations] != list(range(1, len(migrations) + 1)):
         raise ValueError(f"migrations of {package} are not numbered from 1 without a gap")
     return migrations
