@@ -1,0 +1,1 @@
+"""CQRS and event sourcing for Python: one append-only log, read models folded from it."""

@@ -77,7 +77,9 @@ class Appended(NamedTuple):
     repeated: bool = False
     """This call stored nothing: an earlier one with the same ids had done so."""
     result: bytes = b""
-    """The recorded result of the command, if the append carried one."""
+    """The recorded result of the command, if the append carries one."""
+    version: int = 0
+    """The version that the last event gave its stream; 0 if it belongs to none."""
 
 
 class Rejected(NamedTuple):
@@ -237,7 +239,7 @@ def repeated(events: Sequence[NewEvent], stored: Sequence[StoredEvent | None]) -
             raise DuplicateEventIdError(UUID(bytes=event.event_id))
     if len(known) < len(events):
         raise DuplicateEventIdError(UUID(bytes=known[0].event_id))
-    return Appended(first, last, repeated=True)
+    return Appended(first, last, repeated=True, version=known[-1].version)
 
 
 def _refuse_twins(events: Sequence[NewEvent]) -> None:

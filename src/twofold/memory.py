@@ -106,7 +106,8 @@ class MemoryEventLog:
             stream.append(stored)
             self._events.append(stored)
             self._by_id[event.event_id] = stored
-        appended = Appended(first, len(self._events), result=append.command.result if append.command else b"")
+        result = append.command.result if append.command else b""
+        appended = Appended(first, len(self._events), result=result, version=self._events[-1].version)
         if append.command:
             self._commands[append.command.command_id] = (append.command, appended)
         self._grown.set()

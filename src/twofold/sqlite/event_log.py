@@ -45,8 +45,8 @@ SELECT_BY_ID = f"SELECT {COLUMNS} FROM twofold_events WHERE event_id = ?"
 SELECT_HEAD = "SELECT ifnull(max(position), 0) FROM twofold_events"
 SELECT_VERSION = "SELECT ifnull(max(version), 0) FROM twofold_events WHERE stream_id = ?"
 SELECT_COMMAND = (
-    "SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position"
-    " FROM twofold_commands WHERE command_id = ?"
+    "SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position, ifnull(version, 0)"
+    " FROM twofold_commands JOIN twofold_events ON position = last_position WHERE command_id = ?"
 )
 INSERT_EVENT = (
     "INSERT INTO twofold_events VALUES"
@@ -152,7 +152,8 @@ def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
     if append.command:
         connection.execute(INSERT_COMMAND, (*append.command, first, rows[-1].position))
     transaction.head = rows[-1].position
-    return Appended(first, transaction.head)
+    result = append.command.result if append.command else b""
+    return Appended(first, transaction.head, result=result, version=rows[-1].version)
 
 
 def _violated(connection: sqlite3.Connection, append: Append, versions: dict[str, int]) -> Rejected | None:
@@ -225,4 +226,4 @@ def _version(connection: sqlite3.Connection, stream_id: str) -> int:
 
 def _find_command(connection: sqlite3.Connection, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
     row = connection.execute(SELECT_COMMAND, (command_id,)).fetchone()
-    return row and (CommandRecord(*row[:3]), Appended(*row[3:]))
+    return row and (CommandRecord(*row[:3]), Appended(row[3], row[4], result=row[2], version=row[5]))

@@ -1,0 +1,34 @@
+"""Deciders: three pure functions instead of an object (Jérémie Chassaing, "Functional event sourcing decider")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+C = TypeVar("C")
+S = TypeVar("S")
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decider(Generic[C, S, E]):
+    """How a thing decides and remembers, without any I/O. The state is a value: `evolve` returns a new one."""
+
+    initial_state: Callable[[], S]
+    """Make the state before the first event."""
+    decide: Callable[[C, S], Sequence[E]]
+    """Answer a command with the events that follow from it, or raise an error of the domain."""
+    evolve: Callable[[S, E], S]
+    """Fold one event into the state. It must not fail: the event has happened."""
+    stream_type: str
+    """The type of its streams."""
+    events: tuple[type, ...]
+    """The classes of all events that its streams may hold."""
+
+    def fold(self, events: Iterable[E]) -> S:
+        """Return the state after these events."""
+        state = self.initial_state()
+        for event in events:
+            state = self.evolve(state, event)
+        return state

@@ -1,0 +1,248 @@
+"""The event store: typed events in, typed events out, on any event log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from twofold.codec import EventTypes, check_name, encode_metadata
+from twofold.context import current_metadata
+from twofold.decision_model import Decision, DecisionModel
+from twofold.errors import ConflictError, DuplicateEventIdError, LimitExceededError
+from twofold.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
+from twofold.event_query import AppendCondition, EventQuery
+from twofold.messages import Metadata, RecordedEvent, uuid7
+from twofold.receipt import Receipt
+from twofold.streams import ExpectedVersion
+from twofold.subscription import Subscription
+
+S = TypeVar("S")
+
+CHUNK = 1000
+"""Events that are read at once; more are never held in memory by a reader."""
+MAX_EVENTS = 100_000
+"""An append takes at most so many events."""
+
+
+class EventStore:
+    """One append-only log of typed events.
+
+    Every event that is read has been verified against its checksum and upcast to today's class, on every path.
+    """
+
+    def __init__(self, log: EventLog, events: EventTypes | None = None) -> None:
+        self.log = log
+        self.events = events or EventTypes()
+
+    async def __aenter__(self) -> Self:
+        await self.log.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.log.close()
+
+    async def append_events(
+        self,
+        stream_id: str,
+        stream_type: str,
+        events: Sequence[object],
+        *,
+        expected_version: ExpectedVersion,
+        event_ids: Sequence[UUID] | None = None,
+        metadata: Metadata | None = None,
+    ) -> Receipt[None]:
+        """Append events to one stream, all or nothing, durably.
+
+        Args:
+            stream_id: such as "Order-7f3".
+            stream_type: such as "Order".
+            events: at least one.
+            expected_version: the version before the append (0: no such stream yet), `ANY` or `STREAM_EXISTS`.
+            event_ids: one for each event. Repeated with the same ids and events, an append takes effect once.
+            metadata: instead of what `twofold.metadata(...)` has set.
+
+        Raises:
+            ConflictError: the stream is not as expected.
+            DuplicateEventIdError: an id is stored already with other content.
+            InvalidEventError, InvalidMessageTypeError, LimitExceededError: the events cannot be stored.
+            OutcomeUnknownError: it could not be learnt in time whether the append was committed.
+            StorageError: the database failed; nothing was stored.
+        """
+        check_name("stream id", stream_id)
+        check_name("stream type", stream_type)
+        encoded = self.encode(events, stream_id, stream_type, event_ids, metadata)
+        return await self.commit(Append(encoded, ((stream_id, expected_version),)))
+
+    async def append(
+        self,
+        events: Sequence[object],
+        *,
+        condition: AppendCondition | None = None,
+        event_ids: Sequence[UUID] | None = None,
+        metadata: Metadata | None = None,
+    ) -> Receipt[None]:
+        """Append events that belong to no stream, all or nothing, durably, if the condition holds.
+
+        Raises:
+            ConflictError: events match the condition; it carries them.
+            DuplicateEventIdError, InvalidEventError, InvalidMessageTypeError, LimitExceededError,
+            OutcomeUnknownError, StorageError: as for `append_events`.
+        """
+        return await self.commit(Append(self.encode(events, "", "", event_ids, metadata), condition=condition))
+
+    async def read(
+        self,
+        query: EventQuery | None = None,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+    ) -> AsyncIterator[RecordedEvent[Any]]:
+        """Iterate over the events that match (by default all) with `after < position < before`, in constant memory.
+
+        Raises:
+            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
+            StorageError: the database failed.
+        """
+        remaining = limit
+        while remaining is None or remaining > 0:
+            size = CHUNK if remaining is None else min(CHUNK, remaining)
+            rows = await self.log.read(
+                query or EventQuery.all(), after=after, before=before, limit=size, backwards=backwards
+            )
+            for recorded in self.events.decode(rows):
+                yield recorded
+            if len(rows) < size:
+                return
+            remaining = None if remaining is None else remaining - len(rows)
+            after, before = (after, rows[-1][0]) if backwards else (rows[-1][0], before)
+
+    async def read_stream(self, stream_id: str, *, after: int = 0) -> AsyncIterator[RecordedEvent[Any]]:
+        """Iterate over the events of a stream whose version is greater than `after`, in constant memory.
+
+        Raises:
+            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
+            StorageError: the database failed.
+        """
+        while True:
+            rows = await self.log.read_stream(stream_id, after=after, limit=CHUNK)
+            for recorded in self.events.decode(rows):
+                yield recorded
+            if len(rows) < CHUNK:
+                return
+            after = rows[-1][4]
+
+    async def head(self) -> int:
+        """Return the highest position in the log, 0 if it is empty.
+
+        Raises:
+            StorageError: the database failed.
+        """
+        return await self.log.head()
+
+    async def decide(self, model: DecisionModel[S]) -> Decision[S]:
+        """Fold a decision model; append with the condition of the answer, and no decision can slip in between.
+
+        Raises:
+            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
+            StorageError: the database failed.
+        """
+        head = await self.head()  # first: what is appended from here on is not read, and therefore must conflict
+        events = [recorded async for recorded in self.read(model.query, before=head + 1)]
+        return Decision(model.fold(events), AppendCondition(model.query, after=head))
+
+    def subscribe(
+        self, query: EventQuery | None = None, *, stream_id: str | None = None, after: int = 0, batch_size: int = CHUNK
+    ) -> Subscription:
+        """Follow the log: first what stands there after the position, then what is appended, for ever.
+
+        Args:
+            query: which events; by default all.
+            stream_id: only the events of this stream.
+            after: the position from which to go on, such as a checkpoint.
+            batch_size: events per batch, at most. The next batch is read when it is asked for, so a slow consumer
+                costs no memory.
+        """
+        return Subscription(self.log, self.events, query or EventQuery.all(), stream_id, after, batch_size)
+
+    def encode(
+        self,
+        events: Sequence[object],
+        stream_id: str,
+        stream_type: str,
+        event_ids: Sequence[UUID] | None = None,
+        metadata: Metadata | None = None,
+    ) -> tuple[NewEvent, ...]:
+        """Return events as an `Append` wants them.
+
+        Raises:
+            ValueError: there is no event, or the ids do not match the events one by one.
+            DuplicateEventIdError: one id is given twice.
+            InvalidEventError, InvalidMessageTypeError, LimitExceededError: an event cannot be stored.
+        """
+        if not events:
+            raise ValueError("an append needs at least one event")
+        if len(events) > MAX_EVENTS:
+            raise LimitExceededError(f"an append takes at most {MAX_EVENTS} events, got {len(events)}; split it")
+        if event_ids is None:
+            event_ids = [uuid7() for _ in events]
+        elif len(set(event_ids)) < len(event_ids):
+            raise DuplicateEventIdError(next(each for each in event_ids if list(event_ids).count(each) > 1))
+        data = encode_metadata(metadata or current_metadata())
+        encode = self.events.encode
+        return tuple(
+            encode(event, event_id, stream_id, stream_type, data)
+            for event, event_id in zip(events, event_ids, strict=True)
+        )
+
+    async def commit(self, append: Append) -> Receipt[None]:
+        """Store a prepared append; `append_events`, `append` and the command bus all end here.
+
+        Raises:
+            ConflictError, DuplicateEventIdError, CommandReusedError, OutcomeUnknownError, StorageError: see there.
+        """
+        outcome = await self.log.append(append)
+        if isinstance(outcome, Rejected):
+            raise ConflictError(
+                outcome.reason,
+                conflicts=self.events.decode(outcome.conflicts),
+                stream_id=outcome.stream_id,
+                version=outcome.version,
+            )
+        return await self._receipt(append, outcome)
+
+    async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
+        """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect."""
+        known = await self.log.find_command(command_id.bytes)
+        return known and (known[0], await self._first_receipt(known[1]))
+
+    async def _receipt(self, append: Append, appended: Appended) -> Receipt[None]:
+        if appended.repeated:
+            return await self._first_receipt(appended)
+        return Receipt(
+            value=None,
+            stream_id=append.events[-1].stream_id,
+            version=appended.version,
+            position=appended.last,
+            types=tuple(dict.fromkeys(event.type for event in append.events)),
+            tags=tuple(dict.fromkeys(tag for event in append.events for tag in event.tags)),
+        )
+
+    async def _first_receipt(self, appended: Appended) -> Receipt[None]:
+        """Make the receipt of an earlier call again, from the events that it stored."""
+        size = appended.last - appended.first + 1
+        rows = await self.log.read(EventQuery.all(), after=appended.first - 1, before=appended.last + 1, limit=size)
+        tags = (tag for row in rows for tag in msgspec.json.decode(row.tags, type=list[str]))
+        return Receipt(
+            value=None,
+            stream_id=rows[-1].stream_id,
+            version=appended.version,
+            position=appended.last,
+            types=tuple(dict.fromkeys(row.type for row in rows)),
+            tags=tuple(dict.fromkeys(tags)),
+            repeated=True,
+        )
