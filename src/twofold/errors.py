@@ -144,6 +144,15 @@ class OutcomeUnknownError(TwofoldError):
     """The database could not be asked in time whether an append was committed. Repeat it with the same ids."""
 
 
+class AggregateNotFoundError(TwofoldError):
+    """There is no aggregate with this id: its stream is empty."""
+
+    def __init__(self, stream_type: str, id: str) -> None:
+        super().__init__(f"there is no {stream_type} {id!r}")
+        self.stream_type = stream_type
+        self.id = id
+
+
 # -- storage ----------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +185,16 @@ class NewerStorageError(StorageError):
 
 class RowNotFoundError(TwofoldError):
     """An event changes a row that no earlier event created; the projection is missing a handler for it."""
+
+
+class StaleReadError(TwofoldError):
+    """The read models did not reach the position in time; ask again, or look at the synchronizer's status."""
+
+    def __init__(self, position: int, behind: dict[str, int]) -> None:
+        where = ", ".join(f"{name} at {at}" for name, at in behind.items())
+        super().__init__(f"the read models have not reached position {position} in time: {where or 'none is running'}")
+        self.position = position
+        self.behind = behind
 
 
 class UnknownFieldError(TwofoldError):

@@ -16,8 +16,9 @@ from twofold.event_log import Append, Appended, CommandRecord, EventLog, NewEven
 from twofold.event_query import AppendCondition, EventQuery
 from twofold.messages import Metadata, RecordedEvent, uuid7
 from twofold.receipt import Receipt
-from twofold.streams import ExpectedVersion
+from twofold.streams import ANY, ExpectedVersion
 from twofold.subscription import Subscription
+from twofold.unit_of_work import History, UnitOfWork
 
 S = TypeVar("S")
 
@@ -74,7 +75,7 @@ class EventStore:
         check_name("stream id", stream_id)
         check_name("stream type", stream_type)
         encoded = self.encode(events, stream_id, stream_type, event_ids, metadata)
-        return await self.commit(Append(encoded, ((stream_id, expected_version),)))
+        return await self._commit_at_once(Append(encoded, ((stream_id, expected_version),)))
 
     async def append(
         self,
@@ -91,7 +92,8 @@ class EventStore:
             DuplicateEventIdError, InvalidEventError, InvalidMessageTypeError, LimitExceededError,
             OutcomeUnknownError, StorageError: as for `append_events`.
         """
-        return await self.commit(Append(self.encode(events, "", "", event_ids, metadata), condition=condition))
+        encoded = self.encode(events, "", "", event_ids, metadata)
+        return await self._commit_at_once(Append(encoded, condition=condition))
 
     async def read(
         self,
@@ -151,9 +153,54 @@ class EventStore:
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
             StorageError: the database failed.
         """
-        head = await self.head()  # first: what is appended from here on is not read, and therefore must conflict
-        events = [recorded async for recorded in self.read(model.query, before=head + 1)]
-        return Decision(model.fold(events), AppendCondition(model.query, after=head))
+        work = UnitOfWork.current()
+        if work and model.query in work.decisions:
+            events, after = work.decisions[model.query]
+        else:
+            after = await self.head()  # first: what is appended from here on is not read, and therefore must conflict
+            events = [recorded async for recorded in self.read(model.query, before=after + 1)]
+            if work:
+                work.decisions[model.query] = (events, after)
+        return Decision(model.fold(events), AppendCondition(model.query, after))
+
+    async def history(self, stream_id: str) -> History:
+        """Return a stream as the command that is being handled sees it: what is stored, and what it has staged.
+
+        Raises:
+            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
+            StorageError: the database failed.
+        """
+        work = UnitOfWork.current()
+        if work and stream_id in work.histories:
+            return work.histories[stream_id]
+        history = History([recorded async for recorded in self.read_stream(stream_id)])
+        if work:
+            work.histories[stream_id] = history
+        return history
+
+    async def stage(
+        self,
+        events: Sequence[object],
+        *,
+        stream_id: str = "",
+        stream_type: str = "",
+        expected_version: ExpectedVersion = ANY,
+        condition: AppendCondition | None = None,
+    ) -> None:
+        """Append together with all that the command being handled writes, once its handler has returned.
+
+        Then everything is stored in one step with the command's id and result, or nothing is. If somebody else wrote
+        first, the handler runs again. Outside of a command handler, the events are appended at once.
+
+        Raises:
+            ValueError: a second, different condition is staged.
+            ConflictError and the others of `append_events`: outside of a command handler.
+        """
+        encoded = self.encode(events, stream_id, stream_type)
+        if work := UnitOfWork.current():
+            work.stage(encoded, events, expected_version, condition)
+        else:
+            await self.commit(Append(encoded, ((stream_id, expected_version),) if stream_id else (), condition))
 
     def subscribe(
         self, query: EventQuery | None = None, *, stream_id: str | None = None, after: int = 0, batch_size: int = CHUNK
@@ -189,7 +236,8 @@ class EventStore:
         if len(events) > MAX_EVENTS:
             raise LimitExceededError(f"an append takes at most {MAX_EVENTS} events, got {len(events)}; split it")
         if event_ids is None:
-            event_ids = [uuid7() for _ in events]
+            work = UnitOfWork.current()
+            event_ids = work.event_ids(len(events)) if work else [uuid7() for _ in events]
         elif len(set(event_ids)) < len(event_ids):
             raise DuplicateEventIdError(next(each for each in event_ids if list(event_ids).count(each) > 1))
         data = encode_metadata(metadata or current_metadata())
@@ -219,6 +267,12 @@ class EventStore:
         """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect."""
         known = await self.log.find_command(command_id.bytes)
         return known and (known[0], await self._first_receipt(known[1]))
+
+    async def _commit_at_once(self, append: Append) -> Receipt[None]:
+        receipt = await self.commit(append)
+        if work := UnitOfWork.current():
+            work.receipt = receipt
+        return receipt
 
     async def _receipt(self, append: Append, appended: Appended) -> Receipt[None]:
         if appended.repeated:

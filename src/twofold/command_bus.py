@@ -1,0 +1,184 @@
+"""The command bus: one handler per command, and each command takes effect once."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import Any, NamedTuple, Protocol, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from twofold.context import current_metadata, metadata
+from twofold.errors import (
+    CommandReusedError,
+    ConflictError,
+    DuplicateHandlerError,
+    HandlerNotFoundError,
+    InvalidMessageTypeError,
+)
+from twofold.event_log import CommandRecord
+from twofold.event_store import EventStore
+from twofold.handlers import Call, Middleware, compose, resolve, result_type
+from twofold.messages import uuid7
+from twofold.receipt import Receipt
+from twofold.unit_of_work import UnitOfWork
+
+C_contra = TypeVar("C_contra", contravariant=True)
+C = TypeVar("C")
+
+
+class CommandHandler(Protocol[C_contra]):
+    """Something that carries out one type of commands. Its dependencies come by its constructor."""
+
+    @abstractmethod
+    async def handle(self, command: C_contra) -> Any:
+        """Check the command, change state through repositories, return a value for the caller."""
+
+
+class CommandBus:
+    """Carries each command to its one handler.
+
+    The handler's writes are a unit of work: what it saves or stages is appended in one step, with the command's id
+    and the handler's result, once it returns. If somebody else wrote first, the handler runs again, on what they
+    wrote; a handler must therefore have no other effects.
+
+    Args:
+        store: where the handlers' events go.
+        middleware: wrapped around every handler, the first outermost; each gets the command and the next call.
+        attempts: how often a command is tried before a conflict is raised.
+    """
+
+    def __init__(self, store: EventStore, *, middleware: Sequence[Middleware] = (), attempts: int = 20) -> None:
+        self._store = store
+        self._middleware = tuple(middleware)
+        self._attempts = attempts
+        self._routes: dict[type, tuple[_Handler, Call]] = {}
+
+    def register(self, command_type: type[C], handler: CommandHandler[C] | Callable[[C], Awaitable[Any]]) -> None:
+        """Let a handler, an object with `async handle(command)` or an `async` function, take a type of commands.
+
+        Raises:
+            DuplicateHandlerError: the command has a handler already.
+            InvalidHandlerError: the handler is not asynchronous, or is one for another command.
+            InvalidMessageTypeError: the command is neither a dataclass, a msgspec Struct nor a pydantic model.
+        """
+        if command_type in self._routes:
+            raise DuplicateHandlerError(command_type, self._routes[command_type][0].registered)
+        call = resolve(command_type, handler)
+        known = _Handler(handler, call, _result_decoder(call), _content_of(command_type))
+        self._routes[command_type] = (known, compose(partial(self._execute, known), self._middleware))
+
+    async def dispatch(self, command: object) -> Any:
+        """Carry out a command and return what its handler returned; see `execute`."""
+        return (await self.execute(command)).value
+
+    async def execute(self, command: object) -> Receipt[Any]:
+        """Carry out a command and return the receipt for what it wrote.
+
+        A command with a `command_id` that has taken effect before does so no more: it gets the first receipt, with
+        the first value.
+
+        Raises:
+            HandlerNotFoundError: no handler is registered for it.
+            CommandReusedError: its id belongs to an earlier command with other content.
+            ConflictError: others wrote first, as often as it was tried.
+            OutcomeUnknownError, StorageError: the database failed; try again with the same command.
+            Exception: whatever the handler raises, as it is; nothing was stored then.
+        """
+        route = self._routes.get(type(command))
+        if route is None:
+            raise HandlerNotFoundError(type(command), "commands")
+        receipt: Receipt[Any] = await route[1](command)
+        return receipt
+
+    async def _execute(self, handler: _Handler, command: Any) -> Receipt[Any]:
+        command_id = _command_id(command)
+        content_hash = blake2b(handler.content(command), digest_size=16).digest()
+        work = UnitOfWork(command_id)
+        with _metadata_of(command_id):
+            for attempt in range(1, self._attempts + 1):
+                try:
+                    return await self._attempt(handler, command, work, content_hash)
+                except ConflictError as conflict:
+                    if attempt == self._attempts:
+                        raise
+                    work.learn(conflict)
+                    await asyncio.sleep(random.uniform(0, 0.001) * (attempt - 1))  # noqa: S311
+                except Exception:
+                    # A repeat of a command that has taken effect may well break a rule by now.
+                    if earlier := await self._earlier(handler, command_id, content_hash):
+                        return earlier
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _attempt(self, handler: _Handler, command: Any, work: UnitOfWork, content_hash: bytes) -> Receipt[Any]:
+        with work.attempt():
+            value = await handler.call(command)
+        if work.is_empty:
+            return dataclasses.replace(work.receipt or Receipt(value=None), value=value)
+        record = CommandRecord(work.command_id.bytes, content_hash, msgspec.json.encode(value))
+        receipt = await self._store.commit(work.append(record))
+        if receipt.repeated:
+            return await self._earlier(handler, work.command_id, content_hash) or receipt
+        return dataclasses.replace(receipt, value=value)
+
+    async def _earlier(self, handler: _Handler, command_id: UUID, content_hash: bytes) -> Receipt[Any] | None:
+        known = await self._store.find_command(command_id)
+        if known is None:
+            return None
+        record, receipt = known
+        if record.content_hash != content_hash:
+            raise CommandReusedError(command_id)
+        return dataclasses.replace(receipt, value=handler.decode_result(record.result))
+
+
+class _Handler(NamedTuple):
+    registered: object
+    call: Call
+    decode_result: Callable[[bytes], Any]
+    content: Callable[[Any], bytes]
+
+
+def _metadata_of(command_id: UUID) -> Any:
+    outer = current_metadata()
+    return metadata(
+        command_id=command_id,
+        correlation_id=outer.correlation_id or command_id,
+        causation_id=outer.command_id or outer.causation_id or command_id,
+    )
+
+
+def _command_id(command: Any) -> UUID:
+    given = getattr(command, "command_id", None)
+    return given if isinstance(given, UUID) else uuid7()
+
+
+def _result_decoder(call: Call) -> Callable[[bytes], Any]:
+    try:
+        return msgspec.json.Decoder(result_type(call)).decode
+    except TypeError:  # a type that msgspec does not know comes back as plain JSON
+        return msgspec.json.decode
+
+
+def _content_of(command_type: type) -> Callable[[Any], bytes]:
+    """Return how to get a command's content, without what differs between two tries of the same intent."""
+    if hasattr(command_type, "model_dump_json"):
+        return lambda command: command.model_dump_json(exclude={"command_id", "timestamp"}).encode()
+    if dataclasses.is_dataclass(command_type):
+        names = [field.name for field in dataclasses.fields(command_type)]
+    elif issubclass(command_type, msgspec.Struct):
+        names = list(command_type.__struct_fields__)
+    else:
+        raise InvalidMessageTypeError(
+            f"{command_type.__qualname__} must be a frozen dataclass, a frozen msgspec.Struct or a pydantic model"
+        )
+    names = [name for name in names if name not in ("command_id", "timestamp")]
+    encoder = msgspec.json.Encoder(order="deterministic")
+    prefix = command_type.__name__
+    return lambda command: encoder.encode([prefix, *(getattr(command, name) for name in names)])

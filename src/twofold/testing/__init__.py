@@ -1,0 +1,31 @@
+"""What proves that an adapter keeps its promises: shipped, so that it serves adapters of your own as well.
+
+The suite needs pytest with pytest-asyncio, the state machine needs hypothesis; nothing else of Twofold does.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twofold.testing.event_log_suite import EventLogConformance
+    from twofold.testing.model import event_log_machine
+
+__all__ = ["EventLogConformance", "event_log_machine"]
+
+_HOMES = {
+    "EventLogConformance": "twofold.testing.event_log_suite",
+    "event_log_machine": "twofold.testing.model",
+}
+
+if pytest := sys.modules.get("pytest"):  # failed assertions of the suite then show their values
+    pytest.register_assert_rewrite("twofold.testing.event_log_suite", "twofold.testing.model")
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that each part asks only for the packages that it needs itself."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,121 @@
+"""What one command is about to write: staged while its handler runs, appended at once when it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from uuid import UUID, uuid5
+
+from twofold.errors import ConflictError
+from twofold.event_log import MAX_CONFLICTS, Append, CommandRecord, NewEvent
+from twofold.event_query import AppendCondition, EventQuery
+from twofold.messages import RecordedEvent
+from twofold.receipt import Receipt
+from twofold.streams import ANY, ExpectedVersion
+
+_current: ContextVar[UnitOfWork | None] = ContextVar("twofold_unit_of_work", default=None)
+
+
+class History:
+    """The stored events of a stream, and those that are staged behind them."""
+
+    def __init__(self, stored: list[RecordedEvent[Any]]) -> None:
+        self.stored = stored
+        self.staged: list[Any] = []
+
+    @property
+    def events(self) -> list[Any]:
+        """All events, the staged ones last."""
+        return [recorded.event for recorded in self.stored] + self.staged
+
+
+class UnitOfWork:
+    """The writes of one command, through all attempts to carry it out.
+
+    What an attempt has read is kept. When somebody else wrote first, the conflicting events are added to it, and the
+    next attempt decides on that without reading again.
+    """
+
+    def __init__(self, command_id: UUID) -> None:
+        self.command_id = command_id
+        self.histories: dict[str, History] = {}
+        self.decisions: dict[EventQuery, tuple[list[RecordedEvent[Any]], int]] = {}
+        self.receipt: Receipt[None] | None = None
+        """The last append that the handler did by itself, past the unit of work."""
+        self._encoded: list[NewEvent] = []
+        self._expected: dict[str, ExpectedVersion] = {}
+        self._condition: AppendCondition | None = None
+        self._identified = 0
+
+    @staticmethod
+    def current() -> UnitOfWork | None:
+        """Return the unit of work of the command that is being handled here, if there is one."""
+        return _current.get()
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Run a handler within: what it stages belongs to this unit of work."""
+        self._begin()
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def event_ids(self, count: int) -> list[UUID]:
+        """Return the next event ids; they follow from the command's id, so that a retry gets the same ones."""
+        first, self._identified = self._identified, self._identified + count
+        return [uuid5(self.command_id, str(index)) for index in range(first, first + count)]
+
+    def stage(
+        self,
+        encoded: Sequence[NewEvent],
+        events: Sequence[object],
+        expected_version: ExpectedVersion,
+        condition: AppendCondition | None,
+    ) -> None:
+        """Add events to what will be appended.
+
+        Raises:
+            ValueError: a second, different condition is staged.
+        """
+        if condition is not None and self._condition not in (None, condition):
+            raise ValueError("a command is appended under one condition; combine(...) its decision models into one")
+        self._condition = condition or self._condition
+        self._encoded += encoded
+        stream_id = encoded[0].stream_id
+        if stream_id:
+            self._expected.setdefault(stream_id, expected_version)  # what is staged later builds on what is staged now
+            if stream_id in self.histories:
+                self.histories[stream_id].staged += events
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was staged."""
+        return not self._encoded
+
+    def append(self, record: CommandRecord) -> Append:
+        """Return all that was staged as one append."""
+        expected = tuple((stream, version) for stream, version in self._expected.items() if version is not ANY)
+        return Append(tuple(self._encoded), expected, self._condition, record)
+
+    def learn(self, conflict: ConflictError) -> None:
+        """Add what somebody else wrote to what was read; forget what can only be brought up to date by reading."""
+        if history := self.histories.pop(conflict.stream_id, None):
+            history.stored += conflict.conflicts
+            if len(history.stored) == conflict.version:
+                self.histories[conflict.stream_id] = history
+        for query, (events, _) in list(self.decisions.items()):
+            new = [each for each in conflict.conflicts if query.matches(each.type, each.tags)]
+            if conflict.stream_id or len(conflict.conflicts) >= MAX_CONFLICTS or not new:
+                del self.decisions[query]
+            else:
+                self.decisions[query] = (events + new, new[-1].position)
+
+    def _begin(self) -> None:
+        self._encoded, self._expected, self._condition = [], {}, None
+        self._identified, self.receipt = 0, None
+        for history in self.histories.values():
+            history.staged = []
