@@ -1,1 +1,80 @@
 """CQRS and event sourcing for Python: one append-only log, read models folded from it."""
+
+from twofold.aggregate import Aggregate
+from twofold.application import Application
+from twofold.codec import EventTypes
+from twofold.command_bus import CommandBus, CommandHandler
+from twofold.context import current_metadata, metadata
+from twofold.decider import Decider
+from twofold.decision_model import Decision, DecisionModel, combine
+from twofold.engines import open_event_store
+from twofold.event_query import AppendCondition, EventQuery, QueryItem
+from twofold.event_store import EventStore
+from twofold.handlers import Middleware
+from twofold.messages import (
+    AwareDatetime,
+    Command,
+    Event,
+    Metadata,
+    Query,
+    RecordedEvent,
+    Tag,
+    event_type,
+)
+from twofold.on import on
+from twofold.projection import Projection
+from twofold.query_bus import QueryBus, QueryHandler
+from twofold.read_model import PaginatedResult, ReadModel
+from twofold.receipt import Receipt
+from twofold.repository import DeciderHandler, Repository
+from twofold.row_type import FullText, Index, Key
+from twofold.streams import ANY, STREAM_EXISTS
+from twofold.subscription import Batch, Subscription
+from twofold.synchronizer import ProjectionStatus, ReadModelSynchronizer, State
+
+__all__ = [
+    "ANY",
+    "STREAM_EXISTS",
+    "Aggregate",
+    "AppendCondition",
+    "Application",
+    "AwareDatetime",
+    "Batch",
+    "Command",
+    "CommandBus",
+    "CommandHandler",
+    "Decider",
+    "DeciderHandler",
+    "Decision",
+    "DecisionModel",
+    "Event",
+    "EventQuery",
+    "EventStore",
+    "EventTypes",
+    "FullText",
+    "Index",
+    "Key",
+    "Metadata",
+    "Middleware",
+    "PaginatedResult",
+    "Projection",
+    "ProjectionStatus",
+    "Query",
+    "QueryBus",
+    "QueryHandler",
+    "QueryItem",
+    "ReadModel",
+    "ReadModelSynchronizer",
+    "Receipt",
+    "RecordedEvent",
+    "Repository",
+    "State",
+    "Subscription",
+    "Tag",
+    "combine",
+    "current_metadata",
+    "event_type",
+    "metadata",
+    "on",
+    "open_event_store",
+]

@@ -183,6 +183,15 @@ class NewerStorageError(StorageError):
 # -- read side --------------------------------------------------------------------------------------------------
 
 
+class ProjectionFailedError(TwofoldError):
+    """A projection's code raised on an event. It stands still there, and tries again, until the code is mended."""
+
+    def __init__(self, projection: str, recorded: RecordedEvent[Any]) -> None:
+        super().__init__(f"projection {projection} failed on event {recorded.position} ({recorded.type})")
+        self.projection = projection
+        self.position = recorded.position
+
+
 class RowNotFoundError(TwofoldError):
     """An event changes a row that no earlier event created; the projection is missing a handler for it."""
 
@@ -195,6 +204,18 @@ class StaleReadError(TwofoldError):
         super().__init__(f"the read models have not reached position {position} in time: {where or 'none is running'}")
         self.position = position
         self.behind = behind
+
+
+class InvalidCursorError(TwofoldError):
+    """A page cursor is damaged or belongs to another query; begin again at the first page."""
+
+
+class CheckpointMovedError(TwofoldError):
+    """Another worker has moved this projection's checkpoint. Nothing was written; go on from where it stands now."""
+
+    def __init__(self, projection: str) -> None:
+        super().__init__(f"another worker has moved the checkpoint of {projection!r}")
+        self.projection = projection
 
 
 class UnknownFieldError(TwofoldError):

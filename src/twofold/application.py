@@ -1,0 +1,97 @@
+"""The application: where the parts are wired, in ordinary Python."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Self, TypeVar
+
+from twofold.aggregate import Aggregate
+from twofold.command_bus import CommandBus
+from twofold.engines import connect
+from twofold.event_store import EventStore
+from twofold.handlers import Middleware
+from twofold.query_bus import QueryBus
+from twofold.repository import Repository
+from twofold.synchronizer import ReadModelSynchronizer
+
+A = TypeVar("A", bound=Aggregate)
+
+
+class Application:
+    """An event store, two buses and the projections, on one database.
+
+    Args:
+        url: `sqlite:///orders.db` or `postgresql://…`.
+        read_url: another database for the read models, if they are to live apart from the log.
+        middleware: wrapped around all command and query handlers, the first outermost.
+        synchronize: whether this process runs the projections; others may do so instead.
+
+    Raises:
+        ValueError: a URL names no known engine.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        read_url: str | None = None,
+        middleware: Sequence[Middleware] = (),
+        synchronize: bool = True,
+    ) -> None:
+        engine = connect(url)
+        self._read_db = connect(read_url).read_database if read_url else engine.read_database
+        self._synchronize = synchronize
+        self._running: asyncio.Task[None] | None = None
+        self.store = EventStore(engine.log)
+        self.commands = CommandBus(self.store, middleware=middleware)
+        self.projections = ReadModelSynchronizer(self.store, self._read_db)
+        self.queries = QueryBus(middleware=middleware, wait_for=self.projections.wait)
+
+    def repository(self, aggregate_type: type[A]) -> Repository[A]:
+        """Return the repository of a type of aggregates.
+
+        Raises:
+            InvalidMessageTypeError: one of its events cannot be stored as declared.
+        """
+        return Repository(self.store, aggregate_type)
+
+    async def start(self) -> None:
+        """Open the databases and begin to run the projections.
+
+        Raises:
+            InvalidProjectionError: a projection's rows changed and its version did not.
+            StorageError: a database cannot be opened; the text names the remedy.
+        """
+        await self.store.log.open()
+        try:
+            await self._read_db.open()
+            await self.projections.prepare()
+        except BaseException:
+            await self.stop()
+            raise
+        if self._synchronize:
+            self._running = asyncio.create_task(self.projections.run(), name="twofold-synchronizer")
+
+    async def stop(self) -> None:
+        """Stop the projections and close the databases; may be repeated."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+            self._running = None
+        await self._read_db.close()
+        await self.store.log.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @asynccontextmanager
+    async def lifespan(self, _: object) -> AsyncIterator[None]:
+        """Run the application as long as a web framework runs: `FastAPI(lifespan=app.lifespan)`."""
+        async with self:
+            yield

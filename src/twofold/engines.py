@@ -1,0 +1,52 @@
+"""From a database URL to an event log and a database for read models."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from twofold.event_log import EventLog
+from twofold.event_store import EventStore
+from twofold.memory import MemoryEventLog
+from twofold.read_database import ReadDatabase
+
+
+class Engine(NamedTuple):
+    """What a database offers to an application."""
+
+    log: EventLog
+    read_database: ReadDatabase
+
+
+def open_event_store(url: str) -> EventStore:
+    """Return the event store at a URL: `sqlite:///orders.db`, `postgresql://…` or `memory://`.
+
+    Raises:
+        ValueError: the URL names no known engine.
+    """
+    return EventStore(MemoryEventLog() if url == "memory://" else connect(url).log)
+
+
+def connect(url: str) -> Engine:
+    """Return the log and the read database behind a URL: `sqlite:///orders.db` or `postgresql://…`.
+
+    A SQLite path with three slashes is relative, with four absolute.
+
+    Raises:
+        ValueError: the URL names no known engine, or no file.
+        ModuleNotFoundError: the engine's driver is not installed; the text names the extra.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "sqlite":
+        return _sqlite(url)
+    raise ValueError(f"no engine for {url!r}; use sqlite:///path/to/file.db or postgresql://user@host/database")
+
+
+def _sqlite(url: str) -> Engine:
+    from twofold.sqlite import SqliteDatabase, SqliteEventLog, SqliteReadDatabase
+
+    path = unquote(urlsplit(url).path).removeprefix("/")
+    if not path or path == ":memory:":
+        raise ValueError(f"{url!r} names no file; a database that several connections share needs one")
+    database = SqliteDatabase(path)
+    return Engine(SqliteEventLog(database), SqliteReadDatabase(database))

@@ -1,0 +1,166 @@
+"""Projections: code that folds events into the rows of a read model."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from twofold.errors import InvalidProjectionError, RowNotFoundError
+from twofold.messages import RecordedEvent
+from twofold.on import methods_by_event
+from twofold.row_type import RowType, Table
+
+R = TypeVar("R")
+
+KeyValues = tuple[Any, ...]
+Fold = Callable[[Any, Any, RecordedEvent[Any]], Any]
+
+
+class Projection(Generic[R]):
+    """A keyed projection: pure functions from a row and an event to the next row.
+
+    Methods marked with `@on` take `(self, event)` when they make a row, and `(self, row, event)` when they change one;
+    both may take the `RecordedEvent` as a further argument named `recorded`. They return the row, or None to delete
+    it. A method whose `row` may be None (`row: Totals | None`) also gets the events of keys that have no row yet.
+
+    The framework loads the rows that a batch of events touches, folds the whole batch, and writes the rows back in the
+    transaction that moves the checkpoint: each event's effect is in the read model exactly once.
+    """
+
+    name: ClassVar[str] = ""
+    """The name of the read model, and of its table. Stored: change it with care."""
+    version: ClassVar[int] = 1
+    """Raised whenever the same events would give other rows: the read model is then built again."""
+    max_lag: ClassVar[timedelta | None] = None
+    """How far behind the log the read model may be before that is a fault."""
+
+    _rows: ClassVar[RowType[Any] | None] = None
+    _folds: ClassVar[dict[type, Fold] | None] = None
+
+    def handles(self) -> tuple[type, ...]:
+        """Return the classes of the events that it takes."""
+        return tuple(methods_by_event(type(self)))
+
+    def key(self, event: Any) -> Any:
+        """Return the key of the row that an event is about; by default the event's fields of the same names.
+
+        A tuple, if the key has several fields.
+        """
+        return tuple(getattr(event, name) for name in self.row_type().key)
+
+    def apply(self, row: R | None, recorded: RecordedEvent[Any]) -> R | None:
+        """Return what becomes of a row by an event.
+
+        Raises:
+            RowNotFoundError: the event changes a row that does not exist.
+            Exception: whatever the method for the event raises.
+        """
+        cls = type(self)
+        folds = cls.__dict__.get("_folds")
+        if folds is None:
+            folds = cls._folds = {event: _fold(method) for event, method in methods_by_event(cls).items()}
+        return typing.cast("R | None", folds[type(recorded.event)](self, row, recorded))
+
+    def row_type(self) -> RowType[R]:
+        """Return what its rows look like.
+
+        Raises:
+            InvalidProjectionError: the class does not say so, or not in a way that can be stored.
+        """
+        cls = type(self)
+        if cls.__dict__.get("_rows") is None:
+            cls._rows = RowType(_row_class(cls))
+        return typing.cast("RowType[R]", cls._rows)
+
+    def table(self) -> Table:
+        """Return the table of its read model.
+
+        Raises:
+            InvalidProjectionError: the name cannot be the name of a table.
+        """
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", self.name) or self.name.startswith("twofold_"):
+            raise InvalidProjectionError(
+                f'{type(self).__qualname__} needs a `name` such as "order_views": lower case letters, digits and _, '
+                f"at most 40, not beginning with twofold_"
+            )
+        return self.row_type().table(self.name)
+
+
+class Folded(NamedTuple):
+    """What a batch of events makes of the rows that it touches."""
+
+    rows: dict[KeyValues, Any]
+    """The changed rows by key; None for one that is to be deleted."""
+    failed: RecordedEvent[Any] | None = None
+    """The event that could not be folded; neither it nor a later one is in `rows`."""
+    error: Exception | None = None
+
+
+def keys_of(projection: Projection[Any], events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
+    """Return the key of each event, up to the first for which that fails; `fold` reports that one."""
+    keys = []
+    for recorded in events:
+        try:
+            keys.append(_key(projection, recorded))
+        except Exception:
+            break
+    return keys
+
+
+def fold(
+    projection: Projection[Any],
+    rows: dict[KeyValues, Any],
+    keys: Sequence[KeyValues],
+    events: Sequence[RecordedEvent[Any]],
+) -> Folded:
+    """Fold events over rows, in order, up to the first that fails."""
+    changed: dict[KeyValues, Any] = {}
+    for place, recorded in enumerate(events):
+        try:
+            key = keys[place] if place < len(keys) else _key(projection, recorded)
+            changed[key] = projection.apply(changed[key] if key in changed else rows.get(key), recorded)
+        except Exception as error:  # the user's code; it is reported, retried, and never passed over
+            return Folded(changed, recorded, error)
+    return Folded(changed)
+
+
+def _key(projection: Projection[Any], recorded: RecordedEvent[Any]) -> KeyValues:
+    key = projection.key(recorded.event)
+    return key if type(key) is tuple else (key,)
+
+
+def _fold(method: Callable[..., Any]) -> Fold:
+    parameters = list(inspect.signature(method).parameters)[1:]
+    wants_record = "recorded" in parameters
+    arguments = [name for name in parameters if name != "recorded"]
+    if len(arguments) not in (1, 2):
+        raise InvalidProjectionError(f"{method.__qualname__} must take (self, event) or (self, row, event)")
+    if len(arguments) == 1:
+        if wants_record:
+            return lambda projection, _, recorded: method(projection, recorded.event, recorded=recorded)
+        return lambda projection, _, recorded: method(projection, recorded.event)
+    makes_rows = type(None) in typing.get_args(typing.get_type_hints(method).get(arguments[0]))
+
+    def change(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
+        if row is None and not makes_rows:
+            raise RowNotFoundError(
+                f"{method.__qualname__} changes a row that does not exist, at position {recorded.position}; handle "
+                f"the event that creates it, or declare `{arguments[0]}: ... | None`"
+            )
+        if wants_record:
+            return method(projection, row, recorded.event, recorded=recorded)
+        return method(projection, row, recorded.event)
+
+    return change
+
+
+def _row_class(cls: type) -> type:
+    for parent in cls.__mro__:
+        for base in getattr(parent, "__orig_bases__", ()):
+            if typing.get_origin(base) is Projection and isinstance(typing.get_args(base)[0], type):
+                return typing.cast(type, typing.get_args(base)[0])
+    raise InvalidProjectionError(f"{cls.__qualname__} does not name its row type; declare `Projection[YourRow]`")

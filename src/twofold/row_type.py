@@ -1,0 +1,178 @@
+"""What the rows of a read model look like: a class of yours, as columns that every engine can store."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import types
+import typing
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from enum import Enum, auto
+from operator import attrgetter
+from typing import Any, Generic, NamedTuple, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from twofold.errors import InvalidProjectionError
+
+R = TypeVar("R")
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """Mark a field as the row's key: `order_id: Annotated[str, Key()]`. Several fields make a composite key."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """Mark a field by which rows are found or sorted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FullText:
+    """Mark a text field that `search` looks into."""
+
+
+class Kind(Enum):
+    """What a column holds, as Python values: str, int, float, bool, Decimal, datetime, date, UUID; JSON is a str."""
+
+    TEXT = auto()
+    INTEGER = auto()
+    REAL = auto()
+    BOOLEAN = auto()
+    DECIMAL = auto()
+    DATETIME = auto()
+    DATE = auto()
+    UUID = auto()
+    JSON = auto()
+
+    @property
+    def python(self) -> type:
+        """The type of its values."""
+        return _PYTHON[self]
+
+
+_KINDS: dict[Any, Kind] = {
+    str: Kind.TEXT,
+    int: Kind.INTEGER,
+    float: Kind.REAL,
+    bool: Kind.BOOLEAN,
+    Decimal: Kind.DECIMAL,
+    dt.datetime: Kind.DATETIME,
+    dt.date: Kind.DATE,
+    UUID: Kind.UUID,
+}
+_PYTHON: dict[Kind, type] = {kind: python for python, kind in _KINDS.items()} | {Kind.JSON: str}
+
+
+class Column(NamedTuple):
+    """One field of a row."""
+
+    name: str
+    kind: Kind
+    nullable: bool
+
+
+class Table(NamedTuple):
+    """A read model as an engine sees it."""
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    indexes: tuple[str, ...]
+    full_text: tuple[str, ...]
+
+    def column(self, name: str) -> Column | None:
+        """Return the column of this name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+Dump = Callable[[Any], Any]
+
+
+class RowType(Generic[R]):
+    """A class of rows, a dataclass or a msgspec Struct, and how its instances become column values and back.
+
+    Raises:
+        InvalidProjectionError: no field is marked as the key, or a field cannot be stored.
+    """
+
+    def __init__(self, cls: type[R]) -> None:
+        self.cls = cls
+        hints = typing.get_type_hints(cls, include_extras=True)
+        names = _field_names(cls)
+        marks = {name: [type(mark) for mark in getattr(hints[name], "__metadata__", ())] for name in names}
+        self.key = tuple(name for name in names if Key in marks[name])
+        self.indexes = tuple(name for name in names if Index in marks[name])
+        self.full_text = tuple(name for name in names if FullText in marks[name])
+        if not self.key:
+            raise InvalidProjectionError(f"{cls.__qualname__} has no key; mark a field: `Annotated[str, Key()]`")
+        described = [_describe(name, hints[name]) for name in names]
+        self.columns = tuple(column for column, _, _ in described)
+        self._names = tuple(names)
+        self._get = attrgetter(*names) if len(names) > 1 else lambda row: (getattr(row, names[0]),)
+        self._dumps = [(place, dump) for place, (_, dump, _) in enumerate(described) if dump]
+        self._loads = [(place, load) for place, (_, _, load) in enumerate(described) if load]
+
+    def table(self, name: str) -> Table:
+        """Return the table that holds such rows under this name."""
+        return Table(name, self.columns, self.key, self.indexes, self.full_text)
+
+    def key_of(self, row: R) -> tuple[Any, ...]:
+        """Return the values of the key."""
+        return tuple(getattr(row, name) for name in self.key)
+
+    def dump(self, row: R) -> Sequence[Any]:
+        """Return a row's values, in the order of the columns."""
+        values = self._get(row)
+        if not self._dumps:
+            return values
+        changed = list(values)
+        for place, dump in self._dumps:
+            if changed[place] is not None:
+                changed[place] = dump(changed[place])
+        return changed
+
+    def load(self, values: Sequence[Any]) -> R:
+        """Return the row with these values."""
+        if self._loads:
+            values = list(values)
+            for place, load in self._loads:
+                if values[place] is not None:
+                    values[place] = load(values[place])
+        return self.cls(**dict(zip(self._names, values, strict=True)))
+
+
+def _field_names(cls: type) -> list[str]:
+    if dataclasses.is_dataclass(cls):
+        return [field.name for field in dataclasses.fields(cls)]
+    if issubclass(cls, msgspec.Struct):
+        return list(cls.__struct_fields__)
+    raise InvalidProjectionError(f"{cls.__qualname__} must be a frozen dataclass or a frozen msgspec.Struct")
+
+
+def _describe(name: str, hint: Any) -> tuple[Column, Dump | None, Dump | None]:
+    """Return a field's column, how its values get there, and how they come back."""
+    bare, nullable = _without_none(hint)
+    kind = _KINDS.get(bare)
+    if kind is not None:
+        return Column(name, kind, nullable), None, None
+    if isinstance(bare, type) and issubclass(bare, Enum) and issubclass(bare, str):
+        return Column(name, Kind.TEXT, nullable), lambda member: member.value, bare
+    try:
+        decoder = msgspec.json.Decoder(hint)
+    except TypeError as error:
+        raise InvalidProjectionError(f"field {name!r} cannot be stored: {error}") from error
+    return Column(name, Kind.JSON, nullable), lambda value: msgspec.json.encode(value).decode(), decoder.decode
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    if hasattr(hint, "__metadata__"):
+        return _without_none(hint.__origin__)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        members = [each for each in typing.get_args(hint) if each is not type(None)]
+        if len(members) == 1 and len(typing.get_args(hint)) == 2:
+            return _without_none(members[0])[0], True
+    return hint, False

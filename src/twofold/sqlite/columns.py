@@ -1,0 +1,94 @@
+"""How Python values stand in SQLite's columns."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from twofold.row_type import Column, Kind, Table
+
+TYPES: dict[Kind, str] = {
+    Kind.TEXT: "TEXT",
+    Kind.INTEGER: "INTEGER",
+    Kind.REAL: "REAL",
+    Kind.BOOLEAN: "INTEGER",
+    Kind.DECIMAL: "TEXT",  # exact; SQLite has no decimal type
+    Kind.DATETIME: "TEXT",  # ISO 8601 in UTC with microseconds, so that text order is time order
+    Kind.DATE: "TEXT",
+    Kind.UUID: "TEXT",
+    Kind.JSON: "TEXT",
+}
+_TO_SQL: dict[Kind, Callable[[Any], Any]] = {
+    Kind.DECIMAL: str,
+    Kind.DATETIME: lambda moment: moment.astimezone(dt.UTC).isoformat(timespec="microseconds"),
+    Kind.DATE: dt.date.isoformat,
+    Kind.UUID: str,
+}
+_FROM_SQL: dict[Kind, Callable[[Any], Any]] = {
+    Kind.BOOLEAN: bool,
+    Kind.DECIMAL: Decimal,
+    Kind.DATETIME: dt.datetime.fromisoformat,
+    Kind.DATE: dt.date.fromisoformat,
+    Kind.UUID: UUID,
+}
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL may read it, even if it is a word of SQL's own, such as `order`."""
+    return f'"{name}"'
+
+
+def names(columns: Iterable[str], prefix: str = "") -> str:
+    """Return column names as a list in SQL."""
+    return ", ".join(f"{prefix}{quoted(name)}" for name in columns)
+
+
+def comparable(column: Column) -> str:
+    """Return the expression that sorts and compares a column by value.
+
+    Decimals compare as doubles: exact for up to 15 significant digits.
+    """
+    name = quoted(column.name)
+    return f"CAST({name} AS REAL)" if column.kind is Kind.DECIMAL else name
+
+
+def to_sql(kind: Kind, value: Any) -> Any:
+    """Return a value as SQLite keeps it."""
+    convert = _TO_SQL.get(kind)
+    return value if value is None or convert is None else convert(value)
+
+
+def rows_to_sql(table: Table, rows: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
+    """Return rows as SQLite keeps them."""
+    return _convert(_converters(table, to=True), rows)
+
+
+def rows_from_sql(table: Table, rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Return rows as Python values."""
+    return list(_convert(_converters(table, to=False), rows))
+
+
+@cache
+def _converters(table: Table, *, to: bool) -> list[tuple[int, Callable[[Any], Any]]]:
+    by_kind = _TO_SQL if to else _FROM_SQL
+    return [(place, by_kind[column.kind]) for place, column in enumerate(table.columns) if column.kind in by_kind]
+
+
+def _convert(
+    converters: list[tuple[int, Callable[[Any], Any]]], rows: Iterable[Sequence[Any]]
+) -> Iterable[Sequence[Any]]:
+    if not converters:
+        return rows
+    return (_convert_row(converters, row) for row in rows)
+
+
+def _convert_row(converters: list[tuple[int, Callable[[Any], Any]]], row: Sequence[Any]) -> Sequence[Any]:
+    values = list(row)
+    for place, convert in converters:
+        if values[place] is not None:
+            values[place] = convert(values[place])
+    return values

@@ -1,0 +1,78 @@
+"""The tables of read models on SQLite: made, checked, and made again for a new version."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from twofold.errors import InvalidProjectionError
+from twofold.row_type import Table
+from twofold.sqlite.columns import TYPES, comparable, names, quoted
+from twofold.sqlite.database import Transaction
+
+
+def prepare(transaction: Transaction, table: Table, version: int) -> None:
+    """See `ReadDatabase.prepare`."""
+    connection, name = transaction.connection, table.name
+    stored = connection.execute("SELECT version FROM twofold_projections WHERE name = ?", (name,)).fetchone()
+    if stored is None:
+        _create(connection, table)
+        connection.execute("INSERT INTO twofold_projections VALUES (?, ?, 0)", (name, version))
+    elif stored[0] < version:
+        connection.execute(f"DROP TABLE IF EXISTS {name}_search")
+        connection.execute(f"DROP TABLE {quoted(name)}")
+        _create(connection, table)
+        connection.execute("UPDATE twofold_projections SET version = ?, position = 0 WHERE name = ?", (version, name))
+    elif stored[0] > version:
+        raise InvalidProjectionError(
+            f"the read model {name} was built by version {stored[0]} of its projection, this code has {version}; "
+            f"deploy the newer code, or raise the version beyond {stored[0]}"
+        )
+    elif (there := _columns(connection, table)) != (wanted := list(_definitions(table))):
+        raise InvalidProjectionError(
+            f"the rows of {name} changed, but not its version: {sorted(set(there) ^ set(wanted))}; raise `version`"
+        )
+
+
+def _create(connection: sqlite3.Connection, table: Table) -> None:
+    if _columns(connection, table):
+        raise InvalidProjectionError(f"there is a table {table.name} that is no read model; rename the projection")
+    columns = ", ".join(f"{quoted(name)} {definition}" for name, definition in _definitions(table))
+    # `row_number_` is an alias of the rowid, which the full-text index refers to; without it, VACUUM could renumber.
+    connection.execute(
+        f"CREATE TABLE {quoted(table.name)}"
+        f" (row_number_ INTEGER PRIMARY KEY, {columns}, UNIQUE ({names(table.key)})) STRICT"
+    )
+    for column in table.columns:
+        if column.name in table.indexes:
+            expression = comparable(column)
+            connection.execute(f"CREATE INDEX {table.name}_by_{column.name} ON {quoted(table.name)} ({expression})")
+    if table.full_text:
+        for statement in _full_text(table):
+            connection.execute(statement)
+
+
+def _definitions(table: Table) -> Iterator[tuple[str, str]]:
+    for column in table.columns:
+        yield column.name, TYPES[column.kind] + ("" if column.nullable else " NOT NULL")
+
+
+def _columns(connection: sqlite3.Connection, table: Table) -> list[tuple[str, str]]:
+    found = connection.execute(f"PRAGMA table_info({quoted(table.name)})").fetchall()
+    return [(name, kind + (" NOT NULL" if notnull else "")) for _, name, kind, notnull, _, _ in found[1:]]
+
+
+def _full_text(table: Table) -> Iterator[str]:
+    """Yield what keeps an FTS5 index in step with the table (https://sqlite.org/fts5.html, external content)."""
+    name, index = quoted(table.name), f"{table.name}_search"
+    fields, old, new = names(table.full_text), names(table.full_text, "old."), names(table.full_text, "new.")
+    remove = f"INSERT INTO {index} ({index}, rowid, {fields}) VALUES ('delete', old.row_number_, {old});"
+    add = f"INSERT INTO {index} (rowid, {fields}) VALUES (new.row_number_, {new});"
+    changed = " OR ".join(f"old.{quoted(field)} IS NOT new.{quoted(field)}" for field in table.full_text)
+    yield (
+        f"CREATE VIRTUAL TABLE {index} USING fts5 ({fields}, content='{table.name}', content_rowid='row_number_',"
+        f" tokenize='unicode61 remove_diacritics 2')"
+    )
+    yield f"CREATE TRIGGER {index}_insert AFTER INSERT ON {name} BEGIN {add} END"
+    yield f"CREATE TRIGGER {index}_delete AFTER DELETE ON {name} BEGIN {remove} END"
+    yield f"CREATE TRIGGER {index}_update AFTER UPDATE ON {name} WHEN {changed} BEGIN {remove} {add} END"
