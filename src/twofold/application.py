@@ -15,6 +15,7 @@ from twofold.handlers import Middleware
 from twofold.query_bus import QueryBus
 from twofold.repository import Repository
 from twofold.synchronizer import ReadModelSynchronizer
+from twofold.telemetry import trace_message
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -45,6 +46,7 @@ class Application:
         self._synchronize = synchronize
         self._running: asyncio.Task[None] | None = None
         self.store = EventStore(engine.log)
+        middleware = (trace_message, *middleware)
         self.commands = CommandBus(self.store, middleware=middleware)
         self.projections = ReadModelSynchronizer(self.store, self._read_db)
         self.queries = QueryBus(middleware=middleware, wait_for=self.projections.wait)

@@ -24,6 +24,7 @@ from twofold.projection import Folded, Projection, fold, keys_of
 from twofold.read_database import Checkpoint, ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.subscription import Batch
+from twofold.telemetry import trace_batch
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -198,6 +199,10 @@ class _Worker:
         if not batch.events and time.monotonic() < self._saved_at + IDLE_SAVE:
             self.reached.advance(batch.position)  # a crash only skips the same events again
             return
+        with trace_batch(self._projection.name, len(batch.events), batch.position):
+            await self._project(batch)
+
+    async def _project(self, batch: Batch) -> None:
         keys = keys_of(self._projection, batch.events)
         loaded = map(self._rows.load, await self._read_db.load(self._table, set(keys)))
         folded = fold(self._projection, {self._rows.key_of(row): row for row in loaded}, keys, batch.events)

@@ -1,0 +1,40 @@
+"""Spans for OpenTelemetry: one per command, query, and batch of a projection, never one per event.
+
+Without an SDK, which is the application's to install and configure, they cost next to nothing and go nowhere.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.trace import Span
+
+from twofold.handlers import Call
+from twofold.receipt import Receipt
+
+MESSAGE = "twofold.message"
+PROJECTION = "twofold.projection"
+EVENTS = "twofold.events"
+POSITION = "twofold.position"
+REPEATED = "twofold.repeated"
+
+_tracer = trace.get_tracer("twofold")
+
+
+async def trace_message(message: Any, call_next: Call) -> Any:
+    """Put a command or a query in a span; a middleware, outermost in every `Application`. Errors are recorded in it."""
+    name = type(message).__name__
+    with _tracer.start_as_current_span(f"handle {name}", attributes={MESSAGE: name}) as span:
+        answer = await call_next(message)
+        if isinstance(answer, Receipt):
+            span.set_attribute(POSITION, answer.position)
+            span.set_attribute(REPEATED, answer.repeated)
+        return answer
+
+
+def trace_batch(projection: str, events: int, position: int) -> AbstractContextManager[Span]:
+    """Return the span around the folding and writing of one batch up to a position."""
+    attributes = {PROJECTION: projection, EVENTS: events, POSITION: position}
+    return _tracer.start_as_current_span(f"project {projection}", attributes=attributes)
