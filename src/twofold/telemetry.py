@@ -36,5 +36,5 @@ async def trace_message(message: Any, call_next: Call) -> Any:
 
 def trace_batch(projection: str, events: int, position: int) -> AbstractContextManager[Span]:
     """Return the span around the folding and writing of one batch up to a position."""
-    attributes = {PROJECTION: projection, EVENTS: events, POSITION: position}
+    attributes: dict[str, str | int] = {PROJECTION: projection, EVENTS: events, POSITION: position}
     return _tracer.start_as_current_span(f"project {projection}", attributes=attributes)
