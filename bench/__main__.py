@@ -1,0 +1,76 @@
+"""Run benchmarks: `python -m bench append load read latency size [--engine sqlite] [--json]`."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench import report, servers
+from bench.benchmarks import BENCHMARKS, Settings, run
+from bench.contenders import OURS, Entry, entries
+
+ENGINES = ("sqlite", "postgres")
+
+
+def main() -> None:
+    arguments = _parse()
+    settings = Settings(arguments.rounds, arguments.seconds, arguments.events)
+    peers = None if arguments.no_peers else servers.peers_python()
+    if peers is None and not arguments.no_peers:
+        print("bench: the peers could not be installed (no network?); going on without them", file=sys.stderr)
+    if not arguments.json:
+        print(report.heading(), flush=True)
+    with ExitStack() as stack:
+        place = _directory(stack)
+        files = _files(place)
+        databases = stack.enter_context(servers.postgres(place / "pg")) if "postgres" in arguments.engine else files
+        for name, engine in itertools.product(arguments.benchmarks, arguments.engine):
+            competitors = [e for e in entries(engine, files, databases, peers) if _wanted(e, arguments.only)]
+            for result in run(name, engine, competitors, settings):
+                print(report.as_json(result) if arguments.json else report.as_row(result), flush=True)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
+    parser.add_argument(
+        "benchmarks", nargs="*", default=list(BENCHMARKS), metavar="benchmark", help=", ".join(BENCHMARKS)
+    )
+    parser.add_argument("--engine", nargs="+", choices=ENGINES, default=ENGINES)
+    parser.add_argument("--json", action="store_true", help="one object per line instead of a table")
+    parser.add_argument("--rounds", type=int, default=3, help="medians are taken of so many rounds")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of one append measurement")
+    parser.add_argument("--events", type=int, default=50_000, help="length of the log that is read")
+    parser.add_argument("--only", nargs="+", metavar="contender", help=f"such as {OURS} floor umadb")
+    parser.add_argument("--no-peers", action="store_true", help="only the product and the floor")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.benchmarks) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    return arguments
+
+
+def _wanted(entry: Entry, only: list[str] | None) -> bool:
+    return not only or entry.name in only
+
+
+def _directory(stack: ExitStack) -> Path:
+    """Return a new directory beside the project, not in /tmp, which may be no disk at all."""
+    servers.CACHE.mkdir(exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="bench-", dir=servers.CACHE))
+    place.chmod(0o755)
+    stack.callback(shutil.rmtree, place, ignore_errors=True)
+    return place
+
+
+def _files(place: Path) -> Callable[[], str]:
+    numbers = itertools.count()
+    return lambda: str(place / f"log-{next(numbers)}")
+
+
+if __name__ == "__main__":
+    main()

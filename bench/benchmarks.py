@@ -1,0 +1,100 @@
+"""The benchmarks. Each asks all contenders of an engine in turn, round by round, so that noise hits all alike."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from bench import workload
+from bench.contenders import FLOOR, OURS, Contender, Entry, started
+
+
+class Settings(NamedTuple):
+    """How long to measure."""
+
+    rounds: int
+    seconds: float
+    events: int
+
+
+class Result(NamedTuple):
+    """Medians of the rounds; None where a contender cannot do this."""
+
+    name: str
+    engine: str
+    case: str
+    value: float | None
+    unit: str
+    floor: float | None
+    peers: dict[str, float | None]
+
+
+class Measurement(NamedTuple):
+    """A case, its unit, and the question to put to each contender."""
+
+    case: str
+    unit: str
+    ask: Callable[[Contender], float | None]
+
+
+def append(settings: Settings) -> list[Measurement]:
+    """Events per second that were appended and acknowledged as durable."""
+
+    def measurement(case: workload.Case) -> Measurement:
+        return Measurement(
+            case.name,
+            "events/s",
+            lambda contender: contender.ask("append", writers=case.writers, batch=case.batch, seconds=settings.seconds),
+        )
+
+    return [measurement(case) for case in workload.CASES]
+
+
+def load(settings: Settings) -> list[Measurement]:
+    """Milliseconds to load one stream, decode and fold it; the floor fetches its rows."""
+    return [
+        Measurement("10", "ms", lambda contender: contender.ask("load", events=workload.SHORT, times=200)),
+        Measurement("1000", "ms", lambda contender: contender.ask("load", events=workload.BULK, times=20)),
+    ]
+
+
+def read(settings: Settings) -> list[Measurement]:
+    """Events per second of the whole log, decoded; the floor fetches the rows."""
+    return [Measurement("all", "events/s", lambda contender: contender.ask("read", events=settings.events))]
+
+
+def latency(settings: Settings) -> list[Measurement]:
+    """Milliseconds from an acknowledged append to the handler of a live subscription, median."""
+    return [Measurement("1x1", "ms", lambda contender: contender.ask("latency", commits=200))]
+
+
+def size(settings: Settings) -> list[Measurement]:
+    """Bytes per event, indexes included."""
+    return [Measurement("all", "bytes/event", lambda contender: contender.ask("size", events=settings.events))]
+
+
+BENCHMARKS = {"append": append, "load": load, "read": read, "latency": latency, "size": size}
+ON_A_FULL_LOG = {"load", "read", "size"}
+
+
+def run(name: str, engine: str, entries: list[Entry], settings: Settings) -> Iterator[Result]:
+    """Measure one benchmark on one engine."""
+    with started(entries) as contenders:
+        if name in ON_A_FULL_LOG:
+            for contender in contenders:
+                contender.ask("fill", events=settings.events)
+        for measurement in BENCHMARKS[name](settings):
+            yield _result(name, engine, measurement, contenders, 1 if name == "size" else settings.rounds)
+
+
+def _result(name: str, engine: str, measurement: Measurement, contenders: list[Contender], rounds: int) -> Result:
+    answers: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for number in range(rounds):
+        for contender in contenders[number % 2 :] + contenders[: number % 2]:
+            value = measurement.ask(contender)
+            if value is not None:
+                answers[contender.name].append(value)
+    medians = {name: statistics.median(values) if values else None for name, values in answers.items()}
+    ours, floor = medians.pop(OURS, None), medians.pop(FLOOR, None)
+    return Result(name, engine, measurement.case, ours, measurement.unit, floor, medians)

@@ -1,0 +1,88 @@
+"""Start the contenders of an engine, and ask them."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+OURS, FLOOR = "twofold", "floor"
+PATIENCE = 60.0
+"""Seconds for one answer."""
+
+
+class Entry(NamedTuple):
+    """A contender that can be started: its module, its interpreter, and where it stores its events."""
+
+    name: str
+    module: str
+    python: Path
+    place: Callable[[], str]
+
+
+class Contender:
+    """A running contender. See `bench.worker.serve` for what it can be asked."""
+
+    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
+        self.name = name
+        self._process = process
+
+    def ask(self, do: str, **arguments: float) -> float | None:
+        """Return the answer; None if it cannot do this, or failed, which standard error tells."""
+        if self._process.stdin is None or self._process.stdout is None or self._process.poll() is not None:
+            return None
+        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._line() or '{"error": "it ended or hangs"}')
+        if "error" in answer:
+            print(f"bench: {self.name} failed to {do}: {answer['error']}", file=sys.stderr)
+        value = answer.get("value")
+        return None if value is None else float(value)
+
+    def _line(self) -> str:
+        """Wait for an answer; a contender that hangs is out of the race, with all that it started."""
+        answers = self._process.stdout
+        if answers and select.select([answers], [], [], PATIENCE)[0]:
+            return answers.readline()
+        os.killpg(self._process.pid, signal.SIGKILL)
+        return ""
+
+
+@contextmanager
+def started(entries: list[Entry]) -> Iterator[list[Contender]]:
+    """Run contenders, each on a log of its own that is empty."""
+    with ExitStack() as stack:
+        contenders = []
+        for entry in entries:
+            process = subprocess.Popen(
+                [str(entry.python), "-m", entry.module, entry.place()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            )
+            stack.enter_context(process)  # closes its standard input, upon which it ends, and waits for it
+            contenders.append(Contender(entry.name, process))
+        yield contenders
+
+
+def entries(engine: str, files: Callable[[], str], databases: Callable[[], str], peers: Path | None) -> list[Entry]:
+    """Return who competes on an engine."""
+    here, place = Path(sys.executable), files if engine == "sqlite" else databases
+    ours = place if engine == "postgres" else lambda: f"sqlite:///{files()}"
+    found = [
+        Entry(OURS, "bench.workers.twofold_itself", here, ours),
+        Entry(FLOOR, f"bench.workers.{engine}_floor", here, place),
+    ]
+    if peers:
+        found.append(Entry("eventsourcing", "bench.workers.eventsourcing_peer", peers, place))
+        found.append(Entry("umadb", "bench.workers.umadb_peer", peers, files))
+    return found

@@ -1,0 +1,81 @@
+"""The side of a contender: answer requests, one JSON object per line, until standard input ends."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any
+
+
+def serve(opened: AbstractContextManager[Any]) -> None:
+    """Call the methods that are asked for: `{"do": "append", "writers": 1, …}` is answered by `{"value": 4711.0}`.
+
+    A contender may have any of these methods; what it lacks is answered by null.
+
+    - `append(writers, batch, seconds)`: events per second
+    - `fill(events)`: store `workload.streams(events)`, unmeasured
+    - `load(events, times)`: milliseconds to load and fold a stream
+    - `read(events)`: events per second, the whole log, decoded
+    - `latency(commits)`: milliseconds from an acknowledged append to the handler of a subscription
+    - `size(events)`: bytes per event, indexes included
+    """
+    with opened as contender:
+        for line in sys.stdin:
+            request = json.loads(line)
+            method = getattr(contender, request.pop("do"), None)
+            try:
+                answer = {"value": method(**request) if method else None}
+            except Exception:
+                answer = {"error": traceback.format_exc()}
+            print(json.dumps(answer), flush=True)
+
+
+def write_for(seconds: float, write: Callable[[int, int], int]) -> float:
+    """Call `write(writer 0, turn)` again and again, and return events per second."""
+    return write_in_threads(1, seconds, write)
+
+
+def write_in_threads(writers: int, seconds: float, write: Callable[[int, int], int]) -> float:
+    """Call `write(writer, turn)` in as many threads, and return the events per second that it reports in all."""
+
+    def keep_writing(writer: int) -> int:
+        written = turn = 0
+        while time.perf_counter() < deadline:
+            written += write(writer, turn)
+            turn += 1
+        return written
+
+    start = time.perf_counter()
+    deadline = start + seconds
+    if writers == 1:
+        written = keep_writing(0)
+    else:
+        with ThreadPoolExecutor(writers) as pool:
+            written = sum(pool.map(keep_writing, range(writers)))
+    return written / (time.perf_counter() - start)
+
+
+def median_ms(times: int, call: Callable[[], object]) -> float:
+    """Return the median duration of a call in milliseconds."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken) * 1000
+
+
+def per_second(events: int, call: Callable[[], int]) -> float:
+    """Return the rate of a call that handles so many events, and that returns how many it saw."""
+    start = time.perf_counter()
+    seen = call()
+    taken = time.perf_counter() - start
+    if seen != events:
+        raise AssertionError(f"saw {seen} events instead of {events}")
+    return events / taken

@@ -1,0 +1,163 @@
+"""The peer `eventsourcing` on SQLite (synchronous = FULL) and on PostgreSQL (default: safe order)."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID, uuid4, uuid5
+
+from eventsourcing.application import Application
+from eventsourcing.domain import AggregateEvent
+from eventsourcing.sqlite import SQLiteConnectionPool
+
+from bench import workload
+from bench.worker import median_ms, per_second, serve, write_in_threads
+
+NAMES = UUID(int=7)
+
+
+class ItemAdded(AggregateEvent):  # type: ignore[misc]  # comes from the peers' environment
+    basket_id: str
+    product_id: str
+    description: str
+    quantity: int
+    unit_price: str
+    currency: str
+    country: str
+    warehouse: str
+    campaign: str
+    correlation_id: str
+    user: str
+
+
+def event(stream: UUID, version: int) -> ItemAdded:
+    return ItemAdded(
+        originator_id=stream,
+        originator_version=version,
+        timestamp=ItemAdded.create_timestamp(),
+        **workload.fields(version),
+        **workload.METADATA,
+    )
+
+
+class EventsourcingPeer:
+    """Events through the mapper and the recorder, as an application's `save` does it."""
+
+    def __init__(self, application: Application[UUID]) -> None:
+        self._store, self._recorder = application.events, application.recorder
+        self._mapper = application.mapper
+
+    def append(self, writers: int, batch: int, seconds: float) -> float:
+        streams = [uuid4() for _ in range(writers)]
+
+        def write(writer: int, turn: int) -> int:
+            first = turn * batch + 1
+            self._store.put([event(streams[writer], version) for version in range(first, first + batch)])
+            return batch
+
+        return write_in_threads(writers, seconds, write)
+
+    def fill(self, events: int) -> None:
+        pending: list[ItemAdded] = []
+        for name, count in workload.streams(events):
+            pending += [event(uuid5(NAMES, name), n + 1) for n in range(count)]
+            if len(pending) >= workload.BULK:
+                self._store.put(pending)
+                pending = []
+        self._store.put(pending)
+
+    def load(self, events: int, times: int) -> float:
+        stream = uuid5(NAMES, "long" if events == workload.BULK else "short-7")
+        return median_ms(times, lambda: sum(e.quantity for e in self._store.get(stream)))
+
+    def read(self, events: int) -> float:
+        def everything() -> int:
+            after = seen = 0
+            while found := self._recorder.select_notifications(start=after + 1, limit=workload.BULK):
+                seen += len([self._mapper.to_domain_event(each) for each in found])
+                after = found[-1].id
+            return seen
+
+        return per_second(events, everything)
+
+    def latency(self, commits: int) -> float | None:
+        try:
+            subscription = self._recorder.subscribe(gt=self._recorder.max_notification_id())
+        except NotImplementedError:  # SQLite
+            return None
+        arrivals: list[float] = []
+        arrived = threading.Semaphore(0)
+
+        def follow() -> None:
+            for notification in subscription:
+                self._mapper.to_domain_event(notification)
+                arrivals.append(time.perf_counter())
+                arrived.release()
+                if len(arrivals) == commits:
+                    return
+
+        with subscription:
+            handler = threading.Thread(target=follow)
+            handler.start()
+            stream, acknowledged = uuid4(), []
+            for version in range(1, commits + 1):
+                self._store.put([event(stream, version)])
+                acknowledged.append(time.perf_counter())
+                arrived.acquire()
+            handler.join()
+        return statistics.median(max(a - b, 0) for a, b in zip(arrivals, acknowledged, strict=True)) * 1000
+
+    def size(self, events: int) -> float:
+        datastore: Any = self._recorder.datastore
+        with datastore.transaction(commit=False) as cursor:
+            if "sqlite" in type(datastore).__module__:
+                cursor.execute("SELECT page_count * page_size AS size FROM pragma_page_count, pragma_page_size")
+            else:
+                cursor.execute(
+                    "SELECT sum(pg_total_relation_size(oid)) AS size FROM pg_class "
+                    "WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+                )
+            return float(cursor.fetchone()["size"]) / events
+
+
+def _environment(url: str) -> dict[str, str]:
+    if "postgresql" not in url:
+        return {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": url, "SQLITE_LOCK_TIMEOUT": "30"}
+    parts = urlsplit(url)
+    return {
+        "PERSISTENCE_MODULE": "eventsourcing.postgres",
+        "POSTGRES_DBNAME": parts.path.lstrip("/"),
+        "POSTGRES_HOST": parse_qs(parts.query).get("host", [parts.hostname or ""])[0],
+        "POSTGRES_PORT": str(parts.port or 5432),
+        "POSTGRES_USER": parts.username or "postgres",
+        "POSTGRES_PASSWORD": parts.password or "",
+    }
+
+
+def _synchronise_fully() -> None:
+    create = SQLiteConnectionPool._create_connection
+
+    def create_durable(pool: SQLiteConnectionPool) -> Any:
+        connection = create(pool)
+        connection.cursor().execute("PRAGMA synchronous = FULL")
+        return connection
+
+    SQLiteConnectionPool._create_connection = create_durable
+
+
+@contextmanager
+def opened(url: str) -> Iterator[EventsourcingPeer]:
+    _synchronise_fully()
+    application = Application[UUID](env=_environment(url))
+    yield EventsourcingPeer(application)
+    application.close()
+
+
+if __name__ == "__main__":
+    serve(opened(sys.argv[1]))

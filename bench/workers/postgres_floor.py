@@ -1,0 +1,124 @@
+"""The raw driver on PostgreSQL: the same columns and indexes, single-row commits, COPY for many rows, no framework."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from bench import workload
+from bench.worker import median_ms, per_second, serve, write_for
+
+SCHEMA = """
+CREATE TABLE events (
+    position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid NOT NULL UNIQUE, stream_id text NOT NULL,
+    stream_type text NOT NULL, version bigint NOT NULL, type text NOT NULL, schema_version int NOT NULL,
+    payload text NOT NULL, metadata text NOT NULL, tags text NOT NULL, recorded_at bigint NOT NULL,
+    checksum bigint NOT NULL, UNIQUE (stream_id, version)
+);
+CREATE INDEX events_by_type ON events (type, position)
+"""
+COLUMNS = (
+    "event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags, recorded_at, checksum"
+)
+INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+TYPES = ["uuid", "text", "text", "int8", "text", "int4", "text", "text", "text", "int8", "int8"]
+PAYLOAD = json.dumps(workload.fields(1), separators=(",", ":"))
+METADATA = json.dumps(workload.METADATA, separators=(",", ":"))
+
+Row = tuple[object, ...]
+
+
+class PostgresFloor:
+    """One connection per writer, each with its own commits."""
+
+    def __init__(self, url: str, connection: psycopg.Connection) -> None:
+        self._url, self._connection = url, connection
+        self._ids = itertools.count(time.time_ns())
+
+    def _rows(self, stream: str, after: int, count: int) -> list[Row]:
+        now = time.time_ns() // 1000
+        return [
+            (f"{next(self._ids):032x}", stream, workload.STREAM_TYPE, after + n + 1, "ItemAdded", 1, PAYLOAD, METADATA,
+             "[]", now, 0)
+            for n in range(count)
+        ]  # fmt: skip
+
+    def _insert(self, rows: list[Row]) -> int:
+        if len(rows) == 1:
+            self._connection.execute(INSERT, rows[0])
+        elif len(rows) < workload.BULK:
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                cursor.executemany(INSERT, rows)  # in a pipeline
+        else:
+            self._copy(rows)
+        return len(rows)
+
+    def _copy(self, rows: list[Row]) -> None:
+        with (
+            self._connection.cursor() as cursor,
+            cursor.copy(f"COPY events ({COLUMNS}) FROM STDIN (FORMAT text)") as copy,
+        ):
+            for row in rows:
+                copy.write_row(row)
+
+    def append(self, writers: int, batch: int, seconds: float) -> float:
+        run = f"{writers}x{batch}-{next(self._ids)}"
+        if writers > 1:
+            return asyncio.run(self._append(run, writers, batch, seconds))
+        return write_for(seconds, lambda _, turn: self._insert(self._rows(run, turn * batch, batch)))
+
+    async def _append(self, run: str, writers: int, batch: int, seconds: float) -> float:
+        async def keep_writing(connection: psycopg.AsyncConnection, stream: str) -> int:
+            version = 0
+            while time.perf_counter() < deadline:
+                rows = self._rows(stream, version, batch)
+                if batch == 1:
+                    await connection.execute(INSERT, rows[0])
+                else:
+                    async with connection.transaction(), connection.cursor() as cursor:
+                        await cursor.executemany(INSERT, rows)
+                version += batch
+            return version
+
+        connections = [await psycopg.AsyncConnection.connect(self._url, autocommit=True) for _ in range(writers)]
+        start = time.perf_counter()
+        deadline = start + seconds
+        written = sum(await asyncio.gather(*(keep_writing(c, f"{run}-{n}") for n, c in enumerate(connections))))
+        taken = time.perf_counter() - start
+        for connection in connections:
+            await connection.close()
+        return written / taken
+
+    def fill(self, events: int) -> None:
+        self._copy([row for stream, count in workload.streams(events) for row in self._rows(stream, 0, count)])
+        self._connection.execute("VACUUM ANALYZE events")
+
+    def load(self, events: int, times: int) -> float:
+        stream = "long" if events == workload.BULK else "short-7"
+        query = "SELECT * FROM events WHERE stream_id = %s ORDER BY version"
+        return median_ms(times, lambda: self._connection.execute(query, (stream,)).fetchall())
+
+    def read(self, events: int) -> float:
+        return per_second(events, lambda: len(self._connection.execute("SELECT * FROM events").fetchall()))
+
+    def size(self, events: int) -> float:
+        row = self._connection.execute("SELECT pg_total_relation_size('events')").fetchone()
+        return float(row[0]) / events if row else 0.0
+
+
+@contextmanager
+def opened(url: str) -> Iterator[PostgresFloor]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SCHEMA)
+        yield PostgresFloor(url, connection)
+
+
+if __name__ == "__main__":
+    serve(opened(sys.argv[1]))

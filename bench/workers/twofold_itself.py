@@ -1,0 +1,164 @@
+"""Twofold, through its public event store: encoding, idempotency and per-append isolation included."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from bench import workload
+from bench.worker import serve
+from twofold import Event, EventStore, Metadata, open_event_store
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemAdded(Event):
+    basket_id: str
+    product_id: str
+    description: str
+    quantity: int
+    unit_price: str
+    currency: str
+    country: str
+    warehouse: str
+    campaign: str
+
+
+METADATA = Metadata(
+    correlation_id=UUID(workload.METADATA["correlation_id"]),
+    user=workload.METADATA["user"],
+)
+
+
+def events(first: int, count: int) -> list[ItemAdded]:
+    return [ItemAdded(**workload.fields(number)) for number in range(first, first + count)]
+
+
+class Twofold:
+    """Asks an event store, in the loop in which it was opened."""
+
+    def __init__(self, store: EventStore, url: str, runner: asyncio.Runner) -> None:
+        self._store, self._url, self._runner = store, url, runner
+
+    def append(self, writers: int, batch: int, seconds: float) -> float:
+        return self._runner.run(self._append(writers, batch, seconds))
+
+    async def _append(self, writers: int, batch: int, seconds: float) -> float:
+        async def keep_writing(stream: str) -> int:
+            version = 0
+            while time.perf_counter() < deadline:
+                await self._put(stream, version, batch)
+                version += batch
+            return version
+
+        start = time.perf_counter()
+        deadline = start + seconds
+        written = sum(
+            await asyncio.gather(*(keep_writing(f"{workload.STREAM_TYPE}-{uuid4()}") for _ in range(writers)))
+        )
+        return written / (time.perf_counter() - start)
+
+    async def _put(self, stream: str, version: int, count: int) -> None:
+        await self._store.append_events(
+            stream, workload.STREAM_TYPE, events(version, count), expected_version=version, metadata=METADATA
+        )
+
+    def fill(self, events: int) -> None:
+        async def put_all() -> None:
+            streams = workload.streams(events)
+            for first in range(0, len(streams), 100):
+                await asyncio.gather(*(self._put(name, 0, count) for name, count in streams[first : first + 100]))
+
+        self._runner.run(put_all())
+
+    def load(self, events: int, times: int) -> float:
+        stream = "long" if events == workload.BULK else "short-7"
+
+        async def load() -> float:
+            taken = []
+            for _ in range(times):
+                start = time.perf_counter()
+                [recorded.event.quantity async for recorded in self._store.read_stream(stream)]
+                taken.append(time.perf_counter() - start)
+            return statistics.median(taken) * 1000
+
+        return self._runner.run(load())
+
+    def read(self, events: int) -> float:
+        async def count(all_events: AsyncIterator[object]) -> int:
+            return len([True async for _ in all_events])
+
+        self._store.events.register(ItemAdded)
+        start = time.perf_counter()
+        seen = self._runner.run(count(self._store.read()))
+        taken = time.perf_counter() - start
+        if seen != events:
+            raise AssertionError(f"saw {seen} events instead of {events}")
+        return events / taken
+
+    def latency(self, commits: int) -> float:
+        return self._runner.run(self._latency(commits))
+
+    async def _latency(self, commits: int) -> float:
+        arrivals: list[float] = []
+        arrived = asyncio.Semaphore(0)
+        head = await self._store.head()
+
+        async def follow() -> None:
+            async for batch in self._store.subscribe(after=head):
+                arrivals.extend(time.perf_counter() for _ in batch.events)
+                arrived.release()
+
+        handler = asyncio.create_task(follow())
+        acknowledged = []
+        for version in range(commits):
+            await self._put("latency", version, 1)
+            acknowledged.append(time.perf_counter())
+            await arrived.acquire()
+        handler.cancel()
+        return statistics.median(max(a - b, 0) for a, b in zip(arrivals, acknowledged, strict=True)) * 1000
+
+    def size(self, events: int) -> float:
+        return (
+            _sqlite_size(self._url) / events if self._url.startswith("sqlite") else _postgres_size(self._url) / events
+        )
+
+
+def _sqlite_size(url: str) -> float:
+    import sqlite3
+
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+        query = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+        return float(connection.execute(query).fetchone()[0])
+
+
+def _postgres_size(url: str) -> float:
+    import psycopg
+
+    query = (
+        "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
+        "WHERE relkind = 'r' AND nspname NOT IN ('pg_catalog', 'information_schema')"
+    )
+    with psycopg.connect(url) as connection:
+        row = connection.execute(query).fetchone()
+        return float(row[0]) if row else 0.0
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Twofold]:
+    with asyncio.Runner() as runner:
+        store = open_event_store(url)
+        runner.run(store.__aenter__())
+        try:
+            yield Twofold(store, url, runner)
+        finally:
+            runner.run(store.__aexit__(None, None, None))
+
+
+if __name__ == "__main__":
+    serve(opened(sys.argv[1]))
