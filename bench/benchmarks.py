@@ -91,7 +91,8 @@ def run(name: str, engine: str, entries: list[Entry], settings: Settings) -> Ite
 def _result(name: str, engine: str, measurement: Measurement, contenders: list[Contender], rounds: int) -> Result:
     answers: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
-        for contender in contenders[number % 2 :] + contenders[: number % 2]:
+        turn = number % len(contenders)
+        for contender in contenders[turn:] + contenders[:turn]:
             value = measurement.ask(contender)
             if value is not None:
                 answers[contender.name].append(value)
