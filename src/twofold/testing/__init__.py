@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twofold.testing.event_log_suite import EventLogConformance
     from twofold.testing.model import event_log_machine
+    from twofold.testing.race import Race
 
-__all__ = ["EventLogConformance", "event_log_machine"]
+__all__ = ["EventLogConformance", "Race", "event_log_machine"]
 
 _HOMES = {
     "EventLogConformance": "twofold.testing.event_log_suite",
+    "Race": "twofold.testing.race",
     "event_log_machine": "twofold.testing.model",
 }
 
 if pytest := sys.modules.get("pytest"):  # failed assertions of the suite then show their values
-    pytest.register_assert_rewrite("twofold.testing.event_log_suite", "twofold.testing.model")
+    pytest.register_assert_rewrite("twofold.testing.event_log_suite", "twofold.testing.judge", "twofold.testing.model")
 
 
 def __getattr__(name: str) -> Any:

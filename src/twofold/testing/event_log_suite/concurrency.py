@@ -1,5 +1,5 @@
 """What happens to appends that wait at one moment."""
-# ruff: noqa: D102, S101  # a test's name is its sentence; asserts are its point
+# ruff: noqa: D102  # a test's name is its sentence; asserts are its point
 
 from __future__ import annotations
 
@@ -137,6 +137,7 @@ class ConcurrencyPromises:
             while len(rows := await log.read(EVERYTHING, limit=1000)) < 200:
                 assert [row.position for row in rows] == list(range(1, len(rows) + 1))
                 assert len(rows) % 2 == 0, "half an append was seen"
+                await asyncio.sleep(0)  # a log in memory never lets the writers run by itself
 
         async def write(stream: str) -> None:
             for version in range(0, 50, 2):
@@ -166,7 +167,7 @@ class ConcurrencyPromises:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert all(isinstance(await other, Appended) for other in beside)
+        assert not any(isinstance(outcome, Rejected) for outcome in await asyncio.gather(*beside))
         assert isinstance(await log.append(decision), Appended)
         rows = await log.read(EVERYTHING, limit=100)
         assert [row.position for row in rows] == [1, 2, 3, 4, 5]

@@ -1,5 +1,5 @@
 """What outlives the object, and what several of them on the same data do to each other."""
-# ruff: noqa: D102, S101  # a test's name is its sentence; asserts are its point
+# ruff: noqa: D102  # a test's name is its sentence; asserts are its point
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What the ways of reading return."""
-# ruff: noqa: D102, S101  # a test's name is its sentence; asserts are its point
+# ruff: noqa: D102  # a test's name is its sentence; asserts are its point
 
 from __future__ import annotations
 
@@ -90,6 +90,7 @@ class ReadPromises:
                 last, collected = 0, list[int]()
                 while page := at(await log.read(query, after=last, limit=size)):
                     assert len(page) <= size
+                    assert page[0] > last
                     collected, last = collected + page, page[-1]
                 assert collected == whole
 
@@ -97,6 +98,7 @@ class ReadPromises:
         await seed(log)
         before, collected = None, list[int]()
         while page := at(await log.read(topic("x") | topic("y"), before=before, limit=2, backwards=True)):
+            assert before is None or page[0] < before
             collected, before = collected + page, page[-1]
         assert collected == [10, 9, 8, 6, 4, 3, 2]
 

@@ -1,5 +1,5 @@
 """What an append may expect of streams."""
-# ruff: noqa: D102, S101  # a test's name is its sentence; asserts are its point
+# ruff: noqa: D102  # a test's name is its sentence; asserts are its point
 
 from __future__ import annotations
 

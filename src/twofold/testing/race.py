@@ -1,0 +1,259 @@
+"""A race of real processes on one log, and the judge of what it left behind.
+
+    report = Race(open_log, folder, seed=7, writers=4, readers=2, seconds=5.0).run()
+
+Writers append in every way there is, are killed and started again; readers follow, are killed, and go on from their
+checkpoint; disturbers hold transactions open. Every process keeps a ledger of its own, in files: what it was about to
+do, and what it was told. The judge compares the ledgers with the log, and never asks the log about itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from twofold.event_log import Append, Appended, EventLog
+from twofold.event_query import AppendCondition, EventQuery
+from twofold.messages import uuid7
+from twofold.streams import ANY
+from twofold.testing.judge import Report, judge, whole_log
+from twofold.testing.samples import Noted, Revised, new_event, topic
+
+OpenLog = Callable[[], EventLog]
+"""Make a log that is not open yet; called in every process, so it must be importable: a function, or a `partial`."""
+
+Disturber = Callable[[random.Random, float], Coroutine[Any, Any, None]]
+"""Hold transactions open, lock things, for so many seconds; must be importable as well."""
+
+HOT_TOPICS = 5
+CONCURRENCY = 8
+
+
+class Ledger:
+    """A file of one process, a line per fact, that survives its kill: what the kernel took is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def write(self, **fact: Any) -> None:
+        """Note a fact."""
+        os.write(self._file, json.dumps(fact).encode() + b"\n")
+
+
+@dataclass(frozen=True)
+class Race:
+    """What takes part."""
+
+    open_log: OpenLog
+    folder: Path
+    seed: int
+    writers: int = 4
+    readers: int = 2
+    seconds: float = 5.0
+    kills: int = 4
+    disturbers: tuple[Disturber, ...] = ()
+
+    def run(self) -> Report:
+        """Run the race to its end and judge it.
+
+        Raises:
+            AssertionError: the log lost, doubled, inverted or skipped an event, or accepted what it should have
+                refused, or a process failed; the text begins with the seed.
+        """
+        asyncio.run(_open_and_close(self.open_log))
+        end = time.time() + self.seconds
+        writers, readers, disturbers = (
+            [_Runner(_run_writer, (self, number, end)) for number in range(self.writers)],
+            [_Runner(_run_reader, (self, number)) for number in range(self.readers)],
+            [_Runner(_run_disturber, (self, number, end)) for number in range(len(self.disturbers))],
+        )
+        self._kill([*writers, *readers], end)
+        with _naming(self.seed):
+            for each in (*writers, *disturbers):
+                each.join()
+            (self.folder / "written").touch()  # readers end when they have seen all of it
+            for each in readers:
+                each.join()
+            return judge(asyncio.run(whole_log(self.open_log)), self.folder)
+
+    def _kill(self, victims: list[_Runner], end: float) -> None:
+        chance = random.Random(self.seed)
+        for moment in sorted(chance.uniform(0.3, 0.9) for _ in range(self.kills)):
+            time.sleep(max(0.0, end - self.seconds * (1 - moment) - time.time()))
+            chance.choice(victims).kill_and_start_again()
+
+
+class _Runner:
+    """A process of the race."""
+
+    def __init__(self, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        self._target = target
+        self._arguments = arguments
+        self._start()
+
+    def _start(self) -> None:
+        self._process = multiprocessing.get_context("spawn").Process(target=self._target, args=self._arguments)
+        self._process.start()
+
+    def kill_and_start_again(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._start()
+
+    def join(self) -> None:
+        self._process.join(120)
+        self._process.kill()
+        assert self._process.exitcode == 0, f"{self._target.__name__} ended with {self._process.exitcode}"
+
+
+@contextmanager
+def _naming(seed: int) -> Iterator[None]:
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError(f"race with seed {seed}: {error}") from None
+
+
+async def _open_and_close(open_log: OpenLog) -> None:
+    log = open_log()
+    await log.open()
+    await log.close()
+
+
+def _run_writer(plan: Race, number: int, end: float) -> None:
+    asyncio.run(_write(plan, number, end))
+
+
+def _run_reader(plan: Race, number: int) -> None:
+    asyncio.run(_read(plan, number))
+
+
+def _run_disturber(plan: Race, number: int, end: float) -> None:
+    asyncio.run(plan.disturbers[number](random.Random(plan.seed + number), end - time.time()))
+
+
+async def _write(plan: Race, number: int, end: float) -> None:
+    ledger = Ledger(plan.folder / f"writer-{number}")
+    log = plan.open_log()
+    await log.open()
+    chance = random.Random(f"{plan.seed}-{number}-{os.getpid()}")
+    writer = _Writer(log, ledger, f"{number}-{os.getpid()}", chance)
+    await asyncio.gather(*(writer.run(task, end) for task in range(CONCURRENCY)))
+    await log.close()
+
+
+class _Writer:
+    """Appends at random, and notes every append before and after."""
+
+    def __init__(self, log: EventLog, ledger: Ledger, name: str, chance: random.Random) -> None:
+        self._log = log
+        self._ledger = ledger
+        self._name = name
+        self._chance = chance
+        self._done: list[tuple[Append, Appended]] = []
+
+    async def run(self, task: int, end: float) -> None:
+        version = 0
+        while time.time() < end:
+            kind = self._chance.random()
+            if kind < 0.4:
+                version = await self._own_stream(f"Own-{self._name}-{task}", version)
+            elif kind < 0.6:
+                await self._hot_stream()
+            elif kind < 0.8:
+                await self._claim()
+            elif kind < 0.95 or not self._done:
+                await self._append(Append((self._event("", Revised),)))
+            else:
+                await self._again()
+
+    async def _own_stream(self, stream_id: str, version: int) -> int:
+        events = tuple(self._event(stream_id) for _ in range(self._chance.randint(1, 3)))
+        appended = await self._append(Append(events, ((stream_id, version),)))
+        if appended is None:
+            raise AssertionError(f"nobody else writes to {stream_id}, and yet version {version} was refused")
+        return version + len(events)
+
+    async def _hot_stream(self) -> None:
+        stream_id = f"Hot-{self._chance.randrange(HOT_TOPICS)}"
+        rows = await self._log.read_stream(stream_id, limit=1_000_000)
+        expected = rows[-1][4] if rows else 0
+        other = f"Hot-{self._chance.randrange(HOT_TOPICS)}"
+        events = (self._event(stream_id),) if other == stream_id else (self._event(stream_id), self._event(other))
+        await self._append(Append(events, ((stream_id, expected),) if other == stream_id else (
+            (stream_id, expected), (other, ANY))))  # fmt: skip
+
+    async def _claim(self) -> None:
+        """Decide on what a query shows, as a dynamic consistency boundary does."""
+        query = topic(self._topic(), kinds=(Noted,) if self._chance.random() < 0.5 else ())
+        after = await self._log.head()
+        await self._log.read(query, before=after + 1, limit=10, backwards=True)
+        await self._append(Append((self._event(""),), condition=AppendCondition(query, after)))
+
+    async def _again(self) -> None:
+        append, first = self._chance.choice(self._done)
+        outcome = await self._log.append(append)
+        if not isinstance(outcome, Appended) or (outcome.first, outcome.last) != (first.first, first.last):
+            raise AssertionError(f"a repeat of {first} was answered with {outcome}")
+
+    async def _append(self, append: Append) -> Appended | None:
+        ids = [str(UUID(bytes=event.event_id)) for event in append.events]
+        self._ledger.write(told="about to", ids=ids)
+        outcome = await self._log.append(append)
+        if not isinstance(outcome, Appended):
+            self._ledger.write(told="refused", ids=ids)
+            return None
+        self._ledger.write(told="stored", ids=ids, first=outcome.first, last=outcome.last, **_conditions(append))
+        self._done = [*self._done[-50:], (append, outcome)]
+        return outcome
+
+    def _event(self, stream_id: str, kind: type[Noted] = Noted) -> Any:
+        return new_event(stream_id, self._topic(), kind=kind, event_id=uuid7(), text=self._name)
+
+    def _topic(self) -> str:
+        return f"t{self._chance.randrange(HOT_TOPICS)}"
+
+
+def _conditions(append: Append) -> dict[str, Any]:
+    facts: dict[str, Any] = {"expected": {stream: v for stream, v in append.expected if isinstance(v, int)}}
+    if append.condition:
+        item = append.condition.fail_if.items[0]
+        facts |= {"types": item.types, "tags": item.tags, "after": append.condition.after}
+    return facts
+
+
+async def _read(plan: Race, number: int) -> None:
+    """Follow the log by polling reads, as every subscription does below, and note what was seen before going on."""
+    path = plan.folder / f"reader-{number}"
+    position = _last_seen(path)
+    ledger = Ledger(path)
+    ledger.write(told="begin", after=position)
+    log = plan.open_log()
+    await log.open()
+    while True:
+        written = (plan.folder / "written").exists()
+        head = await log.wait(position, 0.2)
+        rows = await log.read(EventQuery.all(), after=position, before=head + 1, limit=200)
+        if rows:
+            ledger.write(told="saw", events=[(row[0], str(UUID(bytes=row[1]))) for row in rows])
+            position = rows[-1][0]
+        elif written and position >= await log.head():
+            break
+    await log.close()
+
+
+def _last_seen(path: Path) -> int:
+    if not path.exists():
+        return 0
+    seen = [json.loads(line) for line in path.read_text().splitlines() if line.startswith('{"told": "saw"')]
+    return int(seen[-1]["events"][-1][0]) if seen else 0
