@@ -1,0 +1,6 @@
+"""Orders: the reference application of Twofold.
+
+Read the modules in this order: `items`, `errors`, `events`, `order`, `commands` (the writing side); `views`, `queries`
+(the reading side); `app` (both wired together); `schemas`, `http` (the edge); `retail`, `importing`, `simulation`
+(where orders come from); `serving`, `__main__` (how it is run).
+"""

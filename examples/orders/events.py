@@ -1,0 +1,67 @@
+"""What happens to orders. Each event says by itself when it happened, so that a replay of old data keeps its dates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from orders.items import Address, OrderItem
+from twofold import AwareDatetime, Event, Tag
+
+OrderId = Annotated[str, Tag("order")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderCreated(Event):
+    """A customer ordered something."""
+
+    order_id: OrderId
+    customer_id: Annotated[str, Tag("customer")]
+    items: tuple[OrderItem, ...]
+    shipping_address: Address
+    created_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderItemAdded(Event):
+    """A further item was ordered."""
+
+    order_id: OrderId
+    item: OrderItem
+    added_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderItemRemoved(Event):
+    """A product was taken off the order, with all the items of it."""
+
+    order_id: OrderId
+    product_id: str
+    removed: tuple[OrderItem, ...]
+    removed_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderShipped(Event):
+    """The goods left."""
+
+    order_id: OrderId
+    shipped_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderCancelled(Event):
+    """The order will not be shipped."""
+
+    order_id: OrderId
+    reason: str
+    cancelled_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderItemReturned(Event):
+    """Shipped goods came back, and their price was refunded. The order stays what it was: shipped."""
+
+    order_id: OrderId
+    item: OrderItem
+    returned_at: AwareDatetime
