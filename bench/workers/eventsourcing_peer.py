@@ -67,10 +67,11 @@ class EventsourcingPeer:
         pending: list[ItemAdded] = []
         for name, count in workload.streams(events):
             pending += [event(uuid5(NAMES, name), n + 1) for n in range(count)]
-            if len(pending) >= workload.BULK:
+            if len(pending) >= 100:  # with 1000 events of many streams, it sometimes hangs on PostgreSQL
                 self._store.put(pending)
                 pending = []
-        self._store.put(pending)
+        if pending:
+            self._store.put(pending)
 
     def load(self, events: int, times: int) -> float:
         stream = uuid5(NAMES, "long" if events == workload.BULK else "short-7")

@@ -103,10 +103,10 @@ class PostgresFloor:
     def load(self, events: int, times: int) -> float:
         stream = "long" if events == workload.BULK else "short-7"
         query = "SELECT * FROM events WHERE stream_id = %s ORDER BY version"
-        return median_ms(times, lambda: self._connection.execute(query, (stream,)).fetchall())
+        return median_ms(times, lambda: self._connection.execute(query, (stream,), binary=True).fetchall())
 
     def read(self, events: int) -> float:
-        return per_second(events, lambda: len(self._connection.execute("SELECT * FROM events").fetchall()))
+        return per_second(events, lambda: len(self._connection.execute("SELECT * FROM events", binary=True).fetchall()))
 
     def size(self, events: int) -> float:
         row = self._connection.execute("SELECT pg_total_relation_size('events')").fetchone()
