@@ -20,8 +20,10 @@ from twofold.errors import (
     ConflictError,
     DuplicateHandlerError,
     HandlerNotFoundError,
+    InvalidHandlerError,
     InvalidMessageTypeError,
 )
+from twofold.event_fields import is_pydantic
 from twofold.event_log import CommandRecord
 from twofold.event_store import EventStore
 from twofold.handlers import Call, Middleware, compose, resolve, result_type
@@ -71,7 +73,7 @@ class CommandBus:
         if command_type in self._routes:
             raise DuplicateHandlerError(command_type, self._routes[command_type][0].registered)
         call = resolve(command_type, handler)
-        known = _Handler(handler, call, _result_decoder(call), _content_of(command_type))
+        known = _Handler(handler, call, _result_encoder(command_type), _result_decoder(call), _content_of(command_type))
         self._routes[command_type] = (known, compose(partial(self._execute, known), self._middleware))
 
     async def dispatch(self, command: object) -> Any:
@@ -120,9 +122,10 @@ class CommandBus:
     async def _attempt(self, handler: _Handler, command: Any, work: UnitOfWork, content_hash: bytes) -> Receipt[Any]:
         with work.attempt():
             value = await handler.call(command)
-        if work.is_empty:
-            return dataclasses.replace(work.receipt or Receipt(value=None), value=value)
-        record = CommandRecord(work.command_id.bytes, content_hash, msgspec.json.encode(value))
+        if work.is_empty:  # a repeat, too, may find that there is nothing left to do
+            earlier = await self._earlier(handler, work.command_id, content_hash)
+            return earlier or dataclasses.replace(work.receipt or Receipt(value=None), value=value)
+        record = CommandRecord(work.command_id.bytes, content_hash, handler.encode_result(value))
         receipt = await self._store.commit(work.append(record))
         if receipt.repeated:
             return await self._earlier(handler, work.command_id, content_hash) or receipt
@@ -141,6 +144,7 @@ class CommandBus:
 class _Handler(NamedTuple):
     registered: object
     call: Call
+    encode_result: Callable[[Any], bytes]
     decode_result: Callable[[bytes], Any]
     content: Callable[[Any], bytes]
 
@@ -156,20 +160,48 @@ def _metadata_of(command_id: UUID) -> Any:
 
 def _command_id(command: Any) -> UUID:
     given = getattr(command, "command_id", None)
-    return given if isinstance(given, UUID) else uuid7()
+    command_id: UUID = uuid7() if given is None else given
+    if not isinstance(command_id, UUID):
+        raise InvalidMessageTypeError(f"{type(command).__name__}.command_id must be a UUID, not {given!r}")
+    return command_id
+
+
+def _result_encoder(command_type: type) -> Callable[[Any], bytes]:
+    def encode(value: Any) -> bytes:
+        try:
+            return msgspec.json.encode(value, enc_hook=_to_builtins)
+        except TypeError as error:
+            raise InvalidHandlerError(
+                f"the handler of {command_type.__name__} returned what cannot be kept for a repeat of the command, "
+                f"so nothing was stored: {error}"
+            ) from error
+
+    return encode
 
 
 def _result_decoder(call: Call) -> Callable[[bytes], Any]:
     try:
-        return msgspec.json.Decoder(result_type(call)).decode
+        return msgspec.json.Decoder(result_type(call), dec_hook=_from_builtins).decode
     except TypeError:  # a type that msgspec does not know comes back as plain JSON
         return msgspec.json.decode
 
 
+def _to_builtins(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"a {type(value).__qualname__} is no value that JSON can hold")
+
+
+def _from_builtins(cls: type, data: Any) -> Any:
+    return cls.model_validate(data) if hasattr(cls, "model_validate") else data
+
+
 def _content_of(command_type: type) -> Callable[[Any], bytes]:
     """Return how to get a command's content, without what differs between two tries of the same intent."""
-    if hasattr(command_type, "model_dump_json"):
-        return lambda command: command.model_dump_json(exclude={"command_id", "timestamp"}).encode()
+    without = {"command_id", "timestamp"}
+    prefix = command_type.__name__
+    if is_pydantic(command_type):
+        return lambda command: prefix.encode() + command.model_dump_json(exclude=without).encode()
     if dataclasses.is_dataclass(command_type):
         names = [field.name for field in dataclasses.fields(command_type)]
     elif issubclass(command_type, msgspec.Struct):
@@ -178,7 +210,13 @@ def _content_of(command_type: type) -> Callable[[Any], bytes]:
         raise InvalidMessageTypeError(
             f"{command_type.__qualname__} must be a frozen dataclass, a frozen msgspec.Struct or a pydantic model"
         )
-    names = [name for name in names if name not in ("command_id", "timestamp")]
-    encoder = msgspec.json.Encoder(order="deterministic")
-    prefix = command_type.__name__
-    return lambda command: encoder.encode([prefix, *(getattr(command, name) for name in names)])
+    names = [name for name in names if name not in without]
+    encoder = msgspec.json.Encoder(order="deterministic", enc_hook=_to_builtins)
+
+    def content(command: Any) -> bytes:
+        try:
+            return encoder.encode([prefix, *(getattr(command, name) for name in names)])
+        except TypeError as error:
+            raise InvalidMessageTypeError(f"{prefix} cannot be told from another {prefix}: {error}") from error
+
+    return content

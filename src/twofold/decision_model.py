@@ -36,7 +36,13 @@ class DecisionModel(Generic[S]):
 
 
 def combine(*models: DecisionModel[Any]) -> DecisionModel[tuple[Any, ...]]:
-    """Make one model of several: one read, one condition, and a tuple of their states."""
+    """Make one model of several: one read, one condition, and a tuple of their states.
+
+    Raises:
+        ValueError: there is no model.
+    """
+    if not models:
+        raise ValueError("combine at least one decision model")
 
     def evolve(states: tuple[Any, ...], recorded: RecordedEvent[Any]) -> tuple[Any, ...]:
         type_name, tags = recorded.type, recorded.tags

@@ -171,12 +171,13 @@ class EventStore:
             StorageError: the database failed.
         """
         work = UnitOfWork.current()
-        if work and stream_id in work.histories:
-            return work.histories[stream_id]
-        history = History([recorded async for recorded in self.read_stream(stream_id)])
-        if work:
-            work.histories[stream_id] = history
-        return history
+        if work and (known := work.history(stream_id)):
+            return known
+        stored = [recorded async for recorded in self.read_stream(stream_id)]
+        if work is None:
+            return History(stored, [])
+        work.histories[stream_id] = stored
+        return work.history(stream_id) or History(stored, [])
 
     async def stage(
         self,

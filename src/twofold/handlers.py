@@ -29,8 +29,8 @@ def resolve(message_type: type, handler: object) -> Call:
         raise InvalidHandlerError(f"{name} is a class; register an instance: {name}(...)")
     if not inspect.iscoroutinefunction(call):
         raise InvalidHandlerError(f"{name} must be an `async def` function or have an `async def handle` method")
-    expected = next(iter(_annotations(call).values()), None)
-    if isinstance(expected, type) and not issubclass(message_type, expected):
+    expected = _annotations(call).get(next(iter(inspect.signature(call).parameters), ""))
+    if isinstance(expected, type) and expected is not Any and not issubclass(message_type, expected):
         raise InvalidHandlerError(f"{name} handles {expected.__name__}, not {message_type.__name__}")
     return typing.cast(Call, call)
 
@@ -51,7 +51,9 @@ async def _through(middleware: Middleware, call_next: Call, message: Any) -> Any
     return await middleware(message, call_next)
 
 
-def _annotations(call: Call) -> dict[str, Any]:
+def _annotations(call: Any) -> dict[str, Any]:
+    while isinstance(call, partial):
+        call = call.func
     try:
         return typing.get_type_hints(call)
     except NameError:  # a name that only type checkers can see

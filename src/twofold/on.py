@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,9 +12,19 @@ _MARK = "__twofold_on__"
 
 
 def on(*event_types: type) -> Callable[[F], F]:
-    """Let a method take events of exactly these classes."""
+    """Let a method take events of exactly these classes.
+
+    Raises:
+        TypeError: no class is named, or the method is asynchronous.
+    """
+    if not event_types or not all(isinstance(each, type) for each in event_types):
+        raise TypeError("name the event: @on(OrderCreated)")
 
     def mark(method: F) -> F:
+        if inspect.iscoroutinefunction(method):
+            raise TypeError(
+                f"{method.__qualname__}: a method marked with @on folds events, without I/O; it cannot be async"
+            )
         setattr(method, _MARK, event_types)
         return method
 
@@ -26,13 +37,13 @@ def methods_by_event(cls: type) -> dict[type, Callable[..., Any]]:
     Raises:
         TypeError: one class gives one event to two methods.
     """
-    found: dict[type, Callable[..., Any]] = {}
+    found: dict[type, str] = {}
     for parent in reversed(cls.__mro__):
-        own: dict[type, Callable[..., Any]] = {}
-        for method in vars(parent).values():
+        own: dict[type, str] = {}
+        for name, method in vars(parent).items():
             for event_type in getattr(method, _MARK, ()):
                 if event_type in own:
                     raise TypeError(f"{cls.__qualname__} handles {event_type.__name__} in two methods; remove one")
-                own[event_type] = method
+                own[event_type] = name
         found.update(own)
-    return found
+    return {event_type: getattr(cls, name) for event_type, name in found.items()}

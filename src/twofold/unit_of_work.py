@@ -21,9 +21,9 @@ _current: ContextVar[UnitOfWork | None] = ContextVar("twofold_unit_of_work", def
 class History:
     """The stored events of a stream, and those that are staged behind them."""
 
-    def __init__(self, stored: list[RecordedEvent[Any]]) -> None:
+    def __init__(self, stored: list[RecordedEvent[Any]], staged: list[Any]) -> None:
         self.stored = stored
-        self.staged: list[Any] = []
+        self.staged = staged
 
     @property
     def events(self) -> list[Any]:
@@ -40,14 +40,17 @@ class UnitOfWork:
 
     def __init__(self, command_id: UUID) -> None:
         self.command_id = command_id
-        self.histories: dict[str, History] = {}
+        self.histories: dict[str, list[RecordedEvent[Any]]] = {}
         self.decisions: dict[EventQuery, tuple[list[RecordedEvent[Any]], int]] = {}
         self.receipt: Receipt[None] | None = None
         """The last append that the handler did by itself, past the unit of work."""
         self._encoded: list[NewEvent] = []
+        self._staged: dict[str, list[Any]] = {}
         self._expected: dict[str, ExpectedVersion] = {}
         self._condition: AppendCondition | None = None
+        self._judged: AppendCondition | None = None
         self._identified = 0
+        self._open = False
 
     @staticmethod
     def current() -> UnitOfWork | None:
@@ -62,7 +65,13 @@ class UnitOfWork:
         try:
             yield
         finally:
+            self._open = False
             _current.reset(token)
+
+    def history(self, stream_id: str) -> History | None:
+        """Return a stream as it was read before, and what is staged for it; None if it was not read."""
+        stored = self.histories.get(stream_id)
+        return None if stored is None else History(stored, self._staged.get(stream_id, []))
 
     def event_ids(self, count: int) -> list[UUID]:
         """Return the next event ids; they follow from the command's id, so that a retry gets the same ones."""
@@ -80,7 +89,10 @@ class UnitOfWork:
 
         Raises:
             ValueError: a second, different condition is staged.
+            RuntimeError: the handler has returned already.
         """
+        if not self._open:
+            raise RuntimeError("the command's handler has returned; await what it starts before it returns")
         if condition is not None and self._condition not in (None, condition):
             raise ValueError("a command is appended under one condition; combine(...) its decision models into one")
         self._condition = condition or self._condition
@@ -88,8 +100,7 @@ class UnitOfWork:
         stream_id = encoded[0].stream_id
         if stream_id:
             self._expected.setdefault(stream_id, expected_version)  # what is staged later builds on what is staged now
-            if stream_id in self.histories:
-                self.histories[stream_id].staged += events
+            self._staged.setdefault(stream_id, []).extend(events)
 
     @property
     def is_empty(self) -> bool:
@@ -98,24 +109,23 @@ class UnitOfWork:
 
     def append(self, record: CommandRecord) -> Append:
         """Return all that was staged as one append."""
+        self._judged = self._condition
         expected = tuple((stream, version) for stream, version in self._expected.items() if version is not ANY)
         return Append(tuple(self._encoded), expected, self._condition, record)
 
     def learn(self, conflict: ConflictError) -> None:
         """Add what somebody else wrote to what was read; forget what can only be brought up to date by reading."""
-        if history := self.histories.pop(conflict.stream_id, None):
-            history.stored += conflict.conflicts
-            if len(history.stored) == conflict.version:
-                self.histories[conflict.stream_id] = history
-        for query, (events, _) in list(self.decisions.items()):
-            new = [each for each in conflict.conflicts if query.matches(each.type, each.tags)]
-            if conflict.stream_id or len(conflict.conflicts) >= MAX_CONFLICTS or not new:
-                del self.decisions[query]
+        if (stored := self.histories.pop(conflict.stream_id, None)) is not None:
+            stored = stored + list(conflict.conflicts)
+            if len(stored) == conflict.version:
+                self.histories[conflict.stream_id] = stored
+        complete = not conflict.stream_id and len(conflict.conflicts) < MAX_CONFLICTS
+        for query, (events, after) in list(self.decisions.items()):
+            if complete and self._judged == AppendCondition(query, after):
+                self.decisions[query] = (events + list(conflict.conflicts), conflict.conflicts[-1].position)
             else:
-                self.decisions[query] = (events + new, new[-1].position)
+                del self.decisions[query]
 
     def _begin(self) -> None:
-        self._encoded, self._expected, self._condition = [], {}, None
-        self._identified, self.receipt = 0, None
-        for history in self.histories.values():
-            history.staged = []
+        self._encoded, self._staged, self._expected, self._condition = [], {}, {}, None
+        self._identified, self.receipt, self._judged, self._open = 0, None, None, True

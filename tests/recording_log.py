@@ -1,0 +1,68 @@
+"""A real event log that counts what it is asked for, and can be away for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twofold import EventQuery
+from twofold.errors import StorageUnavailableError
+from twofold.event_log import Append, Appended, CommandRecord, EventLog, Rejected, StoredEvent
+
+
+class RecordingLog:
+    """Passes every call on to the log behind it, notes it, and lets a test wait at each of them."""
+
+    def __init__(self, behind: EventLog) -> None:
+        self._behind = behind
+        self.calls: Counter[str] = Counter()
+        self.appends: list[Append] = []
+        self.away = False
+        self.before_append: Callable[[Append], Any] | None = None
+
+    @property
+    def reads(self) -> int:
+        """Number of times that events were read."""
+        return self.calls["read"] + self.calls["read_stream"]
+
+    async def open(self) -> None:
+        await self._behind.open()
+
+    async def close(self) -> None:
+        await self._behind.close()
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        self._note("append")
+        self.appends.append(append)
+        if self.before_append and asyncio.iscoroutine(pause := self.before_append(append)):
+            await pause
+        return await self._behind.append(append)
+
+    async def read(
+        self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
+    ) -> Sequence[StoredEvent]:
+        self._note("read")
+        return await self._behind.read(query, after=after, before=before, limit=limit, backwards=backwards)
+
+    async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
+        self._note("read_stream")
+        return await self._behind.read_stream(stream_id, after=after, limit=limit)
+
+    async def head(self) -> int:
+        self._note("head")
+        return await self._behind.head()
+
+    async def wait(self, after: int, timeout: float) -> int:
+        self._note("wait")
+        return await self._behind.wait(after, timeout)
+
+    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+        self._note("find_command")
+        return await self._behind.find_command(command_id)
+
+    def _note(self, call: str) -> None:
+        self.calls[call] += 1
+        if self.away:
+            raise StorageUnavailableError("the database is away, says the test")

@@ -1,0 +1,105 @@
+"""What a type checker knows about queries, commands and read models; never run, checked by `make check`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, assert_type
+
+from twofold import (
+    Aggregate,
+    Application,
+    Command,
+    CommandHandler,
+    Event,
+    Key,
+    PaginatedResult,
+    Projection,
+    Query,
+    QueryHandler,
+    ReadModel,
+    Receipt,
+    Repository,
+    on,
+)
+
+
+@dataclass(frozen=True)
+class OrderView:
+    order_id: Annotated[str, Key()]
+    total: Decimal
+
+
+@dataclass(frozen=True)
+class GetOrderById(Query[OrderView | None]):
+    order_id: str
+
+
+@dataclass(frozen=True)
+class SearchOrders(Query[PaginatedResult[OrderView]]):
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderCreated(Event):
+    order_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateOrder(Command):
+    order_id: str
+
+
+class Order(Aggregate):
+    @on(OrderCreated)
+    def created(self, event: OrderCreated) -> None: ...
+
+
+class OrderViews(Projection[OrderView]):
+    name = "order_views"
+
+    @on(OrderCreated)
+    def created(self, event: OrderCreated) -> OrderView:
+        return OrderView(event.order_id, Decimal(0))
+
+
+class GetOrderByIdHandler(QueryHandler[GetOrderById, OrderView | None]):
+    def __init__(self, views: ReadModel[OrderView]) -> None:
+        self._views = views
+
+    async def handle(self, query: GetOrderById) -> OrderView | None:
+        return await self._views.get(query.order_id)
+
+
+class CreateOrderHandler(CommandHandler[CreateOrder]):
+    def __init__(self, orders: Repository[Order]) -> None:
+        self._orders = orders
+
+    async def handle(self, command: CreateOrder) -> str:
+        order = await self._orders.load(command.order_id)
+        assert_type(order, Order)
+        assert_type(await self._orders.find("o1"), Order | None)
+        return order.id
+
+
+async def get_wrong_type(query: GetOrderById) -> int:
+    return 1
+
+
+async def check(app: Application) -> None:
+    views = app.projections.add(OrderViews())
+    assert_type(views, ReadModel[OrderView])
+    assert_type(await views.get("o1"), OrderView | None)
+    assert_type(await views.page(), PaginatedResult[OrderView])
+
+    app.commands.register(CreateOrder, CreateOrderHandler(app.repository(Order)))
+    app.queries.register(GetOrderById, GetOrderByIdHandler(views))
+    app.queries.register(GetOrderById, get_wrong_type)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    receipt = await app.commands.execute(CreateOrder(order_id="o1"))
+    assert_type(receipt, Receipt[Any])
+    assert_type(await app.queries.dispatch(GetOrderById("o1"), after=receipt), OrderView | None)
+    page = await app.queries.dispatch(SearchOrders("lamp"))
+    assert_type(page, PaginatedResult[OrderView])
+    assert_type(page.items[0].total, Decimal)
+    await app.queries.dispatch(CreateOrder(order_id="o1"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

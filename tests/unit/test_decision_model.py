@@ -1,0 +1,278 @@
+"""Dynamic consistency boundaries: decisions on what a query matches, whichever streams it stands in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+import pytest_asyncio
+from tests.recording_log import RecordingLog
+
+from twofold import (
+    Command,
+    CommandBus,
+    DecisionModel,
+    Event,
+    EventQuery,
+    EventStore,
+    RecordedEvent,
+    Tag,
+    combine,
+    open_event_store,
+)
+from twofold.errors import ConflictError
+from twofold.event_log import StoredEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered(Event):
+    username: Annotated[str, Tag("username")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscribed(Event):
+    student: Annotated[str, Tag("student")]
+    course: Annotated[str, Tag("course")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Register(Command):
+    username: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscribe(Command):
+    student: str
+    course: str
+
+
+class TakenError(Exception):
+    pass
+
+
+class FullError(Exception):
+    pass
+
+
+class BusyError(Exception):
+    pass
+
+
+CAPACITY, MOST_COURSES = 5, 3
+
+
+def is_taken(username: str) -> DecisionModel[bool]:
+    return DecisionModel(
+        query=EventQuery.of(Registered, tags=[f"username:{username}"]),
+        initial_state=False,
+        evolve=lambda taken, recorded: True,
+    )
+
+
+def count(*, tag: str) -> DecisionModel[int]:
+    return DecisionModel(
+        query=EventQuery.of(Subscribed, tags=[tag]), initial_state=0, evolve=lambda number, recorded: number + 1
+    )
+
+
+def wire(store: EventStore) -> CommandBus:
+    store.events.register(Registered, Subscribed)
+    bus = CommandBus(store)
+
+    async def register(command: Register) -> str:
+        decision = await store.decide(is_taken(command.username))
+        if decision.state:
+            raise TakenError(command.username)
+        await store.stage([Registered(username=command.username)], condition=decision.condition)
+        return command.username
+
+    async def subscribe(command: Subscribe) -> int:
+        course, student = count(tag=f"course:{command.course}"), count(tag=f"student:{command.student}")
+        decision = await store.decide(combine(course, student))
+        in_course, of_student = decision.state
+        if in_course >= CAPACITY:
+            raise FullError(command.course)
+        if of_student >= MOST_COURSES:
+            raise BusyError(command.student)
+        await store.stage([Subscribed(student=command.student, course=command.course)], condition=decision.condition)
+        return int(in_course) + 1
+
+    bus.register(Register, register)
+    bus.register(Subscribe, subscribe)
+    return bus
+
+
+@pytest_asyncio.fixture
+async def log(url: str) -> AsyncIterator[RecordingLog]:
+    log = RecordingLog(open_event_store(url).log)
+    await log.open()
+    yield log
+    await log.close()
+
+
+@pytest.fixture
+def store(log: RecordingLog) -> EventStore:
+    return EventStore(log)
+
+
+@pytest.fixture
+def bus(store: EventStore) -> CommandBus:
+    return wire(store)
+
+
+def names(outcomes: list[Any]) -> list[str]:
+    return sorted(type(each).__name__ for each in outcomes if isinstance(each, Exception))
+
+
+def recorded(event: Event, type: str, *tags: str) -> RecordedEvent[Any]:
+    return RecordedEvent(event, StoredEvent(1, b"", "", "", 0, type, 1, b"", b"{}", json.dumps(tags).encode(), 0, 0))
+
+
+def test_it_folds_only_what_its_query_matches() -> None:
+    events = [
+        recorded(Subscribed(student="s1", course="c1"), "Subscribed", "student:s1", "course:c1"),
+        recorded(Subscribed(student="s1", course="c2"), "Subscribed", "student:s1", "course:c2"),
+        recorded(Registered(username="s1"), "Registered", "student:s1"),
+    ]
+    assert count(tag="student:s1").fold(events) == 2
+    assert count(tag="course:c1").fold(events) == 1
+    assert combine(count(tag="student:s1"), count(tag="course:c1"), count(tag="course:c3")).fold(events) == (2, 1, 0)
+
+
+def test_combine_keeps_one_query_for_all() -> None:
+    one, two = count(tag="student:s1"), count(tag="course:c1")
+    assert combine(one, two).query == one.query | two.query
+    assert len(combine(one, one).query.items) == 1
+
+
+def test_nothing_cannot_be_combined() -> None:
+    with pytest.raises(ValueError, match="combine at least one decision model"):
+        combine()
+
+
+async def test_a_decision_on_what_is_not_there_protects(store: EventStore) -> None:
+    store.events.register(Registered)
+    decision = await store.decide(is_taken("ann"))
+    assert decision.state is False
+    await store.append([Registered(username="ann")])
+    with pytest.raises(ConflictError) as caught:
+        await store.append([Registered(username="ann")], condition=decision.condition)
+    assert [each.event for each in caught.value.conflicts] == [Registered(username="ann")]
+
+
+async def test_others_do_not_disturb_a_decision(store: EventStore) -> None:
+    store.events.register(Registered)
+    decision = await store.decide(is_taken("ann"))
+    await store.append([Registered(username="bob")])
+    await store.append([Registered(username="ann")], condition=decision.condition)
+
+
+async def test_a_username_is_given_once_however_many_ask(bus: CommandBus, store: EventStore) -> None:
+    outcomes = await asyncio.gather(
+        *(bus.dispatch(Register(username="ann")) for _ in range(20)), return_exceptions=True
+    )
+    assert (outcomes.count("ann"), names(outcomes)) == (1, ["TakenError"] * 19)
+    assert await store.head() == 1
+
+
+async def test_a_course_never_holds_more_than_its_capacity(bus: CommandBus, store: EventStore) -> None:
+    outcomes = await asyncio.gather(
+        *(bus.dispatch(Subscribe(student=f"s{n}", course="c1")) for n in range(12)), return_exceptions=True
+    )
+    assert sorted(each for each in outcomes if isinstance(each, int)) == [1, 2, 3, 4, 5]
+    assert names(outcomes) == ["FullError"] * 7
+    assert await store.head() == CAPACITY
+
+
+async def test_both_rules_of_a_combined_model_hold(bus: CommandBus) -> None:
+    outcomes = await asyncio.gather(
+        *(bus.dispatch(Subscribe(student="s1", course=f"c{n}")) for n in range(6)), return_exceptions=True
+    )
+    assert names(outcomes) == ["BusyError"] * 3
+
+
+async def test_a_lost_race_is_decided_again_on_the_delta_without_a_second_read(
+    bus: CommandBus, store: EventStore, log: RecordingLog
+) -> None:
+    rivals = ["s8", "s9"]
+
+    async def subscribe_first(append: Any) -> None:
+        if rivals and append.command:
+            await store.append([Subscribed(student=rivals.pop(), course="c1")])
+
+    log.before_append = subscribe_first
+    assert await bus.dispatch(Subscribe(student="s1", course="c1")) == 3
+    assert (log.reads, log.calls["append"]) == (1, 5)
+
+
+async def test_a_second_model_that_was_not_judged_is_read_again(store: EventStore, log: RecordingLog) -> None:
+    store.events.register(Subscribed)
+    seen: list[tuple[int, int]] = []
+    bus = CommandBus(store)
+
+    async def subscribe(command: Subscribe) -> None:
+        everybody = DecisionModel(query=EventQuery.of(Subscribed), initial_state=0, evolve=lambda n, recorded: n + 1)
+        total = await store.decide(everybody)
+        decision = await store.decide(count(tag=f"course:{command.course}"))
+        seen.append((total.state, decision.state))
+        await store.stage([Subscribed(student=command.student, course="c1")], condition=decision.condition)
+
+    async def subscribe_first(append: Any) -> None:
+        if len(seen) == 1 and append.command:
+            await store.append([Subscribed(student="s8", course="c2"), Subscribed(student="s9", course="c1")])
+
+    bus.register(Subscribe, subscribe)
+    log.before_append = subscribe_first
+    await bus.dispatch(Subscribe(student="s1", course="c1"))
+    assert seen == [(0, 0), (2, 1)]
+
+
+async def test_two_conditions_in_one_command_are_refused(store: EventStore) -> None:
+    store.events.register(Registered)
+    bus = CommandBus(store)
+
+    async def register(command: Register) -> None:
+        for name in (command.username, "another"):
+            decision = await store.decide(is_taken(name))
+            await store.stage([Registered(username=name)], condition=decision.condition)
+
+    bus.register(Register, register)
+    with pytest.raises(ValueError, match=r"combine\(\.\.\.\) its decision models into one"):
+        await bus.dispatch(Register(username="ann"))
+    assert await store.head() == 0
+
+
+def subscribe_all(url: str, course: str, students: range, start: Any, results: Any) -> None:
+    """Run in a process of its own."""
+
+    async def run() -> int:
+        async with open_event_store(url) as store:
+            bus = wire(store)
+            await asyncio.to_thread(start.wait)
+            outcomes = await asyncio.gather(
+                *(bus.dispatch(Subscribe(student=f"s{n}", course=course)) for n in students), return_exceptions=True
+            )
+            assert names(outcomes) == ["FullError"] * len(names(outcomes)), outcomes
+            return len(outcomes) - len(names(outcomes))
+
+    results.put(asyncio.run(run()))
+
+
+async def test_processes_that_race_for_the_last_seats_never_overbook(url: str, store: EventStore) -> None:
+    context = multiprocessing.get_context("spawn")
+    start, results = context.Barrier(2), context.Queue()
+    racers = [
+        context.Process(target=subscribe_all, args=(url, "c1", range(n, n + 10), start, results)) for n in (0, 10)
+    ]
+    for racer in racers:
+        racer.start()
+    won = [await asyncio.to_thread(results.get, timeout=60) for _ in racers]
+    for racer in racers:
+        racer.join(30)
+    assert sum(won) == CAPACITY
+    assert await store.head() == CAPACITY
