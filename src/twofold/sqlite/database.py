@@ -159,6 +159,8 @@ class SqliteDatabase:
             except Empty:
                 pass
             outcomes = self._commit(group)
+            if self._loop.is_closed():  # nobody is left to be told
+                break
             self._loop.call_soon_threadsafe(_resolve, group, outcomes)
             if job is None:
                 break

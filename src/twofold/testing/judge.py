@@ -41,10 +41,12 @@ def judge(events: list[StoredEvent], folder: Path) -> Report:
     stored = [fact for fact in written if fact["told"] == "stored"]
     refused = [fact for fact in written if fact["told"] == "refused"]
     tried = [fact for fact in written if fact["told"] == "about to"]
+    contradicted = [fact["answer"] for fact in written if fact["told"] == "contradicted"]
     _check_rows(events)
     _check_acknowledged(events, stored)
     _check_whole(events, tried, refused)
     _check_decisions(events, stored)
+    assert not contradicted, f"told one thing first, and then another: {contradicted[:3]}"
     seen = [_check_reader(events, list(_facts(path))) for path in sorted(folder.glob("reader-*"))]
     unanswered = len(tried) - len(stored) - len(refused)
     return Report(len(events), len(stored), len(refused), unanswered, sum(seen))

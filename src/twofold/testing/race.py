@@ -77,8 +77,8 @@ class Race:
             [_Runner(_run_reader, (self, number)) for number in range(self.readers)],
             [_Runner(_run_disturber, (self, number, end)) for number in range(len(self.disturbers))],
         )
-        self._kill([*writers, *readers], end)
-        with _naming(self.seed):
+        with _naming(self.seed), _ending([*writers, *readers, *disturbers]):
+            self._kill([*writers, *readers], end)
             for each in (*writers, *disturbers):
                 each.join()
             (self.folder / "written").touch()  # readers end when they have seen all of it
@@ -106,14 +106,30 @@ class _Runner:
         self._process.start()
 
     def kill_and_start_again(self) -> None:
+        self._check()
+        self.kill()
+        self._start()
+
+    def kill(self) -> None:
         self._process.kill()
         self._process.join()
-        self._start()
 
     def join(self) -> None:
         self._process.join(120)
-        self._process.kill()
-        assert self._process.exitcode == 0, f"{self._target.__name__} ended with {self._process.exitcode}"
+        assert not self._process.is_alive(), f"{self._target.__name__} does not come to its end"
+        self._check()
+
+    def _check(self) -> None:
+        assert not self._process.exitcode, f"{self._target.__name__} failed; its error stands above"
+
+
+@contextmanager
+def _ending(runners: list[_Runner]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for runner in runners:
+            runner.kill()
 
 
 @contextmanager
@@ -181,7 +197,8 @@ class _Writer:
         events = tuple(self._event(stream_id) for _ in range(self._chance.randint(1, 3)))
         appended = await self._append(Append(events, ((stream_id, version),)))
         if appended is None:
-            raise AssertionError(f"nobody else writes to {stream_id}, and yet version {version} was refused")
+            self._ledger.write(told="contradicted", ids=[], answer=f"{stream_id}, its own, is not at {version}")
+            return (await self._log.read_stream(stream_id, limit=1_000_000))[-1][4]
         return version + len(events)
 
     async def _hot_stream(self) -> None:
@@ -204,7 +221,8 @@ class _Writer:
         append, first = self._chance.choice(self._done)
         outcome = await self._log.append(append)
         if not isinstance(outcome, Appended) or (outcome.first, outcome.last) != (first.first, first.last):
-            raise AssertionError(f"a repeat of {first} was answered with {outcome}")
+            ids = [str(UUID(bytes=event.event_id)) for event in append.events]
+            self._ledger.write(told="contradicted", ids=ids, answer=f"first {first}, then {outcome}")
 
     async def _append(self, append: Append) -> Appended | None:
         ids = [str(UUID(bytes=event.event_id)) for event in append.events]
