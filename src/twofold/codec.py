@@ -127,6 +127,8 @@ class EventTypes:
             raise UnknownEventTypeError(row.type, row.position)
         if row.schema_version > codec.stored.version:
             raise NewerSchemaError(row.type, row.position, row.schema_version, codec.stored.version)
+        if row.schema_version < 1:
+            raise UnreadableEventError(row.type, row.position, row.schema_version, "schema versions start at 1")
         decoder = codec.decoder(row.schema_version)
         self._decoders[row.type, row.schema_version] = decoder
         return decoder
