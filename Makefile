@@ -62,7 +62,7 @@ clean: ## Remove everything that these recipes made, except the data
 	rm -rf .venv .tools .cache site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --all-extras
+	@$(UV) sync --frozen --all-extras >&2
 	@touch $@
 
 .tools/bin/uv:
@@ -70,4 +70,4 @@ $(READY): pyproject.toml uv.lock | $(UV)
 		"make setup: $(PYTHON) could not create a virtual environment (the reason stands above)." \
 		"  On Debian and Ubuntu:  apt install python3-venv" \
 		"  or install uv itself:  https://docs.astral.sh/uv/getting-started/installation/" >&2; exit 1; }
-	.tools/bin/pip install --quiet --disable-pip-version-check uv
+	@.tools/bin/pip install --quiet --disable-pip-version-check uv
