@@ -1,0 +1,182 @@
+"""The HTTP API: bodies become commands, parameters become queries, and that is all."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, FastAPI, Path, Query, Response, status
+
+from orders.app import Shop
+from orders.commands import AddItem, CancelOrder, CreateOrder, RemoveItem, ShipOrder
+from orders.errors import InvalidOrderError, ItemNotInOrderError, OrderError
+from orders.order import Order, OrderStatus
+from orders.queries import GetCustomerOrders, GetOrderById, OrderSort, SalesByMonth, SearchOrders
+from orders.schemas import (
+    Acknowledgement,
+    CreateOrderBody,
+    Health,
+    Id,
+    ItemBody,
+    Money,
+    OrderOut,
+    OrderPage,
+    ProjectionHealth,
+    SalesLineOut,
+    Text,
+)
+from twofold import Receipt, State
+from twofold.errors import AggregateNotFoundError
+from twofold.fastapi import CommandId, ExactJsonRoute, add_problem_details, problem_responses
+
+STATUSES = {InvalidOrderError: 422, ItemNotInOrderError: 404, OrderError: 409}
+
+CHANGES = problem_responses(404, 409, 413, 422, 503)
+ANSWERS = problem_responses(422, 503)
+
+OrderId = Annotated[Id, Path(description="The order.")]
+CustomerId = Annotated[Id, Path(description="The customer.")]
+Page = Annotated[int, Query(ge=1, le=1_000_000, description="From 1.")]
+PageSize = Annotated[int, Query(ge=1, le=100)]
+Cursor = Annotated[
+    str | None, Query(max_length=2000, description="The `next_cursor` of the page before, instead of `page`.")
+]
+
+
+def build_api(shop: Shop, lifespan: Any = None) -> FastAPI:
+    """Return the API of a shop; it starts and stops the application, unless another `lifespan` is given."""
+    api = FastAPI(
+        title="Orders",
+        summary="The reference application of Twofold.",
+        version="1",
+        lifespan=lifespan or shop.app.lifespan,
+    )
+    add_problem_details(api, statuses=STATUSES)
+    api.include_router(_commands(shop))
+    api.include_router(_queries(shop))
+    return api
+
+
+def _commands(shop: Shop) -> APIRouter:
+    router = APIRouter(tags=["commands"], route_class=ExactJsonRoute)
+
+    @router.post("/orders", status_code=status.HTTP_201_CREATED, responses=problem_responses(409, 413, 422, 503))
+    async def create_order(body: CreateOrderBody, command_id: CommandId, response: Response) -> Acknowledgement:
+        """Order something. The answer's `Location` is the order."""
+        receipt = await shop.execute(
+            CreateOrder(
+                command_id=command_id,
+                customer_id=body.customer_id,
+                items=tuple(item.value() for item in body.items),
+                shipping_address=body.shipping_address.value(),
+            )
+        )
+        response.headers["Location"] = f"/orders/{receipt.value}"
+        return _acknowledge(receipt)
+
+    @router.post("/orders/{order_id}/items", responses=CHANGES)
+    async def add_item(order_id: OrderId, body: ItemBody, command_id: CommandId) -> Acknowledgement:
+        """Order a further item."""
+        return _acknowledge(await shop.execute(AddItem(command_id=command_id, order_id=order_id, item=body.value())))
+
+    @router.delete("/orders/{order_id}/items/{product_id:path}", responses=CHANGES)
+    async def remove_item(order_id: OrderId, product_id: Id, command_id: CommandId) -> Acknowledgement:
+        """Take a product off an order."""
+        command = RemoveItem(command_id=command_id, order_id=order_id, product_id=product_id)
+        return _acknowledge(await shop.execute(command))
+
+    @router.post("/orders/{order_id}/ship", responses=CHANGES)
+    async def ship_order(order_id: OrderId, command_id: CommandId) -> Acknowledgement:
+        """Send the goods; the order changes no more."""
+        return _acknowledge(await shop.execute(ShipOrder(command_id=command_id, order_id=order_id)))
+
+    @router.delete("/orders/{order_id}", responses=CHANGES)
+    async def cancel_order(
+        order_id: OrderId,
+        reason: Annotated[Text, Query(description="Why.", examples=["ordered by mistake"])],
+        command_id: CommandId,
+    ) -> Acknowledgement:
+        """Give an order up; it changes no more."""
+        command = CancelOrder(command_id=command_id, order_id=order_id, reason=reason)
+        return _acknowledge(await shop.execute(command))
+
+    return router
+
+
+def _queries(shop: Shop) -> APIRouter:
+    router = APIRouter(tags=["queries"])
+
+    @router.get("/orders/search", response_model=OrderPage, responses=ANSWERS)  # before /orders/{order_id}
+    async def search_orders(
+        q: Annotated[Text, Query(description="Words in customer, items or address; each may be cut short.")] = "",
+        status: OrderStatus | None = None,
+        min_amount: Money | None = None,
+        max_amount: Money | None = None,
+        date_from: Annotated[date | None, Query(description="The first day, in UTC.")] = None,
+        date_to: Annotated[date | None, Query(description="The last day, in UTC.")] = None,
+        sort_by: Annotated[OrderSort | None, Query(description="By default the best match, or the newest.")] = None,
+        sort_order: Literal["asc", "desc"] = "desc",
+        page: Page = 1,
+        page_size: PageSize = 20,
+        cursor: Cursor = None,
+    ) -> Any:
+        """Search all orders."""
+        return await shop.ask(
+            SearchOrders(
+                text=q,
+                status=status,
+                min_amount=min_amount,
+                max_amount=max_amount,
+                date_from=date_from,
+                date_to=date_to,
+                sort_by=sort_by,
+                descending=sort_order == "desc",
+                page=page,
+                page_size=page_size,
+                cursor=cursor,
+            )
+        )
+
+    @router.get("/orders/{order_id}", response_model=OrderOut, responses=problem_responses(404, 422, 503))
+    async def get_order(order_id: OrderId) -> Any:
+        """Show an order."""
+        order = await shop.ask(GetOrderById(order_id))
+        if order is None:
+            raise AggregateNotFoundError(Order.stream_type, order_id)
+        return order
+
+    @router.get("/customers/{customer_id}/orders", response_model=OrderPage, responses=ANSWERS)
+    async def get_customer_orders(
+        customer_id: CustomerId,
+        status: OrderStatus | None = None,
+        page: Page = 1,
+        page_size: PageSize = 20,
+        cursor: Cursor = None,
+    ) -> Any:
+        """List a customer's orders, the newest first."""
+        return await shop.ask(
+            GetCustomerOrders(customer_id=customer_id, status=status, page=page, page_size=page_size, cursor=cursor)
+        )
+
+    @router.get("/reports/sales", response_model=list[SalesLineOut], responses=problem_responses(503))
+    async def get_sales() -> Any:
+        """Add up what was sold in each month to each country."""
+        return await shop.ask(SalesByMonth())
+
+    @router.get("/health", responses={503: {"model": Health, "description": "A read model stands still."}})
+    async def get_health(response: Response) -> Health:
+        """Say whether the read models keep up with the log."""
+        projections = await shop.app.projections.status()
+        faulted = any(each.state is State.FAULTED for each in projections)
+        if faulted:
+            response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+        return Health(
+            status="faulted" if faulted else "ok",
+            projections=[ProjectionHealth.model_validate(each) for each in projections],
+        )
+
+    return router
+
+
+def _acknowledge(receipt: Receipt[Any]) -> Acknowledgement:
+    return Acknowledgement(order_id=receipt.value, version=receipt.version)

@@ -1,0 +1,160 @@
+"""What the HTTP API takes and gives, as JSON. Money goes out as a decimal string, and comes in as string or number."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from orders.items import Address, OrderItem
+from orders.order import OrderStatus
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold a NUL character")
+    return text
+
+
+Id = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_without_nul)
+]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_without_nul)]
+Line = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_without_nul)
+]
+Money = Annotated[Decimal, Field(max_digits=12, decimal_places=4, examples=["12.50"])]
+# The sign of quantity and price is a rule of the domain, which says so in its own words; here it is only documented.
+Quantity = Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000, json_schema_extra={"minimum": 1})]
+
+
+class AddressBody(BaseModel):
+    """Where an order is sent."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    street: Line = Field(examples=["1 Analytical Row"])
+    city: Line = Field(examples=["London"])
+    postal_code: Line = Field(examples=["W1 1AA"])
+    country: Line = Field(examples=["United Kingdom"])
+
+    def value(self) -> Address:
+        """Return it as the domain has it."""
+        return Address(street=self.street, city=self.city, postal_code=self.postal_code, country=self.country)
+
+
+class ItemBody(BaseModel):
+    """So many pieces of a product at one price each."""
+
+    product_id: Id = Field(examples=["85123A"])
+    quantity: Quantity = Field(examples=[2])
+    price: Money
+    description: Text = Field("", examples=["White hanging heart T-light holder"])
+
+    def value(self) -> OrderItem:
+        """Return it as the domain has it."""
+        return OrderItem(self.product_id, self.quantity, self.price, self.description)
+
+
+class CreateOrderBody(BaseModel):
+    """What `POST /orders` takes."""
+
+    customer_id: Id = Field(examples=["ada"])
+    items: list[ItemBody] = Field(max_length=1000, json_schema_extra={"minItems": 1})
+    shipping_address: AddressBody
+
+
+class Acknowledgement(BaseModel):
+    """A change that is stored durably."""
+
+    order_id: str = Field(examples=["0198c7a1-5f0e-7c3e-9a57-3d1f0a4be001"])
+    version: int = Field(description="Number of changes the order has seen.", examples=[1])
+
+
+class ItemOut(BaseModel):
+    """An item of an order."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    product_id: str
+    quantity: int
+    price: Decimal
+    description: str
+
+
+class AddressOut(BaseModel):
+    """Where an order is sent; imported orders know the country only."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    street: str
+    city: str
+    postal_code: str
+    country: str
+
+
+class OrderOut(BaseModel):
+    """An order as it is shown."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    order_id: str
+    customer_id: str
+    status: OrderStatus
+    total_amount: Decimal = Field(examples=["25.00"])
+    item_count: int
+    created_at: datetime
+    shipped_at: datetime | None
+    cancelled_at: datetime | None
+    cancellation_reason: str | None
+    returned_amount: Decimal = Field(examples=["0.00"])
+    items: tuple[ItemOut, ...]
+    shipping_address: AddressOut
+
+
+class OrderPage(BaseModel):
+    """One page of orders."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    items: list[OrderOut]
+    total: int
+    page: int
+    page_size: int
+    total_pages: int
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; cheap however deep that is.")
+
+
+class SalesLineOut(BaseModel):
+    """What was sold in a month to a country."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    month: str = Field(examples=["2011-12"])
+    country: str
+    orders: int
+    items_sold: int
+    revenue: Decimal
+    returned: Decimal
+
+
+class ProjectionHealth(BaseModel):
+    """How far a read model has come."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    state: str
+    position: int
+    head: int
+    behind: int
+    error: str | None
+
+
+class Health(BaseModel):
+    """Whether the application does its work."""
+
+    status: str = Field(description="`ok`, or `faulted` if a read model stands still.", examples=["ok"])
+    projections: list[ProjectionHealth]
