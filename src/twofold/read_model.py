@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -135,10 +136,13 @@ class ReadModel(Generic[R]):
             if tuple(names) != order or len(values) != len(order):
                 raise InvalidCursorError("the cursor belongs to another sort; take the one of the page before")
             return tuple(self._typed(name, value) for name, value in zip(names, values, strict=True))
-        except (msgspec.MsgspecError, binascii.Error, ValueError) as error:
+        except (msgspec.MsgspecError, binascii.Error, ValueError, OverflowError) as error:
             raise InvalidCursorError("the cursor is not one of ours; take the `next_cursor` of a page") from error
 
     def _typed(self, name: str, value: Any) -> Any:
         column = self._table.column(name)
         assert column is not None  # noqa: S101 - the caller compared the names with the table's
-        return msgspec.convert(value, column.kind.python, strict=False)
+        typed = msgspec.convert(value, column.kind.python, strict=False)
+        if isinstance(typed, int) and not -(2**63) <= typed < 2**63:
+            raise ValueError("no engine holds such an integer")
+        return typed.astimezone(dt.UTC) if isinstance(typed, dt.datetime) else typed
