@@ -9,26 +9,27 @@ CREATE TABLE twofold_head (
 INSERT INTO twofold_head (id) VALUES (1);
 
 -- The columns of StoredEvent in its order. `json`, unlike `jsonb`, keeps the text that the checksum was taken over.
+-- Collation "C": names are compared as bytes, so that no upgrade of the system's locales can damage an index.
 CREATE TABLE twofold_events (
     position bigint PRIMARY KEY,
     event_id uuid NOT NULL,
-    stream_id text NOT NULL,            -- empty: the event belongs to no stream
-    stream_type text NOT NULL,
-    version integer NOT NULL,           -- 1, 2, 3, … within the stream; 0 without one
-    type text NOT NULL,
+    stream_id text COLLATE "C" NOT NULL,        -- empty: the event belongs to no stream
+    stream_type text COLLATE "C" NOT NULL,
+    version integer NOT NULL,                   -- 1, 2, 3, … within the stream; 0 without one
+    type text COLLATE "C" NOT NULL,
     schema_version integer NOT NULL,
     payload json NOT NULL,
     metadata json NOT NULL,
     tags json NOT NULL,
-    recorded_at bigint NOT NULL,        -- microseconds since 1970-01-01 UTC
+    recorded_at bigint NOT NULL,                -- microseconds since 1970-01-01 UTC
     checksum bigint NOT NULL,
     CONSTRAINT twofold_events_event_id_key UNIQUE (event_id)
 );
-CREATE UNIQUE INDEX twofold_events_stream_key ON twofold_events (stream_id, version) WHERE stream_id <> '';
-CREATE INDEX twofold_events_type_key ON twofold_events (type, position);
+CREATE UNIQUE INDEX twofold_events_by_stream ON twofold_events (stream_id, version) WHERE stream_id <> '';
+CREATE INDEX twofold_events_by_type ON twofold_events (type, position);
 
 CREATE TABLE twofold_event_tags (
-    tag text NOT NULL,
+    tag text COLLATE "C" NOT NULL,
     position bigint NOT NULL,
     PRIMARY KEY (tag, position)
 );
@@ -36,7 +37,7 @@ CREATE TABLE twofold_event_tags (
 CREATE TABLE twofold_commands (
     command_id uuid PRIMARY KEY,
     content_hash bytea NOT NULL,
-    result bytea NOT NULL,
+    result text NOT NULL,                       -- JSON
     first_position bigint NOT NULL,
     last_position bigint NOT NULL
 );
@@ -52,3 +53,227 @@ CREATE TRIGGER twofold_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON twofol
     FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
 CREATE TRIGGER twofold_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON twofold_commands
     FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
+
+-- The path of one event without condition or command: the same steps as `twofold_append`, without its set logic.
+-- An expected version that does not hold gives NULL, nothing else; the caller then asks `twofold_append`, which knows repeats.
+CREATE FUNCTION twofold_append_one(
+    new_id uuid, new_stream text, new_stream_type text, new_type text, new_schema integer,
+    new_payload json, new_metadata json, new_tags json, new_content bigint,
+    tag_list text[],
+    expected integer,       -- the least integer: the stream exists, NULL: any version
+    OUT new_position bigint, OUT new_version integer
+)
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
+AS $$
+DECLARE
+    now_us bigint;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'appends need the isolation level read committed' USING ERRCODE = 'TF002';
+    END IF;
+    PERFORM 1 FROM twofold_head WHERE id = 1 FOR UPDATE;
+    new_version := 0;
+    IF new_stream <> '' THEN
+        new_version := coalesce((
+            SELECT version FROM twofold_events
+            WHERE stream_id = new_stream AND stream_id <> '' ORDER BY version DESC LIMIT 1), 0);
+        IF expected <> new_version AND NOT (expected = -2147483648 AND new_version > 0) THEN
+            RETURN;
+        END IF;
+        new_version := new_version + 1;
+    END IF;
+    new_position := coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0) + 1;
+    now_us := extract(epoch FROM clock_timestamp()) * 1000000;
+    INSERT INTO twofold_events VALUES (
+        new_position, new_id, new_stream, new_stream_type, new_version, new_type, new_schema,
+        new_payload, new_metadata, new_tags, now_us,
+        new_content # ((new_position * 31 + new_version * 17 + now_us) % 4294967291));
+    IF cardinality(tag_list) > 0 THEN
+        INSERT INTO twofold_event_tags (tag, position) SELECT tag, new_position FROM unnest(tag_list) AS t (tag);
+    END IF;
+    PERFORM pg_notify('twofold_' || 'twofold_events'::regclass::oid, new_position::text);
+END $$;
+
+-- Judge and store a batch of appends, each as if it were alone, in their order, in one transaction.
+--
+-- Events, expectations and so on of all appends lie one after the other in arrays; `…_append` tells whose they are.
+-- `base` is the head before the batch. `verdicts` is NULL if all were stored, and `versions` are those of the streams
+-- before the batch. Else, per append: 0 stored, 1 an id is known already, 2 another version (`stale` tells which
+-- expectation), 3 the condition fails; and `versions` has that of its last event or, for 2, the one that was found.
+-- The least integer as an expected version says that the stream must exist.
+CREATE FUNCTION twofold_append(
+    a_events integer[],                                                     -- appends: their number of events
+    e_id uuid[], e_stream text[], e_stream_type text[], e_type text[], e_schema integer[],
+    e_payload json[], e_metadata json[], e_tags json[], e_content bigint[],
+    e_slot integer[], e_nth integer[],                                      -- place in s_stream (0: none), n-th of it
+    t_tag text[], t_event integer[],                                        -- tags, and the event that has them
+    s_stream text[],                                                        -- streams that matter
+    x_append integer[], x_slot integer[], x_expected integer[],             -- expected versions
+    c_append integer[], c_after bigint[], c_tag text[], c_more text[], c_types text[],  -- items of the conditions
+    b_append integer[], b_event integer[], b_after bigint[],                -- events of the batch that would break them
+    k_append integer[], k_id uuid[], k_hash bytea[], k_result text[], k_first integer[], k_last integer[],  -- commands
+    careful boolean,                                                        -- appends of the batch touch each other
+    OUT base bigint, OUT verdicts integer[], OUT stale integer[], OUT versions integer[]
+)
+LANGUAGE plpgsql VOLATILE
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
+AS $$
+DECLARE
+    found_versions integer[];
+    conflicting integer[];
+    known_ids uuid[];
+    known_commands uuid[];
+    places bigint[];
+    place_versions integer[];
+    firsts bigint[];
+    lasts bigint[];
+    verdict integer;
+    now_us bigint;
+    last bigint;
+    slot integer;
+    e integer := 0;
+    x integer := 1;
+    b integer := 1;
+    k integer := 1;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'appends need the isolation level read committed' USING ERRCODE = 'TF002';
+    END IF;
+
+    -- 1. The lock, in a statement of its own: every statement below takes a snapshot that is newer than the lock, and
+    --    so sees all that its former holders committed.
+    PERFORM 1 FROM twofold_head WHERE id = 1 FOR UPDATE;
+
+    -- 2. What the log says.
+    base := coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0);
+    found_versions := ARRAY(
+        SELECT coalesce((
+            SELECT version FROM twofold_events
+            WHERE stream_id = s.stream_id AND stream_id <> '' ORDER BY version DESC LIMIT 1), 0)
+        FROM unnest(s_stream) AS s (stream_id));
+    IF cardinality(c_append) > 0 THEN
+        conflicting := ARRAY(
+            SELECT DISTINCT c.append FROM unnest(c_append, c_after, c_tag, c_more, c_types)
+                AS c (append, after, tag, more, types)
+            WHERE CASE
+                WHEN c.after >= base THEN false
+                WHEN c.tag IS NULL AND c.types IS NULL THEN true
+                WHEN c.tag IS NULL THEN EXISTS (
+                    SELECT FROM twofold_events AS v
+                    WHERE v.position > c.after AND v.type = ANY (c.types::text[]))
+                ELSE EXISTS (
+                    SELECT FROM twofold_event_tags AS t
+                    WHERE t.tag = c.tag AND t.position > c.after
+                    AND (c.types IS NULL OR EXISTS (
+                        SELECT FROM twofold_events AS v
+                        WHERE v.position = t.position AND v.type = ANY (c.types::text[])))
+                    AND (c.more IS NULL OR NOT EXISTS (
+                        SELECT FROM unnest(c.more::text[]) AS m (tag) WHERE NOT EXISTS (
+                            SELECT FROM twofold_event_tags AS o WHERE o.tag = m.tag AND o.position = t.position))))
+            END);
+        careful := careful OR cardinality(conflicting) > 0;
+    END IF;
+    careful := careful OR EXISTS (
+        SELECT FROM unnest(x_slot, x_expected) AS w (slot, expected)
+        WHERE w.expected <> found_versions[w.slot] AND NOT (w.expected = -2147483648 AND found_versions[w.slot] > 0));
+
+    -- 3. Unless it is plain that all hold: judge append by append.
+    IF careful THEN
+        known_ids := ARRAY(SELECT event_id FROM twofold_events WHERE event_id = ANY (e_id));
+        known_commands := ARRAY(SELECT command_id FROM twofold_commands WHERE command_id = ANY (k_id));
+        verdicts := array_fill(0, ARRAY[cardinality(a_events)]);
+        stale := verdicts;
+        versions := verdicts;
+        firsts := verdicts;
+        lasts := verdicts;
+        places := array_fill(NULL::bigint, ARRAY[cardinality(e_id)]);
+        place_versions := array_fill(0, ARRAY[cardinality(e_id)]);
+        last := base;
+        FOR a IN 1 .. cardinality(a_events) LOOP
+            verdict := 0;
+            IF e_id[e + 1 : e + a_events[a]] && known_ids THEN
+                verdict := 1;
+            END IF;
+            IF k_append[k] = a THEN
+                IF k_id[k] = ANY (known_commands) THEN
+                    verdict := 1;
+                END IF;
+                k := k + 1;
+            END IF;
+            WHILE x_append[x] = a LOOP
+                slot := x_slot[x];
+                IF verdict = 0 AND x_expected[x] <> found_versions[slot]
+                   AND NOT (x_expected[x] = -2147483648 AND found_versions[slot] > 0) THEN
+                    verdict := 2;
+                    stale[a] := x;
+                    versions[a] := found_versions[slot];
+                END IF;
+                x := x + 1;
+            END LOOP;
+            IF verdict = 0 AND a = ANY (conflicting) THEN
+                verdict := 3;
+            END IF;
+            WHILE b_append[b] = a LOOP
+                IF verdict = 0 AND places[b_event[b]] > b_after[b] THEN
+                    verdict := 3;
+                END IF;
+                b := b + 1;
+            END LOOP;
+            verdicts[a] := verdict;
+            IF verdict = 0 THEN
+                firsts[a] := last + 1;
+                FOR i IN e + 1 .. e + a_events[a] LOOP
+                    last := last + 1;
+                    places[i] := last;
+                    slot := e_slot[i];
+                    IF slot > 0 THEN
+                        found_versions[slot] := found_versions[slot] + 1;
+                        place_versions[i] := found_versions[slot];
+                    END IF;
+                END LOOP;
+                lasts[a] := last;
+                versions[a] := place_versions[e + a_events[a]];
+            END IF;
+            e := e + a_events[a];
+        END LOOP;
+    ELSE
+        last := base + cardinality(e_id);
+        versions := found_versions;
+    END IF;
+
+    -- 4. Store. An id that is known although nothing hinted at it breaks a unique index, and the batch comes again.
+    now_us := extract(epoch FROM clock_timestamp()) * 1000000;
+    IF last > base THEN
+        INSERT INTO twofold_events
+        SELECT p.place, e_id[p.i], e_stream[p.i], e_stream_type[p.i], p.version, e_type[p.i], e_schema[p.i],
+            e_payload[p.i], e_metadata[p.i], e_tags[p.i], now_us,
+            e_content[p.i] # ((p.place * 31 + p.version * 17 + now_us) % 4294967291)
+        FROM (
+            SELECT g.i,
+                CASE WHEN careful THEN places[g.i] ELSE base + g.i END AS place,
+                CASE WHEN careful THEN place_versions[g.i]
+                     WHEN e_slot[g.i] = 0 THEN 0
+                     ELSE found_versions[e_slot[g.i]] + e_nth[g.i] END AS version
+            FROM generate_series(1, cardinality(e_id)) AS g (i)) AS p
+        WHERE p.place IS NOT NULL;
+        IF cardinality(t_tag) > 0 THEN
+            INSERT INTO twofold_event_tags (tag, position)
+            SELECT p.tag, p.place FROM (
+                SELECT t.tag, CASE WHEN careful THEN places[t.event] ELSE base + t.event END AS place
+                FROM unnest(t_tag, t_event) AS t (tag, event)) AS p
+            WHERE p.place IS NOT NULL;
+        END IF;
+    END IF;
+    IF cardinality(k_append) > 0 THEN
+        INSERT INTO twofold_commands (command_id, content_hash, result, first_position, last_position)
+        SELECT c.id, c.hash, c.result,
+            CASE WHEN careful THEN firsts[c.append] ELSE base + c.first END,
+            CASE WHEN careful THEN lasts[c.append] ELSE base + c.last END
+        FROM unnest(k_append, k_id, k_hash, k_result, k_first, k_last) AS c (append, id, hash, result, first, last)
+        WHERE NOT careful OR verdicts[c.append] = 0;
+    END IF;
+    IF last > base THEN
+        PERFORM pg_notify('twofold_' || 'twofold_events'::regclass::oid, last::text);
+    END IF;
+END $$;

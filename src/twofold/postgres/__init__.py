@@ -1,0 +1,6 @@
+"""PostgreSQL: one log for many processes on many hosts, committed in groups."""
+
+from twofold.postgres.database import PostgresDatabase
+from twofold.postgres.event_log import PostgresEventLog
+
+__all__ = ["PostgresDatabase", "PostgresEventLog"]

@@ -1,0 +1,56 @@
+-- What the event log reads. `-- name:` begins a block; the columns stand in the order of StoredEvent.
+
+-- name: read_all
+SELECT position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
+    recorded_at, checksum
+FROM twofold_events WHERE position > %(after)s AND position < %(before)s ORDER BY position LIMIT %(limit)s
+
+-- name: read_all_backwards
+SELECT position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
+    recorded_at, checksum
+FROM twofold_events WHERE position > %(after)s AND position < %(before)s ORDER BY position DESC LIMIT %(limit)s
+
+-- name: read_stream
+SELECT position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
+    recorded_at, checksum
+FROM twofold_events
+WHERE stream_id = %(stream)s AND stream_id <> '' AND version > %(after)s ORDER BY version LIMIT %(limit)s
+
+-- name: read_events
+SELECT position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
+    recorded_at, checksum
+FROM twofold_events WHERE event_id = ANY (%(ids)s)
+
+-- name: read_positions
+-- `walks` and `order` are replaced by what selection.py composes.
+SELECT position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
+    recorded_at, checksum
+FROM twofold_events JOIN (
+    SELECT DISTINCT position FROM ({walks}) AS walk ORDER BY position {order} LIMIT %(limit)s
+) AS found USING (position) ORDER BY position {order}
+
+-- name: walk_types
+-- Each type's own index walk ends at the limit, whatever else the log holds.
+SELECT p.position FROM unnest(%(types)s::text[]) AS i (type), LATERAL (
+    SELECT e.position FROM twofold_events AS e
+    WHERE e.type = i.type AND e.position > %(after)s AND e.position < %(before)s
+    ORDER BY e.position {order} LIMIT %(limit)s) AS p
+
+-- name: walk_tags
+-- Many items at once: walk along the first tag of each, and look up the rest.
+SELECT p.position FROM unnest(%(tags)s::text[], %(more)s::text[], %(tag_types)s::text[]) AS i (tag, more, types), LATERAL (
+    SELECT t.position FROM twofold_event_tags AS t
+    WHERE t.tag = i.tag AND t.position > %(after)s AND t.position < %(before)s
+    AND (i.types IS NULL OR EXISTS (
+        SELECT FROM twofold_events AS e WHERE e.position = t.position AND e.type = ANY (i.types::text[])))
+    AND (i.more IS NULL OR NOT EXISTS (
+        SELECT FROM unnest(i.more::text[]) AS m (tag) WHERE NOT EXISTS (
+            SELECT FROM twofold_event_tags AS o WHERE o.tag = m.tag AND o.position = t.position)))
+    ORDER BY t.position {order} LIMIT %(limit)s) AS p
+
+-- name: head
+SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0)
+
+-- name: find_command
+SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position, e.version
+FROM twofold_commands JOIN twofold_events AS e ON e.position = last_position WHERE command_id = %(id)s

