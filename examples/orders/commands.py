@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orders.errors import NothingToReturnError, OrderExistsError
+from orders.errors import NoCustomerError, NothingToReturnError, OrderExistsError
 from orders.events import OrderCreated
 from orders.items import Address, OrderItem
 from orders.order import Order, checked_item
@@ -154,6 +154,8 @@ class ReturnItemHandler(CommandHandler[ReturnItem]):
 
     async def handle(self, command: ReturnItem) -> str:
         """See `Order.take_back`."""
+        if not command.customer_id:
+            raise NoCustomerError
         item = checked_item(command.item)
         placed = (await self.store.decide(_orders_of(command.customer_id))).state
         for created in sorted(placed, key=lambda each: (each.created_at, each.order_id), reverse=True):

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import base64
 import binascii
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from twofold.errors import InvalidCursorError, UnknownFieldError
+from twofold.errors import InvalidCursorError, InvalidFilterError, UnknownFieldError
+from twofold.filters import checked_filter, comparable
 from twofold.projection import Projection
 from twofold.read_database import Filter, ReadDatabase, Selection, Total
-from twofold.row_type import Kind
+from twofold.row_type import Column, Kind
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+_SUMMABLE = (Kind.DECIMAL, Kind.INTEGER, Kind.REAL)
+_LAST = (1 << 63) - 1
+"""The greatest number that every engine takes; a page beyond it is as empty as the one before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +52,10 @@ class ReadModel(Generic[R]):
         """Return the row with this key, or None.
 
         Raises:
+            ValueError: there are more or fewer values than the key has fields.
             StorageError: the database failed.
         """
-        found = await self._database.load(self._table, [key])
+        found = await self._database.load(self._table, [self._rows.dump_key(key)])
         return self._rows.load(found[0]) if found else None
 
     async def page(
@@ -69,27 +74,33 @@ class ReadModel(Generic[R]):
         Args:
             where: filters such as `("status", "=", "shipped")`, all of which must hold.
             search: words that must all occur in the fields marked as `FullText`.
-            sort: a field; without one, by rank if there is a `search`, else by key.
+            sort: a field; without one, by rank if there is a `search`, else by key. None comes before all else.
             descending: whether to sort from high to low.
             page: number of the page, from 1.
             page_size: rows per page.
             cursor: the `next_cursor` of the page before, instead of `page`.
 
         Raises:
-            UnknownFieldError: a filter or the sort names a field that the rows do not have.
-            InvalidCursorError: the cursor does not belong to this sort.
+            UnknownFieldError: a filter or the sort names a field that the rows do not have, or no field is `FullText`.
+            InvalidFilterError: a filter's operator is none, or its value does not fit the field.
+            InvalidCursorError: the cursor is damaged, or belongs to another sort.
+            ValueError: the page or its size is below 1.
             StorageError: the database failed.
         """
-        self._check_fields(where, (sort,) if sort else ())
+        if page < 1 or page_size < 1:
+            raise ValueError(f"page and page_size begin at 1, got {page} and {page_size}")
+        if search and not self._table.full_text:
+            raise UnknownFieldError(f"{self.name} cannot be searched; mark a field: `Annotated[str, FullText()]`")
+        self._check_fields((sort,) if sort else ())
         order = self._order(sort, by_rank=bool(search) and not sort)
         selection = Selection(
-            where=tuple(where),
+            where=self._checked(where),
             search=search,
             sort=order,
             descending=descending,
             beyond=self._read_cursor(cursor, order) if cursor else (),
-            limit=page_size,
-            offset=0 if cursor else (page - 1) * page_size,
+            limit=min(page_size, _LAST),
+            offset=0 if cursor else min((page - 1) * page_size, _LAST),
         )
         values, total = await self._database.select(self._table, selection)
         return PaginatedResult(
@@ -104,30 +115,40 @@ class ReadModel(Generic[R]):
     async def totals(self, *, by: Sequence[str], of: str, where: Sequence[Filter] = ()) -> Sequence[Total]:
         """Return count and exact sum of a field for each group of rows, in the order of the groups.
 
+        Without `by`, all rows are one group, even if there is none. None counts as nothing in the sum.
+
         Raises:
-            UnknownFieldError: a field is named that the rows do not have.
+            UnknownFieldError: a field is named that the rows do not have, or whose values cannot be added up.
+            InvalidFilterError: a filter's operator is none, or its value does not fit the field.
             StorageError: the database failed.
         """
-        self._check_fields(where, (*by, of))
-        return await self._database.totals(self._table, by, of, where)
+        self._check_fields((*by, of))
+        if self._column(of).kind not in _SUMMABLE:
+            raise UnknownFieldError(f"{self.name}.{of} holds no numbers that could be added up")
+        return await self._database.totals(self._table, by, of, self._checked(where))
 
-    def _check_fields(self, where: Sequence[Filter], others: Sequence[str]) -> None:
-        for name in (*(field for field, _, _ in where), *others):
-            column = self._table.column(name)
-            if column is None or column.kind is Kind.JSON:
-                fields = ", ".join(each.name for each in self._table.columns if each.kind is not Kind.JSON)
-                raise UnknownFieldError(f"{self.name} cannot be asked about {name!r}; its fields are {fields}")
+    def _column(self, name: str) -> Column:
+        column = self._table.column(name)
+        if column is None or column.kind is Kind.JSON:
+            fields = ", ".join(each.name for each in self._table.columns if each.kind is not Kind.JSON)
+            raise UnknownFieldError(f"{self.name} cannot be asked about {name!r}; its fields are {fields}")
+        return column
+
+    def _check_fields(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._column(name)
+
+    def _checked(self, where: Sequence[Filter]) -> tuple[Filter, ...]:
+        return tuple(checked_filter(self._column(field), operator, value) for field, operator, value in where)
 
     def _order(self, sort: str | None, *, by_rank: bool) -> tuple[str, ...]:
         if by_rank:
             return ()
         return tuple(dict.fromkeys([*([sort] if sort else []), *self._table.key]))
 
-    def _write_cursor(self, values: Sequence[Any], order: tuple[str, ...]) -> str | None:
+    def _write_cursor(self, values: Sequence[Any], order: tuple[str, ...]) -> str:
         names = [column.name for column in self._table.columns]
         last = [values[names.index(name)] for name in order]
-        if any(value is None for value in last):
-            return None  # NULL comes neither before nor after anything
         return base64.urlsafe_b64encode(msgspec.json.encode([list(order), last])).decode()
 
     def _read_cursor(self, cursor: str, order: tuple[str, ...]) -> tuple[Any, ...]:
@@ -135,14 +156,6 @@ class ReadModel(Generic[R]):
             names, values = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[list[str], list[Any]])
             if tuple(names) != order or len(values) != len(order):
                 raise InvalidCursorError("the cursor belongs to another sort; take the one of the page before")
-            return tuple(self._typed(name, value) for name, value in zip(names, values, strict=True))
-        except (msgspec.MsgspecError, binascii.Error, ValueError, OverflowError) as error:
+            return tuple(comparable(self._column(name), value) for name, value in zip(names, values, strict=True))
+        except (msgspec.MsgspecError, binascii.Error, ValueError, InvalidFilterError) as error:
             raise InvalidCursorError("the cursor is not one of ours; take the `next_cursor` of a page") from error
-
-    def _typed(self, name: str, value: Any) -> Any:
-        column = self._table.column(name)
-        assert column is not None  # noqa: S101 - the caller compared the names with the table's
-        typed = msgspec.convert(value, column.kind.python, strict=False)
-        if isinstance(typed, int) and not -(2**63) <= typed < 2**63:
-            raise ValueError("no engine holds such an integer")
-        return typed.astimezone(dt.UTC) if isinstance(typed, dt.datetime) else typed
