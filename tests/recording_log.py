@@ -9,7 +9,8 @@ from typing import Any
 
 from twofold import EventQuery
 from twofold.errors import StorageUnavailableError
-from twofold.event_log import Append, Appended, CommandRecord, EventLog, Rejected, StoredEvent
+from twofold.event_log import Append, Appended, CommandRecord, EventLog, Rejected
+from twofold.stored_event import StoredEvent
 
 
 class RecordingLog:

@@ -21,8 +21,9 @@ from twofold.errors import (
     UnreadableEventError,
 )
 from twofold.event_fields import is_pydantic, refuse_naive_datetimes, tagged_fields
-from twofold.event_log import NewEvent, StoredEvent, content_checksum, is_intact
+from twofold.event_log import NewEvent
 from twofold.messages import EventType, Metadata, RecordedEvent, Upcaster, event_type_of
+from twofold.stored_event import StoredEvent, content_checksum, is_intact
 
 MAX_NAME = 500
 MAX_PAYLOAD = 16 * 1024 * 1024

@@ -5,32 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
-from zlib import crc32
 
 import msgspec
 
 from twofold.errors import CommandReusedError, DuplicateEventIdError
 from twofold.event_query import AppendCondition, EventQuery
+from twofold.stored_event import StoredEvent, seal
 from twofold.streams import ExpectedVersion
-
-
-class StoredEvent(NamedTuple):
-    """A row of the log. The order of the fields is the order of the columns on every engine."""
-
-    position: int
-    event_id: bytes
-    stream_id: str
-    stream_type: str
-    version: int
-    type: str
-    schema_version: int
-    payload: bytes
-    metadata: bytes
-    tags: bytes
-    """JSON array of strings."""
-    recorded_at: int
-    """Microseconds since 1970-01-01 UTC."""
-    checksum: int
 
 
 class NewEvent(NamedTuple):
@@ -94,9 +75,6 @@ class Rejected(NamedTuple):
 MAX_CONFLICTS = 100
 """A rejection carries at most so many of the events that caused it."""
 
-SEAL_MODULUS = 4_294_967_291
-"""The largest prime below 2**32: no flipped bit of a number changes it by a multiple of this."""
-
 
 class EventLog(Protocol):
     """An append-only log with one global order. Adapters pass `twofold.testing.EventLogConformance`."""
@@ -158,46 +136,6 @@ class EventLog(Protocol):
 
     async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
         """Return what is recorded of a command, or None if it has not taken effect."""
-
-
-def content_checksum(
-    event_id: bytes,
-    stream_id: str,
-    stream_type: str,
-    type: str,
-    schema_version: int,
-    payload: bytes,
-    metadata: bytes,
-    tags_json: bytes,
-) -> int:
-    """Return the CRC-32 (ISO 3309, as zlib) over all that an event is before it has a position."""
-    names = f"{stream_id}\0{stream_type}\0{type}\0{schema_version}\0".encode()
-    return crc32(payload, crc32(metadata, crc32(tags_json, crc32(names, crc32(event_id)))))
-
-
-def seal(content: int, position: int, version: int, recorded_at: int) -> int:
-    """Return the stored checksum: the content's, mixed with what the log itself allots. Any flipped bit changes it."""
-    return content ^ ((position * 31 + version * 17 + recorded_at) % SEAL_MODULUS)
-
-
-def is_intact(stored: StoredEvent) -> bool:
-    """Return whether a row matches its checksum."""
-    (
-        position,
-        event_id,
-        stream_id,
-        stream_type,
-        version,
-        type_name,
-        schema,
-        payload,
-        metadata,
-        tags,
-        at,
-        sum_,
-    ) = stored
-    content = content_checksum(event_id, stream_id, stream_type, type_name, schema, payload, metadata, tags)
-    return seal(content, position, version, at) == sum_
 
 
 def record(event: NewEvent, position: int, version: int, recorded_at: int) -> StoredEvent:

@@ -13,7 +13,6 @@ from twofold.event_log import (
     Appended,
     CommandRecord,
     Rejected,
-    StoredEvent,
     condition_rejection,
     record,
     repeated,
@@ -21,6 +20,7 @@ from twofold.event_log import (
     version_rejection,
 )
 from twofold.event_query import EventQuery
+from twofold.stored_event import StoredEvent
 from twofold.streams import holds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,11 +12,11 @@ from uuid import UUID
 import msgspec
 
 if TYPE_CHECKING:
-    from twofold.event_log import StoredEvent
+    from twofold.stored_event import StoredEvent
 
-try:
-    from uuid import uuid7  # type: ignore[attr-defined,unused-ignore]  # Python 3.14
-except ImportError:
+if sys.version_info >= (3, 14):
+    from uuid import uuid7
+else:
     from uuid_utils.compat import uuid7
 
 __all__ = [

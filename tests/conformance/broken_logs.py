@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from twofold.event_log import Append, Appended, Rejected, StoredEvent, record
+from twofold.event_log import Append, Appended, Rejected, record
+from twofold.stored_event import StoredEvent
 from twofold.event_query import EventQuery, QueryItem
 from twofold.memory import MemoryEventLog
 

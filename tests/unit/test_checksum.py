@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twofold.errors import CorruptEventError
-from twofold.event_log import SEAL_MODULUS, StoredEvent, is_intact, record, seal
+from twofold.event_log import record
+from twofold.stored_event import SEAL_MODULUS, StoredEvent, is_intact, seal
 from twofold.testing.samples import EVENT_TYPES, new_event
 
 ROW = record(

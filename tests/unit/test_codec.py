@@ -26,7 +26,8 @@ from twofold.errors import (
     UnknownEventTypeError,
     UnreadableEventError,
 )
-from twofold.event_log import NewEvent, StoredEvent, content_checksum, is_intact, record
+from twofold.event_log import NewEvent, record
+from twofold.stored_event import StoredEvent, content_checksum, is_intact
 from twofold.event_query import EventQuery
 from twofold.messages import AwareDatetime, Event, Metadata, Tag, event_type
 

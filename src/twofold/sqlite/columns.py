@@ -62,6 +62,12 @@ def to_sql(kind: Kind, value: Any) -> Any:
     return value if value is None or convert is None else convert(value)
 
 
+def from_sql(kind: Kind, value: Any) -> Any:
+    """Return a value that SQLite kept as what it is."""
+    convert = _FROM_SQL.get(kind)
+    return value if value is None or convert is None else convert(value)
+
+
 def rows_to_sql(table: Table, rows: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
     """Return rows as SQLite keeps them."""
     return _convert(_converters(table, to=True), rows)

@@ -15,9 +15,7 @@ from twofold.event_log import (
     CommandRecord,
     NewEvent,
     Rejected,
-    StoredEvent,
     condition_rejection,
-    record,
     repeated,
     repeated_command,
     version_rejection,
@@ -26,6 +24,7 @@ from twofold.event_query import EventQuery
 from twofold.head import Head
 from twofold.sqlite.database import SqliteDatabase, Transaction
 from twofold.sqlite.matching import END, positions
+from twofold.stored_event import StoredEvent, as_stored_event, seal
 from twofold.streams import holds
 
 POLL = 0.005
@@ -48,10 +47,7 @@ SELECT_COMMAND = (
     "SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position, ifnull(version, 0)"
     " FROM twofold_commands JOIN twofold_events ON position = last_position WHERE command_id = ?"
 )
-INSERT_EVENT = (
-    "INSERT INTO twofold_events VALUES"
-    " (?, ?, nullif(?, ''), nullif(?, ''), nullif(?, 0), ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?, ?)"
-)
+INSERT_EVENT = "INSERT INTO twofold_events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 INSERT_TAG = "INSERT INTO twofold_event_tags VALUES (?, ?)"
 INSERT_COMMAND = "INSERT INTO twofold_commands VALUES (?, ?, CAST(? AS TEXT), ?, ?)"
 
@@ -142,18 +138,18 @@ def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
     if transaction.head is None:
         transaction.head = _head(connection)
     first = transaction.head + 1
-    rows = _allot(connection, append.events, first, versions)
+    rows, version = _allot(connection, append.events, first, versions)
     if len(rows) == 1:
         connection.execute(INSERT_EVENT, rows[0])
     else:
         connection.executemany(INSERT_EVENT, rows)
     if tags := [(tag, position) for position, event in enumerate(append.events, first) for tag in event.tags]:
         connection.executemany(INSERT_TAG, tags)
+    transaction.head = first + len(rows) - 1
     if append.command:
-        connection.execute(INSERT_COMMAND, (*append.command, first, rows[-1].position))
-    transaction.head = rows[-1].position
+        connection.execute(INSERT_COMMAND, (*append.command, first, transaction.head))
     result = append.command.result if append.command else b""
-    return Appended(first, transaction.head, result=result, version=rows[-1].version)
+    return Appended(first, transaction.head, result=result, version=version)
 
 
 def _violated(connection: sqlite3.Connection, append: Append, versions: dict[str, int]) -> Rejected | None:
@@ -179,16 +175,21 @@ def _repeated(connection: sqlite3.Connection, append: Append) -> Appended | None
 
 def _allot(
     connection: sqlite3.Connection, events: Sequence[NewEvent], first: int, versions: dict[str, int]
-) -> list[StoredEvent]:
-    now = time.time_ns() // 1000
-    rows = []
+) -> tuple[list[tuple[object, ...]], int]:
+    """Return the events as rows of the table, and the version of the last."""
+    now, version = time.time_ns() // 1000, 0
+    rows: list[tuple[object, ...]] = []
     for position, event in enumerate(events, first):
-        stream_id, version = event.stream_id, 0
+        event_id, stream_id, stream_type, type_name, schema, payload, metadata, _, tags_json, content = event
+        version = 0
         if stream_id:
             known = versions.get(stream_id)
             version = versions[stream_id] = (_version(connection, stream_id) if known is None else known) + 1
-        rows.append(record(event, position, version, now))
-    return rows
+        rows.append((
+            position, event_id, stream_id or None, stream_type or None, version or None, type_name, schema,
+            payload.decode(), metadata.decode(), tags_json.decode(), now, seal(content, position, version, now),
+        ))  # fmt: skip
+    return rows, version
 
 
 def _read(
@@ -213,7 +214,7 @@ def _at(connection: sqlite3.Connection, wanted: list[int]) -> list[StoredEvent]:
 
 
 def _rows(connection: sqlite3.Connection, sql: str, arguments: tuple[object, ...]) -> list[StoredEvent]:
-    return list(map(StoredEvent._make, connection.execute(sql, arguments)))
+    return list(map(as_stored_event, connection.execute(sql, arguments)))
 
 
 def _head(connection: sqlite3.Connection) -> int:

@@ -79,8 +79,8 @@ def _commit(
 ) -> None:
     connection = transaction.connection
     moved = connection.execute(
-        "UPDATE twofold_projections SET position = ? WHERE name = ? AND position = ?",
-        (step.after, step.projection, step.before),
+        "UPDATE twofold_projections SET position = ? WHERE name = ? AND version = ? AND position = ?",
+        (step.after, step.projection, step.version, step.before),
     )
     if moved.rowcount != 1:
         raise CheckpointMovedError(step.projection)

@@ -28,10 +28,9 @@ def prepare(transaction: Transaction, table: Table, version: int) -> None:
             f"the read model {name} was built by version {stored[0]} of its projection, this code has {version}; "
             f"deploy the newer code, or raise the version beyond {stored[0]}"
         )
-    elif (there := _columns(connection, table)) != (wanted := list(_definitions(table))):
-        raise InvalidProjectionError(
-            f"the rows of {name} changed, but not its version: {sorted(set(there) ^ set(wanted))}; raise `version`"
-        )
+    else:
+        _refuse_changes(connection, table)
+        _create_indexes(connection, table)
 
 
 def _create(connection: sqlite3.Connection, table: Table) -> None:
@@ -43,13 +42,41 @@ def _create(connection: sqlite3.Connection, table: Table) -> None:
         f"CREATE TABLE {quoted(table.name)}"
         f" (row_number_ INTEGER PRIMARY KEY, {columns}, UNIQUE ({names(table.key)})) STRICT"
     )
-    for column in table.columns:
-        if column.name in table.indexes:
-            expression = comparable(column)
-            connection.execute(f"CREATE INDEX {table.name}_by_{column.name} ON {quoted(table.name)} ({expression})")
+    _create_indexes(connection, table)
     if table.full_text:
         for statement in _full_text(table):
             connection.execute(statement)
+
+
+def _create_indexes(connection: sqlite3.Connection, table: Table) -> None:
+    for column in table.columns:
+        if column.name in table.indexes:
+            index = quoted(f"{table.name}_by_{column.name}")
+            connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {quoted(table.name)} ({comparable(column)})")
+
+
+def _refuse_changes(connection: sqlite3.Connection, table: Table) -> None:
+    layouts = {
+        "columns": (_columns(connection, table), list(_definitions(table))),
+        "key": (_key(connection, table), list(table.key)),
+        "full-text fields": (_column_names(connection, f"{table.name}_search"), list(table.full_text)),
+    }
+    for what, (there, wanted) in layouts.items():
+        if there != wanted:
+            raise InvalidProjectionError(
+                f"the {what} of {table.name} changed from {there} to {wanted}, but not the version of its projection; "
+                f"raise `version`, and the read model is built again"
+            )
+
+
+def _key(connection: sqlite3.Connection, table: Table) -> list[str]:
+    indexes = connection.execute(f"PRAGMA index_list({quoted(table.name)})").fetchall()
+    own = next(name for _, name, _, origin, _ in indexes if origin == "u")
+    return [name for _, _, name in connection.execute(f"PRAGMA index_info({quoted(own)})")]
+
+
+def _column_names(connection: sqlite3.Connection, table_name: str) -> list[str]:
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({quoted(table_name)})")]
 
 
 def _definitions(table: Table) -> Iterator[tuple[str, str]]:

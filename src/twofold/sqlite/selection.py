@@ -5,31 +5,39 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
+from unicodedata import normalize
 
 from twofold.read_database import Filter, Selection, Total, Values
 from twofold.row_type import Column, Kind, Table
-from twofold.sqlite.columns import comparable, names, quoted, rows_from_sql, to_sql
+from twofold.sqlite.columns import comparable, from_sql, names, quoted, rows_from_sql, to_sql
+
+MAX_WORDS = 50
+"""Words of a search beyond these are not looked at; FTS5 has limits of its own, at which it fails."""
+_EXACT = Context(prec=1000)
 
 
 def select_page(connection: sqlite3.Connection, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
     """See `ReadDatabase.select`."""
-    source, conditions, arguments = quoted(table.name), *_conditions(table, selection.where)
+    source, (conditions, arguments) = quoted(table.name), _conditions(table, selection.where)
     if selection.search:
-        found = f"SELECT rowid AS found, rank FROM {table.name}_search WHERE {table.name}_search MATCH ?"
-        source += f" JOIN ({found}) ON found = row_number_"
+        found = f"SELECT rowid AS row_number, rank FROM {table.name}_search WHERE {table.name}_search MATCH ?"
+        source += f" JOIN ({found}) twofold_hit ON twofold_hit.row_number = row_number_"
         arguments.insert(0, match_expression(selection.search))
     counted = f"SELECT count(*) FROM {source} {_where(conditions)}"
     total = connection.execute(counted, arguments).fetchone()[0]
     direction = "DESC" if selection.descending else "ASC"
     sort = [_column(table, name) for name in selection.sort]
     if selection.beyond:
-        order, marks = ", ".join(map(comparable, sort)), ", ".join(map(_mark, sort))
-        conditions.append(f"({order}) {'<' if selection.descending else '>'} ({marks})")
-        arguments += [to_sql(column.kind, value) for column, value in zip(sort, selection.beyond, strict=True)]
-    fields = names(column.name for column in table.columns)
-    order = ", ".join(f"{comparable(column)} {direction}" for column in sort) or "rank"
+        places = [place for column in sort for place in _places(column)]
+        marks = [mark for column in sort for mark in _place_marks(column)]
+        conditions.append(f"({', '.join(places)}) {'<' if selection.descending else '>'} ({', '.join(marks)})")
+        for column, value in zip(sort, selection.beyond, strict=True):
+            arguments += [value is not None] * column.nullable + [to_sql(column.kind, value)]
+    fields = names((column.name for column in table.columns), f"{quoted(table.name)}.")
+    by_rank = ", ".join(["twofold_hit.rank", *(comparable(_column(table, name)) for name in table.key)])
+    order = ", ".join(f"{comparable(column)} {direction}" for column in sort) or by_rank
     rows = connection.execute(
         f"SELECT {fields} FROM {source} {_where(conditions)} ORDER BY {order} LIMIT ? OFFSET ?",
         (*arguments, selection.limit, selection.offset),
@@ -44,18 +52,30 @@ def select_totals(
     connection.create_aggregate("twofold_decimal_sum", 1, _DecimalSum)  # type: ignore[arg-type]
     exact = _column(table, of).kind is Kind.DECIMAL
     conditions, arguments = _conditions(table, where)
-    groups = names(by)
+    columns = [_column(table, name) for name in by]
+    groups = ", ".join(map(comparable, columns))
     rows = connection.execute(
-        f"SELECT count(*), {'twofold_decimal_sum' if exact else 'sum'}({quoted(of)}), {groups}"
-        f" FROM {quoted(table.name)} {_where(conditions)} GROUP BY {groups} ORDER BY {groups}",
+        f"SELECT {', '.join(['count(*)', _sum(of, exact=exact), *map(quoted, by)])} FROM {quoted(table.name)}"
+        f" {_where(conditions)} {f'GROUP BY {groups} ORDER BY {groups}' if by else ''}",
         arguments,
     )
-    return [Total(tuple(group), count, Decimal(sum_) if exact else sum_) for count, sum_, *group in rows]
+    return [
+        Total(
+            tuple(from_sql(column.kind, value) for column, value in zip(columns, group, strict=True)),
+            count,
+            Decimal(sum_) if exact else sum_,
+        )
+        for count, sum_, *group in rows
+    ]
+
+
+def _sum(name: str, *, exact: bool) -> str:
+    return f"twofold_decimal_sum({quoted(name)})" if exact else f"ifnull(sum({quoted(name)}), 0)"
 
 
 def match_expression(text: str) -> str:
     """Return FTS5's expression for "all of these words, each perhaps cut short"; what a user types is never syntax."""
-    words = re.findall(r"\w+", text)
+    words = re.findall(r"[^\W_]+", normalize("NFC", text))[:MAX_WORDS]
     return " ".join(f'"{word}"*' for word in words) or '""'
 
 
@@ -65,7 +85,7 @@ class _DecimalSum:
 
     def step(self, value: str | None) -> None:
         if value is not None:
-            self._sum += Decimal(value)
+            self._sum = _EXACT.add(self._sum, Decimal(value))
 
     def finalize(self) -> str:
         return str(self._sum)
@@ -76,15 +96,26 @@ def _conditions(table: Table, where: Sequence[Filter]) -> tuple[list[str], list[
     for name, operator, value in where:
         column = _column(table, name)
         if operator == "in":
-            values = [to_sql(column.kind, each) for each in value]
-            conditions.append(f"{comparable(column)} IN ({', '.join(_mark(column) for _ in values)})")
+            values = [to_sql(column.kind, each) for each in value if each is not None]
+            listed = f"{comparable(column)} IN ({', '.join(_mark(column) for _ in values)})"
+            conditions.append(f"({listed} OR {quoted(name)} IS NULL)" if None in value else listed)
             arguments += values
         elif value is None:
-            conditions.append(f"{quoted(column.name)} IS {'NOT ' if operator == '!=' else ''}NULL")
+            conditions.append(f"{quoted(name)} IS {'NOT ' if operator == '!=' else ''}NULL")
         else:
-            conditions.append(f"{comparable(column)} {operator} {_mark(column)}")
+            conditions.append(f"{comparable(column)} {'IS NOT' if operator == '!=' else operator} {_mark(column)}")
             arguments.append(to_sql(column.kind, value))
     return conditions, arguments
+
+
+def _places(column: Column) -> list[str]:
+    """Return the expressions whose order is the column's, with NULL before all else, but which are never NULL."""
+    value = comparable(column)
+    return [f"{quoted(column.name)} IS NOT NULL", f"ifnull({value}, 0)"] if column.nullable else [value]
+
+
+def _place_marks(column: Column) -> list[str]:
+    return ["?", f"ifnull({_mark(column)}, 0)"] if column.nullable else [_mark(column)]
 
 
 def _where(conditions: Sequence[str]) -> str:

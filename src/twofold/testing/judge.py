@@ -12,8 +12,9 @@ from uuid import UUID
 
 import msgspec
 
-from twofold.event_log import EventLog, StoredEvent, is_intact
+from twofold.event_log import EventLog
 from twofold.event_query import EventQuery, QueryItem
+from twofold.stored_event import StoredEvent, is_intact
 
 Fact = dict[str, Any]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from twofold.event_log import EventLog, Rejected, is_intact
+from twofold.event_log import EventLog, Rejected
 from twofold.event_query import EventQuery
 from twofold.messages import uuid7
+from twofold.stored_event import is_intact
 from twofold.testing.samples import EVENT_TYPES, Noted, append_of, new_event, span, topic
 
 EVERYTHING = EventQuery.all()
