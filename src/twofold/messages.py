@@ -6,13 +6,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
 
-if TYPE_CHECKING:
-    from twofold.stored_event import StoredEvent
+from twofold.stored_event import StoredEvent
 
 if sys.version_info >= (3, 14):
     from uuid import uuid7
@@ -156,75 +155,69 @@ _metadata_decoder = msgspec.json.Decoder(Metadata)
 _tags_decoder = msgspec.json.Decoder(tuple[str, ...])
 
 
-class RecordedEvent(Generic[E_co]):
+class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=False):
     """An event with its place in the log. What is rarely asked for is decoded when it is asked for."""
 
-    __slots__ = ("_stored", "event")
-
-    def __init__(self, event: E_co, stored: StoredEvent) -> None:
-        self.event = event
-        self._stored = stored
+    event: E_co
+    """The event, upcast to today's class."""
+    stored: StoredEvent
+    """The row as it stands in the log."""
 
     @property
     def position(self) -> int:
         """Place in the global log, from 1."""
-        return self._stored[0]
+        return self.stored[0]
 
     @property
     def event_id(self) -> UUID:
         """Identity of the event, unique in the log."""
-        return UUID(bytes=self._stored[1])
+        return UUID(bytes=self.stored[1])
 
     @property
     def stream_id(self) -> str:
         """The stream it belongs to; empty for an event of no stream."""
-        return self._stored[2]
+        return self.stored[2]
 
     @property
     def stream_type(self) -> str:
         """The type of its stream; empty for an event of no stream."""
-        return self._stored[3]
+        return self.stored[3]
 
     @property
     def version(self) -> int:
         """Number of events in its stream up to and including it; 0 for an event of no stream."""
-        return self._stored[4]
+        return self.stored[4]
 
     @property
     def type(self) -> str:
         """The stored name of its type."""
-        return self._stored[5]
+        return self.stored[5]
 
     @property
     def schema_version(self) -> int:
         """The schema version of the stored payload; `event` is upcast to today's."""
-        return self._stored[6]
+        return self.stored[6]
 
     @property
     def metadata(self) -> Metadata:
         """Correlation, causation, command, tenant and user."""
-        return _metadata_decoder.decode(self._stored[8])
+        return _metadata_decoder.decode(self.stored[8])
 
     @property
     def tags(self) -> tuple[str, ...]:
         """Its tags, such as `customer:c1`."""
-        return _tags_decoder.decode(self._stored[9])
+        return _tags_decoder.decode(self.stored[9])
 
     @property
     def recorded_at(self) -> datetime:
         """When it was appended, aware, in UTC, in microseconds, by the clock of the writer or the server."""
-        return EPOCH + timedelta(microseconds=self._stored[10])
-
-    @property
-    def stored(self) -> StoredEvent:
-        """The row as it stands in the log."""
-        return self._stored
+        return EPOCH + timedelta(microseconds=self.stored[10])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RecordedEvent) and self._stored == other._stored
+        return isinstance(other, RecordedEvent) and self.stored == other.stored
 
     def __hash__(self) -> int:
-        return hash(self._stored)
+        return hash(self.stored)
 
     def __repr__(self) -> str:
         return f"<{self.position}: {self.stream_id}@{self.version} {self.event!r}>"
