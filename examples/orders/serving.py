@@ -1,0 +1,76 @@
+"""Runs the HTTP API, with or without simulated customers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import uvicorn
+from rich.console import Console
+
+from orders.app import Shop, build
+from orders.http import build_api
+from orders.simulation import Simulation
+
+BODY = (
+    '{"customer_id": "ada", "items": [{"product_id": "TEA-001", "quantity": 2, "price": "12.90"}], "shipping_address":'
+    ' {"street": "1 Row", "city": "London", "postal_code": "W1", "country": "UK"}}'
+)
+
+
+async def serve(host: str, port: int, database_url: str, *, simulate: bool, console: Console) -> None:
+    """Serve until a signal ends it.
+
+    Raises:
+        OSError: the address is in use, or is none of this machine's.
+        StorageError, InvalidProjectionError: the database cannot be used.
+    """
+    async with build(database_url):
+        pass  # so that a database that cannot be used is told in one line, before there is a server
+    with _listen(host, port) as listener:
+        shop = Shop(build(database_url))
+
+        @asynccontextmanager
+        async def lifespan(api: object) -> AsyncIterator[None]:
+            async with shop.app.lifespan(api):
+                customers = asyncio.create_task(Simulation(shop).run()) if simulate else None
+                _welcome(console, host, listener.getsockname()[1], database_url, simulate=simulate)
+                yield
+                if customers:
+                    customers.cancel()
+                    await asyncio.gather(customers, return_exceptions=True)
+
+        config = uvicorn.Config(build_api(shop, lifespan), log_level="warning", access_log=False, lifespan="on")
+        with suppress(KeyboardInterrupt):
+            await uvicorn.Server(config).serve([listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise OSError(f"cannot listen at {host}, port {port}: {error}; choose others with HOST and PORT") from None
+
+
+def _welcome(console: Console, host: str, port: int, database_url: str, *, simulate: bool) -> None:
+    address = f"[{host}]" if ":" in host else host
+    url = f"http://{address}:{port}"
+    database = re.sub(r"//[^/@]*@", "//", database_url)  # without the password
+    lines = [
+        f"Orders is serving at {url}",
+        f"Documentation:       {url}/docs",
+        f"Database:            {database}",
+        *(["Simulated customers: a few hundred orders at once, then one action each second"] if simulate else []),
+        "",
+        "Try:",
+        f"  curl -i {url}/orders -H 'Content-Type: application/json' -d '{BODY}'",
+        f"  curl '{url}/orders/search?q=lon&sort_by=total_amount&sort_order=desc'",
+        f"  curl {url}/customers/ada/orders",
+        "",
+        "Stop with Ctrl+C.",
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
