@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
@@ -136,6 +137,33 @@ class EventLog(Protocol):
 
     async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
         """Return what is recorded of a command, or None if it has not taken effect."""
+
+
+class JoinedTransaction(Protocol):
+    """An open transaction that appends can join."""
+
+    connection: Any
+    """The driver's connection, for the user's own SQL."""
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        """Judge and store an append within the transaction, with the log locked from here to its end.
+
+        Raises:
+            DuplicateEventIdError, CommandReusedError, StorageError: as `EventLog.append`; the transaction is lost.
+        """
+
+
+class JoinableLog(EventLog, Protocol):
+    """A log in a SQL database, where appends can join a transaction of the user's own."""
+
+    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[JoinedTransaction]:
+        """Open a transaction, to be committed when the block ends and rolled back when it raises.
+
+        Given a connection with an open transaction, of the driver or of SQLAlchemy, join that one; its owner commits.
+
+        Raises:
+            StorageError: it could not be opened or committed; nothing was stored.
+        """
 
 
 def record(event: NewEvent, position: int, version: int, recorded_at: int) -> StoredEvent:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Self, TypeVar
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -12,12 +13,13 @@ from twofold.codec import EventTypes, check_name, encode_metadata
 from twofold.context import current_metadata
 from twofold.decision_model import Decision, DecisionModel
 from twofold.errors import ConflictError, DuplicateEventIdError, LimitExceededError
-from twofold.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
+from twofold.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, NewEvent, Rejected
 from twofold.event_query import AppendCondition, EventQuery
 from twofold.messages import Metadata, RecordedEvent, uuid7
 from twofold.receipt import Receipt
 from twofold.streams import ANY, ExpectedVersion
 from twofold.subscription import Subscription
+from twofold.transaction import StoreTransaction
 from twofold.unit_of_work import History, UnitOfWork
 
 S = TypeVar("S")
@@ -254,15 +256,33 @@ class EventStore:
         Raises:
             ConflictError, DuplicateEventIdError, CommandReusedError, OutcomeUnknownError, StorageError: see there.
         """
-        outcome = await self.log.append(append)
-        if isinstance(outcome, Rejected):
-            raise ConflictError(
-                outcome.reason,
-                conflicts=self.events.decode(outcome.conflicts),
-                stream_id=outcome.stream_id,
-                version=outcome.version,
-            )
-        return await self._receipt(append, outcome)
+        return await self._receipt(append, self._accepted(await self.log.append(append)))
+
+    @asynccontextmanager
+    async def transaction(self, connection: Any = None) -> AsyncIterator[StoreTransaction]:
+        """Run your own SQL and append events in one transaction: `async with store.transaction() as tx: ...`.
+
+        The appends are made when the block ends, after all SQL, so that the log is locked as shortly as can be. If
+        the block raises, or an append is refused, nothing is stored, of the events or of your own rows.
+
+        Args:
+            connection: a connection with an open transaction, of the driver or of SQLAlchemy, to be joined. Its owner
+                commits it; until then nothing is durable. By default a transaction of its own is opened.
+
+        Raises:
+            ConflictError: an append was refused.
+            DuplicateEventIdError: an event id is stored already with other content.
+            StorageError: the database failed; nothing was stored.
+            TypeError: the log cannot be joined, or not by such a connection.
+        """
+        if not hasattr(self.log, "transaction"):
+            raise TypeError(f"{type(self.log).__name__} is not in a SQL database; there is no transaction to join")
+        log = cast(JoinableLog, self.log)
+        async with log.transaction(connection) as joined:
+            transaction = StoreTransaction(self.encode, joined.connection)
+            yield transaction
+            outcomes = [(append, self._accepted(await joined.append(append))) for append in transaction.appends]
+        transaction.receipts += [await self._receipt(append, appended) for append, appended in outcomes]
 
     async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
         """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect."""
@@ -274,6 +294,16 @@ class EventStore:
         if work := UnitOfWork.current():
             work.receipt = receipt
         return receipt
+
+    def _accepted(self, outcome: Appended | Rejected) -> Appended:
+        if isinstance(outcome, Appended):
+            return outcome
+        raise ConflictError(
+            outcome.reason,
+            conflicts=self.events.decode(outcome.conflicts),
+            stream_id=outcome.stream_id,
+            version=outcome.version,
+        )
 
     async def _receipt(self, append: Append, appended: Appended) -> Receipt[None]:
         if appended.repeated:

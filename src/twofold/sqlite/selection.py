@@ -36,8 +36,10 @@ def select_page(connection: sqlite3.Connection, table: Table, selection: Selecti
         for column, value in zip(sort, selection.beyond, strict=True):
             arguments += [value is not None] * column.nullable + [to_sql(column.kind, value)]
     fields = names((column.name for column in table.columns), f"{quoted(table.name)}.")
-    by_rank = ", ".join(["twofold_hit.rank", *(comparable(_column(table, name)) for name in table.key)])
-    order = ", ".join(f"{comparable(column)} {direction}" for column in sort) or by_rank
+    by_default = ["twofold_hit.rank"] * bool(selection.search) + [
+        comparable(_column(table, name)) for name in table.key
+    ]
+    order = ", ".join([f"{comparable(column)} {direction}" for column in sort] or by_default)
     rows = connection.execute(
         f"SELECT {fields} FROM {source} {_where(conditions)} ORDER BY {order} LIMIT ? OFFSET ?",
         (*arguments, selection.limit, selection.offset),
@@ -70,7 +72,7 @@ def select_totals(
 
 
 def _sum(name: str, *, exact: bool) -> str:
-    return f"twofold_decimal_sum({quoted(name)})" if exact else f"ifnull(sum({quoted(name)}), 0)"
+    return f"ifnull({'twofold_decimal_sum' if exact else 'sum'}({quoted(name)}), 0)"
 
 
 def match_expression(text: str) -> str:

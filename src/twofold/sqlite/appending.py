@@ -1,0 +1,94 @@
+"""Appending on a connection of SQLite, within a transaction that holds the write lock."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+
+from twofold.event_log import (
+    MAX_CONFLICTS,
+    Append,
+    Appended,
+    NewEvent,
+    Rejected,
+    condition_rejection,
+    repeated,
+    repeated_command,
+    version_rejection,
+)
+from twofold.sqlite.database import Transaction
+from twofold.sqlite.matching import positions
+from twofold.sqlite.reading import SQL, find_command, read_at, read_head, read_rows, read_version
+from twofold.stored_event import seal
+from twofold.streams import holds
+
+INSERT_EVENT, INSERT_TAG, INSERT_COMMAND = SQL["insert_event"], SQL["insert_tag"], SQL["insert_command"]
+
+
+def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
+    """Judge one decision and store it, within a transaction that others share.
+
+    The ids are looked up only if the append would fail otherwise, or failed already: then it may be a repeat.
+    """
+    connection = transaction.connection
+    if transaction.careful and (earlier := _repeated(connection, append)):
+        return earlier
+    versions: dict[str, int] = {}
+    if rejected := _violated(connection, append, versions):
+        return _repeated(connection, append) or rejected
+    if transaction.head is None:
+        transaction.head = read_head(connection)
+    first = transaction.head + 1
+    rows, version = _allot(connection, append.events, first, versions)
+    if len(rows) == 1:
+        connection.execute(INSERT_EVENT, rows[0])
+    else:
+        connection.executemany(INSERT_EVENT, rows)
+    if tags := [(tag, position) for position, event in enumerate(append.events, first) for tag in event.tags]:
+        connection.executemany(INSERT_TAG, tags)
+    transaction.head = first + len(rows) - 1
+    if append.command:
+        connection.execute(INSERT_COMMAND, (*append.command, first, transaction.head))
+    result = append.command.result if append.command else b""
+    return Appended(first, transaction.head, result=result, version=version)
+
+
+def _violated(connection: sqlite3.Connection, append: Append, versions: dict[str, int]) -> Rejected | None:
+    for stream_id, expected in append.expected:
+        version = versions[stream_id] = read_version(connection, stream_id)
+        if not holds(expected, version):
+            exact = isinstance(expected, int)
+            newer = read_rows(connection, "read_stream", stream_id, expected, MAX_CONFLICTS) if exact else []
+            return version_rejection(stream_id, expected, version, newer)
+    if condition := append.condition:
+        found = positions(connection, condition.fail_if, condition.after or 0, None, MAX_CONFLICTS, backwards=False)
+        if found:
+            return condition_rejection(condition, read_at(connection, found))
+    return None
+
+
+def _repeated(connection: sqlite3.Connection, append: Append) -> Appended | None:
+    if append.command and (known := find_command(connection, append.command.command_id)):
+        return repeated_command(append.command, known)
+    stored = [next(iter(read_rows(connection, "read_event", e.event_id)), None) for e in append.events]
+    return repeated(append.events, stored)
+
+
+def _allot(
+    connection: sqlite3.Connection, events: Sequence[NewEvent], first: int, versions: dict[str, int]
+) -> tuple[list[tuple[object, ...]], int]:
+    """Return the events as rows of the table, and the version of the last."""
+    now, version = time.time_ns() // 1000, 0
+    rows: list[tuple[object, ...]] = []
+    for position, event in enumerate(events, first):
+        event_id, stream_id, stream_type, type_name, schema, payload, metadata, _, tags_json, content = event
+        version = 0
+        if stream_id:
+            known = versions.get(stream_id)
+            version = versions[stream_id] = (read_version(connection, stream_id) if known is None else known) + 1
+        rows.append((
+            position, event_id, stream_id or None, stream_type or None, version or None, type_name, schema,
+            payload.decode(), metadata.decode(), tags_json.decode(), now, seal(content, position, version, now),
+        ))  # fmt: skip
+    return rows, version

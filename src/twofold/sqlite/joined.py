@@ -1,0 +1,54 @@
+"""Appends that join a transaction of the user's own SQL, on SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from twofold.event_log import Append, Appended, Rejected
+from twofold.sqlite.appending import append_to
+from twofold.sqlite.database import SqliteDatabase, Transaction
+from twofold.sqlite.errors import translate
+
+
+class SqliteJoinedTransaction:
+    """See `JoinedTransaction`. The connection may be used from any thread, by one at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        """See `JoinedTransaction.append`."""
+        return await asyncio.to_thread(append_to, Transaction(self.connection, careful=True), append)
+
+
+@asynccontextmanager
+async def join(database: SqliteDatabase, connection: Any) -> AsyncIterator[SqliteJoinedTransaction]:
+    """See `JoinableLog.transaction`. SQLite has one writer at a time: other appends wait until the block has ended."""
+    if connection is not None:
+        yield SqliteJoinedTransaction(driver_connection(connection))
+        return
+    own = await asyncio.to_thread(database.connect)
+    try:
+        await asyncio.to_thread(own.execute, "BEGIN IMMEDIATE")
+        yield SqliteJoinedTransaction(own)
+        await asyncio.to_thread(own.execute, "COMMIT")
+    except sqlite3.Error as error:
+        raise translate(error, database.path) from error
+    finally:
+        own.close()  # rolls back what is not committed
+
+
+def driver_connection(connection: Any) -> sqlite3.Connection:
+    """Return the driver's connection behind a connection of the driver or of SQLAlchemy.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    driver = getattr(getattr(connection, "connection", connection), "driver_connection", connection)
+    if not isinstance(driver, sqlite3.Connection):
+        raise TypeError(f"expected a sqlite3 connection or a SQLAlchemy connection on one, got {connection!r}")
+    return driver

@@ -1,0 +1,57 @@
+"""Reading the log on a connection of SQLite: what readers and the writer have in common."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from twofold.event_log import Appended, CommandRecord
+from twofold.event_query import EventQuery
+from twofold.sql_blocks import sql_blocks
+from twofold.sqlite.matching import END, positions
+from twofold.stored_event import StoredEvent, as_stored_event
+
+SQL = sql_blocks("twofold.sqlite")
+
+
+def read(
+    reader: sqlite3.Connection, query: EventQuery, after: int, before: int | None, limit: int, backwards: bool
+) -> list[StoredEvent]:
+    """See `EventLog.read`."""
+    if query.is_all:
+        name = "read_range_backwards" if backwards else "read_range"
+        return read_rows(reader, name, after, END if before is None else before, limit)
+    reader.execute("BEGIN")  # one snapshot for the positions and their rows
+    try:
+        found = positions(reader, query, after, before, limit, backwards=backwards)
+        rows = read_at(reader, sorted(found))
+    finally:
+        reader.execute("ROLLBACK")
+    return rows[::-1] if backwards else rows
+
+
+def read_at(connection: sqlite3.Connection, wanted: list[int]) -> list[StoredEvent]:
+    """Return the rows at these positions, given in order."""
+    if wanted and wanted[-1] - wanted[0] == len(wanted) - 1:
+        return read_rows(connection, "read_range", wanted[0] - 1, wanted[-1] + 1, len(wanted))
+    return read_rows(connection, "read_positions", str(wanted))
+
+
+def read_rows(connection: sqlite3.Connection, name: str, *arguments: object) -> list[StoredEvent]:
+    """Return the rows that a named statement selects."""
+    return list(map(as_stored_event, connection.execute(SQL[name], arguments)))
+
+
+def read_head(connection: sqlite3.Connection) -> int:
+    """Return the highest position."""
+    return int(connection.execute(SQL["head"]).fetchone()[0])
+
+
+def read_version(connection: sqlite3.Connection, stream_id: str) -> int:
+    """Return the version of a stream."""
+    return int(connection.execute(SQL["version"], (stream_id,)).fetchone()[0])
+
+
+def find_command(connection: sqlite3.Connection, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+    """See `EventLog.find_command`."""
+    row = connection.execute(SQL["find_command"], (command_id,)).fetchone()
+    return row and (CommandRecord(*row[:3]), Appended(row[3], row[4], result=row[2], version=row[5]))
