@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 from bench import workload
 from bench.worker import serve
-from twofold import Event, EventStore, Metadata, open_event_store
+from twofold import Aggregate, Event, EventStore, Metadata, Repository, on, open_event_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,16 @@ class ItemAdded(Event):
     country: str
     warehouse: str
     campaign: str
+
+
+class Basket(Aggregate):
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.quantity = 0
+
+    @on(ItemAdded)
+    def added(self, event: ItemAdded) -> None:
+        self.quantity += event.quantity
 
 
 METADATA = Metadata(
@@ -77,18 +87,21 @@ class Twofold:
         async def put_all() -> None:
             streams = workload.streams(events)
             for first in range(0, len(streams), 100):
-                await asyncio.gather(*(self._put(name, 0, count) for name, count in streams[first : first + 100]))
+                await asyncio.gather(
+                    *(self._put(Basket.stream_id(name), 0, count) for name, count in streams[first : first + 100])
+                )
 
         self._runner.run(put_all())
 
     def load(self, events: int, times: int) -> float:
-        stream = "long" if events == workload.BULK else "short-7"
+        basket = "long" if events == workload.BULK else "short-7"
+        repository = Repository(self._store, Basket)
 
         async def load() -> float:
             taken = []
             for _ in range(times):
                 start = time.perf_counter()
-                [recorded.event.quantity async for recorded in self._store.read_stream(stream)]
+                await repository.load(basket)
                 taken.append(time.perf_counter() - start)
             return statistics.median(taken) * 1000
 
