@@ -218,5 +218,9 @@ class CheckpointMovedError(TwofoldError):
         self.projection = projection
 
 
+class InvalidFilterError(TwofoldError):
+    """A filter compares a field in a way, or with a value, that its type does not allow; the text names the remedy."""
+
+
 class UnknownFieldError(TwofoldError):
     """A filter or sort names a field that the row does not have or that was not declared for it."""

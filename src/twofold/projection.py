@@ -42,8 +42,12 @@ class Projection(Generic[R]):
     _folds: ClassVar[dict[type, Fold] | None] = None
 
     def handles(self) -> tuple[type, ...]:
-        """Return the classes of the events that it takes."""
-        return tuple(methods_by_event(type(self)))
+        """Return the classes of the events that it takes.
+
+        Raises:
+            InvalidProjectionError: a method has other parameters than the class's text allows.
+        """
+        return tuple(self._folds_by_event())
 
     def key(self, event: Any) -> Any:
         """Return the key of the row that an event is about; by default the event's fields of the same names.
@@ -59,11 +63,7 @@ class Projection(Generic[R]):
             RowNotFoundError: the event changes a row that does not exist.
             Exception: whatever the method for the event raises.
         """
-        cls = type(self)
-        folds = cls.__dict__.get("_folds")
-        if folds is None:
-            folds = cls._folds = {event: _fold(method) for event, method in methods_by_event(cls).items()}
-        return typing.cast("R | None", folds[type(recorded.event)](self, row, recorded))
+        return typing.cast("R | None", self._folds_by_event()[type(recorded.event)](self, row, recorded))
 
     def row_type(self) -> RowType[R]:
         """Return what its rows look like.
@@ -88,6 +88,13 @@ class Projection(Generic[R]):
                 f"at most 40, not beginning with twofold_"
             )
         return self.row_type().table(self.name)
+
+    @classmethod
+    def _folds_by_event(cls) -> dict[type, Fold]:
+        folds: dict[type, Fold] | None = cls.__dict__.get("_folds")
+        if folds is None:
+            folds = cls._folds = {event: _fold(method) for event, method in methods_by_event(cls).items()}
+        return folds
 
 
 class Folded(NamedTuple):
@@ -119,10 +126,17 @@ def fold(
 ) -> Folded:
     """Fold events over rows, in order, up to the first that fails."""
     changed: dict[KeyValues, Any] = {}
+    key_of = projection.row_type().key_of
     for place, recorded in enumerate(events):
         try:
             key = keys[place] if place < len(keys) else _key(projection, recorded)
-            changed[key] = projection.apply(changed[key] if key in changed else rows.get(key), recorded)
+            row = projection.apply(changed[key] if key in changed else rows.get(key), recorded)
+            if row is not None and key_of(row) != key:
+                raise InvalidProjectionError(
+                    f"{projection.name}: the event is about the row {key!r}, its method returned the row "
+                    f"{key_of(row)!r}; a row keeps its key, and `key(event)` says which one it is"
+                )
+            changed[key] = row
         except Exception as error:  # the user's code; it is reported, retried, and never passed over
             return Folded(changed, recorded, error)
     return Folded(changed)
@@ -143,7 +157,7 @@ def _fold(method: Callable[..., Any]) -> Fold:
         if wants_record:
             return lambda projection, _, recorded: method(projection, recorded.event, recorded=recorded)
         return lambda projection, _, recorded: method(projection, recorded.event)
-    makes_rows = type(None) in typing.get_args(typing.get_type_hints(method).get(arguments[0]))
+    makes_rows = _admits_none(method, arguments[0])
 
     def change(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
         if row is None and not makes_rows:
@@ -156,6 +170,13 @@ def _fold(method: Callable[..., Any]) -> Fold:
         return method(projection, row, recorded.event)
 
     return change
+
+
+def _admits_none(method: Callable[..., Any], argument: str) -> bool:
+    try:
+        return type(None) in typing.get_args(typing.get_type_hints(method).get(argument))
+    except NameError:  # names that only type checkers, or the enclosing function, can see
+        return re.search(r"\bNone\b|\bOptional\b", str(method.__annotations__.get(argument))) is not None
 
 
 def _row_class(cls: type) -> type:

@@ -14,13 +14,17 @@ Values = Sequence[Any]
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in"]
 Filter = tuple[str, Operator, Any]
-"""A field, how to compare it, and with what: `("status", "=", "shipped")`. `"in"` takes a list."""
+"""A field, how to compare it, and with what: `("status", "=", "shipped")`. `"in"` takes a list.
+
+None equals None and nothing else, is unequal to everything else, and comes neither before nor after anything.
+"""
 
 
 class Checkpoint(NamedTuple):
-    """The step of a projection from one position to the next."""
+    """The step of a version of a projection from one position to the next."""
 
     projection: str
+    version: int
     before: int
     after: int
 
@@ -32,7 +36,10 @@ class Selection(msgspec.Struct, frozen=True):
     search: str = ""
     """Words that must all occur in the full-text fields, the last letters of each may be missing."""
     sort: tuple[str, ...] = ()
-    """Fields; ties are best broken by the key. Without any, rows that were searched for come by rank."""
+    """Fields; ties are best broken by the key. Without any, rows come by rank, if there is a search, and by key.
+
+    None sorts before everything else, and last when descending.
+    """
     descending: bool = False
     beyond: tuple[Any, ...] = ()
     """Only rows that come after these values of the `sort` fields (keyset pagination)."""
@@ -66,11 +73,12 @@ class ReadDatabase(Protocol):
     async def prepare(self, table: Table, version: int) -> None:
         """Make sure that the table stands as this version of its projection wants it; safe in several processes.
 
-        A higher version than the stored one drops the rows and the checkpoint: the read model is built again.
+        A higher version than the stored one drops the rows and the checkpoint: the read model is built again. A new
+        index needs no new version.
 
         Raises:
-            InvalidProjectionError: the columns changed but the version did not, or the version is lower than the
-                stored one.
+            InvalidProjectionError: the columns, the key or the full-text fields changed but the version did not, or
+                the version is lower than the stored one, or the table is somebody else's.
             StorageError: the database failed.
         """
 
@@ -94,7 +102,8 @@ class ReadDatabase(Protocol):
         """Write rows, delete others by key, and move the checkpoint, in one transaction.
 
         Raises:
-            CheckpointMovedError: the checkpoint is not at `step.before` any more; nothing was written.
+            CheckpointMovedError: the checkpoint is not at `step.before` any more, or belongs to another version;
+                nothing was written.
             StorageError: nothing was written, or it cannot be said: read the checkpoint before going on.
         """
 
@@ -107,6 +116,8 @@ class ReadDatabase(Protocol):
 
     async def totals(self, table: Table, by: Sequence[str], of: str, where: Sequence[Filter] = ()) -> Sequence[Total]:
         """Return count and exact sum of a field for each group of rows, in the order of the groups.
+
+        Without `by`, all rows are one group, even if there is none. None counts as nothing in the sum.
 
         Raises:
             StorageError: the database failed.

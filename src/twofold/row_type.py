@@ -89,6 +89,8 @@ class Table(NamedTuple):
         return next((column for column in self.columns if column.name == name), None)
 
 
+_RESERVED = ("rank", "rowid", "row_number_")  # words of FTS5, and of our tables
+
 Dump = Callable[[Any], Any]
 
 
@@ -101,18 +103,20 @@ class RowType(Generic[R]):
 
     def __init__(self, cls: type[R]) -> None:
         self.cls = cls
-        hints = typing.get_type_hints(cls, include_extras=True)
+        hints = _hints(cls)
         names = _field_names(cls)
         marks = {name: [type(mark) for mark in getattr(hints[name], "__metadata__", ())] for name in names}
         self.key = tuple(name for name in names if Key in marks[name])
         self.indexes = tuple(name for name in names if Index in marks[name])
         self.full_text = tuple(name for name in names if FullText in marks[name])
-        if not self.key:
-            raise InvalidProjectionError(f"{cls.__qualname__} has no key; mark a field: `Annotated[str, Key()]`")
         described = [_describe(name, hints[name]) for name in names]
         self.columns = tuple(column for column, _, _ in described)
+        self._refuse_what_no_table_can_hold()
         self._names = tuple(names)
-        self._get = attrgetter(*names) if len(names) > 1 else lambda row: (getattr(row, names[0]),)
+        self._get = _getter(self._names)
+        self.key_of: Callable[[R], tuple[Any, ...]] = _getter(self.key)
+        """Return the values of a row's key."""
+        self._key_dumps = [dump for column, dump, _ in described if column.name in self.key]
         self._dumps = [(place, dump) for place, (_, dump, _) in enumerate(described) if dump]
         self._loads = [(place, load) for place, (_, _, load) in enumerate(described) if load]
 
@@ -120,9 +124,15 @@ class RowType(Generic[R]):
         """Return the table that holds such rows under this name."""
         return Table(name, self.columns, self.key, self.indexes, self.full_text)
 
-    def key_of(self, row: R) -> tuple[Any, ...]:
-        """Return the values of the key."""
-        return tuple(getattr(row, name) for name in self.key)
+    def dump_key(self, key: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the values of a key as the columns hold them.
+
+        Raises:
+            ValueError: there are more or fewer values than the key has fields.
+        """
+        if len(key) != len(self.key):
+            raise ValueError(f"the key of {self.cls.__qualname__} is {self.key}, got {key!r}")
+        return tuple(dump(each) if dump else each for dump, each in zip(self._key_dumps, key, strict=True))
 
     def dump(self, row: R) -> Sequence[Any]:
         """Return a row's values, in the order of the columns."""
@@ -144,6 +154,30 @@ class RowType(Generic[R]):
                     values[place] = load(values[place])
         return self.cls(**dict(zip(self._names, values, strict=True)))
 
+    def _refuse_what_no_table_can_hold(self) -> None:
+        name = self.cls.__qualname__
+        if not self.key:
+            raise InvalidProjectionError(f"{name} has no key; mark a field: `Annotated[str, Key()]`")
+        for column in self.columns:
+            if column.nullable and column.name in self.key:
+                raise InvalidProjectionError(f"{name}.{column.name} is part of the key and must not be None")
+            if column.name in _RESERVED:
+                raise InvalidProjectionError(f"{name}.{column.name} is a name that engines keep for themselves")
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(names) != 1:
+        return attrgetter(*names) if names else lambda row: ()
+    get = attrgetter(names[0])
+    return lambda row: (get(row),)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls, include_extras=True)
+    except NameError as error:
+        raise InvalidProjectionError(f"{cls.__qualname__}: {error}; define the field's type at module level") from error
+
 
 def _field_names(cls: type) -> list[str]:
     if dataclasses.is_dataclass(cls):
@@ -158,14 +192,22 @@ def _describe(name: str, hint: Any) -> tuple[Column, Dump | None, Dump | None]:
     bare, nullable = _without_none(hint)
     kind = _KINDS.get(bare)
     if kind is not None:
-        return Column(name, kind, nullable), None, None
-    if isinstance(bare, type) and issubclass(bare, Enum) and issubclass(bare, str):
-        return Column(name, Kind.TEXT, nullable), lambda member: member.value, bare
+        return Column(name, kind, nullable), _aware if kind is Kind.DATETIME else None, None
+    if isinstance(bare, type) and issubclass(bare, Enum) and all(isinstance(each.value, str) for each in bare):
+        return Column(name, Kind.TEXT, nullable), lambda member: bare(member).value, bare
+    if typing.get_origin(bare) is typing.Literal and all(isinstance(each, str) for each in typing.get_args(bare)):
+        return Column(name, Kind.TEXT, nullable), None, None
     try:
         decoder = msgspec.json.Decoder(hint)
-    except TypeError as error:
+    except (TypeError, NameError) as error:
         raise InvalidProjectionError(f"field {name!r} cannot be stored: {error}") from error
     return Column(name, Kind.JSON, nullable), lambda value: msgspec.json.encode(value).decode(), decoder.decode
+
+
+def _aware(moment: dt.datetime) -> dt.datetime:
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no time zone; use an aware datetime, such as datetime.now(UTC)")
+    return moment
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from twofold.codec import EventTypes
 from twofold.errors import StorageUnavailableError
-from twofold.event_log import EventLog, StoredEvent
+from twofold.event_log import EventLog
 from twofold.event_query import EventQuery
 from twofold.messages import RecordedEvent
+from twofold.stored_event import StoredEvent
 
 log = logging.getLogger(__name__)
 
@@ -96,5 +97,5 @@ class Subscription:
         while rows := await self._log.read_stream(stream_id, after=after, limit=self._batch_size):
             if fresh := [row for row in rows if row[0] > self.position]:
                 return fresh
-            after = rows[-1][4]
+            after = self._version = rows[-1][4]
         return ()

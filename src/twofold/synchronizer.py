@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from typing import Any, TypeVar
 
 from twofold.errors import (
@@ -23,7 +24,7 @@ from twofold.head import Head
 from twofold.projection import Folded, Projection, fold, keys_of
 from twofold.read_database import Checkpoint, ReadDatabase
 from twofold.read_model import ReadModel
-from twofold.subscription import Batch
+from twofold.subscription import Batch, Subscription
 from twofold.telemetry import trace_batch
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ R = TypeVar("R")
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 30.0
 """Seconds before a failed step is tried again, doubled from the first to the last."""
-IDLE_SAVE = 1.0
+IDLE_SAVE = 0.25
 """Seconds between two saves of a checkpoint that moves only over events which the projection does not handle."""
 ELSEWHERE = 0.05
 """Seconds between two looks at a checkpoint that another process may be moving."""
@@ -164,7 +165,7 @@ class _Worker:
         self._batch_size = batch_size
         self._state = State.NEW
         self._error: str | None = None
-        self._saved = 0
+        self._saved = self._passed = 0
         self._saved_at = 0.0
         self.reached = Head()
 
@@ -172,50 +173,83 @@ class _Worker:
         await self._read_db.prepare(self._table, self._projection.version)
 
     async def run(self) -> None:
-        pause = FIRST_PAUSE
+        pause, careful = FIRST_PAUSE, False
         while True:
             before = self._saved
             try:
-                await self._follow()
+                await self._follow(careful=careful)
+                careful = False
             except CheckpointMovedError as moved:
                 log.info("%s; going on from there", moved)
             except Exception as error:
-                self._state, self._error = State.FAULTED, str(error)
+                self._state, self._error = State.FAULTED, _describe(error)
                 if not isinstance(error, StorageUnavailableError):
+                    careful = True
                     log.exception("projection %s stands still, next try in %.1f s", self._projection.name, pause)
                 pause = FIRST_PAUSE if self._saved > before else min(pause * 2, LAST_PAUSE)
                 await asyncio.sleep(pause)
 
-    async def _follow(self) -> None:
-        self._saved = await self._read_db.checkpoint(self._projection.name)
+    async def _follow(self, *, careful: bool) -> None:
+        """Project batch after batch; after a failure, for one batch's length, event after event, to stop exactly there.
+
+        The table is prepared again, should a newer version of the projection have taken it over meanwhile.
+        """
+        await self.prepare()
+        self._saved = self._passed = await self._read_db.checkpoint(self._projection.name)
         self.reached.advance(self._saved)
-        query = EventQuery.of(*self._projection.handles())
-        async for batch in self._store.subscribe(query, after=self._saved, batch_size=self._batch_size):
+        query, size = EventQuery.of(*self._projection.handles()), 1 if careful else self._batch_size
+        subscription = self._store.subscribe(query, after=self._saved, batch_size=size)
+        for step in count(1):
+            batch = await self._next(subscription)
             await self._handle(batch)
             self._state = State.CATCHING_UP if len(batch.events) == self._batch_size else State.LIVE
             self._error = None
+            if careful and step == self._batch_size:
+                return
+
+    async def _next(self, subscription: Subscription) -> Batch:
+        """Return the next batch; while waiting, save a checkpoint that has moved over other projections' events."""
+        if self._passed <= self._saved:
+            return await anext(subscription)
+        coming = asyncio.ensure_future(anext(subscription))
+        try:
+            done, _ = await asyncio.wait([coming], timeout=max(self._saved_at + IDLE_SAVE - time.monotonic(), 0))
+            if not done:
+                await self._commit(Folded({}), self._passed)
+            return await coming
+        finally:
+            coming.cancel()
 
     async def _handle(self, batch: Batch) -> None:
         if not batch.events and time.monotonic() < self._saved_at + IDLE_SAVE:
-            self.reached.advance(batch.position)  # a crash only skips the same events again
+            self._passed = batch.position  # a crash only skips the same events again
+            self.reached.advance(batch.position)
             return
         with trace_batch(self._projection.name, len(batch.events), batch.position):
             await self._project(batch)
 
     async def _project(self, batch: Batch) -> None:
         keys = keys_of(self._projection, batch.events)
-        loaded = map(self._rows.load, await self._read_db.load(self._table, set(keys)))
+        wanted = {self._rows.dump_key(key) for key in keys}
+        loaded = map(self._rows.load, await self._read_db.load(self._table, wanted))
         folded = fold(self._projection, {self._rows.key_of(row): row for row in loaded}, keys, batch.events)
-        await self._commit(folded, folded.failed.position - 1 if folded.failed else batch.position)
+        try:
+            await self._commit(folded, folded.failed.position - 1 if folded.failed else batch.position)
+        except (CheckpointMovedError, StorageUnavailableError):
+            raise
+        except Exception as error:
+            if len(batch.events) != 1 or folded.failed:
+                raise  # the next try finds out which event's row it is that cannot be stored
+            raise ProjectionFailedError(self._projection.name, batch.events[0]) from error
         if folded.failed:
             raise ProjectionFailedError(self._projection.name, folded.failed) from folded.error
 
     async def _commit(self, folded: Folded, position: int) -> None:
         upserts = [self._rows.dump(row) for row in folded.rows.values() if row is not None]
-        deletes = [key for key, row in folded.rows.items() if row is None]
-        step = Checkpoint(self._projection.name, self._saved, position)
+        deletes = [self._rows.dump_key(key) for key, row in folded.rows.items() if row is None]
+        step = Checkpoint(self._projection.name, self._projection.version, self._saved, position)
         await self._read_db.commit(self._table, upserts, deletes, step)
-        self._saved, self._saved_at = position, time.monotonic()
+        self._saved, self._passed, self._saved_at = position, position, time.monotonic()
         self.reached.advance(position)
 
     async def wait(self, position: int, deadline: float) -> None:
@@ -229,3 +263,7 @@ class _Worker:
         return ProjectionStatus(
             self._projection.name, self._projection.version, self._state, position, max(head, position), self._error
         )
+
+
+def _describe(error: Exception) -> str:
+    return f"{error}: {error.__cause__!r}" if isinstance(error, ProjectionFailedError) else str(error)

@@ -88,7 +88,8 @@ async def test_its_conflicts_are_decided_again(app: Application) -> None:
 async def test_a_decision_for_nothing_stores_nothing(app: Application) -> None:
     quiet = replace(ACCOUNT, decide=lambda command, state: [])
     bus = CommandBus(app.store)
-    bus.register(Open, DeciderHandler(app.store, quiet, id_of=account_of))
+    handler = DeciderHandler(app.store, quiet, id_of=account_of)
+    bus.register(Open, handler)
     assert (await bus.execute(Open(account="a"))).position == 0
 
 

@@ -11,19 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twofold.testing.event_log_suite import EventLogConformance
+    from twofold.testing.given_when_then import scenario
     from twofold.testing.model import event_log_machine
     from twofold.testing.race import Race
+    from twofold.testing.read_database_suite import ReadDatabaseConformance
 
-__all__ = ["EventLogConformance", "Race", "event_log_machine"]
+__all__ = ["EventLogConformance", "Race", "ReadDatabaseConformance", "event_log_machine", "scenario"]
 
 _HOMES = {
     "EventLogConformance": "twofold.testing.event_log_suite",
     "Race": "twofold.testing.race",
     "event_log_machine": "twofold.testing.model",
+    "ReadDatabaseConformance": "twofold.testing.read_database_suite",
+    "scenario": "twofold.testing.given_when_then",
 }
 
 if pytest := sys.modules.get("pytest"):  # failed assertions of the suite then show their values
-    pytest.register_assert_rewrite("twofold.testing.event_log_suite", "twofold.testing.judge", "twofold.testing.model")
+    pytest.register_assert_rewrite(
+        "twofold.testing.event_log_suite",
+        "twofold.testing.judge",
+        "twofold.testing.model",
+        "twofold.testing.read_database_suite",
+    )
 
 
 def __getattr__(name: str) -> Any:

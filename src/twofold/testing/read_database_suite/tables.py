@@ -1,0 +1,179 @@
+"""How the tables of read models are made, kept, and made again."""
+# ruff: noqa: D102  # a test's name is its sentence; asserts are its point
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+
+from twofold.errors import InvalidProjectionError
+from twofold.read_database import ReadDatabase
+from twofold.row_type import FullText, Index, Key, RowType
+from twofold.testing.read_samples import SAMPLES, Model, Pair, Sample
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A row of a table named `things`; the others of this module are changes to it."""
+
+    id: Annotated[str, Key()]
+    group: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class WithAnotherColumn:
+    """One column more."""
+
+    id: Annotated[str, Key()]
+    group: str = ""
+    text: str = ""
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class WithAnotherKind:
+    """A column of another kind."""
+
+    id: Annotated[str, Key()]
+    group: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class WithNone:
+    """A column that may be None."""
+
+    id: Annotated[str, Key()]
+    group: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class WithAnotherKey:
+    """A key of two fields."""
+
+    id: Annotated[str, Key()]
+    group: Annotated[str, Key()] = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class WithFullText:
+    """A field that is searched."""
+
+    id: Annotated[str, Key()]
+    group: str = ""
+    text: Annotated[str, FullText()] = ""
+
+
+@dataclass(frozen=True)
+class WithIndex:
+    """An index."""
+
+    id: Annotated[str, Key()]
+    group: Annotated[str, Index()] = ""
+    text: str = ""
+
+
+CHANGES = [WithAnotherColumn, WithAnotherKind, WithNone, WithAnotherKey, WithFullText]
+
+
+class TablePromises:
+    """A table stands as its version of the projection wants it."""
+
+    async def test_a_new_read_model_is_empty_and_at_the_beginning(self, samples: Model) -> None:
+        assert await samples.checkpoint() == 0
+        assert await samples.select() == []
+
+    async def test_an_unknown_projection_is_at_the_beginning(self, read_database: ReadDatabase) -> None:
+        assert await read_database.checkpoint("nobody") == 0
+
+    async def test_preparing_again_keeps_rows_and_checkpoint(self, samples: Model) -> None:
+        await samples.write(Sample(id="a"))
+        await samples.prepare()
+        assert await samples.ids() == "a"
+        assert await samples.checkpoint() == 1
+
+    async def test_a_higher_version_begins_again(self, samples: Model) -> None:
+        await samples.write(Sample(id="a", title="word"))
+        await samples.prepare(version=2)
+        assert await samples.select() == []
+        assert await samples.select(search="word") == []
+        assert await samples.checkpoint() == 0
+        await samples.write(Sample(id="b", title="word"), version=2)
+        assert await samples.ids(search="word") == "b"
+
+    @pytest.mark.parametrize("changed", CHANGES)
+    async def test_a_higher_version_may_change_everything(self, read_database: ReadDatabase, changed: type) -> None:
+        model, later = Model(read_database, RowType(Plain), "things"), Model(read_database, RowType(changed), "things")
+        await model.prepare()
+        await model.write(Plain("a"))
+        await later.prepare(version=2)
+        await later.write(changed("b"), version=2)
+        assert await later.select() == [changed("b")]
+
+    @pytest.mark.parametrize("changed", CHANGES)
+    async def test_a_change_without_a_new_version_is_refused(self, read_database: ReadDatabase, changed: type) -> None:
+        model = Model(read_database, RowType(Plain), "things")
+        await model.prepare()
+        await model.write(Plain("a"))
+        for _ in range(2):
+            with pytest.raises(InvalidProjectionError, match=r"things changed .* raise `version`"):
+                await Model(read_database, RowType(changed), "things").prepare()
+        assert await model.select() == [Plain("a")]
+
+    async def test_a_new_index_needs_no_new_version(self, read_database: ReadDatabase) -> None:
+        model = Model(read_database, RowType(Plain), "things")
+        await model.prepare()
+        await model.write(Plain("a"))
+        later = Model(read_database, RowType(WithIndex), "things")
+        await later.prepare()
+        assert await later.select(sort=("group", "id")) == [WithIndex("a")]
+
+    async def test_a_lower_version_is_refused_and_changes_nothing(self, samples: Model) -> None:
+        await samples.prepare(version=3)
+        await samples.write(Sample(id="a"), version=3)
+        with pytest.raises(InvalidProjectionError, match=r"built by version 3 .* this code has 2"):
+            await samples.prepare(version=2)
+        assert await samples.ids() == "a"
+
+    async def test_a_table_of_the_frameworks_own_is_not_taken(self, read_database: ReadDatabase) -> None:
+        with pytest.raises(InvalidProjectionError, match="rename the projection"):
+            await Model(read_database, SAMPLES, "twofold_projections").prepare()
+        assert await read_database.checkpoint("samples") == 0
+
+    async def test_read_models_do_not_see_each_other(self, samples: Model, pairs: Model) -> None:
+        await samples.write(Sample(id="a"))
+        assert await pairs.checkpoint() == 0
+        await pairs.write(Pair(group="g", order=1))
+        assert (await samples.ids(), len(await pairs.select())) == ("a", 1)
+
+    async def test_all_outlives_the_object(self, samples: Model, another: Callable[[], ReadDatabase]) -> None:
+        await samples.write(Sample(id="a", title="word"))
+        other = another()
+        await other.open()
+        try:
+            model = Model(other)
+            await model.prepare()
+            assert await model.ids(search="word") == "a"
+            assert await model.checkpoint() == 1
+        finally:
+            await other.close()
+
+    async def test_several_may_prepare_at_once(
+        self, read_database: ReadDatabase, another: Callable[[], ReadDatabase]
+    ) -> None:
+        others = [another() for _ in range(3)]
+        try:
+            for other in others:
+                await other.open()
+            await asyncio.gather(*(Model(each).prepare() for each in (read_database, *others)))
+        finally:
+            for other in others:
+                await other.close()
+        await Model(read_database).write(Sample(id="a"))
