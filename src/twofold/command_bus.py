@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import random
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -29,6 +27,7 @@ from twofold.event_store import EventStore
 from twofold.handlers import Call, Middleware, compose, resolve, result_type
 from twofold.messages import uuid7
 from twofold.receipt import Receipt
+from twofold.turns import Turns
 from twofold.unit_of_work import UnitOfWork
 
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -60,6 +59,7 @@ class CommandBus:
         self._store = store
         self._middleware = tuple(middleware)
         self._attempts = attempts
+        self._turns = Turns()
         self._routes: dict[type, tuple[_Handler, Call]] = {}
 
     def register(self, command_type: type[C], handler: CommandHandler[C] | Callable[[C], Awaitable[Any]]) -> None:
@@ -102,16 +102,17 @@ class CommandBus:
     async def _execute(self, handler: _Handler, command: Any) -> Receipt[Any]:
         command_id = _command_id(command)
         content_hash = blake2b(handler.content(command), digest_size=16).digest()
-        work = UnitOfWork(command_id)
-        with _metadata_of(command_id):
+        work, turn = UnitOfWork(command_id), self._turns.turn()
+        with _metadata_of(command_id), turn:
             for attempt in range(1, self._attempts + 1):
                 try:
                     return await self._attempt(handler, command, work, content_hash)
                 except ConflictError as conflict:
                     if attempt == self._attempts:
                         raise
-                    work.learn(conflict)
-                    await asyncio.sleep(random.uniform(0, 0.001) * (attempt - 1))  # noqa: S311
+                    contested = work.learn(conflict)
+                    if UnitOfWork.current() is None:  # a command within a command would wait for its own outer one
+                        await turn.take(contested)
                 except Exception:
                     # A repeat of a command that has taken effect may well break a rule by now.
                     if earlier := await self._earlier(handler, command_id, content_hash):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -113,8 +113,12 @@ class UnitOfWork:
         expected = tuple((stream, version) for stream, version in self._expected.items() if version is not ANY)
         return Append(tuple(self._encoded), expected, self._condition, record)
 
-    def learn(self, conflict: ConflictError) -> None:
-        """Add what somebody else wrote to what was read; forget what can only be brought up to date by reading."""
+    def learn(self, conflict: ConflictError) -> Hashable:
+        """Add what somebody else wrote to what was read; forget what can only be brought up to date by reading.
+
+        Returns what was contested: the stream, or the item of the condition's query.
+        """
+        contested = self._contested(conflict)
         if (stored := self.histories.pop(conflict.stream_id, None)) is not None:
             stored = stored + list(conflict.conflicts)
             if len(stored) == conflict.version:
@@ -125,6 +129,13 @@ class UnitOfWork:
                 self.decisions[query] = (events + list(conflict.conflicts), conflict.conflicts[-1].position)
             else:
                 del self.decisions[query]
+        return contested
+
+    def _contested(self, conflict: ConflictError) -> Hashable:
+        if conflict.stream_id or self._judged is None or not conflict.conflicts:
+            return conflict.stream_id
+        first = conflict.conflicts[0]
+        return next((item for item in self._judged.fail_if.items if item.matches(first.type, first.tags)), "")
 
     def _begin(self) -> None:
         self._encoded, self._staged, self._expected, self._condition = [], {}, {}, None

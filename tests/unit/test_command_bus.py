@@ -377,10 +377,38 @@ async def test_a_conflict_may_turn_success_into_a_refusal(bank: Bank, log: Recor
     assert (await bank.accounts.load("a")).balance == 2
 
 
-async def test_many_commands_on_one_aggregate_lose_nothing(app: Application) -> None:
+async def test_hundreds_of_commands_at_once_on_one_aggregate_all_succeed(app: Application) -> None:
     await app.commands.dispatch(Open(account="a"))
-    values = await asyncio.gather(*(app.commands.dispatch(Deposit(account="a")) for _ in range(15)))
-    assert sorted(values) == [Decimal(n) for n in range(1, 16)]
+    values = await asyncio.gather(*(app.commands.dispatch(Deposit(account="a")) for _ in range(300)))
+    assert sorted(values) == [Decimal(n) for n in range(1, 301)]
+
+
+async def test_transfers_both_ways_at_once_do_not_wait_for_each_other(app: Application) -> None:
+    for name in "ab":
+        await app.commands.dispatch(Open(account=name))
+        await app.commands.dispatch(Deposit(account=name, amount=Decimal(100)))
+    there = [Transfer(source="a", target="b", amount=Decimal(1)) for _ in range(20)]
+    back = [Transfer(source="b", target="a", amount=Decimal(2)) for _ in range(20)]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(app.commands.dispatch(each) for pair in zip(there, back, strict=True) for each in pair))
+    assert (await balance(app, "a"), await balance(app, "b")) == (Decimal(120), Decimal(80))
+
+
+async def test_a_command_within_a_command_may_contend_for_the_same_aggregate(bank: Bank, log: RecordingLog) -> None:
+    async def deposit(command: Deposit) -> None:
+        account = await bank.accounts.load(command.account)
+        if command.amount > 1:
+            await bank.commands.dispatch(Deposit(account="a", command_id=inner[command.command_id]))
+        account.deposit(command.amount)
+        await bank.accounts.save(account)
+
+    bank.commands.register(Deposit, deposit)
+    await bank.accounts.save(Account.open("a"))
+    outer = [Deposit(account="a", amount=Decimal(10)) for _ in range(5)]
+    inner = {command.command_id: uuid7() for command in outer}
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(bank.commands.dispatch(command) for command in outer))
+    assert (await bank.accounts.load("a")).balance == 55
 
 
 async def test_a_conflict_that_never_ends_is_raised_with_its_events(log: RecordingLog) -> None:

@@ -189,6 +189,20 @@ async def test_a_course_never_holds_more_than_its_capacity(bus: CommandBus, stor
     assert await store.head() == CAPACITY
 
 
+async def test_hundreds_who_ask_at_once_for_different_things_of_one_course_all_get_an_answer(store: EventStore) -> None:
+    store.events.register(Subscribed)
+    bus = CommandBus(store)
+
+    async def subscribe(command: Subscribe) -> None:
+        models = combine(count(tag=f"student:{command.student}"), count(tag=f"course:{command.course}"))
+        decision = await store.decide(models)
+        await store.stage([Subscribed(student=command.student, course="c1")], condition=decision.condition)
+
+    bus.register(Subscribe, subscribe)
+    await asyncio.gather(*(bus.dispatch(Subscribe(student=f"s{n}", course="c1")) for n in range(200)))
+    assert await store.head() == 200
+
+
 async def test_both_rules_of_a_combined_model_hold(bus: CommandBus) -> None:
     outcomes = await asyncio.gather(
         *(bus.dispatch(Subscribe(student="s1", course=f"c{n}")) for n in range(6)), return_exceptions=True
