@@ -43,12 +43,19 @@ class Append(msgspec.Struct, frozen=True):
 
     Events may belong to several streams (or to none, with an empty stream id); `expected` names the version of each
     stream before the append, a stream that is not named may have any.
+
+    Raises:
+        ValueError: there is no event.
     """
 
     events: tuple[NewEvent, ...]
     expected: tuple[tuple[str, ExpectedVersion], ...] = ()
     condition: AppendCondition | None = None
     command: CommandRecord | None = None
+
+    def __post_init__(self) -> None:
+        if not self.events:
+            raise ValueError("an append needs at least one event")
 
 
 class Appended(NamedTuple):

@@ -57,6 +57,9 @@ def seal(content: int, position: int, version: int, recorded_at: int) -> int:
 def is_intact(row: StoredEvent) -> bool:
     """Return whether a row matches its checksum: `seal(content_checksum(...), ...)`, in one step for speed."""
     position, event_id, stream_id, stream_type, version, type_name, schema, payload, metadata, tags, at, checksum = row
-    names = f"{stream_id}\0{stream_type}\0{type_name}\0{schema}\0".encode()
-    content = crc32(b"".join((event_id, names, tags, metadata, payload)))
-    return content ^ ((position * 31 + version * 17 + at) % SEAL_MODULUS) == checksum
+    try:
+        names = f"{stream_id}\0{stream_type}\0{type_name}\0{schema}\0".encode()
+        content = crc32(b"".join((event_id, names, tags, metadata, payload)))
+        return content ^ ((position * 31 + version * 17 + at) % SEAL_MODULUS) == checksum
+    except (TypeError, ValueError):  # a damaged file may hold a value of another type, or none
+        return False

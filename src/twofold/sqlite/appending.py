@@ -18,9 +18,9 @@ from twofold.event_log import (
     version_rejection,
 )
 from twofold.sqlite.database import Transaction
-from twofold.sqlite.matching import positions
-from twofold.sqlite.reading import SQL, find_command, read_at, read_head, read_rows, read_version
-from twofold.stored_event import seal
+from twofold.sqlite.matching import END, positions
+from twofold.sqlite.reading import SQL, find_command, read_at, read_head, read_rows, read_version, within
+from twofold.stored_event import StoredEvent, seal
 from twofold.streams import holds
 
 INSERT_EVENT, INSERT_TAG, INSERT_COMMAND = SQL["insert_event"], SQL["insert_tag"], SQL["insert_command"]
@@ -58,11 +58,13 @@ def _violated(connection: sqlite3.Connection, append: Append, versions: dict[str
     for stream_id, expected in append.expected:
         version = versions[stream_id] = read_version(connection, stream_id)
         if not holds(expected, version):
-            exact = isinstance(expected, int)
-            newer = read_rows(connection, "read_stream", stream_id, expected, MAX_CONFLICTS) if exact else []
+            newer: list[StoredEvent] = []
+            if isinstance(expected, int):
+                newer = read_rows(connection, "read_stream", stream_id, within(expected), MAX_CONFLICTS)
             return version_rejection(stream_id, expected, version, newer)
     if condition := append.condition:
-        found = positions(connection, condition.fail_if, condition.after or 0, None, MAX_CONFLICTS, backwards=False)
+        after = within(condition.after or 0)
+        found = positions(connection, condition.fail_if, after, END, MAX_CONFLICTS, backwards=False)
         if found:
             return condition_rejection(condition, read_at(connection, found))
     return None

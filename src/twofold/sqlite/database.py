@@ -119,9 +119,14 @@ class SqliteDatabase:
         connection = sqlite3.connect(
             self.path, timeout=self._lock_timeout, isolation_level=None, check_same_thread=False, cached_statements=512
         )
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        connection.execute("PRAGMA fullfsync = 1")  # macOS: without it, fsync does not reach the disk
-        connection.execute("PRAGMA mmap_size = 268435456")
+        try:
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA fullfsync = 1")  # macOS: without it, fsync does not reach the disk
+            connection.execute("PRAGMA mmap_size = 268435456")
+            connection.execute("PRAGMA cell_size_check = 1")  # a damaged page is an error, not an answer
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
@@ -136,16 +141,20 @@ class SqliteDatabase:
                 connection = self._local.connection = self.connect()
                 self._connections.append(connection)
             return job(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             raise translate(error, self.path) from error
 
     def _open_writer(self) -> sqlite3.Connection:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = self.connect()
-            _until_unlocked(self._lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
-            connection.execute("PRAGMA wal_autocheckpoint = 4000")
-            _migrate(connection)
+            try:
+                _until_unlocked(self._lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
+                connection.execute("PRAGMA wal_autocheckpoint = 4000")
+                _migrate(connection)
+            except BaseException:
+                connection.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             raise translate(error, self.path) from error
         return connection
@@ -158,7 +167,10 @@ class SqliteDatabase:
                     group.append(job)
             except Empty:
                 pass
-            outcomes = self._commit(group)
+            try:
+                outcomes = self._commit(group)
+            except BaseException as error:  # a roll-back that fails; whatever it is, nobody may wait for ever
+                outcomes = [OutcomeUnknownError(f"{self.path}: {error}; repeat it with the same ids") for _ in group]
             if self._loop.is_closed():  # nobody is left to be told
                 break
             self._loop.call_soon_threadsafe(_resolve, group, outcomes)
@@ -172,7 +184,7 @@ class SqliteDatabase:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            return [translate(error, self.path)] * len(group)
+            return [translate(error, self.path) for _ in group]
         try:
             transaction = Transaction(connection, careful=careful)
             results = [job.run(transaction) for job in group]
@@ -182,9 +194,9 @@ class SqliteDatabase:
             self._roll_back()
             if not careful:
                 return [self._commit([job], careful=True)[0] for job in group]
-            if not isinstance(error, sqlite3.Error):
+            if not isinstance(error, sqlite3.Error | MemoryError):
                 return [error]
-            if committing and may_have_committed(error):
+            if committing and isinstance(error, sqlite3.Error) and may_have_committed(error):
                 return [OutcomeUnknownError(f"{self.path}: the commit failed: {error}; repeat it with the same ids")]
             return [translate(error, self.path)]
         return results

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from pathlib import Path
 
-from twofold.errors import ReadOnlyStorageError, StorageError, StorageFullError, StorageUnavailableError
+from twofold.errors import (
+    LimitExceededError,
+    ReadOnlyStorageError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+    TwofoldError,
+)
 
 
-def translate(error: sqlite3.Error | OSError, path: Path) -> StorageError:
+def translate(error: sqlite3.Error | OSError | MemoryError, path: Path) -> TwofoldError:
     """Return the error to raise instead of the driver's."""
     if isinstance(error, OSError):
-        return StorageUnavailableError(f"{path}: cannot create or open the folder: {error.strerror}")
+        return _translate_folder(error, path)
+    if isinstance(error, MemoryError):
+        return StorageError(f"{path}: there is not enough memory, or a damaged file asks for too much of it")
     match _primary_code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StorageUnavailableError(
                 f"{path}: another process has held the write lock for too long; end its transaction and try again"
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
-            return ReadOnlyStorageError(f"{path}: the file or its folder is read-only for this process")
+            return _read_only(path)
         case sqlite3.SQLITE_FULL:
-            return StorageFullError(f"{path}: the disk is full; nothing was stored, free some space and try again")
+            return _full(path)
+        case sqlite3.SQLITE_CANTOPEN if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
+            return _read_only(path)
+        case sqlite3.SQLITE_CANTOPEN if path.is_dir():
+            return StorageUnavailableError(f"{path}: is a folder; name a file in it")
         case sqlite3.SQLITE_CANTOPEN:
             return StorageUnavailableError(f"{path}: cannot be opened; does the folder exist, and may we write there?")
+        case sqlite3.SQLITE_IOERR if _is_full(path):
+            return _full(path)
+        case sqlite3.SQLITE_IOERR:
+            return StorageError(f"{path}: the disk failed ({error}); look at the system's log before trying again")
+        case sqlite3.SQLITE_TOOBIG:
+            return LimitExceededError(f"{path}: SQLite cannot keep a value of that size; nothing was stored")
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return StorageError(f"{path}: is not an intact SQLite database ({error}); restore it from a backup")
+            return _damaged(error, path)
+        case 0 if isinstance(error, sqlite3.OperationalError):  # the driver's own: text that is not UTF-8
+            return _damaged(error, path)
         case _:
             return StorageError(f"{path}: {error}")
 
@@ -34,5 +57,38 @@ def may_have_committed(error: sqlite3.Error) -> bool:
     return _primary_code(error) == sqlite3.SQLITE_IOERR
 
 
-def _primary_code(error: sqlite3.Error) -> int:
+def _translate_folder(error: OSError, path: Path) -> StorageError:
+    match error.errno:
+        case errno.EROFS | errno.EACCES | errno.EPERM:
+            return _read_only(path)
+        case errno.ENOSPC | errno.EDQUOT:
+            return _full(path)
+        case _:
+            return StorageUnavailableError(f"{path}: cannot create or open the folder: {error.strerror}")
+
+
+def _damaged(error: sqlite3.Error, path: Path) -> StorageError:
+    return StorageError(f"{path}: is not an intact SQLite database ({error}); restore it from a backup")
+
+
+def _read_only(path: Path) -> ReadOnlyStorageError:
+    return ReadOnlyStorageError(
+        f"{path}: the file or its folder is read-only for this process; make both writable (SQLite keeps files of its "
+        f"own beside it)"
+    )
+
+
+def _full(path: Path) -> StorageFullError:
+    return StorageFullError(f"{path}: the disk is full; nothing was stored, free some space and try again")
+
+
+def _is_full(path: Path) -> bool:
+    """SQLite cannot always tell: the index of its write-ahead log grows without asking for space."""
+    try:
+        return os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize < 65_536
+    except (OSError, AttributeError):  # Windows has no statvfs
+        return False
+
+
+def _primary_code(error: BaseException) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -8,13 +8,14 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
+from twofold.errors import LimitExceededError
 from twofold.event_log import Append, Appended, CommandRecord, Rejected
 from twofold.event_query import EventQuery
 from twofold.head import Head
 from twofold.sqlite.appending import append_to
 from twofold.sqlite.database import SqliteDatabase
 from twofold.sqlite.joined import SqliteJoinedTransaction, join
-from twofold.sqlite.reading import find_command, read, read_head, read_rows
+from twofold.sqlite.reading import find_command, read, read_head, read_stream
 from twofold.stored_event import StoredEvent
 
 POLL = 0.005
@@ -43,7 +44,10 @@ class SqliteEventLog:
 
     async def append(self, append: Append) -> Appended | Rejected:
         """See `EventLog.append`."""
-        outcome = await self._database.write(partial(append_to, append=append))
+        try:
+            outcome = await self._database.write(partial(append_to, append=append))
+        except (OverflowError, UnicodeError) as error:
+            raise LimitExceededError(f"SQLite cannot store such a value: {error}; nothing was stored") from error
         if isinstance(outcome, Appended):
             self._head.advance(outcome.last)
         return outcome
@@ -58,7 +62,7 @@ class SqliteEventLog:
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
         """See `EventLog.read_stream`."""
-        return await self._database.read(lambda reader: read_rows(reader, "read_stream", stream_id, after, limit))
+        return await self._database.read(partial(read_stream, stream_id=stream_id, after=after, limit=limit))
 
     async def head(self) -> int:
         """See `EventLog.head`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from functools import cache
@@ -12,13 +13,17 @@ from twofold.event_query import EventQuery, QueryItem
 END = (1 << 63) - 1
 MANY_TYPES = 16
 """From so many types on, one walk through the whole log is cheaper than a walk through the index of each."""
+MOST_JOINS = 20
+"""SQLite joins at most 64 tables; an item with more tags than this names the others in one list."""
+MOST_MARKS = 1000
+"""SQLite takes at most 32 766 parameters; an item with more types than this names them in one list."""
 
 
 def positions(
-    connection: sqlite3.Connection, query: EventQuery, after: int, before: int | None, limit: int, *, backwards: bool
+    connection: sqlite3.Connection, query: EventQuery, after: int, before: int, limit: int, *, backwards: bool
 ) -> list[int]:
     """Return up to `limit` positions of matching events between `after` and `before`, in order or in reverse."""
-    low, high = after, END if before is None else before
+    low, high = after, before
     found: set[int] = set()
     nearest = nlargest if backwards else nsmallest
     for item in query.items:
@@ -34,19 +39,23 @@ def _walks(
     connection: sqlite3.Connection, item: QueryItem, after: int, backwards: bool
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     order = "DESC" if backwards else "ASC"
+    listed = len(item.types) > MOST_MARKS
+    types = (json.dumps(item.types),) if listed else item.types
     if item.tags:
-        tags = _rarest_first(connection, item.tags, after)
-        yield _walk_tags(len(tags), len(item.types), order), (*tags[1:], *item.types, tags[0])
+        first, *others = _rarest_first(connection, item.tags, after)
+        joined, rest = others[:MOST_JOINS], others[MOST_JOINS:]
+        arguments = (*joined, *types, first, *([json.dumps(rest)] if rest else ()))
+        yield _walk_tags(len(joined), bool(rest), len(types), listed, order), arguments
     elif len(item.types) > MANY_TYPES or not item.types:
-        yield _walk_log(len(item.types), order), item.types
+        yield _walk_log(len(types), listed, order), types
     else:
         for name in item.types:
             yield _walk_type(order), (name,)
 
 
 @cache
-def _walk_log(types: int, order: str) -> str:
-    wanted = f"type IN ({_marks(types)}) AND" if types else ""
+def _walk_log(types: int, listed: bool, order: str) -> str:
+    wanted = f"type IN ({_values(types, listed)}) AND" if types else ""
     return (
         f"SELECT position FROM twofold_events NOT INDEXED WHERE {wanted} position > ? AND position < ?"
         f" ORDER BY position {order} LIMIT ?"
@@ -62,14 +71,18 @@ def _walk_type(order: str) -> str:
 
 
 @cache
-def _walk_tags(tags: int, types: int, order: str) -> str:
-    others = "".join(
-        f" CROSS JOIN twofold_event_tags t{n} ON t{n}.tag = ? AND t{n}.position = t.position" for n in range(1, tags)
-    )  # a cross join is never reordered: the rarest tag leads
-    typed = f" CROSS JOIN twofold_events e ON e.position = t.position AND e.type IN ({_marks(types)})" if types else ""
+def _walk_tags(others: int, rest: bool, types: int, listed: bool, order: str) -> str:
+    # A cross join is never reordered: the rarest tag leads.
+    joins = "".join(
+        f" CROSS JOIN twofold_event_tags t{n} ON t{n}.tag = ? AND t{n}.position = t.position" for n in range(others)
+    )
+    if types:
+        joins += f" CROSS JOIN twofold_events e ON e.position = t.position AND e.type IN ({_values(types, listed)})"
+    lacks = "SELECT 1 FROM twofold_event_tags o WHERE o.tag = wanted.value AND o.position = t.position"
+    complete = f" AND NOT EXISTS (SELECT 1 FROM json_each(?) wanted WHERE NOT EXISTS ({lacks}))" if rest else ""
     return (
-        f"SELECT t.position FROM twofold_event_tags t{others}{typed}"
-        f" WHERE t.tag = ? AND t.position > ? AND t.position < ? ORDER BY t.position {order} LIMIT ?"
+        f"SELECT t.position FROM twofold_event_tags t{joins}"
+        f" WHERE t.tag = ?{complete} AND t.position > ? AND t.position < ? ORDER BY t.position {order} LIMIT ?"
     )
 
 
@@ -81,5 +94,5 @@ def _rarest_first(connection: sqlite3.Connection, tags: tuple[str, ...], after: 
     return tuple(sorted(counts, key=counts.__getitem__))
 
 
-def _marks(count: int) -> str:
-    return ",".join("?" * count)
+def _values(count: int, listed: bool) -> str:
+    return "SELECT value FROM json_each(?)" if listed else ",".join("?" * count)

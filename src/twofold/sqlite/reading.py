@@ -7,6 +7,7 @@ import sqlite3
 from twofold.event_log import Appended, CommandRecord
 from twofold.event_query import EventQuery
 from twofold.sql_blocks import sql_blocks
+from twofold.sqlite.answers import check_matches, check_range, check_stream
 from twofold.sqlite.matching import END, positions
 from twofold.stored_event import StoredEvent, as_stored_event
 
@@ -17,16 +18,27 @@ def read(
     reader: sqlite3.Connection, query: EventQuery, after: int, before: int | None, limit: int, backwards: bool
 ) -> list[StoredEvent]:
     """See `EventLog.read`."""
+    low, high, limit = within(after), END if before is None else within(before), within(limit)
     if query.is_all:
-        name = "read_range_backwards" if backwards else "read_range"
-        return read_rows(reader, name, after, END if before is None else before, limit)
+        rows = read_rows(reader, "read_range_backwards" if backwards else "read_range", low, high, limit)
+        check_range(rows, low, limit, backwards=backwards)
+        return rows
     reader.execute("BEGIN")  # one snapshot for the positions and their rows
     try:
-        found = positions(reader, query, after, before, limit, backwards=backwards)
+        found = positions(reader, query, low, high, limit, backwards=backwards)
         rows = read_at(reader, sorted(found))
     finally:
-        reader.execute("ROLLBACK")
+        if reader.in_transaction:  # some errors have ended it by themselves
+            reader.execute("ROLLBACK")
+    check_matches(rows, query, len(found))
     return rows[::-1] if backwards else rows
+
+
+def read_stream(reader: sqlite3.Connection, stream_id: str, after: int, limit: int) -> list[StoredEvent]:
+    """See `EventLog.read_stream`."""
+    rows = read_rows(reader, "read_stream", stream_id, within(after), within(limit))
+    check_stream(rows, stream_id, within(after))
+    return rows
 
 
 def read_at(connection: sqlite3.Connection, wanted: list[int]) -> list[StoredEvent]:
@@ -49,6 +61,11 @@ def read_head(connection: sqlite3.Connection) -> int:
 def read_version(connection: sqlite3.Connection, stream_id: str) -> int:
     """Return the version of a stream."""
     return int(connection.execute(SQL["version"], (stream_id,)).fetchone()[0])
+
+
+def within(number: int) -> int:
+    """Return the nearest number that SQLite can compare with; what is beyond the head of the log stays beyond it."""
+    return min(max(number, 0), END)
 
 
 def find_command(connection: sqlite3.Connection, command_id: bytes) -> tuple[CommandRecord, Appended] | None:

@@ -1,0 +1,83 @@
+"""Whether SQLite's answers can be true. It has no checksums of its own: a damaged index or page may lead it astray.
+
+What an event holds is covered by the event's checksum; here it is about which events are answered, and in what order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from twofold.errors import StorageError
+from twofold.event_query import EventQuery, QueryItem
+from twofold.stored_event import StoredEvent
+
+_decode_tags = msgspec.json.Decoder(list[str]).decode
+
+
+def check_range(rows: Sequence[StoredEvent], after: int, limit: int, *, backwards: bool) -> None:
+    """Check that rows of the whole log follow each other without a gap.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    if not rows:
+        return
+    first, last = (rows[-1][0], rows[0][0]) if backwards else (rows[0][0], rows[-1][0])
+    expected: Iterable[int] = range(last, last - len(rows), -1) if backwards else range(first, first + len(rows))
+    begins_late = first != after + 1 and (not backwards or len(rows) < limit)
+    if begins_late or [row[0] for row in rows] != list(expected):
+        raise _damaged(f"between {after} and {last}, events are missing or are not where they belong")
+
+
+def check_stream(rows: Sequence[StoredEvent], stream_id: str, after: int) -> None:
+    """Check that rows are of the stream, and that their versions follow each other without a gap.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    for version, row in enumerate(rows, after + 1):
+        if row[4] != version or row[2] != stream_id:
+            raise _damaged(f"version {version} of stream {stream_id!r} is not where its index says")
+
+
+def check_matches(rows: Sequence[StoredEvent], query: EventQuery, found: int) -> None:
+    """Check that every position that an index names has a row, and that the row matches.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    if len(rows) != found:
+        raise _damaged(f"an index names {found} events, and {len(rows)} of them are there")
+    if not rows:
+        return
+    untagged, tagged = _sorted_out(query)
+    for row in rows:
+        if row[5] not in untagged and not _matches_tagged(row, tagged):
+            raise _damaged(f"event {row[0]} does not match the query that an index named it for")
+
+
+def _sorted_out(query: EventQuery) -> tuple[set[str], dict[str, list[QueryItem]]]:
+    """Return the types that match by themselves, and the other items by their first tag."""
+    untagged: set[str] = set()
+    tagged: defaultdict[str, list[QueryItem]] = defaultdict(list)
+    for item in query.items:
+        if item.tags:
+            tagged[item.tags[0]].append(item)
+        else:
+            untagged.update(item.types)
+    return untagged, tagged
+
+
+def _matches_tagged(row: StoredEvent, tagged: dict[str, list[QueryItem]]) -> bool:
+    try:
+        tags = _decode_tags(row[9])
+    except (msgspec.DecodeError, TypeError):
+        return False
+    return any(item.matches(row[5], tags) for tag in tags for item in tagged.get(tag, ()))
+
+
+def _damaged(what: str) -> StorageError:
+    return StorageError(f"the database file is damaged: {what}; restore it from a backup")
