@@ -19,6 +19,7 @@ from orders.app import Shop, build
 from orders.importing import Outcome, RetailImport, write_report
 from orders.queries import SalesByMonth, SalesLine
 from orders.retail import RetailFileError, read_retail_file
+from orders.serving import loop_factory
 from orders.serving import serve as serve_http
 from orders.simulation import Simulation
 from twofold import open_event_store
@@ -185,7 +186,8 @@ def _sums(lines: Iterable[SalesLine]) -> tuple[str, ...]:
 def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
     """Run, and tell what goes wrong outside of the program in one line."""
     try:
-        asyncio.run(work())
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(work())
     except KeyboardInterrupt:
         return 130
     except BaseExceptionGroup as group:

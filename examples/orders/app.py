@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from orders.commands import (
@@ -65,7 +67,14 @@ class Shop:
     def __init__(self, app: Application) -> None:
         self.app = app
         self.written = 0
-        """The last position that this process has written."""
+        """The last position that this process has written, or found written when it started."""
+
+    @asynccontextmanager
+    async def lifespan(self, api: object) -> AsyncIterator[None]:
+        """Run the application as long as a web framework runs. What was acknowledged before a crash is written, too."""
+        async with self.app.lifespan(api):
+            self.written = await self.app.store.head()
+            yield
 
     async def execute(self, command: Command) -> Receipt[Any]:
         """Carry out a command; see `CommandBus.execute`."""

@@ -49,7 +49,7 @@ def build_api(shop: Shop, lifespan: Any = None) -> FastAPI:
         title="Orders",
         summary="The reference application of Twofold.",
         version="1",
-        lifespan=lifespan or shop.app.lifespan,
+        lifespan=lifespan or shop.lifespan,
     )
     add_problem_details(api, statuses=STATUSES)
     api.include_router(_commands(shop))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import uvicorn
@@ -35,7 +35,7 @@ async def serve(host: str, port: int, database_url: str, *, simulate: bool, cons
 
         @asynccontextmanager
         async def lifespan(api: object) -> AsyncIterator[None]:
-            async with shop.app.lifespan(api):
+            async with shop.lifespan(api):
                 customers = asyncio.create_task(Simulation(shop).run()) if simulate else None
                 _welcome(console, host, listener.getsockname()[1], database_url, simulate=simulate)
                 yield
@@ -48,12 +48,21 @@ async def serve(host: str, port: int, database_url: str, *, simulate: bool, cons
             await uvicorn.Server(config).serve([listener])
 
 
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return how uvicorn would make the event loop: with uvloop, where that is installed."""
+    return uvicorn.Config("").get_loop_factory()
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise OSError(f"cannot listen at {host}, port {port}: {error}; choose others with HOST and PORT") from None
+    # Connections inherit it. asyncio would set it only on sockets that it made itself, and without it each answer of
+    # a kept connection is held back for the 40 ms of a delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _welcome(console: Console, host: str, port: int, database_url: str, *, simulate: bool) -> None:

@@ -151,13 +151,13 @@ class BodyLimit:
             message = await receive()
             size += len(message.get("body", b""))
             if size > self._max_body:
-                raise HTTPException(413, self._detail(), {"Connection": "close"})
+                raise HTTPException(413, self._detail())
             return message
 
         return counted
 
     def _refusal(self, path: str) -> Response:
-        return problem(413, self._detail(), instance=path, headers={"Connection": "close"})
+        return problem(413, self._detail(), instance=path)
 
     def _detail(self) -> str:
         return f"the body is larger than {self._max_body} bytes"
