@@ -6,7 +6,9 @@ The oracle is a ledger that the clients keep: what they asked for under which ke
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,3 +152,30 @@ async def folded(shop: Shop, projection: Projection[Any]) -> dict[Any, Any]:
         (key,) = projection.key(recorded.event)
         rows[key] = projection.apply(rows.get(key), recorded)
     return rows
+
+
+async def test_the_campaign_notices_an_acknowledged_order_that_is_lost(tmp_path: Path) -> None:
+    lost = Request("/orders", {"items": [an_item()]}, {"order_id": "lost", "version": 1})
+    with pytest.raises((AssertionError, KeyError)):
+        await everything_acknowledged_is_shown(tmp_path / "orders.db", Ledger({"key": lost}))
+
+
+async def test_the_campaign_notices_a_command_that_took_effect_twice(tmp_path: Path) -> None:
+    ledger = Ledger()
+    async with serving(tmp_path / "orders.db") as (_, url), httpx2.AsyncClient(base_url=url) as client:
+        order = {"customer_id": "ada", "items": [an_item()], "shipping_address": HOME}
+        await ledger.send(client, "/orders", order)
+        await client.post("/orders", json=order)  # the naive retry, without the key
+    with pytest.raises(AssertionError):
+        await the_log_holds_everything_once(tmp_path / "orders.db", ledger)
+
+
+async def test_the_campaign_notices_a_read_model_that_disagrees_with_the_log(tmp_path: Path) -> None:
+    ledger = Ledger()
+    async with serving(tmp_path / "orders.db") as (_, url), httpx2.AsyncClient(base_url=url) as client:
+        order = {"customer_id": "ada", "items": [an_item()], "shipping_address": HOME}
+        await client.get(f"/orders/{await ledger.send(client, '/orders', order)}")
+    with closing(sqlite3.connect(tmp_path / "orders.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE order_views SET item_count = item_count + 1")
+    with pytest.raises(AssertionError):
+        await the_log_holds_everything_once(tmp_path / "orders.db", ledger)
