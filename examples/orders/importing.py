@@ -4,6 +4,7 @@
 - Each line of a credit note (`C…`) returns goods to the customer's newest earlier order that holds so many of that
   product at that price and has not got them back yet. Where there is none, the line is rejected.
 - A line that breaks a rule is rejected by the domain; the rest of its invoice is ordered without it.
+- An invoice that another file has brought already is rejected as a whole: an order id is given once.
 
 The ids of the commands follow from the file's content, so that a second run changes nothing, and a run that was cut
 short is completed by the next one.
