@@ -39,6 +39,8 @@ def connect(url: str) -> Engine:
     scheme = urlsplit(url).scheme
     if scheme == "sqlite":
         return _sqlite(url)
+    if scheme in ("postgresql", "postgres"):
+        return _postgres(url)
     raise ValueError(f"no engine for {url!r}; use sqlite:///path/to/file.db or postgresql://user@host/database")
 
 
@@ -50,3 +52,12 @@ def _sqlite(url: str) -> Engine:
         raise ValueError(f"{url!r} names no file; a database that several connections share needs one")
     database = SqliteDatabase(path)
     return Engine(SqliteEventLog(database), SqliteReadDatabase(database))
+
+
+def _postgres(url: str) -> Engine:
+    try:
+        from twofold.postgres import PostgresDatabase, PostgresEventLog, PostgresReadDatabase
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("PostgreSQL needs its driver: pip install 'twofold[postgres]'") from error
+    database = PostgresDatabase(url)
+    return Engine(PostgresEventLog(database), PostgresReadDatabase(database))

@@ -2,5 +2,6 @@
 
 from twofold.postgres.database import PostgresDatabase
 from twofold.postgres.event_log import PostgresEventLog
+from twofold.postgres.read_database import PostgresReadDatabase
 
-__all__ = ["PostgresDatabase", "PostgresEventLog"]
+__all__ = ["PostgresDatabase", "PostgresEventLog", "PostgresReadDatabase"]

@@ -85,7 +85,7 @@ def _sorted_out(query: EventQuery) -> tuple[set[str], dict[str, list[QueryItem]]
 def _matches_tagged(row: StoredEvent, tagged: dict[str, list[QueryItem]]) -> bool:
     try:
         tags = _decode_tags(row[9])
-    except (msgspec.DecodeError, TypeError):
+    except (msgspec.DecodeError, ValueError, TypeError):
         return False
     return any(item.matches(row[5], tags) for tag in tags for item in tagged.get(tag, ()))
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from twofold.row_type import Column, Kind, Table
+from twofold.sql import quoted
 
 TYPES: dict[Kind, str] = {
     Kind.TEXT: "TEXT",
@@ -35,16 +36,6 @@ _FROM_SQL: dict[Kind, Callable[[Any], Any]] = {
     Kind.DATE: dt.date.fromisoformat,
     Kind.UUID: UUID,
 }
-
-
-def quoted(name: str) -> str:
-    """Return a name as SQL may read it, even if it is a word of SQL's own, such as `order`."""
-    return f'"{name}"'
-
-
-def names(columns: Iterable[str], prefix: str = "") -> str:
-    """Return column names as a list in SQL."""
-    return ", ".join(f"{prefix}{quoted(name)}" for name in columns)
 
 
 def comparable(column: Column) -> str:

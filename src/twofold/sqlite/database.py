@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from twofold import migrations
 from twofold.errors import OutcomeUnknownError
-from twofold.sqlite.errors import may_have_committed, translate
+from twofold.sqlite.errors import DRIVER_ERRORS, may_have_committed, translate
 
 T = TypeVar("T")
 
@@ -141,7 +141,7 @@ class SqliteDatabase:
                 connection = self._local.connection = self.connect()
                 self._connections.append(connection)
             return job(connection)
-        except (sqlite3.Error, MemoryError) as error:
+        except DRIVER_ERRORS as error:
             raise translate(error, self.path) from error
 
     def _open_writer(self) -> sqlite3.Connection:
@@ -155,7 +155,7 @@ class SqliteDatabase:
             except BaseException:
                 connection.close()
                 raise
-        except (sqlite3.Error, OSError) as error:
+        except (*DRIVER_ERRORS, OSError) as error:
             raise translate(error, self.path) from error
         return connection
 

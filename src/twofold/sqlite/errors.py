@@ -17,12 +17,18 @@ from twofold.errors import (
 )
 
 
-def translate(error: sqlite3.Error | OSError | MemoryError, path: Path) -> TwofoldError:
+DRIVER_ERRORS = (sqlite3.Error, MemoryError, UnicodeDecodeError)
+"""What the driver raises; the last one on a damaged file, where not even the error's text is UTF-8."""
+
+
+def translate(error: BaseException, path: Path) -> TwofoldError:
     """Return the error to raise instead of the driver's."""
     if isinstance(error, OSError):
         return _translate_folder(error, path)
     if isinstance(error, MemoryError):
         return StorageError(f"{path}: there is not enough memory, or a damaged file asks for too much of it")
+    if isinstance(error, UnicodeDecodeError):
+        return _damaged("text that is not UTF-8", path)
     match _primary_code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StorageUnavailableError(
@@ -67,7 +73,7 @@ def _translate_folder(error: OSError, path: Path) -> StorageError:
             return StorageUnavailableError(f"{path}: cannot create or open the folder: {error.strerror}")
 
 
-def _damaged(error: sqlite3.Error, path: Path) -> StorageError:
+def _damaged(error: object, path: Path) -> StorageError:
     return StorageError(f"{path}: is not an intact SQLite database ({error}); restore it from a backup")
 
 

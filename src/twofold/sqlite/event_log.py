@@ -12,6 +12,8 @@ from twofold.errors import LimitExceededError
 from twofold.event_log import Append, Appended, CommandRecord, Rejected
 from twofold.event_query import EventQuery
 from twofold.head import Head
+from twofold.portable_log import Inspection, StoredCommand
+from twofold.sqlite import portable
 from twofold.sqlite.appending import append_to
 from twofold.sqlite.database import SqliteDatabase
 from twofold.sqlite.joined import SqliteJoinedTransaction, join
@@ -83,6 +85,22 @@ class SqliteEventLog:
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[SqliteJoinedTransaction]:
         """See `JoinableLog.transaction`."""
         return join(self._database, connection)
+
+    async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
+        """See `PortableLog.restore`."""
+        await self._database.write(partial(portable.restore, rows=rows, commands=commands))
+
+    async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
+        """See `PortableLog.read_commands`."""
+        return await self._database.read(partial(portable.read_commands, after=after, limit=limit))
+
+    async def check(self) -> Sequence[str]:
+        """See `PortableLog.check`."""
+        return await self._database.read(portable.check)
+
+    async def inspect(self) -> Inspection:
+        """See `PortableLog.inspect`."""
+        return await self._database.read(partial(portable.inspect, path=self._database.path))
 
     async def _follow(self) -> None:
         """Notice other processes' appends: `PRAGMA data_version` costs microseconds, so it runs in the loop."""

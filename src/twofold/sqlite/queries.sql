@@ -43,3 +43,31 @@ INSERT INTO twofold_event_tags VALUES (?, ?)
 
 -- name: insert_command
 INSERT INTO twofold_commands VALUES (?, ?, CAST(? AS TEXT), ?, ?)
+
+-- name: read_commands
+SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position
+FROM twofold_commands WHERE command_id > ? ORDER BY command_id LIMIT ?
+
+-- name: untagged
+SELECT e.position FROM twofold_events e, json_each(e.tags) tag
+WHERE NOT EXISTS (SELECT 1 FROM twofold_event_tags t WHERE t.tag = tag.value AND t.position = e.position) LIMIT 1
+
+-- name: count_tags
+SELECT (SELECT count(DISTINCT tag.value || ' ' || e.position) FROM twofold_events e, json_each(e.tags) tag),
+    (SELECT count(*) FROM twofold_event_tags)
+
+-- name: lost_command
+SELECT last_position FROM twofold_commands
+WHERE last_position > (SELECT ifnull(max(position), 0) FROM twofold_events) LIMIT 1
+
+-- name: count_types
+SELECT type, count(*) FROM twofold_events INDEXED BY twofold_events_by_type GROUP BY type ORDER BY type
+
+-- name: count_commands
+SELECT count(*) FROM twofold_commands
+
+-- name: applied
+SELECT ifnull(max(number), 0) FROM twofold_migrations
+
+-- name: checkpoints
+SELECT name, version, position FROM twofold_projections ORDER BY name

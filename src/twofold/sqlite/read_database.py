@@ -11,7 +11,8 @@ from typing import Any
 from twofold.errors import CheckpointMovedError
 from twofold.read_database import Checkpoint, Filter, Selection, Total, Values
 from twofold.row_type import Table
-from twofold.sqlite.columns import names, quoted, rows_from_sql, rows_to_sql, to_sql
+from twofold.sql import names, quoted
+from twofold.sqlite.columns import rows_from_sql, rows_to_sql, to_sql
 from twofold.sqlite.database import SqliteDatabase, Transaction
 from twofold.sqlite.read_tables import prepare
 from twofold.sqlite.selection import select_page, select_totals

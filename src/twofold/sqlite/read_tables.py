@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from twofold.errors import InvalidProjectionError
 from twofold.row_type import Table
-from twofold.sqlite.columns import TYPES, comparable, names, quoted
+from twofold.sql import names, quoted
+from twofold.sqlite.columns import TYPES, comparable
 from twofold.sqlite.database import Transaction
 
 

@@ -6,7 +6,7 @@ import sqlite3
 
 from twofold.event_log import Appended, CommandRecord
 from twofold.event_query import EventQuery
-from twofold.sql_blocks import sql_blocks
+from twofold.sql import sql_blocks
 from twofold.sqlite.answers import check_matches, check_range, check_stream
 from twofold.sqlite.matching import END, positions
 from twofold.stored_event import StoredEvent, as_stored_event

@@ -11,7 +11,8 @@ from unicodedata import normalize
 
 from twofold.read_database import Filter, Selection, Total, Values
 from twofold.row_type import Column, Kind, Table
-from twofold.sqlite.columns import comparable, from_sql, names, quoted, rows_from_sql, to_sql
+from twofold.sql import names, quoted
+from twofold.sqlite.columns import comparable, from_sql, rows_from_sql, to_sql
 
 MAX_WORDS = 50
 """Words of a search beyond these are not looked at; FTS5 has limits of its own, at which it fails."""

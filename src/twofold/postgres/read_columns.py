@@ -1,0 +1,73 @@
+"""How Python values stand in PostgreSQL's columns, and words in its full-text index."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from twofold.row_type import Column, Kind, Table
+from twofold.sql import names, quoted
+
+TYPES: dict[Kind, str] = {
+    Kind.TEXT: "text",
+    Kind.INTEGER: "bigint",
+    Kind.REAL: "double precision",
+    Kind.BOOLEAN: "boolean",
+    Kind.DECIMAL: "numeric",
+    Kind.DATETIME: "timestamp with time zone",
+    Kind.DATE: "date",
+    Kind.UUID: "uuid",
+    Kind.JSON: "jsonb",
+}
+SEARCH = "search_"
+"""The column of the full-text index."""
+MAX_WORDS, MAX_LETTERS = 50, 500
+"""A search looks at no more words than these, and at no more letters of a word."""
+
+
+def selected(columns: Iterable[Column]) -> str:
+    """Return the columns as a SELECT names them. JSON comes as text: decoding is the row type's."""
+    return ", ".join(f"{quoted(c.name)}{'::text' if c.kind is Kind.JSON else ''}" for c in columns)
+
+
+def rows_from_sql(table: Table, rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Return rows as Python values, with times in UTC, whatever the session's time zone is."""
+    moments = [place for place, column in enumerate(table.columns) if column.kind is Kind.DATETIME]
+    return [_in_utc(row, moments) for row in rows] if moments else list(rows)
+
+
+def in_utc(value: Any) -> Any:
+    """Return a time in UTC, and any other value as it is."""
+    return value.astimezone(dt.UTC) if isinstance(value, dt.datetime) else value
+
+
+def unnested(columns: Sequence[Column], alias: str) -> str:
+    """Return a FROM item that makes rows of one array parameter for each column."""
+    # jsonb arrays are given as text arrays, and cast where they are used
+    arrays = ", ".join(f"%s::{'text' if c.kind is Kind.JSON else TYPES[c.kind]}[]" for c in columns)
+    return f"unnest({arrays}) AS {alias} ({names(c.name for c in columns)})"
+
+
+def searchable(texts: Iterable[str | None]) -> str:
+    """Return the words of some texts, in lower case and without diacritics, as they are indexed and searched for."""
+    return " ".join(word for text in texts if text for word in _words(text))
+
+
+def search_expression(text: str) -> str:
+    """Return the tsquery for "all of these words, each perhaps cut short"; empty if there is no word to look for."""
+    return " & ".join(f"'{word[:MAX_LETTERS]}':*" for word in _words(text)[:MAX_WORDS])
+
+
+def _words(text: str) -> list[str]:
+    plain = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
+    return re.findall(r"[^\W_]+", plain.lower())
+
+
+def _in_utc(row: Sequence[Any], moments: list[int]) -> Sequence[Any]:
+    values = list(row)
+    for place in moments:
+        values[place] = in_utc(values[place])
+    return values

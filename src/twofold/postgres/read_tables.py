@@ -1,0 +1,102 @@
+"""The tables of read models on PostgreSQL: made, checked, and made again for a new version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from twofold.errors import InvalidProjectionError
+from twofold.postgres.database import Connection
+from twofold.postgres.read_columns import SEARCH, TYPES
+from twofold.row_type import Kind, Table
+from twofold.sql import names, quoted
+
+_COLUMNS = """
+    SELECT attname, format_type(atttypid, NULL) || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
+    FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
+_KEY = """
+    SELECT attname FROM pg_index, unnest(indkey) WITH ORDINALITY AS k (attnum, place)
+    JOIN pg_attribute AS a ON a.attnum = k.attnum AND a.attrelid = to_regclass(%(table)s)
+    WHERE indrelid = to_regclass(%(table)s) AND indisprimary ORDER BY place"""
+_FULL_TEXT = """
+    SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s"""
+
+
+async def prepare(connection: Connection, table: Table, version: int) -> None:
+    """See `ReadDatabase.prepare`; to be called in a transaction."""
+    name = table.name
+    await _execute(connection, "SELECT pg_advisory_xact_lock(hashtextextended('twofold read model ' || %s, 0))", name)
+    stored = await _rows(connection, "SELECT version FROM twofold_projections WHERE name = %s", name)
+    if not stored:
+        await _create(connection, table)
+        await _execute(connection, "INSERT INTO twofold_projections VALUES (%s, %s, 0)", name, version)
+    elif stored[0][0] < version:
+        await _execute(connection, f"DROP TABLE {quoted(name)}")
+        await _create(connection, table)
+        move = "UPDATE twofold_projections SET version = %s, position = 0 WHERE name = %s"
+        await _execute(connection, move, version, name)
+    elif stored[0][0] > version:
+        raise InvalidProjectionError(
+            f"the read model {name} was built by version {stored[0][0]} of its projection, this code has {version}; "
+            f"deploy the newer code, or raise the version beyond {stored[0][0]}"
+        )
+    else:
+        await _refuse_changes(connection, table)
+        await _create_indexes(connection, table)
+
+
+async def _create(connection: Connection, table: Table) -> None:
+    if await _rows(connection, _COLUMNS, quoted(table.name)):
+        raise InvalidProjectionError(f"there is a table {table.name} that is no read model; rename the projection")
+    columns = [f"{quoted(name)} {definition}" for name, definition in _definitions(table, collated=True)]
+    if table.full_text:
+        columns.append(f"{SEARCH} tsvector NOT NULL")
+    await _execute(
+        connection, f"CREATE TABLE {quoted(table.name)} ({', '.join(columns)}, PRIMARY KEY ({names(table.key)}))"
+    )
+    if table.full_text:
+        fields = ",".join(table.full_text)
+        await _execute(connection, f"COMMENT ON COLUMN {quoted(table.name)}.{SEARCH} IS '{fields}'")
+        await _execute(connection, f"CREATE INDEX ON {quoted(table.name)} USING gin ({SEARCH})")
+    await _create_indexes(connection, table)
+
+
+async def _create_indexes(connection: Connection, table: Table) -> None:
+    for field in table.indexes:
+        index = quoted(f"{table.name}_by_{field}")
+        await _execute(connection, f"CREATE INDEX IF NOT EXISTS {index} ON {quoted(table.name)} ({quoted(field)})")
+
+
+async def _refuse_changes(connection: Connection, table: Table) -> None:
+    name = quoted(table.name)
+    there = [(field, kind) for field, kind in await _rows(connection, _COLUMNS, name) if field != SEARCH]
+    key = [field for (field,) in await _rows(connection, _KEY, {"table": name})]
+    described = await _rows(connection, _FULL_TEXT, name, SEARCH)
+    full_text = described[0][0].split(",") if described else []
+    layouts = {
+        "columns": (there, list(_definitions(table))),
+        "key": (key, list(table.key)),
+        "full-text fields": (full_text, list(table.full_text)),
+    }
+    for what, (found, wanted) in layouts.items():
+        if found != wanted:
+            raise InvalidProjectionError(
+                f"the {what} of {table.name} changed from {found} to {wanted}, but not the version of its projection; "
+                f"raise `version`, and the read model is built again"
+            )
+
+
+def _definitions(table: Table, *, collated: bool = False) -> Iterator[tuple[str, str]]:
+    for column in table.columns:
+        # Text sorts by code point, as it does in Python and in SQLite.
+        collation = ' COLLATE "C"' if collated and column.kind is Kind.TEXT else ""
+        yield column.name, TYPES[column.kind] + collation + ("" if column.nullable else " NOT NULL")
+
+
+async def _rows(connection: Connection, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
+    named = arguments[0] if arguments and isinstance(arguments[0], dict) else arguments
+    return await (await connection.execute(sql.encode(), named)).fetchall()
+
+
+async def _execute(connection: Connection, sql: str, *arguments: Any) -> None:
+    await connection.execute(sql.encode(), arguments or None)
