@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -20,6 +21,7 @@ from twofold.event_log import (
     version_rejection,
 )
 from twofold.event_query import EventQuery
+from twofold.portable_log import Inspection, StoredCommand, refuse_gaps
 from twofold.stored_event import StoredEvent
 from twofold.streams import holds
 
@@ -81,6 +83,31 @@ class MemoryEventLog:
         """See `EventLog.find_command`."""
         return self._commands.get(command_id)
 
+    async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
+        """See `PortableLog.restore`."""
+        refuse_gaps(rows, commands, len(self._events))
+        for row in rows:
+            self._keep(row)
+        for command_id, content_hash, result, first, last in commands:
+            appended = Appended(first, last, result=result, version=self._events[last - 1].version)
+            self._commands[command_id] = (CommandRecord(command_id, content_hash, result), appended)
+        self._wake()
+
+    async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
+        """See `PortableLog.read_commands`."""
+        wanted = sorted(command_id for command_id in self._commands if command_id > after)[:limit]
+        known = map(self._commands.__getitem__, wanted)
+        return [StoredCommand(*record, appended.first, appended.last) for record, appended in known]
+
+    async def check(self) -> Sequence[str]:
+        """See `PortableLog.check`."""
+        return []
+
+    async def inspect(self) -> Inspection:
+        """See `PortableLog.inspect`."""
+        types = Counter(event.type for event in self._events)
+        return Inspection(len(self._events), types, len(self._commands), 0, 0, [])
+
     def _repeated(self, append: Append) -> Appended | None:
         if append.command and (known := self._commands.get(append.command.command_id)):
             return repeated_command(append.command, known)
@@ -101,18 +128,24 @@ class MemoryEventLog:
     def _store(self, append: Append) -> Appended:
         now, first = time.time_ns() // 1000, len(self._events) + 1
         for event in append.events:
-            stream = self._streams.setdefault(event.stream_id, []) if event.stream_id else []
-            stored = record(event, len(self._events) + 1, len(stream) + 1 if event.stream_id else 0, now)
-            stream.append(stored)
-            self._events.append(stored)
-            self._by_id[event.event_id] = stored
+            stream = self._streams.get(event.stream_id, [])
+            self._keep(record(event, len(self._events) + 1, len(stream) + 1 if event.stream_id else 0, now))
         result = append.command.result if append.command else b""
         appended = Appended(first, len(self._events), result=result, version=self._events[-1].version)
         if append.command:
             self._commands[append.command.command_id] = (append.command, appended)
+        self._wake()
+        return appended
+
+    def _keep(self, stored: StoredEvent) -> None:
+        if stored.stream_id:
+            self._streams.setdefault(stored.stream_id, []).append(stored)
+        self._events.append(stored)
+        self._by_id[stored.event_id] = stored
+
+    def _wake(self) -> None:
         self._grown.set()
         self._grown = asyncio.Event()
-        return appended
 
 
 def _matches(query: EventQuery, event: StoredEvent) -> bool:

@@ -16,7 +16,6 @@ from twofold.errors import (
     TwofoldError,
 )
 
-
 DRIVER_ERRORS = (sqlite3.Error, MemoryError, UnicodeDecodeError)
 """What the driver raises; the last one on a damaged file, where not even the error's text is UTF-8."""
 
