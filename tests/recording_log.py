@@ -21,12 +21,18 @@ class RecordingLog:
         self.calls: Counter[str] = Counter()
         self.appends: list[Append] = []
         self.away = False
+        self._changed = asyncio.Condition()
         self.before_append: Callable[[Append], Any] | None = None
 
     @property
     def reads(self) -> int:
         """Number of times that events were read."""
         return self.calls["read"] + self.calls["read_stream"]
+
+    async def asked(self, call: str, times: int) -> None:
+        """Wait until a call has been made so often."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.calls[call] >= times)
 
     async def open(self) -> None:
         await self._behind.open()
@@ -35,7 +41,7 @@ class RecordingLog:
         await self._behind.close()
 
     async def append(self, append: Append) -> Appended | Rejected:
-        self._note("append")
+        await self._note("append")
         self.appends.append(append)
         if self.before_append and asyncio.iscoroutine(pause := self.before_append(append)):
             await pause
@@ -44,26 +50,28 @@ class RecordingLog:
     async def read(
         self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
     ) -> Sequence[StoredEvent]:
-        self._note("read")
+        await self._note("read")
         return await self._behind.read(query, after=after, before=before, limit=limit, backwards=backwards)
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
-        self._note("read_stream")
+        await self._note("read_stream")
         return await self._behind.read_stream(stream_id, after=after, limit=limit)
 
     async def head(self) -> int:
-        self._note("head")
+        await self._note("head")
         return await self._behind.head()
 
     async def wait(self, after: int, timeout: float) -> int:
-        self._note("wait")
+        await self._note("wait")
         return await self._behind.wait(after, timeout)
 
     async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
-        self._note("find_command")
+        await self._note("find_command")
         return await self._behind.find_command(command_id)
 
-    def _note(self, call: str) -> None:
-        self.calls[call] += 1
+    async def _note(self, call: str) -> None:
+        async with self._changed:
+            self.calls[call] += 1
+            self._changed.notify_all()
         if self.away:
             raise StorageUnavailableError("the database is away, says the test")

@@ -1,0 +1,124 @@
+"""Processes that append and project are killed at random points; nothing is lost, and nothing is applied twice."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
+
+import pytest
+from tests.accounts import Balance, Balances, Open
+from tests.projections.victim import ACCOUNTS, bus, work_until_killed
+
+from twofold import EventStore, ReadModel, ReadModelSynchronizer
+from twofold.engines import Engine, connect
+from twofold.projection import fold, keys_of
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.projections.victim", "twofold.sqlite", "hypothesis"])
+LONGEST_LIFE = 0.06
+"""Seconds after which a process is killed, at the latest."""
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[tuple[Engine, EventStore]]:
+    engine = connect(url)
+    await engine.log.open()
+    await engine.read_database.open()
+    try:
+        yield engine, EventStore(engine.log)
+    finally:
+        await engine.read_database.close()
+        await engine.log.close()
+
+
+def kill_many(url: str, chance: random.Random, kills: int, *, planted: bool = False) -> list[bytes]:
+    """Start two processes at once, again and again, kill each at a random point; return what they acknowledged."""
+    acknowledged: list[bytes] = []
+    for _ in range(kills // 2):
+        victims = []
+        for _ in range(2):
+            here, there = CONTEXT.Pipe(duplex=False)
+            victim = CONTEXT.Process(target=work_until_killed, args=(url, chance.random(), there, planted), daemon=True)
+            victim.start()
+            there.close()
+            victims.append((victim, here))
+        for victim, here in victims:
+            here.poll(10)  # it lives
+            time.sleep(chance.uniform(0, LONGEST_LIFE))  # the point at which it dies
+            victim.kill()
+            victim.join()
+            acknowledged += received(here)
+    return acknowledged
+
+
+def received(connection: Connection) -> list[bytes]:
+    """Return what a process sent before it died; the last message may be cut short."""
+    messages = []
+    try:
+        while True:
+            messages.append(connection.recv_bytes())
+    except (EOFError, OSError):
+        return messages
+
+
+async def campaign(url: str, seed: int, kills: int, *, planted: bool = False) -> None:
+    """Kill processes, then compare the log with the acknowledgements and the read model with a fold of the log.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    async with opened(url) as (engine, store):
+        for number in range(ACCOUNTS):
+            await bus(store).dispatch(Open(account=f"a{number}"))
+        await ReadModelSynchronizer(store, engine.read_database, [Balances()]).prepare()
+    acknowledged = await asyncio.to_thread(kill_many, url, random.Random(seed), kills, planted=planted)
+    async with opened(url) as (engine, store):
+        store.events.register(*Balances().handles())
+        events = [recorded async for recorded in store.read()]
+        stored = Counter(recorded.metadata.command_id.bytes for recorded in events if recorded.metadata.command_id)
+        assert set(acknowledged) <= set(stored), f"seed {seed}: an acknowledged command was lost"
+        assert set(stored.values()) == {1}, f"seed {seed}: a command took effect twice"
+        assert [recorded.position for recorded in events] == [*range(1, len(events) + 1)]
+        runner = ReadModelSynchronizer(store, engine.read_database)
+        balances = runner.add(Balances())
+        task = asyncio.create_task(runner.run())
+        await runner.wait(len(events), 60)
+        task.cancel()
+        expected = fold(Balances(), {}, keys_of(Balances(), events), events).rows
+        assert {(row.account,): row for row in await rows(balances)} == expected, f"seed {seed}"
+        assert len(acknowledged) > kills, "the processes hardly lived"
+
+
+async def rows(balances: ReadModel[Balance]) -> list[Balance]:
+    return list((await balances.page(page_size=1000)).items)
+
+
+async def test_read_model_and_log_survive_kills(url: str) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    await campaign(url, seed, kills=40)
+
+
+@pytest.mark.soak
+async def test_read_model_and_log_survive_very_many_kills(url: str) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    await campaign(url, seed, kills=10_000)
+
+
+async def test_a_checkpoint_in_a_second_transaction_is_found_out(url: str) -> None:
+    chance = random.Random()
+    for database in range(20):
+        seed = chance.randrange(2**32)
+        try:
+            await campaign(f"{url}{database}", seed, kills=10, planted=True)
+        except AssertionError as found:
+            assert f"seed {seed}" in str(found)  # noqa: PT017
+            return
+    pytest.fail("the campaign would not notice the bug that it is there for")
