@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import typing
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 
 from twofold.errors import InvalidFilterError
 from twofold.read_database import Filter, Operator
-from twofold.row_type import Column, Kind
+from twofold.row_type import Column
 
 OPERATORS = typing.get_args(Operator)
 _LIMIT = 1 << 63
@@ -60,8 +61,8 @@ def _converted(column: Column, value: Any) -> Any:
             _refuse_unstorable(converted)
         case int() if not -_LIMIT <= converted < _LIMIT:
             raise ValueError("the number is too large")
-    if column.kind is Kind.DECIMAL and not converted.is_finite():
-        raise ValueError("the number is not finite")
+        case Decimal() if not converted.is_finite():
+            raise ValueError("the number is not finite")
     return converted
 
 

@@ -27,9 +27,9 @@ from twofold.errors import (
     UnreadableEventError,
 )
 from twofold.event_log import NewEvent, record
-from twofold.stored_event import StoredEvent, content_checksum, is_intact
 from twofold.event_query import EventQuery
 from twofold.messages import AwareDatetime, Event, Metadata, Tag, event_type
+from twofold.stored_event import StoredEvent, content_checksum, is_intact
 
 
 class Colour(StrEnum):

@@ -62,7 +62,7 @@ def contents(rows: Sequence[StoredEvent]) -> list[tuple[object, ...]]:
 class EventLogMachine(RuleBasedStateMachine):
     """Every step does the same to both logs; `event_log_machine` tells it how to make the one to be tried."""
 
-    make_log: Callable[[], Awaitable[EventLog]]
+    make_log: staticmethod[[], Awaitable[EventLog]]
 
     def __init__(self) -> None:
         super().__init__()
