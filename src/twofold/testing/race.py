@@ -73,7 +73,7 @@ class Race:
         asyncio.run(_open_and_close(self.open_log))
         end = time.time() + self.seconds
         writers, readers, disturbers = (
-            [_Runner(_run_writer, (self, number, end)) for number in range(self.writers)],
+            [_Runner(run_writer, (self, number, end)) for number in range(self.writers)],
             [_Runner(_run_reader, (self, number)) for number in range(self.readers)],
             [_Runner(_run_disturber, (self, number, end)) for number in range(len(self.disturbers))],
         )
@@ -146,7 +146,8 @@ async def _open_and_close(open_log: OpenLog) -> None:
     await log.close()
 
 
-def _run_writer(plan: Race, number: int, end: float) -> None:
+def run_writer(plan: Race, number: int, end: float) -> None:
+    """Be one of the writers of a race, in this process; for campaigns that do something else to writers than kill."""
     asyncio.run(_write(plan, number, end))
 
 
