@@ -29,6 +29,7 @@ test: $(READY) ## Run all tests but the campaigns at full length; ARGS go to pyt
 
 test-matrix: $(READY) ## Run the tests on the other supported Pythons that this machine has
 	@for version in $(MATRIX); do \
+		PATH="$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin 2>/dev/null | tail -1):$$PATH"; \
 		if $(UV) python find --no-python-downloads $$version >/dev/null 2>&1; then \
 			echo "== Python $$version"; \
 			UV_PROJECT_ENVIRONMENT=.cache/python-$$version PYTHONPATH=examples \
