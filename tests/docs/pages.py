@@ -1,0 +1,99 @@
+"""Pages of documentation as programs: a titled block is a file, a console block is run and its output compared."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+from urllib.request import urlopen
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PORT = "8000"
+"""The port that pages speak of; a free one takes its place."""
+SHOWN_ONLY = ("text", "toml")
+BY_HAND = ("git clone", "cd ", "make ", "pip install", "python -m venv", "source ")
+"""What a reader types in a `sh` block, and a test does not."""
+
+
+class Block(NamedTuple):
+    """A fenced block."""
+
+    language: str
+    title: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the fenced blocks of a page, in order."""
+    found = []
+    for language, options, text in BLOCK.findall(page.read_text("utf-8")):
+        title = re.search(r'title="([^"]+)"', options)
+        found.append(Block(language, title[1] if title else "", text))
+    return found
+
+
+def run(page: Path, folder: Path) -> None:
+    """Do in an empty folder what a page says.
+
+    Raises:
+        AssertionError: a block is of a kind that is not run, a command fails, or says something else.
+    """
+    port = _free_port()
+    with ExitStack() as servers:
+        for block in blocks(page):
+            if block.language == "python":
+                assert block.title, f"{page.name}: name the file of\n{block.text}"
+                (folder / block.title).write_text(block.text, "utf-8")
+            elif block.language == "console":
+                for command, output in _commands(block.text):
+                    _type(command.replace(PORT, port), output, folder, servers)
+            elif block.language == "sh":
+                assert all(line.startswith(BY_HAND) for line in block.text.splitlines()), block.text
+            else:
+                assert block.language in SHOWN_ONLY, f"{page.name}: nobody runs a block of {block.language!r}"
+
+
+def _commands(console: str) -> list[tuple[str, str]]:
+    return [(command, output) for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", console, re.MULTILINE)]
+
+
+def _type(command: str, output: str, folder: Path, servers: ExitStack) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
+    if command.startswith("uvicorn "):
+        with (folder / "server.log").open("wb") as log:
+            server = subprocess.Popen(command.split(), cwd=folder, env=environment, stdout=log, stderr=log)
+        servers.callback(server.wait, 30)
+        servers.callback(server.terminate)
+        _wait_for(command.rpartition(" ")[2], server, folder / "server.log")
+        return
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    expected = re.escape(output.strip()).replace(re.escape("..."), ".*?")
+    said = done.stdout.strip()
+    assert re.fullmatch(expected, said, re.DOTALL), f"$ {command}\n{done.stdout}{done.stderr}\n-- expected --\n{output}"
+
+
+def _wait_for(port: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=5).close()
+        except OSError:
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)  # a foreign process starts
+        else:
+            return
+
+
+def _free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
