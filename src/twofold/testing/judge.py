@@ -93,6 +93,8 @@ def _check_acknowledged(events: list[StoredEvent], stored: list[Fact]) -> None:
 def _check_whole(events: list[StoredEvent], tried: list[Fact], refused: list[Fact]) -> None:
     """I3: what was not acknowledged is there as a whole or not at all; what was refused is not there."""
     there = {str(UUID(bytes=event.event_id)) for event in events}
+    announced = {event_id for fact in tried for event_id in fact["ids"]}
+    assert there <= announced, f"stored, and yet never tried: {sorted(there - announced)[:3]}"
     for fact in tried:
         count = sum(event_id in there for event_id in fact["ids"])
         assert count in (0, len(fact["ids"])), f"{count} of {len(fact['ids'])} events of one append are stored"
