@@ -197,6 +197,8 @@ class _Worker:
         await self.prepare()
         self._saved = self._passed = await self._read_db.checkpoint(self._projection.name)
         self.reached.advance(self._saved)
+        if self._state is State.NEW:
+            self._state = State.LIVE if self._saved >= await self._store.head() else State.CATCHING_UP
         query, size = EventQuery.of(*self._projection.handles()), 1 if careful else self._batch_size
         subscription = self._store.subscribe(query, after=self._saved, batch_size=size)
         for step in count(1):

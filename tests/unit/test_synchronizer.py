@@ -123,6 +123,19 @@ async def test_a_restart_goes_on_from_the_checkpoint_and_applies_nothing_twice(
         assert await balances.get("a") == Balance("a", "ann", Decimal(count), count)
 
 
+async def test_after_a_restart_with_nothing_to_do_a_projection_is_live(engine: Engine, store: EventStore) -> None:
+    position = await write(store, opened("a"), deposited("a"))
+    for _ in range(2):
+        runner = ReadModelSynchronizer(store, engine.read_database, [Balances()])
+        async with running(runner):
+            await runner.wait(position, PATIENCE)
+
+            async def live() -> bool:
+                return (await runner.status())[0].state is State.LIVE
+
+            await until(live)
+
+
 async def test_a_failing_event_stops_its_projection_right_there_and_no_other(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
