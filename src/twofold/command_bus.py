@@ -30,6 +30,9 @@ from twofold.receipt import Receipt
 from twofold.turns import Turns
 from twofold.unit_of_work import UnitOfWork
 
+BLIND_ATTEMPTS = 20
+"""How often a command is tried that conflicts on what it has not read, and so learns nothing from the conflict."""
+
 C_contra = TypeVar("C_contra", contravariant=True)
 C = TypeVar("C")
 
@@ -55,7 +58,7 @@ class CommandBus:
         attempts: how often a command is tried before a conflict is raised.
     """
 
-    def __init__(self, store: EventStore, *, middleware: Sequence[Middleware] = (), attempts: int = 20) -> None:
+    def __init__(self, store: EventStore, *, middleware: Sequence[Middleware] = (), attempts: int = 100) -> None:
         self._store = store
         self._middleware = tuple(middleware)
         self._attempts = attempts
@@ -108,9 +111,9 @@ class CommandBus:
                 try:
                     return await self._attempt(handler, command, work, content_hash)
                 except ConflictError as conflict:
-                    if attempt == self._attempts:
-                        raise
                     contested = work.learn(conflict)
+                    if attempt >= (self._attempts if work.informed else min(self._attempts, BLIND_ATTEMPTS)):
+                        raise
                     if UnitOfWork.current() is None:  # a command within a command would wait for its own outer one
                         await turn.take(contested)
                 except Exception:

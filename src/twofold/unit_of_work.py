@@ -44,6 +44,8 @@ class UnitOfWork:
         self.decisions: dict[EventQuery, tuple[list[RecordedEvent[Any]], int]] = {}
         self.receipt: Receipt[None] | None = None
         """The last append that the handler did by itself, past the unit of work."""
+        self.informed = False
+        """Whether the last conflict was on something that the handler had read."""
         self._encoded: list[NewEvent] = []
         self._staged: dict[str, list[Any]] = {}
         self._expected: dict[str, ExpectedVersion] = {}
@@ -119,6 +121,7 @@ class UnitOfWork:
         Returns what was contested: the stream, or the item of the condition's query.
         """
         contested = self._contested(conflict)
+        self.informed = conflict.stream_id in self.histories or (not conflict.stream_id and bool(self.decisions))
         if (stored := self.histories.pop(conflict.stream_id, None)) is not None:
             stored = stored + list(conflict.conflicts)
             if len(stored) == conflict.version:

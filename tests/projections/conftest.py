@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.postgres.conftest import new_database, postgres_server
+
+__all__ = ["new_database", "postgres_server", "url"]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the address of an empty database."""
-    return f"{request.param}:///{tmp_path}/twofold.db"
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/twofold.db"
+    fresh: Callable[[int], str] = request.getfixturevalue("new_database")
+    return fresh(18)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 from tests.accounts import Balance, Balances, Open
@@ -112,12 +113,12 @@ async def test_read_model_and_log_survive_very_many_kills(url: str) -> None:
     await campaign(url, seed, kills=10_000)
 
 
-async def test_a_checkpoint_in_a_second_transaction_is_found_out(url: str) -> None:
+async def test_a_checkpoint_in_a_second_transaction_is_found_out(tmp_path: Path) -> None:
     chance = random.Random()
     for database in range(20):
         seed = chance.randrange(2**32)
         try:
-            await campaign(f"{url}{database}", seed, kills=10, planted=True)
+            await campaign(f"sqlite:///{tmp_path}/{database}.db", seed, kills=10, planted=True)
         except AssertionError as found:
             assert f"seed {seed}" in str(found)  # noqa: PT017
             return

@@ -21,6 +21,7 @@ from tests.accounts import Account, Deposit, Open, Opened, OverdrawnError, Trans
 from tests.recording_log import RecordingLog
 
 from twofold import Application, Command, CommandBus, EventStore, Repository, metadata, open_event_store
+from twofold.command_bus import BLIND_ATTEMPTS
 from twofold.errors import (
     AggregateNotFoundError,
     CommandReusedError,
@@ -426,6 +427,18 @@ async def test_a_conflict_that_never_ends_is_raised_with_its_events(log: Recordi
     assert [each.event for each in caught.value.conflicts] == [Opened(account="a")]
     assert (caught.value.stream_id, caught.value.version) == ("Account-a", 1)
     assert log.calls["append"] == 3
+
+
+async def test_who_creates_what_exists_is_told_so_without_long_trying(bank: Bank, log: RecordingLog) -> None:
+    async def open_account(command: Open) -> None:
+        await bank.accounts.save(Account.open(command.account))
+
+    bank.commands.register(Open, open_account)
+    await bank.commands.dispatch(Open(account="a"))
+    log.calls.clear()
+    with pytest.raises(ConflictError):
+        await bank.commands.dispatch(Open(account="a"))
+    assert log.calls["append"] == BLIND_ATTEMPTS
 
 
 def deposit_many_times(url: str, count: int, start: Any, results: Any) -> None:

@@ -52,7 +52,11 @@ def scenario(subject: Any, *, id: str = "1") -> Callable[..., Any]:
         return lambda *events: GivenRows(subject, events)
     if isinstance(subject, Decider):
         return lambda *events: Given(lambda command: subject.decide(command, subject.fold(events)))
-    return lambda *events: Given(lambda action: _act(subject.from_history(id, events), action))
+
+    def given(*events: object) -> Given[Callable[[Any], object]]:
+        return Given(lambda action: _act(subject.from_history(id, events), action))
+
+    return given
 
 
 class Given(Generic[W]):
@@ -149,7 +153,7 @@ class GivenRows(Generic[R]):
             _fail(f"expected no row with the key {key!r}, but there is {self._rows[key]!r}")
 
 
-def _act(aggregate: Aggregate, action: Callable[[Aggregate], object]) -> Sequence[object]:
+def _act(aggregate: Aggregate, action: Callable[[Any], object]) -> Sequence[object]:
     made = action(aggregate)
     return (made if isinstance(made, Aggregate) else aggregate).uncommitted_events
 
