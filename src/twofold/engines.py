@@ -27,10 +27,14 @@ def open_event_store(url: str) -> EventStore:
     return EventStore(MemoryEventLog() if url == "memory://" else connect(url).log)
 
 
-def connect(url: str) -> Engine:
+def connect(url: str, *, migrate: bool = True) -> Engine:
     """Return the log and the read database behind a URL: `sqlite:///orders.db` or `postgresql://…`.
 
     A SQLite path with three slashes is relative, with four absolute.
+
+    Args:
+        url: where.
+        migrate: whether opening makes what is missing and brings the schema up to date. Operators' tools look before.
 
     Raises:
         ValueError: the URL names no known engine, or no file.
@@ -38,19 +42,19 @@ def connect(url: str) -> Engine:
     """
     scheme = urlsplit(url).scheme
     if scheme == "sqlite":
-        return _sqlite(url)
+        return _sqlite(url, migrate)
     if scheme in ("postgresql", "postgres"):
         return _postgres(url)
     raise ValueError(f"no engine for {url!r}; use sqlite:///path/to/file.db or postgresql://user@host/database")
 
 
-def _sqlite(url: str) -> Engine:
+def _sqlite(url: str, migrate: bool) -> Engine:
     from twofold.sqlite import SqliteDatabase, SqliteEventLog, SqliteReadDatabase
 
     path = unquote(urlsplit(url).path).removeprefix("/")
     if not path or path == ":memory:":
         raise ValueError(f"{url!r} names no file; a database that several connections share needs one")
-    database = SqliteDatabase(path)
+    database = SqliteDatabase(path, migrate=migrate)
     return Engine(SqliteEventLog(database), SqliteReadDatabase(database))
 
 

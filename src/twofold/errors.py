@@ -180,6 +180,14 @@ class NewerStorageError(StorageError):
     """The database was migrated by a newer release than this one; upgrade this process."""
 
 
+class LogsDifferError(TwofoldError):
+    """The target of a copy holds something else than its source. Copy to an empty database, or find out who wrote."""
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"the logs differ at position {position}: {reason}; copy to an empty database")
+        self.position = position
+
+
 # -- read side --------------------------------------------------------------------------------------------------
 
 

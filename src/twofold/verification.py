@@ -10,14 +10,14 @@ from twofold.event_query import EventQuery
 from twofold.portable_log import PortableLog
 from twofold.stored_event import StoredEvent, is_intact
 
-Progress = Callable[[int, int], None]
-"""Called with the position that was reached and the position of the end."""
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a stage, the position that it has reached, and the position at its end."""
 
 CHUNK = 2000
 """Events that are read at once."""
 
 
-def no_progress(position: int, end: int) -> None:
+def no_progress(stage: str, position: int, end: int) -> None:
     """Tell nobody."""
 
 
@@ -33,7 +33,7 @@ async def verify_log(log: PortableLog, *, progress: Progress = no_progress) -> i
     async for rows in chunks(log, head):
         for row in rows:
             _check_version(row, versions)
-        progress(rows[-1].position, head)
+        progress("verifying", rows[-1].position, head)
     if damages := await log.check():
         raise StorageError(f"the storage is damaged: {damages[0]}; restore it from a backup")
     return head

@@ -61,10 +61,11 @@ def check_matches(rows: Sequence[StoredEvent], query: EventQuery, found: int) ->
 
 def _suspects(rows: Sequence[StoredEvent], query: EventQuery) -> Sequence[StoredEvent]:
     """Return the rows that need a closer look: with one item, the fewest, found without decoding their tags."""
-    if len(query.items) > 1:
+    item, *others = query.items
+    if others:
         return rows
-    item = query.items[0]
-    suspects = [row for row in rows if row[5] not in item.types] if item.types else []
+    types = frozenset(item.types)
+    suspects = [row for row in rows if row[5] not in types] if types else []
     for tag in map(_encode, item.tags):
         suspects += [row for row in rows if tag not in (row[9] or b"")]
     return suspects

@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from twofold import migrations
-from twofold.errors import OutcomeUnknownError
+from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
 from twofold.sqlite.errors import DRIVER_ERRORS, may_have_committed, translate
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class SqliteDatabase:
             holds nothing but read models can afford.
         readers: number of threads, and connections, that read.
         lock_timeout: seconds to wait for another process that writes.
+        migrate: whether opening makes the file and brings its schema up to date; otherwise both must be as they should.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class SqliteDatabase:
         synchronous: Literal["FULL", "NORMAL"] = "FULL",
         readers: int = 4,
         lock_timeout: float = 10.0,
+        migrate: bool = True,
     ) -> None:
         self.path = Path(path)
         self._synchronous = synchronous
         self._lock_timeout = lock_timeout
         self._reader_count = readers
+        self._may_migrate = migrate
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
@@ -146,7 +150,10 @@ class SqliteDatabase:
 
     def _open_writer(self) -> sqlite3.Connection:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self._may_migrate:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            else:
+                _refuse_outdated(self.path)
             connection = self.connect()
             try:
                 _until_unlocked(self._lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
@@ -246,6 +253,18 @@ def _migrate(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _refuse_outdated(path: Path) -> None:
+    """Look at a file without changing anything."""
+    if not path.is_file():
+        raise StorageUnavailableError(f"{path}: there is no such file")
+    known = migrations.load("twofold.sqlite")
+    with closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as connection:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'twofold_migrations'").fetchone()
+        applied = _applied(connection) if tables[0] else 0
+    if migrations.pending(known, applied):
+        raise StorageError(f"{path}: is at migration {applied} of {len(known)}; run `twofold migrate` on it first")
 
 
 def _applied(connection: sqlite3.Connection) -> int:

@@ -89,6 +89,8 @@ class SqliteEventLog:
     async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
         """See `PortableLog.restore`."""
         await self._database.write(partial(portable.restore, rows=rows, commands=commands))
+        if rows:
+            self._head.advance(rows[-1].position)
 
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         """See `PortableLog.read_commands`."""

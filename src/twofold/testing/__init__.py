@@ -13,13 +13,22 @@ if TYPE_CHECKING:
     from twofold.testing.event_log_suite import EventLogConformance
     from twofold.testing.given_when_then import scenario
     from twofold.testing.model import event_log_machine
+    from twofold.testing.portable_log_suite import PortableLogConformance
     from twofold.testing.race import Race
     from twofold.testing.read_database_suite import ReadDatabaseConformance
 
-__all__ = ["EventLogConformance", "Race", "ReadDatabaseConformance", "event_log_machine", "scenario"]
+__all__ = [
+    "EventLogConformance",
+    "PortableLogConformance",
+    "Race",
+    "ReadDatabaseConformance",
+    "event_log_machine",
+    "scenario",
+]
 
 _HOMES = {
     "EventLogConformance": "twofold.testing.event_log_suite",
+    "PortableLogConformance": "twofold.testing.portable_log_suite",
     "Race": "twofold.testing.race",
     "event_log_machine": "twofold.testing.model",
     "ReadDatabaseConformance": "twofold.testing.read_database_suite",
@@ -31,6 +40,7 @@ if pytest := sys.modules.get("pytest"):  # failed assertions of the suite then s
         "twofold.testing.event_log_suite",
         "twofold.testing.judge",
         "twofold.testing.model",
+        "twofold.testing.portable_log_suite",
         "twofold.testing.read_database_suite",
     )
 

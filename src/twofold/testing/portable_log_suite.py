@@ -1,0 +1,132 @@
+"""The conformance suite of `PortableLog`, for adapters whose logs can be copied.
+
+class TestMyLog(PortableLogConformance):
+@pytest_asyncio.fixture
+async def log(self): ...        # an open, empty log
+"""
+# ruff: noqa: D102  # a test's name is its sentence; asserts are its point
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from twofold.event_log import Appended
+from twofold.event_query import EventQuery
+from twofold.memory import MemoryEventLog
+from twofold.portable_log import PortableLog, StoredCommand
+from twofold.stored_event import StoredEvent
+from twofold.testing.samples import Revised, append_of, new_command, new_event, repeated_span, span, topic
+
+EVERYTHING = EventQuery.all()
+RESULT = '{"it":"ü \\\\ \\""}'.encode()
+
+
+async def sample_log() -> MemoryEventLog:
+    """Return a log with a bit of everything in it."""
+    log = MemoryEventLog()
+    for n in range(10):
+        command = new_command(bytes([n]) * 16, RESULT)
+        events = (new_event(f"Note-{n % 3}", "x", text=f"é\"' {n}"), new_event("", "x", "y", kind=Revised))
+        await log.append(append_of(*events, command=command if n % 2 else None))
+    return log
+
+
+async def rows_of(log: PortableLog) -> list[StoredEvent]:
+    """Return all rows of a small log."""
+    return list(await log.read(EVERYTHING, limit=10_000))
+
+
+class PortableLogConformance:
+    """What is restored is what it was, for every way of asking."""
+
+    async def test_rows_are_restored_exactly(self, log: PortableLog) -> None:
+        source = await sample_log()
+        rows, commands = await rows_of(source), await source.read_commands(limit=100)
+        await log.restore(rows[:7])
+        await log.restore(rows[7:], commands)
+        assert await rows_of(log) == rows
+        assert await log.head() == len(rows)
+        for query in (topic("x"), topic("x", "y"), topic(kinds=(Revised,))):
+            assert list(await log.read(query, limit=100)) == list(await source.read(query, limit=100))
+        for n in range(3):
+            stream = list(await source.read_stream(f"Note-{n}", limit=100))
+            assert list(await log.read_stream(f"Note-{n}", limit=100)) == stream
+
+    async def test_commands_are_restored_exactly(self, log: PortableLog) -> None:
+        source = await sample_log()
+        commands = list(await source.read_commands(limit=100))
+        await log.restore(await rows_of(source))
+        await log.restore((), commands)
+        assert list(await log.read_commands(limit=100)) == commands
+        for command in commands:
+            assert await log.find_command(command.command_id) == await source.find_command(command.command_id)
+
+    async def test_appends_go_on_where_the_restored_rows_end(self, log: PortableLog) -> None:
+        source = await sample_log()
+        await log.restore(await rows_of(source), await source.read_commands(limit=100))
+        version = len(await source.read_stream("Note-0", limit=100))
+        again = new_event("Note-0", "z")
+        assert span(await log.append(append_of(again, expected={"Note-0": version}))) == (21, 21)
+        assert [row.version for row in await log.read(topic("z"), limit=10)] == [version + 1]
+        assert repeated_span(await log.append(append_of(again))) == (21, 21)
+
+    async def test_a_command_that_was_restored_takes_effect_only_once(self, log: PortableLog) -> None:
+        source = await sample_log()
+        commands = await source.read_commands(limit=100)
+        await log.restore(await rows_of(source), commands)
+        _, content_hash, result, first, last = commands[0]
+        repeat = new_command(content_hash, b"{}")._replace(command_id=commands[0].command_id)
+        outcome = await log.append(append_of(new_event("Note-9"), command=repeat))
+        assert isinstance(outcome, Appended)
+        assert (outcome.first, outcome.last, outcome.repeated, outcome.result) == (first, last, True, result)
+
+    async def test_rows_that_leave_a_gap_are_refused_and_none_is_stored(self, log: PortableLog) -> None:
+        rows = await rows_of(await sample_log())
+        for wrong in (rows[1:], [rows[0], rows[2]], rows[:2] + rows[:1]):
+            with pytest.raises(ValueError, match="the log goes on at position"):
+                await log.restore(wrong)
+        assert await log.head() == 0
+        await log.restore(rows[:3])
+        with pytest.raises(ValueError, match="the log goes on at position 4"):
+            await log.restore(rows[:3])
+        assert await rows_of(log) == rows[:3]
+
+    async def test_a_command_beyond_the_end_is_refused_with_its_rows(self, log: PortableLog) -> None:
+        rows = await rows_of(await sample_log())
+        with pytest.raises(ValueError, match="which is not in the log"):
+            await log.restore(rows[:3], [StoredCommand(bytes(16), b"#", b"{}", 3, 4)])
+        assert await log.head() == 0
+
+    async def test_commands_are_read_in_the_order_of_their_ids_page_by_page(self, log: PortableLog) -> None:
+        ids = [UUID(int=n * 7919 % 101).bytes for n in range(10)]
+        for each in ids:
+            await log.append(append_of(new_event(), command=new_command()._replace(command_id=each)))
+        found: list[bytes] = []
+        while page := await log.read_commands(after=found[-1] if found else b"", limit=3):
+            assert len(page) <= 3
+            found += [command.command_id for command in page]
+        assert found == sorted(ids)
+
+    async def test_whoever_waits_is_woken_by_what_is_restored(self, log: PortableLog) -> None:
+        waiting = asyncio.create_task(log.wait(0, 10))
+        await asyncio.sleep(0)
+        await log.restore((await rows_of(await sample_log()))[:5])
+        assert await waiting == 5
+
+    async def test_a_whole_log_has_no_damage(self, log: PortableLog) -> None:
+        assert list(await log.check()) == []
+        source = await sample_log()
+        await log.restore(await rows_of(source), await source.read_commands(limit=100))
+        await log.append(append_of(new_event("Note-1", "x", "x", "y"), command=new_command()))
+        assert list(await log.check()) == []
+
+    async def test_an_inspection_counts_what_is_there(self, log: PortableLog) -> None:
+        empty = await log.inspect()
+        assert (empty.head, dict(empty.types), empty.commands, list(empty.checkpoints)) == (0, {}, 0, [])
+        source = await sample_log()
+        await log.restore(await rows_of(source), await source.read_commands(limit=100))
+        found = await log.inspect()
+        assert (found.head, dict(found.types), found.commands) == (20, {"Noted": 10, "Revised": 10}, 5)

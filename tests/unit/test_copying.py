@@ -1,0 +1,225 @@
+"""A copy is its source, or an error says where they differ; an interrupted copy goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from twofold import EventQuery
+from twofold.copying import copy_log, digest_log
+from twofold.errors import CorruptEventError, LogsDifferError, StorageError, StorageUnavailableError
+from twofold.event_log import Appended
+from twofold.memory import MemoryEventLog
+from twofold.portable_log import PortableLog, StoredCommand
+from twofold.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.stored_event import StoredEvent
+from twofold.testing.samples import append_of, new_command, new_event
+from twofold.verification import verify_log
+
+EVENTS = 100
+MakeLog = Callable[[str], Any]
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a small log is copied in many chunks."""
+    monkeypatch.setattr("twofold.verification.CHUNK", 7)
+    monkeypatch.setattr("twofold.copying.CHUNK", 3)
+
+
+@pytest.fixture
+async def source() -> MemoryEventLog:
+    return await filled(MemoryEventLog())
+
+
+@pytest_asyncio.fixture(params=["memory", "sqlite"])
+async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[PortableLog]:
+    log: PortableLog = MemoryEventLog() if request.param == "memory" else sqlite(tmp_path / "target.db")
+    await log.open()
+    yield log
+    await log.close()
+
+
+def sqlite(path: Path) -> SqliteEventLog:
+    return SqliteEventLog(SqliteDatabase(path))
+
+
+async def filled(log: MemoryEventLog, events: int = EVENTS) -> MemoryEventLog:
+    while (head := await log.head()) < events:
+        topics = [f"t{head % 5}"]
+        command = new_command(bytes([head % 256]) * 16, b'{"n":%d}' % head) if head % 2 else None
+        count = min(1 + head % 3, events - head)
+        new = (new_event(f"Note-{(head + n) % 4}" if n % 2 else "", *topics, text=f"é {head}") for n in range(count))
+        await log.append(append_of(*new, command=command))
+    return log
+
+
+async def contents(log: PortableLog) -> tuple[list[StoredEvent], list[StoredCommand]]:
+    return list(await log.read(EventQuery.all(), limit=10_000)), list(await log.read_commands(limit=10_000))
+
+
+class Interrupted(MemoryEventLog):
+    """Fails after so many restorations."""
+
+    def __init__(self, remaining: int) -> None:
+        super().__init__()
+        self.remaining = remaining
+
+    async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
+        if not self.remaining:
+            raise StorageUnavailableError("unplugged")
+        self.remaining -= 1
+        await super().restore(rows, commands)
+
+
+async def test_a_copy_has_every_event_and_command_of_its_source(source: MemoryEventLog, target: PortableLog) -> None:
+    copied = await copy_log(source, target)
+    assert await contents(target) == await contents(source)
+    assert (copied.events, copied.already) == (EVENTS, 0)
+    assert copied.commands == len(await source.read_commands(limit=1000))
+    assert copied.digest == await digest_log(source, EVENTS) == await digest_log(target, EVENTS)
+    assert await verify_log(target) == EVENTS
+
+
+async def test_an_empty_log_has_an_empty_copy(target: PortableLog) -> None:
+    copied = await copy_log(MemoryEventLog(), target)
+    assert (copied.events, copied.commands) == (0, 0)
+
+
+async def test_a_copy_goes_both_ways_between_engines(source: MemoryEventLog, tmp_path: Path) -> None:
+    first, second = sqlite(tmp_path / "first.db"), sqlite(tmp_path / "second.db")
+    await first.open()
+    await second.open()
+    back = MemoryEventLog()
+    for one, other in ((source, first), (first, second), (second, back)):
+        await copy_log(one, other)
+    assert await contents(back) == await contents(source)
+    await first.close()
+    await second.close()
+
+
+async def test_a_retried_command_gets_its_first_receipt_from_the_copy(
+    source: MemoryEventLog, target: PortableLog
+) -> None:
+    await copy_log(source, target)
+    first = (await source.read_commands(limit=1))[0]
+    repeat = new_command(first.content_hash)._replace(command_id=first.command_id)
+    outcome = await target.append(append_of(new_event(), command=repeat))
+    assert isinstance(outcome, Appended)
+    assert (outcome.first, outcome.last) == (first.first_position, first.last_position)
+    assert (outcome.repeated, outcome.result) == (True, first.result)
+
+
+@pytest.mark.parametrize("restorations", range(24))
+async def test_an_interrupted_copy_goes_on_wherever_it_was(source: MemoryEventLog, restorations: int) -> None:
+    target = Interrupted(restorations)
+    try:
+        await copy_log(source, target)
+    except StorageUnavailableError:
+        target.remaining = 1000
+        already = await target.head()
+        assert (await copy_log(source, target)).already == already
+    assert await contents(target) == await contents(source)
+
+
+async def test_a_second_copy_brings_what_was_appended_since(source: MemoryEventLog, target: PortableLog) -> None:
+    await copy_log(source, target)
+    await filled(source, EVENTS + 30)
+    copied = await copy_log(source, target)
+    assert (copied.already, copied.events) == (EVENTS, EVENTS + 30)
+    assert await contents(target) == await contents(source)
+
+
+async def test_what_is_appended_to_the_source_meanwhile_waits_for_the_next_copy(
+    source: MemoryEventLog, target: PortableLog
+) -> None:
+    class Busy(MemoryEventLog):
+        async def read(self, *arguments: Any, **options: Any) -> Sequence[StoredEvent]:
+            await self.append(append_of(new_event(), command=new_command()))
+            return await super().read(*arguments, **options)
+
+    busy = Busy()
+    await busy.restore(*await contents(source))
+    copied = await copy_log(busy, target)
+    assert copied.events == EVENTS
+    assert await contents(target) == await contents(source)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.integers(1, EVENTS), length=st.integers(1, EVENTS))
+async def test_a_target_that_holds_something_else_is_refused_and_left_alone(
+    source: MemoryEventLog, position: int, length: int
+) -> None:
+    rows, _ = await contents(source)
+    other = new_event(rows[position - 1].stream_id, text="other")
+    foreign = MemoryEventLog()
+    await foreign.restore(rows[: position - 1])
+    await foreign.append(append_of(other))
+    before = await contents(foreign)
+    with pytest.raises(LogsDifferError, match="copy to an empty database") as caught:
+        await copy_log(source, foreign)
+    assert caught.value.position == position
+    assert await contents(foreign) == before
+
+
+async def test_a_target_that_is_longer_than_the_source_is_refused(source: MemoryEventLog, target: PortableLog) -> None:
+    await copy_log(source, target)
+    await target.append(append_of(new_event()))
+    with pytest.raises(LogsDifferError, match="goes on where the source ends"):
+        await copy_log(source, target)
+
+
+async def test_somebody_else_who_writes_to_the_target_is_noticed(source: MemoryEventLog) -> None:
+    class Shared(MemoryEventLog):
+        async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
+            await self.append(append_of(new_event()))
+            await super().restore(rows, commands)
+
+    with pytest.raises(LogsDifferError, match="somebody else changes the target"):
+        await copy_log(source, Shared())
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda log: log._commands.popitem(),
+        lambda log: log._commands.update({k: (c._replace(result=b"{}"), a) for k, (c, a) in log._commands.items()}),
+        lambda log: log._events.__setitem__(50, log._events[50]._replace(metadata=b'{"user":"eve"}')),
+        lambda log: log._events.pop(),
+    ],
+)
+async def test_a_copy_that_does_not_keep_what_it_is_given_is_noticed(
+    source: MemoryEventLog, alter: Callable[[MemoryEventLog], Any]
+) -> None:
+    class Lossy(MemoryEventLog):
+        async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
+            await super().restore(rows, commands)
+            if len(self._events) == EVENTS and self._commands:
+                alter(self)
+
+    with pytest.raises((LogsDifferError, CorruptEventError, StorageError)):
+        await copy_log(source, Lossy())
+
+
+async def test_a_damaged_source_is_not_copied_beyond_the_damage(source: MemoryEventLog, target: PortableLog) -> None:
+    source._events[40] = source._events[40]._replace(payload=b'{"text":"forged"}')
+    with pytest.raises(CorruptEventError, match="event 41"):
+        await copy_log(source, target)
+    assert await target.head() <= 40
+
+
+async def test_progress_is_told_for_every_stage_up_to_its_end(source: MemoryEventLog, target: PortableLog) -> None:
+    told: list[tuple[str, int, int]] = []
+    await copy_log(source, target, progress=lambda *step: told.append(step))
+    for stage in ("copying", "comparing both logs"):
+        positions = [position for name, position, end in told if name == stage]
+        assert positions == sorted(positions)
+        assert positions[-1] == EVENTS
+        assert len(positions) > 5
+    assert {end for _, _, end in told} == {EVENTS}
