@@ -130,7 +130,7 @@ async def test_after_a_restart_with_nothing_to_do_a_projection_is_live(engine: E
         async with running(runner):
             await runner.wait(position, PATIENCE)
 
-            async def live() -> bool:
+            async def live(runner: ReadModelSynchronizer = runner) -> bool:
                 return (await runner.status())[0].state is State.LIVE
 
             await until(live)
