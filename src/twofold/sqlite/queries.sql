@@ -53,7 +53,7 @@ SELECT e.position FROM twofold_events e, json_each(e.tags) tag
 WHERE NOT EXISTS (SELECT 1 FROM twofold_event_tags t WHERE t.tag = tag.value AND t.position = e.position) LIMIT 1
 
 -- name: count_tags
-SELECT (SELECT count(DISTINCT tag.value || ' ' || e.position) FROM twofold_events e, json_each(e.tags) tag),
+SELECT (SELECT ifnull(sum((SELECT count(DISTINCT value) FROM json_each(e.tags))), 0) FROM twofold_events e),
     (SELECT count(*) FROM twofold_event_tags)
 
 -- name: lost_command
