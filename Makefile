@@ -57,7 +57,7 @@ soak: $(READY) ## Run the campaigns at full length (hours)
 	$(RUN) pytest -m soak $(ARGS)
 
 docs: $(READY) ## Build the documentation into site/
-	UV_PROJECT_ENVIRONMENT=.cache/docs $(UV) run --frozen --only-group docs zensical build --clean
+	UV_PROJECT_ENVIRONMENT=.cache/docs $(UV) run --frozen --only-group docs zensical build
 
 clean: ## Remove everything that these recipes made, except the data
 	rm -rf .venv .tools .cache site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

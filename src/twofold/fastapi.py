@@ -37,6 +37,7 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.DuplicateEventIdError: 409,
     errors.CommandReusedError: 422,
     errors.InvalidCursorError: 422,
+    errors.InvalidFilterError: 422,
     errors.InvalidEventError: 422,
     errors.LimitExceededError: 422,
     errors.UnknownFieldError: 422,

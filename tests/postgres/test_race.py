@@ -1,0 +1,48 @@
+"""Processes race on one PostgreSQL log, are killed, cut off and disturbed; afterwards the history is judged."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.postgres.race_logs import FreshIds, OnASequence, broken, cut_connections, hold_transactions, sound
+
+from twofold.postgres import PostgresEventLog
+from twofold.testing import Race
+
+
+def disturbed(url: str, folder: Path, **more: float) -> Race:
+    disturbers = (partial(hold_transactions, url), partial(cut_connections, url))
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    return Race(partial(sound, url), folder, seed, disturbers=disturbers, **more)  # type: ignore[arg-type]
+
+
+def test_a_log_under_kills_cuts_and_long_foreign_transactions_loses_doubles_and_inverts_nothing(
+    url: str, tmp_path: Path
+) -> None:
+    report = disturbed(url, tmp_path, seconds=6.0, kills=6).run()
+    print(report)
+    assert report.stored > 100
+    assert report.refused > 10
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("_", range(20))
+def test_a_log_under_kills_cuts_and_long_foreign_transactions_at_full_length(url: str, tmp_path: Path, _: int) -> None:
+    disturbed(url, tmp_path, writers=8, readers=4, seconds=90.0, kills=60).run()
+
+
+@pytest.mark.parametrize(
+    ("planted", "complaint"),
+    [(OnASequence, "a reader (saw|ended)|after position|acknowledged at"), (FreshIds, "acknowledged at|never tried")],
+)
+def test_a_planted_bug_is_found(url: str, tmp_path: Path, planted: type[PostgresEventLog], complaint: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE SEQUENCE places")
+    race = Race(partial(broken, planted, url), tmp_path, seed=1, seconds=4.0, kills=0)
+    with pytest.raises(AssertionError, match=complaint):
+        race.run()
