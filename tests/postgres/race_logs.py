@@ -10,6 +10,7 @@ import psycopg
 from twofold.event_log import Append, Appended, EventLog, NewEvent, Rejected, record
 from twofold.messages import uuid7
 from twofold.postgres import PostgresDatabase, PostgresEventLog
+from twofold.stored_event import content_checksum
 
 
 def sound(url: str) -> EventLog:
@@ -91,5 +92,10 @@ class FreshIds(PostgresEventLog):
         outcome = await super().append(append)
         if isinstance(outcome, Rejected) or random.random() < 0.95:
             return outcome
-        events = tuple(event._replace(event_id=uuid7().bytes) for event in append.events)
-        return await super().append(Append(events))
+        return await super().append(Append(tuple(map(_renamed, append.events))))
+
+
+def _renamed(event: NewEvent) -> NewEvent:
+    fresh = event._replace(event_id=uuid7().bytes)
+    fields = (*fresh[:7], fresh.tags_json)
+    return fresh._replace(content_checksum=content_checksum(*fields))
