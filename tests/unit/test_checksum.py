@@ -29,11 +29,16 @@ def flipped(row: StoredEvent, field: str, bit: int) -> StoredEvent:
     """Return the row with one bit of a field flipped, as a disk might."""
     value: Any = getattr(row, field)
     if isinstance(value, int):
-        return row._replace(**{field: value ^ (1 << bit % 63)})
+        return replaced(row, field, value ^ (1 << bit % 63))
     raw = bytearray(value.encode() if isinstance(value, str) else value)
     raw[bit // 8 % len(raw)] ^= 1 << bit % 8
     damaged = raw.decode("latin-1") if isinstance(value, str) else bytes(raw)
-    return row._replace(**{field: damaged})
+    return replaced(row, field, damaged)
+
+
+def replaced(row: StoredEvent, field: str, value: Any) -> StoredEvent:
+    changes: dict[str, Any] = {field: value}
+    return row._replace(**changes)
 
 
 def test_the_fields_of_these_tests_are_all_that_there_are() -> None:

@@ -19,7 +19,7 @@ from twofold.messages import AwareDatetime, Event, Tag
 
 T = TypeVar("T")
 When = NewType("When", datetime)
-AwareWhen = NewType("AwareWhen", AwareDatetime)  # type: ignore[valid-newtype]
+AwareWhen = NewType("AwareWhen", AwareDatetime)
 TzOnlyForMsgspec = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
