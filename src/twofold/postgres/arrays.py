@@ -35,7 +35,7 @@ def scalar(data: bytes, type: int) -> Binary:
 
 def array(values: Sequence[bytes | None], type: int) -> Binary:
     """Return an array of values whose binary format is their bytes; None is NULL."""
-    parts = [_header(len(values), type)]
+    parts = [_header(len(values), type, has_null=None in values)]
     for value in values:
         if value is None:
             parts.append(_NULL)
@@ -56,6 +56,13 @@ def int4s(values: Sequence[int]) -> Binary:
     return _integers(values, INT4, 4, "i")
 
 
+def nullable_int4s(values: Sequence[int | None]) -> Binary:
+    """Return an array of integer in which None is NULL."""
+    if None not in values:
+        return int4s(cast("Sequence[int]", values))
+    return array([None if value is None else struct.pack("!i", value) for value in values], INT4)
+
+
 def int8s(values: Sequence[int]) -> Binary:
     """Return an array of bigint."""
     return _integers(values, INT8, 8, "q")
@@ -72,8 +79,8 @@ def _layout(count: int, code: str) -> struct.Struct:
     return struct.Struct("!" + f"i{code}" * count)
 
 
-def _header(count: int, type: int) -> bytes:
-    return _HEADER.pack(1, 1, type, count, 1) if count else struct.pack("!iiI", 0, 0, type)
+def _header(count: int, type: int, *, has_null: bool = False) -> bytes:
+    return _HEADER.pack(1, has_null, type, count, 1) if count else struct.pack("!iiI", 0, 0, type)
 
 
 class BinaryDumper(Dumper):

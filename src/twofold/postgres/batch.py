@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any, Literal, NamedTuple
 
@@ -13,10 +14,10 @@ from twofold.postgres.arrays import Binary
 from twofold.streams import ANY, ExpectedVersion, StreamState
 
 _EXISTS = -(2**31)  # as the SQL has it
-_INT4, _INT8 = 2**31 - 1, 2**63 - 1
+_INT4, _INT8 = 2**31 - 2, 2**63 - 1
 
 APPEND_ONE = b"SELECT * FROM twofold_append_one(%s, %s, %s, %s, %s::integer, %s, %s, %s, %s::bigint, %s, %s::integer)"
-APPEND = f"SELECT * FROM twofold_append({', '.join(['%s'] * 33)})".encode()
+APPEND = f"SELECT * FROM twofold_append({', '.join(['%s'] * 34)})".encode()
 
 
 class Refusal(NamedTuple):
@@ -64,7 +65,7 @@ def plain_arguments(append: Append) -> tuple[object, ...]:
     )
 
 
-def plain_outcome(append: Append, row: Sequence[Any]) -> Outcome | None:
+def plain_outcome(row: Sequence[Any]) -> Appended | None:
     """Return the outcome, None if the general path has to tell it."""
     position, version = row
     return None if position is None else Appended(position, position, version=version)
@@ -77,24 +78,27 @@ class Batch:
         self.appends = appends
         self.careful = careful
         """Whether each append has to be judged by itself, as they touch each other."""
-        self._events = [event for append in appends for event in append.events]
         self._counts = [len(append.events) for append in appends]
         self._ends = list(accumulate(self._counts))
         self._slots: dict[str, int] = {}
+        self._slot_expected: list[int | None] = []
         self._event_slots: list[int] = []
         self._event_nths: list[int] = []
         self._expectations: list[tuple[int, int, int, int]] = []
-        self._number_streams()
 
+    @cached_property
     def arguments(self) -> tuple[object, ...]:
-        """Return the arguments in their order; sets `careful` if the appends turn out to touch each other."""
-        events = self._event_columns()
-        conditions = self._condition_columns()
-        commands = self._command_columns()
-        expectations = [arrays.int4s(column) for column in _columns(self._expectations, 4)]
-        streams = arrays.texts(self._slots)
+        """The arguments in their order; `careful` is set if the appends turn out to touch each other.
+
+        Raises:
+            ValueError, struct.error: a value does not fit the protocol.
+        """
+        self._number_streams()
+        events, conditions, commands = self._event_columns(), self._condition_columns(), self._command_columns()
+        streams = (arrays.texts(self._slots), arrays.nullable_int4s(self._slot_expected))
+        expectations = [arrays.int4s(column) for column in _columns(self._expectations, 4)[:3]]
         return (
-            arrays.int4s(self._counts), *events, streams, *expectations[:3], *conditions, *commands, self.careful,
+            arrays.int4s(self._counts), *events, *streams, *expectations, *conditions, *commands, self.careful,
         )  # fmt: skip
 
     def outcomes(self, row: Sequence[Any]) -> list[Outcome]:
@@ -116,26 +120,38 @@ class Batch:
 
     def _number_streams(self) -> None:
         """Give each stream that matters a number, and each event its place among those of its stream."""
-        slots = self._slots
+        for numbers in (self._slots, self._slot_expected, self._event_slots, self._event_nths, self._expectations):
+            numbers.clear()  # a second try, after a value that did not fit
         touched: dict[int, int] = {}
         for place, append in enumerate(self.appends, 1):
             for which, (stream_id, expected) in enumerate(append.expected):
                 if expected is not ANY:
-                    slot = slots.setdefault(stream_id, len(slots) + 1)
-                    self._expectations.append((place, slot, _expected_number(expected), which))
+                    slot, number = self._slot(stream_id), _expected_number(expected)
+                    self._expectations.append((place, slot, number, which))
+                    if self._slot_expected[slot - 1] is None:
+                        self._slot_expected[slot - 1] = number
+                    elif self._slot_expected[slot - 1] != number:
+                        self.careful = True
                     if slot in touched:
                         self.careful = True  # whether it holds depends on what becomes of an earlier append
             for event in append.events:
                 slot = nth = 0
                 if event.stream_id:
-                    slot = slots.setdefault(event.stream_id, len(slots) + 1)
+                    slot = self._slot(event.stream_id)
                     nth = touched[slot] = touched.get(slot, 0) + 1
                 self._event_slots.append(slot)
                 self._event_nths.append(nth)
 
+    def _slot(self, stream_id: str) -> int:
+        slot = self._slots.get(stream_id)
+        if slot is None:
+            slot = self._slots[stream_id] = len(self._slots) + 1
+            self._slot_expected.append(None)
+        return slot
+
     def _event_columns(self) -> tuple[Binary, ...]:
         ids, streams, stream_types, types, schemas, payloads, metadata, tags, tags_json, contents = zip(
-            *self._events, strict=True
+            *(event for append in self.appends for event in append.events), strict=True
         )
         tagged = [(tag, place) for place, each in enumerate(tags, 1) for tag in each]
         names, places = _columns(tagged, 2)
@@ -195,6 +211,12 @@ class Batch:
             arrays.int4s(firsts),
             arrays.int4s(lasts),
         )
+
+
+def head_after(outcomes: Sequence[Outcome]) -> int:
+    """Return the head of the log after a batch."""
+    last = outcomes[-1]
+    return last.last if isinstance(last, Appended) else last.head
 
 
 class _Earlier:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -18,7 +17,6 @@ from twofold.event_log import (
     Appended,
     CommandRecord,
     Rejected,
-    StoredEvent,
     condition_rejection,
     repeated,
     repeated_command,
@@ -33,6 +31,7 @@ from twofold.postgres.listener import Listener
 from twofold.postgres.queries import query as named
 from twofold.postgres.selection import END, select
 from twofold.postgres.writer import Writer
+from twofold.stored_event import StoredEvent, as_stored_event
 
 T = TypeVar("T")
 
@@ -40,8 +39,6 @@ NARROW = 1000
 """A condition that looks at no more events than this is checked by the append alone."""
 LONG = 10_000
 """From this length on the server's plans for reading are sure to use the indexes, and may be kept."""
-
-_stored_event: Callable[[Sequence[Any]], StoredEvent] = partial(tuple.__new__, StoredEvent)
 
 
 class PostgresEventLog:
@@ -54,9 +51,9 @@ class PostgresEventLog:
 
     def __init__(self, database: PostgresDatabase, *, deadline: float = 30.0) -> None:
         self._database = database
-        self._writer = Writer(database, deadline)
-        self._lane = Lane(self._writer.commit)
         self._head = Head()
+        self._writer = Writer(database, self._head, deadline)
+        self._lane = Lane(self._writer)
         self._listener = Listener(database, self._head)
         self._is_open = False
 
@@ -80,13 +77,12 @@ class PostgresEventLog:
         """See `EventLog.append`."""
         if not self._is_open:
             raise RuntimeError("the event log is not open; use `async with`, or await open() first")
-        if len({event.event_id for event in append.events}) < len(append.events):
-            repeated(append.events, [None] * len(append.events))  # raises: an id stands there twice
-        outcome = await self._lane.submit(await self._narrowed(append))
+        if len(append.events) > 1:
+            repeated(append.events, [None] * len(append.events))  # raises if an id stands there twice
+        narrowed = append if append.condition is None else await self._narrowed(append, append.condition)
+        outcome = await self._lane.submit(narrowed)
         if isinstance(outcome, Appended):
-            self._head.advance(outcome.last)
             return outcome
-        self._head.advance(outcome.head)
         return await self._explained(append, outcome)
 
     async def read(
@@ -119,15 +115,15 @@ class PostgresEventLog:
         row = await self._row(named("find_command"), {"id": UUID(bytes=command_id)})
         return row and (CommandRecord(*row[:3]), Appended(row[3], row[4], result=row[2], version=row[5]))
 
-    async def _narrowed(self, append: Append) -> Append:
+    async def _narrowed(self, append: Append, condition: AppendCondition) -> Append:
         """Look through the long part of a condition's range before the append takes the lock.
 
         What does not match now never will: the append then has to check only what is newer.
         """
-        condition = append.condition
-        if condition is None or self._head.position - (condition.after or 0) <= NARROW:
+        after = condition.after or 0
+        if self._head.position - after <= NARROW:
             return append
-        head, after = await self.head(), condition.after or 0
+        head = await self.head()
         found = await self.read(condition.fail_if, after=after, before=head + 1, limit=1)
         near = AppendCondition(condition.fail_if, found[0].position - 1 if found else head)
         return msgspec.structs.replace(append, condition=near)
@@ -165,7 +161,7 @@ class PostgresEventLog:
     async def _rows(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> Sequence[StoredEvent]:
         async def run() -> Sequence[StoredEvent]:
             async with self._database.connection() as connection:
-                cursor = AsyncCursor(connection, row_factory=lambda _: _stored_event)
+                cursor = AsyncCursor(connection, row_factory=lambda _: as_stored_event)
                 cursor.adapters.register_loader("json", ByteaBinaryLoader)  # the bytes that the checksum covers
                 cursor.adapters.register_loader("uuid", ByteaBinaryLoader)
                 prepare = None if keep_plan and self._head.position > LONG else False

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import psycopg
+from psycopg import AsyncCursor
 
 from twofold.errors import (
     LimitExceededError,
@@ -20,9 +21,18 @@ from twofold.errors import (
     StorageUnavailableError,
     TwofoldError,
 )
-from twofold.event_log import Append
+from twofold.head import Head
 from twofold.postgres.arrays import Binary, BinaryDumper
-from twofold.postgres.batch import APPEND, APPEND_ONE, Batch, Outcome, is_plain, plain_arguments, plain_outcome
+from twofold.postgres.batch import (
+    APPEND,
+    APPEND_ONE,
+    Batch,
+    Outcome,
+    head_after,
+    is_plain,
+    plain_arguments,
+    plain_outcome,
+)
 from twofold.postgres.database import Connection, PostgresDatabase
 from twofold.postgres.errors import (
     UNIQUE_VIOLATION,
@@ -44,25 +54,27 @@ class Writer:
     cancelled while a COMMIT may be under way; a server that does not answer by the deadline is hung up on.
     """
 
-    def __init__(self, database: PostgresDatabase, deadline: float) -> None:
+    def __init__(self, database: PostgresDatabase, head: Head, deadline: float) -> None:
         self._database = database
+        self._head = head
         self._deadline = deadline
         self._connection: Connection | None = None
+        self._cursor: AsyncCursor[tuple[Any, ...]] | None = None
         self._doubtful = False
 
-    async def commit(self, appends: Sequence[Append]) -> Sequence[Outcome | Exception]:
+    async def commit(self, batch: Batch) -> Sequence[Outcome | Exception]:
         """Return what became of each append, or the error to raise for it."""
         try:
-            return await self._settle(appends)
+            return await self._settle(batch)
         except psycopg.Error as error:
             failure, theirs = translate(error), is_about_the_data(error)
         except (ValueError, struct.error) as error:  # it does not even fit the protocol
             failure, theirs = LimitExceededError(f"PostgreSQL cannot store such a value: {error}"), True
         except TwofoldError as error:
             failure, theirs = error, False
-        if theirs and len(appends) > 1:  # one of them is to blame; the others must not suffer
-            return [outcome for append in appends for outcome in await self.commit([append])]
-        return [_copy(failure) for _ in appends]
+        if theirs and len(batch.appends) > 1:  # one of them is to blame; the others must not suffer
+            return [outcome for append in batch.appends for outcome in await self.commit(Batch([append]))]
+        return [_copy(failure) for _ in batch.appends]
 
     async def close(self) -> None:
         """Close the connection."""
@@ -70,22 +82,22 @@ class Writer:
         if connection is not None:
             await connection.close()
 
-    async def _settle(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+    async def _settle(self, batch: Batch) -> Sequence[Outcome]:
         """Call until there is an answer."""
         deadline = time.monotonic() + self._deadline
-        careful = unknown = False
+        unknown = False
         failure: Exception
         for pause in pauses():
             self._doubtful = False
             try:
-                outcomes = await self._bounded(self._call(await self._connected(), appends, careful), deadline)
+                outcomes = await self._bounded(self._call(await self._connected(), batch), deadline)
             except psycopg.Error as error:
                 failure = error
                 if connection_is_lost(error):
                     unknown = True
                     await self.close()
-                elif error.sqlstate == UNIQUE_VIOLATION and not careful:
-                    careful = True  # an id is known: have each append judged by itself
+                elif error.sqlstate == UNIQUE_VIOLATION and not batch.careful:
+                    batch = Batch(batch.appends, careful=True)  # an id is known: have each append judged by itself
                     continue
                 elif is_about_the_data(error) or not (unknown or was_rolled_back(error)):
                     raise
@@ -107,22 +119,25 @@ class Writer:
             f"repeat it with the same ids"
         )
 
-    async def _call(self, connection: Connection, appends: Sequence[Append], careful: bool) -> Sequence[Outcome]:
-        if len(appends) == 1 and not careful and is_plain(appends[0]):
-            row = await _fetch(connection, APPEND_ONE, plain_arguments(appends[0]))
-            if outcome := plain_outcome(appends[0], row):
+    async def _call(self, cursor: AsyncCursor[tuple[Any, ...]], batch: Batch) -> Sequence[Outcome]:
+        appends = batch.appends
+        if len(appends) == 1 and not batch.careful and is_plain(appends[0]):
+            row = await _fetch(cursor, APPEND_ONE, plain_arguments(appends[0]))
+            if outcome := plain_outcome(row):
+                self._head.advance(outcome.last)
                 return [outcome]
-        batch = Batch(appends, careful=careful)
-        return batch.outcomes(await _fetch(connection, APPEND, batch.arguments()))
+        outcomes = batch.outcomes(await _fetch(cursor, APPEND, batch.arguments))
+        self._head.advance(head_after(outcomes))
+        return outcomes
 
-    async def _connected(self) -> Connection:
-        if self._connection is None or self._connection.closed:
+    async def _connected(self) -> AsyncCursor[tuple[Any, ...]]:
+        if self._cursor is None or self._connection is None or self._connection.closed:
             connection = await self._database.connect()
             connection.adapters.register_dumper(Binary, BinaryDumper)
             connection.prepare_threshold = None if self._database.pooled else 1
             connection.add_notice_handler(self._notice)
-            self._connection = connection
-        return self._connection
+            self._connection, self._cursor = connection, connection.cursor()  # kept: it remembers how to send arrays
+        return self._cursor
 
     def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         if diagnostic.sqlstate in _STANDBY_GAVE_UP:
@@ -142,8 +157,9 @@ class Writer:
                 line.shutdown(socket.SHUT_RDWR)
 
 
-async def _fetch(connection: Connection, sql: bytes, arguments: tuple[object, ...]) -> Sequence[Any]:
-    row = await (await connection.execute(sql, arguments)).fetchone()
+async def _fetch(cursor: AsyncCursor[tuple[Any, ...]], sql: bytes, arguments: tuple[object, ...]) -> Sequence[Any]:
+    await cursor.execute(sql, arguments)
+    row = await cursor.fetchone()
     assert row is not None  # noqa: S101
     return row
 

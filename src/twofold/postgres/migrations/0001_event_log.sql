@@ -64,7 +64,7 @@ CREATE FUNCTION twofold_append_one(
     OUT new_position bigint, OUT new_version integer
 )
 LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 DECLARE
     now_us bigint;
@@ -73,17 +73,19 @@ BEGIN
         RAISE EXCEPTION 'appends need the isolation level read committed' USING ERRCODE = 'TF002';
     END IF;
     PERFORM 1 FROM twofold_head WHERE id = 1 FOR UPDATE;
-    new_version := 0;
-    IF new_stream <> '' THEN
-        new_version := coalesce((
+    SELECT
+        coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0) + 1,
+        CASE WHEN new_stream = '' THEN 0 ELSE coalesce((
             SELECT version FROM twofold_events
-            WHERE stream_id = new_stream AND stream_id <> '' ORDER BY version DESC LIMIT 1), 0);
-        IF expected <> new_version AND NOT (expected = -2147483648 AND new_version > 0) THEN
-            RETURN;
-        END IF;
-        new_version := new_version + 1;
+            WHERE stream_id = new_stream AND stream_id <> ''
+            AND version >= greatest(expected, 0)
+            AND version <= CASE WHEN expected >= 0 THEN expected + 1 ELSE 2147483647 END
+            ORDER BY version DESC LIMIT 1), 0) + 1 END
+        INTO new_position, new_version;
+    IF new_version - 1 <> expected AND NOT (expected = -2147483648 AND new_version > 1) THEN
+        new_position := NULL;
+        RETURN;
     END IF;
-    new_position := coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0) + 1;
     now_us := extract(epoch FROM clock_timestamp()) * 1000000;
     INSERT INTO twofold_events VALUES (
         new_position, new_id, new_stream, new_stream_type, new_version, new_type, new_schema,
@@ -108,7 +110,7 @@ CREATE FUNCTION twofold_append(
     e_payload json[], e_metadata json[], e_tags json[], e_content bigint[],
     e_slot integer[], e_nth integer[],                                      -- place in s_stream (0: none), n-th of it
     t_tag text[], t_event integer[],                                        -- tags, and the event that has them
-    s_stream text[],                                                        -- streams that matter
+    s_stream text[], s_expected integer[],                                  -- streams that matter, NULL: any version
     x_append integer[], x_slot integer[], x_expected integer[],             -- expected versions
     c_append integer[], c_after bigint[], c_tag text[], c_more text[], c_types text[],  -- items of the conditions
     b_append integer[], b_event integer[], b_after bigint[],                -- events of the batch that would break them
@@ -117,10 +119,11 @@ CREATE FUNCTION twofold_append(
     OUT base bigint, OUT verdicts integer[], OUT stale integer[], OUT versions integer[]
 )
 LANGUAGE plpgsql VOLATILE
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 DECLARE
     found_versions integer[];
+    stream_moved boolean;
     conflicting integer[];
     known_ids uuid[];
     known_commands uuid[];
@@ -147,11 +150,18 @@ BEGIN
 
     -- 2. What the log says.
     base := coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0);
-    found_versions := ARRAY(
-        SELECT coalesce((
+    --    An expected version that holds is found by looking at it and the next one only, however long the stream is.
+    SELECT array_agg(s.version), bool_or(s.version <> s.expected AND NOT (s.expected = -2147483648 AND s.version > 0))
+    INTO found_versions, stream_moved
+    FROM (
+        SELECT w.expected, coalesce((
             SELECT version FROM twofold_events
-            WHERE stream_id = s.stream_id AND stream_id <> '' ORDER BY version DESC LIMIT 1), 0)
-        FROM unnest(s_stream) AS s (stream_id));
+            WHERE stream_id = w.stream_id AND stream_id <> ''
+            AND version >= greatest(w.expected, 0)
+            AND version <= CASE WHEN w.expected >= 0 THEN w.expected + 1 ELSE 2147483647 END
+            ORDER BY version DESC LIMIT 1), 0) AS version
+        FROM unnest(s_stream, s_expected) AS w (stream_id, expected)) AS s;
+    careful := careful OR coalesce(stream_moved, false);
     IF cardinality(c_append) > 0 THEN
         conflicting := ARRAY(
             SELECT DISTINCT c.append FROM unnest(c_append, c_after, c_tag, c_more, c_types)
@@ -174,12 +184,14 @@ BEGIN
             END);
         careful := careful OR cardinality(conflicting) > 0;
     END IF;
-    careful := careful OR EXISTS (
-        SELECT FROM unnest(x_slot, x_expected) AS w (slot, expected)
-        WHERE w.expected <> found_versions[w.slot] AND NOT (w.expected = -2147483648 AND found_versions[w.slot] > 0));
 
     -- 3. Unless it is plain that all hold: judge append by append.
     IF careful THEN
+        found_versions := ARRAY(
+            SELECT coalesce((
+                SELECT version FROM twofold_events
+                WHERE stream_id = w.stream_id AND stream_id <> '' ORDER BY version DESC LIMIT 1), 0)
+            FROM unnest(s_stream) AS w (stream_id));
         known_ids := ARRAY(SELECT event_id FROM twofold_events WHERE event_id = ANY (e_id));
         known_commands := ARRAY(SELECT command_id FROM twofold_commands WHERE command_id = ANY (k_id));
         verdicts := array_fill(0, ARRAY[cardinality(a_events)]);
