@@ -23,8 +23,8 @@ CUP = {"product_id": "cup", "quantity": 1, "price": "8.75"}
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(build(f"sqlite:///{tmp_path}/orders.db"))
+def shop(url: str) -> Shop:
+    return Shop(build(url))
 
 
 @pytest.fixture
@@ -301,9 +301,10 @@ def test_health_is_503_when_a_read_model_stands_still(
     assert states["sales"] == (State.LIVE, None)
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_database_that_is_away_is_503_and_not_500(shop: Shop, client: TestClient, tmp_path: Path) -> None:
     url = f"/orders/{created(client)}/ship"
-    locker = sqlite3.connect(tmp_path / "orders.db", isolation_level=None)
+    locker = sqlite3.connect(tmp_path / "twofold.db", isolation_level=None)
     shop.app.store.log._database._writer.execute("PRAGMA busy_timeout = 50")  # type: ignore[attr-defined]  # not 10 s
     locker.execute("BEGIN IMMEDIATE")
     try:

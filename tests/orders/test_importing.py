@@ -23,8 +23,8 @@ SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "online_retail_sample.c
 
 
 @pytest_asyncio.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    async with build(f"sqlite:///{tmp_path}/orders.db") as app:
+async def shop(url: str) -> AsyncIterator[Shop]:
+    async with build(url) as app:
         yield Shop(app)
 
 

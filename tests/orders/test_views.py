@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +24,8 @@ from twofold.errors import CommandReusedError
 
 
 @pytest_asyncio.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    async with build(f"sqlite:///{tmp_path}/orders.db") as app:
+async def shop(url: str) -> AsyncIterator[Shop]:
+    async with build(url) as app:
         yield Shop(app)
 
 

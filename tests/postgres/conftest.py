@@ -1,66 +1,13 @@
-"""One server of each version for the session, one database for each test."""
+"""Here, the engine is PostgreSQL."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 
 import pytest
-from tests.postgres_servers import PostgresServer, ServerMissingError
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Callable[[int], PostgresServer]]:
-    """Return a function that gives the running server of a major version."""
-    servers: dict[int, PostgresServer] = {}
-
-    def server(version: int) -> PostgresServer:
-        if version not in servers:
-            servers[version] = _started(version)
-        return servers[version]
-
-    yield server
-    for each in servers.values():
-        each.remove()
-
-
-@pytest.fixture
-def new_database(postgres_server: Callable[[int], PostgresServer]) -> Iterator[Callable[[int], str]]:
-    """Return a function that gives the address of a fresh database on the server of a major version."""
-    with ExitStack() as databases:
-        yield lambda version: databases.enter_context(postgres_server(version).database())
 
 
 @pytest.fixture
 def url(new_database: Callable[[int], str]) -> str:
     """Return the address of a fresh database on the newest server."""
     return new_database(18)
-
-
-@pytest.fixture
-def own_server() -> Iterator[Callable[..., PostgresServer]]:
-    """Return a function that starts a server which the test may break."""
-    with ExitStack() as servers:
-
-        def start(version: int = 18, **options: object) -> PostgresServer:
-            server = _started(version, **options)
-            servers.callback(server.remove)
-            return server
-
-        yield start
-
-
-def _started(version: int, **options: object) -> PostgresServer:
-    try:
-        server = PostgresServer(version, **options)  # type: ignore[arg-type]
-    except ServerMissingError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    try:
-        server.start()
-    except BaseException:
-        server.remove()
-        raise
-    return server
