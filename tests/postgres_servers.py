@@ -54,7 +54,7 @@ class PostgresServer:
         self.version = version
         self.folder = Path(tempfile.mkdtemp(prefix=f"twofold-pg{version}-"))
         self._settings = _SETTINGS | (settings or {})
-        self._user = _unprivileged_user()
+        self._user = unprivileged_user()
         self._bin = self._reachable(binaries(version))
         self._process: subprocess.Popen[bytes] | None = None
         if self._user:
@@ -144,7 +144,7 @@ class PostgresServer:
         return binaries
 
 
-def _unprivileged_user() -> str | None:
+def unprivileged_user() -> str | None:
     """Return whom to run as: PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return None

@@ -1,0 +1,49 @@
+"""Behind PgBouncer in transaction mode everything holds as well."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.postgres.pgbouncer import pgbouncer
+from tests.postgres_servers import PostgresServer
+
+from twofold.event_log import EventLog
+from twofold.postgres import PostgresDatabase, PostgresEventLog
+from twofold.testing import EventLogConformance
+
+PROGRAM = shutil.which("pgbouncer")
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="pgbouncer is not installed")
+
+
+@pytest.fixture(scope="module")
+def pooler(postgres_server: Callable[[int], PostgresServer]) -> Iterator[tuple[Path, Path]]:
+    server = postgres_server(18).folder
+    with pgbouncer(PROGRAM or "", server) as folder:
+        yield server, folder
+
+
+class TestBehindPgBouncer(EventLogConformance):
+    @pytest.fixture
+    def another(self, url: str, pooler: tuple[Path, Path]) -> Callable[[], EventLog]:
+        server, folder = map(str, pooler)
+        return lambda: PostgresEventLog(PostgresDatabase(url.replace(server, folder)))
+
+    @pytest_asyncio.fixture
+    async def log(self, another: Callable[[], PostgresEventLog]) -> AsyncIterator[PostgresEventLog]:
+        log = another()
+        await log.open()
+        yield log
+        await log.close()
+
+
+async def test_a_pooler_is_noticed(url: str, pooler: tuple[Path, Path]) -> None:
+    server, folder = map(str, pooler)
+    for address, expected in ((url, False), (url.replace(server, folder), True)):
+        database = PostgresDatabase(address)
+        await database.open()
+        assert database.pooled is expected
+        await database.close()
