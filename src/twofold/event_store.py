@@ -12,11 +12,12 @@ import msgspec
 from twofold.codec import EventTypes, check_name, encode_metadata
 from twofold.context import current_metadata
 from twofold.decision_model import Decision, DecisionModel
-from twofold.errors import ConflictError, DuplicateEventIdError, LimitExceededError
+from twofold.errors import ConflictError, CorruptEventError, DuplicateEventIdError, LimitExceededError
 from twofold.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, NewEvent, Rejected
 from twofold.event_query import AppendCondition, EventQuery
 from twofold.messages import Metadata, RecordedEvent, uuid7
 from twofold.receipt import Receipt
+from twofold.stored_event import is_intact
 from twofold.streams import ANY, ExpectedVersion
 from twofold.subscription import Subscription
 from twofold.transaction import StoreTransaction
@@ -321,6 +322,8 @@ class EventStore:
         """Make the receipt of an earlier call again, from the events that it stored."""
         size = appended.last - appended.first + 1
         rows = await self.log.read(EventQuery.all(), after=appended.first - 1, before=appended.last + 1, limit=size)
+        if damaged := [row.position for row in rows if not is_intact(row)]:
+            raise CorruptEventError(damaged[0])
         tags = (tag for row in rows for tag in msgspec.json.decode(row.tags, type=list[str]))
         return Receipt(
             value=None,
