@@ -55,3 +55,8 @@ def test_what_is_pending_starts_behind_what_was_applied(applied: int) -> None:
 def test_a_database_that_is_ahead_of_the_code_is_refused() -> None:
     with pytest.raises(NewerStorageError, match="at migration 4, this release of twofold knows 3"):
         pending(THREE, 4)
+
+
+def test_one_number_is_one_change_on_every_engine() -> None:
+    sqlite, postgres = (load(f"twofold.{engine}") for engine in ("sqlite", "postgres"))
+    assert [each[:2] for each in sqlite] == [each[:2] for each in postgres]
