@@ -33,6 +33,16 @@ def check_range(rows: Sequence[StoredEvent], after: int, limit: int, *, backward
         raise _damaged(f"between {after} and {last}, events are missing or are not where they belong")
 
 
+def check_positions(positions: Sequence[object]) -> None:
+    """Check that what an index names are positions: a flipped bit can make anything of a number.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    if not {int}.issuperset(map(type, positions)):
+        raise _damaged("an index names something that is no position")
+
+
 def check_stream(rows: Sequence[StoredEvent], stream_id: str, after: int) -> None:
     """Check that rows are of the stream, and that their versions follow each other without a gap.
 

@@ -9,6 +9,7 @@ from functools import cache
 from heapq import nlargest, nsmallest
 
 from twofold.event_query import EventQuery, QueryItem
+from twofold.sqlite.answers import check_positions
 
 END = (1 << 63) - 1
 MANY_TYPES = 16
@@ -28,7 +29,9 @@ def positions(
     nearest = nlargest if backwards else nsmallest
     for item in query.items:
         for sql, arguments in _walks(connection, item, after, backwards):
-            found.update(row[0] for row in connection.execute(sql, (*arguments, low, high, limit)))
+            named = [row[0] for row in connection.execute(sql, (*arguments, low, high, limit))]
+            check_positions(named)
+            found.update(named)
             if len(found) > limit:  # beyond the nearest ones, no other walk needs to look
                 found = set(nearest(limit, found))
                 low, high = (min(found) - 1, high) if backwards else (low, max(found) + 1)
