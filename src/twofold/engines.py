@@ -44,7 +44,7 @@ def connect(url: str, *, migrate: bool = True) -> Engine:
     if scheme == "sqlite":
         return _sqlite(url, migrate)
     if scheme in ("postgresql", "postgres"):
-        return _postgres(url)
+        return _postgres(url, migrate)
     raise ValueError(f"no engine for {url!r}; use sqlite:///path/to/file.db or postgresql://user@host/database")
 
 
@@ -58,10 +58,10 @@ def _sqlite(url: str, migrate: bool) -> Engine:
     return Engine(SqliteEventLog(database), SqliteReadDatabase(database))
 
 
-def _postgres(url: str) -> Engine:
+def _postgres(url: str, migrate: bool) -> Engine:
     try:
         from twofold.postgres import PostgresDatabase, PostgresEventLog, PostgresReadDatabase
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("PostgreSQL needs its driver: pip install 'twofold[postgres]'") from error
-    database = PostgresDatabase(url)
+    database = PostgresDatabase(url, migrate=migrate)
     return Engine(PostgresEventLog(database), PostgresReadDatabase(database))

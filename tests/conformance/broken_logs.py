@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from twofold.event_log import Append, Appended, Rejected, record
-from twofold.stored_event import StoredEvent
 from twofold.event_query import EventQuery, QueryItem
 from twofold.memory import MemoryEventLog
+from twofold.stored_event import StoredEvent
 
 
 class NoConditionCheck(MemoryEventLog):

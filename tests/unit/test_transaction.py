@@ -11,6 +11,7 @@ from typing import Annotated
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import create_engine, text
 
 from twofold import ANY, AppendCondition, Event, EventQuery, EventStore, Tag, open_event_store
 from twofold.errors import ConflictError
@@ -117,3 +118,22 @@ async def test_what_is_no_sql_connection_is_refused(store: EventStore) -> None:
         with pytest.raises(TypeError, match="not in a SQL database"):
             async with memory.transaction():
                 pass
+
+
+async def test_a_sqlalchemy_connection_is_joined(store: EventStore, tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'log.db'}", connect_args={"check_same_thread": False})
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO mails VALUES ('yes')"))
+        async with store.transaction(connection) as tx:
+            tx.append([Booked(seat="1")])
+    engine.dispose()
+    assert mails(tmp_path) == ["yes"]
+    assert await store.head() == 1
+
+
+async def test_a_connection_without_a_transaction_is_refused(store: EventStore, tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "log.db")
+    with pytest.raises(ValueError, match="no open transaction"):
+        async with store.transaction(connection):
+            pass
+    connection.close()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
@@ -12,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from twofold import migrations
-from twofold.errors import UnsafeStorageError
+from twofold.errors import StorageError, UnsafeStorageError
 from twofold.postgres import address
 from twofold.postgres.errors import translate
 
@@ -41,16 +44,24 @@ class PostgresDatabase:
         connections: at most so many for reading; an event log has one more for appends, and one to listen.
         allow_unsafe_settings: work with a server that may lose what it acknowledged. For throw-away data only.
         timeout: seconds to wait for a free connection.
+        migrate: whether opening brings the schema up to date; otherwise it must be so already.
     """
 
     def __init__(
-        self, url: str, *, connections: int = 8, allow_unsafe_settings: bool = False, timeout: float = 30.0
+        self,
+        url: str,
+        *,
+        connections: int = 8,
+        allow_unsafe_settings: bool = False,
+        timeout: float = 30.0,
+        migrate: bool = True,
     ) -> None:
         parsed = address.parse(url)
         self._url = parsed.url
         self._allow_unsafe_settings = allow_unsafe_settings or parsed.allow_unsafe_settings
         self._size = connections
         self._timeout = timeout
+        self._may_migrate = migrate
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._opening = asyncio.Lock()
         self._users = 0
@@ -67,7 +78,7 @@ class PostgresDatabase:
             if self._pool is None:
                 connection = await self.connect()
                 try:
-                    await _migrate(connection)
+                    await (_migrate(connection) if self._may_migrate else _refuse_outdated(connection))
                 except psycopg.Error as error:
                     raise translate(error) from error
                 finally:
@@ -157,6 +168,13 @@ class PostgresDatabase:
             await connection.execute("SET default_transaction_isolation TO 'read committed'")
 
 
+def hang_up(connection: Connection) -> None:
+    """Cut a connection whose server does not answer; what waits for the answer gets an error."""
+    if not connection.closed:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+
+
 async def _migrate(connection: Connection) -> None:
     """Apply what is missing in one transaction, under a lock, so that of several processes one does it."""
     known = migrations.load("twofold.postgres")
@@ -171,6 +189,13 @@ async def _migrate(connection: Connection) -> None:
         for migration in migrations.pending(known, await _applied(connection)):
             await connection.execute(migration.sql.encode())
             await connection.execute("INSERT INTO twofold_migrations VALUES (%s, %s)", migration[:2])
+
+
+async def _refuse_outdated(connection: Connection) -> None:
+    """Look at a database without changing anything."""
+    known, applied = migrations.load("twofold.postgres"), await _applied(connection)
+    if migrations.pending(known, applied):
+        raise StorageError(f"the database is at migration {applied} of {len(known)}; run `twofold migrate` on it first")
 
 
 async def _applied(connection: Connection) -> int:

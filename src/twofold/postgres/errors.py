@@ -15,6 +15,8 @@ from twofold.errors import (
 )
 
 UNIQUE_VIOLATION = "23505"
+STANDBY_GAVE_UP = {"01000", "57P01"}
+"""Warnings: the wait for a synchronous standby was ended from outside."""
 _AWAY = {"57P01", "57P02", "57P03", "57P05"}  # shutting down, crashed, starting up, idle for too long
 _ROLLED_BACK = {"40001", "40P01"}  # serialization failure, deadlock
 _POOL_ERRORS = (PoolTimeout, PoolClosed, TooManyRequests)
@@ -45,6 +47,10 @@ def translate(error: psycopg.Error) -> TwofoldError:
             return ReadOnlyStorageError(f"this role may not do that; GRANT it what Twofold's tables need: {text}")
         case "42P01" | "42883":
             return StorageError(f"Twofold's tables are missing; call open() first, which creates them: {text}")
+        case "TF002":
+            return StorageError(f"appends see what was committed while they waited; use READ COMMITTED: {text}")
+        case "25P02":
+            return StorageError(f"a statement of the transaction has failed before; nothing of it is stored: {text}")
         case "XX001" | "XX002":
             return StorageError(f"PostgreSQL reports damaged data; restore it from a backup: {text}")
     return StorageError(f"PostgreSQL failed: {text} (SQLSTATE {state or 'none'})")

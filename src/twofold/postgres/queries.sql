@@ -54,3 +54,52 @@ SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMI
 -- name: find_command
 SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position, e.version
 FROM twofold_commands JOIN twofold_events AS e ON e.position = last_position WHERE command_id = %(id)s
+
+-- name: lock_head
+SELECT 1 FROM twofold_head WHERE id = 1 FOR UPDATE
+
+-- name: notify
+SELECT pg_notify('twofold_' || 'twofold_events'::regclass::oid, %(head)s::text)
+
+-- name: read_commands
+SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position
+FROM twofold_commands WHERE %(after)s::uuid IS NULL OR command_id > %(after)s::uuid ORDER BY command_id LIMIT %(limit)s
+
+-- name: invalid
+SELECT indexrelid::regclass::text FROM pg_index
+WHERE indrelid IN ('twofold_events'::regclass, 'twofold_event_tags'::regclass, 'twofold_commands'::regclass)
+AND NOT (indisvalid AND indisready)
+
+-- name: untagged
+SELECT e.position FROM twofold_events AS e, LATERAL json_array_elements_text(e.tags) AS t (tag)
+WHERE NOT EXISTS (SELECT FROM twofold_event_tags AS o WHERE o.tag = t.tag AND o.position = e.position)
+ORDER BY e.position LIMIT 1
+
+-- name: count_tags
+SELECT (SELECT count(*) FROM twofold_events AS e, LATERAL (
+        SELECT DISTINCT t.tag FROM json_array_elements_text(e.tags) AS t (tag)) AS each),
+    (SELECT count(*) FROM twofold_event_tags)
+
+-- name: lost_command
+SELECT last_position FROM twofold_commands
+WHERE last_position > coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0) LIMIT 1
+
+-- name: has_amcheck
+SELECT FROM pg_extension WHERE extname = 'amcheck'
+AND has_function_privilege(to_regprocedure('bt_index_check(regclass, boolean)'), 'EXECUTE')
+
+-- name: check_indexes
+SELECT bt_index_check(indexrelid, true) FROM pg_index
+WHERE indrelid IN ('twofold_events'::regclass, 'twofold_event_tags'::regclass, 'twofold_commands'::regclass)
+
+-- name: inspect
+SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0),
+    (SELECT count(*) FROM twofold_commands),
+    pg_database_size(current_database()),
+    (SELECT coalesce(max(number), 0) FROM twofold_migrations)
+
+-- name: count_types
+SELECT type, count(*) FROM twofold_events GROUP BY type ORDER BY type
+
+-- name: checkpoints
+SELECT name, version, position FROM twofold_projections ORDER BY name

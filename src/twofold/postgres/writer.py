@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import socket
 import struct
 import time
 from collections.abc import Awaitable, Sequence
@@ -33,8 +30,9 @@ from twofold.postgres.batch import (
     plain_arguments,
     plain_outcome,
 )
-from twofold.postgres.database import Connection, PostgresDatabase
+from twofold.postgres.database import Connection, PostgresDatabase, hang_up
 from twofold.postgres.errors import (
+    STANDBY_GAVE_UP,
     UNIQUE_VIOLATION,
     connection_is_lost,
     is_about_the_data,
@@ -42,8 +40,6 @@ from twofold.postgres.errors import (
     was_rolled_back,
 )
 from twofold.postgres.pauses import pauses
-
-_STANDBY_GAVE_UP = {"01000", "57P01"}  # warnings: the wait for a synchronous standby was ended from outside
 
 
 class Writer:
@@ -86,7 +82,7 @@ class Writer:
         """Call until there is an answer."""
         deadline = time.monotonic() + self._deadline
         unknown = False
-        failure: Exception
+        failure: Exception = StorageUnavailableError("PostgreSQL was not asked")
         for pause in pauses():
             self._doubtful = False
             try:
@@ -140,7 +136,7 @@ class Writer:
         return self._cursor
 
     def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
-        if diagnostic.sqlstate in _STANDBY_GAVE_UP:
+        if diagnostic.sqlstate in STANDBY_GAVE_UP:
             self._doubtful = True
 
     async def _bounded(self, call: Awaitable[Sequence[Outcome]], deadline: float) -> Sequence[Outcome]:
@@ -152,9 +148,8 @@ class Writer:
             hang_up.cancel()
 
     def _hang_up(self) -> None:
-        if self._connection is not None and not self._connection.closed:
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as line:
-                line.shutdown(socket.SHUT_RDWR)
+        if self._connection is not None:
+            hang_up(self._connection)
 
 
 async def _fetch(cursor: AsyncCursor[tuple[Any, ...]], sql: bytes, arguments: tuple[object, ...]) -> Sequence[Any]:

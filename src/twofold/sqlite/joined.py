@@ -29,7 +29,7 @@ class SqliteJoinedTransaction:
 async def join(database: SqliteDatabase, connection: Any) -> AsyncIterator[SqliteJoinedTransaction]:
     """See `JoinableLog.transaction`. SQLite has one writer at a time: other appends wait until the block has ended."""
     if connection is not None:
-        yield SqliteJoinedTransaction(driver_connection(connection))
+        yield SqliteJoinedTransaction(joinable(connection))
         return
     own = await asyncio.to_thread(database.connect)
     try:
@@ -42,13 +42,18 @@ async def join(database: SqliteDatabase, connection: Any) -> AsyncIterator[Sqlit
         own.close()  # rolls back what is not committed
 
 
-def driver_connection(connection: Any) -> sqlite3.Connection:
-    """Return the driver's connection behind a connection of the driver or of SQLAlchemy.
+def joinable(connection: Any) -> sqlite3.Connection:
+    """Return the driver's connection behind a connection of the driver or of SQLAlchemy, with its open transaction.
 
     Raises:
         TypeError: it is neither.
+        ValueError: no transaction is open, so that each statement would be committed by itself, or never.
     """
     driver = getattr(getattr(connection, "connection", connection), "driver_connection", connection)
     if not isinstance(driver, sqlite3.Connection):
         raise TypeError(f"expected a sqlite3 connection or a SQLAlchemy connection on one, got {connection!r}")
+    if driver is not connection and connection.in_transaction() and not driver.in_transaction:
+        driver.execute("BEGIN IMMEDIATE")  # SQLAlchemy leaves that to the driver, which waits for the first change
+    if not driver.in_transaction:
+        raise ValueError("there is no open transaction to join; BEGIN IMMEDIATE one before")
     return driver
