@@ -30,11 +30,12 @@ FROM twofold_events JOIN (
 ) AS found USING (position) ORDER BY position {order}
 
 -- name: walk_types
--- Each type's own index walk ends at the limit, whatever else the log holds.
+-- Each type's own index walk ends at the limit, whatever else the log holds. Compared and sorted as pairs, so that the
+-- planner cannot walk the whole log by position instead, in the hope of finding enough events of a rare type soon.
 SELECT p.position FROM unnest(%(types)s::text[]) AS i (type), LATERAL (
     SELECT e.position FROM twofold_events AS e
-    WHERE e.type = i.type AND e.position > %(after)s AND e.position < %(before)s
-    ORDER BY e.position {order} LIMIT %(limit)s) AS p
+    WHERE (e.type, e.position) > (i.type, %(after)s) AND (e.type, e.position) < (i.type, %(before)s)
+    ORDER BY e.type {order}, e.position {order} LIMIT %(limit)s) AS p
 
 -- name: walk_tags
 -- Many items at once: walk along the first tag of each, and look up the rest.
