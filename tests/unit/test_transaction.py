@@ -250,13 +250,17 @@ async def test_a_connection_of_sqlalchemy_is_joined(
 
 
 async def test_a_connection_of_sqlalchemy_that_has_begun_nothing_is_refused(store: EventStore, users: Users) -> None:
-    with pytest.raises(ValueError, match="no open transaction to join"):
-        if users.is_sqlite:
-            engine = sqlalchemy.create_engine(f"sqlite:///{users.file}", connect_args={"check_same_thread": False})
-            with engine.connect() as connection:
-                async with store.transaction(connection):
-                    pass
-        else:
-            other = create_async_engine(users.url.replace("postgresql://", "postgresql+psycopg://"))
-            async with other.connect() as joined, store.transaction(joined):
+    refused = pytest.raises(ValueError, match="no open transaction to join")
+    if users.is_sqlite:
+        engine = sqlalchemy.create_engine(f"sqlite:///{users.file}", connect_args={"check_same_thread": False})
+        with engine.connect() as connection, refused:
+            async with store.transaction(connection):
                 pass
+        engine.dispose()
+    else:
+        other = create_async_engine(users.url.replace("postgresql://", "postgresql+psycopg://"))
+        async with other.connect() as joined:
+            with refused:
+                async with store.transaction(joined):
+                    pass
+        await other.dispose()
