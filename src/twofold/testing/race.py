@@ -10,6 +10,7 @@ do, and what it was told. The judge compares the ledgers with the log, and never
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import multiprocessing
 import os
@@ -148,7 +149,7 @@ async def _open_and_close(open_log: OpenLog) -> None:
 
 def run_writer(plan: Race, number: int, end: float) -> None:
     """Be one of the writers of a race, in this process; for campaigns that do something else to writers than kill."""
-    asyncio.run(_write(plan, number, end))
+    asyncio.run(write(plan, number, end))
 
 
 def _run_reader(plan: Race, number: int) -> None:
@@ -159,14 +160,17 @@ def _run_disturber(plan: Race, number: int, end: float) -> None:
     asyncio.run(plan.disturbers[number](random.Random(plan.seed + number), end - time.time()))
 
 
-async def _write(plan: Race, number: int, end: float) -> None:
+async def write(plan: Race, number: int, end: float) -> None:
+    """Be one of the writers of a race, in this event loop; may be cancelled, as a process may be killed."""
     ledger = Ledger(plan.folder / f"writer-{number}")
     log = plan.open_log()
     await log.open()
     chance = random.Random(f"{plan.seed}-{number}-{os.getpid()}")
     writer = _Writer(log, ledger, f"{number}-{os.getpid()}", chance)
-    await asyncio.gather(*(writer.run(task, end) for task in range(CONCURRENCY)))
-    await log.close()
+    try:
+        await asyncio.gather(*(writer.run(task, end) for task in range(CONCURRENCY)))
+    finally:
+        await log.close()
 
 
 class _Writer:
@@ -178,6 +182,7 @@ class _Writer:
         self._name = name
         self._chance = chance
         self._done: list[tuple[Append, Appended]] = []
+        self._numbers = itertools.count()
 
     async def run(self, task: int, end: float) -> None:
         version = 0
@@ -232,18 +237,25 @@ class _Writer:
         if not isinstance(outcome, Appended):
             self._ledger.write(told="refused", ids=ids)
             return None
-        self._ledger.write(told="stored", ids=ids, first=outcome.first, last=outcome.last, **_conditions(append))
+        self._ledger.write(told="stored", ids=ids, **outcome_facts(outcome), **conditions(append))
         self._done = [*self._done[-50:], (append, outcome)]
         return outcome
 
     def _event(self, stream_id: str, kind: type[Noted] = Noted) -> Any:
-        return new_event(stream_id, self._topic(), kind=kind, event_id=uuid7(), text=self._name)
+        text = f"{self._name}-{next(self._numbers)}"  # the intent: no other event has this text
+        return new_event(stream_id, self._topic(), kind=kind, event_id=uuid7(), text=text)
 
     def _topic(self) -> str:
         return f"t{self._chance.randrange(HOT_TOPICS)}"
 
 
-def _conditions(append: Append) -> dict[str, Any]:
+def outcome_facts(outcome: Appended) -> dict[str, Any]:
+    """Return what a ledger notes of an append that was acknowledged."""
+    return {"first": outcome.first, "last": outcome.last, "repeated": outcome.repeated}
+
+
+def conditions(append: Append) -> dict[str, Any]:
+    """Return what a ledger notes of that which had to hold for an append."""
     facts: dict[str, Any] = {"expected": {stream: v for stream, v in append.expected if isinstance(v, int)}}
     if append.condition:
         item = append.condition.fail_if.items[0]
