@@ -204,7 +204,8 @@ class _Writer:
         appended = await self._append(Append(events, ((stream_id, version),)))
         if appended is None:
             self._ledger.write(told="contradicted", ids=[], answer=f"{stream_id}, its own, is not at {version}")
-            return (await self._log.read_stream(stream_id, limit=1_000_000))[-1][4]
+            rows = await self._log.read_stream(stream_id, limit=1_000_000)
+            return rows[-1][4] if rows else 0
         return version + len(events)
 
     async def _hot_stream(self) -> None:
