@@ -54,7 +54,7 @@ class PostgresServer:
         version: its major version.
         settings: beyond those that all have.
         checksums: whether it has data checksums.
-        data: where the cluster lies; it is made unless it is there, and left there in the end. Without, it is temporary.
+        data: where the cluster lies, made unless it is there, and left there; by default it is temporary.
     """
 
     def __init__(

@@ -24,8 +24,8 @@ from twofold.testing.race import Race
 
 WRITERS = 3
 IN_A_COMMIT = """
-    SELECT pid FROM pg_stat_activity WHERE query LIKE '%%twofold_append%%' AND state = 'active' AND pid <> pg_backend_pid()
-    AND (lower(wait_event) = 'walsync' OR %s)"""
+    SELECT pid FROM pg_stat_activity WHERE query LIKE '%%twofold_append%%' AND state = 'active'
+    AND pid <> pg_backend_pid() AND (lower(wait_event) = 'walsync' OR %s)"""
 
 
 def patient(url: str) -> EventLog:
