@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -40,6 +41,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/twofold.db"
     fresh: Callable[[int], str] = request.getfixturevalue("new_database")
     return fresh(18)
+
+
+@pytest.fixture
+def reachable_path() -> Iterator[Path]:
+    """Return a folder that the user who runs the servers may reach, which `tmp_path` is not."""
+    with tempfile.TemporaryDirectory(prefix="twofold-test-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -17,13 +18,13 @@ TRIES, STREAMS, EVENTS = 50, 4, 2
 Told = Callable[[Exception], None]
 
 
-async def append_all(log: EventLog, folder: Path, appends: int, told: Told, filling: str = "") -> None:
+async def append_all(log: EventLog, folder: Path, more: Callable[[int], bool], told: Told, filling: str = "") -> None:
     """Append in every stream one after the other, and note in a ledger in the folder what was said.
 
     Args:
         log: where; it is opened and closed.
         folder: where the ledger lies.
-        appends: of each stream.
+        more: whether a stream that has had so many appends gets a further one.
         told: is called with each error.
         filling: makes the events as large as wanted.
     """
@@ -31,7 +32,8 @@ async def append_all(log: EventLog, folder: Path, appends: int, told: Told, fill
     ledger = Ledger(folder / "writer-0")
 
     async def one_stream(name: str) -> None:
-        for version in range(0, appends * EVENTS, EVENTS):
+        for number in itertools.takewhile(more, itertools.count()):
+            version = number * EVENTS
             texts = [f"{name}-{version + n}{filling}" for n in range(EVENTS)]
             append = append_of(*(new_event(name, "x", text=text) for text in texts), expected={name: version})
             await _until_stored(log, ledger, append, told)
@@ -54,10 +56,12 @@ async def _opened(log: EventLog) -> None:
 async def _until_stored(log: EventLog, ledger: Ledger, append: Append, told: Told) -> None:
     ids = [str(UUID(bytes=event.event_id)) for event in append.events]
     ledger.write(told="about to", ids=ids)
+    last: Exception | None = None
     for _ in range(TRIES):
         try:
             outcome = await log.append(append)
         except (StorageError, OutcomeUnknownError) as error:
+            last = error
             told(error)
             continue
         if isinstance(outcome, Rejected):  # never, unless an earlier one was acknowledged and is not there
@@ -65,4 +69,4 @@ async def _until_stored(log: EventLog, ledger: Ledger, append: Append, told: Tol
         else:
             ledger.write(told="stored", ids=ids, **outcome_facts(outcome), **conditions(append))
         return
-    raise AssertionError("an append is never stored")
+    raise AssertionError(f"an append is never stored: {last!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,14 +22,6 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="ne
 
 SMALL = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
 ACKNOWLEDGES_EARLY = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Return a folder that the user who runs the server may reach, which `tmp_path` is not."""
-    with tempfile.TemporaryDirectory(prefix="twofold-disks-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
 
 
 @contextmanager
@@ -80,17 +71,17 @@ def run(engine: Engine, folder: Path, sessions: int) -> None:
 
 
 @pytest.mark.parametrize("engine", [sqlite, postgres])
-def test_a_power_cut_takes_nothing_that_was_acknowledged(engine: Engine, folder: Path) -> None:
-    run(engine, folder, 20 // CUTS)
+def test_a_power_cut_takes_nothing_that_was_acknowledged(engine: Engine, reachable_path: Path) -> None:
+    run(engine, reachable_path, 20 // CUTS)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", [sqlite, postgres])
-def test_power_cuts_at_full_length(engine: Engine, folder: Path) -> None:
-    run(engine, folder, 500 // CUTS)
+def test_power_cuts_at_full_length(engine: Engine, reachable_path: Path) -> None:
+    run(engine, reachable_path, 500 // CUTS)
 
 
 @pytest.mark.parametrize("engine", [hasty_sqlite, hasty_postgres])
-def test_a_log_that_does_not_wait_for_the_disk_is_found(engine: Engine, folder: Path) -> None:
+def test_a_log_that_does_not_wait_for_the_disk_is_found(engine: Engine, reachable_path: Path) -> None:
     with pytest.raises(AssertionError, match="acknowledged at"):
-        session(engine, folder / "0", seed=1)
+        session(engine, reachable_path / "0", seed=1)
