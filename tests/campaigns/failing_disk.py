@@ -9,11 +9,15 @@ import asyncio
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.campaigns.logs import Swallowing, around, sound
 from tests.campaigns.stubborn import append_all
+from tests.postgres_servers import PostgresServer
 
 from twofold.testing.judge import Report, judge, whole_log
 
@@ -24,7 +28,7 @@ def failing_run(folder: Path, first: int, last: int, bug: str = "") -> tuple[Rep
     """Append while the calls from `first` to `last` fail; judge, and return how many appends were told of it."""
     folder.mkdir()
     victim = [sys.executable, "-m", "tests.campaigns.failing_disk", str(folder), bug]
-    strace = failing_syncs(f"{first}..{last}", folder / "calls")
+    strace = _failing(f"{first}..{last}", folder / "calls", "fsync,fdatasync")
     done = subprocess.run([*strace, *victim], capture_output=True, text=True, timeout=120)
     if "strace:" in done.stderr:
         pytest.skip(f"strace does not work here: {done.stderr.splitlines()[0]}")
@@ -33,12 +37,27 @@ def failing_run(folder: Path, first: int, last: int, bug: str = "") -> tuple[Rep
     return report, int(done.stdout)
 
 
-def failing_syncs(when: str, calls: Path) -> list[str]:
-    """Return the beginning of a command line that lets some calls of fsync and fdatasync of each process fail."""
+@contextmanager
+def failing_commits(server: PostgresServer, calls: Path, number: int) -> Iterator[None]:
+    """Let this sync of the write-ahead log fail in every process that the server starts from now on."""
+    first = server.processes[0]
+    with subprocess.Popen([*_failing(str(number), calls, "fdatasync"), "-p", str(first)]) as strace:
+        try:
+            while "TracerPid:\t0\n" in Path(f"/proc/{first}/status").read_text():
+                if strace.poll() is not None:
+                    pytest.skip("strace does not work here")
+                time.sleep(0.005)
+            yield
+        finally:
+            strace.terminate()
+
+
+def _failing(when: str, calls: Path, names: str) -> list[str]:
+    """Return the beginning of a command line that lets some calls of each process fail."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    failing = f"inject=fsync,fdatasync:error=EIO:when={when}"
-    return ["strace", "-f", "-qq", "-o", str(calls), "-e", "trace=fsync,fdatasync", "-e", failing]
+    failing = f"inject={names}:error=EIO:when={when}"
+    return ["strace", "-f", "-qq", "-o", str(calls), "-e", f"trace={names}", "-e", failing]
 
 
 def _url(folder: Path) -> str:

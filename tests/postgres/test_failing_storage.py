@@ -20,10 +20,13 @@ from twofold.event_log import Appended
 from twofold.testing.samples import append_of, new_event, span
 
 
-
 def execute(url: str, sql: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.encode())
+
+
+def copy_with_owner(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "-a", source, target], check=True)
 
 
 async def test_a_standby_can_be_read_and_refuses_appends_until_it_is_promoted(
@@ -56,7 +59,7 @@ async def test_a_standby_is_followed_while_its_primary_is_appended_to(
         await log.append(append_of(new_event("Note-1")))
     primary.stop()
     copy = primary.folder / "copy"
-    subprocess.run(["cp", "-a", primary.data, copy], check=True)
+    copy_with_owner(primary.data, copy)
     (copy / "standby.signal").touch()
     primary.start()
     standby = own_server(data=copy, settings={"primary_conninfo": f"host={primary.folder} user=postgres"})
@@ -75,7 +78,7 @@ async def test_a_server_that_has_no_space_for_its_write_ahead_log_loses_nothing_
     server = own_server(settings={"max_wal_size": "32MB", "min_wal_size": "32MB"})
     with mounted(reachable_path / "disk", "-t", "tmpfs", "-o", "size=64m", "tmpfs") as disk:
         server.stop()
-        subprocess.run(["cp", "-a", server.data / "pg_wal", disk / "pg_wal"], check=True)
+        copy_with_owner(server.data / "pg_wal", disk / "pg_wal")
         shutil.rmtree(server.data / "pg_wal")
         (server.data / "pg_wal").symlink_to(disk / "pg_wal")
         spare = disk / "spare"
