@@ -50,7 +50,7 @@ def run_on_postgres(
     """Let a sync of the write-ahead log fail after a few commits, over which the server crashes, again and again."""
     chance = random.Random(seed)
     for number in range(rounds):
-        failing = chance.randint(6, 15)
+        failing = chance.randint(4, 7)
         print(f"seed {seed}, round {number}, sync {failing} of each process fails")
         place = folder / str(number)
         place.mkdir()

@@ -22,7 +22,7 @@ def disturbed(folder: Path, **more: Any) -> Race:
 
 
 def test_a_log_under_kills_and_foreign_locks_loses_doubles_and_inverts_nothing(tmp_path: Path) -> None:
-    report = disturbed(tmp_path, seconds=6.0, kills=6).run()
+    report = disturbed(tmp_path, seconds=5.0, kills=6).run()
     print(report)
     assert report.stored > 100
     assert report.refused > 10
@@ -44,4 +44,4 @@ def test_a_log_under_kills_and_foreign_locks_at_full_length(tmp_path: Path, _: i
 )
 def test_a_planted_bug_is_found(tmp_path: Path, planted: type[Around], complaint: str) -> None:
     with pytest.raises(AssertionError, match=complaint):
-        Race(partial(around, planted, f"sqlite:///{tmp_path}/race.db"), tmp_path, seed=1, seconds=4.0, kills=3).run()
+        Race(partial(around, planted, f"sqlite:///{tmp_path}/race.db"), tmp_path, seed=1, seconds=2.0, kills=3).run()
