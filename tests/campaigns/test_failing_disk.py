@@ -35,8 +35,9 @@ def test_an_error_of_the_disk_is_told_and_the_log_goes_on(tmp_path: Path) -> Non
 
 
 @pytest.mark.soak
-def test_errors_of_the_disk_at_full_length(tmp_path: Path) -> None:
-    run(tmp_path, 100)
+@pytest.mark.parametrize("_", range(5))
+def test_errors_of_the_disk_at_full_length(tmp_path: Path, _: int) -> None:
+    run(tmp_path, 20)
 
 
 def test_swallowed_errors_are_found(tmp_path: Path) -> None:
@@ -70,10 +71,11 @@ def test_an_error_of_the_disk_under_the_server_is_survived(
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("_", range(5))
 def test_errors_of_the_disk_under_the_server_at_full_length(
-    own_server: Callable[..., PostgresServer], tmp_path: Path
+    own_server: Callable[..., PostgresServer], tmp_path: Path, _: int
 ) -> None:
-    run_on_postgres(own_server(), tmp_path, 100, random.randrange(1_000_000))
+    run_on_postgres(own_server(), tmp_path, 20, random.randrange(1_000_000))
 
 
 def test_swallowed_errors_of_the_server_are_found(own_server: Callable[..., PostgresServer], tmp_path: Path) -> None:

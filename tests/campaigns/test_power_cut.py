@@ -76,9 +76,10 @@ def test_a_power_cut_takes_nothing_that_was_acknowledged(engine: Engine, reachab
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("_", range(10))
 @pytest.mark.parametrize("engine", [sqlite, postgres])
-def test_power_cuts_at_full_length(engine: Engine, reachable_path: Path) -> None:
-    run(engine, reachable_path, 500 // CUTS)
+def test_power_cuts_at_full_length(engine: Engine, reachable_path: Path, _: int) -> None:
+    run(engine, reachable_path, 50 // CUTS)
 
 
 @pytest.mark.parametrize("engine", [hasty_sqlite, hasty_postgres])

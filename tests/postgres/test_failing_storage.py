@@ -8,16 +8,24 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from random import randbytes
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from tests.mounts import mounted
-from tests.postgres.test_outcomes import opened, positions
+from tests.postgres.test_outcomes import lock_held, opened, positions
 from tests.postgres_servers import PostgresServer
 
-from twofold.errors import OutcomeUnknownError, ReadOnlyStorageError, StorageFullError, StorageUnavailableError
+from twofold import EventStore
+from twofold.errors import (
+    CorruptEventError,
+    OutcomeUnknownError,
+    ReadOnlyStorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
 from twofold.event_log import Appended
-from twofold.testing.samples import append_of, new_event, span
+from twofold.testing.samples import EVENT_TYPES, append_of, new_event, span, topic
 
 
 def execute(url: str, sql: str) -> None:
@@ -96,3 +104,36 @@ async def test_a_server_that_has_no_space_for_its_write_ahead_log_loses_nothing_
             assert isinstance(await log.append(doubtful), Appended)
             assert await positions(log) == list(range(1, stored + len(doubtful.events) + 1))
         server.stop()
+
+
+async def test_large_appends_of_one_moment_are_sent_in_several_calls(url: str) -> None:
+    """One call of hundreds of megabytes takes longer than anybody waits for its outcome."""
+    async with opened(url) as log:
+        await asyncio.gather(*(log.append(append_of(new_event(text="x" * 9_000_000))) for _ in range(3)))
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT count(DISTINCT xmin::text) FROM twofold_events").fetchone() == (3,)
+
+
+@pytest.mark.parametrize("setting", ["lock_timeout", "statement_timeout"])
+async def test_a_lock_that_is_held_for_too_long_is_named_and_waiting_for_it_has_no_effect(
+    url: str, setting: str
+) -> None:
+    execute(url, f"ALTER DATABASE {urlsplit(url).path[1:]} SET {setting} = '200ms'")
+    async with opened(url) as log:
+        append = append_of(new_event("Note-1"), expected={"Note-1": 0})
+        async with lock_held(url):
+            with pytest.raises(StorageUnavailableError, match="gave up waiting; see lock_timeout"):
+                await log.append(append)
+        assert await positions(log) == []
+        assert span(await log.append(append)) == (1, 1)
+
+
+async def test_a_row_that_somebody_has_changed_is_corrupt(url: str) -> None:
+    async with opened(url) as log:
+        await log.append(append_of(new_event("Note-1", "x"), new_event("Note-1", "x")))
+        execute(url, "ALTER TABLE twofold_events DISABLE TRIGGER USER")
+        execute(url, "UPDATE twofold_events SET payload = '[]' WHERE position = 2")
+        store = EventStore(log, EVENT_TYPES)
+        for way in (store.read(), store.read(topic("x")), store.read_stream("Note-1"), store.read(backwards=True)):
+            with pytest.raises(CorruptEventError, match="event 2 does not match its checksum"):
+                _ = [each async for each in way]
