@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,6 +62,14 @@ async def engine(url: str) -> AsyncIterator[Engine]:
 def store(engine: Engine) -> EventStore:
     """Return the store on the open engine."""
     return EventStore(engine.log)
+
+
+@pytest.fixture
+def reachable_path() -> Iterator[Path]:
+    """Return a folder that the user who runs the servers may reach, which `tmp_path` is not."""
+    with tempfile.TemporaryDirectory(prefix="twofold-test-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 @pytest.fixture
