@@ -33,8 +33,10 @@ from twofold.worker import LEASE, Worker
 log = logging.getLogger(__name__)
 R = TypeVar("R")
 
-ELSEWHERE = 0.05
-"""Seconds between two looks at a checkpoint that another process may be moving."""
+POLL = 1.0
+"""Seconds after which a checkpoint is looked at, should the signal that it moved have been lost."""
+PREPARING = 0.05
+"""Seconds between two looks whether somebody has made a read model."""
 
 Start = Literal["beginning", "now"]
 ChangedCode = Literal["warn", "refuse", "ignore"]
@@ -374,12 +376,12 @@ class ReadModelSynchronizer:
         while True:
             remaining = deadline - time.monotonic()
             try:
-                reached = await self._reached(registered, position, min(remaining, ELSEWHERE))
+                reached = await self._reached(registered, position, min(remaining, POLL))
             except (UnknownProjectionError, ReadModelBuildingError):
                 if remaining <= 0:
                     raise
                 reached = 0
-                await asyncio.sleep(min(remaining, ELSEWHERE))
+                await asyncio.sleep(min(remaining, PREPARING))
             if reached >= position or remaining <= 0:
                 return reached
 
@@ -387,6 +389,8 @@ class ReadModelSynchronizer:
         """Return how far the generation that serves has come, after a while at most if that is not far enough."""
         generation = await registered.place.find()
         reached = self._progress.head(generation.name, generation.number)
+        if reached.position < position:
+            registered.database.follow(self._progress)
         if await reached.wait(position - 1, max(patience, 0)) < position:
             rows = await registered.database.query(
                 SQL["position_of"], name=generation.name, generation=generation.number

@@ -162,8 +162,6 @@ class Worker:
         for _, task in gone:
             task.cancel()
         await asyncio.gather(*(task for _, task in gone), return_exceptions=True)
-        for runner, _ in gone:
-            self._progress.lost(runner.segment)
 
     async def _merge(self, left: Held, right: Held) -> None:
         """Bring two neighbours to one position, and make one of them."""
@@ -178,9 +176,6 @@ class Worker:
                 await merge(transaction, left, right, position)
         except Exception as error:  # each goes on by itself, and it is tried again
             log.warning("the segments %s and %s could not be made one: %s", left.segment, right.segment, error)
-        finally:
-            for segment in (left.segment, right.segment):
-                self._progress.lost(segment)
 
     async def _until_next_turn(self, *, soon: bool) -> None:
         pause = self._lease / 3 * random.uniform(0.7, 1.0)  # noqa: S311

@@ -11,9 +11,11 @@ import psycopg
 from twofold.errors import CheckpointMovedError, LimitExceededError
 from twofold.postgres.database import PostgresDatabase
 from twofold.postgres.errors import is_about_the_data
+from twofold.postgres.listener import Listener, Steps
 from twofold.postgres.read_columns import SEARCH, rows_from_sql, searchable, selected, unnested
 from twofold.postgres.read_selection import select_page, select_totals
 from twofold.postgres.read_transaction import PostgresReadTransaction
+from twofold.progress import Progress
 from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Column, Kind, Table
 from twofold.segments import Parked, Step
@@ -32,6 +34,7 @@ class PostgresReadDatabase:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._is_open = False
+        self._listeners: dict[Progress, Listener] = {}
 
     async def open(self) -> None:
         """See `ReadDatabase.open`."""
@@ -41,6 +44,9 @@ class PostgresReadDatabase:
 
     async def close(self) -> None:
         """See `ReadDatabase.close`."""
+        for listener in self._listeners.values():
+            await listener.stop()
+        self._listeners.clear()
         if self._is_open:
             self._is_open = False
             await self._database.close()
@@ -55,6 +61,12 @@ class PostgresReadDatabase:
         async with self._database.alchemy() as alchemy:
             driver = (await alchemy.get_raw_connection()).driver_connection
             yield PostgresReadTransaction(driver, alchemy)
+
+    def follow(self, progress: Progress) -> None:
+        """See `ReadDatabase.follow`."""
+        if progress not in self._listeners:
+            self._listeners[progress] = Listener(self._database, Steps(progress))
+        self._listeners[progress].start()
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""
