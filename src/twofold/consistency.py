@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -95,6 +95,8 @@ class Answer(Generic[T_co]):
     """It does not show what it had to show, or is older than a `max_lag` allows."""
     age: timedelta | None = None
     """Of a stale answer: the age of the oldest event that is missing in it; None if that is not known."""
+    position: int = field(default=0, compare=False)
+    """All up to this position of the log is in it, for certain."""
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,10 @@ class StaleReadError(TwofoldError):
         self.behind = behind
 
 
+class InvalidTokenError(TwofoldError):
+    """A consistency token is damaged, forged, from another log, or from the future. Go on without it."""
+
+
 class InvalidCursorError(TwofoldError):
     """A page cursor is damaged or belongs to another query; begin again at the first page."""
 

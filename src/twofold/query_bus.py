@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -130,22 +130,33 @@ class QueryBus:
             written = written.merge(session.written)
             timeout = session.wait if timeout is None else timeout
         wait = policy.wait if timeout is None else timeout
-        stale, age = await self._catch_up(route, query, written, wait, policy.then)
-        answer: Answer[R] = Answer(await route.call(query), stale, age)
+        stale, age, position = await self._catch_up(route, query, written, wait, policy.then)
+        answer: Answer[R] = Answer(await route.call(query), stale, age, position)
         if session:
             session.note_answer(answer)
         return answer
 
+    def reads(self, query: Query[Any]) -> Collection[str]:
+        """Return the names of the projections whose read models answer a query.
+
+        Raises:
+            HandlerNotFoundError: no handler is registered for it.
+            InvalidHandlerError: it was registered with a name that no projection has.
+        """
+        return _reads(self._route(query), self.progress) if self.progress else ()
+
     async def _catch_up(
         self, route: _Route, query: object, written: Written, wait: float, then: WhenLate
-    ) -> tuple[bool, timedelta | None]:
+    ) -> tuple[bool, timedelta | None, int]:
+        """Return how good an answer that is given now will be."""
         if self.progress is None:
-            return False, None
+            return False, None, 0
         reads, tag = _reads(route, self.progress), route.tag and route.tag(query)
         late = await catch_up(self.progress, reads, written, tag, wait)
         if late and then is WhenLate.REFUSE:
             raise late
-        return late is not None, await age_of(self.progress, reads) if late else None
+        age = await age_of(self.progress, reads) if late else None
+        return late is not None, age, min(map(self.progress.reached, reads), default=0)
 
     def _route(self, query: object) -> _Route:
         route = self._routes.get(type(query))
