@@ -143,7 +143,8 @@ class QueryBus:
             HandlerNotFoundError: no handler is registered for it.
             InvalidHandlerError: it was registered with a name that no projection has.
         """
-        return _reads(self._route(query), self.progress) if self.progress else ()
+        route = self._route(query)
+        return _reads(route, self.progress) if self.progress else ()
 
     async def _catch_up(
         self, route: _Route, query: object, written: Written, wait: float, then: WhenLate

@@ -29,7 +29,7 @@ TOKEN = "Consistency-Token"
 STALE = Policy(0.0, WhenLate.ANSWER_STALE)
 
 
-def build(url: str, *, synchronize: bool = True, policy: Policy = Policy(), **options: Any) -> FastAPI:
+def build(url: str, *, synchronize: bool = True, policy: Policy | None = None, **options: Any) -> FastAPI:
     """Return accounts behind HTTP. Its endpoints know nothing of consistency."""
     app = Application(url, synchronize=synchronize)
     wire(app)
