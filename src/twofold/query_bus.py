@@ -94,7 +94,7 @@ class QueryBus:
         self._routes[query_type] = _Route(handler, call, reads, tag, policy or self._policy)
 
     async def dispatch(
-        self, query: Query[R], *, after: Receipt[Any] | Written | int = 0, timeout: float | None = None
+        self, query: Query[R], *, after: Receipt[Any] | Written | int | None = None, timeout: float | None = None
     ) -> R:
         """Answer a query; see `ask`, which tells of an answer whether it is stale."""
         return (await self.ask(query, after=after, timeout=timeout)).value
@@ -103,7 +103,7 @@ class QueryBus:
         self,
         query: Query[R],
         *,
-        after: Receipt[Any] | Written | int = 0,
+        after: Receipt[Any] | Written | int | None = None,
         timeout: float | None = None,
         policy: Policy | None = None,
     ) -> Answer[R]:
@@ -125,7 +125,7 @@ class QueryBus:
         """
         route = self._route(query)
         policy = policy or route.policy
-        session, written = current_session(), Written.of(after)
+        session, written = current_session(), Written.of(after or 0)
         if session:
             written = written.merge(session.written)
             timeout = session.wait if timeout is None else timeout
