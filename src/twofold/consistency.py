@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar
 from zlib import crc32
 
 from twofold.errors import StaleReadError
@@ -25,7 +25,6 @@ MAX_MARKS = 32
 """Of more types and tags than these it is not remembered which they were."""
 
 
-@runtime_checkable
 class Progress(Protocol):
     """How far the read models have come, and how to wait for them, in whichever process they are kept in step."""
 

@@ -79,14 +79,21 @@ def tag_of(query: GetBalance) -> str:
     return f"account:{query.account}"
 
 
-async def test_a_query_waits_only_for_the_projections_that_it_reads(app: Application) -> None:
+async def test_a_query_waits_only_for_the_projections_that_it_reads(app: Application, url: str) -> None:
     await ask_of(app, Owners(), Balances(), reads=["owners"])
-    async with synchronizing(app):
-        await app.projections.wait(await app.store.head(), PATIENCE)
+    worker = Application(url)
+    worker.projections.add(Owners())  # and nobody runs the other one
     receipt = await opened(app)
-    with pytest.raises(StaleReadError, match="owners at 0") as caught:
-        await app.queries.dispatch(GetBalance("a"), after=receipt, timeout=0)
-    assert set(caught.value.behind) == {"owners"}
+    async with worker:
+        assert await app.queries.dispatch(GetBalance("a"), after=receipt, timeout=PATIENCE) == Balance("a", "ann")
+    with pytest.raises(StaleReadError, match="balances at 0"):
+        await app.projections.wait(receipt.position, 0)
+
+
+async def test_by_default_a_query_waits_for_all_projections(app: Application) -> None:
+    await ask_of(app, Owners(), Balances(), policy=AT_ONCE)
+    with pytest.raises(StaleReadError, match="owners at 0, balances at 0"):
+        await app.queries.dispatch(GetBalance("a"), after=await opened(app))
 
 
 async def test_a_projection_that_does_not_handle_what_was_written_is_not_waited_for(app: Application) -> None:
@@ -317,8 +324,8 @@ async def test_version_0_is_shown_at_once(app: Application, handler: ConsistentQ
 
 async def test_the_synchronizer_tells_its_progress(app: Application) -> None:
     await ask_of(app, Owners(), Balances())
-    progress = app.queries.progress
-    assert isinstance(progress, Progress)
+    progress: Progress | None = app.queries.progress
+    assert progress
     assert list(progress.projections()) == ["owners", "balances"]
     assert progress.handled("balances") == {"Opened", "Deposited", "Withdrawn"}
     position = (await opened(app)).position

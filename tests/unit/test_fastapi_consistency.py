@@ -7,7 +7,7 @@ import re
 import socket
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -211,13 +211,13 @@ def test_a_token_is_refused_while_the_log_is_empty(client: TestClient, tmp_path:
 
 
 async def test_a_token_from_the_future_is_refused_at_once_until_the_log_gets_there(url: str) -> None:
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(build(url)), base_url="http://test") as client:
+    api = build(url)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(api), base_url="http://test") as client:
         async with Application(url) as app:
             wire(app)
             await app.commands.execute(Open(account="a"))
             token = await Tokens(app.store).write(Written(2, None))
             assert token
-        api: Any = client._transport.app  # type: ignore[attr-defined]
         async with api.state.app:
             assert_problem(await client.get("/accounts/a", headers={TOKEN: token}), 400, TOKEN)
             await client.post("/accounts/a/deposits")
@@ -414,13 +414,28 @@ async def test_an_id_that_is_none_of_ours_is_refused(url: str) -> None:
         assert_problem(await client.get("/live/a", headers={"Last-Event-ID": "17"}), 400, "Last-Event-ID")
 
 
-async def test_many_clients_that_leave_cost_nothing(url: str) -> None:
-    async with listening(build(url)) as client:
-        await client.post("/accounts/a")
-        for _ in range(5):
-            async with client.stream("GET", "/live/a") as stream:
-                await next_event(stream.aiter_lines())
-    assert not [task for task in asyncio.all_tasks() if "anext" in repr(task)]
+async def test_with_the_next_heartbeat_the_streams_of_clients_that_have_left_end(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twofold.fastapi.live.HEARTBEAT", 0.1)
+    api = build(url)
+    streaming = api.state.twofold_live_answers.closing._waiters  # each stream waits for the end of the server, too
+    async with listening(api) as client:
+        async with AsyncExitStack() as stack:
+            streams = [await stack.enter_async_context(client.stream("GET", "/live/a")) for _ in range(5)]
+            open_lines = [stream.aiter_lines() for stream in streams]
+            for lines in open_lines:
+                await next_event(lines)
+                await next_event(lines)
+            assert len(streaming) == 5
+        await until(lambda: not streaming)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the server does in its own time."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110  # nothing signals it
+            await asyncio.sleep(0.001)
 
 
 def test_receipts_without_types_make_tokens_for_everything() -> None:

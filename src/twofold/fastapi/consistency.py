@@ -58,9 +58,8 @@ def add_consistency(api: FastAPI, app: Application, *, cookie: bool = False, max
         cookie: whether the token is set as a cookie, too, so that browsers send it back by themselves.
         max_wait: seconds that a client can make a query wait.
     """
-    api.add_exception_handler(StaleReadError, answer_with(503))
-    api.add_exception_handler(VersionMismatchError, answer_with(412))
-    api.add_exception_handler(InvalidTokenError, answer_with(400))
+    for error, status in ((StaleReadError, 503), (VersionMismatchError, 412), (InvalidTokenError, 400)):
+        api.exception_handlers.setdefault(error, answer_with(status))
     tokens, closing = Tokens(app.store), asyncio.Event()
     api.state.twofold_live_answers = Source(app.queries, tokens, closing)
     api.add_middleware(ConsistencyMiddleware, tokens=tokens, closing=closing, cookie=cookie, max_wait=max_wait)
