@@ -30,9 +30,11 @@ from twofold.read_model import PaginatedResult, ReadModel
 from twofold.receipt import Receipt
 from twofold.repository import DeciderHandler, Repository
 from twofold.row_type import FullText, Index, Key
+from twofold.sql_projection import Reaction, SqlProjection
+from twofold.status import ProjectionStatus, State
 from twofold.streams import ANY, STREAM_EXISTS
 from twofold.subscription import Batch, Subscription
-from twofold.synchronizer import ProjectionStatus, ReadModelSynchronizer, State
+from twofold.synchronizer import ReadModelSynchronizer
 
 __all__ = [
     "ANY",
@@ -68,11 +70,13 @@ __all__ = [
     "QueryBus",
     "QueryHandler",
     "QueryItem",
+    "Reaction",
     "ReadModel",
     "ReadModelSynchronizer",
     "Receipt",
     "RecordedEvent",
     "Repository",
+    "SqlProjection",
     "State",
     "Subscription",
     "Tag",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -181,6 +181,10 @@ class ReadOnlyStorageError(StorageError):
     """The database file, its folder or the server is read-only for this process."""
 
 
+class MissingTableError(StorageError):
+    """A table is not there (any more): the read model was dropped, or another generation of it serves by now."""
+
+
 class UnsafeStorageError(StorageError):
     """The server is configured so that it may lose what it acknowledged; the text names the setting."""
 
@@ -237,6 +241,36 @@ class CheckpointMovedError(TwofoldError):
     def __init__(self, projection: str) -> None:
         super().__init__(f"another worker has moved the checkpoint of {projection!r}")
         self.projection = projection
+
+
+class UnknownProjectionError(TwofoldError):
+    """There is no read model of this name, or this application does not have the code of its projection."""
+
+    def __init__(self, projection: str, known: Iterable[str]) -> None:
+        super().__init__(f"there is no projection {projection!r}; there are: {', '.join(sorted(known)) or 'none'}")
+        self.projection = projection
+
+
+class ReadModelBuildingError(TwofoldError):
+    """The read model of this version of the code is still being built, and what serves has other columns; wait."""
+
+    def __init__(self, projection: str, version: int, position: int) -> None:
+        super().__init__(
+            f"version {version} of the read model {projection} is being built and has come to position {position}; "
+            f"it can be asked once it is complete. Let workers of the new code build it before others are deployed"
+        )
+        self.projection = projection
+        self.version = version
+        self.position = position
+
+
+class RebuildFailedError(TwofoldError):
+    """What was built anew did not pass the verification. The earlier read model serves on; the report says why."""
+
+    def __init__(self, projection: str, reason: str) -> None:
+        super().__init__(f"the new read model {projection} does not serve: {reason}")
+        self.projection = projection
+        self.reason = reason
 
 
 class InvalidFilterError(TwofoldError):

@@ -1,69 +1,39 @@
-"""The progress of the read models as far as today's synchronizer tells it."""
+"""How far read models have come, as this process knows it, and those who wait for it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import timedelta
-
-from twofold.event_query import EventQuery
-from twofold.messages import EPOCH, event_type_of, utc_now
-from twofold.synchronizer import ReadModelSynchronizer
+from twofold.head import Head
+from twofold.segments import SLOTS, Segment
 
 
-class SynchronizerProgress:
-    """Fulfils `twofold.consistency.Progress` until the synchronizer does so by itself."""
+class Progress:
+    """Takes note of what runners of this process report, and of what a database tells of the others."""
 
-    def __init__(self, synchronizer: ReadModelSynchronizer) -> None:
-        self._synchronizer = synchronizer
-        self._store = synchronizer._store
-        self._read_db = synchronizer._read_db
-        self._workers = synchronizer._workers
-        self._follows = False
+    def __init__(self) -> None:
+        self._heads: dict[tuple[str, int], Head] = {}
+        self._segments: dict[tuple[str, int], dict[Segment, int]] = {}
 
-    def projections(self) -> Collection[str]:
-        """See `Progress`."""
-        return self._workers.keys()
+    @property
+    def waiters(self) -> int:
+        """How many wait for a read model."""
+        return sum(head.waiters for head in self._heads.values())
 
-    def handled(self, projection: str) -> frozenset[str]:
-        """See `Progress`."""
-        types = map(event_type_of, self._workers[projection]._projection.handles())
-        return frozenset(name for each in types for name in (each.name, *each.aliases))
+    def head(self, projection: str, generation: int) -> Head:
+        """Return the position up to which a generation is known to be complete."""
+        return self._heads.setdefault((projection, generation), Head())
 
-    def max_lag(self, projection: str) -> timedelta | None:
-        """See `Progress`."""
-        return self._workers[projection]._projection.max_lag
+    def reached(self, segment: Segment, position: int) -> None:
+        """Take note that a segment has come to a position; earlier news of its slots is thereby outdated."""
+        segments = self._segments.setdefault(segment[:2], {})
+        if segment not in segments:
+            for other in [each for each in segments if each.first < segment.end and segment.first < each.end]:
+                del segments[other]
+        segments[segment] = position
+        if segment.is_whole or sum(each.end - each.first for each in segments) == SLOTS:
+            self.head(*segment[:2]).advance(min(segments.values()))
 
-    def reached(self, projection: str) -> int:
-        """See `Progress`."""
-        return self._workers[projection].reached.position
-
-    async def lag(self, projection: str) -> timedelta:
-        """See `Progress`."""
-        worker = self._workers[projection]
-        if worker.reached.position >= await self._known_head(worker.reached.position):
-            return timedelta(0)
-        worker.reached.advance(await self._read_db.checkpoint(projection))
-        handled = EventQuery.of(*worker._projection.handles())
-        missing = await self._store.log.read(handled, after=worker.reached.position, limit=1)
-        if not missing:
-            return timedelta(0)
-        return max(utc_now() - (EPOCH + timedelta(microseconds=missing[0].recorded_at)), timedelta(0))
-
-    async def wait(self, position: int, timeout: float, projections: Collection[str] | None = None) -> None:
-        """See `Progress`."""
-        for name in self._workers if projections is None else projections:
-            if timeout <= 0:  # the synchronizer would not look at all
-                self._workers[name].reached.advance(await self._read_db.checkpoint(name))
-        await self._synchronizer.wait(position, timeout, projections)
-
-    async def head(self) -> int:
-        """See `Progress`."""
-        return await self._store.head()
-
-    async def _known_head(self, reached: int) -> int:
-        """Return the head without asking for it: waiting for the log makes it tell of each append."""
-        if not self._follows:
-            self._follows = True
-            await self._store.log.wait(reached, 0)
-            return await self._store.head()
-        return await self._store.log.wait(reached, 0)
+    def forget(self, projection: str) -> None:
+        """Take note that somebody may have set a read model back."""
+        for known in (self._heads, self._segments):
+            for generation in [each for each in known if each[0] == projection]:
+                del known[generation]

@@ -7,7 +7,7 @@ import re
 import typing
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from twofold.errors import InvalidProjectionError, RowNotFoundError
 from twofold.messages import RecordedEvent
@@ -17,6 +17,7 @@ from twofold.row_type import RowType, Table
 R = TypeVar("R")
 
 KeyValues = tuple[Any, ...]
+OnFailure = Literal["park", "stop"]
 Fold = Callable[[Any, Any, RecordedEvent[Any]], Any]
 
 
@@ -37,6 +38,14 @@ class Projection(Generic[R]):
     """Raised whenever the same events would give other rows: the read model is then built again."""
     max_lag: ClassVar[timedelta | None] = None
     """How far behind the log the read model may be before that is a fault."""
+    on_failure: ClassVar[OnFailure] = "park"
+    """What becomes of an event that fails again and again.
+
+    `park`: it and the later events of its row are set aside, in order, to be retried; other rows go on.
+    `stop`: the projection stands still right before it, until its code is mended.
+    """
+    follows: ClassVar[tuple[str, ...]] = ()
+    """Names of projections that this one never overtakes."""
 
     _rows: ClassVar[RowType[Any] | None] = None
     _folds: ClassVar[dict[type, Fold] | None] = None
@@ -65,6 +74,13 @@ class Projection(Generic[R]):
         """
         return typing.cast("R | None", self._folds_by_event()[type(recorded.event)](self, row, recorded))
 
+    async def verify(self, rebuilt: Any) -> None:
+        """Raise if a read model that was built anew must not serve; `rebuilt` is that `ReadModel`.
+
+        Raises:
+            Exception: any; its text becomes the reason.
+        """
+
     def row_type(self) -> RowType[R]:
         """Return what its rows look like.
 
@@ -82,11 +98,7 @@ class Projection(Generic[R]):
         Raises:
             InvalidProjectionError: the name cannot be the name of a table.
         """
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", self.name) or self.name.startswith("twofold_"):
-            raise InvalidProjectionError(
-                f'{type(self).__qualname__} needs a `name` such as "order_views": lower case letters, digits and _, '
-                f"at most 40, not beginning with twofold_"
-            )
+        check_projection_name(self)
         return self.row_type().table(self.name)
 
     @classmethod
@@ -97,25 +109,42 @@ class Projection(Generic[R]):
         return folds
 
 
+def check_projection_name(projection: Any) -> None:
+    """Refuse a projection whose name cannot be the name of a table.
+
+    Raises:
+        InvalidProjectionError: it is none.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", projection.name) or projection.name.startswith("twofold_"):
+        raise InvalidProjectionError(
+            f'{type(projection).__qualname__} needs a `name` such as "order_views": lower case letters, digits and _, '
+            f"at most 40, not beginning with twofold_"
+        )
+
+
+class Failure(NamedTuple):
+    """An event that took no effect: it failed, or (without an error) it waits behind one of its row that did."""
+
+    recorded: RecordedEvent[Any]
+    key: KeyValues
+    error: Exception | None = None
+
+
 class Folded(NamedTuple):
     """What a batch of events makes of the rows that it touches."""
 
     rows: dict[KeyValues, Any]
     """The changed rows by key; None for one that is to be deleted."""
-    failed: RecordedEvent[Any] | None = None
-    """The event that could not be folded; neither it nor a later one is in `rows`."""
-    error: Exception | None = None
+    failures: Sequence[Failure] = ()
 
 
 def keys_of(projection: Projection[Any], events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
-    """Return the key of each event, up to the first for which that fails; `fold` reports that one."""
-    keys = []
-    for recorded in events:
-        try:
-            keys.append(_key(projection, recorded))
-        except Exception:
-            break
-    return keys
+    """Return the key of each event.
+
+    Raises:
+        Exception: whatever the projection's `key` raises.
+    """
+    return [_key(projection, recorded) for recorded in events]
 
 
 def fold(
@@ -124,13 +153,17 @@ def fold(
     keys: Sequence[KeyValues],
     events: Sequence[RecordedEvent[Any]],
 ) -> Folded:
-    """Fold events over rows, in order, up to the first that fails."""
+    """Fold events over rows, in order. One that fails takes no effect, nor do the later ones of its row."""
     changed: dict[KeyValues, Any] = {}
-    key_of = projection.row_type().key_of
-    for place, recorded in enumerate(events):
+    failures: list[Failure] = []
+    failed: set[KeyValues] = set()
+    key_of, apply = projection.row_type().key_of, projection.apply
+    for key, recorded in zip(keys, events, strict=True):
+        if failed and key in failed:
+            failures.append(Failure(recorded, key))
+            continue
         try:
-            key = keys[place] if place < len(keys) else _key(projection, recorded)
-            row = projection.apply(changed[key] if key in changed else rows.get(key), recorded)
+            row = apply(changed[key] if key in changed else rows.get(key), recorded)
             if row is not None and key_of(row) != key:
                 raise InvalidProjectionError(
                     f"{projection.name}: the event is about the row {key!r}, its method returned the row "
@@ -138,8 +171,9 @@ def fold(
                 )
             changed[key] = row
         except Exception as error:  # the user's code; it is reported, retried, and never passed over
-            return Folded(changed, recorded, error)
-    return Folded(changed)
+            failures.append(Failure(recorded, key, error))
+            failed.add(key)
+    return Folded(changed, failures)
 
 
 def _key(projection: Projection[Any], recorded: RecordedEvent[Any]) -> KeyValues:

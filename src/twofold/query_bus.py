@@ -10,19 +10,20 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from twofold.consistency import (
     Answer,
     Policy,
-    Progress,
+    ReadModels,
     Tagging,
     WhenLate,
     Written,
     age_of,
     catch_up,
     current_session,
+    reached_by,
 )
 from twofold.errors import DuplicateHandlerError, HandlerNotFoundError, InvalidHandlerError
 from twofold.handlers import Call, Middleware, compose, resolve
 from twofold.messages import Query
-from twofold.progress import SynchronizerProgress
 from twofold.receipt import Receipt
+from twofold.synchronized import SynchronizedReadModels
 from twofold.synchronizer import ReadModelSynchronizer
 
 Q_contra = TypeVar("Q_contra", contravariant=True)
@@ -43,16 +44,16 @@ class QueryBus:
 
     Args:
         middleware: wrapped around every handler, the first outermost; each gets the query and the next call.
-        progress: how far the read models have come; without it, no query waits.
+        read_models: how far the read models have come; without it, no query waits.
         policy: of the queries that are registered without one.
-        wait_for: a synchronizer's `wait`, instead of `progress`.
+        wait_for: a synchronizer's `wait`, instead of `read_models`.
     """
 
     def __init__(
         self,
         *,
         middleware: Sequence[Middleware] = (),
-        progress: Progress | None = None,
+        read_models: ReadModels | None = None,
         policy: Policy = Policy(),  # noqa: B008 - it is immutable
         wait_for: Callable[..., Awaitable[object]] | None = None,
     ) -> None:
@@ -61,8 +62,8 @@ class QueryBus:
         self._routes: dict[type, _Route] = {}
         synchronizer = getattr(wait_for, "__self__", None)
         if isinstance(synchronizer, ReadModelSynchronizer):
-            progress = SynchronizerProgress(synchronizer)
-        self.progress = progress
+            read_models = SynchronizedReadModels(synchronizer)
+        self.read_models = read_models
 
     def register(
         self,
@@ -144,20 +145,20 @@ class QueryBus:
             InvalidHandlerError: it was registered with a name that no projection has.
         """
         route = self._route(query)
-        return _reads(route, self.progress) if self.progress else ()
+        return _reads(route, self.read_models) if self.read_models else ()
 
     async def _catch_up(
         self, route: _Route, query: object, written: Written, wait: float, then: WhenLate
     ) -> tuple[bool, timedelta | None, int]:
         """Return how good an answer that is given now will be."""
-        if self.progress is None:
+        if self.read_models is None:
             return False, None, 0
-        reads, tag = _reads(route, self.progress), route.tag and route.tag(query)
-        late = await catch_up(self.progress, reads, written, tag, wait)
+        reads, tag = _reads(route, self.read_models), route.tag and route.tag(query)
+        late = await catch_up(self.read_models, reads, written, tag, wait)
         if late and then is WhenLate.REFUSE:
             raise late
-        age = await age_of(self.progress, reads) if late else None
-        return late is not None, age, min(map(self.progress.reached, reads), default=0)
+        age = await age_of(self.read_models, reads) if late else None
+        return late is not None, age, await reached_by(self.read_models, reads)
 
     def _route(self, query: object) -> _Route:
         route = self._routes.get(type(query))
@@ -174,8 +175,8 @@ class _Route(NamedTuple):
     policy: Policy
 
 
-def _reads(route: _Route, progress: Progress) -> Collection[str]:
-    known = progress.projections()
+def _reads(route: _Route, read_models: ReadModels) -> Collection[str]:
+    known = read_models.projections()
     if route.reads is None:
         return known
     if unknown := sorted(set(route.reads) - set(known)):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from twofold.progress import Progress
 from twofold.row_type import Table
+from twofold.segments import Parked, Step
 
 Values = Sequence[Any]
 """A row, as values in the order of the table's columns."""
+
+Style = Literal["driver", "sqlalchemy"]
+"""Whose connection: `sqlite3.Connection` or psycopg's `AsyncConnection`; or SQLAlchemy's `Connection` on both."""
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in"]
 Filter = tuple[str, Operator, Any]
@@ -20,13 +26,15 @@ None equals None and nothing else, is unequal to everything else, and comes neit
 """
 
 
-class Checkpoint(NamedTuple):
-    """The step of a version of a projection from one position to the next."""
+class Changes(NamedTuple):
+    """What a step makes of a segment."""
 
-    projection: str
-    version: int
-    before: int
-    after: int
+    upserts: Sequence[Values] = ()
+    deletes: Sequence[tuple[Any, ...]] = ()
+    """Keys."""
+    parked: Sequence[Parked] = ()
+    released: Sequence[int] = ()
+    """Positions of events that are parked no more."""
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -57,8 +65,58 @@ class Total(msgspec.Struct, frozen=True):
     """The exact sum of the field that was asked for."""
 
 
+class ReadTransaction(Protocol):
+    """An open transaction that may write."""
+
+    async def call(self, code: Callable[[Any], Any]) -> Any:
+        """Run the user's code with the connection, and await what it returns if that is to be awaited.
+
+        Raises:
+            Exception: whatever the code raises, as it is.
+        """
+
+    async def run(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Run one statement with values for its `:names`, and return its rows.
+
+        Raises:
+            StorageError: the database failed; the transaction is lost.
+        """
+
+    def is_to_blame(self, error: Exception) -> bool:
+        """Return whether the database, and not the user's code or its values, is the cause of an error of `call`."""
+
+    async def lock(self, name: str) -> None:
+        """Wait until no other transaction holds the lock of this name, and hold it until this one ends."""
+
+    async def create(self, table: Table) -> None:
+        """Make a table with its indexes.
+
+        Raises:
+            InvalidProjectionError: there is a table of this name.
+        """
+
+    async def check(self, table: Table) -> None:
+        """Make sure that a table stands as declared, and add the indexes that it lacks.
+
+        Raises:
+            InvalidProjectionError: columns, key or full-text fields differ.
+        """
+
+    async def drop(self, name: str) -> None:
+        """Drop a table with all that belongs to it, if it is there."""
+
+    async def expose(self, name: str, table: str) -> None:
+        """Let a view of this name show a table; it replaces an earlier view, and leaves a table of this name alone."""
+
+    async def names(self) -> Collection[str]:
+        """Return the names of all tables and views."""
+
+
 class ReadDatabase(Protocol):
-    """Where read models live. Their checkpoints live with them, so that both move in one transaction."""
+    """Where read models live. Their checkpoints live with them, so that both move in one transaction.
+
+    Adapters pass `twofold.testing.ReadDatabaseConformance`.
+    """
 
     async def open(self) -> None:
         """Connect and bring the schema up to date; may be repeated.
@@ -70,20 +128,25 @@ class ReadDatabase(Protocol):
     async def close(self) -> None:
         """Release all resources; may be repeated."""
 
-    async def prepare(self, table: Table, version: int) -> None:
-        """Make sure that the table stands as this version of its projection wants it; safe in several processes.
+    def transaction(self, style: Style = "driver") -> AbstractAsyncContextManager[ReadTransaction]:
+        """Open a transaction, to be committed when the block ends and rolled back when it raises.
 
-        A higher version than the stored one drops the rows and the checkpoint: the read model is built again. A new
-        index needs no new version.
+        Args:
+            style: whose connection the user's SQL gets.
 
         Raises:
-            InvalidProjectionError: the columns, the key or the full-text fields changed but the version did not, or
-                the version is lower than the stored one, or the table is somebody else's.
-            StorageError: the database failed.
+            StorageError: the database failed; nothing was written, or it cannot be said.
+            ModuleNotFoundError: SQLAlchemy is asked for, and not installed.
         """
 
-    async def checkpoint(self, projection: str) -> int:
-        """Return the position up to which a projection has come; 0 if it has not begun.
+    def follow(self, progress: Progress) -> None:
+        """Tell from now on, as long as somebody waits, what segments reach, whichever process works on them.
+
+        May be repeated; ends with `close`.
+        """
+
+    async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Run one statement that only reads, with values for its `:names`, and return its rows.
 
         Raises:
             StorageError: the database failed.
@@ -93,17 +156,17 @@ class ReadDatabase(Protocol):
         """Return the rows that have these keys, in no particular order.
 
         Raises:
+            MissingTableError: there is no such table.
             StorageError: the database failed.
         """
 
-    async def commit(
-        self, table: Table, upserts: Sequence[Values], deletes: Sequence[tuple[Any, ...]], step: Checkpoint
-    ) -> None:
-        """Write rows, delete others by key, and move the checkpoint, in one transaction.
+    async def commit(self, table: Table, changes: Changes, step: Step) -> None:
+        """Write rows, delete others, park and release events, and take the step, in one transaction.
 
         Raises:
-            CheckpointMovedError: the checkpoint is not at `step.before` any more, or belongs to another version;
-                nothing was written.
+            CheckpointMovedError: the segment is not at `step.before`, or its epoch is another one: somebody else has
+                taken it, or changed something of it. Nothing was written.
+            LimitExceededError: a value cannot be stored; nothing was written.
             StorageError: nothing was written, or it cannot be said: read the checkpoint before going on.
         """
 
@@ -111,6 +174,7 @@ class ReadDatabase(Protocol):
         """Return the selected rows, and how many there would be without limit, offset and `beyond`.
 
         Raises:
+            MissingTableError: there is no such table.
             StorageError: the database failed.
         """
 
@@ -120,5 +184,6 @@ class ReadDatabase(Protocol):
         Without `by`, all rows are one group, even if there is none. None counts as nothing in the sum.
 
         Raises:
+            MissingTableError: there is no such table.
             StorageError: the database failed.
         """

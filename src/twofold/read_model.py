@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from twofold.errors import InvalidCursorError, InvalidFilterError, UnknownFieldError
+from twofold.errors import InvalidCursorError, InvalidFilterError, MissingTableError, UnknownFieldError
 from twofold.filters import checked_filter, comparable
+from twofold.generations import Generation
 from twofold.projection import Projection
 from twofold.read_database import Filter, ReadDatabase, Selection, Total
-from twofold.row_type import Column, Kind
+from twofold.row_type import Column, Kind, Table
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -39,12 +40,39 @@ class PaginatedResult(Generic[T]):
     """Where the next page begins; for deep pages much cheaper than a page number."""
 
 
-class ReadModel(Generic[R]):
-    """Answers questions about the rows of one projection. Values are compared as what they are, on every engine."""
+class Places(Protocol):
+    """Tells which generation of a read model answers."""
 
-    def __init__(self, database: ReadDatabase, projection: Projection[R]) -> None:
+    async def find(self, *, again: bool = False) -> Generation:
+        """Return it; `again` looks it up anew.
+
+        Raises:
+            ReadModelBuildingError: it is not complete yet.
+            StorageError: the database failed.
+        """
+
+
+class FixedPlace:
+    """One generation, whatever serves."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+
+    async def find(self, *, again: bool = False) -> Generation:
+        """See `Places.find`."""
+        return self._generation
+
+
+class ReadModel(Generic[R]):
+    """Answers questions about the rows of one projection. Values are compared as what they are, on every engine.
+
+    While it is being built anew, the earlier generation answers; each answer is of one generation.
+    """
+
+    def __init__(self, database: ReadDatabase, projection: Projection[R], place: Places) -> None:
         self.name = projection.name
         self._database = database
+        self._place = place
         self._rows = projection.row_type()
         self._table = projection.table()
 
@@ -53,9 +81,11 @@ class ReadModel(Generic[R]):
 
         Raises:
             ValueError: there are more or fewer values than the key has fields.
+            ReadModelBuildingError: it is not complete yet.
             StorageError: the database failed.
         """
-        found = await self._database.load(self._table, [self._rows.dump_key(key)])
+        wanted = [self._rows.dump_key(key)]
+        found = await self._ask(lambda table: self._database.load(table, wanted))
         return self._rows.load(found[0]) if found else None
 
     async def page(
@@ -102,7 +132,7 @@ class ReadModel(Generic[R]):
             limit=min(page_size, _LAST),
             offset=0 if cursor else min((page - 1) * page_size, _LAST),
         )
-        values, total = await self._database.select(self._table, selection)
+        values, total = await self._ask(lambda table: self._database.select(table, selection))
         return PaginatedResult(
             items=[self._rows.load(each) for each in values],
             total=total,
@@ -125,7 +155,19 @@ class ReadModel(Generic[R]):
         self._check_fields((*by, of))
         if self._column(of).kind not in _SUMMABLE:
             raise UnknownFieldError(f"{self.name}.{of} holds no numbers that could be added up")
-        return await self._database.totals(self._table, by, of, self._checked(where))
+        checked = self._checked(where)
+        return await self._ask(lambda table: self._database.totals(table, by, of, checked))
+
+    async def _ask(self, question: Callable[[Table], Awaitable[T]]) -> T:
+        """Ask the generation that serves; if that was dropped meanwhile, the one that took over."""
+        try:
+            return await question(await self._where())
+        except MissingTableError:
+            return await question(await self._where(again=True))
+
+    async def _where(self, *, again: bool = False) -> Table:
+        generation = await self._place.find(again=again)
+        return self._table._replace(name=self._table.name + generation.suffix)
 
     def _column(self, name: str) -> Column:
         column = self._table.column(name)

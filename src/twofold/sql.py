@@ -9,11 +9,16 @@ from importlib import resources
 
 
 @cache
-def sql_blocks(package: str) -> dict[str, str]:
-    """Return the blocks of an engine's `queries.sql` by name."""
-    text = resources.files(package).joinpath("queries.sql").read_text("utf-8")
+def sql_blocks(package: str, file: str = "queries.sql") -> dict[str, str]:
+    """Return the blocks of an SQL file in a package by name."""
+    text = resources.files(package).joinpath(file).read_text("utf-8")
     parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
     return {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def in_format(sql: str) -> str:
+    """Return a statement with `:names` as drivers with `%(names)s` want it."""
+    return re.sub(r"(?<!:):([a-z]\w*)", r"%(\1)s", sql.replace("%", "%%"))
 
 
 def quoted(name: str) -> str:

@@ -5,267 +5,414 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from itertools import count
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 
+from twofold import operations, rebuild
 from twofold.errors import (
-    CheckpointMovedError,
     InvalidProjectionError,
-    ProjectionFailedError,
+    ReadModelBuildingError,
+    RebuildFailedError,
     StaleReadError,
-    StorageUnavailableError,
+    UnknownProjectionError,
 )
-from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
-from twofold.head import Head
-from twofold.projection import Folded, Projection, fold, keys_of
-from twofold.read_database import Checkpoint, ReadDatabase
+from twofold.generations import SQL, Place, prepare
+from twofold.operations import ParkedEvent, PassedOver
+from twofold.progress import Progress
+from twofold.projection import Projection
+from twofold.projectors import KeyedProjector, Projector, ReactionProjector, SqlProjector, key_text
+from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
-from twofold.subscription import Batch, Subscription
-from twofold.telemetry import trace_batch
+from twofold.rebuild_progress import RebuildProgress, follow_rebuild
+from twofold.sql_projection import Reaction, SqlProjection
+from twofold.status import ProjectionStatus, read_status, unknown_status
+from twofold.verify_rebuild import Report
+from twofold.worker import LEASE, Worker
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
 
-FIRST_PAUSE, LAST_PAUSE = 0.1, 30.0
-"""Seconds before a failed step is tried again, doubled from the first to the last."""
-IDLE_SAVE = 0.25
-"""Seconds between two saves of a checkpoint that moves only over events which the projection does not handle."""
-ELSEWHERE = 0.05
-"""Seconds between two looks at a checkpoint that another process may be moving."""
+POLL = 1.0
+"""Seconds after which a checkpoint is looked at, should the signal that it moved have been lost."""
+PREPARING = 0.05
+"""Seconds between two looks whether somebody has made a read model."""
+
+Start = Literal["beginning", "now"]
+ChangedCode = Literal["warn", "refuse", "ignore"]
 
 
-class State(StrEnum):
-    """Where a projection is in its life."""
-
-    NEW = "new"
-    CATCHING_UP = "catching up"
-    LIVE = "live"
-    FAULTED = "faulted"
-
-
-@dataclass(frozen=True)
-class ProjectionStatus:
-    """How far a projection has come. It is healthy if it is live, or moves; a faulted one tells what holds it up."""
-
-    name: str
-    version: int
-    state: State
-    position: int
-    head: int
-    error: str | None = None
-
-    @property
-    def behind(self) -> int:
-        """Number of positions between the checkpoint and the head of the log."""
-        return self.head - self.position
+class _Registered(NamedTuple):
+    projector: Projector
+    database: ReadDatabase
+    place: Place
+    start: Start
 
 
 class ReadModelSynchronizer:
     """Runs projections: reads the log from each one's checkpoint on, folds, and writes rows and checkpoint together.
 
-    An event that cannot be folded stops its projection, visibly, and is tried again with growing pauses; it is never
-    skipped. Other projections go on. Killed at any point and started again, it goes on where it was, exactly.
+    Any number of processes may run the same projections: they share the work. An event that fails again and again is
+    set aside with the later ones of its row; it is never skipped. Killed at any point and started again, all goes on
+    where it was, exactly.
 
     Args:
         event_store: where the events are.
         read_db: where the read models are.
         projections: what to run; more can be added until `run` is called.
         batch_size: events that are folded and committed together, at most.
+        lease: seconds after which another worker takes over from one that shows no sign of life.
+        changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
+            `refuse` or `ignore`.
     """
 
     def __init__(
         self,
         event_store: EventStore,
         read_db: ReadDatabase,
-        projections: Iterable[Projection[Any]] = (),
+        projections: Iterable[Projection[Any] | SqlProjection | Reaction] = (),
         *,
         batch_size: int = 1000,
+        lease: float = LEASE,
+        changed_code: ChangedCode = "warn",
     ) -> None:
         self._store = event_store
         self._read_db = read_db
         self._batch_size = batch_size
-        self._workers: dict[str, _Worker] = {}
+        self._lease = lease
+        self._changed_code = changed_code
+        self._registered: dict[str, _Registered] = {}
+        self._progress = Progress()
+        self._workers: list[Worker] = []
         for projection in projections:
             self.add(projection)
 
-    def add(self, projection: Projection[R]) -> ReadModel[R]:
-        """Take on a projection and return its read model, to be queried.
+    @overload
+    def add(
+        self, projection: Projection[R], *, start: Start = ..., database: ReadDatabase | None = ...
+    ) -> ReadModel[R]: ...
+    @overload
+    def add(
+        self, projection: SqlProjection | Reaction, *, start: Start | None = ..., database: ReadDatabase | None = ...
+    ) -> None: ...
+
+    def add(
+        self, projection: Any, *, start: Start | None = None, database: ReadDatabase | None = None
+    ) -> ReadModel[Any] | None:
+        """Take on a projection; return its read model, to be queried, if it is a keyed one.
+
+        Args:
+            projection: what to run.
+            start: whether it begins with the first event, as projections do, or with what comes after it was first
+                added, as reactions do.
+            database: where its read model is, if not in the synchronizer's own.
 
         Raises:
             InvalidProjectionError: it cannot work as it is declared, or its name is taken.
             InvalidMessageTypeError: an event that it handles cannot be stored as declared.
         """
-        read_model = ReadModel(self._read_db, projection)
-        if projection.name in self._workers:
+        database = database or self._read_db
+        projector = self._projector(database, projection)
+        if projection.name in self._registered:
             raise InvalidProjectionError(f"there are two projections named {projection.name!r}; rename one")
         if not projection.handles():
             raise InvalidProjectionError(f"{projection.name} handles no event; mark a method with @on(...)")
+        if unknown := [name for name in projection.follows if name not in self._registered]:
+            raise InvalidProjectionError(f"{projection.name} follows {unknown[0]!r}; add that one before it")
         self._store.events.register(*projection.handles())
-        self._workers[projection.name] = _Worker(self._store, self._read_db, projection, self._batch_size)
-        return read_model
+        begin: Start = start or ("now" if isinstance(projection, Reaction) else "beginning")
+        place = Place(database, projector)
+        self._registered[projection.name] = _Registered(projector, database, place, begin)
+        return ReadModel(database, projection, place) if isinstance(projection, Projection) else None
 
     async def prepare(self) -> None:
-        """Make the read models' tables, or make them anew for a new version; `run` does it too.
+        """Make the read models' tables, or begin to build those of a new version; `run` does it too.
 
         Raises:
-            InvalidProjectionError: a projection's rows changed and its version did not.
+            InvalidProjectionError: a projection's rows changed and its version did not, or its code did and that is
+                to be refused.
             StorageError: the database failed.
         """
-        for worker in self._workers.values():
-            await worker.prepare()
+        for registered in self._registered.values():
+            start = await self._store.head() if registered.start == "now" else 0
+            changed = await prepare(registered.database, registered.projector, start)
+            if changed and self._changed_code != "ignore":
+                self._complain(registered.projector, changed)
 
     async def run(self) -> None:
-        """Keep all projections in step with the log, until cancelled.
+        """Keep all projections in step with the log, together with other processes, until cancelled.
 
         Raises:
             InvalidProjectionError, StorageError: as `prepare`.
         """
         await self.prepare()
-        async with asyncio.TaskGroup() as group:
-            for name, worker in self._workers.items():
-                group.create_task(worker.run(), name=f"twofold-projection-{name}")
+        self._workers = [
+            Worker(self._store, database, projectors, self._progress, self._ceiling, self._lease)
+            for database, projectors in self._by_database()
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for worker in self._workers:
+                    group.create_task(worker.run(), name="twofold-worker")
+        finally:
+            self._workers = []
+
+    async def run_once(self, timeout: float | None = None) -> int:
+        """Bring all projections up to the head of the log as it is now, and return that position.
+
+        Raises:
+            TimeoutError: they did not get there in time.
+            InvalidProjectionError, StorageError: as `prepare`.
+        """
+        running = asyncio.create_task(self.run(), name="twofold-synchronizer-once")
+        try:
+            head = await self._store.head()
+            async with asyncio.timeout(timeout):
+                waiting = asyncio.create_task(self._wait_for_all(head))
+                await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                if running.done():
+                    await running
+            return head
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     async def wait(self, position: int, timeout: float, projections: Collection[str] | None = None) -> None:
         """Wait until the projections (by default all) have passed a position, in whichever process they run.
 
         Raises:
             StaleReadError: they had not after `timeout` seconds.
+            UnknownProjectionError: there is none of that name.
+            ReadModelBuildingError: one is being built, and what serves has other columns.
             StorageError: the database failed.
         """
         deadline = time.monotonic() + timeout
-        names = self._workers if projections is None else projections
-        await asyncio.gather(*(self._workers[name].wait(position, deadline) for name in names))
-        behind = {name: at for name in names if (at := self._workers[name].reached.position) < position}
+        names = list(self._registered if projections is None else projections)
+        reached = await asyncio.gather(*(self._wait(self._of(name), position, deadline) for name in names))
+        behind = {name: at for name, at in zip(names, reached, strict=True) if at < position}
         if behind:
             raise StaleReadError(position, behind)
 
     async def status(self) -> Sequence[ProjectionStatus]:
-        """Return how far each projection has come, by the checkpoints in the database.
+        """Return where all read models stand, by what their databases say: also those whose code is not here.
 
         Raises:
+            StorageError: a database failed.
+        """
+        found = [await read_status(self._store, *each) for each in self._by_database()]
+        by_name = {status.name: status for statuses in found for status in statuses}
+        head = await self._store.head()
+        own = [
+            by_name.pop(name) if name in by_name else unknown_status(registered.projector, head)
+            for name, registered in self._registered.items()
+        ]
+        return [*own, *by_name.values()]
+
+    # -- operations -------------------------------------------------------------------------------------------------
+
+    async def pause(self, name: str) -> None:
+        """Let a read model stand still from now on; see `twofold.operations.pause`."""
+        await operations.pause(self._of(name).database, name)
+        self._poke()
+
+    async def resume(self, name: str) -> None:
+        """Let a read model go on that was paused."""
+        await operations.resume(self._of(name).database, name)
+        self._poke()
+
+    async def set_position(self, name: str, position: int) -> None:
+        """Let a read model go on behind a position; its rows stay as they are."""
+        await operations.set_position(self._of(name).database, name, position)
+        self._progress.forget(name)
+        self._poke()
+
+    async def reset(self, name: str) -> None:
+        """Empty a read model in place and let it begin again; to keep it serving, use `rebuild_projection`.
+
+        Raises:
+            UnknownProjectionError: there is none of this name.
             StorageError: the database failed.
         """
-        head = await self._store.head()
-        return [await worker.status(head) for worker in self._workers.values()]
+        registered = self._of(name)
+        await operations.set_position(registered.database, name, 0)
+        generation = await registered.place.find(again=True)
+        async with registered.database.transaction(registered.projector.style) as transaction:
+            await transaction.lock(name)
+            await registered.projector.clear(transaction, generation.suffix)
+            await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
+        self._progress.forget(name)
+        self._poke()
 
+    async def scale(self, name: str, segments: int) -> None:
+        """Divide a read model into so many segments, on which as many workers can work."""
+        await operations.scale(self._of(name).database, name, segments)
+        self._poke()
 
-class _Worker:
-    """Runs one projection."""
+    async def parked(self, name: str, *, limit: int = 1000) -> Sequence[ParkedEvent]:
+        """Return the events that are set aside, in order."""
+        return await operations.parked(self._of(name).database, name, limit=limit)
 
-    def __init__(self, store: EventStore, read_db: ReadDatabase, projection: Projection[Any], batch_size: int) -> None:
-        self._store = store
-        self._read_db = read_db
-        self._projection = projection
-        self._table = projection.table()
-        self._rows = projection.row_type()
-        self._batch_size = batch_size
-        self._state = State.NEW
-        self._error: str | None = None
-        self._saved = self._passed = 0
-        self._saved_at = 0.0
-        self.reached = Head()
+    async def passed_over(self, name: str) -> Sequence[PassedOver]:
+        """Return the events that somebody decided to leave out, with the reasons."""
+        return await operations.passed_over(self._of(name).database, name)
 
-    async def prepare(self) -> None:
-        await self._read_db.prepare(self._table, self._projection.version)
+    async def retry(self, name: str, *key: Any) -> int:
+        """Have the parked events of one row, or of all, tried again; return how many there are."""
+        text = key_text(key) if key else operations.ALL_KEYS
+        asked = await operations.retry(self._of(name).database, name, text)
+        self._poke()
+        return asked
 
-    async def run(self) -> None:
-        pause, careful = FIRST_PAUSE, False
-        while True:
-            before = self._saved
-            try:
-                await self._follow(careful=careful)
-                careful = False
-            except CheckpointMovedError as moved:
-                log.info("%s; going on from there", moved)
-            except Exception as error:
-                self._state, self._error = State.FAULTED, _describe(error)
-                if not isinstance(error, StorageUnavailableError):
-                    careful = True
-                    log.exception("projection %s stands still, next try in %.1f s", self._projection.name, pause)
-                pause = FIRST_PAUSE if self._saved > before else min(pause * 2, LAST_PAUSE)
-                await asyncio.sleep(pause)
+    async def skip(self, name: str, position: int, *, reason: str) -> None:
+        """Leave an event out for ever, and have the later ones of its row tried again."""
+        await operations.skip(self._of(name).database, name, position, reason)
+        self._poke()
 
-    async def _follow(self, *, careful: bool) -> None:
-        """Project batch after batch; after a failure, for one batch's length, event after event, to stop exactly there.
+    async def discard(self, name: str, *key: Any, reason: str) -> int:
+        """Leave all parked events of a row out for ever; return how many there were."""
+        discarded = await operations.discard(self._of(name).database, name, key_text(key), reason)
+        self._poke()
+        return discarded
 
-        The table is prepared again, should a newer version of the projection have taken it over meanwhile.
+    # -- rebuilds ---------------------------------------------------------------------------------------------------
+
+    async def rebuild_projection(
+        self,
+        name: str,
+        *,
+        expect_same: bool = False,
+        progress: Callable[[RebuildProgress], object] = lambda _: None,
+    ) -> Report:
+        """Build a read model anew beside the one that serves, verify it, and let it take over in one transaction.
+
+        All workers share the work, and go on with it should this process die or be cancelled; calling it again joins
+        what is under way. Some worker must run, here or elsewhere.
+
+        Args:
+            name: the projection.
+            expect_same: whether any difference to the rows that serve is a fault.
+            progress: told now and then how far it has come.
+
+        Raises:
+            RebuildFailedError: the new rows did not pass the verification; the earlier ones serve on.
+            UnknownProjectionError: there is none of this name.
+            InvalidProjectionError: it is a reaction.
+            StorageError: the database failed.
         """
-        await self.prepare()
-        self._saved = self._passed = await self._read_db.checkpoint(self._projection.name)
-        self.reached.advance(self._saved)
-        if self._state is State.NEW:
-            self._state = State.LIVE if self._saved >= await self._store.head() else State.CATCHING_UP
-        query, size = EventQuery.of(*self._projection.handles()), 1 if careful else self._batch_size
-        subscription = self._store.subscribe(query, after=self._saved, batch_size=size)
-        for step in count(1):
-            batch = await self._next(subscription)
-            await self._handle(batch)
-            self._state = State.CATCHING_UP if len(batch.events) == self._batch_size else State.LIVE
-            self._error = None
-            if careful and step == self._batch_size:
-                return
+        registered = self._of(name)
+        generation = await rebuild.begin(registered.database, registered.projector, expect_same=expect_same)
+        self._poke()
+        report = await follow_rebuild(self._store, registered.database, generation, progress)
+        registered.place.forget()
+        if report.reason:
+            raise RebuildFailedError(name, report.reason)
+        return report
 
-    async def _next(self, subscription: Subscription) -> Batch:
-        """Return the next batch; while waiting, save a checkpoint that has moved over other projections' events."""
-        if self._passed <= self._saved:
-            return await anext(subscription)
-        coming = asyncio.ensure_future(anext(subscription))
-        try:
-            done, _ = await asyncio.wait([coming], timeout=max(self._saved_at + IDLE_SAVE - time.monotonic(), 0))
-            if not done:
-                await self._commit(Folded({}), self._passed)
-            return await coming
-        finally:
-            coming.cancel()
+    async def cancel_rebuild(self, name: str) -> bool:
+        """Drop what is being built; return whether anything was."""
+        cancelled = await rebuild.cancel(self._of(name).database, self._of(name).projector)
+        self._poke()
+        return cancelled
 
-    async def _handle(self, batch: Batch) -> None:
-        if not batch.events and time.monotonic() < self._saved_at + IDLE_SAVE:
-            self._passed = batch.position  # a crash only skips the same events again
-            self.reached.advance(batch.position)
-            return
-        with trace_batch(self._projection.name, len(batch.events), batch.position):
-            await self._project(batch)
+    async def roll_back(self, name: str) -> None:
+        """Let the generation that served before the last rebuild serve again; the present one is kept warm.
 
-    async def _project(self, batch: Batch) -> None:
-        keys = keys_of(self._projection, batch.events)
-        wanted = {self._rows.dump_key(key) for key in keys}
-        loaded = map(self._rows.load, await self._read_db.load(self._table, wanted))
-        folded = fold(self._projection, {self._rows.key_of(row): row for row in loaded}, keys, batch.events)
-        try:
-            await self._commit(folded, folded.failed.position - 1 if folded.failed else batch.position)
-        except (CheckpointMovedError, StorageUnavailableError):
-            raise
-        except Exception as error:
-            if len(batch.events) != 1 or folded.failed:
-                raise  # the next try finds out which event's row it is that cannot be stored
-            raise ProjectionFailedError(self._projection.name, batch.events[0]) from error
-        if folded.failed:
-            raise ProjectionFailedError(self._projection.name, folded.failed) from folded.error
-
-    async def _commit(self, folded: Folded, position: int) -> None:
-        upserts = [self._rows.dump(row) for row in folded.rows.values() if row is not None]
-        deletes = [self._rows.dump_key(key) for key, row in folded.rows.items() if row is None]
-        step = Checkpoint(self._projection.name, self._projection.version, self._saved, position)
-        await self._read_db.commit(self._table, upserts, deletes, step)
-        self._saved, self._passed, self._saved_at = position, position, time.monotonic()
-        self.reached.advance(position)
-
-    async def wait(self, position: int, deadline: float) -> None:
-        while (remaining := deadline - time.monotonic()) > 0:
-            if await self.reached.wait(position - 1, min(remaining, ELSEWHERE)) >= position:
-                return
-            self.reached.advance(await self._read_db.checkpoint(self._projection.name))
-
-    async def status(self, head: int) -> ProjectionStatus:
-        position = max(self.reached.position, await self._read_db.checkpoint(self._projection.name))
-        return ProjectionStatus(
-            self._projection.name, self._projection.version, self._state, position, max(head, position), self._error
+        Raises:
+            RebuildFailedError: none was kept, or it is of another version of the code.
+            StorageError: the database failed.
+        """
+        registered = self._of(name)
+        worker = Worker(
+            self._store, registered.database, {name: registered.projector}, self._progress, self._ceiling, self._lease
         )
+        await worker.takeover(registered.projector).roll_back(name)
+        registered.place.forget()
+        self._poke()
 
+    async def drop_warm(self, name: str) -> bool:
+        """Drop the generation that is kept for a roll-back; return whether there was one."""
+        dropped = await rebuild.drop_warm(self._of(name).database, self._of(name).projector)
+        self._poke()
+        return dropped
 
-def _describe(error: Exception) -> str:
-    return f"{error}: {error.__cause__!r}" if isinstance(error, ProjectionFailedError) else str(error)
+    # ---------------------------------------------------------------------------------------------------------------
+
+    def _projector(self, database: ReadDatabase, projection: Any) -> Projector:
+        match projection:
+            case Projection():
+                return KeyedProjector(database, projection, self._batch_size)
+            case SqlProjection():
+                return SqlProjector(database, projection, self._batch_size)
+            case Reaction():
+                return ReactionProjector(database, projection)
+        raise InvalidProjectionError(f"{projection!r} is no Projection, SqlProjection or Reaction")
+
+    def _of(self, name: str) -> _Registered:
+        if name not in self._registered:
+            raise UnknownProjectionError(name, self._registered)
+        return self._registered[name]
+
+    def _by_database(self) -> list[tuple[ReadDatabase, Mapping[str, Projector]]]:
+        found: dict[int, tuple[ReadDatabase, dict[str, Projector]]] = {id(self._read_db): (self._read_db, {})}
+        for name, registered in self._registered.items():
+            found.setdefault(id(registered.database), (registered.database, {}))[1][name] = registered.projector
+        return [(database, projectors) for database, projectors in found.values()]
+
+    def _poke(self) -> None:
+        for worker in self._workers:
+            worker.poke()
+
+    async def _wait_for_all(self, position: int) -> None:
+        while True:
+            try:
+                await self.wait(position, 1.0)
+            except StaleReadError:
+                continue
+            return
+
+    async def _wait(self, registered: _Registered, position: int, deadline: float) -> int:
+        """Wait for one projection, and return how far it has come."""
+        while True:
+            remaining = deadline - time.monotonic()
+            try:
+                reached = await self._reached(registered, position, min(remaining, POLL))
+            except (UnknownProjectionError, ReadModelBuildingError):
+                if remaining <= 0:
+                    raise
+                reached = 0
+                await asyncio.sleep(min(remaining, PREPARING))
+            if reached >= position or remaining <= 0:
+                return reached
+
+    async def _reached(self, registered: _Registered, position: int, patience: float) -> int:
+        """Return how far the generation that serves has come, after a while at most if that is not far enough."""
+        generation = await registered.place.find()
+        reached = self._progress.head(generation.name, generation.number)
+        if reached.position < position:
+            registered.database.follow(self._progress)
+        if await reached.wait(position - 1, max(patience, 0)) < position:
+            rows = await registered.database.query(
+                SQL["position_of"], name=generation.name, generation=generation.number
+            )
+            reached.advance(rows[0][0] or 0)
+        return reached.position
+
+    async def _ceiling(self, projector: Projector, after: int, timeout: float) -> int:
+        """Wait until there is more in the log, and until the projections that it follows have handled that."""
+        deadline = time.monotonic() + timeout
+        head = await self._store.log.wait(after, timeout)
+        if head <= after:
+            head = await self._store.head()  # should the signal have been lost
+        for name in projector.projection.follows if head > after else ():
+            head = min(head, await self._wait(self._of(name), after + 1, deadline))
+        return head
+
+    def _complain(self, projector: Projector, changed: Sequence[str]) -> None:
+        text = (
+            f"the code of {projector.name} changed ({', '.join(changed)}) and its version did not: what is stored may "
+            f"differ from what it would make now. Raise `version`, or call rebuild_projection({projector.name!r})"
+        )
+        if self._changed_code == "refuse":
+            raise InvalidProjectionError(text)
+        log.warning("%s", text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
 from decimal import Decimal
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,8 +14,9 @@ from tests.accounts import ACCOUNT, Balances, Deposit, Open, Withdraw
 from twofold import Command, CommandBus, DeciderHandler, EventStore, ReadModelSynchronizer
 from twofold.engines import connect
 from twofold.messages import uuid7
-from twofold.read_database import Checkpoint, ReadDatabase, Values
+from twofold.read_database import Changes, ReadDatabase
 from twofold.row_type import Table
+from twofold.segments import Step
 
 ACCOUNTS = 8
 
@@ -30,11 +30,9 @@ class InTwoTransactions:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._behind, name)
 
-    async def commit(
-        self, table: Table, upserts: Sequence[Values], deletes: Sequence[tuple[Any, ...]], step: Checkpoint
-    ) -> None:
-        await self._behind.commit(table, upserts, deletes, step._replace(after=step.before))
-        await self._behind.commit(table, [], [], step)
+    async def commit(self, table: Table, changes: Changes, step: Step) -> None:
+        await self._behind.commit(table, changes, step._replace(after=step.before))
+        await self._behind.commit(table, Changes(), step)
 
 
 def account_of(command: Open | Deposit | Withdraw) -> str:

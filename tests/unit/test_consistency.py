@@ -15,7 +15,7 @@ import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, Deposited, GetBalance, Open, Opened, Withdraw, wire
 
 from twofold import Application, Projection, Receipt, on
-from twofold.consistency import Answer, Policy, Progress, WhenLate, Written, current_session, session
+from twofold.consistency import Answer, Policy, ReadModels, WhenLate, Written, current_session, session
 from twofold.consistent_query import ConsistentQueryHandler
 from twofold.errors import InvalidHandlerError, StaleReadError, VersionMismatchError
 
@@ -322,15 +322,15 @@ async def test_version_0_is_shown_at_once(app: Application, handler: ConsistentQ
     assert await handler.query_after_command(GetBalance("a"), 0, "Account-a", 0) == Answer(None)
 
 
-async def test_the_synchronizer_tells_its_progress(app: Application) -> None:
+async def test_the_synchronizer_tells_where_its_read_models_are(app: Application) -> None:
     await ask_of(app, Owners(), Balances())
-    progress: Progress | None = app.queries.progress
-    assert progress
-    assert list(progress.projections()) == ["owners", "balances"]
-    assert progress.handled("balances") == {"Opened", "Deposited", "Withdrawn"}
+    read_models: ReadModels | None = app.queries.read_models
+    assert read_models
+    assert list(read_models.projections()) == ["owners", "balances"]
+    assert read_models.handled("balances") == {"Opened", "Deposited", "Withdrawn"}
     position = (await opened(app)).position
-    assert (progress.reached("owners"), await progress.head()) == (0, position)
+    assert (await read_models.reached("owners"), await read_models.head()) == (0, position)
     async with synchronizing(app):
-        await progress.wait(position, PATIENCE)
-        assert progress.reached("owners") >= position
-        assert await progress.lag("owners") == timedelta(0)
+        await read_models.wait(position, PATIENCE)
+        assert await read_models.reached("owners") >= position
+        assert await read_models.lag("owners") == timedelta(0)

@@ -70,7 +70,7 @@ def test_a_batch_is_folded_in_order_over_the_rows_that_there_are() -> None:
         ("a",): Balance("a", "ann", Decimal(17), 3),
         ("b",): Balance("b", "ann", Decimal(1), 1),
     }
-    assert result.failed is None
+    assert result.failures == []
 
 
 def test_methods_make_change_and_delete_rows_and_may_see_the_record() -> None:
@@ -89,20 +89,27 @@ def test_a_row_can_come_back_after_it_was_deleted() -> None:
 
 def test_an_event_for_a_row_that_is_not_there_fails_with_the_remedy() -> None:
     result = folded(Balances(), Opened(account="a"), deposited("x"), deposited("a"))
-    assert (result.failed.position, result.rows) == (2, {("a",): Balance("a", "ann")})
-    assert isinstance(result.error, RowNotFoundError)
-    assert "declare `row: ... | None`" in str(result.error)
+    assert [failure.recorded.position for failure in result.failures] == [2]
+    assert result.rows == {("a",): Balance("a", "ann", Decimal(1), 1)}
+    assert isinstance(result.failures[0].error, RowNotFoundError)
+    assert "declare `row: ... | None`" in str(result.failures[0].error)
 
 
-def test_folding_stops_at_the_event_that_fails() -> None:
+def failures(result: Any) -> list[tuple[int, str]]:
+    return [(failure.recorded.position, repr(failure.error or "")) for failure in result.failures]
+
+
+def test_an_event_that_fails_takes_no_effect_nor_do_the_later_ones_of_its_row() -> None:
     class Broken(Balances):
         @on(Withdrawn)
         def broken(self, row: Balance, event: Withdrawn) -> Balance:
             raise KeyError("broken")
 
-    result = folded(Broken(), Opened(account="a"), deposited(), withdrawn(), deposited())
-    assert (result.failed.position, repr(result.error)) == (3, "KeyError('broken')")
-    assert result.rows == {("a",): Balance("a", "ann", Decimal(1), 1)}
+    result = folded(
+        Broken(), Opened(account="a"), deposited(), withdrawn(), Opened(account="b"), deposited(), deposited("b")
+    )
+    assert failures(result) == [(3, "KeyError('broken')"), (5, "''")]
+    assert result.rows == {("a",): Balance("a", "ann", Decimal(1), 1), ("b",): Balance("b", "ann", Decimal(1), 1)}
 
 
 def test_a_row_that_changes_its_key_is_a_failure_and_not_a_second_row() -> None:
@@ -113,7 +120,7 @@ def test_a_row_that_changes_its_key_is_a_failure_and_not_a_second_row() -> None:
 
     result = folded(Renaming(), Opened(account="a"), deposited())
     assert result.rows == {("a",): Balance("a", "ann")}
-    assert "about the row ('a',), its method returned the row ('other',)" in str(result.error)
+    assert "about the row ('a',), its method returned the row ('other',)" in str(result.failures[0].error)
 
 
 def test_keys_may_be_composed_and_computed() -> None:
@@ -143,13 +150,13 @@ def test_keys_may_be_composed_and_computed() -> None:
     assert folded(Totals(), deposited("a"), deposited("b")).rows == {("all",): Count("all", 2)}
 
 
-def test_a_key_that_cannot_be_found_fails_at_its_event() -> None:
+def test_a_key_that_cannot_be_found_is_an_error_of_its_own() -> None:
     class Keyless(Balances):
         def key(self, event: Any) -> Any:
             return event.nothing
 
-    result = folded(Keyless(), Opened(account="a"))
-    assert (result.failed.position, type(result.error)) == (1, AttributeError)
+    with pytest.raises(AttributeError):
+        folded(Keyless(), Opened(account="a"))
 
 
 def test_a_subclass_inherits_rows_and_methods() -> None:

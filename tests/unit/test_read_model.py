@@ -18,7 +18,10 @@ import pytest_asyncio
 from twofold import FullText, Index, Key, Projection, ReadModel
 from twofold.engines import connect
 from twofold.errors import InvalidCursorError, InvalidFilterError, UnknownFieldError
-from twofold.read_database import Checkpoint, Total
+from twofold.generations import Place, prepare
+from twofold.projectors import KeyedProjector
+from twofold.read_database import Changes, Total
+from twofold.segments import Segment, Step
 
 
 class Status(StrEnum):
@@ -57,9 +60,11 @@ ROWS = [
 async def views(url: str) -> AsyncIterator[ReadModel[View]]:
     database, rows = connect(url).read_database, Views().row_type()
     await database.open()
-    await database.prepare(Views().table(), 1)
-    await database.commit(Views().table(), [rows.dump(row) for row in ROWS], [], Checkpoint("views", 1, 0, 1))
-    yield ReadModel(database, Views())
+    projector = KeyedProjector(database, Views(), 1)
+    await prepare(database, projector)
+    changes = Changes([rows.dump(row) for row in ROWS])
+    await database.commit(projector.table("__1"), changes, Step(Segment("views", 1), 0, 0, 1))
+    yield ReadModel(database, Views(), Place(database, projector))
     await database.close()
 
 
@@ -199,7 +204,7 @@ async def test_rows_without_full_text_cannot_be_searched(views: ReadModel[View])
     class Bares(Projection[Bare]):
         name = "bares"
 
-    bare = ReadModel(views._database, Bares())
+    bare = ReadModel(views._database, Bares(), views._place)
     with pytest.raises(UnknownFieldError, match="bares cannot be searched; mark a field"):
         await bare.page(search="x")
 

@@ -4,72 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
-import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposited, Opened, Withdrawn
 from tests.recording_log import RecordingLog
+from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
-from twofold import EventStore, Key, Projection, ReadModelSynchronizer, State, on, synchronizer
-from twofold.engines import Engine, connect
+from twofold import EventStore, Key, Projection, ReadModelSynchronizer, State, on, runner
+from twofold.engines import Engine
 from twofold.errors import InvalidProjectionError, StaleReadError, StorageUnavailableError
-
-PATIENCE = 30.0
-
-
-@pytest_asyncio.fixture
-async def engine(url: str) -> AsyncIterator[Engine]:
-    engine = connect(url)
-    await engine.log.open()
-    await engine.read_database.open()
-    yield engine
-    await engine.read_database.close()
-    await engine.log.close()
-
-
-@pytest.fixture
-def store(engine: Engine) -> EventStore:
-    return EventStore(engine.log)
+from twofold.generations import SQL
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synchronizer, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(synchronizer, "LAST_PAUSE", 0.001)
+    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(runner, "LAST_PAUSE", 0.001)
 
 
-@asynccontextmanager
-async def running(synchronizer: ReadModelSynchronizer) -> AsyncIterator[ReadModelSynchronizer]:
-    task = asyncio.create_task(synchronizer.run())
-    try:
-        yield synchronizer
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what another task does in its own time."""
-    async with asyncio.timeout(PATIENCE):
-        while not await condition():  # noqa: ASYNC110  # nothing signals it
-            await asyncio.sleep(0.001)
-
-
-async def write(store: EventStore, *events: object) -> int:
-    return (await store.append(events)).position
-
-
-def opened(account: str) -> Opened:
-    return Opened(account=account)
-
-
-def deposited(account: str, amount: int = 1) -> Deposited:
-    return Deposited(account=account, amount=Decimal(amount))
+async def checkpoint(engine: Engine, name: str, generation: int = 1) -> int:
+    [(position,)] = await engine.read_database.query(SQL["position_of"], name=name, generation=generation)
+    return int(position)
 
 
 class Owners(Projection[Balance]):
@@ -86,6 +44,7 @@ class Fussy(Balances):
     """Fails on deposits of 13, until it is mended."""
 
     name = "fussy"
+    on_failure = "stop"
     mended = False
 
     @on(Deposited)
@@ -139,7 +98,7 @@ async def test_after_a_restart_with_nothing_to_do_a_projection_is_live(engine: E
 async def test_a_failing_event_stops_its_projection_right_there_and_no_other(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.synchronizer")
+    caplog.set_level(logging.CRITICAL, "twofold.runner")
     runner = ReadModelSynchronizer(store, engine.read_database)
     fussy, balances = runner.add(Fussy()), runner.add(Balances())
     await write(store, opened("a"), deposited("a", 2), deposited("a", 13), deposited("a", 4))
@@ -162,7 +121,7 @@ async def test_a_failing_event_stops_its_projection_right_there_and_no_other(
 async def test_mended_code_goes_on_at_the_event_that_failed(
     engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.synchronizer")
+    caplog.set_level(logging.CRITICAL, "twofold.runner")
     runner = ReadModelSynchronizer(store, engine.read_database, batch_size=3)
     fussy = runner.add(Fussy())
     await write(store, opened("a"), *(deposited("a", amount) for amount in (2, 13, 4, 5, 6, 7)))
@@ -189,6 +148,7 @@ class Unstorable(Projection[Strict]):
     """Makes a row that no table can hold for the account `bad`."""
 
     name = "unstorable"
+    on_failure = "stop"
 
     @on(Opened)
     def opened(self, event: Opened) -> Strict:
@@ -198,7 +158,7 @@ class Unstorable(Projection[Strict]):
 async def test_a_row_that_cannot_be_stored_stops_it_exactly_at_its_event(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.synchronizer")
+    caplog.set_level(logging.CRITICAL, "twofold.runner")
     runner = ReadModelSynchronizer(store, engine.read_database)
     rows = runner.add(Unstorable())
     await write(store, *(opened(account) for account in ("a", "b", "bad", "c")))
@@ -215,7 +175,7 @@ async def test_a_row_that_cannot_be_stored_stops_it_exactly_at_its_event(
 async def test_an_event_that_cannot_be_read_stops_it_exactly_there(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.synchronizer")
+    caplog.set_level(logging.CRITICAL, "twofold.runner")
 
     @dataclass(frozen=True, kw_only=True)
     class Deposited:
@@ -248,7 +208,7 @@ async def test_the_checkpoint_moves_over_events_that_are_not_handled_even_when_n
             await runner.wait(await write(store, deposited("a")), PATIENCE)
 
         async def saved() -> bool:
-            return await engine.read_database.checkpoint("owners") == 6
+            return await checkpoint(engine, "owners") == 6
 
         await until(saved)
 
@@ -282,38 +242,38 @@ class BalancesOfTwo(Balances):
         return Balance(event.account, event.owner.upper())
 
 
-async def test_a_new_version_builds_the_read_model_again(engine: Engine, store: EventStore) -> None:
+async def test_a_new_version_is_built_and_takes_over_by_itself(engine: Engine, store: EventStore) -> None:
     await write(store, opened("a"), deposited("a"))
     async with running(ReadModelSynchronizer(store, engine.read_database, [Balances()])) as first:
         await first.wait(2, PATIENCE)
     second = ReadModelSynchronizer(store, engine.read_database)
     balances = second.add(BalancesOfTwo())
     async with running(second):
-        await second.wait(2, PATIENCE)
-        assert await balances.get("a") == Balance("a", "ANN", Decimal(1), 1)
+
+        async def new() -> bool:
+            return await balances.get("a") == Balance("a", "ANN", Decimal(1), 1)
+
+        await until(new)
+        await second.wait(await write(store, deposited("a")), PATIENCE)
+        assert await balances.get("a") == Balance("a", "ANN", Decimal(2), 2)
 
 
-async def test_a_worker_of_the_old_version_that_still_runs_cannot_write_into_the_new_one(
-    engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.synchronizer")
-    old, new = (ReadModelSynchronizer(store, engine.read_database) for _ in range(2))
-    old.add(Balances())
-    balances = new.add(BalancesOfTwo())
+async def test_old_and_new_versions_of_the_code_run_side_by_side(engine: Engine, store: EventStore) -> None:
+    old, new = (ReadModelSynchronizer(store, engine.read_database, lease=0.5) for _ in range(2))
+    before, after = old.add(Balances()), new.add(BalancesOfTwo())
     await write(store, opened("a"))
     async with running(old):
         await old.wait(1, PATIENCE)
-        await new.prepare()
-        await write(store, opened("b"))
-
-        async def refused() -> bool:
-            return "deploy the newer code" in str((await old.status())[0].error)
-
-        await until(refused)
-        assert await engine.read_database.checkpoint("balances") == 0
         async with running(new):
-            await new.wait(2, PATIENCE)
-            assert {row.owner for row in (await balances.page()).items} == {"ANN"}
+
+            async def taken_over() -> bool:
+                return await after.get("a") == Balance("a", "ANN")
+
+            await until(taken_over)
+            position = await write(store, opened("b"))
+            await asyncio.gather(old.wait(position, PATIENCE), new.wait(position, PATIENCE))
+            assert {row.owner for row in (await before.page()).items} == {"ann"}
+            assert {row.owner for row in (await after.page()).items} == {"ANN"}
 
 
 async def test_rows_that_changed_without_a_new_version_are_refused_at_the_start(
@@ -332,7 +292,7 @@ async def test_rows_that_changed_without_a_new_version_are_refused_at_the_start(
             return Changed(event.account)
 
     await ReadModelSynchronizer(store, engine.read_database, [Balances()]).prepare()
-    with pytest.raises(InvalidProjectionError, match=r"the columns of balances changed .* raise `version`"):
+    with pytest.raises(InvalidProjectionError, match=r"the columns of balances__1 changed .* raise `version`"):
         await ReadModelSynchronizer(store, engine.read_database, [ChangedBalances()]).run()
 
 

@@ -64,6 +64,7 @@ class PostgresDatabase:
         self._may_migrate = migrate
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._opening = asyncio.Lock()
+        self._alchemy: Any = None
         self._users = 0
         self.pooled = False
         """Whether a pooler such as PgBouncer stands in between: then a session's state is not ours."""
@@ -126,6 +127,34 @@ class PostgresDatabase:
         try:
             async with self._pool.connection() as connection:
                 yield connection
+        except psycopg.Error as error:
+            raise translate(error) from error
+
+    @asynccontextmanager
+    async def alchemy(self) -> AsyncIterator[Any]:
+        """Lend a connection of SQLAlchemy with an open transaction, which is committed when the block ends.
+
+        Raises:
+            StorageError: in one of its kinds, with the remedy.
+            ModuleNotFoundError: SQLAlchemy is not installed.
+        """
+        from sqlalchemy.exc import DBAPIError
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import NullPool
+
+        async def connect() -> Connection:
+            connection = await self.connect()
+            await connection.set_autocommit(False)
+            return connection
+
+        self._alchemy = self._alchemy or create_async_engine(
+            "postgresql+psycopg://", async_creator=connect, poolclass=NullPool
+        )
+        try:
+            async with self._alchemy.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise (translate(error.orig) if isinstance(error.orig, psycopg.Error) else error) from error
         except psycopg.Error as error:
             raise translate(error) from error
 

@@ -7,6 +7,7 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from twofold.errors import (
     LimitExceededError,
+    MissingTableError,
     ReadOnlyStorageError,
     StorageError,
     StorageFullError,
@@ -24,7 +25,7 @@ _POOL_ERRORS = (PoolTimeout, PoolClosed, TooManyRequests)
 
 def translate(error: psycopg.Error) -> TwofoldError:
     """Return the error to raise instead of the driver's."""
-    text, state = str(error).strip(), error.sqlstate or ""
+    text, state = error.diag.message_primary or str(error).strip(), error.sqlstate or ""
     if connection_is_lost(error):
         return StorageUnavailableError(f"PostgreSQL cannot be reached; check address, user and password: {text}")
     match state[:2]:
@@ -45,7 +46,9 @@ def translate(error: psycopg.Error) -> TwofoldError:
             return ReadOnlyStorageError(f"PostgreSQL is read-only here, a standby or by its settings: {text}")
         case "42501":
             return ReadOnlyStorageError(f"this role may not do that; GRANT it what Twofold's tables need: {text}")
-        case "42P01" | "42883":
+        case "42P01":
+            return MissingTableError(f"a table is missing; Twofold's own are made by open(): {text}")
+        case "42883":
             return StorageError(f"Twofold's tables are missing; call open() first, which creates them: {text}")
         case "TF002":
             return StorageError(f"appends see what was committed while they waited; use READ COMMITTED: {text}")
@@ -64,6 +67,15 @@ def connection_is_lost(error: psycopg.Error) -> bool:
     if state is None:  # the driver itself noticed
         return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
     return state.startswith("08") or state in _AWAY
+
+
+def server_failed(error: object) -> bool:
+    """Return whether the server or the way to it is the cause of an error, and not a statement or its values."""
+    if not isinstance(error, psycopg.Error):
+        return False
+    # no resources, an operator, a failing system, a deadlock, a lock that is not to be had, read-only, damaged
+    state = error.sqlstate or ""
+    return connection_is_lost(error) or state[:2] in {"53", "57", "58", "40", "XX"} or state in {"55P03", "25006"}
 
 
 def was_rolled_back(error: psycopg.Error) -> bool:

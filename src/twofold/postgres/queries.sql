@@ -103,4 +103,6 @@ SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMI
 SELECT type, count(*) FROM twofold_events GROUP BY type ORDER BY type
 
 -- name: checkpoints
-SELECT name, version, position FROM twofold_projections ORDER BY name
+SELECT p.name, p.version, min(c.position) FROM twofold_projections AS p
+JOIN twofold_checkpoints AS c ON c.name = p.name AND c.generation = p.generation
+WHERE p.role = 'live' GROUP BY p.name, p.version ORDER BY p.name

@@ -44,10 +44,11 @@ def in_utc(value: Any) -> Any:
     return value.astimezone(dt.UTC) if isinstance(value, dt.datetime) else value
 
 
-def unnested(columns: Sequence[Column], alias: str) -> str:
+def unnested(columns: Sequence[Column], alias: str, marks: Sequence[str]) -> str:
     """Return a FROM item that makes rows of one array parameter for each column."""
     # jsonb arrays are given as text arrays, and cast where they are used
-    arrays = ", ".join(f"%s::{'text' if c.kind is Kind.JSON else TYPES[c.kind]}[]" for c in columns)
+    kinds = ("text" if c.kind is Kind.JSON else TYPES[c.kind] for c in columns)
+    arrays = ", ".join(f"{mark}::{kind}[]" for mark, kind in zip(marks, kinds, strict=True))
     return f"unnest({arrays}) AS {alias} ({names(c.name for c in columns)})"
 
 

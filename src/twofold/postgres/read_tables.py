@@ -1,4 +1,4 @@
-"""The tables of read models on PostgreSQL: made, checked, and made again for a new version."""
+"""The tables of read models on PostgreSQL: made, checked, shown under a lasting name, and dropped."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from twofold.sql import names, quoted
 _COLUMNS = """
     SELECT attname, format_type(atttypid, NULL) || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
     FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
+_VIEWED = """
+    SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+    WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
 _KEY = """
     SELECT attname FROM pg_index, unnest(indkey) WITH ORDINALITY AS k (attnum, place)
     JOIN pg_attribute AS a ON a.attnum = k.attnum AND a.attrelid = to_regclass(%(table)s)
@@ -22,30 +25,8 @@ _FULL_TEXT = """
     SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s"""
 
 
-async def prepare(connection: Connection, table: Table, version: int) -> None:
-    """See `ReadDatabase.prepare`; to be called in a transaction."""
-    name = table.name
-    await _execute(connection, "SELECT pg_advisory_xact_lock(hashtextextended('twofold read model ' || %s, 0))", name)
-    stored = await _rows(connection, "SELECT version FROM twofold_projections WHERE name = %s", name)
-    if not stored:
-        await _create(connection, table)
-        await _execute(connection, "INSERT INTO twofold_projections VALUES (%s, %s, 0)", name, version)
-    elif stored[0][0] < version:
-        await _execute(connection, f"DROP TABLE {quoted(name)}")
-        await _create(connection, table)
-        move = "UPDATE twofold_projections SET version = %s, position = 0 WHERE name = %s"
-        await _execute(connection, move, version, name)
-    elif stored[0][0] > version:
-        raise InvalidProjectionError(
-            f"the read model {name} was built by version {stored[0][0]} of its projection, this code has {version}; "
-            f"deploy the newer code, or raise the version beyond {stored[0][0]}"
-        )
-    else:
-        await _refuse_changes(connection, table)
-        await _create_indexes(connection, table)
-
-
-async def _create(connection: Connection, table: Table) -> None:
+async def create(connection: Connection, table: Table) -> None:
+    """See `ReadTransaction.create`."""
     if await _rows(connection, _COLUMNS, quoted(table.name)):
         raise InvalidProjectionError(f"there is a table {table.name} that is no read model; rename the projection")
     columns = [f"{quoted(name)} {definition}" for name, definition in _definitions(table, collated=True)]
@@ -59,6 +40,29 @@ async def _create(connection: Connection, table: Table) -> None:
         await _execute(connection, f"COMMENT ON COLUMN {quoted(table.name)}.{SEARCH} IS '{fields}'")
         await _execute(connection, f"CREATE INDEX ON {quoted(table.name)} USING gin ({SEARCH})")
     await _create_indexes(connection, table)
+
+
+async def check(connection: Connection, table: Table) -> None:
+    """See `ReadTransaction.check`."""
+    await _refuse_changes(connection, table)
+    await _create_indexes(connection, table)
+
+
+async def drop(connection: Connection, name: str) -> None:
+    """See `ReadTransaction.drop`."""
+    await _execute(connection, f"DROP TABLE IF EXISTS {quoted(name)}")
+
+
+async def expose(connection: Connection, name: str, table: str) -> None:
+    """See `ReadTransaction.expose`. Whoever reads the view meanwhile waits, and then sees the new table."""
+    there = await _rows(connection, "SELECT relkind = 'v' FROM pg_class WHERE oid = to_regclass(%s)", quoted(name))
+    if there == [(False,)]:
+        return
+    wanted = [column for column in await _rows(connection, _VIEWED, quoted(table)) if column[0] != SEARCH]
+    if await _rows(connection, _VIEWED, quoted(name)) != wanted:  # else it is replaced, and views upon it are kept
+        await _execute(connection, f"DROP VIEW IF EXISTS {quoted(name)}")
+    columns = names(column for column, _ in wanted)
+    await _execute(connection, f"CREATE OR REPLACE VIEW {quoted(name)} AS SELECT {columns} FROM {quoted(table)}")
 
 
 async def _create_indexes(connection: Connection, table: Table) -> None:

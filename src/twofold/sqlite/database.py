@@ -6,9 +6,9 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -19,6 +19,8 @@ from twofold.sqlite.errors import DRIVER_ERRORS, may_have_committed, translate
 
 T = TypeVar("T")
 
+POLL = 0.005
+"""Seconds between two looks for what other connections have changed, while somebody waits for it."""
 MAX_GROUP = 1000
 """At most so many jobs share one commit."""
 
@@ -37,6 +39,16 @@ class Transaction:
 class _Job(NamedTuple):
     run: Callable[[Transaction], Any]
     future: asyncio.Future[Any]
+
+
+class _Loan(NamedTuple):
+    """The writer's connection is lent to a task, and the thread waits until it has it back."""
+
+    begin: bool
+    lent: asyncio.Future[sqlite3.Connection]
+    back: SimpleQueue[str]
+    """The statement that ends the transaction."""
+    ended: asyncio.Future[None]
 
 
 class SqliteDatabase:
@@ -65,7 +77,7 @@ class SqliteDatabase:
         self._lock_timeout = lock_timeout
         self._reader_count = readers
         self._may_migrate = migrate
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | _Loan | None] = SimpleQueue()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._thread: threading.Thread | None = None
@@ -118,6 +130,57 @@ class SqliteDatabase:
         """
         return await self._running_loop().run_in_executor(self._readers, self._read, job)
 
+    @asynccontextmanager
+    async def borrow(self, *, begin: bool = True) -> AsyncIterator[sqlite3.Connection]:
+        """Lend the writer's connection with an open transaction; nothing else is written before the block ends.
+
+        Then it is committed, or rolled back if the block raises. Errors of the driver are translated.
+
+        Args:
+            begin: whether to open a transaction; otherwise the block only has its turn.
+
+        Raises:
+            StorageError: nothing was written.
+            OutcomeUnknownError: the commit failed in a way that leaves the outcome open.
+        """
+        loop = self._running_loop()
+        loan = _Loan(begin, loop.create_future(), SimpleQueue(), loop.create_future())
+        self._jobs.put(loan)
+        try:
+            connection = await loan.lent
+        except asyncio.CancelledError:
+            loan.back.put("ROLLBACK")
+            raise
+        try:
+            yield connection
+        except BaseException as error:
+            loan.back.put("ROLLBACK")
+            await asyncio.shield(loan.ended)
+            if isinstance(error, DRIVER_ERRORS):
+                raise translate(error, self.path) from error
+            raise
+        loan.back.put("COMMIT")
+        await asyncio.shield(loan.ended)
+
+    async def changes(self, wanted: Callable[[], object]) -> AsyncGenerator[sqlite3.Connection, None]:
+        """Yield a connection at once and whenever another one may have changed the file, as long as that is wanted.
+
+        `PRAGMA data_version` costs microseconds, so it is asked in the event loop, every few milliseconds.
+        """
+        connection = self.connect()
+        try:
+            seen = None
+            while True:
+                version = connection.execute("PRAGMA data_version").fetchone()[0]
+                if version != seen:
+                    seen = version
+                    yield connection
+                await asyncio.sleep(POLL)
+                if not wanted():
+                    return
+        finally:
+            connection.close()
+
     def connect(self) -> sqlite3.Connection:
         """Return a new connection, which the caller closes."""
         connection = sqlite3.connect(
@@ -128,6 +191,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA fullfsync = 1")  # macOS: without it, fsync does not reach the disk
             connection.execute("PRAGMA mmap_size = 268435456")
             connection.execute("PRAGMA cell_size_check = 1")  # a damaged page is an error, not an answer
+            connection.create_function("twofold_now", 0, lambda: time.time_ns() // 1000)
         except BaseException:
             connection.close()
             raise
@@ -168,12 +232,10 @@ class SqliteDatabase:
 
     def _write_groups(self) -> None:
         while (job := self._jobs.get()) is not None:
-            group = [job]
-            try:
-                while len(group) < MAX_GROUP and (job := self._jobs.get_nowait()) is not None:
-                    group.append(job)
-            except Empty:
-                pass
+            if isinstance(job, _Loan):
+                self._lend(job)
+                continue
+            group, job = self._group_with(job)
             try:
                 outcomes = self._commit(group)
             except BaseException as error:  # a roll-back that fails; whatever it is, nobody may wait for ever
@@ -183,6 +245,39 @@ class SqliteDatabase:
             self._loop.call_soon_threadsafe(_resolve, group, outcomes)
             if job is None:
                 break
+            if isinstance(job, _Loan):
+                self._lend(job)
+
+    def _group_with(self, first: _Job) -> tuple[list[_Job], _Job | _Loan | None]:
+        """Return the jobs that wait, and what ends the group: its last job, a loan, or None to end for good."""
+        group: list[_Job] = [first]
+        last: _Job | _Loan | None = first
+        try:
+            while len(group) < MAX_GROUP and isinstance(last := self._jobs.get_nowait(), _Job):
+                group.append(last)
+        except Empty:
+            pass
+        return group, last
+
+    def _lend(self, loan: _Loan) -> None:
+        try:
+            if loan.begin:
+                self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            self._loop.call_soon_threadsafe(_settle, loan.lent, translate(error, self.path))
+            return
+        self._loop.call_soon_threadsafe(_settle, loan.lent, self._writer)
+        outcome: object = None
+        ending = loan.back.get()
+        try:
+            if loan.begin and self._writer.in_transaction:
+                self._writer.execute(ending)
+        except sqlite3.Error as error:
+            outcome = translate(error, self.path)
+            if ending == "COMMIT" and may_have_committed(error):
+                outcome = OutcomeUnknownError(f"{self.path}: the commit failed: {error}; look before going on")
+            self._roll_back()
+        self._loop.call_soon_threadsafe(_settle, loan.ended, outcome)
 
     def _commit(self, group: list[_Job], *, careful: bool = False) -> list[Any]:
         """Return each job's result, or the error that it is to raise."""
@@ -215,12 +310,16 @@ class SqliteDatabase:
 
 def _resolve(group: list[_Job], outcomes: list[Any]) -> None:
     for job, outcome in zip(group, outcomes, strict=True):
-        if job.future.done():  # its caller was cancelled
-            continue
-        if isinstance(outcome, BaseException):
-            job.future.set_exception(outcome)
-        else:
-            job.future.set_result(outcome)
+        _settle(job.future, outcome)
+
+
+def _settle(future: asyncio.Future[Any], outcome: object) -> None:
+    if future.done():  # its caller was cancelled
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 def _until_unlocked(seconds: float, action: Callable[[], object]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from twofold.errors import (
     LimitExceededError,
+    MissingTableError,
     ReadOnlyStorageError,
     StorageError,
     StorageFullError,
@@ -16,6 +17,11 @@ from twofold.errors import (
     TwofoldError,
 )
 
+_FAILURES_OF_STORAGE = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PERM,
+}  # fmt: skip
 DRIVER_ERRORS = (sqlite3.Error, MemoryError, UnicodeDecodeError)
 """What the driver raises; the last one on a damaged file, where not even the error's text is UTF-8."""
 
@@ -51,10 +57,19 @@ def translate(error: BaseException, path: Path) -> TwofoldError:
             return LimitExceededError(f"{path}: SQLite cannot keep a value of that size; nothing was stored")
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
             return _damaged(error, path)
+        case sqlite3.SQLITE_ERROR if "no such table" in str(error):  # it has no code of its own
+            return MissingTableError(f"{path}: {error}")
         case 0 if isinstance(error, sqlite3.OperationalError):  # the driver's own: text that is not UTF-8
             return _damaged(error, path)
         case _:
             return StorageError(f"{path}: {error}")
+
+
+def storage_failed(error: object) -> bool:
+    """Return whether the file or the machine is the cause of an error, and not a statement or its values."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, sqlite3.Error) and _primary_code(error) in _FAILURES_OF_STORAGE
+    )
 
 
 def may_have_committed(error: sqlite3.Error) -> bool:

@@ -1,4 +1,4 @@
-"""The tables of read models on SQLite: made, checked, and made again for a new version."""
+"""The tables of read models on SQLite: made, checked, shown under a lasting name, and dropped."""
 
 from __future__ import annotations
 
@@ -9,32 +9,10 @@ from twofold.errors import InvalidProjectionError
 from twofold.row_type import Table
 from twofold.sql import names, quoted
 from twofold.sqlite.columns import TYPES, comparable
-from twofold.sqlite.database import Transaction
 
 
-def prepare(transaction: Transaction, table: Table, version: int) -> None:
-    """See `ReadDatabase.prepare`."""
-    connection, name = transaction.connection, table.name
-    stored = connection.execute("SELECT version FROM twofold_projections WHERE name = ?", (name,)).fetchone()
-    if stored is None:
-        _create(connection, table)
-        connection.execute("INSERT INTO twofold_projections VALUES (?, ?, 0)", (name, version))
-    elif stored[0] < version:
-        connection.execute(f"DROP TABLE IF EXISTS {name}_search")
-        connection.execute(f"DROP TABLE {quoted(name)}")
-        _create(connection, table)
-        connection.execute("UPDATE twofold_projections SET version = ?, position = 0 WHERE name = ?", (version, name))
-    elif stored[0] > version:
-        raise InvalidProjectionError(
-            f"the read model {name} was built by version {stored[0]} of its projection, this code has {version}; "
-            f"deploy the newer code, or raise the version beyond {stored[0]}"
-        )
-    else:
-        _refuse_changes(connection, table)
-        _create_indexes(connection, table)
-
-
-def _create(connection: sqlite3.Connection, table: Table) -> None:
+def create(connection: sqlite3.Connection, table: Table) -> None:
+    """See `ReadTransaction.create`."""
     if _columns(connection, table):
         raise InvalidProjectionError(f"there is a table {table.name} that is no read model; rename the projection")
     columns = ", ".join(f"{quoted(name)} {definition}" for name, definition in _definitions(table))
@@ -47,6 +25,27 @@ def _create(connection: sqlite3.Connection, table: Table) -> None:
     if table.full_text:
         for statement in _full_text(table):
             connection.execute(statement)
+
+
+def check(connection: sqlite3.Connection, table: Table) -> None:
+    """See `ReadTransaction.check`."""
+    _refuse_changes(connection, table)
+    _create_indexes(connection, table)
+
+
+def drop(connection: sqlite3.Connection, name: str) -> None:
+    """See `ReadTransaction.drop`."""
+    connection.execute(f"DROP TABLE IF EXISTS {quoted(f'{name}_search')}")
+    connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+
+
+def expose(connection: sqlite3.Connection, name: str, table: str) -> None:
+    """See `ReadTransaction.expose`."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ? AND type = 'table'", (name,)).fetchone():
+        return
+    connection.execute(f"DROP VIEW IF EXISTS {quoted(name)}")
+    columns = [column for column in _column_names(connection, table) if column != "row_number_"]
+    connection.execute(f"CREATE VIEW {quoted(name)} AS SELECT {names(columns)} FROM {quoted(table)}")
 
 
 def _create_indexes(connection: sqlite3.Connection, table: Table) -> None:

@@ -116,8 +116,9 @@ class GivenRows(Generic[R]):
         self._key_of = projection.row_type().key_of
         handled = [each for each in _recorded(events) if type(each.event) in projection.handles()]
         folded = fold(projection, {}, keys_of(projection, handled), handled)
-        if folded.error is not None:
-            raise folded.error
+        for failure in folded.failures:
+            if failure.error:
+                raise failure.error
         self._rows: dict[tuple[Any, ...], R] = {key: row for key, row in folded.rows.items() if row is not None}
 
     def then_row(self, row: R) -> None:

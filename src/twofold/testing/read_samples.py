@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from twofold.read_database import Checkpoint, ReadDatabase, Selection
-from twofold.row_type import FullText, Index, Key, RowType
+from twofold.generations import SQL, Generation, prepare
+from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Selection, Style
+from twofold.row_type import FullText, Index, Key, RowType, Table
+from twofold.segments import Parked, Segment, Step
+from twofold.sql import quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,32 +50,97 @@ PAIRS = RowType(Pair)
 PAIR_TABLE = PAIRS.table("table")
 
 
+class Code:
+    """As much of a projection as it takes to build its read model."""
+
+    style: Style = "driver"
+
+    def __init__(self, table: Table, version: int) -> None:
+        self.name, self.version = table.name, version
+        self._table = table
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """See `Buildable.fingerprint`."""
+        return {"row": repr(self._table)}
+
+    def table(self, suffix: str) -> Table:
+        """Return the table of a generation."""
+        return self._table._replace(name=self.name + suffix)
+
+    async def make(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.make`."""
+        await transaction.create(self.table(suffix))
+
+    async def check(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.check`."""
+        await transaction.check(self.table(suffix))
+
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.clear`."""
+        await transaction.run(f"DELETE FROM {quoted(self.name + suffix)}")
+
+    async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.drop`."""
+        await transaction.drop(self.name + suffix)
+
+    async def expose(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.expose`."""
+        await transaction.expose(self.name, self.name + suffix)
+
+
 class Model:
     """A read model that a test writes by hand."""
 
     def __init__(self, database: ReadDatabase, rows: RowType[Any] = SAMPLES, name: str = "samples") -> None:
         self._database = database
         self._rows = rows
-        self.table = rows.table(name)
+        self._declared = rows.table(name)
+        self.table = self._declared
+        self.segment = Segment(name, 0)
 
     async def prepare(self, version: int = 1) -> None:
-        """Make its table."""
-        await self._database.prepare(self.table, version)
+        """Make its table, and use it from here on."""
+        code = Code(self._declared, version)
+        await prepare(self._database, code)
+        rows = await self._database.query(SQL["generations_of"], name=code.name)
+        [own] = [each for row in rows if (each := Generation(*row)).version == version]
+        self.table, self.segment = code.table(own.suffix), Segment(code.name, own.number)
 
     async def checkpoint(self) -> int:
-        """Return its checkpoint."""
-        return await self._database.checkpoint(self.table.name)
+        """Return its checkpoint; 0 if it has none."""
+        [(position,)] = await self._database.query(
+            SQL["position_of"], name=self.segment.projection, generation=self.segment.generation
+        )
+        return position or 0
 
-    async def write(self, *rows: Any, delete: Iterable[tuple[Any, ...]] = (), version: int = 1) -> None:
+    def step(self, before: int, after: int, epoch: int = 0) -> Step:
+        """Return a step from one position to another."""
+        return Step(self.segment, epoch, before, after)
+
+    async def write(self, *rows: Any, delete: Iterable[tuple[Any, ...]] = ()) -> None:
         """Write rows and delete others, with a step from the checkpoint to the next position."""
         before = await self.checkpoint()
-        step = Checkpoint(self.table.name, version, before, before + 1)
-        await self.commit(step, *rows, delete=delete)
+        await self.commit(self.step(before, before + 1), *rows, delete=delete)
 
-    async def commit(self, step: Checkpoint, *rows: Any, delete: Iterable[tuple[Any, ...]] = ()) -> None:
+    async def commit(
+        self,
+        step: Step,
+        *rows: Any,
+        delete: Iterable[tuple[Any, ...]] = (),
+        parked: Sequence[Parked] = (),
+        released: Sequence[int] = (),
+    ) -> None:
         """Write rows and delete others with this very step."""
         gone = [self._rows.dump_key(key) for key in delete]
-        await self._database.commit(self.table, [self._rows.dump(row) for row in rows], gone, step)
+        changes = Changes([self._rows.dump(row) for row in rows], gone, parked, released)
+        await self._database.commit(self.table, changes, step)
+
+    async def parked(self) -> list[tuple[int, str, str]]:
+        """Return position, key and cause of what is parked."""
+        rows = await self._database.query(
+            SQL["parked"], name=self.segment.projection, generation=self.segment.generation, limit=1000
+        )
+        return [(row[0], row[2], row[3]) for row in rows]
 
     async def load(self, *keys: tuple[Any, ...]) -> list[Any]:
         """Return the rows with these keys, in the order of their keys."""

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from twofold.errors import CheckpointMovedError
-from twofold.read_database import Checkpoint, ReadDatabase
+from twofold.generations import SQL
+from twofold.read_database import ReadDatabase
+from twofold.segments import Parked
 from twofold.testing.read_samples import Model, Pair, Sample
 
 
@@ -28,25 +30,36 @@ class CommitPromises:
         assert await samples.checkpoint() == 1
 
     async def test_a_checkpoint_may_move_without_rows(self, samples: Model) -> None:
-        await samples.commit(Checkpoint("samples", 1, 0, 1000))
+        await samples.commit(samples.step(0, 1000))
         assert await samples.checkpoint() == 1000
 
     async def test_a_commit_may_stay_where_it_is(self, samples: Model) -> None:
-        await samples.commit(Checkpoint("samples", 1, 0, 0))
+        await samples.commit(samples.step(0, 0))
         assert await samples.checkpoint() == 0
 
     async def test_a_checkpoint_that_was_moved_refuses_rows_and_deletes(self, samples: Model) -> None:
         await samples.write(Sample(id="a"))
         with pytest.raises(CheckpointMovedError) as caught:
-            await samples.commit(Checkpoint("samples", 1, 0, 5), Sample(id="b"), delete=[("a",)])
+            await samples.commit(samples.step(0, 5), Sample(id="b"), delete=[("a",)])
         assert caught.value.projection == "samples"
         assert (await samples.ids(), await samples.checkpoint()) == ("a", 1)
 
-    async def test_another_version_is_refused(self, samples: Model) -> None:
-        await samples.prepare(version=2)
+    async def test_another_epoch_is_refused(self, samples: Model, read_database: ReadDatabase) -> None:
+        async with read_database.transaction() as transaction:
+            await transaction.run(SQL["disturb"], name="samples", generation=samples.segment.generation)
         with pytest.raises(CheckpointMovedError):
-            await samples.commit(Checkpoint("samples", 1, 0, 5), Sample(id="a"))
-        assert (await samples.ids(), await samples.checkpoint()) == ("", 0)
+            await samples.commit(samples.step(0, 5), Sample(id="a"), parked=[Parked(3, "[]")])
+        assert (await samples.ids(), await samples.checkpoint(), await samples.parked()) == ("", 0, [])
+        await samples.commit(samples.step(0, 5, epoch=1), Sample(id="a"))
+        assert (await samples.ids(), await samples.checkpoint()) == ("a", 5)
+
+    async def test_events_are_parked_and_released_with_the_step(self, samples: Model) -> None:
+        first, second = Parked(1, '["a"]', "ValueError: no", "Traceback"), Parked(2, '["a"]')
+        await samples.commit(samples.step(0, 2), Sample(id="b"), parked=[first, second])
+        assert await samples.parked() == [(1, '["a"]', "ValueError: no"), (2, '["a"]', "")]
+        await samples.commit(samples.step(2, 2), Sample(id="a"), released=[1], parked=[second._replace(cause="again")])
+        assert await samples.parked() == [(2, '["a"]', "again")]
+        assert await samples.ids() == "ab"
 
     @pytest.mark.parametrize("bad", [{"number": "no number"}, {"title": object()}, {"number": 2**70}])
     async def test_a_row_that_cannot_be_stored_stores_nothing_of_its_commit(
@@ -59,7 +72,7 @@ class CommitPromises:
         assert (await samples.ids(), await samples.checkpoint()) == ("c", 1)
 
     async def test_of_two_at_one_moment_one_wins(self, samples: Model) -> None:
-        step = Checkpoint("samples", 1, 0, 1)
+        step = samples.step(0, 1)
         outcomes = await asyncio.gather(
             *(samples.commit(step, Sample(id=each)) for each in "abcd"), return_exceptions=True
         )
@@ -72,10 +85,12 @@ class CommitPromises:
         other = another()
         await other.open()
         try:
+            twin = Model(other)
+            await twin.prepare()
             for position in range(10):
-                step = Checkpoint("samples", 1, position, position + 1)
+                step = samples.step(position, position + 1)
                 outcomes = await asyncio.gather(
-                    *(model.commit(step, Sample(id=str(position))) for model in (samples, Model(other))),
+                    *(model.commit(step, Sample(id=str(position))) for model in (samples, twin)),
                     return_exceptions=True,
                 )
                 assert sum(outcome is None for outcome in outcomes) == 1

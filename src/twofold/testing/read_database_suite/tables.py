@@ -10,10 +10,11 @@ from typing import Annotated
 
 import pytest
 
-from twofold.errors import InvalidProjectionError
+from twofold.errors import InvalidProjectionError, MissingTableError
+from twofold.generations import SQL
 from twofold.read_database import ReadDatabase
 from twofold.row_type import FullText, Index, Key, RowType
-from twofold.testing.read_samples import SAMPLES, Model, Pair, Sample
+from twofold.testing.read_samples import PAIR_TABLE, SAMPLES, Model, Pair, Sample
 
 
 @dataclass(frozen=True)
@@ -90,23 +91,21 @@ class TablePromises:
         assert await samples.checkpoint() == 0
         assert await samples.select() == []
 
-    async def test_an_unknown_projection_is_at_the_beginning(self, read_database: ReadDatabase) -> None:
-        assert await read_database.checkpoint("nobody") == 0
-
     async def test_preparing_again_keeps_rows_and_checkpoint(self, samples: Model) -> None:
         await samples.write(Sample(id="a"))
         await samples.prepare()
         assert await samples.ids() == "a"
         assert await samples.checkpoint() == 1
 
-    async def test_a_higher_version_begins_again(self, samples: Model) -> None:
+    async def test_a_higher_version_is_built_beside_the_one_that_serves(
+        self, samples: Model, read_database: ReadDatabase
+    ) -> None:
         await samples.write(Sample(id="a", title="word"))
-        await samples.prepare(version=2)
-        assert await samples.select() == []
-        assert await samples.select(search="word") == []
-        assert await samples.checkpoint() == 0
-        await samples.write(Sample(id="b", title="word"), version=2)
-        assert await samples.ids(search="word") == "b"
+        later = Model(read_database)
+        await later.prepare(version=2)
+        assert (await later.select(), await later.select(search="word"), await later.checkpoint()) == ([], [], 0)
+        await later.write(Sample(id="b", title="word"))
+        assert (await later.ids(search="word"), await samples.ids(search="word")) == ("b", "a")
 
     @pytest.mark.parametrize("changed", CHANGES)
     async def test_a_higher_version_may_change_everything(self, read_database: ReadDatabase, changed: type) -> None:
@@ -114,7 +113,7 @@ class TablePromises:
         await model.prepare()
         await model.write(Plain("a"))
         await later.prepare(version=2)
-        await later.write(changed("b"), version=2)
+        await later.write(changed("b"))
         assert await later.select() == [changed("b")]
 
     @pytest.mark.parametrize("changed", CHANGES)
@@ -123,7 +122,7 @@ class TablePromises:
         await model.prepare()
         await model.write(Plain("a"))
         for _ in range(2):
-            with pytest.raises(InvalidProjectionError, match=r"things changed .* raise `version`"):
+            with pytest.raises(InvalidProjectionError, match=r"things__1 changed .* raise `version`"):
                 await Model(read_database, RowType(changed), "things").prepare()
         assert await model.select() == [Plain("a")]
 
@@ -137,7 +136,7 @@ class TablePromises:
 
     async def test_a_lower_version_is_refused_and_changes_nothing(self, samples: Model) -> None:
         await samples.prepare(version=3)
-        await samples.write(Sample(id="a"), version=3)
+        await samples.write(Sample(id="a"))
         with pytest.raises(InvalidProjectionError, match=r"built by version 3 .* this code has 2"):
             await samples.prepare(version=2)
         assert await samples.ids() == "a"
@@ -145,7 +144,68 @@ class TablePromises:
     async def test_a_table_of_the_frameworks_own_is_not_taken(self, read_database: ReadDatabase) -> None:
         with pytest.raises(InvalidProjectionError, match="rename the projection"):
             await Model(read_database, SAMPLES, "twofold_projections").prepare()
-        assert await read_database.checkpoint("samples") == 0
+
+    async def test_a_view_shows_the_table_that_it_was_last_told_to(
+        self, samples: Model, read_database: ReadDatabase
+    ) -> None:
+        later = Model(read_database)
+        await later.prepare(version=2)
+        await samples.write(Sample(id="a"))
+        await later.write(Sample(id="b"), Sample(id="c"))
+        assert await read_database.query("SELECT id FROM samples") == [("a",)]
+        async with read_database.transaction() as transaction:
+            await transaction.expose("samples", later.table.name)
+        assert await read_database.query("SELECT id FROM samples ORDER BY id") == [("b",), ("c",)]
+
+    async def test_a_view_leaves_a_table_of_its_name_alone(self, samples: Model, read_database: ReadDatabase) -> None:
+        async with read_database.transaction() as transaction:
+            await transaction.expose("twofold_workers", samples.table.name)
+        assert await read_database.query("SELECT worker FROM twofold_workers") == []
+
+    async def test_what_was_dropped_is_missing_and_says_so(self, samples: Model, read_database: ReadDatabase) -> None:
+        later = Model(read_database)
+        await later.prepare(version=2)
+        async with read_database.transaction() as transaction:
+            await transaction.drop(later.table.name)
+            await transaction.drop(later.table.name)
+            assert later.table.name not in await transaction.names()
+        for question in (later.load(("a",)), later.select(), later.select(search="word")):
+            with pytest.raises(MissingTableError):
+                await question
+        assert await samples.select() == []
+
+    async def test_a_transaction_that_raises_leaves_nothing_behind(
+        self, samples: Model, read_database: ReadDatabase
+    ) -> None:
+        with pytest.raises(ArithmeticError):  # noqa: PT012  # the block is what is tested
+            async with read_database.transaction() as transaction:
+                await transaction.run("DELETE FROM twofold_checkpoints")
+                await transaction.create(PAIR_TABLE._replace(name="pairs"))
+                raise ArithmeticError
+        async with read_database.transaction() as transaction:
+            assert "pairs" not in await transaction.names()
+            assert len(await transaction.run(SQL["checkpoints"])) == 1
+
+    async def test_transactions_with_one_lock_wait_for_each_other(
+        self, samples: Model, another: Callable[[], ReadDatabase], read_database: ReadDatabase
+    ) -> None:
+        other, inside = another(), 0
+
+        async def enter(database: ReadDatabase) -> None:
+            nonlocal inside
+            async with database.transaction() as transaction:
+                await transaction.lock("samples")
+                inside += 1
+                assert inside == 1
+                await transaction.run(SQL["now"])
+                await asyncio.sleep(0)
+                inside -= 1
+
+        await other.open()
+        try:
+            await asyncio.gather(*(enter(database) for _ in range(5) for database in (read_database, other)))
+        finally:
+            await other.close()
 
     async def test_read_models_do_not_see_each_other(self, samples: Model, pairs: Model) -> None:
         await samples.write(Sample(id="a"))
@@ -176,4 +236,6 @@ class TablePromises:
         finally:
             for other in others:
                 await other.close()
-        await Model(read_database).write(Sample(id="a"))
+        model = Model(read_database)
+        await model.prepare()
+        await model.write(Sample(id="a"))

@@ -1,0 +1,176 @@
+-- What all engines say alike about read models, their segments and who works on them. `-- name:` begins a block.
+-- `twofold_now()` is the database's clock, in microseconds since 1970-01-01 UTC.
+
+-- name: take_step
+UPDATE twofold_checkpoints SET position = :after, moved_at = twofold_now(), error = '',
+    leased_until = twofold_now() + :lease
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :before
+RETURNING 1
+
+-- name: park
+INSERT INTO twofold_parked (name, generation, position, slot, key, cause, traceback, parked_at)
+VALUES (:name, :generation, :position, :slot, :key, :cause, :traceback, twofold_now())
+ON CONFLICT (name, generation, position) DO UPDATE
+SET cause = excluded.cause, traceback = excluded.traceback, retry = 0
+
+-- name: release
+DELETE FROM twofold_parked WHERE name = :name AND generation = :generation AND position = :position
+
+-- name: generations
+SELECT name, generation, version, suffix, role, paused, segments, fingerprint, report, made_at
+FROM twofold_projections ORDER BY name, generation
+
+-- name: generations_of
+SELECT name, generation, version, suffix, role, paused, segments, fingerprint, report, made_at
+FROM twofold_projections WHERE name = :name ORDER BY generation
+
+-- name: make_generation
+INSERT INTO twofold_projections (name, generation, version, suffix, role, segments, fingerprint, made_at)
+VALUES (:name, :generation, :version, :suffix, :role, :segments, :fingerprint, twofold_now())
+
+-- name: make_segment
+INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position)
+VALUES (:name, :generation, :first, :end, :position)
+
+-- name: forget_generation
+DELETE FROM twofold_projections WHERE name = :name AND generation = :generation
+
+-- name: forget_segments
+DELETE FROM twofold_checkpoints WHERE name = :name AND generation = :generation
+
+-- name: forget_parked
+DELETE FROM twofold_parked WHERE name = :name AND generation = :generation
+
+-- name: set_role
+UPDATE twofold_projections SET role = :role, paused = 0 WHERE name = :name AND generation = :generation
+
+-- name: set_fingerprint
+UPDATE twofold_projections SET fingerprint = :fingerprint WHERE name = :name AND generation = :generation
+
+-- name: set_report
+UPDATE twofold_projections SET report = :report WHERE name = :name AND generation = :generation
+
+-- name: set_paused
+UPDATE twofold_projections SET paused = :paused WHERE name = :name AND generation = :generation
+
+-- name: set_segments
+UPDATE twofold_projections SET segments = :segments WHERE name = :name AND generation = :generation
+
+-- name: checkpoints
+SELECT name, generation, first_slot, end_slot, position, epoch, owner, leased_until, moved_at, error, twofold_now()
+FROM twofold_checkpoints ORDER BY name, generation, first_slot
+
+-- name: checkpoints_of
+SELECT name, generation, first_slot, end_slot, position, epoch, owner, leased_until, moved_at, error, twofold_now()
+FROM twofold_checkpoints WHERE name = :name AND generation = :generation ORDER BY first_slot
+
+-- name: position_of
+SELECT min(position) FROM twofold_checkpoints WHERE name = :name AND generation = :generation
+
+-- name: lease
+UPDATE twofold_checkpoints SET owner = :owner, epoch = epoch + 1, leased_until = twofold_now() + :lease
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
+RETURNING epoch
+
+-- name: renew
+UPDATE twofold_checkpoints SET leased_until = twofold_now() + :lease
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
+RETURNING 1
+
+-- name: give_back
+UPDATE twofold_checkpoints SET owner = '', leased_until = 0
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
+
+-- name: take_out
+UPDATE twofold_checkpoints SET owner = :owner, epoch = epoch + 1, leased_until = twofold_now() + :lease
+WHERE name = :name AND generation = :generation
+RETURNING first_slot
+
+-- name: renew_all
+UPDATE twofold_checkpoints SET leased_until = twofold_now() + :lease WHERE owner = :owner
+
+-- name: give_back_all
+UPDATE twofold_checkpoints SET owner = '', leased_until = 0 WHERE owner = :owner
+
+-- name: set_error
+UPDATE twofold_checkpoints SET error = :error
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
+
+-- name: disturb
+UPDATE twofold_checkpoints SET epoch = epoch + 1, moved_at = twofold_now()
+WHERE name = :name AND generation = :generation
+
+-- name: set_position
+UPDATE twofold_checkpoints SET position = :position, epoch = epoch + 1, moved_at = twofold_now(), error = ''
+WHERE name = :name AND generation = :generation
+
+-- name: end_segment
+UPDATE twofold_checkpoints SET end_slot = :end, epoch = epoch + 1
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
+RETURNING epoch
+
+-- name: split_off
+INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, epoch, owner, leased_until, moved_at)
+SELECT name, generation, :first, :end, position, epoch, owner, leased_until, moved_at
+FROM twofold_checkpoints WHERE name = :name AND generation = :generation AND first_slot = :parent
+
+-- name: remove_segment
+DELETE FROM twofold_checkpoints
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :position
+RETURNING 1
+
+-- name: parked
+SELECT position, slot, key, cause, traceback, parked_at, retry
+FROM twofold_parked WHERE name = :name AND generation = :generation ORDER BY position LIMIT :limit
+
+-- name: parked_counts
+SELECT name, generation, count(*), min(position) FROM twofold_parked GROUP BY name, generation
+
+-- name: parked_keys
+SELECT DISTINCT key, slot FROM twofold_parked
+WHERE name = :name AND generation = :generation AND slot >= :first AND slot < :end
+
+-- name: parked_to_retry
+SELECT position, key, cause, traceback FROM twofold_parked AS p
+WHERE name = :name AND generation = :generation AND slot >= :first AND slot < :end
+AND EXISTS (SELECT 1 FROM twofold_parked AS r
+    WHERE r.name = p.name AND r.generation = p.generation AND r.key = p.key AND r.retry = 1)
+ORDER BY position LIMIT :limit
+
+-- name: ask_retry
+UPDATE twofold_parked SET retry = 1
+WHERE name = :name AND generation = :generation AND (:key = '' OR key = :key) RETURNING position
+
+-- name: retried
+UPDATE twofold_parked SET retry = 0 WHERE name = :name AND generation = :generation AND key = :key
+
+-- name: parked_at
+SELECT key, cause FROM twofold_parked WHERE name = :name AND generation = :generation AND position = :position
+
+-- name: parked_of
+SELECT position, cause FROM twofold_parked WHERE name = :name AND generation = :generation AND key = :key
+ORDER BY position
+
+-- name: pass_over
+INSERT INTO twofold_passed_over (name, position, key, cause, reason, passed_at)
+VALUES (:name, :position, :key, :cause, :reason, twofold_now()) ON CONFLICT (name, position) DO NOTHING
+
+-- name: passed_over
+SELECT position FROM twofold_passed_over WHERE name = :name AND position > :after ORDER BY position
+
+-- name: decisions
+SELECT position, key, cause, reason, passed_at FROM twofold_passed_over WHERE name = :name ORDER BY position
+
+-- name: see_worker
+INSERT INTO twofold_workers (worker, projections, seen_until)
+VALUES (:worker, :projections, twofold_now() + :lease)
+ON CONFLICT (worker) DO UPDATE SET projections = excluded.projections, seen_until = excluded.seen_until
+
+-- name: forget_workers
+DELETE FROM twofold_workers WHERE seen_until < twofold_now() OR worker = :worker
+
+-- name: workers
+SELECT worker, projections FROM twofold_workers WHERE seen_until >= twofold_now() ORDER BY worker
+
+-- name: now
+SELECT twofold_now()

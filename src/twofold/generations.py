@@ -1,0 +1,240 @@
+"""Generations of read models: the one that serves, the one that is being built, the one that is kept warm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from twofold.errors import InvalidProjectionError, ReadModelBuildingError, UnknownProjectionError
+from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Style
+from twofold.segments import Step, bounds
+from twofold.sql import sql_blocks
+
+SQL = sql_blocks("twofold", "checkpoints.sql")
+FRESH = 1.0
+"""Seconds after which it is looked up again which generation serves."""
+
+Role = Literal["live", "shadow", "warm"]
+
+
+class Generation(NamedTuple):
+    """One read model as it was built. The order of the fields is that of `generations` in `checkpoints.sql`."""
+
+    name: str
+    number: int
+    version: int
+    suffix: str
+    """Of the names of its tables."""
+    role: Role
+    paused: int
+    segments: int
+    """How many it shall have."""
+    fingerprint: str
+    """JSON: a digest for each part of the code that builds it."""
+    report: str
+    """JSON: what came of the last attempt to let it serve."""
+    made_at: int
+
+
+class Checkpoint(NamedTuple):
+    """How far a segment has come, and who works on it. The order of the fields is that of `checkpoints`."""
+
+    name: str
+    generation: int
+    first: int
+    end: int
+    position: int
+    epoch: int
+    owner: str
+    leased_until: int
+    moved_at: int
+    error: str
+    now: int
+    """The database's clock. Times are microseconds since 1970-01-01 UTC."""
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether somebody holds it."""
+        return bool(self.owner) and self.leased_until >= self.now
+
+
+class Buildable(Protocol):
+    """What can be built: the code of a projection, of one kind or another."""
+
+    name: str
+    version: int
+    style: Style
+    """Whose connection its code gets."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return a digest for each part of its code; `row` is that of what its rows look like."""
+
+    async def make(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Make the empty tables of a generation.
+
+        Raises:
+            InvalidProjectionError: a table of this name is there already.
+        """
+
+    async def check(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Make sure that a generation's tables stand as declared.
+
+        Raises:
+            InvalidProjectionError: they do not.
+        """
+
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Delete all rows of a generation."""
+
+    async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Drop the tables of a generation."""
+
+    async def expose(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Let the lasting names show the tables of this generation."""
+
+
+async def generations_of(transaction: ReadTransaction, name: str) -> list[Generation]:
+    """Return the generations of a read model, the oldest first."""
+    return [Generation(*row) for row in await transaction.run(SQL["generations_of"], name=name)]
+
+
+async def checkpoints_of(transaction: ReadTransaction, generation: Generation) -> list[Checkpoint]:
+    """Return a generation's segments in order."""
+    rows = await transaction.run(SQL["checkpoints_of"], name=generation.name, generation=generation.number)
+    return [Checkpoint(*row) for row in rows]
+
+
+async def advance(transaction: ReadTransaction, changes: Changes, step: Step) -> bool:
+    """Take a step within a transaction, with all but the rows; return whether the segment was where it had to be."""
+    segment = {"name": step.segment.projection, "generation": step.segment.generation}
+    taken = {"first": step.segment.first, "epoch": step.epoch, "before": step.before, "after": step.after}
+    if not await transaction.run(SQL["take_step"], **segment, **taken, lease=int(step.lease * 1e6)):
+        return False
+    for event in changes.parked:
+        await transaction.run(SQL["park"], **segment, **event._asdict(), slot=event.slot)
+    for position in changes.released:
+        await transaction.run(SQL["release"], **segment, position=position)
+    return True
+
+
+async def prepare(database: ReadDatabase, code: Buildable, start: int = 0) -> Sequence[str]:
+    """Make sure that there is a read model for this code, and return which parts of the code changed since.
+
+    The first one serves from the beginning. One for a higher version is built beside the one that serves.
+
+    Raises:
+        InvalidProjectionError: the rows changed and the version did not, or the version is lower than the one that
+            serves, or a table is somebody else's.
+        StorageError: the database failed.
+    """
+    async with database.transaction(code.style) as transaction:
+        await transaction.lock(code.name)
+        known = await generations_of(transaction, code.name)
+        if not known:
+            if code.name in await transaction.names():
+                raise InvalidProjectionError(
+                    f"there is a table {code.name} that is no read model; rename the projection"
+                )
+            await build(transaction, code, "live", start=start)
+            return ()
+        own = next((each for each in known if each.version == code.version), None)
+        live = next(each for each in known if each.role == "live")
+        if own is None and code.version < live.version:
+            raise InvalidProjectionError(
+                f"the read model {code.name} was built by version {live.version} of its projection, this code has "
+                f"{code.version}; deploy the newer code, or raise the version beyond {live.version}"
+            )
+        if own is None:
+            for shadow in (each for each in known if each.role == "shadow"):
+                await forget(transaction, code, shadow)
+            await build(transaction, code, "shadow", segments=live.segments)
+            return ()
+        await code.check(transaction, own.suffix)
+        return _changed_parts(own, code)
+
+
+async def build(
+    transaction: ReadTransaction, code: Buildable, role: Role, *, segments: int = 1, start: int = 0
+) -> Generation:
+    """Make a new, empty generation."""
+    known = await generations_of(transaction, code.name)
+    number = max((each.number for each in known), default=0) + 1
+    suffix = f"__{number}"
+    await code.make(transaction, suffix)
+    await transaction.run(
+        SQL["make_generation"], name=code.name, generation=number, version=code.version, suffix=suffix, role=role,
+        segments=segments, fingerprint=_dump(code.fingerprint()),
+    )  # fmt: skip
+    for first, end in pairwise(bounds(segments)):
+        await transaction.run(
+            SQL["make_segment"], name=code.name, generation=number, first=first, end=end, position=start
+        )
+    if role == "live":
+        await code.expose(transaction, suffix)
+    return next(each for each in await generations_of(transaction, code.name) if each.number == number)
+
+
+async def forget(transaction: ReadTransaction, code: Buildable, generation: Generation) -> None:
+    """Drop a generation with its tables, its checkpoints and what is parked of it."""
+    await code.drop(transaction, generation.suffix)
+    for statement in ("forget_generation", "forget_segments", "forget_parked"):
+        await transaction.run(SQL[statement], name=generation.name, generation=generation.number)
+
+
+class Place:
+    """Which generation answers the questions of this version of the code; looked up now and then."""
+
+    def __init__(self, database: ReadDatabase, code: Buildable) -> None:
+        self._database = database
+        self._code = code
+        self._found: Generation | None = None
+        self._looked_at = 0.0
+
+    async def find(self, *, again: bool = False) -> Generation:
+        """Return the generation that serves this version, or the one before if its rows look alike.
+
+        Raises:
+            UnknownProjectionError: nothing was prepared.
+            ReadModelBuildingError: it is being built, and what serves looks otherwise.
+            StorageError: the database failed.
+        """
+        if again or self._found is None or time.monotonic() > self._looked_at + FRESH:
+            rows = await self._database.query(SQL["generations_of"], name=self._code.name)
+            self._found = await self._choose([Generation(*row) for row in rows])
+            self._looked_at = time.monotonic()
+        return self._found
+
+    def forget(self) -> None:
+        """Look it up the next time."""
+        self._looked_at = 0.0
+
+    async def _choose(self, known: Sequence[Generation]) -> Generation:
+        by_role = {each.role: each for each in known}
+        if not known:
+            raise UnknownProjectionError(self._code.name, ())
+        for role in ("live", "warm"):
+            if (found := by_role.get(role)) and found.version == self._code.version:
+                return found
+        live = by_role["live"]
+        if _load(live.fingerprint).get("row") == self._code.fingerprint()["row"]:
+            return live
+        building = by_role.get("shadow", live)
+        [(position,)] = await self._database.query(SQL["position_of"], name=building.name, generation=building.number)
+        raise ReadModelBuildingError(self._code.name, self._code.version, position or 0)
+
+
+def _changed_parts(generation: Generation, code: Buildable) -> Sequence[str]:
+    built, now = _load(generation.fingerprint), code.fingerprint()
+    return sorted(part for part in built.keys() | now.keys() if built.get(part) != now.get(part)) if built else ()
+
+
+def _dump(parts: Mapping[str, str]) -> str:
+    return msgspec.json.encode(parts, order="deterministic").decode()
+
+
+def _load(text: str) -> dict[str, Any]:
+    return msgspec.json.decode(text, type=dict[str, Any])

@@ -1,0 +1,203 @@
+"""What operators do with read models while they run: pause, set back, divide, and decide on parked events.
+
+Each is one transaction, which raises the epochs of the segments concerned: whoever works on them commits nothing that
+it began before, and goes on from what stands there then. None needs the code of the projection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from twofold.errors import UnknownProjectionError
+from twofold.generations import SQL, Generation, generations_of
+from twofold.messages import EPOCH
+from twofold.read_database import ReadDatabase, ReadTransaction
+from twofold.segments import SLOTS
+
+ALL_KEYS = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParkedEvent:
+    """An event that is set aside."""
+
+    position: int
+    key: str
+    """The key of its row, as JSON."""
+    cause: str
+    """What its projection raised; empty if it only waits behind an earlier one of its row."""
+    traceback: str
+    parked_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassedOver:
+    """An event that somebody decided to leave out, for ever."""
+
+    position: int
+    key: str
+    cause: str
+    reason: str
+    passed_at: datetime
+
+
+async def pause(database: ReadDatabase, name: str) -> None:
+    """Let a read model stand still from now on, until it is resumed.
+
+    Raises:
+        UnknownProjectionError: there is none of this name.
+        StorageError: the database failed.
+    """
+    await _set_paused(database, name, paused=1)
+
+
+async def resume(database: ReadDatabase, name: str) -> None:
+    """Let a read model go on that was paused.
+
+    Raises:
+        UnknownProjectionError, StorageError: as for `pause`.
+    """
+    await _set_paused(database, name, paused=0)
+
+
+async def set_position(database: ReadDatabase, name: str, position: int) -> None:
+    """Let a read model go on behind a position, whatever it has handled before; its rows stay as they are.
+
+    Raises:
+        UnknownProjectionError, StorageError: as for `pause`.
+        ValueError: the position is below zero.
+    """
+    if position < 0:
+        raise ValueError(f"positions begin at 1, and 0 stands before all; got {position}")
+    async with database.transaction() as transaction:
+        live = await _live(transaction, name)
+        place = {"name": name, "generation": live.number}
+        await transaction.run(SQL["set_position"], **place, position=position)
+        await transaction.run(SQL["forget_parked"], **place)
+
+
+async def scale(database: ReadDatabase, name: str, segments: int) -> None:
+    """Divide a read model into so many segments, on which as many workers can work; they do so while it runs.
+
+    Raises:
+        UnknownProjectionError, StorageError: as for `pause`.
+        ValueError: the number is not between 1 and 256.
+    """
+    if not 1 <= segments <= SLOTS:
+        raise ValueError(f"a read model has 1 to {SLOTS} segments, got {segments}")
+    async with database.transaction() as transaction:
+        live = await _live(transaction, name)
+        await transaction.run(SQL["set_segments"], name=name, generation=live.number, segments=segments)
+
+
+async def parked(database: ReadDatabase, name: str, *, limit: int = 1000) -> Sequence[ParkedEvent]:
+    """Return the events that are set aside, in order.
+
+    Raises:
+        UnknownProjectionError, StorageError: as for `pause`.
+    """
+    async with database.transaction() as transaction:
+        live = await _live(transaction, name)
+        rows = await transaction.run(SQL["parked"], name=name, generation=live.number, limit=limit)
+    return [
+        ParkedEvent(position=position, key=key, cause=cause, traceback=traceback, parked_at=_moment(parked_at))
+        for position, _, key, cause, traceback, parked_at, _ in rows
+    ]
+
+
+async def passed_over(database: ReadDatabase, name: str) -> Sequence[PassedOver]:
+    """Return the events that somebody decided to leave out, in order.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    rows = await database.query(SQL["decisions"], name=name)
+    return [
+        PassedOver(position=position, key=key, cause=cause, reason=reason, passed_at=_moment(passed_at))
+        for position, key, cause, reason, passed_at in rows
+    ]
+
+
+async def retry(database: ReadDatabase, name: str, key: str = ALL_KEYS) -> int:
+    """Have parked events tried again, in order: those of one row, or all; return how many there are.
+
+    Whoever works on the segment does it. Those that fail again, and the later ones of their rows, stay parked.
+
+    Raises:
+        UnknownProjectionError, StorageError: as for `pause`.
+    """
+    async with database.transaction() as transaction:
+        live = await _live(transaction, name)
+        place = {"name": name, "generation": live.number}
+        asked = await transaction.run(SQL["ask_retry"], **place, key=key)
+        await transaction.run(SQL["disturb"], **place)
+    return len(asked)
+
+
+async def skip(database: ReadDatabase, name: str, position: int, reason: str) -> None:
+    """Leave an event out for ever, parked or not, and have the later ones of its row tried again.
+
+    Rebuilds leave it out as well. The decision is recorded with its reason.
+
+    Raises:
+        UnknownProjectionError, StorageError: as for `pause`.
+        ValueError: there is no reason.
+    """
+    async with database.transaction() as transaction:
+        live = await _live(transaction, name)
+        place = {"name": name, "generation": live.number}
+        found = await transaction.run(SQL["parked_at"], **place, position=position)
+        key, cause = found[0] if found else ("", "")
+        await _pass_over(transaction, live, [(position, cause)], key, reason)
+        if key:
+            await transaction.run(SQL["ask_retry"], **place, key=key)
+        for generation in await generations_of(transaction, name):
+            await transaction.run(SQL["disturb"], name=name, generation=generation.number)
+
+
+async def discard(database: ReadDatabase, name: str, key: str, reason: str) -> int:
+    """Leave all parked events of a row out for ever, and let its later events in; return how many there were.
+
+    Raises:
+        UnknownProjectionError, StorageError: as for `pause`.
+        ValueError: there is no reason.
+    """
+    async with database.transaction() as transaction:
+        live = await _live(transaction, name)
+        place = {"name": name, "generation": live.number}
+        found = await transaction.run(SQL["parked_of"], **place, key=key)
+        await _pass_over(transaction, live, found, key, reason)
+        await transaction.run(SQL["disturb"], **place)
+    return len(found)
+
+
+async def _pass_over(
+    transaction: ReadTransaction, live: Generation, events: Sequence[tuple[int, str]], key: str, reason: str
+) -> None:
+    if not reason.strip():
+        raise ValueError("say why: the reason is recorded for those who ask later")
+    for position, cause in events:
+        await transaction.run(SQL["pass_over"], name=live.name, position=position, key=key, cause=cause, reason=reason)
+        await transaction.run(SQL["release"], name=live.name, generation=live.number, position=position)
+
+
+async def _set_paused(database: ReadDatabase, name: str, *, paused: int) -> None:
+    async with database.transaction() as transaction:
+        live = await _live(transaction, name)
+        place = {"name": name, "generation": live.number}
+        await transaction.run(SQL["set_paused"], **place, paused=paused)
+        await transaction.run(SQL["disturb"], **place)
+
+
+async def _live(transaction: ReadTransaction, name: str) -> Generation:
+    await transaction.lock(name)
+    generations = await generations_of(transaction, name)
+    if not generations:
+        raise UnknownProjectionError(name, {row[0] for row in await transaction.run(SQL["generations"])})
+    return next(each for each in generations if each.role == "live")
+
+
+def _moment(microseconds: int) -> datetime:
+    return (EPOCH + timedelta(microseconds=microseconds)).astimezone(UTC)

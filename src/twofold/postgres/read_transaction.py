@@ -1,0 +1,66 @@
+"""Transactions on the read models' tables in PostgreSQL, for all that is not a plain step of a keyed projection."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection
+from typing import Any
+
+from psycopg import AsyncCursor
+from psycopg.rows import tuple_row
+
+from twofold.postgres import read_tables
+from twofold.postgres.database import Connection
+from twofold.postgres.errors import server_failed
+from twofold.row_type import Table
+from twofold.sql import in_format
+
+
+class PostgresReadTransaction:
+    """See `ReadTransaction`."""
+
+    def __init__(self, connection: Connection, alchemy: Any = None) -> None:
+        self._connection = connection
+        self._alchemy = alchemy
+
+    async def call(self, code: Callable[[Any], Any]) -> Any:
+        """See `ReadTransaction.call`."""
+        if self._alchemy is not None:
+            return await self._alchemy.run_sync(code)
+        result = code(self._connection)
+        return await result if inspect.isawaitable(result) else result
+
+    async def run(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """See `ReadTransaction.run`."""
+        cursor = AsyncCursor(self._connection, row_factory=tuple_row)
+        await cursor.execute(in_format(sql).encode(), values)
+        return await cursor.fetchall() if cursor.description else []
+
+    def is_to_blame(self, error: Exception) -> bool:
+        """See `ReadTransaction.is_to_blame`."""
+        return server_failed(getattr(error, "orig", error))
+
+    async def lock(self, name: str) -> None:
+        """See `ReadTransaction.lock`."""
+        await self.run("SELECT pg_advisory_xact_lock(hashtextextended('twofold read model ' || :name, 0))", name=name)
+
+    async def create(self, table: Table) -> None:
+        """See `ReadTransaction.create`."""
+        await read_tables.create(self._connection, table)
+
+    async def check(self, table: Table) -> None:
+        """See `ReadTransaction.check`."""
+        await read_tables.check(self._connection, table)
+
+    async def drop(self, name: str) -> None:
+        """See `ReadTransaction.drop`."""
+        await read_tables.drop(self._connection, name)
+
+    async def expose(self, name: str, table: str) -> None:
+        """See `ReadTransaction.expose`."""
+        await read_tables.expose(self._connection, name, table)
+
+    async def names(self) -> Collection[str]:
+        """See `ReadTransaction.names`."""
+        visible = "SELECT relname FROM pg_class WHERE pg_table_is_visible(oid) AND relkind IN ('r', 'v', 'p', 'm')"
+        return [name for (name,) in await self.run(visible)]

@@ -1,0 +1,347 @@
+"""How the events of a batch go into a read model, for each kind of projection."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from twofold.errors import CheckpointMovedError, StorageError
+from twofold.fingerprint import fingerprint
+from twofold.generations import Buildable, advance
+from twofold.messages import RecordedEvent
+from twofold.projection import KeyValues, Projection, check_projection_name, fold
+from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Style
+from twofold.row_type import Table
+from twofold.segments import Parked, Step
+from twofold.sql import quoted
+from twofold.sql_projection import Reaction, SqlProjection, applied
+
+NOTHING = Changes()
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Handed(NamedTuple):
+    """An event on its way into a read model."""
+
+    recorded: RecordedEvent[Any]
+    key: KeyValues
+    text: str
+    """The key as JSON."""
+
+
+class Failed(NamedTuple):
+    """An event that did not get there, and why; without an error, it waits behind another one."""
+
+    handed: Handed
+    error: Exception | None = None
+
+    def parked(self) -> Parked:
+        """Return what is stored of it."""
+        return Parked(self.handed.recorded.position, self.handed.text, *described(self.error))
+
+
+def described(error: Exception | None) -> tuple[str, str]:
+    """Return the cause and the traceback of an error, as they are stored."""
+    if error is None:
+        return "", ""
+    cause = f"{type(error).__name__}: {error}"
+    return cause.replace("\0", "\\0"), "".join(traceback.format_exception(error)).replace("\0", "\\0")
+
+
+class Projector(Buildable, Protocol):
+    """The code of a projection, of one kind or another, ready to run."""
+
+    projection: Any
+    batch_size: int
+    """Events that it takes at once, at most."""
+
+    def key(self, recorded: RecordedEvent[Any]) -> KeyValues:
+        """Return the key of an event.
+
+        Raises:
+            Exception: whatever the projection's own code raises.
+        """
+
+    async def project(
+        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+    ) -> Sequence[Failed]:
+        """Bring events into the tables of a generation and take the step, in one transaction.
+
+        If some fail, nothing is stored, and they are returned. On the last try they are parked instead, and so are
+        the later events of their keys; the others are stored.
+
+        Args:
+            suffix: of the names of the tables.
+            events: in order, none of which is of a key that is parked.
+            step: how the checkpoint moves.
+            last_try: whether failures are parked.
+            changes: what else is to be parked and released.
+
+        Raises:
+            CheckpointMovedError: nothing was stored; see `ReadDatabase.commit`.
+            StorageError: nothing was stored, or it cannot be said.
+        """
+
+
+class KeyedProjector:
+    """Runs a `Projection`: one read and one write for all rows that a batch touches."""
+
+    def __init__(self, database: ReadDatabase, projection: Projection[Any], batch_size: int) -> None:
+        self.projection = projection
+        self.name, self.version, self.batch_size = projection.name, projection.version, batch_size
+        self.style: Style = "driver"
+        self._database = database
+        self._table = projection.table()
+        self._rows = projection.row_type()
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """See `Buildable.fingerprint`."""
+        return fingerprint(type(self.projection), self._table, until=Projection)
+
+    async def make(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.make`."""
+        await transaction.create(self.table(suffix))
+
+    async def check(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.check`."""
+        await transaction.check(self.table(suffix))
+
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.clear`."""
+        await transaction.run(f"DELETE FROM {quoted(self._table.name + suffix)}")
+
+    async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.drop`."""
+        await transaction.drop(self._table.name + suffix)
+
+    async def expose(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.expose`."""
+        await transaction.expose(self._table.name, self._table.name + suffix)
+
+    def table(self, suffix: str) -> Table:
+        """Return the table of a generation."""
+        return self._table._replace(name=self._table.name + suffix)
+
+    def key(self, recorded: RecordedEvent[Any]) -> KeyValues:
+        """See `Projector.key`."""
+        return _as_key(self.projection.key(recorded.event))
+
+    async def project(
+        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+    ) -> Sequence[Failed]:
+        """See `Projector.project`."""
+        table = self.table(suffix)
+        try:
+            wanted = {self._rows.dump_key(each.key) for each in events}
+            stored = map(self._rows.load, await self._database.load(table, wanted))
+            rows = {self._rows.key_of(row): row for row in stored}
+            folded = fold(self.projection, rows, [each.key for each in events], [each.recorded for each in events])
+            failures = _failed(events, {each.recorded.position: each.error for each in folded.failures})
+            if failures and not last_try:
+                return failures
+            upserts = [self._rows.dump(row) for row in folded.rows.values() if row is not None]
+            deletes = [self._rows.dump_key(key) for key, row in folded.rows.items() if row is None]
+            parked = [*changes.parked, *(each.parked() for each in failures)]
+            await self._database.commit(table, Changes(upserts, deletes, parked, changes.released), step)
+        except (CheckpointMovedError, StorageError):
+            raise
+        except Exception as error:  # a key or a row that cannot be stored
+            return await self._one_by_one(suffix, events, step, error, last_try=last_try, changes=changes)
+        return failures
+
+    async def _one_by_one(
+        self, suffix: str, events: Sequence[Handed], step: Step, error: Exception, *, last_try: bool, changes: Changes
+    ) -> Sequence[Failed]:
+        """Find out by halves which event makes what cannot be stored. Each half takes a step of its own."""
+        if len(events) == 1:
+            failed = Failed(events[0], error)
+            if last_try:
+                parked = [*changes.parked, failed.parked()]
+                await self._database.commit(self.table(suffix), changes._replace(parked=parked), step)
+            return [failed]
+        if not last_try:
+            return [Failed(events[0], error)]
+        half = len(events) // 2
+        middle = events[half].recorded.position - 1
+        first = await self.project(suffix, events[:half], step._replace(after=middle), last_try=True)
+        blocked = {each.handed.text for each in first}
+        rest = [each for each in events[half:] if each.text not in blocked]
+        waiting = [Failed(each) for each in events[half:] if each.text in blocked]
+        parked = [*changes.parked, *(each.parked() for each in waiting)]
+        last = step._replace(before=middle)
+        if rest:
+            second = await self.project(suffix, rest, last, last_try=True, changes=changes._replace(parked=parked))
+        else:
+            second = []
+            await self._database.commit(self.table(suffix), changes._replace(parked=parked), last)
+        return [*first, *waiting, *second]
+
+
+class SqlProjector:
+    """Runs a `SqlProjection`, in the transaction that moves the checkpoint."""
+
+    def __init__(self, database: ReadDatabase, projection: SqlProjection, batch_size: int) -> None:
+        check_projection_name(projection)
+        self.projection = projection
+        self.name, self.version, self.batch_size = projection.name, projection.version, batch_size
+        self.style: Style = projection.connection
+        self._database = database
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """See `Buildable.fingerprint`."""
+        return fingerprint(type(self.projection), until=SqlProjection)
+
+    async def make(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.make`."""
+        await transaction.call(self.projection.at(suffix).create)
+
+    async def check(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.check`. What stands there is the projection's own."""
+
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.clear`."""
+        for table in self.projection.tables:
+            await transaction.run(f"DELETE FROM {quoted(table + suffix)}")
+
+    async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.drop`."""
+        for table in self.projection.tables:
+            await transaction.drop(table + suffix)
+
+    async def expose(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.expose`."""
+        for table in self.projection.tables:
+            await transaction.expose(table, table + suffix)
+
+    def key(self, recorded: RecordedEvent[Any]) -> KeyValues:
+        """See `Projector.key`."""
+        return _as_key(self.projection.key(recorded.event))
+
+    async def project(
+        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+    ) -> Sequence[Failed]:
+        """See `Projector.project`."""
+        failures: Sequence[Failed] = ()
+        try:
+            async with self._database.transaction(self.style) as transaction:
+                failures = await self._apply(transaction, suffix, events, last_try=last_try)
+                if failures and not last_try:
+                    raise _GiveUpError
+                parked = [*changes.parked, *(each.parked() for each in failures)]
+                if not await advance(transaction, changes._replace(parked=parked), step):
+                    raise CheckpointMovedError(self.name)
+        except _GiveUpError:
+            pass
+        return failures
+
+    async def _apply(
+        self, transaction: ReadTransaction, suffix: str, events: Sequence[Handed], *, last_try: bool
+    ) -> Sequence[Failed]:
+        """Apply events up to the first that fails; on the last try those of other keys, too."""
+        projection, blocked, errors = self.projection.at(suffix), set[str](), dict[int, Exception | None]()
+        for each in events:
+            if each.text in blocked:
+                errors[each.recorded.position] = None
+                continue
+            if last_try:
+                await transaction.run("SAVEPOINT twofold_event")
+            try:
+                await transaction.call(applied(projection, each.recorded))
+            except Exception as error:
+                if transaction.is_to_blame(error):
+                    raise
+                errors[each.recorded.position] = error
+                blocked.add(each.text)
+                if not last_try:
+                    break
+                await transaction.run("ROLLBACK TO SAVEPOINT twofold_event")
+            if last_try:
+                await transaction.run("RELEASE SAVEPOINT twofold_event")
+        return _failed(events, errors)
+
+
+class ReactionProjector:
+    """Runs a `Reaction`, one event after the other; the checkpoint follows."""
+
+    batch_size = 1
+
+    def __init__(self, database: ReadDatabase, projection: Reaction) -> None:
+        check_projection_name(projection)
+        self.projection = projection
+        self.name, self.version = projection.name, 1
+        self.style: Style = "driver"
+        self._database = database
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """See `Buildable.fingerprint`. Nothing that was built depends on it."""
+        return {"row": ""}
+
+    async def make(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.make`. It has no tables."""
+
+    async def check(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.check`. It has no tables."""
+
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.clear`. It has no tables."""
+
+    async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.drop`. It has no tables."""
+
+    async def expose(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.expose`. It has no tables."""
+
+    def key(self, recorded: RecordedEvent[Any]) -> KeyValues:
+        """See `Projector.key`."""
+        return _as_key(self.projection.key(recorded.event))
+
+    async def project(
+        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+    ) -> Sequence[Failed]:
+        """See `Projector.project`. What it did before a failure stays done."""
+        failures: list[Failed] = []
+        for each in events:
+            try:
+                await applied(self.projection, each.recorded)()
+            except Exception as error:
+                failures.append(Failed(each, error))
+                if not last_try:
+                    return failures
+        async with self._database.transaction() as transaction:
+            parked = [*changes.parked, *(each.parked() for each in failures)]
+            if not await advance(transaction, changes._replace(parked=parked), step):
+                raise CheckpointMovedError(self.name)
+        return failures
+
+
+class _GiveUpError(Exception):
+    """Rolls a transaction back."""
+
+
+def handed(projector: Projector, recorded: RecordedEvent[Any]) -> Handed:
+    """Return an event with its key.
+
+    Raises:
+        Exception: whatever the projection's own code raises.
+    """
+    key = projector.key(recorded)
+    return Handed(recorded, key, key_text(key))
+
+
+def key_text(key: KeyValues) -> str:
+    """Return a key as JSON. stored: version with care."""
+    return _encode(key).decode()
+
+
+def _as_key(key: Any) -> KeyValues:
+    return key if type(key) is tuple else (key,)
+
+
+def _failed(events: Sequence[Handed], errors: Mapping[int, Exception | None]) -> Sequence[Failed]:
+    """Return the failures among some events, given by position."""
+    if not errors:
+        return ()
+    return [Failed(each, errors[each.recorded.position]) for each in events if each.recorded.position in errors]

@@ -1,0 +1,252 @@
+"""Rebuilds: a new generation is built beside the one that serves, verified, and takes over in one transaction.
+
+What is not finished when a process dies goes on with the next one: all that must be known stands in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import msgspec
+
+from twofold.errors import InvalidProjectionError, RebuildFailedError, StorageError, UnknownProjectionError
+from twofold.event_store import EventStore
+from twofold.generations import SQL, Generation, build, checkpoints_of, forget, generations_of
+from twofold.leases import REBUILDING, Held, Ledger, read_ledger, segment_of
+from twofold.projectors import Projector, ReactionProjector
+from twofold.read_database import ReadDatabase, ReadTransaction
+from twofold.runner import SegmentRunner
+from twofold.verify_rebuild import Report, verify_rows, verify_sample
+
+log = logging.getLogger(__name__)
+
+NEAR = 5000
+"""Positions behind the head from which on a new generation is taken to be complete, and is finished."""
+MAX_SEGMENTS = 8
+"""A new generation is built in so many segments at most, if there are as many workers."""
+
+MakeRunner = Callable[[Held, str], SegmentRunner]
+
+
+async def begin(database: ReadDatabase, projector: Projector, *, expect_same: bool) -> Generation:
+    """Make an empty generation beside the one that serves, or return the one that is being built already.
+
+    Raises:
+        InvalidProjectionError: it is a reaction, whose effects cannot be had again.
+        UnknownProjectionError: there is no read model of this name.
+        StorageError: the database failed.
+    """
+    if isinstance(projector, ReactionProjector):
+        raise InvalidProjectionError(f"{projector.name} is a reaction; what it did elsewhere is not done again")
+    async with database.transaction(projector.style) as transaction:
+        await transaction.lock(projector.name)
+        known = await generations_of(transaction, projector.name)
+        if not known:
+            raise UnknownProjectionError(projector.name, ())
+        for shadow in (each for each in known if each.role == "shadow"):
+            if shadow.version == projector.version and not _failed(shadow):
+                return shadow
+            await forget(transaction, projector, shadow)
+        workers = (await read_ledger(transaction)).workers.values()
+        able = sum((projector.name, projector.version) in codes for codes in workers)
+        live = next(each for each in known if each.role == "live")
+        segments = max(live.segments, min(able, MAX_SEGMENTS))
+        generation = await build(transaction, projector, "shadow", segments=segments)
+        await _report(transaction, generation, Report(expect_same=expect_same))
+        return generation
+
+
+async def cancel(database: ReadDatabase, projector: Projector) -> bool:
+    """Drop the generation that is being built; return whether there was one."""
+    return await _forget_all(database, projector, "shadow")
+
+
+async def drop_warm(database: ReadDatabase, projector: Projector) -> bool:
+    """Drop the generation that served before; return whether there was one."""
+    return await _forget_all(database, projector, "warm")
+
+
+async def report_of(database: ReadDatabase, name: str, number: int) -> tuple[str, Report]:
+    """Return the role of a generation, empty if it is gone, and what came of the attempt to let it serve."""
+    rows = await database.query(SQL["generations_of"], name=name)
+    found = next((each for row in rows if (each := Generation(*row)).number == number), None)
+    return (found.role, _read(found)) if found else ("", Report())
+
+
+class Takeover:
+    """Lets one generation of a read model take over from another, at one and the same position.
+
+    Args:
+        store: where the events are.
+        database: where the read model is.
+        projector: the code of both generations, or of the new one only if they differ in version.
+        make_runner: makes a runner for a segment, under the name of an owner.
+        worker: the worker that does it.
+        lease: seconds for which the segments are kept if the worker dies over it.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        database: ReadDatabase,
+        projector: Projector,
+        make_runner: MakeRunner,
+        worker: str,
+        lease: float,
+    ) -> None:
+        self._store = store
+        self._database = database
+        self._projector = projector
+        self._make_runner = make_runner
+        self._owner = REBUILDING + worker
+        self._lease = lease
+
+    async def finish(self, name: str, number: int) -> Report:
+        """Verify a new generation and let it serve, if it passes; the earlier one is kept warm, or serves on.
+
+        Raises:
+            Exception: whatever holds a segment up; it is tried again later.
+        """
+        new, live = await self._pair(name, number)
+        async with self._keeping():
+            await self._take_out(new)
+            end = await self._store.head()
+            await self._bring_to(new, end)
+            report = await verify_sample(self._store, self._database, self._projector, new, end, _read(new))
+            if not report.reason:
+                await self._take_out(live)
+                end = await self._bring_together(new, live)
+                report = await verify_rows(self._database, self._projector, live, new, report)
+            if report.reason:
+                log.error("the new read model %s does not serve: %s", name, report.reason)
+            await self._decide(new, live, end, report)
+        return report
+
+    async def roll_back(self, name: str) -> None:
+        """Let the generation that served before serve again, as complete as the present one.
+
+        Raises:
+            RebuildFailedError: none was kept, or it is of another version.
+            Exception: whatever holds a segment up.
+        """
+        known = [Generation(*row) for row in await self._database.query(SQL["generations_of"], name=name)]
+        warm = next((each for each in known if each.role == "warm"), None)
+        live = next(each for each in known if each.role == "live")
+        if warm is None or warm.version != self._projector.version:
+            raise RebuildFailedError(name, "no earlier generation of this version was kept")
+        async with self._keeping():
+            await self._take_out(warm)
+            await self._take_out(live)
+            end = await self._bring_together(warm, live)
+            await self._decide(warm, live, end, _read(warm))
+
+    async def _pair(self, name: str, number: int) -> tuple[Generation, Generation]:
+        known = [Generation(*row) for row in await self._database.query(SQL["generations_of"], name=name)]
+        return (
+            next(each for each in known if each.number == number),
+            next(each for each in known if each.role == "live"),
+        )
+
+    @asynccontextmanager
+    async def _keeping(self) -> AsyncIterator[None]:
+        """Keep what is taken out for as long as the block runs, then give it back."""
+        keeper = asyncio.create_task(self._keep(), name="twofold-takeover")
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            with suppress(StorageError):  # then the leases run out
+                await self._run_alone("give_back_all", owner=self._owner)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            with suppress(StorageError):
+                await self._run_alone("renew_all", owner=self._owner, lease=int(self._lease * 1e6))
+
+    async def _run_alone(self, statement: str, **values: Any) -> None:
+        async with self._database.transaction() as transaction:
+            await transaction.run(SQL[statement], **values)
+
+    async def _take_out(self, generation: Generation) -> None:
+        """Take all segments from whoever works on them, who then commits nothing more."""
+        await self._run_alone(
+            "take_out", name=generation.name, generation=generation.number, owner=self._owner,
+            lease=int(self._lease * 1e6),
+        )  # fmt: skip
+
+    async def _bring_together(self, new: Generation, live: Generation) -> int:
+        """Bring two generations to the same position; an older version of the code's only stands still meanwhile."""
+        end = await self._store.head()
+        await self._bring_to(new, end)
+        if live.version == self._projector.version:
+            await self._bring_to(live, end)
+        return end
+
+    async def _bring_to(self, generation: Generation, end: int) -> None:
+        async with self._database.transaction() as transaction:
+            rows = await checkpoints_of(transaction, generation)
+        for row in rows:
+            held = Held(segment_of(row), row.epoch, generation.suffix, generation.version)
+            await self._make_runner(held, self._owner).catch_up(end)
+
+    async def _decide(self, new: Generation, live: Generation, end: int, report: Report) -> None:
+        """Let the new generation serve in the transaction that finds both still in our hands, or say why not."""
+        async with self._database.transaction(self._projector.style) as transaction:
+            await transaction.lock(new.name)
+            rows = await checkpoints_of(transaction, new)
+            if any(row.owner != self._owner or row.position != end for row in rows):
+                raise StorageError(f"somebody took the read model {new.name} over meanwhile; it is tried again")
+            await _report(transaction, new, report)
+            place = {"name": new.name}
+            if report.reason:
+                await transaction.run(SQL["set_paused"], **place, generation=new.number, paused=1)
+                return
+            for other in await generations_of(transaction, new.name):
+                if other.role == "warm" and other.number != new.number:
+                    await forget(transaction, self._projector, other)
+            await transaction.run(SQL["set_role"], **place, generation=live.number, role="warm")
+            await transaction.run(SQL["set_role"], **place, generation=new.number, role="live")
+            await transaction.run(SQL["set_segments"], **place, generation=new.number, segments=live.segments)
+            await self._projector.expose(transaction, new.suffix)
+
+
+def due(ledger: Ledger, head: int) -> list[Generation]:
+    """Return the generations that are complete enough to take over."""
+
+    def position(generation: Generation) -> int:
+        of = (generation.name, generation.number)
+        return min((row.position for row in ledger.checkpoints if (row.name, row.generation) == of), default=0)
+
+    waiting = [each for each in ledger.generations if each.role == "shadow" and not each.paused]
+    return [each for each in waiting if position(each) >= head - NEAR]
+
+
+async def _forget_all(database: ReadDatabase, projector: Projector, role: str) -> bool:
+    async with database.transaction(projector.style) as transaction:
+        await transaction.lock(projector.name)
+        found = [each for each in await generations_of(transaction, projector.name) if each.role == role]
+        for generation in found:
+            await forget(transaction, projector, generation)
+        live = [each for each in await generations_of(transaction, projector.name) if each.role == "live"]
+        if found and live and live[0].version == projector.version:
+            await projector.expose(transaction, live[0].suffix)
+    return bool(found)
+
+
+async def _report(transaction: ReadTransaction, generation: Generation, report: Report) -> None:
+    text = msgspec.json.encode(report).decode()
+    await transaction.run(SQL["set_report"], name=generation.name, generation=generation.number, report=text)
+
+
+def _read(generation: Generation) -> Report:
+    return msgspec.json.decode(generation.report, type=Report) if generation.report else Report()
+
+
+def _failed(generation: Generation) -> bool:
+    return bool(_read(generation).reason)

@@ -1,0 +1,333 @@
+"""Runs one segment of one read model: from its checkpoint on, batch after batch, until somebody else takes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from twofold.errors import (
+    CheckpointMovedError,
+    ProjectionFailedError,
+    StorageError,
+    StorageUnavailableError,
+)
+from twofold.event_query import EventQuery
+from twofold.event_store import EventStore
+from twofold.generations import SQL, Checkpoint
+from twofold.messages import RecordedEvent
+from twofold.projectors import NOTHING, Failed, Handed, Projector, described, handed
+from twofold.read_database import Changes, ReadDatabase
+from twofold.segments import Parked, Segment, Step, slot_of
+from twofold.stored_event import StoredEvent
+from twofold.telemetry import trace_batch
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LAST_PAUSE = 0.1, 30.0
+"""Seconds before a failed step is tried again, doubled from the first to the last."""
+RETRIES = 3
+"""How often an event that fails is tried again before it is parked."""
+IDLE_SAVE = 0.25
+"""Seconds between two saves of a checkpoint that moves only over events which the projection does not handle."""
+MAX_RETRIED = 1000
+"""Parked events that are retried in one transaction, at most."""
+
+
+class LeaseLostError(Exception):
+    """Somebody else has the segment now."""
+
+
+class Batch(NamedTuple):
+    """What follows in the log."""
+
+    events: Sequence[RecordedEvent[Any]]
+    position: int
+    """Up to here it has been read."""
+    failure: Exception | None = None
+    """Why the event right behind the position cannot be handed on."""
+
+
+class SegmentRunner:
+    """Keeps one segment in step with the log, as long as it holds the lease.
+
+    Args:
+        store: where the events are.
+        database: where the read model is.
+        projector: the projection's code.
+        suffix: of the names of the generation's tables.
+        segment: what to run.
+        owner: who holds the lease.
+        lease: seconds for which each step prolongs it.
+        reached: told of each position up to which the segment is complete.
+        head: waits until there is more than up to a position, at most some seconds, and returns up to where.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        database: ReadDatabase,
+        projector: Projector,
+        suffix: str,
+        segment: Segment,
+        owner: str,
+        lease: float,
+        reached: Callable[[Segment, int], None],
+        head: Callable[[int, float], Awaitable[int]],
+    ) -> None:
+        self.segment = segment
+        self.is_moving = True
+        """Set whenever the work goes on, even if that is waiting; whoever renews the lease clears it."""
+        self._store = store
+        self._database = database
+        self._projector = projector
+        self._suffix = suffix
+        self._owner = owner
+        self._lease = lease
+        self._reached = reached
+        self._head = head
+        self._query = EventQuery.of(*projector.projection.handles())
+        self._epoch = self._saved = self._passed = 0
+        self._saved_at = 0.0
+        self._blocked: set[str] = set()
+        self._passed_over: set[int] = set()
+        self._has_error = False
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the lease under which it works; 0 before it has begun."""
+        return self._epoch
+
+    @property
+    def position(self) -> int:
+        """Up to here the segment is complete."""
+        return self._passed
+
+    async def run(self) -> None:
+        """Follow the log until the lease is lost; what fails is reported and tried again, for ever."""
+        pause = FIRST_PAUSE
+        while True:
+            before = self._saved
+            try:
+                await self._load()
+                await self._retry_parked()
+                while True:
+                    await self._go_on(await self._wait())
+            except LeaseLostError:
+                return
+            except CheckpointMovedError as moved:
+                log.info("%s; going on from where it stands now", moved)
+            except Exception as error:
+                pause = FIRST_PAUSE if self._saved > before else min(pause * 2, LAST_PAUSE)
+                await self._report(error, pause)
+                await self._rest(pause)
+
+    async def catch_up(self, end: int) -> None:
+        """Bring the segment to a position, exactly.
+
+        Raises:
+            LeaseLostError: somebody else has the segment.
+            Exception: whatever holds it up.
+        """
+        await self._load()
+        await self._retry_parked()
+        while self._passed < end:
+            await self._go_on(end, end)
+        if self._saved < end:
+            await self._step((), end)
+
+    async def _load(self) -> None:
+        """Find out where the segment stands, and what is parked of it."""
+        of = {"name": self.segment.projection, "generation": self.segment.generation}
+        rows = [Checkpoint(*row) for row in await self._database.query(SQL["checkpoints_of"], **of)]
+        row = next((each for each in rows if each.first == self.segment.first), None)
+        if row is None or row.owner != self._owner or row.end != self.segment.end:
+            raise LeaseLostError
+        self._epoch, self._saved, self._passed, self._has_error = row.epoch, row.position, row.position, bool(row.error)
+        self._blocked = await self._still_parked()
+        passed_over = await self._database.query(SQL["passed_over"], name=of["name"], after=row.position)
+        self._passed_over = {position for (position,) in passed_over}
+        self._reached(self.segment, row.position)
+
+    async def _wait(self) -> int:
+        """Wait until there is more in the log, and return its head; meanwhile save a checkpoint that has moved."""
+        while True:
+            self.is_moving = True
+            unsaved = self._passed > self._saved
+            patience = self._saved_at + IDLE_SAVE - time.monotonic() if unsaved else self._lease / 3
+            head = await self._head(self._passed, max(patience, 0))
+            if head > self._passed:
+                return head
+            if unsaved:
+                await self._step((), self._passed)
+
+    async def _go_on(self, head: int, end: int | None = None) -> None:
+        """Handle one batch."""
+        self.is_moving = True
+        batch = await self._read(head if end is None else min(head, end))
+        if batch.events or batch.failure or time.monotonic() >= self._saved_at + IDLE_SAVE:
+            with trace_batch(self._projector.name, len(batch.events), batch.position):
+                await self._handle(batch)
+        else:  # a crash only skips the same events again
+            self._passed = batch.position
+            self._reached(self.segment, batch.position)
+        if batch.failure:
+            raise batch.failure
+
+    async def _read(self, head: int) -> Batch:
+        size = self._projector.batch_size
+        rows = await self._store.log.read(self._query, after=self._passed, before=head + 1, limit=size)
+        covered = rows[-1][0] if len(rows) == size else head
+        if self._passed_over:
+            rows = [row for row in rows if row[0] not in self._passed_over]
+        try:
+            return Batch(self._store.events.decode(rows), covered)
+        except Exception:
+            return self._readable(rows)
+
+    def _readable(self, rows: Sequence[StoredEvent]) -> Batch:
+        """Return the events before the first that cannot be read."""
+        events: list[RecordedEvent[Any]] = []
+        for row in rows:
+            try:
+                events += self._store.events.decode([row])
+            except Exception as error:
+                return Batch(events, row[0] - 1, error)
+        raise AssertionError("the second reading differs from the first")
+
+    async def _handle(self, batch: Batch) -> None:
+        events, waiting, failure = self._sorted(batch)
+        position = batch.position if failure is None else failure.position - 1
+        parked = [Parked(each.recorded.position, each.text) for each in waiting if each.recorded.position <= position]
+        await self._step([each for each in events if each.recorded.position <= position], position, parked)
+        if failure is not None:
+            raise failure
+
+    def _sorted(self, batch: Batch) -> tuple[list[Handed], list[Handed], ProjectionFailedError | None]:
+        """Return the events of this segment, those that wait for parked ones, and why one has no key."""
+        events: list[Handed] = []
+        waiting: list[Handed] = []
+        for recorded in batch.events:
+            try:
+                each = handed(self._projector, recorded)
+            except Exception as error:
+                failure = ProjectionFailedError(self._projector.name, recorded)
+                failure.__cause__ = error
+                return events, waiting, failure
+            if self.segment.is_whole or self.segment.first <= slot_of(each.text) < self.segment.end:
+                (waiting if each.text in self._blocked else events).append(each)
+        return events, waiting, None
+
+    async def _step(self, events: Sequence[Handed], position: int, parked: Sequence[Parked] = ()) -> None:
+        """Bring events into the read model and the checkpoint to a position; try again what fails, then park it."""
+        changes = Changes(parked=parked)
+        failures: Sequence[Failed] = ()
+        for attempt in range(RETRIES + 1):
+            last_try = attempt == RETRIES and self._projector.projection.on_failure == "park"
+            failures = await self._project(events, position, changes, last_try=last_try)
+            if not failures or last_try:
+                break
+            await self._rest(FIRST_PAUSE * 2**attempt)
+        else:
+            await self._stop_right_before(events, position, changes, failures)
+            return  # none failed this time
+        self._blocked.update(each.handed.text for each in failures)
+        for each in failures:
+            if each.error:
+                log.warning("%s parked event %d: %r", self._projector.name, each.handed.recorded.position, each.error)
+
+    async def _project(
+        self, events: Sequence[Handed], position: int, changes: Changes, *, last_try: bool
+    ) -> Sequence[Failed]:
+        step = Step(self.segment, self._epoch, self._saved, position, self._lease)
+        failures = await self._projector.project(self._suffix, events, step, last_try=last_try, changes=changes)
+        if last_try or not failures:
+            self._saved, self._passed, self._saved_at, self._has_error = position, position, time.monotonic(), False
+            self._reached(self.segment, position)
+        return failures
+
+    async def _stop_right_before(
+        self, events: Sequence[Handed], position: int, changes: Changes, failures: Sequence[Failed]
+    ) -> None:
+        """Go on one by one, up to the event that fails; it may not be known which of the batch that is.
+
+        Raises:
+            ProjectionFailedError: there.
+        """
+        if len(events) == 1:
+            raise ProjectionFailedError(self._projector.name, events[0].recorded) from failures[0].error
+        for place, each in enumerate(events):
+            last = place == len(events) - 1
+            end = position if last else events[place + 1].recorded.position - 1
+            if failed := await self._project([each], end, changes if last else NOTHING, last_try=False):
+                if each.recorded.position - 1 > self._saved:
+                    await self._project((), each.recorded.position - 1, NOTHING, last_try=False)
+                raise ProjectionFailedError(self._projector.name, each.recorded) from failed[0].error
+
+    async def _retry_parked(self) -> None:
+        """Fold the parked events that somebody wants to be retried, key by key and in order."""
+        while found := await self._database.query(
+            SQL["parked_to_retry"], name=self.segment.projection, generation=self.segment.generation,
+            first=self.segment.first, end=self.segment.end, limit=MAX_RETRIED,
+        ):  # fmt: skip
+            key = found[0][1]
+            waiting = [Parked(*row) for row in found if row[1] == key]
+            await self._retry(key, waiting)
+            if len(found) < MAX_RETRIED or found[-1][1] != key:
+                self._blocked -= {key} - await self._still_parked()
+
+    async def _retry(self, key: str, waiting: Sequence[Parked]) -> None:
+        """Fold events of one key, one after the other; where one fails again, it and the later ones wait on."""
+        for place, each in enumerate(waiting):
+            self.is_moving = True
+            step = Step(self.segment, self._epoch, self._saved, self._saved, self._lease)
+            released = Changes(released=[each.position])
+            error = await self._fold_parked(each, step, released)
+            if error is not None:
+                cause, trace = described(error)
+                later = [later._replace(cause="", traceback="") for later in waiting[place + 1 :]]
+                parked = [each._replace(cause=cause, traceback=trace), *later]
+                await self._projector.project(self._suffix, (), step, last_try=True, changes=Changes(parked=parked))
+                return
+
+    async def _fold_parked(self, parked: Parked, step: Step, released: Changes) -> Exception | None:
+        """Return why an event fails, None if it does so no longer."""
+        try:
+            [recorded] = self._store.events.decode(await self._store.log.read(
+                EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
+            ))  # fmt: skip
+            event = handed(self._projector, recorded)
+        except StorageError:
+            raise
+        except Exception as error:  # it cannot be read any more
+            return error
+        failures = await self._projector.project(self._suffix, [event], step, last_try=False, changes=released)
+        return failures[0].error if failures else None
+
+    async def _still_parked(self) -> set[str]:
+        of = {"name": self.segment.projection, "generation": self.segment.generation}
+        slots = {"first": self.segment.first, "end": self.segment.end}
+        return {key for key, _ in await self._database.query(SQL["parked_keys"], **of, **slots)}
+
+    async def _rest(self, seconds: float) -> None:
+        """Pause; the lease is kept meanwhile."""
+        until = time.monotonic() + seconds
+        while (remaining := until - time.monotonic()) > 0:
+            self.is_moving = True
+            await asyncio.sleep(min(remaining, self._lease / 3))
+
+    async def _report(self, error: Exception, pause: float) -> None:
+        """Store what holds the segment up, where everybody can see it."""
+        if not isinstance(error, StorageUnavailableError):
+            log.error("projection %s stands still, next try in %.1f s", self._projector.name, pause, exc_info=error)
+        text = f"{error}: {error.__cause__!r}" if isinstance(error, ProjectionFailedError) else str(error)
+        try:
+            async with self._database.transaction() as transaction:
+                await transaction.run(
+                    SQL["set_error"], name=self.segment.projection, generation=self.segment.generation,
+                    first=self.segment.first, epoch=self._epoch, error=text.replace("\0", "\\0"),
+                )  # fmt: skip
+        except Exception as also:
+            log.warning("projection %s cannot say what holds it up: %s", self._projector.name, also)

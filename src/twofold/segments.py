@@ -1,0 +1,61 @@
+"""Segments: the parts of a read model that several workers can keep in step with the log side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from zlib import crc32
+
+SLOTS = 256
+"""stored: a key's slot is the CRC-32 (ISO 3309) of its text modulo this."""
+
+
+class Segment(NamedTuple):
+    """The rows of one generation of a read model whose keys fall into the slots from `first` to before `end`."""
+
+    projection: str
+    generation: int
+    first: int = 0
+    end: int = SLOTS
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the read model."""
+        return self.end - self.first == SLOTS
+
+
+class Step(NamedTuple):
+    """A segment's way from one position to the next. Only the holder of the segment's epoch may take it."""
+
+    segment: Segment
+    epoch: int
+    before: int
+    after: int
+    lease: float = 0.0
+    """Seconds for which the holder keeps the segment from here on, by the database's clock."""
+
+
+class Parked(NamedTuple):
+    """An event that is not in the read model: it failed, or it waits behind an earlier one of its row."""
+
+    position: int
+    key: str
+    """The key of the row, as JSON."""
+    cause: str = ""
+    """What its projection raised; empty if it waits."""
+    traceback: str = ""
+
+    @property
+    def slot(self) -> int:
+        """Where its key falls."""
+        return slot_of(self.key)
+
+
+def slot_of(key: str) -> int:
+    """Return the slot of a key."""
+    return crc32(key.encode()) % SLOTS
+
+
+def bounds(segments: int) -> Sequence[int]:
+    """Return where so many segments of even size begin, and where the last one ends."""
+    return [number * SLOTS // segments for number in range(segments + 1)]

@@ -1,0 +1,114 @@
+"""Projections that write their own SQL, and reactions that have effects elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, ClassVar, Self
+
+from twofold.messages import RecordedEvent
+from twofold.projection import OnFailure
+from twofold.read_database import Style
+from twofold.sql import quoted
+
+
+class SqlProjection:
+    """A projection with tables of its own design: the way out where rows and keys do not fit.
+
+    `apply(event, connection)` runs the SQL, in the transaction that moves the checkpoint, so that each event takes
+    effect exactly once. Name tables by `self.table("revenue")`: a rebuild fills other ones, and afterwards the views
+    `revenue` and so on show those. Neither commit nor roll back.
+    """
+
+    name: ClassVar[str] = ""
+    """The name of the read model. Stored: change it with care."""
+    version: ClassVar[int] = 1
+    """Raised whenever the same events would give other rows: the read model is then built again."""
+    tables: ClassVar[tuple[str, ...]] = ()
+    """The names of its tables."""
+    connection: ClassVar[Style] = "driver"
+    """What `apply` gets: the driver's connection, or SQLAlchemy's `Connection`, for which it is a plain function."""
+    max_lag: ClassVar[timedelta | None] = None
+    """How far behind the log the read model may be before that is a fault."""
+    on_failure: ClassVar[OnFailure] = "park"
+    """See `Projection.on_failure`. Without a `key`, all events depend on each other, and a failure stops it."""
+    follows: ClassVar[tuple[str, ...]] = ()
+    """Names of projections that this one never overtakes, so that it may read their tables."""
+
+    _suffix = ""
+
+    def handles(self) -> tuple[type, ...]:
+        """Return the classes of the events that it takes."""
+        raise NotImplementedError(
+            f"{type(self).__qualname__}.handles() returns the classes of the events that it takes"
+        )
+
+    def key(self, event: Any) -> Any:
+        """Return what an event is about; only events with the same key depend on each other. By default all do."""
+        return ()
+
+    def create(self, connection: Any) -> Any:
+        """Create the tables, `async` or not as `apply` is."""
+        raise NotImplementedError(f"{type(self).__qualname__}.create(connection) makes the tables {self.tables}")
+
+    def apply(self, event: Any, connection: Any) -> Any:
+        """Write what follows from an event; a further parameter `recorded` gets the `RecordedEvent`."""
+        raise NotImplementedError(
+            f"{type(self).__qualname__}.apply(event, connection) writes what follows from an event"
+        )
+
+    def table(self, name: str) -> str:
+        """Return the name of a table as it is to be written in SQL.
+
+        Raises:
+            ValueError: it is none of `tables`.
+        """
+        if name not in self.tables:
+            raise ValueError(f"{name!r} is none of the tables of {self.name}: {', '.join(self.tables)}")
+        return quoted(f"{name}{self._suffix}")
+
+    def at(self, suffix: str) -> Self:
+        """Return the same projection with other tables."""
+        other = copy.copy(self)
+        other._suffix = suffix
+        return other
+
+
+class Reaction:
+    """Something to be done once for each event, such as a mail: at least once, in order, and never by a rebuild.
+
+    `apply(event)` does it; a further parameter `recorded` gets the `RecordedEvent`, whose `event_id` makes a good
+    idempotency key: after a crash the last event may come again. It begins with the events that come after it was
+    first added.
+    """
+
+    name: ClassVar[str] = ""
+    """Its name. Stored: change it with care."""
+    max_lag: ClassVar[timedelta | None] = None
+    """How late it may be before that is a fault."""
+    on_failure: ClassVar[OnFailure] = "park"
+    """See `Projection.on_failure`."""
+    follows: ClassVar[tuple[str, ...]] = ()
+    """Names of projections that it never overtakes."""
+
+    def handles(self) -> tuple[type, ...]:
+        """Return the classes of the events that it takes."""
+        raise NotImplementedError(
+            f"{type(self).__qualname__}.handles() returns the classes of the events that it takes"
+        )
+
+    def key(self, event: Any) -> Any:
+        """Return what an event is about; only events with the same key wait for each other. By default all do."""
+        return ()
+
+    async def apply(self, event: Any) -> None:
+        """Do what follows from an event."""
+        raise NotImplementedError(f"{type(self).__qualname__}.apply(event) does what follows from an event")
+
+
+def applied(projection: SqlProjection | Reaction, recorded: RecordedEvent[Any]) -> Callable[..., Any]:
+    """Return `apply` with its event, to be called with what else it takes."""
+    more = {"recorded": recorded} if "recorded" in inspect.signature(projection.apply).parameters else {}
+    return lambda *arguments: projection.apply(recorded.event, *arguments, **more)
