@@ -74,7 +74,22 @@ def size(settings: Settings) -> list[Measurement]:
     return [Measurement("all", "bytes/event", lambda contender: contender.ask("size", events=settings.events))]
 
 
-BENCHMARKS = {"append": append, "load": load, "read": read, "latency": latency, "size": size}
+def consistency(settings: Settings) -> list[Measurement]:
+    """Milliseconds from a commit to the answer of a query that shows it, median; the read model may be elsewhere."""
+    return [
+        Measurement("one-process", "ms", lambda contender: contender.ask("consistency", commits=100, processes=1)),
+        Measurement("two-processes", "ms", lambda contender: contender.ask("consistency", commits=100, processes=2)),
+    ]
+
+
+BENCHMARKS = {
+    "append": append,
+    "load": load,
+    "read": read,
+    "latency": latency,
+    "size": size,
+    "consistency": consistency,
+}
 ON_A_FULL_LOG = {"load", "read", "size"}
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from bench import workload
-from bench.worker import serve
+from bench.worker import another_process, serve
+from bench.workers import consistency
 from twofold import Aggregate, Event, EventStore, Metadata, Repository, on, open_event_store
 
 
@@ -140,6 +141,12 @@ class Twofold:
             await arrived.acquire()
         handler.cancel()
         return statistics.median(max(a - b, 0) for a, b in zip(arrivals, acknowledged, strict=True)) * 1000
+
+    def consistency(self, commits: int, processes: int) -> float:
+        if processes == 1:
+            return self._runner.run(consistency.measure(self._url, commits, synchronize=True))
+        with another_process("bench.workers.consistency", self._url):
+            return self._runner.run(consistency.measure(self._url, commits, synchronize=False))
 
     def size(self, events: int) -> float:
         return (
