@@ -17,13 +17,22 @@ from twofold.event_log import (
     repeated_command,
     version_rejection,
 )
-from twofold.sqlite.database import Transaction
 from twofold.sqlite.matching import END, positions
 from twofold.sqlite.reading import SQL, find_command, read_at, read_head, read_rows, read_version, within
+from twofold.sqlite.writer import Transaction
 from twofold.stored_event import StoredEvent, seal
 from twofold.streams import holds
 
 INSERT_EVENT, INSERT_TAG, INSERT_COMMAND = SQL["insert_event"], SQL["insert_tag"], SQL["insert_command"]
+
+
+BRIEF = 10
+"""Events that are stored within a few dozen microseconds."""
+
+
+def is_brief(append: Append) -> bool:
+    """Return whether an append takes microseconds for sure; a condition may have to look through the whole log."""
+    return append.condition is None and len(append.events) <= BRIEF
 
 
 def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:

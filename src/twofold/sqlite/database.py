@@ -10,33 +10,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 from twofold import migrations
-from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
-from twofold.sqlite.errors import DRIVER_ERRORS, may_have_committed, translate
+from twofold.errors import StorageError, StorageUnavailableError
+from twofold.sqlite.errors import DRIVER_ERRORS, translate
+from twofold.sqlite.writer import Transaction, Writer
+
+__all__ = ["SqliteDatabase", "Transaction"]
 
 T = TypeVar("T")
-
-MAX_GROUP = 1000
-"""At most so many jobs share one commit."""
-
-
-class Transaction:
-    """What a job writes with. `head` is the last position of the log, once somebody has asked for it."""
-
-    __slots__ = ("careful", "connection", "head")
-
-    def __init__(self, connection: sqlite3.Connection, *, careful: bool) -> None:
-        self.connection = connection
-        self.careful = careful
-        self.head: int | None = None
-
-
-class _Job(NamedTuple):
-    run: Callable[[Transaction], Any]
-    future: asyncio.Future[Any]
 
 
 class SqliteDatabase:
@@ -65,10 +48,9 @@ class SqliteDatabase:
         self._lock_timeout = lock_timeout
         self._reader_count = readers
         self._may_migrate = migrate
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._thread: threading.Thread | None = None
+        self._writer: Writer | None = None
 
     async def open(self) -> None:
         """Open the file and bring its schema up to date; does nothing when it is open.
@@ -76,39 +58,38 @@ class SqliteDatabase:
         Raises:
             StorageError: in one of its kinds, with the remedy.
         """
-        if self._thread is not None:
+        if self._writer is not None:
             return
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(self._reader_count, "twofold-sqlite-reader")
-        self._writer = await asyncio.to_thread(self._open_writer)
-        self._thread = threading.Thread(target=self._write_groups, name="twofold-sqlite-writer", daemon=True)
-        self._thread.start()
+        self._writer = Writer(await asyncio.to_thread(self._open_file), self.path, self._lock_timeout)
 
     async def close(self) -> None:
         """Finish the accepted jobs and close all connections; may be repeated."""
-        if self._thread is None:
+        if self._writer is None:
             return
-        thread, self._thread = self._thread, None
-        self._jobs.put(None)
-        await asyncio.to_thread(thread.join)
+        writer, self._writer = self._writer, None
+        await writer.close()
         self._readers.shutdown()
-        for connection in (*self._connections, self._writer):
+        for connection in self._connections:
             connection.close()
         self._connections.clear()
 
-    async def write(self, job: Callable[[Transaction], T]) -> T:
+    async def write(self, job: Callable[[Transaction], T], *, brief: bool = False) -> T:
         """Run `job` in the next commit and return its result once it is durable.
 
         Jobs that wait at one moment share a commit, in the order of the calls. If one raises, all of the group are
-        rolled back and each runs again alone, with `careful` set: a job may run twice, and only the last run counts.
+        rolled back and each runs again alone, with `careful` set: a job may run again, and only the last run counts.
+
+        Args:
+            job: what to do within the transaction.
+            brief: it takes a few microseconds, so that it may run in the event loop while the disk is fast.
 
         Raises:
             StorageError: nothing was written.
             OutcomeUnknownError: the commit failed in a way that leaves the outcome open.
         """
-        future: asyncio.Future[T] = self._running_loop().create_future()
-        self._jobs.put(_Job(job, future))
-        return await future
+        return await self._open_writer().submit(job, brief=brief)
 
     async def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Run `job` with a reader's connection, in a thread.
@@ -116,7 +97,8 @@ class SqliteDatabase:
         Raises:
             StorageError: the database could not be read.
         """
-        return await self._running_loop().run_in_executor(self._readers, self._read, job)
+        self._open_writer()
+        return await self._loop.run_in_executor(self._readers, self._read, job)
 
     def connect(self) -> sqlite3.Connection:
         """Return a new connection, which the caller closes."""
@@ -133,10 +115,10 @@ class SqliteDatabase:
             raise
         return connection
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._thread is None:
+    def _open_writer(self) -> Writer:
+        if self._writer is None:
             raise RuntimeError(f"{self.path} is not open; use `async with`, or await open() first")
-        return self._loop
+        return self._writer
 
     def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -148,7 +130,7 @@ class SqliteDatabase:
         except DRIVER_ERRORS as error:
             raise translate(error, self.path) from error
 
-    def _open_writer(self) -> sqlite3.Connection:
+    def _open_file(self) -> sqlite3.Connection:
         try:
             if self._may_migrate:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +139,6 @@ class SqliteDatabase:
             connection = self.connect()
             try:
                 _until_unlocked(self._lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
-                connection.execute("PRAGMA wal_autocheckpoint = 4000")
                 _migrate(connection)
             except BaseException:
                 connection.close()
@@ -165,62 +146,6 @@ class SqliteDatabase:
         except (*DRIVER_ERRORS, OSError) as error:
             raise translate(error, self.path) from error
         return connection
-
-    def _write_groups(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            group = [job]
-            try:
-                while len(group) < MAX_GROUP and (job := self._jobs.get_nowait()) is not None:
-                    group.append(job)
-            except Empty:
-                pass
-            try:
-                outcomes = self._commit(group)
-            except BaseException as error:  # a roll-back that fails; whatever it is, nobody may wait for ever
-                outcomes = [OutcomeUnknownError(f"{self.path}: {error}; repeat it with the same ids") for _ in group]
-            if self._loop.is_closed():  # nobody is left to be told
-                break
-            self._loop.call_soon_threadsafe(_resolve, group, outcomes)
-            if job is None:
-                break
-
-    def _commit(self, group: list[_Job], *, careful: bool = False) -> list[Any]:
-        """Return each job's result, or the error that it is to raise."""
-        connection = self._writer
-        committing = False
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            return [translate(error, self.path) for _ in group]
-        try:
-            transaction = Transaction(connection, careful=careful)
-            results = [job.run(transaction) for job in group]
-            committing = True
-            connection.execute("COMMIT")
-        except BaseException as error:
-            self._roll_back()
-            if not careful:
-                return [self._commit([job], careful=True)[0] for job in group]
-            if not isinstance(error, sqlite3.Error | MemoryError):
-                return [error]
-            if committing and isinstance(error, sqlite3.Error) and may_have_committed(error):
-                return [OutcomeUnknownError(f"{self.path}: the commit failed: {error}; repeat it with the same ids")]
-            return [translate(error, self.path)]
-        return results
-
-    def _roll_back(self) -> None:
-        if self._writer.in_transaction:  # some errors, such as a full disk, have rolled back by themselves
-            self._writer.execute("ROLLBACK")
-
-
-def _resolve(group: list[_Job], outcomes: list[Any]) -> None:
-    for job, outcome in zip(group, outcomes, strict=True):
-        if job.future.done():  # its caller was cancelled
-            continue
-        if isinstance(outcome, BaseException):
-            job.future.set_exception(outcome)
-        else:
-            job.future.set_result(outcome)
 
 
 def _until_unlocked(seconds: float, action: Callable[[], object]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from twofold.portable_log import Inspection, StoredCheckpoint, StoredCommand, refuse_gaps
-from twofold.sqlite.database import Transaction
 from twofold.sqlite.reading import SQL, read_head, within
+from twofold.sqlite.writer import Transaction
 from twofold.stored_event import StoredEvent
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode

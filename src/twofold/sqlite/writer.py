@@ -1,0 +1,211 @@
+"""The connection of a SQLite file that writes: what waits at one moment shares one commit."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeVar
+
+from twofold.errors import OutcomeUnknownError
+from twofold.sqlite.errors import may_have_committed, translate
+
+T = TypeVar("T")
+
+MIN_GROUP, MAX_GROUP = 16, 1000
+"""A group is not split below the one, and never grows beyond the other."""
+MAX_HERE = 8
+"""The loop commits at most so many jobs by itself: from then on it gains by going on while the thread commits."""
+FAST = 0.0005
+"""Seconds of a commit, on average, up to which the loop may commit by itself: not much more than two thread hops."""
+CHECKPOINT_PAGES = 4000
+"""From so many pages on in the write-ahead log, the thread moves them into the file behind a commit."""
+CHECKPOINT_CHANGES = 250
+"""After so many changed rows the loop leaves a commit to the thread, which looks whether a checkpoint is due."""
+
+
+class Transaction:
+    """What a job writes with. `head` is the last position of the log, once somebody has asked for it."""
+
+    __slots__ = ("careful", "connection", "head")
+
+    def __init__(self, connection: sqlite3.Connection, *, careful: bool) -> None:
+        self.connection = connection
+        self.careful = careful
+        self.head: int | None = None
+
+
+class _Job(NamedTuple):
+    run: Callable[[Transaction], Any]
+    brief: bool
+    future: asyncio.Future[Any]
+
+
+class Writer:
+    """Commits jobs in groups, in the order in which they came.
+
+    A thread holds the connection while it has jobs to do, and the event loop otherwise. While the disk is fast, the
+    loop commits brief jobs by itself, since handing them over and back takes as long as the commit. It never waits: if
+    another process has the lock, if anything fails, or if a checkpoint may be due, the thread does it all again.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, lock_timeout: float) -> None:
+        self._connection = connection
+        self._path = path
+        self._lock_timeout = round(lock_timeout * 1000)
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[_Job] = []
+        self._handed_over = 0
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._average = 2 * FAST
+        self._untold: list[tuple[list[_Job], list[Any]]] = []
+        self._seen_changes = 0
+        self._patient: bool | None = None
+        self._thread = threading.Thread(target=self._work, name="twofold-sqlite-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, run: Callable[[Transaction], T], *, brief: bool) -> asyncio.Future[T]:
+        """Accept a job for the commit at the end of this turn of the loop; its result comes once that is durable."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._waiting.append(_Job(run, brief, future))
+        if len(self._waiting) == 1:
+            self._loop.call_soon(self._commit_waiting)
+        return future
+
+    async def close(self) -> None:
+        """Finish the accepted jobs and close the connection."""
+        self._hand_over()
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._connection.close()
+
+    def _commit_waiting(self) -> None:
+        committed = not self._waiting
+        try:
+            committed = committed or (self._may_commit_here() and self._commit_here())
+        finally:
+            if not committed:
+                self._hand_over()
+
+    def _may_commit_here(self) -> bool:
+        return (
+            self._handed_over == 0
+            and self._average < FAST
+            and self._connection.total_changes - self._seen_changes < CHECKPOINT_CHANGES
+            and len(self._waiting) <= MAX_HERE
+            and all(job.brief for job in self._waiting)
+        )
+
+    def _commit_here(self) -> bool:
+        """Commit in the loop, and return whether it went without waiting and without an error."""
+        group = self._waiting
+        try:
+            self._set_patience(False)
+            self._connection.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(self._connection, careful=False)
+            results = [job.run(transaction) for job in group]
+            self._end()
+        except BaseException as error:
+            self._roll_back()
+            if not isinstance(error, Exception):
+                raise
+            return False
+        self._waiting = []
+        _resolve(group, results)
+        return True
+
+    def _hand_over(self) -> None:
+        group, self._waiting = self._waiting, []
+        self._handed_over += len(group)
+        for job in group:
+            self._queue.put(job)
+
+    def _take_back(self, answers: list[tuple[list[_Job], list[Any]]]) -> None:
+        for group, outcomes in answers:
+            self._handed_over -= len(group)
+            _resolve(group, outcomes)
+
+    def _work(self) -> None:
+        while group := self._next_group():
+            try:
+                self._set_patience(True)
+                outcomes = self._commit(group)
+            except BaseException as error:  # a roll-back that fails; whatever it is, nobody may wait for ever
+                outcomes = [OutcomeUnknownError(f"{self._path}: {error}; repeat it with the same ids") for _ in group]
+            self._seen_changes = self._connection.total_changes
+            self._untold.append((group, outcomes))
+        self._tell()
+
+    def _next_group(self) -> list[_Job]:
+        """Wait for jobs and return them, at most about half of all that are under way; none at the end."""
+        if self._queue.empty():
+            self._tell()
+        group: list[_Job] = []
+        while (job := self._queue.get()) is not None:
+            group.append(job)
+            half = (self._handed_over + 1) // 2
+            if self._queue.empty() or len(group) >= min(max(half, MIN_GROUP), MAX_GROUP):
+                return group
+        self._queue.put(None)  # the end is to be found once more, behind this group
+        return group
+
+    def _tell(self) -> None:
+        """Answer the groups that were committed."""
+        if self._untold and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._take_back, self._untold)
+        self._untold = []
+
+    def _commit(self, group: list[_Job], *, careful: bool = False) -> list[Any]:
+        """Return each job's result, or the error that it is to raise."""
+        connection = self._connection
+        committing = False
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return [translate(error, self._path) for _ in group]
+        try:
+            transaction = Transaction(connection, careful=careful)
+            results = [job.run(transaction) for job in group]
+            committing = True
+            self._end()
+        except BaseException as error:
+            self._roll_back()
+            if not careful:
+                return [self._commit([job], careful=True)[0] for job in group]
+            if not isinstance(error, sqlite3.Error | MemoryError):
+                return [error]
+            if committing and isinstance(error, sqlite3.Error) and may_have_committed(error):
+                return [OutcomeUnknownError(f"{self._path}: the commit failed: {error}; repeat it with the same ids")]
+            return [translate(error, self._path)]
+        return results
+
+    def _end(self) -> None:
+        self._tell()  # so that those who were answered go on while the disk is at work
+        start = time.perf_counter()
+        self._connection.execute("COMMIT")
+        self._average += (time.perf_counter() - start - self._average) / 8
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:  # some errors, such as a full disk, have rolled back by themselves
+            self._connection.execute("ROLLBACK")
+
+    def _set_patience(self, patient: bool) -> None:
+        """Have the connection wait for locks and look after the write-ahead log, or do neither."""
+        if patient != self._patient:
+            self._connection.execute(f"PRAGMA busy_timeout = {self._lock_timeout if patient else 0}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES if patient else 0}")
+            self._patient = patient
+
+
+def _resolve(group: list[_Job], outcomes: list[Any]) -> None:
+    for job, outcome in zip(group, outcomes, strict=True):
+        if job.future.done():  # its caller was cancelled
+            continue
+        if isinstance(outcome, BaseException):
+            job.future.set_exception(outcome)
+        else:
+            job.future.set_result(outcome)
