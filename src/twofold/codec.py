@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any
 from uuid import UUID
+from zlib import crc32
 
 import msgspec
 
@@ -21,9 +22,9 @@ from twofold.errors import (
     UnreadableEventError,
 )
 from twofold.event_fields import is_pydantic, refuse_naive_datetimes, tagged_fields
-from twofold.event_log import NewEvent
+from twofold.event_log import NewEvent, as_new_event
 from twofold.messages import EventType, Metadata, RecordedEvent, Upcaster, event_type_of
-from twofold.stored_event import StoredEvent, content_checksum, is_intact
+from twofold.stored_event import StoredEvent, checksummed_names, is_intact
 
 MAX_NAME = 500
 MAX_PAYLOAD = 16 * 1024 * 1024
@@ -61,25 +62,35 @@ class EventTypes:
             InvalidMessageTypeError: its class cannot be stored as it is declared.
             LimitExceededError: a name or the payload is too large.
         """
+        return self.encode_all([event], [event_id.bytes], stream_id, stream_type, metadata)[0]
+
+    def encode_all(
+        self, events: Iterable[object], event_ids: Iterable[bytes], stream_id: str, stream_type: str, metadata: bytes
+    ) -> tuple[NewEvent, ...]:
+        """Return events of one stream, or of none, as rows that wait for their positions; raises what `encode` raises.
+
+        Raises:
+            ValueError: there are not as many ids as events.
+        """
         if (stream_id, stream_type) != self._checked:
             self._check_stream(stream_id, stream_type)
-        codec = self._by_class.get(type(event)) or self._codec(type(event))
-        payload = codec.encode(event)
-        tags = codec.tags(event)
-        tags_json = _encoder.encode(tags) if tags else b"[]"
-        name, version, id_bytes = codec.stored.name, codec.stored.version, event_id.bytes
-        return NewEvent(
-            id_bytes,
-            stream_id,
-            stream_type,
-            name,
-            version,
-            payload,
-            metadata,
-            tags,
-            tags_json,
-            content_checksum(id_bytes, stream_id, stream_type, name, version, payload, metadata, tags_json),
-        )
+        rows, cls = [], None
+        for event, event_id in zip(events, event_ids, strict=True):
+            if type(event) is not cls:  # what is the same for events of one class, which mostly come in a row
+                cls = type(event)
+                codec = self._by_class.get(cls) or self._codec(cls)
+                name, version = codec.stored.name, codec.stored.version
+                names = checksummed_names(stream_id, stream_type, name, version)
+            payload = codec.encode(event)
+            tags = codec.tags(event) if codec.tagged else ()
+            tags_json = _encoder.encode(tags) if tags else b"[]"
+            content = crc32(b"".join((event_id, names, tags_json, metadata, payload)))  # content_checksum(...)
+            rows.append(
+                as_new_event(
+                    (event_id, stream_id, stream_type, name, version, payload, metadata, tags, tags_json, content)
+                )
+            )
+        return tuple(rows)
 
     def decode(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
         """Return rows as events of today's classes, verified and upcast.
@@ -143,7 +154,7 @@ class _TypeCodec:
         self.stored: EventType = event_type_of(cls)
         check_name("stored name", self.stored.name)
         self._dump, self._load, self._convert = _serializer(cls)
-        self._tagged = tuple(tagged_fields(cls))
+        self.tagged = tuple(tagged_fields(cls))
 
     def encode(self, event: object) -> bytes:
         """Encode, and decode again: what cannot be read back must never be stored."""
@@ -157,14 +168,13 @@ class _TypeCodec:
                 f"{type(event).__name__} takes {len(payload)} bytes, the limit is {MAX_PAYLOAD}; "
                 f"store large content elsewhere and its address in the event"
             )
-        _refuse_nul(type(event).__name__, payload)
+        if b"\\u0000" in payload:
+            _refuse_nul(type(event).__name__, payload)
         return payload
 
     def tags(self, event: object) -> tuple[str, ...]:
-        if not self._tagged:
-            return ()
         found: dict[str, None] = {}
-        for field, name in self._tagged:
+        for field, name in self.tagged:
             value = getattr(event, field)
             values = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
             tags = [f"{name}:{each.value if isinstance(each, Enum) else each}" for each in values if each is not None]
@@ -213,12 +223,13 @@ def encode_metadata(metadata: Metadata) -> bytes:
         InvalidEventError: it holds a NUL character.
     """
     encoded = _encoder.encode(metadata)
-    _refuse_nul("the metadata", encoded)
+    if b"\\u0000" in encoded:
+        _refuse_nul("the metadata", encoded)
     return encoded
 
 
 def _refuse_nul(what: str, encoded: bytes) -> None:
-    if b"\\u0000" in encoded and _escaped_nul.search(encoded):
+    if _escaped_nul.search(encoded):
         raise InvalidEventError(f"{what} holds a NUL character, which PostgreSQL cannot keep in JSON; remove it")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -28,6 +29,10 @@ class NewEvent(NamedTuple):
     tags: tuple[str, ...]
     tags_json: bytes
     content_checksum: int
+
+
+as_new_event: Callable[[Iterable[object]], NewEvent] = partial(tuple.__new__, NewEvent)
+"""Make an event of a tuple, as `as_stored_event` does."""
 
 
 class CommandRecord(NamedTuple):

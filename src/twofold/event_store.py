@@ -15,7 +15,7 @@ from twofold.decision_model import Decision, DecisionModel
 from twofold.errors import ConflictError, CorruptEventError, DuplicateEventIdError, LimitExceededError
 from twofold.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, NewEvent, Rejected
 from twofold.event_query import AppendCondition, EventQuery
-from twofold.messages import Metadata, RecordedEvent, uuid7
+from twofold.messages import Metadata, RecordedEvent, new_event_ids
 from twofold.receipt import Receipt
 from twofold.stored_event import is_intact
 from twofold.streams import ANY, ExpectedVersion
@@ -241,15 +241,13 @@ class EventStore:
             raise LimitExceededError(f"an append takes at most {MAX_EVENTS} events, got {len(events)}; split it")
         if event_ids is None:
             work = UnitOfWork.current()
-            event_ids = work.event_ids(len(events)) if work else [uuid7() for _ in events]
-        elif len(set(event_ids)) < len(event_ids):
-            raise DuplicateEventIdError(next(each for each in event_ids if list(event_ids).count(each) > 1))
+            ids = [each.bytes for each in work.event_ids(len(events))] if work else new_event_ids(len(events))
+        else:
+            ids = [each.bytes for each in event_ids]
+            if len(set(ids)) < len(ids):
+                raise DuplicateEventIdError(next(each for each in event_ids if ids.count(each.bytes) > 1))
         data = encode_metadata(metadata or current_metadata())
-        encode = self.events.encode
-        return tuple(
-            encode(event, event_id, stream_id, stream_type, data)
-            for event, event_id in zip(events, event_ids, strict=True)
-        )
+        return self.events.encode_all(events, ids, stream_id, stream_type, data)
 
     async def commit(self, append: Append) -> Receipt[None]:
         """Store a prepared append; `append_events`, `append` and the command bus all end here.
@@ -309,13 +307,14 @@ class EventStore:
     async def _receipt(self, append: Append, appended: Appended) -> Receipt[None]:
         if appended.repeated:
             return await self._first_receipt(appended)
+        events = append.events
         return Receipt(
             value=None,
-            stream_id=append.events[-1].stream_id,
+            stream_id=events[-1].stream_id,
             version=appended.version,
             position=appended.last,
-            types=tuple(dict.fromkeys(event.type for event in append.events)),
-            tags=tuple(dict.fromkeys(tag for event in append.events for tag in event.tags)),
+            types=tuple(dict.fromkeys([event.type for event in events])),
+            tags=tuple(dict.fromkeys([tag for event in events for tag in event.tags])),
         )
 
     async def _first_receipt(self, appended: Appended) -> Receipt[None]:

@@ -34,6 +34,11 @@ SEAL_MODULUS = 4_294_967_291
 """The largest prime below 2**32: no flipped bit of a number changes it by a multiple of this."""
 
 
+def checksummed_names(stream_id: str, stream_type: str, type: str, schema_version: int) -> bytes:
+    """Return what an event is called, as the checksum covers it."""
+    return f"{stream_id}\0{stream_type}\0{type}\0{schema_version}\0".encode()
+
+
 def content_checksum(
     event_id: bytes,
     stream_id: str,
@@ -45,7 +50,7 @@ def content_checksum(
     tags_json: bytes,
 ) -> int:
     """Return the CRC-32 (ISO 3309, as zlib) over all that an event is before it has a position."""
-    names = f"{stream_id}\0{stream_type}\0{type}\0{schema_version}\0".encode()
+    names = checksummed_names(stream_id, stream_type, type, schema_version)
     return crc32(b"".join((event_id, names, tags_json, metadata, payload)))
 
 
