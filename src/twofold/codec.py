@@ -24,7 +24,7 @@ from twofold.errors import (
 from twofold.event_fields import is_pydantic, refuse_naive_datetimes, tagged_fields
 from twofold.event_log import NewEvent, as_new_event
 from twofold.messages import EventType, Metadata, RecordedEvent, Upcaster, event_type_of
-from twofold.stored_event import StoredEvent, checksummed_names, is_intact
+from twofold.stored_event import StoredEvent, are_intact, checksummed_names, is_intact
 
 MAX_NAME = 500
 MAX_PAYLOAD = 16 * 1024 * 1024
@@ -99,16 +99,28 @@ class EventTypes:
             CorruptEventError: a row does not match its checksum.
             UnknownEventTypeError, NewerSchemaError, UnreadableEventError: a row cannot become an event.
         """
-        decoders, recorded = self._decoders, []
-        for row in rows:
-            if not is_intact(row):
-                raise CorruptEventError(row[0])
-            decoder = decoders.get((row[5], row[6])) or self._decoder(row)
-            try:
-                recorded.append(RecordedEvent(decoder(row[7]), row))
-            except Exception as error:  # an upcaster or a constructor of the user's may raise anything
-                raise UnreadableEventError(row.type, row.position, row.schema_version, str(error)) from error
-        return recorded
+        try:
+            return self._decode_at_once(rows) if rows else []
+        except Exception:  # of whatever kind: which row it was, and why, is found out one by one
+            return [self._decode(row) for row in rows]
+
+    def _decode_at_once(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
+        """Decode column by column. Fails, too, on a type that comes for the first time."""
+        columns = list(zip(*rows, strict=True))
+        if not are_intact(columns):
+            raise ValueError("a row does not match its checksum")
+        decoders, kinds = self._decoders, zip(columns[5], columns[6], strict=True)
+        events = [decoders[kind](payload) for kind, payload in zip(kinds, columns[7], strict=True)]
+        return list(map(RecordedEvent, events, rows))
+
+    def _decode(self, row: StoredEvent) -> RecordedEvent[Any]:
+        if not is_intact(row):
+            raise CorruptEventError(row.position)
+        decoder = self._decoders.get((row.type, row.schema_version)) or self._decoder(row)
+        try:
+            return RecordedEvent(decoder(row.payload), row)
+        except Exception as error:  # an upcaster or a constructor of the user's may raise anything
+            raise UnreadableEventError(row.type, row.position, row.schema_version, str(error)) from error
 
     def _check_stream(self, stream_id: str, stream_type: str) -> None:
         if stream_id:
