@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
@@ -16,8 +16,9 @@ from twofold.errors import ConflictError, CorruptEventError, DuplicateEventIdErr
 from twofold.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, NewEvent, Rejected
 from twofold.event_query import AppendCondition, EventQuery
 from twofold.messages import Metadata, RecordedEvent, new_event_ids
+from twofold.read_ahead import CHUNK, Read, read_ahead
 from twofold.receipt import Receipt
-from twofold.stored_event import is_intact
+from twofold.stored_event import StoredEvent, is_intact
 from twofold.streams import ANY, ExpectedVersion
 from twofold.subscription import Subscription
 from twofold.transaction import StoreTransaction
@@ -25,8 +26,6 @@ from twofold.unit_of_work import History, UnitOfWork
 
 S = TypeVar("S")
 
-CHUNK = 1000
-"""Events that are read at once; more are never held in memory by a reader."""
 MAX_EVENTS = 100_000
 """An append takes at most so many events."""
 
@@ -113,18 +112,18 @@ class EventStore:
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
             StorageError: the database failed.
         """
-        remaining = limit
-        while remaining is None or remaining > 0:
-            size = CHUNK if remaining is None else min(CHUNK, remaining)
-            rows = await self.log.read(
-                query or EventQuery.all(), after=after, before=before, limit=size, backwards=backwards
-            )
-            for recorded in self.events.decode(rows):
-                yield recorded
-            if len(rows) < size:
-                return
-            remaining = None if remaining is None else remaining - len(rows)
-            after, before = (after, rows[-1][0]) if backwards else (rows[-1][0], before)
+        wanted = query or EventQuery.all()
+
+        async def follow(last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
+            low, high = after, before
+            if last is not None:
+                low, high = (after, last[0]) if backwards else (last[0], before)
+            return await self.log.read(wanted, after=low, before=high, limit=size, backwards=backwards)
+
+        async with aclosing(read_ahead(follow, limit)) as chunks:
+            async for rows in chunks:
+                for recorded in self.events.decode(rows):
+                    yield recorded
 
     async def read_stream(self, stream_id: str, *, after: int = 0) -> AsyncIterator[RecordedEvent[Any]]:
         """Iterate over the events of a stream whose version is greater than `after`, in constant memory.
@@ -133,13 +132,10 @@ class EventStore:
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
             StorageError: the database failed.
         """
-        while True:
-            rows = await self.log.read_stream(stream_id, after=after, limit=CHUNK)
-            for recorded in self.events.decode(rows):
-                yield recorded
-            if len(rows) < CHUNK:
-                return
-            after = rows[-1][4]
+        async with aclosing(read_ahead(self._stream_reader(stream_id, after))) as chunks:
+            async for rows in chunks:
+                for recorded in self.events.decode(rows):
+                    yield recorded
 
     async def head(self) -> int:
         """Return the highest position in the log, 0 if it is empty.
@@ -176,7 +172,10 @@ class EventStore:
         work = UnitOfWork.current()
         if work and (known := work.history(stream_id)):
             return known
-        stored = [recorded async for recorded in self.read_stream(stream_id)]
+        stored: list[RecordedEvent[Any]] = []
+        async with aclosing(read_ahead(self._stream_reader(stream_id, 0))) as chunks:
+            async for rows in chunks:
+                stored += self.events.decode(rows)
         if work is None:
             return History(stored, [])
         work.histories[stream_id] = stored
@@ -287,6 +286,12 @@ class EventStore:
         """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect."""
         known = await self.log.find_command(command_id.bytes)
         return known and (known[0], await self._first_receipt(known[1]))
+
+    def _stream_reader(self, stream_id: str, after: int) -> Read:
+        async def follow(last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
+            return await self.log.read_stream(stream_id, after=last[4] if last else after, limit=size)
+
+        return follow
 
     async def _commit_at_once(self, append: Append) -> Receipt[None]:
         receipt = await self.commit(append)

@@ -26,6 +26,7 @@ def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Seq
     connection.executemany(SQL["insert_tag"], tags)
     connection.executemany(SQL["insert_command"], commands)
     transaction.head = head + len(rows)
+    transaction.seen.versions.clear()
 
 
 def read_commands(reader: sqlite3.Connection, after: bytes, limit: int) -> list[StoredCommand]:

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
@@ -20,6 +20,10 @@ MIN_GROUP, MAX_GROUP = 16, 1000
 """A group is not split below the one, and never grows beyond the other."""
 MAX_HERE = 8
 """The loop commits at most so many jobs by itself: from then on it gains by going on while the thread commits."""
+MAX_ADDED = 5000
+"""Rows that are kept back at most, to be inserted together."""
+MAX_SEEN = 10_000
+"""Streams whose versions are kept in mind."""
 FAST = 0.0005
 """Seconds of a commit, on average, up to which the loop may commit by itself: not much more than two thread hops."""
 CHECKPOINT_PAGES = 4000
@@ -28,15 +32,55 @@ CHECKPOINT_CHANGES = 250
 """After so many changed rows the loop leaves a commit to the thread, which looks whether a checkpoint is due."""
 
 
+class Seen:
+    """What the connection knows of streams from its own appends; it holds until the head of the log is another one."""
+
+    def __init__(self) -> None:
+        self.head = -1
+        self.versions: dict[str, int] = {}
+
+    def hold_at(self, head: int) -> None:
+        """Forget everything unless the log ends where it ended then."""
+        if head != self.head or len(self.versions) > MAX_SEEN:
+            self.versions.clear()
+            self.head = head
+
+
 class Transaction:
-    """What a job writes with. `head` is the last position of the log, once somebody has asked for it."""
+    """What a job writes with. Rows that jobs add are inserted together, before anybody looks or commits."""
 
-    __slots__ = ("careful", "connection", "head")
+    __slots__ = ("_added", "_count", "careful", "head", "raw", "seen")
 
-    def __init__(self, connection: sqlite3.Connection, *, careful: bool) -> None:
-        self.connection = connection
+    def __init__(self, connection: sqlite3.Connection, *, careful: bool, seen: Seen | None = None) -> None:
+        self.raw = connection
+        """The connection without what was added and is not yet inserted."""
         self.careful = careful
+        """The job has failed before; it is alone now, and must not fail on anything that it could look up."""
+        self.seen = Seen() if seen is None else seen
         self.head: int | None = None
+        """The last position of the log, once somebody has asked for it."""
+        self._added: dict[str, list[tuple[object, ...]]] = {}
+        self._count = 0
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection, where all that was added can be seen."""
+        self.flush()
+        return self.raw
+
+    def add(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Insert rows, by the end of the transaction at the latest; for a careful job, at once."""
+        self._added.setdefault(sql, []).extend(rows)
+        self._count += len(rows)
+        if self.careful or self._count > MAX_ADDED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Insert what was added."""
+        if self._count:
+            added, self._added, self._count = self._added, {}, 0
+            for sql, rows in added.items():
+                self.raw.executemany(sql, rows)
 
 
 class _Job(NamedTuple):
@@ -65,6 +109,7 @@ class Writer:
         self._untold: list[tuple[list[_Job], list[Any]]] = []
         self._seen_changes = 0
         self._patient: bool | None = None
+        self._seen = Seen()
         self._thread = threading.Thread(target=self._work, name="twofold-sqlite-writer", daemon=True)
         self._thread.start()
 
@@ -106,8 +151,7 @@ class Writer:
         try:
             self._set_patience(False)
             self._connection.execute("BEGIN IMMEDIATE")
-            transaction = Transaction(self._connection, careful=False)
-            results = [job.run(transaction) for job in group]
+            results = self._run(group, careful=False)
             self._end()
         except BaseException as error:
             self._roll_back()
@@ -168,8 +212,7 @@ class Writer:
         except sqlite3.Error as error:
             return [translate(error, self._path) for _ in group]
         try:
-            transaction = Transaction(connection, careful=careful)
-            results = [job.run(transaction) for job in group]
+            results = self._run(group, careful=careful)
             committing = True
             self._end()
         except BaseException as error:
@@ -183,6 +226,14 @@ class Writer:
             return [translate(error, self._path)]
         return results
 
+    def _run(self, group: list[_Job], *, careful: bool) -> list[Any]:
+        transaction = Transaction(self._connection, careful=careful, seen=self._seen)
+        results = [job.run(transaction) for job in group]
+        transaction.flush()
+        if transaction.head is not None:
+            self._seen.head = transaction.head
+        return results
+
     def _end(self) -> None:
         self._tell()  # so that those who were answered go on while the disk is at work
         start = time.perf_counter()
@@ -190,6 +241,7 @@ class Writer:
         self._average += (time.perf_counter() - start - self._average) / 8
 
     def _roll_back(self) -> None:
+        self._seen = Seen()
         if self._connection.in_transaction:  # some errors, such as a full disk, have rolled back by themselves
             self._connection.execute("ROLLBACK")
 
