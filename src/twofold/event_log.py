@@ -221,11 +221,9 @@ def repeated(events: Sequence[NewEvent], stored: Sequence[StoredEvent | None]) -
 
 
 def _refuse_twins(events: Sequence[NewEvent]) -> None:
-    seen: set[bytes] = set()
-    for event in events:
-        if event.event_id in seen:
-            raise DuplicateEventIdError(UUID(bytes=event.event_id))
-        seen.add(event.event_id)
+    ids = [event.event_id for event in events]
+    if len(set(ids)) < len(ids):
+        raise DuplicateEventIdError(UUID(bytes=next(each for each in ids if ids.count(each) > 1)))
 
 
 def repeated_command(command: CommandRecord, known: tuple[CommandRecord, Appended]) -> Appended:

@@ -42,12 +42,10 @@ def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
     """
     if transaction.careful and (earlier := _repeated(transaction.connection, append)):
         return earlier
-    if transaction.head is None:
-        transaction.head = read_head(transaction.connection)
-        transaction.seen.hold_at(transaction.head)
     if rejected := _violated(transaction, append):
         return _repeated(transaction.connection, append) or rejected
-    first, last = transaction.head + 1, transaction.head + len(append.events)
+    first = _head(transaction) + 1
+    last = first + len(append.events) - 1
     rows, version = _allot(transaction, append.events, first)
     transaction.head = last
     transaction.add(INSERT_EVENT, rows)
@@ -75,9 +73,18 @@ def _violated(transaction: Transaction, append: Append) -> Rejected | None:
     return None
 
 
+def _head(transaction: Transaction) -> int:
+    if transaction.head is None:
+        transaction.head = read_head(transaction.connection)
+        transaction.seen.hold_at(transaction.head)
+    return transaction.head
+
+
 def _version(transaction: Transaction, stream_id: str) -> int:
-    """Return the version of a stream; that of one with rows that are not inserted yet is among those seen."""
+    """Return the version of a stream; that of one whose rows are not inserted yet is among those seen."""
     versions = transaction.seen.versions
+    if versions:
+        _head(transaction)
     version = versions.get(stream_id)
     if version is None:
         version = versions[stream_id] = read_version(transaction.raw, stream_id)

@@ -36,14 +36,20 @@ class Seen:
     """What the connection knows of streams from its own appends; it holds until the head of the log is another one."""
 
     def __init__(self) -> None:
-        self.head = -1
+        self.head: int | None = None
         self.versions: dict[str, int] = {}
 
     def hold_at(self, head: int) -> None:
-        """Forget everything unless the log ends where it ended then."""
-        if head != self.head or len(self.versions) > MAX_SEEN:
+        """Forget what was seen before, unless the log still ends where it ended then."""
+        if self.head not in (None, head) or len(self.versions) > MAX_SEEN:
             self.versions.clear()
-            self.head = head
+        self.head = head
+
+    def keep(self, head: int | None) -> None:
+        """Keep what a transaction has seen, if it has also seen where the log ends."""
+        self.head = self.head if head is None else head
+        if self.head is None:
+            self.versions.clear()
 
 
 class Transaction:
@@ -230,8 +236,7 @@ class Writer:
         transaction = Transaction(self._connection, careful=careful, seen=self._seen)
         results = [job.run(transaction) for job in group]
         transaction.flush()
-        if transaction.head is not None:
-            self._seen.head = transaction.head
+        self._seen.keep(transaction.head)
         return results
 
     def _end(self) -> None:

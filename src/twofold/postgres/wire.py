@@ -1,0 +1,102 @@
+"""Prepared statements on a connection, with values in the binary format: libpq without the driver's general ways.
+
+What the driver does for any statement and any value takes as long as the server takes to append an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import psycopg
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, Format
+from psycopg.pq.abc import PGresult
+
+from twofold.postgres.arrays import Binary
+from twofold.postgres.database import Connection
+
+
+class Wire:
+    """One connection, used by one caller at a time, who must not be cancelled meanwhile."""
+
+    def __init__(self, connection: Connection, *, prepare: bool) -> None:
+        self.connection = connection
+        self._pgconn = connection.pgconn
+        self._prepare = prepare
+        self._names: dict[bytes, bytes] = {}
+        self._loop = asyncio.get_running_loop()
+        self._socket = connection.fileno()
+        self._answer: asyncio.Future[None] | None = None
+        self._loss: psycopg.Error | None = None
+        self._loop.add_reader(self._socket, self._read)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._loop.remove_reader(self._socket)
+        await self.connection.close()
+
+    async def call(self, sql: bytes, values: Sequence[Binary]) -> list[bytes | None]:
+        """Run a statement that returns one row, and return its values in the binary format.
+
+        Raises:
+            psycopg.Error: the server refused it, or the connection is lost.
+        """
+        data = [value.data for value in values]
+        formats = [Format.BINARY] * len(values)
+        if self._prepare:
+            name = self._names.get(sql) or await self._prepared(sql, values)
+            self._pgconn.send_query_prepared(name, data, formats, Format.BINARY)
+        else:
+            types = [value.oid for value in values]
+            self._pgconn.send_query_params(sql, data, types, formats, Format.BINARY)
+        result = await self._result()
+        return [result.get_value(0, column) for column in range(result.nfields)]
+
+    async def _prepared(self, sql: bytes, values: Sequence[Binary]) -> bytes:
+        name = f"twofold_{len(self._names)}".encode()
+        self._pgconn.send_prepare(name, sql, [value.oid for value in values])
+        await self._result()
+        self._names[sql] = name
+        return name
+
+    async def _result(self) -> PGresult:
+        """Send what is to be sent, and wait for the result of a statement."""
+        while self._pgconn.flush():
+            await self._wait(writing=True)
+        last: PGresult | None = None
+        while not (last and self._loss):
+            while self._pgconn.is_busy() and self._loss is None:
+                await self._wait()
+            if self._loss and not last:
+                raise self._loss
+            if (result := self._pgconn.get_result()) is None:
+                break
+            last = result
+        if last is None or last.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+            raise error_from_result(last, encoding="utf-8") if last else psycopg.OperationalError("no answer")
+        return last
+
+    async def _wait(self, *, writing: bool = False) -> None:
+        self._answer = self._loop.create_future()
+        if writing:
+            self._loop.add_writer(self._socket, self._wake)
+        try:
+            await self._answer
+        finally:
+            self._answer = None
+            if writing:
+                self._loop.remove_writer(self._socket)
+
+    def _read(self) -> None:
+        """Take in what the server says, also while nobody waits for it."""
+        try:
+            self._pgconn.consume_input()
+        except psycopg.Error as error:
+            self._loss = error
+            self._loop.remove_reader(self._socket)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._answer and not self._answer.done():
+            self._answer.set_result(None)
