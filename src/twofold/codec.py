@@ -28,6 +28,10 @@ from twofold.stored_event import StoredEvent, are_intact, checksummed_names, is_
 
 MAX_NAME = 500
 MAX_PAYLOAD = 16 * 1024 * 1024
+MAX_PLACED = 10_000
+"""Classes in streams whose names are kept in mind."""
+
+_Place = tuple[str, str, type]
 
 _encoder = msgspec.json.Encoder(order="deterministic")  # a set must encode alike on a retry in another process
 _escaped_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # and not an escaped backslash before the text u0000
@@ -43,7 +47,7 @@ class EventTypes:
         self._by_class: dict[type, _TypeCodec] = {}
         self._by_name: dict[str, _TypeCodec] = {}
         self._decoders: dict[tuple[str, int], Callable[[bytes], Any]] = {}
-        self._checked = ("", "")
+        self._placed: dict[_Place, tuple[_TypeCodec, bytes]] = {}
 
     def register(self, *classes: type) -> None:
         """Make event classes known.
@@ -72,15 +76,13 @@ class EventTypes:
         Raises:
             ValueError: there are not as many ids as events.
         """
-        if (stream_id, stream_type) != self._checked:
-            self._check_stream(stream_id, stream_type)
         rows, cls = [], None
         for event, event_id in zip(events, event_ids, strict=True):
-            if type(event) is not cls:  # what is the same for events of one class, which mostly come in a row
+            if type(event) is not cls:  # mostly, all of them are of one class
                 cls = type(event)
-                codec = self._by_class.get(cls) or self._codec(cls)
+                place = (stream_id, stream_type, cls)
+                codec, names = self._placed.get(place) or self._place(place)
                 name, version = codec.stored.name, codec.stored.version
-                names = checksummed_names(stream_id, stream_type, name, version)
             payload = codec.encode(event)
             tags = codec.tags(event) if codec.tagged else ()
             tags_json = _encoder.encode(tags) if tags else b"[]"
@@ -122,12 +124,19 @@ class EventTypes:
         except Exception as error:  # an upcaster or a constructor of the user's may raise anything
             raise UnreadableEventError(row.type, row.position, row.schema_version, str(error)) from error
 
-    def _check_stream(self, stream_id: str, stream_type: str) -> None:
+    def _place(self, place: _Place) -> tuple[_TypeCodec, bytes]:
+        """Check the names of a stream, and return the codec for a class of its events and what the checksum covers."""
+        stream_id, stream_type, cls = place
         if stream_id:
             check_name("stream id", stream_id)
         if stream_type:
             check_name("stream type", stream_type)
-        self._checked = (stream_id, stream_type)
+        codec = self._codec(cls)
+        if len(self._placed) > MAX_PLACED:
+            self._placed.clear()
+        names = checksummed_names(stream_id, stream_type, codec.stored.name, codec.stored.version)
+        self._placed[place] = (codec, names)
+        return codec, names
 
     def _codec(self, cls: type) -> _TypeCodec:
         if (known := self._by_class.get(cls)) is not None:

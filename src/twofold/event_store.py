@@ -254,7 +254,8 @@ class EventStore:
         Raises:
             ConflictError, DuplicateEventIdError, CommandReusedError, OutcomeUnknownError, StorageError: see there.
         """
-        return await self._receipt(append, self._accepted(await self.log.append(append)))
+        appended = self._accepted(await self.log.append(append))
+        return await self._first_receipt(appended) if appended.repeated else _receipt(append, appended)
 
     @asynccontextmanager
     async def transaction(self, connection: Any = None) -> AsyncIterator[StoreTransaction]:
@@ -280,7 +281,10 @@ class EventStore:
             transaction = StoreTransaction(self.encode, joined.connection)
             yield transaction
             outcomes = [(append, self._accepted(await joined.append(append))) for append in transaction.appends]
-        transaction.receipts += [await self._receipt(append, appended) for append, appended in outcomes]
+        transaction.receipts += [
+            await self._first_receipt(appended) if appended.repeated else _receipt(append, appended)
+            for append, appended in outcomes
+        ]
 
     async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
         """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect."""
@@ -309,19 +313,6 @@ class EventStore:
             version=outcome.version,
         )
 
-    async def _receipt(self, append: Append, appended: Appended) -> Receipt[None]:
-        if appended.repeated:
-            return await self._first_receipt(appended)
-        events = append.events
-        return Receipt(
-            value=None,
-            stream_id=events[-1].stream_id,
-            version=appended.version,
-            position=appended.last,
-            types=tuple(dict.fromkeys([event.type for event in events])),
-            tags=tuple(dict.fromkeys([tag for event in events for tag in event.tags])),
-        )
-
     async def _first_receipt(self, appended: Appended) -> Receipt[None]:
         """Make the receipt of an earlier call again, from the events that it stored."""
         size = appended.last - appended.first + 1
@@ -338,3 +329,15 @@ class EventStore:
             tags=tuple(dict.fromkeys(tags)),
             repeated=True,
         )
+
+
+def _receipt(append: Append, appended: Appended) -> Receipt[None]:
+    events = append.events
+    return Receipt(
+        value=None,
+        stream_id=events[-1].stream_id,
+        version=appended.version,
+        position=appended.last,
+        types=tuple(dict.fromkeys([event.type for event in events])),
+        tags=tuple(dict.fromkeys([tag for event in events for tag in event.tags])),
+    )
