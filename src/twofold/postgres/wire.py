@@ -30,10 +30,11 @@ class Wire:
         self._answer: asyncio.Future[None] | None = None
         self._loss: psycopg.Error | None = None
         self._loop.add_reader(self._socket, self._read)
+        self._reads = True
 
     async def close(self) -> None:
         """Close the connection."""
-        self._loop.remove_reader(self._socket)
+        self._stop_reading()
         await self.connection.close()
 
     async def call(self, sql: bytes, values: Sequence[Binary]) -> list[bytes | None]:
@@ -42,6 +43,16 @@ class Wire:
         Raises:
             psycopg.Error: the server refused it, or the connection is lost.
         """
+        try:
+            await self._send(sql, values)
+            result = await self._result()
+        except psycopg.Error:
+            if self.connection.closed:  # the number of its socket may be another's soon
+                self._stop_reading()
+            raise
+        return [result.get_value(0, column) for column in range(result.nfields)]
+
+    async def _send(self, sql: bytes, values: Sequence[Binary]) -> None:
         data = [value.data for value in values]
         formats = [Format.BINARY] * len(values)
         if self._prepare:
@@ -50,8 +61,6 @@ class Wire:
         else:
             types = [value.oid for value in values]
             self._pgconn.send_query_params(sql, data, types, formats, Format.BINARY)
-        result = await self._result()
-        return [result.get_value(0, column) for column in range(result.nfields)]
 
     async def _prepared(self, sql: bytes, values: Sequence[Binary]) -> bytes:
         name = f"twofold_{len(self._names)}".encode()
@@ -64,18 +73,21 @@ class Wire:
         """Send what is to be sent, and wait for the result of a statement."""
         while self._pgconn.flush():
             await self._wait(writing=True)
-        last: PGresult | None = None
-        while not (last and self._loss):
+        results: list[PGresult] = []
+        while not (results and self._loss):
             while self._pgconn.is_busy() and self._loss is None:
                 await self._wait()
-            if self._loss and not last:
+            if self._loss and not results:
                 raise self._loss
             if (result := self._pgconn.get_result()) is None:
                 break
-            last = result
-        if last is None or last.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-            raise error_from_result(last, encoding="utf-8") if last else psycopg.OperationalError("no answer")
-        return last
+            results.append(result)
+        if not results:
+            raise psycopg.OperationalError("the server has not answered")
+        first = results[0]  # a second one only tells that the connection is lost
+        if first.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+            raise _error(first)
+        return first
 
     async def _wait(self, *, writing: bool = False) -> None:
         self._answer = self._loop.create_future()
@@ -94,9 +106,19 @@ class Wire:
             self._pgconn.consume_input()
         except psycopg.Error as error:
             self._loss = error
-            self._loop.remove_reader(self._socket)
+            self._stop_reading()
         self._wake()
+
+    def _stop_reading(self) -> None:
+        if self._reads:
+            self._reads = False
+            self._loop.remove_reader(self._socket)
 
     def _wake(self) -> None:
         if self._answer and not self._answer.done():
             self._answer.set_result(None)
+
+
+def _error(result: PGresult) -> psycopg.Error:
+    error = error_from_result(result, encoding="utf-8")
+    return error if error.sqlstate else psycopg.OperationalError(str(error))  # libpq's own: the connection is lost
