@@ -181,8 +181,9 @@ class Writer:
 
     def _work(self) -> None:
         while group := self._next_group():
+            if not all(job.brief for job in group):
+                self._tell()
             try:
-                self._set_patience(True)
                 outcomes = self._commit(group)
             except BaseException as error:  # a roll-back that fails; whatever it is, nobody may wait for ever
                 outcomes = [OutcomeUnknownError(f"{self._path}: {error}; repeat it with the same ids") for _ in group]
@@ -191,7 +192,10 @@ class Writer:
         self._tell()
 
     def _next_group(self) -> list[_Job]:
-        """Wait for jobs and return them, at most about half of all that are under way; none at the end."""
+        """Wait for jobs and return them, at most about half of all that are under way; none at the end.
+
+        Then one half goes on, when it is told, while the other half is being committed.
+        """
         if self._queue.empty():
             self._tell()
         group: list[_Job] = []
@@ -211,10 +215,9 @@ class Writer:
 
     def _commit(self, group: list[_Job], *, careful: bool = False) -> list[Any]:
         """Return each job's result, or the error that it is to raise."""
-        connection = self._connection
         committing = False
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin()
         except sqlite3.Error as error:
             return [translate(error, self._path) for _ in group]
         try:
@@ -238,6 +241,18 @@ class Writer:
         transaction.flush()
         self._seen.keep(transaction.head)
         return results
+
+    def _begin(self) -> None:
+        """Wait for the write lock in the thread; those who were answered do not wait for it."""
+        if self._untold:
+            self._set_patience(False)
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                self._tell()
+        self._set_patience(True)
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
 
     def _end(self) -> None:
         self._tell()  # so that those who were answered go on while the disk is at work
