@@ -47,7 +47,7 @@ class EventTypes:
         self._by_class: dict[type, _TypeCodec] = {}
         self._by_name: dict[str, _TypeCodec] = {}
         self._decoders: dict[tuple[str, int], Callable[[bytes], Any]] = {}
-        self._placed: dict[_Place, tuple[_TypeCodec, bytes]] = {}
+        self._placed: dict[_Place, _Placed] = {}
 
     def register(self, *classes: type) -> None:
         """Make event classes known.
@@ -76,13 +76,10 @@ class EventTypes:
         Raises:
             ValueError: there are not as many ids as events.
         """
-        rows, cls = [], None
+        rows, placed = [], self._placed
         for event, event_id in zip(events, event_ids, strict=True):
-            if type(event) is not cls:  # mostly, all of them are of one class
-                cls = type(event)
-                place = (stream_id, stream_type, cls)
-                codec, names = self._placed.get(place) or self._place(place)
-                name, version = codec.stored.name, codec.stored.version
+            place = (stream_id, stream_type, type(event))
+            codec, name, version, names = placed.get(place) or self._place(place)
             payload = codec.encode(event)
             tags = codec.tags(event) if codec.tagged else ()
             tags_json = _encoder.encode(tags) if tags else b"[]"
@@ -124,19 +121,20 @@ class EventTypes:
         except Exception as error:  # an upcaster or a constructor of the user's may raise anything
             raise UnreadableEventError(row.type, row.position, row.schema_version, str(error)) from error
 
-    def _place(self, place: _Place) -> tuple[_TypeCodec, bytes]:
-        """Check the names of a stream, and return the codec for a class of its events and what the checksum covers."""
+    def _place(self, place: _Place) -> _Placed:
+        """Check the names of a stream, and return what is the same for all of its events of one class."""
         stream_id, stream_type, cls = place
         if stream_id:
             check_name("stream id", stream_id)
         if stream_type:
             check_name("stream type", stream_type)
         codec = self._codec(cls)
+        name, version = codec.stored.name, codec.stored.version
+        placed = codec, name, version, checksummed_names(stream_id, stream_type, name, version)
         if len(self._placed) > MAX_PLACED:
             self._placed.clear()
-        names = checksummed_names(stream_id, stream_type, codec.stored.name, codec.stored.version)
-        self._placed[place] = (codec, names)
-        return codec, names
+        self._placed[place] = placed
+        return placed
 
     def _codec(self, cls: type) -> _TypeCodec:
         if (known := self._by_class.get(cls)) is not None:
@@ -217,6 +215,9 @@ class _TypeCodec:
             return convert(data)
 
         return upcast
+
+
+_Placed = tuple[_TypeCodec, str, int, bytes]
 
 
 def check_name(what: str, name: str) -> None:

@@ -20,7 +20,7 @@ async def read_ahead(read: Read, limit: int | None = None) -> AsyncGenerator[Seq
     """Iterate over the rows that `read` returns, at most so many, in chunks that grow."""
     remaining = sys.maxsize if limit is None else limit
     size = min(FIRST, remaining)
-    rows = await read(None, size) if size > 0 else ()
+    rows: Sequence[StoredEvent] = await read(None, size) if size > 0 else []
     while len(rows) == size < remaining:
         remaining -= size
         size = min(4 * size, CHUNK, remaining)
