@@ -209,9 +209,9 @@ class Writer:
 
     def _tell(self) -> None:
         """Answer the groups that were committed."""
-        if self._untold and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._take_back, self._untold)
-        self._untold = []
+        untold, self._untold = self._untold, []  # first: the loop may go on before the call returns
+        if untold and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._take_back, untold)
 
     def _commit(self, group: list[_Job], *, careful: bool = False) -> list[Any]:
         """Return each job's result, or the error that it is to raise."""
@@ -222,6 +222,7 @@ class Writer:
             return [translate(error, self._path) for _ in group]
         try:
             results = self._run(group, careful=careful)
+            self._tell()  # so that those who were answered go on while the disk is at work
             committing = True
             self._end()
         except BaseException as error:
@@ -255,7 +256,6 @@ class Writer:
             self._connection.execute("BEGIN IMMEDIATE")
 
     def _end(self) -> None:
-        self._tell()  # so that those who were answered go on while the disk is at work
         start = time.perf_counter()
         self._connection.execute("COMMIT")
         self._average += (time.perf_counter() - start - self._average) / 8
