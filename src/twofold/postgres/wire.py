@@ -70,24 +70,25 @@ class Wire:
         return name
 
     async def _result(self) -> PGresult:
-        """Send what is to be sent, and wait for the result of a statement."""
-        while self._pgconn.flush():
+        """Send what is to be sent, and wait until the server is ready again.
+
+        A row that has come is no proof of a commit: what goes wrong with that is told behind it, or by silence.
+        """
+        while self._loss is None and self._pgconn.flush():
             await self._wait(writing=True)
         results: list[PGresult] = []
-        while not (results and self._loss):
-            while self._pgconn.is_busy() and self._loss is None:
+        while True:
+            while self._loss is None and self._pgconn.is_busy():
                 await self._wait()
-            if self._loss and not results:
-                raise self._loss
-            if (result := self._pgconn.get_result()) is None:
+            if self._loss or (result := self._pgconn.get_result()) is None:
                 break
             results.append(result)
-        if not results:
-            raise psycopg.OperationalError("the server has not answered")
-        first = results[0]  # a second one only tells that the connection is lost
-        if first.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-            raise _error(first)
-        return first
+        for result in results:
+            if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+                raise _error(result)
+        if self._loss or not results:
+            raise self._loss or psycopg.OperationalError("the server has not answered")
+        return results[0]
 
     async def _wait(self, *, writing: bool = False) -> None:
         self._answer = self._loop.create_future()
