@@ -18,7 +18,8 @@ from twofold.event_log import Appended, Rejected
 from twofold.event_query import EventQuery
 from twofold.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.sqlite.appending import append_to
-from twofold.sqlite.writer import CHECKPOINT_CHANGES, FAST, MAX_HERE, Transaction, Writer
+from twofold.sqlite.transaction import Transaction
+from twofold.sqlite.writer import CHECKPOINT_CHANGES, FAST, MAX_HERE, Writer
 from twofold.testing.samples import append_of, new_event, repeated_span, span
 
 EVERYTHING = EventQuery.all()
@@ -78,9 +79,14 @@ async def test_those_who_were_answered_do_not_wait_for_a_lock_that_others_need(f
                 other.execute("BEGIN IMMEDIATE")
 
     writer_of(log)._connection.set_trace_callback(take_the_lock_before_the_second_group)
-    both_queued = threading.Event()
-    first = asyncio.create_task(log._database.write(lambda _: both_queued.wait(10), brief=True))
-    await turns_of_the_loop(3)
+    begun_first, both_queued = threading.Event(), threading.Event()
+
+    def wait_for_the_second(transaction: Transaction) -> bool:
+        begun_first.set()
+        return both_queued.wait(10)
+
+    first = asyncio.create_task(log._database.write(wait_for_the_second, brief=True))
+    await asyncio.to_thread(begun_first.wait, 10)
     second = asyncio.create_task(log._database.write(where, brief=True))
     await turns_of_the_loop(3)
     both_queued.set()

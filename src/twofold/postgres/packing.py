@@ -6,7 +6,7 @@ A driver takes as long to hand out twelve values of a row as all else takes that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ FEW = 100
 _numbers = msgspec.json.Decoder(list[int]).decode
 
 
-@cache
+@lru_cache(256)
 def packed(sql: bytes) -> bytes:
     """Return a statement that packs the rows of another one."""
     return named("packed").replace(b"{rows}", sql)

@@ -19,7 +19,7 @@ from twofold.event_log import (
 )
 from twofold.sqlite.matching import END, positions
 from twofold.sqlite.reading import SQL, find_command, read_at, read_head, read_rows, read_version, within
-from twofold.sqlite.writer import Transaction
+from twofold.sqlite.transaction import Transaction
 from twofold.stored_event import SEAL_MODULUS, StoredEvent
 from twofold.streams import holds
 

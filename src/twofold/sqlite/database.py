@@ -15,7 +15,8 @@ from typing import Literal, TypeVar
 from twofold import migrations
 from twofold.errors import StorageError, StorageUnavailableError
 from twofold.sqlite.errors import DRIVER_ERRORS, translate
-from twofold.sqlite.writer import Transaction, Writer
+from twofold.sqlite.transaction import Transaction
+from twofold.sqlite.writer import Writer
 
 __all__ = ["SqliteDatabase", "Transaction"]
 

@@ -12,7 +12,7 @@ from twofold.event_log import Append, Appended, Rejected
 from twofold.sqlite.appending import append_to
 from twofold.sqlite.database import SqliteDatabase
 from twofold.sqlite.errors import translate
-from twofold.sqlite.writer import Transaction
+from twofold.sqlite.transaction import Transaction
 
 
 class SqliteJoinedTransaction:

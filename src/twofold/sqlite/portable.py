@@ -10,7 +10,7 @@ import msgspec
 
 from twofold.portable_log import Inspection, StoredCheckpoint, StoredCommand, refuse_gaps
 from twofold.sqlite.reading import SQL, read_head, within
-from twofold.sqlite.writer import Transaction
+from twofold.sqlite.transaction import Transaction
 from twofold.stored_event import StoredEvent
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
