@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from twofold.testing.race import Race, run_writer
 
@@ -33,9 +34,9 @@ def writing(plan: Race) -> Iterator[list[BaseProcess]]:
 
 
 def until_all_go_on(plan: Race, processes: list[BaseProcess]) -> None:
-    """Wait until every writer has been told something new."""
-    before = written(plan)
-    until(lambda: all(now > then + 300 for now, then in zip(written(plan), before, strict=True)), processes)
+    """Wait until every writer has been told that something more is stored."""
+    paths, before = _ledgers(plan), written(plan)
+    until(lambda: all(map(_has_stored_since, paths, before)), processes)
 
 
 def until(condition: Callable[[], bool], processes: list[BaseProcess]) -> None:
@@ -53,5 +54,16 @@ def until(condition: Callable[[], bool], processes: list[BaseProcess]) -> None:
 
 def written(plan: Race) -> list[int]:
     """Return the sizes of the ledgers of all writers."""
-    paths = [plan.folder / f"writer-{number}" for number in range(plan.writers)]
-    return [path.stat().st_size if path.exists() else 0 for path in paths]
+    return [path.stat().st_size if path.exists() else 0 for path in _ledgers(plan)]
+
+
+def _ledgers(plan: Race) -> list[Path]:
+    return [plan.folder / f"writer-{number}" for number in range(plan.writers)]
+
+
+def _has_stored_since(ledger: Path, size: int) -> bool:
+    if not ledger.exists():
+        return False
+    with ledger.open("rb") as file:
+        file.seek(size)
+        return b'"told": "stored"' in file.read()
