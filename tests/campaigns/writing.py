@@ -17,7 +17,7 @@ _SERVER.set_forkserver_preload(["twofold.testing.race", "twofold.postgres", "two
 
 @contextmanager
 def writing(plan: Race) -> Iterator[list[BaseProcess]]:
-    """Start the writers of a race, wait until one has been answered, and kill those that are left at the end."""
+    """Start the writers of a race, wait until something is stored, and kill those that are left at the end."""
     before, end = written(plan), time.time() + plan.seconds
     processes: list[BaseProcess] = [
         _SERVER.Process(target=run_writer, args=(plan, number, end)) for number in range(plan.writers)
@@ -25,7 +25,7 @@ def writing(plan: Race) -> Iterator[list[BaseProcess]]:
     for process in processes:
         process.start()
     try:
-        until(lambda: sum(written(plan)) > sum(before), processes)
+        until(lambda: any(map(_has_stored_since, _ledgers(plan), before)), processes)
         yield processes
     finally:
         for process in processes:
