@@ -64,6 +64,11 @@ def kill_a_commit(server: PostgresServer) -> None:
         while not (row := connection.execute(IN_A_COMMIT, [time.monotonic() > patience]).fetchone()):
             pass
         os.kill(row[0], signal.SIGKILL)
+        with pytest.raises(psycopg.OperationalError):  # the server notices, and ends all others as well
+            while True:
+                connection.execute("SELECT")
+    while not server.answers():
+        time.sleep(0.01)  # it recovers
 
 
 class Naive(Writer):
