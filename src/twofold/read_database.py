@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from twofold.progress import Progress
+from twofold.positions import Positions
 from twofold.row_type import Table
 from twofold.segments import Parked, Step
 
@@ -139,7 +139,7 @@ class ReadDatabase(Protocol):
             ModuleNotFoundError: SQLAlchemy is asked for, and not installed.
         """
 
-    def follow(self, progress: Progress) -> None:
+    def follow(self, positions: Positions) -> None:
         """Tell from now on, as long as somebody waits, what segments reach, whichever process works on them.
 
         May be repeated; ends with `close`.

@@ -11,9 +11,9 @@ import psycopg
 
 from twofold.errors import StorageError
 from twofold.head import Head
+from twofold.positions import Positions
 from twofold.postgres.database import Connection, PostgresDatabase
 from twofold.postgres.pauses import pauses
-from twofold.progress import Progress
 from twofold.segments import Segment
 
 log = logging.getLogger(__name__)
@@ -73,13 +73,13 @@ class Steps:
 
     table = "twofold_checkpoints"
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, positions: Positions) -> None:
+        self._positions = positions
 
     @property
     def waiters(self) -> int:
         """See `Subject.waiters`."""
-        return self._progress.waiters
+        return self._positions.waiters
 
     async def look(self, connection: Connection) -> None:
         """See `Subject.look`."""
@@ -91,7 +91,7 @@ class Steps:
         self._reached(msgspec.json.decode(payload))
 
     def _reached(self, row: tuple[str, int, int, int, int]) -> None:
-        self._progress.reached(Segment(*row[:4]), row[4])
+        self._positions.reached(Segment(*row[:4]), row[4])
 
 
 class Listener:

@@ -9,13 +9,13 @@ from typing import Any
 import psycopg
 
 from twofold.errors import CheckpointMovedError, LimitExceededError
+from twofold.positions import Positions
 from twofold.postgres.database import PostgresDatabase
 from twofold.postgres.errors import is_about_the_data
 from twofold.postgres.listener import Listener, Steps
 from twofold.postgres.read_columns import SEARCH, rows_from_sql, searchable, selected, unnested
 from twofold.postgres.read_selection import select_page, select_totals
 from twofold.postgres.read_transaction import PostgresReadTransaction
-from twofold.progress import Progress
 from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Column, Kind, Table
 from twofold.segments import Parked, Step
@@ -34,7 +34,7 @@ class PostgresReadDatabase:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._is_open = False
-        self._listeners: dict[Progress, Listener] = {}
+        self._listeners: dict[Positions, Listener] = {}
 
     async def open(self) -> None:
         """See `ReadDatabase.open`."""
@@ -62,11 +62,11 @@ class PostgresReadDatabase:
             driver = (await alchemy.get_raw_connection()).driver_connection
             yield PostgresReadTransaction(driver, alchemy)
 
-    def follow(self, progress: Progress) -> None:
+    def follow(self, positions: Positions) -> None:
         """See `ReadDatabase.follow`."""
-        if progress not in self._listeners:
-            self._listeners[progress] = Listener(self._database, Steps(progress))
-        self._listeners[progress].start()
+        if positions not in self._listeners:
+            self._listeners[positions] = Listener(self._database, Steps(positions))
+        self._listeners[positions].start()
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""

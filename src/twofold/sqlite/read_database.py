@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from twofold.errors import CheckpointMovedError, LimitExceededError
-from twofold.progress import Progress
+from twofold.positions import Positions
 from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Table
 from twofold.segments import Segment, Step
@@ -32,7 +32,7 @@ class SqliteReadDatabase:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._alchemy: Any = None
-        self._followers: dict[Progress, asyncio.Task[None]] = {}
+        self._followers: dict[Positions, asyncio.Task[None]] = {}
 
     async def open(self) -> None:
         """See `ReadDatabase.open`."""
@@ -56,17 +56,17 @@ class SqliteReadDatabase:
         async with self._database.borrow(begin=False), self._alchemy_connection() as alchemy:
             yield SqliteReadTransaction(alchemy.connection.driver_connection, alchemy)
 
-    def follow(self, progress: Progress) -> None:
+    def follow(self, positions: Positions) -> None:
         """See `ReadDatabase.follow`."""
-        follower = self._followers.get(progress)
+        follower = self._followers.get(positions)
         if follower is None or follower.done():
-            self._followers[progress] = asyncio.create_task(self._follow(progress), name="twofold-sqlite-steps")
+            self._followers[positions] = asyncio.create_task(self._follow(positions), name="twofold-sqlite-steps")
 
-    async def _follow(self, progress: Progress) -> None:
-        async with aclosing(self._database.changes(lambda: progress.waiters)) as changes:
+    async def _follow(self, positions: Positions) -> None:
+        async with aclosing(self._database.changes(lambda: positions.waiters)) as changes:
             async for connection in changes:
                 for *segment, position in connection.execute(SELECT_STEPS):
-                    progress.reached(Segment(*segment), position)
+                    positions.reached(Segment(*segment), position)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""

@@ -6,7 +6,7 @@ from twofold.head import Head
 from twofold.segments import SLOTS, Segment
 
 
-class Progress:
+class Positions:
     """Takes note of what runners of this process report, and of what a database tells of the others."""
 
     def __init__(self) -> None:
