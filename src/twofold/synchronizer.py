@@ -215,7 +215,7 @@ class ReadModelSynchronizer:
         ]
         return [*own, *by_name.values()]
 
-    # -- see `twofold.consistency.ReadModels` ------------------------------------------------------------------------
+    # -- see `twofold.consistency.Progress` ------------------------------------------------------------------------
 
     def projections(self) -> Collection[str]:
         """Return the names of the projections that have read models; what reactions did can be queried nowhere."""
@@ -231,13 +231,10 @@ class ReadModelSynchronizer:
         limit: timedelta | None = self._of(projection).projector.projection.max_lag
         return limit
 
-    async def reached(self, projection: str) -> int:
+    def reached(self, projection: str) -> int:
         """Return the position that a projection has passed for certain, as far as this process knows."""
-        try:
-            generation = await self._of(projection).place.find()
-        except (UnknownProjectionError, ReadModelBuildingError):
-            return 0
-        return self._positions.head(generation.name, generation.number).position
+        generation = self._of(projection).place.known
+        return self._positions.head(generation.name, generation.number).position if generation else 0
 
     async def lag(self, projection: str) -> timedelta:
         """Return the age of the oldest event that a projection still has to handle, 0 if there is none.
@@ -246,7 +243,7 @@ class ReadModelSynchronizer:
             StorageError: a database failed.
         """
         registered = self._of(projection)
-        if await self.reached(projection) >= await self._store.head():
+        if self.reached(projection) >= await self._store.head():
             return timedelta()
         generation = await registered.place.find()
         place = {"name": generation.name, "generation": generation.number}
