@@ -232,14 +232,14 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         registered = self._of(name)
-        await operations.set_position(registered.database, name, 0)
         generation = await registered.place.find(again=True)
         async with registered.database.transaction(registered.projector.style) as transaction:
             await transaction.lock(name)
             await registered.projector.drop(transaction, generation.suffix)
             await registered.projector.make(transaction, generation.suffix)
             await registered.projector.expose(transaction, generation.suffix)
-            await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
+            for statement in ("set_position", "forget_parked"):
+                await transaction.run(SQL[statement], name=name, generation=generation.number, position=0)
         self._progress.forget(name)
         self._poke()
 
@@ -372,10 +372,11 @@ class ReadModelSynchronizer:
 
     async def _wait(self, registered: _Registered, position: int, deadline: float) -> int:
         """Wait for one projection, and return how far it has come."""
+        again = False
         while True:
             remaining = deadline - time.monotonic()
             try:
-                reached = await self._reached(registered, position, min(remaining, ELSEWHERE))
+                reached = await self._reached(registered, position, min(remaining, ELSEWHERE), again=again)
             except (UnknownProjectionError, ReadModelBuildingError):
                 if remaining <= 0:
                     raise
@@ -383,10 +384,11 @@ class ReadModelSynchronizer:
                 await asyncio.sleep(min(remaining, ELSEWHERE))
             if reached >= position or remaining <= 0:
                 return reached
+            again = True  # another generation may have taken over
 
-    async def _reached(self, registered: _Registered, position: int, patience: float) -> int:
+    async def _reached(self, registered: _Registered, position: int, patience: float, *, again: bool) -> int:
         """Return how far the generation that serves has come, after a while at most if that is not far enough."""
-        generation = await registered.place.find()
+        generation = await registered.place.find(again=again)
         reached = self._progress.head(generation.name, generation.number)
         if await reached.wait(position - 1, max(patience, 0)) < position:
             rows = await registered.database.query(

@@ -47,7 +47,8 @@ async def check(connection: Connection, table: Table) -> None:
 
 async def drop(connection: Connection, name: str) -> None:
     """See `ReadTransaction.drop`."""
-    await _execute(connection, f"DROP TABLE IF EXISTS {quoted(name)}")
+    # A view of ours may show it: whoever drops what serves, exposes what comes after.
+    await _execute(connection, f"DROP TABLE IF EXISTS {quoted(name)} CASCADE")
 
 
 async def expose(connection: Connection, name: str, table: str) -> None:
