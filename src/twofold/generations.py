@@ -165,6 +165,8 @@ async def build(
     known = await generations_of(transaction, code.name)
     number = max((each.number for each in known), default=0) + 1
     suffix = f"__{number}"
+    # A number may have been that of a generation which was cancelled, an epoch must not: its workers may yet wake up.
+    epoch = 0 if role == "live" else (await transaction.run(SQL["now"]))[0][0]
     await code.make(transaction, suffix)
     await transaction.run(
         SQL["make_generation"], name=code.name, generation=number, version=code.version, suffix=suffix, role=role,
@@ -172,7 +174,7 @@ async def build(
     )  # fmt: skip
     for first, end in pairwise(bounds(segments)):
         await transaction.run(
-            SQL["make_segment"], name=code.name, generation=number, first=first, end=end, position=start
+            SQL["make_segment"], name=code.name, generation=number, first=first, end=end, position=start, epoch=epoch
         )
     if role == "live":
         await code.expose(transaction, suffix)

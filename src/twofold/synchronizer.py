@@ -284,12 +284,12 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         registered = self._of(name)
-        await operations.set_position(registered.database, name, 0)
         generation = await registered.place.find(again=True)
         async with registered.database.transaction(registered.projector.style) as transaction:
             await transaction.lock(name)
             await registered.projector.clear(transaction, generation.suffix)
-            await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
+            for statement in ("set_position", "forget_parked"):
+                await transaction.run(SQL[statement], name=name, generation=generation.number, position=0)
         self._positions.forget(name)
         self._poke()
 
@@ -422,10 +422,11 @@ class ReadModelSynchronizer:
 
     async def _wait(self, registered: _Registered, position: int, deadline: float) -> int:
         """Wait for one projection, and return how far it has come."""
+        again = False
         while True:
             remaining = deadline - time.monotonic()
             try:
-                reached = await self._reached(registered, position, min(remaining, POLL))
+                reached = await self._reached(registered, position, min(remaining, POLL), again=again)
             except (UnknownProjectionError, ReadModelBuildingError):
                 if remaining <= 0:
                     raise
@@ -433,10 +434,11 @@ class ReadModelSynchronizer:
                 await asyncio.sleep(min(remaining, PREPARING))
             if reached >= position or remaining <= 0:
                 return reached
+            again = True  # another generation may have taken over
 
-    async def _reached(self, registered: _Registered, position: int, patience: float) -> int:
+    async def _reached(self, registered: _Registered, position: int, patience: float, *, again: bool) -> int:
         """Return how far the generation that serves has come, after a while at most if that is not far enough."""
-        generation = await registered.place.find()
+        generation = await registered.place.find(again=again)
         reached = self._positions.head(generation.name, generation.number)
         if reached.position < position:
             registered.database.follow(self._positions)
