@@ -24,6 +24,9 @@ def serve(opened: AbstractContextManager[Any]) -> None:
     - `read(events)`: events per second, the whole log, decoded
     - `latency(commits)`: milliseconds from an acknowledged append to the handler of a subscription
     - `size(events)`: bytes per event, indexes included
+    - `fill_accounts(events)`: store the movements of `workload.accounts(events)`, unmeasured
+    - `project(kind, workers)`: events per second into a new, empty read model of accounts; `keyed` by a function from
+      row and event to row, `sql` by a statement for each event
     """
     with opened as contender:
         for line in sys.stdin:
