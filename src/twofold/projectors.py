@@ -22,13 +22,16 @@ NOTHING = Changes()
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Handed(NamedTuple):
+class Handed(msgspec.Struct, frozen=True, gc=False, eq=False):
     """An event on its way into a read model."""
 
     recorded: RecordedEvent[Any]
     key: KeyValues
-    text: str
-    """The key as JSON."""
+
+    @property
+    def text(self) -> str:
+        """The key as JSON."""
+        return key_text(self.key)
 
 
 class Failed(NamedTuple):
@@ -95,6 +98,7 @@ class KeyedProjector:
         self._database = database
         self._table = projection.table()
         self._rows = projection.row_type()
+        self._own_key = type(projection).key is not Projection.key
 
     def fingerprint(self) -> Mapping[str, str]:
         """See `Buildable.fingerprint`."""
@@ -122,7 +126,7 @@ class KeyedProjector:
 
     def key(self, recorded: RecordedEvent[Any]) -> KeyValues:
         """See `Projector.key`."""
-        return _as_key(self.projection.key(recorded.event))
+        return _as_key(self.projection.key(recorded.event)) if self._own_key else self._rows.key_of(recorded.event)
 
     async def project(
         self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
@@ -130,7 +134,7 @@ class KeyedProjector:
         """See `Projector.project`."""
         table = self.table(suffix)
         try:
-            wanted = {self._rows.dump_key(each.key) for each in events}
+            wanted = set(map(self._rows.dump_key, {each.key for each in events}))
             stored = map(self._rows.load, await self._database.load(table, wanted))
             rows = {self._rows.key_of(row): row for row in stored}
             folded = fold(self.projection, rows, [each.key for each in events], [each.recorded for each in events])
@@ -313,8 +317,7 @@ def handed(projector: Projector, recorded: RecordedEvent[Any]) -> Handed:
     Raises:
         Exception: whatever the projection's own code raises.
     """
-    key = projector.key(recorded)
-    return Handed(recorded, key, key_text(key))
+    return Handed(recorded, projector.key(recorded))
 
 
 def key_text(key: KeyValues) -> str:
