@@ -13,7 +13,7 @@ SHORT = 10
 """Events per stream of the log that is read."""
 TOUCHES = 15
 """Events per account of the log that is projected."""
-PROJECTED = 1000
+PROJECTED = 2500
 """Events that the floor takes into its read model at once."""
 
 METADATA = {"correlation_id": "019a0c2e-5f1b-7c3a-9d44-0b6b5a1c7e21", "user": "clerk-0042@shop.example"}

@@ -20,6 +20,8 @@ from twofold.sql import quoted
 from twofold.sql_projection import Reaction, SqlProjection, applied
 
 NOTHING = Changes()
+MAX_BY_SQL = 1000
+"""Events that a projection by SQL takes at once: each is a statement at least, and all must fit well into a lease."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -190,7 +192,7 @@ class SqlProjector:
     def __init__(self, database: ReadDatabase, projection: SqlProjection, batch_size: int) -> None:
         check_projection_name(projection)
         self.projection = projection
-        self.name, self.version, self.batch_size = projection.name, projection.version, batch_size
+        self.name, self.version, self.batch_size = projection.name, projection.version, min(batch_size, MAX_BY_SQL)
         self.style: Style = projection.connection
         self._database = database
 

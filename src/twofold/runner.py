@@ -192,7 +192,7 @@ class SegmentRunner:
                 return events, waiting, failure
             if all_go_in:
                 events.append(each)
-            elif self.segment.is_whole or self.segment.first <= slot_of(text := each.text) < self.segment.end:
+            elif self.segment.first <= slot_of(text := each.text) < self.segment.end:
                 (waiting if text in self._blocked else events).append(each)
         return events, waiting, None
 
