@@ -83,7 +83,23 @@ def project(settings: Settings) -> list[Measurement]:
     return [measurement("keyed", "keyed", 1), measurement("keyed-2-workers", "keyed", 2), measurement("sql", "sql", 1)]
 
 
-BENCHMARKS = {"append": append, "load": load, "read": read, "latency": latency, "size": size, "project": project}
+def consistency(settings: Settings) -> list[Measurement]:
+    """Milliseconds from a commit to the answer of a query that shows it, median; the read model may be elsewhere."""
+    return [
+        Measurement("one-process", "ms", lambda contender: contender.ask("consistency", commits=100, processes=1)),
+        Measurement("two-processes", "ms", lambda contender: contender.ask("consistency", commits=100, processes=2)),
+    ]
+
+
+BENCHMARKS = {
+    "append": append,
+    "load": load,
+    "read": read,
+    "latency": latency,
+    "size": size,
+    "project": project,
+    "consistency": consistency,
+}
 FILLED = {"load": ("fill", 1), "read": ("fill", 1), "size": ("fill", 1), "project": ("fill_accounts", 3)}
 """How the log is made that the measurements share, and how many times as long as the settings say."""
 

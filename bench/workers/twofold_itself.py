@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from bench import workload
-from bench.worker import serve
-from bench.workers import projecting
+from bench.worker import another_process, serve
+from bench.workers import consistency, projecting
 from twofold import Aggregate, Event, EventStore, Metadata, Repository, on, open_event_store
 
 
@@ -157,6 +157,12 @@ class Twofold:
 
     def project(self, kind: str, workers: int) -> float:
         return self._runner.run(projecting.measure(self._url, f"accounts_{next(self._numbers)}", kind, workers))
+
+    def consistency(self, commits: int, processes: int) -> float:
+        if processes == 1:
+            return self._runner.run(consistency.measure(self._url, commits, synchronize=True))
+        with another_process("bench.workers.consistency", self._url):
+            return self._runner.run(consistency.measure(self._url, commits, synchronize=False))
 
     def size(self, events: int) -> float:
         return (

@@ -21,7 +21,9 @@ BODY = (
 )
 
 
-async def serve(host: str, port: int, database_url: str, *, simulate: bool, console: Console) -> None:
+async def serve(
+    host: str, port: int, database_url: str, *, simulate: bool, synchronize: bool, console: Console
+) -> None:
     """Serve until a signal ends it.
 
     Raises:
@@ -31,19 +33,19 @@ async def serve(host: str, port: int, database_url: str, *, simulate: bool, cons
     async with build(database_url):
         pass  # so that a database that cannot be used is told in one line, before there is a server
     with _listen(host, port) as listener:
-        shop = Shop(build(database_url))
+        app = build(database_url, synchronize=synchronize)
 
         @asynccontextmanager
         async def lifespan(api: object) -> AsyncIterator[None]:
-            async with shop.lifespan(api):
-                customers = asyncio.create_task(Simulation(shop).run()) if simulate else None
+            async with app.lifespan(api):
+                customers = asyncio.create_task(Simulation(Shop(app)).run()) if simulate else None
                 _welcome(console, host, listener.getsockname()[1], database_url, simulate=simulate)
                 yield
                 if customers:
                     customers.cancel()
                     await asyncio.gather(customers, return_exceptions=True)
 
-        config = uvicorn.Config(build_api(shop, lifespan), log_level="warning", access_log=False, lifespan="on")
+        config = uvicorn.Config(build_api(app, lifespan), log_level="warning", access_log=False, lifespan="on")
         with suppress(KeyboardInterrupt):
             await uvicorn.Server(config).serve([listener])
 

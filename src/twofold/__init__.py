@@ -4,6 +4,8 @@ from twofold.aggregate import Aggregate
 from twofold.application import Application
 from twofold.codec import EventTypes
 from twofold.command_bus import CommandBus, CommandHandler
+from twofold.consistency import Answer, Policy, WhenLate
+from twofold.consistent_query import ConsistentQueryHandler
 from twofold.context import current_metadata, metadata
 from twofold.decider import Decider
 from twofold.decision_model import Decision, DecisionModel, combine
@@ -38,6 +40,7 @@ __all__ = [
     "ANY",
     "STREAM_EXISTS",
     "Aggregate",
+    "Answer",
     "AppendCondition",
     "Application",
     "AwareDatetime",
@@ -45,6 +48,7 @@ __all__ = [
     "Command",
     "CommandBus",
     "CommandHandler",
+    "ConsistentQueryHandler",
     "Decider",
     "DeciderHandler",
     "Decision",
@@ -59,6 +63,7 @@ __all__ = [
     "Metadata",
     "Middleware",
     "PaginatedResult",
+    "Policy",
     "Projection",
     "ProjectionStatus",
     "Query",
@@ -75,6 +80,7 @@ __all__ = [
     "State",
     "Subscription",
     "Tag",
+    "WhenLate",
     "combine",
     "current_metadata",
     "event_type",

@@ -194,11 +194,6 @@ class Place:
         self._found: Generation | None = None
         self._looked_at = 0.0
 
-    @property
-    def known(self) -> Generation | None:
-        """The generation that was found last."""
-        return self._found
-
     async def find(self, *, again: bool = False) -> Generation:
         """Return the generation that serves this version, or the one before if its rows look alike.
 

@@ -215,39 +215,50 @@ class ReadModelSynchronizer:
         ]
         return [*own, *by_name.values()]
 
-    # -- what consistency asks ------------------------------------------------------------------------------------
+    # -- see `twofold.consistency.ReadModels` ------------------------------------------------------------------------
 
     def projections(self) -> Collection[str]:
-        """See `twofold.consistency.Progress.projections`."""
-        return tuple(self._registered)
+        """Return the names of the projections that have read models; what reactions did can be queried nowhere."""
+        return [name for name, each in self._registered.items() if not isinstance(each.projector, ReactionProjector)]
 
     def handled(self, projection: str) -> frozenset[str]:
-        """See `twofold.consistency.Progress.handled`."""
+        """Return the stored names, aliases included, of the types of events that a projection handles."""
         types = map(event_type_of, self._of(projection).projector.projection.handles())
         return frozenset(name for each in types for name in (each.name, *each.aliases))
 
     def max_lag(self, projection: str) -> timedelta | None:
-        """See `twofold.consistency.Progress.max_lag`."""
+        """Return how far behind the log a projection may be; None if that was not declared."""
         limit: timedelta | None = self._of(projection).projector.projection.max_lag
         return limit
 
-    def reached(self, projection: str) -> int:
-        """See `twofold.consistency.Progress.reached`."""
-        generation = self._of(projection).place.known
-        return self._positions.head(generation.name, generation.number).position if generation else 0
+    async def reached(self, projection: str) -> int:
+        """Return the position that a projection has passed for certain, as far as this process knows."""
+        try:
+            generation = await self._of(projection).place.find()
+        except (UnknownProjectionError, ReadModelBuildingError):
+            return 0
+        return self._positions.head(generation.name, generation.number).position
 
     async def lag(self, projection: str) -> timedelta:
-        """See `twofold.consistency.Progress.lag`."""
+        """Return the age of the oldest event that a projection still has to handle, 0 if there is none.
+
+        Raises:
+            StorageError: a database failed.
+        """
         registered = self._of(projection)
-        if await self._store.log.wait(self.reached(projection), 0) <= self.reached(projection):
-            return timedelta()  # as far as is known without asking, there is nothing beyond it
+        if await self.reached(projection) >= await self._store.head():
+            return timedelta()
         generation = await registered.place.find()
         place = {"name": generation.name, "generation": generation.number}
         rows = [Checkpoint(*row) for row in await registered.database.query(SQL["checkpoints_of"], **place)]
         return max([await lag_of(self._store, registered.projector, row) for row in rows], default=timedelta())
 
     async def head(self) -> int:
-        """See `twofold.consistency.Progress.head`."""
+        """Return the head of the log.
+
+        Raises:
+            StorageError: the database failed.
+        """
         return await self._store.head()
 
     # -- operations -------------------------------------------------------------------------------------------------
