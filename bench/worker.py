@@ -25,6 +25,9 @@ def serve(opened: AbstractContextManager[Any]) -> None:
     - `read(events)`: events per second, the whole log, decoded
     - `latency(commits)`: milliseconds from an acknowledged append to the handler of a subscription
     - `size(events)`: bytes per event, indexes included
+    - `fill_accounts(events)`: store the movements of `workload.accounts(events)`, unmeasured
+    - `project(kind, workers)`: events per second into a new, empty read model of accounts; `keyed` by a function from
+      row and event to row, `sql` by a statement for each event
     - `consistency(commits, processes)`: milliseconds from a commit to a query that sees it, in a read model that is
       kept by the same process or by a second one
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 import threading
@@ -18,6 +19,7 @@ from eventsourcing.sqlite import SQLiteConnectionPool
 
 from bench import workload
 from bench.worker import another_process, median_ms, per_second, serve, write_in_threads
+from bench.workers import eventsourcing_accounts as accounts
 
 NAMES = UUID(int=7)
 
@@ -59,7 +61,7 @@ class EventsourcingPeer:
     """Events through the mapper and the recorder, as an application's `save` does it."""
 
     def __init__(self, application: Application[UUID], place: str) -> None:
-        self._place = place
+        self._place, self._numbers = place, itertools.count()
         self._store, self._recorder = application.events, application.recorder
         self._mapper = application.mapper
         self._repository = application.repository
@@ -124,6 +126,18 @@ class EventsourcingPeer:
                 arrived.acquire()
             handler.join()
         return statistics.median(max(a - b, 0) for a, b in zip(arrivals, acknowledged, strict=True)) * 1000
+
+    def fill_accounts(self, events: int) -> None:
+        moved = list(accounts.movements(workload.accounts(min(events, accounts.PROJECTED))))
+        for first in range(0, len(moved), 100):
+            self._store.put(moved[first : first + 100])
+
+    def project(self, kind: str, workers: int) -> float | None:
+        """Project by SQL, as it has no other way; one worker, as each tracks for itself; not on SQLite."""
+        if workers > 1 or "postgresql" not in self._place:
+            return None
+        head = self._recorder.max_notification_id() or 0
+        return accounts.measure(environment_of(self._place), f"accounts_{next(self._numbers)}", head)
 
     def consistency(self, commits: int, processes: int) -> float | None:
         if "postgresql" not in self._place:

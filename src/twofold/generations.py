@@ -184,6 +184,11 @@ async def build(
 async def forget(transaction: ReadTransaction, code: Buildable, generation: Generation) -> None:
     """Drop a generation with its tables, its checkpoints and what is parked of it."""
     await code.drop(transaction, generation.suffix)
+    await forget_records(transaction, generation)
+
+
+async def forget_records(transaction: ReadTransaction, generation: Generation) -> None:
+    """Forget a generation whose tables are dropped: its checkpoints and what is parked of it."""
     for statement in ("forget_generation", "forget_segments", "forget_parked"):
         await transaction.run(SQL[statement], name=generation.name, generation=generation.number)
 

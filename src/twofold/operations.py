@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from twofold.errors import UnknownProjectionError
-from twofold.generations import SQL, Generation, checkpoints_of, generations_of
+from twofold.errors import InvalidProjectionError, UnknownProjectionError
+from twofold.fingerprint import has_row_type
+from twofold.generations import SQL, Generation, checkpoints_of, forget_records, generations_of
 from twofold.messages import EPOCH
 from twofold.read_database import ReadDatabase, ReadTransaction
 from twofold.segments import SLOTS
@@ -169,6 +170,28 @@ async def discard(database: ReadDatabase, name: str, key: str, reason: str) -> i
         found = await transaction.run(SQL["parked_of"], **place, key=key)
         await _pass_over(transaction, name, found, key, reason)
     return len(found)
+
+
+async def drop_warm(database: ReadDatabase, name: str) -> bool:
+    """Drop the generation that is kept for a roll-back; return whether there was one.
+
+    Raises:
+        UnknownProjectionError, StorageError: as for `pause`.
+        InvalidProjectionError: it is a projection by SQL, whose tables only its code knows.
+    """
+    async with database.transaction() as transaction:
+        await _live(transaction, name)
+        warm = next((each for each in await generations_of(transaction, name) if each.role == "warm"), None)
+        if warm is None:
+            return False
+        if not has_row_type(msgspec.json.decode(warm.fingerprint, type=dict[str, str])):
+            raise InvalidProjectionError(
+                f"the tables of {name} are known to its code only; call drop_warm({name!r}) there, on the "
+                f"application's projections"
+            )
+        await transaction.drop(name + warm.suffix)
+        await forget_records(transaction, warm)
+    return True
 
 
 async def _pass_over(

@@ -159,13 +159,13 @@ def fold(
     changed: dict[KeyValues, Any] = {}
     failures: list[Failure] = []
     failed: set[KeyValues] = set()
-    key_of, apply = projection.row_type().key_of, projection.apply
+    key_of, apply = projection.row_type().key_of, _apply(projection)
     for key, recorded in zip(keys, events, strict=True):
         if failed and key in failed:
             failures.append(Failure(recorded, key))
             continue
         try:
-            row = apply(changed[key] if key in changed else rows.get(key), recorded)
+            row = apply(projection, changed[key] if key in changed else rows.get(key), recorded)
             if row is not None and key_of(row) != key:
                 raise InvalidProjectionError(
                     f"{projection.name}: the event is about the row {key!r}, its method returned the row "
@@ -178,6 +178,14 @@ def fold(
             failures.append(Failure(recorded, key, error))
             failed.add(key)
     return Folded(changed, failures)
+
+
+def _apply(projection: Projection[Any]) -> Fold:
+    """Return `Projection.apply`; where it is the framework's own, without its detours, as it runs for each event."""
+    if type(projection).apply is not Projection.apply:
+        return type(projection).apply
+    folds = projection._folds_by_event()
+    return lambda projection, row, recorded: folds[type(recorded.event)](projection, row, recorded)
 
 
 def _key(projection: Projection[Any], recorded: RecordedEvent[Any]) -> KeyValues:

@@ -24,16 +24,21 @@ INFRASTRUCTURE = (StorageError, OutcomeUnknownError)
 """Errors that no event is to blame for."""
 MAX_CAUSE, MAX_TRACEBACK = 1000, 20_000
 """Characters that are stored of an error, at most."""
+MAX_BY_SQL = 1000
+"""Events that a projection by SQL takes at once: each is a statement at least, and all must fit well into a lease."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Handed(NamedTuple):
+class Handed(msgspec.Struct, frozen=True, gc=False, eq=False):
     """An event on its way into a read model."""
 
     recorded: RecordedEvent[Any]
     key: KeyValues
-    text: str
-    """The key as JSON."""
+
+    @property
+    def text(self) -> str:
+        """The key as JSON."""
+        return key_text(self.key)
 
 
 class Failed(NamedTuple):
@@ -112,6 +117,7 @@ class KeyedProjector:
         self._database = database
         self._table = projection.table()
         self._rows = projection.row_type()
+        self._own_key = type(projection).key is not Projection.key
 
     def fingerprint(self) -> Mapping[str, str]:
         """See `Buildable.fingerprint`."""
@@ -143,7 +149,7 @@ class KeyedProjector:
 
     def key(self, recorded: RecordedEvent[Any]) -> KeyValues:
         """See `Projector.key`."""
-        return _as_key(self.projection.key(recorded.event))
+        return _as_key(self.projection.key(recorded.event)) if self._own_key else self._rows.key_of(recorded.event)
 
     async def project(
         self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
@@ -151,7 +157,7 @@ class KeyedProjector:
         """See `Projector.project`."""
         table = self.table(suffix)
         try:
-            wanted = {self._rows.dump_key(each.key) for each in events}
+            wanted = set(map(self._rows.dump_key, {each.key for each in events}))
             stored = map(self._rows.load, await self._database.load(table, wanted))
             rows = {self._rows.key_of(row): row for row in stored}
             folded = fold(self.projection, rows, [each.key for each in events], [each.recorded for each in events])
@@ -205,7 +211,7 @@ class SqlProjector:
     def __init__(self, database: ReadDatabase, projection: SqlProjection, batch_size: int) -> None:
         check_projection_name(projection)
         self.projection = projection
-        self.name, self.version, self.batch_size = projection.name, projection.version, batch_size
+        self.name, self.version, self.batch_size = projection.name, projection.version, min(batch_size, MAX_BY_SQL)
         self.style: Style = projection.connection
         self._database = database
 
@@ -348,8 +354,7 @@ def handed(projector: Projector, recorded: RecordedEvent[Any]) -> Handed:
     Raises:
         Exception: whatever the projection's own code raises.
     """
-    key = projector.key(recorded)
-    return Handed(recorded, key, key_text(key))
+    return Handed(recorded, projector.key(recorded))
 
 
 def key_text(key: KeyValues) -> str:

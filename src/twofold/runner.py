@@ -6,8 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
 
+from twofold.batches import Batch, Batches
 from twofold.errors import (
     CheckpointMovedError,
     ProjectionFailedError,
@@ -17,13 +17,11 @@ from twofold.errors import (
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Checkpoint, advance
-from twofold.messages import RecordedEvent
 from twofold.projection import ENDINGS
 from twofold.projectors import INFRASTRUCTURE, MAX_CAUSE, Failed, Handed, Projector, described, handed, storable
 from twofold.read_database import Changes, ReadDatabase
 from twofold.segments import Parked, Segment, Step, slot_of
 from twofold.sql_projection import is_failure
-from twofold.stored_event import StoredEvent
 from twofold.telemetry import trace_batch
 
 log = logging.getLogger(__name__)
@@ -40,16 +38,6 @@ MAX_RETRIED = 1000
 
 class LeaseLostError(Exception):
     """Somebody else has the segment now."""
-
-
-class Batch(NamedTuple):
-    """What follows in the log."""
-
-    events: Sequence[RecordedEvent[Any]]
-    position: int
-    """Up to here it has been read."""
-    failure: BaseException | None = None
-    """Why the event right behind the position cannot be handed on."""
 
 
 class SegmentRunner:
@@ -90,7 +78,7 @@ class SegmentRunner:
         self._lease = lease
         self._reached = reached
         self._head = head
-        self._query = EventQuery.of(*projector.projection.handles())
+        self._batches = Batches(store, EventQuery.of(*projector.projection.handles()), projector.batch_size)
         self._epoch = self._saved = self._passed = 0
         self._saved_at = 0.0
         self._blocked: set[str] = set()
@@ -127,6 +115,8 @@ class SegmentRunner:
                 pause = FIRST_PAUSE if self._saved > before else min(pause * 2, LAST_PAUSE)
                 await self._report(error, pause)
                 await self._rest(pause)
+            finally:
+                await self._batches.forget()
 
     async def catch_up(self, end: int) -> None:
         """Bring the segment to a position, exactly.
@@ -137,13 +127,17 @@ class SegmentRunner:
         """
         await self._load()
         await self._retry_parked()
-        while self._passed < end:
-            await self._go_on(end, end)
+        try:
+            while self._passed < end:
+                await self._go_on(end)
+        finally:
+            await self._batches.forget()
         if self._saved < end:
             await self._step((), end)
 
     async def _load(self) -> None:
         """Find out where the segment stands, and what is parked of it."""
+        await self._batches.forget()
         of = {"name": self.segment.projection, "generation": self.segment.generation}
         rows = [Checkpoint(*row) for row in await self._database.query(SQL["checkpoints_of"], **of)]
         row = next((each for each in rows if each.first == self.segment.first), None)
@@ -167,10 +161,10 @@ class SegmentRunner:
             if unsaved:
                 await self._step((), self._passed)
 
-    async def _go_on(self, head: int, end: int | None = None) -> None:
-        """Handle one batch."""
+    async def _go_on(self, end: int) -> None:
+        """Handle one batch, of events up to a position."""
         self.is_moving = True
-        batch = await self._read(head if end is None else min(head, end))
+        batch = await self._batches.read(self._passed, end, self._passed_over)
         if batch.events or batch.failure or time.monotonic() >= self._saved_at + IDLE_SAVE:
             with trace_batch(self._projector.name, len(batch.events), batch.position):
                 await self._handle(batch)
@@ -179,27 +173,6 @@ class SegmentRunner:
             self._reached(self.segment, batch.position)
         if batch.failure:
             raise batch.failure
-
-    async def _read(self, head: int) -> Batch:
-        size = self._projector.batch_size
-        rows = await self._store.log.read(self._query, after=self._passed, before=head + 1, limit=size)
-        covered = rows[-1][0] if len(rows) == size else head
-        if self._passed_over:
-            rows = [row for row in rows if row[0] not in self._passed_over]
-        try:
-            return Batch(self._store.events.decode(rows), covered)
-        except Exception:
-            return self._readable(rows)
-
-    def _readable(self, rows: Sequence[StoredEvent]) -> Batch:
-        """Return the events before the first that cannot be read."""
-        events: list[RecordedEvent[Any]] = []
-        for row in rows:
-            try:
-                events += self._store.events.decode([row])
-            except Exception as error:
-                return Batch(events, row[0] - 1, error)
-        raise AssertionError("the second reading differs from the first")
 
     async def _handle(self, batch: Batch) -> None:
         events, waiting, failure = self._sorted(batch)
@@ -213,6 +186,7 @@ class SegmentRunner:
         """Return the events of this segment, those that wait for parked ones, and why one has no key."""
         events: list[Handed] = []
         waiting: list[Handed] = []
+        all_go_in = self.segment.is_whole and not self._blocked
         for recorded in batch.events:
             try:
                 each = handed(self._projector, recorded)
@@ -222,8 +196,10 @@ class SegmentRunner:
                 failure = ProjectionFailedError(self._projector.name, recorded)
                 failure.__cause__ = error
                 return events, waiting, failure
-            if self.segment.is_whole or self.segment.first <= slot_of(each.text) < self.segment.end:
-                (waiting if each.text in self._blocked else events).append(each)
+            if all_go_in:
+                events.append(each)
+            elif self.segment.first <= slot_of(text := each.text) < self.segment.end:
+                (waiting if text in self._blocked else events).append(each)
         return events, waiting, None
 
     async def _step(self, events: Sequence[Handed], position: int, parked: Sequence[Parked] = ()) -> None:

@@ -63,7 +63,7 @@ class ReadModelSynchronizer:
         event_store: where the events are.
         read_db: where the read models are.
         projections: what to run; more can be added until `run` is called.
-        batch_size: events that are folded and committed together, at most.
+        batch_size: events that are folded and committed together, at most; those that write SQL take fewer.
         lease: seconds after which another worker takes over from one that shows no sign of life.
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
             `refuse` or `ignore`.
@@ -75,7 +75,7 @@ class ReadModelSynchronizer:
         read_db: ReadDatabase,
         projections: Iterable[Projection[Any] | SqlProjection | Reaction] = (),
         *,
-        batch_size: int = 1000,
+        batch_size: int = 2500,
         lease: float = LEASE,
         changed_code: ChangedCode = "warn",
     ) -> None:
