@@ -17,7 +17,7 @@ from twofold.errors import (
     UnknownProjectionError,
 )
 from twofold.event_store import EventStore
-from twofold.generations import SQL, Place, prepare
+from twofold.generations import LEDGER, SQL, Place, prepare
 from twofold.operations import ParkedEvent, PassedOver
 from twofold.progress import Progress
 from twofold.projection import Projection
@@ -238,6 +238,7 @@ class ReadModelSynchronizer:
             await registered.projector.drop(transaction, generation.suffix)
             await registered.projector.make(transaction, generation.suffix)
             await registered.projector.expose(transaction, generation.suffix)
+            await transaction.lock(LEDGER)
             for statement in ("set_position", "forget_parked"):
                 await transaction.run(SQL[statement], name=name, generation=generation.number, position=0)
         self._progress.forget(name)
