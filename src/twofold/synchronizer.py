@@ -18,7 +18,7 @@ from twofold.errors import (
     UnknownProjectionError,
 )
 from twofold.event_store import EventStore
-from twofold.generations import SQL, Checkpoint, Place, prepare
+from twofold.generations import LEDGER, SQL, Checkpoint, Place, prepare
 from twofold.leases import segment_of
 from twofold.messages import event_type_of
 from twofold.operations import ParkedEvent, PassedOver
@@ -289,6 +289,7 @@ class ReadModelSynchronizer:
         async with registered.database.transaction(registered.projector.style) as transaction:
             await transaction.lock(name)
             await registered.projector.clear(transaction, generation.suffix)
+            await transaction.lock(LEDGER)
             for statement in ("set_position", "forget_parked"):
                 await transaction.run(SQL[statement], name=name, generation=generation.number, position=0)
         await self._look_at(name)
