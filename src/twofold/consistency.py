@@ -25,7 +25,7 @@ MAX_MARKS = 32
 """Of more types and tags than these it is not remembered which they were."""
 
 
-class ReadModels(Protocol):
+class Progress(Protocol):
     """How far the read models have come, and how to wait for them, in whichever process they are kept in step."""
 
     def projections(self) -> Collection[str]:
@@ -37,11 +37,8 @@ class ReadModels(Protocol):
     def max_lag(self, projection: str) -> timedelta | None:
         """Return how far behind the log a projection may be; None if that was not declared."""
 
-    async def reached(self, projection: str) -> int:
-        """Return the position that a projection has passed for certain, as far as this process knows.
-
-        Cheap: it is asked with each query.
-        """
+    def reached(self, projection: str) -> int:
+        """Return the position that a projection has passed for certain, as far as this process knows; asks nobody."""
 
     async def lag(self, projection: str) -> timedelta:
         """Return the age of the oldest event that a projection handles and has not handled yet; 0 if there is none.
@@ -78,10 +75,7 @@ class WhenLate(Enum):
     ANSWER_STALE = "answer stale"
     """Answer from what there is; `QueryBus.ask` says so, and how old it is."""
     OVERLAY = "overlay"
-    """Fold the events that are missing over the stored rows that the handler gets by their keys, and answer fresh.
-
-    Pages and totals are answered from what there is; the answer is stale then.
-    """
+    """Answer fresh: `ReadModel.get` folds what is missing over the stored row. Lists are answered stale, and say so."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +192,7 @@ def session(
 
 
 async def catch_up(
-    read_models: ReadModels, reads: Collection[str], written: Written, tag: str | None, timeout: float
+    progress: Progress, reads: Collection[str], written: Written, tag: str | None, timeout: float
 ) -> StaleReadError | None:
     """Wait until read models show what was written, and none is behind by more than its `max_lag`.
 
@@ -213,41 +207,37 @@ async def catch_up(
     """
     deadline = time.monotonic() + timeout
     if written.position and (tag is None or written.concerns([tag])):
-        concerned = [name for name in reads if written.concerns(read_models.handled(name))]
-        if await reached_by(read_models, concerned) < written.position:
+        concerned = [name for name in reads if written.concerns(progress.handled(name))]
+        if reached_by(progress, concerned) < written.position:
             try:
-                await read_models.wait(written.position, timeout, concerned)
+                await progress.wait(written.position, timeout, concerned)
             except StaleReadError as late:
                 return late
-    if lagging := await _lagging(read_models, reads):
+    if lagging := await _lagging(progress, reads):
         try:
-            await read_models.wait(await read_models.head(), deadline - time.monotonic(), lagging)
+            await progress.wait(await progress.head(), deadline - time.monotonic(), lagging)
         except StaleReadError as late:
-            return late if await _lagging(read_models, lagging) else None
+            return late if await _lagging(progress, lagging) else None
     return None
 
 
-async def reached_by(read_models: ReadModels, reads: Iterable[str]) -> int:
-    """Return the position that all of these projections have passed for certain; 0 if there are none.
-
-    Raises:
-        StorageError: the database failed.
-    """
-    return min([await read_models.reached(name) for name in reads], default=0)
+def reached_by(progress: Progress, reads: Iterable[str]) -> int:
+    """Return the position that all of these projections have passed for certain; 0 if there are none."""
+    return min(map(progress.reached, reads), default=0)
 
 
-async def age_of(read_models: ReadModels, reads: Collection[str]) -> timedelta | None:
+async def age_of(progress: Progress, reads: Collection[str]) -> timedelta | None:
     """Return the age of the oldest event that one of the read models misses; None if they miss none.
 
     Raises:
         StorageError: the database failed.
     """
-    return max([await read_models.lag(name) for name in reads], default=timedelta(0)) or None
+    return max([await progress.lag(name) for name in reads], default=timedelta(0)) or None
 
 
-async def _lagging(read_models: ReadModels, reads: Collection[str]) -> list[str]:
-    limits = {name: limit for name in reads if (limit := read_models.max_lag(name)) is not None}
-    return [name for name, limit in limits.items() if await read_models.lag(name) > limit]
+async def _lagging(progress: Progress, reads: Collection[str]) -> list[str]:
+    limits = {name: limit for name in reads if (limit := progress.max_lag(name)) is not None}
+    return [name for name, limit in limits.items() if await progress.lag(name) > limit]
 
 
 def _marks(*names: str) -> frozenset[int]:

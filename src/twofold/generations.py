@@ -143,10 +143,11 @@ async def prepare(database: ReadDatabase, code: Buildable, start: int = 0) -> Se
             return ()
         own = next((each for each in known if each.version == code.version), None)
         live = next(each for each in known if each.role == "live")
-        if own is None and code.version < live.version:
+        newest = max(each.version for each in known)
+        if own is None and code.version < newest:
             raise InvalidProjectionError(
-                f"the read model {code.name} was built by version {live.version} of its projection, this code has "
-                f"{code.version}; deploy the newer code, or raise the version beyond {live.version}"
+                f"the read model {code.name} was built by version {newest} of its projection, this code has "
+                f"{code.version}; deploy the newer code, or raise the version beyond {newest}"
             )
         if own is None:
             for shadow in (each for each in known if each.role == "shadow"):
@@ -164,6 +165,8 @@ async def build(
     known = await generations_of(transaction, code.name)
     number = max((each.number for each in known), default=0) + 1
     suffix = f"__{number}"
+    # A number may have been that of a generation which was cancelled, an epoch must not: its workers may yet wake up.
+    epoch = 0 if role == "live" else (await transaction.run(SQL["now"]))[0][0]
     await code.make(transaction, suffix)
     await transaction.run(
         SQL["make_generation"], name=code.name, generation=number, version=code.version, suffix=suffix, role=role,
@@ -171,7 +174,7 @@ async def build(
     )  # fmt: skip
     for first, end in pairwise(bounds(segments)):
         await transaction.run(
-            SQL["make_segment"], name=code.name, generation=number, first=first, end=end, position=start
+            SQL["make_segment"], name=code.name, generation=number, first=first, end=end, position=start, epoch=epoch
         )
     if role == "live":
         await code.expose(transaction, suffix)
@@ -198,6 +201,11 @@ class Place:
         self._code = code
         self._found: Generation | None = None
         self._looked_at = 0.0
+
+    @property
+    def known(self) -> Generation | None:
+        """The generation that was found last."""
+        return self._found
 
     async def find(self, *, again: bool = False) -> Generation:
         """Return the generation that serves this version, or the one before if its rows look alike.

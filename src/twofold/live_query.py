@@ -39,18 +39,18 @@ async def follow(
         StorageError: the database failed.
         Exception: whatever the handler raises, as it is.
     """
-    read_models, reads = queries.read_models, queries.reads(query)
-    if read_models is None or not reads:
+    progress, reads = queries.progress, queries.reads(query)
+    if progress is None or not reads:
         raise TypeError(f"{type(query).__name__} reads no projection, so that nothing tells when its answer changes")
     policy, shown = Policy(heartbeat, WhenLate.ANSWER_STALE), None
     patience, unseen = 0.0, not after  # at first, only look where the read models are
     while True:
         try:
-            await read_models.wait(after + 1, patience, reads)
+            await progress.wait(after + 1, patience, reads)
         except StaleReadError:
             if patience:
                 yield None
-        if unseen or await reached_by(read_models, reads) > after:
+        if unseen or reached_by(progress, reads) > after:
             looked = time.monotonic()
             answer = await queries.ask(query, after=after, policy=policy)
             unseen, after = False, max(answer.position, after)

@@ -19,6 +19,8 @@ R = TypeVar("R")
 KeyValues = tuple[Any, ...]
 OnFailure = Literal["park", "stop"]
 Fold = Callable[[Any, Any, RecordedEvent[Any]], Any]
+ENDINGS = (KeyboardInterrupt, SystemExit)
+"""What ends the process, whoever raises it. All else that code of the user's raises is a failure of that code."""
 
 
 class Projection(Generic[R]):
@@ -127,7 +129,7 @@ class Failure(NamedTuple):
 
     recorded: RecordedEvent[Any]
     key: KeyValues
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class Folded(NamedTuple):
@@ -170,7 +172,9 @@ def fold(
                     f"{key_of(row)!r}; a row keeps its key, and `key(event)` says which one it is"
                 )
             changed[key] = row
-        except Exception as error:  # the user's code; it is reported, retried, and never passed over
+        except ENDINGS:
+            raise
+        except BaseException as error:  # the user's code; it is reported, retried, and never passed over
             failures.append(Failure(recorded, key, error))
             failed.add(key)
     return Folded(changed, failures)

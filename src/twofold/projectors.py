@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from twofold.errors import CheckpointMovedError, StorageError
+from twofold.errors import CheckpointMovedError, OutcomeUnknownError, StorageError
 from twofold.fingerprint import fingerprint
 from twofold.generations import Buildable, advance
 from twofold.messages import RecordedEvent
@@ -17,9 +17,13 @@ from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Style
 from twofold.row_type import Table
 from twofold.segments import Parked, Step
 from twofold.sql import quoted
-from twofold.sql_projection import Reaction, SqlProjection, applied
+from twofold.sql_projection import Reaction, SqlProjection, applied, is_failure
 
 NOTHING = Changes()
+INFRASTRUCTURE = (StorageError, OutcomeUnknownError)
+"""Errors that no event is to blame for."""
+MAX_CAUSE, MAX_TRACEBACK = 1000, 20_000
+"""Characters that are stored of an error, at most."""
 MAX_BY_SQL = 1000
 """Events that a projection by SQL takes at once: each is a statement at least, and all must fit well into a lease."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -41,19 +45,31 @@ class Failed(NamedTuple):
     """An event that did not get there, and why; without an error, it waits behind another one."""
 
     handed: Handed
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def parked(self) -> Parked:
         """Return what is stored of it."""
         return Parked(self.handed.recorded.position, self.handed.text, *described(self.error))
 
 
-def described(error: Exception | None) -> tuple[str, str]:
-    """Return the cause and the traceback of an error, as they are stored."""
+def described(error: BaseException | None) -> tuple[str, str]:
+    """Return the cause and the traceback of an error, as they are stored, whatever the error is made of."""
     if error is None:
         return "", ""
-    cause = f"{type(error).__name__}: {error}"
-    return cause.replace("\0", "\\0"), "".join(traceback.format_exception(error)).replace("\0", "\\0")
+    name = type(error).__name__
+    try:
+        cause = f"{name}: {error}"
+    except Exception as also:  # its text is the user's code
+        cause = f"{name}, whose text cannot be had: {type(also).__name__}"
+    trace = "".join(traceback.format_exception(error))
+    return storable(cause, MAX_CAUSE), storable(trace, MAX_TRACEBACK)
+
+
+def storable(text: str, limit: int) -> str:
+    """Return text that every engine can store; of a long one, its beginning and its end."""
+    if len(text) > limit:
+        text = f"{text[: limit // 2]} […] {text[-limit // 2 :]}"
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()
 
 
 class Projector(Buildable, Protocol):
@@ -152,7 +168,7 @@ class KeyedProjector:
             deletes = [self._rows.dump_key(key) for key, row in folded.rows.items() if row is None]
             parked = [*changes.parked, *(each.parked() for each in failures)]
             await self._database.commit(table, Changes(upserts, deletes, parked, changes.released), step)
-        except (CheckpointMovedError, StorageError):
+        except (CheckpointMovedError, *INFRASTRUCTURE):
             raise
         except Exception as error:  # a key or a row that cannot be stored
             return await self._one_by_one(suffix, events, step, error, last_try=last_try, changes=changes)
@@ -172,11 +188,14 @@ class KeyedProjector:
             return [Failed(events[0], error)]
         half = len(events) // 2
         middle = events[half].recorded.position - 1
-        first = await self.project(suffix, events[:half], step._replace(after=middle), last_try=True)
+        early = Changes(parked=[each for each in changes.parked if each.position <= middle])
+        late = [each for each in changes.parked if each.position > middle]
+        there = step._replace(after=middle)
+        first = await self.project(suffix, events[:half], there, last_try=True, changes=early)
         blocked = {each.handed.text for each in first}
         rest = [each for each in events[half:] if each.text not in blocked]
         waiting = [Failed(each) for each in events[half:] if each.text in blocked]
-        parked = [*changes.parked, *(each.parked() for each in waiting)]
+        parked = [*late, *(each.parked() for each in waiting)]
         last = step._replace(before=middle)
         if rest:
             second = await self.project(suffix, rest, last, last_try=True, changes=changes._replace(parked=parked))
@@ -247,7 +266,7 @@ class SqlProjector:
         self, transaction: ReadTransaction, suffix: str, events: Sequence[Handed], *, last_try: bool
     ) -> Sequence[Failed]:
         """Apply events up to the first that fails; on the last try those of other keys, too."""
-        projection, blocked, errors = self.projection.at(suffix), set[str](), dict[int, Exception | None]()
+        projection, blocked, errors = self.projection.at(suffix), set[str](), dict[int, BaseException | None]()
         for each in events:
             if each.text in blocked:
                 errors[each.recorded.position] = None
@@ -256,8 +275,8 @@ class SqlProjector:
                 await transaction.run("SAVEPOINT twofold_event")
             try:
                 await transaction.call(applied(projection, each.recorded))
-            except Exception as error:
-                if transaction.is_to_blame(error):
+            except BaseException as error:
+                if not is_failure(error) or isinstance(error, INFRASTRUCTURE) or transaction.is_to_blame(error):
                     raise
                 errors[each.recorded.position] = error
                 blocked.add(each.text)
@@ -312,7 +331,9 @@ class ReactionProjector:
         for each in events:
             try:
                 await applied(self.projection, each.recorded)()
-            except Exception as error:
+            except BaseException as error:
+                if not is_failure(error) or isinstance(error, INFRASTRUCTURE):
+                    raise
                 failures.append(Failed(each, error))
                 if not last_try:
                     return failures
@@ -345,7 +366,7 @@ def _as_key(key: Any) -> KeyValues:
     return key if type(key) is tuple else (key,)
 
 
-def _failed(events: Sequence[Handed], errors: Mapping[int, Exception | None]) -> Sequence[Failed]:
+def _failed(events: Sequence[Handed], errors: Mapping[int, BaseException | None]) -> Sequence[Failed]:
     """Return the failures among some events, given by position."""
     if not errors:
         return ()

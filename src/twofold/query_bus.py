@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from twofold.consistency import (
     Answer,
     Policy,
-    ReadModels,
+    Progress,
     Tagging,
     WhenLate,
     Written,
@@ -43,7 +43,7 @@ class QueryBus:
 
     Args:
         middleware: wrapped around every handler, the first outermost; each gets the query and the next call.
-        read_models: how far the read models have come; without it, no query waits.
+        progress: how far the read models have come; without it, no query waits.
         policy: of the queries that are registered without one.
     """
 
@@ -51,13 +51,13 @@ class QueryBus:
         self,
         *,
         middleware: Sequence[Middleware] = (),
-        read_models: ReadModels | None = None,
+        progress: Progress | None = None,
         policy: Policy = Policy(),  # noqa: B008 - it is immutable
     ) -> None:
         self._middleware = tuple(middleware)
         self._policy = policy
         self._routes: dict[type, _Route] = {}
-        self.read_models = read_models
+        self.progress = progress
 
     def register(
         self,
@@ -126,11 +126,8 @@ class QueryBus:
             timeout = session.wait if timeout is None else timeout
         wait = policy.wait if timeout is None else timeout
         stale, age, position = await self._catch_up(route, query, written, wait, policy.then)
-        answer: Answer[R]
         if stale and policy.then is WhenLate.OVERLAY:
-            with overlaying() as within:
-                value = await route.call(query)
-            answer = Answer(value, position=position) if within.is_complete else Answer(value, True, age, position)
+            answer: Answer[R] = await _overlaid(route.call, query, age, position)
         else:
             answer = Answer(await route.call(query), stale, age, position)
         if session:
@@ -145,20 +142,20 @@ class QueryBus:
             InvalidHandlerError: it was registered with a name that no projection has.
         """
         route = self._route(query)
-        return _reads(route, self.read_models) if self.read_models else ()
+        return _reads(route, self.progress) if self.progress else ()
 
     async def _catch_up(
         self, route: _Route, query: object, written: Written, wait: float, then: WhenLate
     ) -> tuple[bool, timedelta | None, int]:
         """Return how good an answer that is given now will be."""
-        if self.read_models is None:
+        if self.progress is None:
             return False, None, 0
-        reads, tag = _reads(route, self.read_models), route.tag and route.tag(query)
-        late = await catch_up(self.read_models, reads, written, tag, wait)
+        reads, tag = _reads(route, self.progress), route.tag and route.tag(query)
+        late = await catch_up(self.progress, reads, written, tag, wait)
         if late and then is WhenLate.REFUSE:
             raise late
-        age = await age_of(self.read_models, reads) if late else None
-        return late is not None, age, await reached_by(self.read_models, reads)
+        age = await age_of(self.progress, reads) if late else None
+        return late is not None, age, reached_by(self.progress, reads)
 
     def _route(self, query: object) -> _Route:
         route = self._routes.get(type(query))
@@ -175,8 +172,14 @@ class _Route(NamedTuple):
     policy: Policy
 
 
-def _reads(route: _Route, read_models: ReadModels) -> Collection[str]:
-    known = read_models.projections()
+async def _overlaid(call: Call, query: object, age: timedelta | None, position: int) -> Answer[Any]:
+    with overlaying() as overlay:
+        value = await call(query)
+    return Answer(value, position=position) if overlay.is_complete else Answer(value, True, age, position)
+
+
+def _reads(route: _Route, progress: Progress) -> Collection[str]:
+    known = progress.projections()
     if route.reads is None:
         return known
     if unknown := sorted(set(route.reads) - set(known)):

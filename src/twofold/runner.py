@@ -11,15 +11,17 @@ from twofold.batches import Batch, Batches
 from twofold.errors import (
     CheckpointMovedError,
     ProjectionFailedError,
-    StorageError,
     StorageUnavailableError,
+    TwofoldError,
 )
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
-from twofold.generations import SQL, Checkpoint
-from twofold.projectors import NOTHING, Failed, Handed, Projector, described, handed
+from twofold.generations import SQL, Checkpoint, advance
+from twofold.projection import ENDINGS
+from twofold.projectors import INFRASTRUCTURE, MAX_CAUSE, Failed, Handed, Projector, described, handed, storable
 from twofold.read_database import Changes, ReadDatabase
 from twofold.segments import Parked, Segment, Step, slot_of
+from twofold.sql_projection import is_failure
 from twofold.telemetry import trace_batch
 
 log = logging.getLogger(__name__)
@@ -107,7 +109,9 @@ class SegmentRunner:
                 return
             except CheckpointMovedError as moved:
                 log.info("%s; going on from where it stands now", moved)
-            except Exception as error:
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
                 pause = FIRST_PAUSE if self._saved > before else min(pause * 2, LAST_PAUSE)
                 await self._report(error, pause)
                 await self._rest(pause)
@@ -186,7 +190,9 @@ class SegmentRunner:
         for recorded in batch.events:
             try:
                 each = handed(self._projector, recorded)
-            except Exception as error:
+            except ENDINGS:
+                raise
+            except BaseException as error:
                 failure = ProjectionFailedError(self._projector.name, recorded)
                 failure.__cause__ = error
                 return events, waiting, failure
@@ -212,7 +218,8 @@ class SegmentRunner:
         self._blocked.update(each.handed.text for each in failures)
         for each in failures:
             if each.error:
-                log.warning("%s parked event %d: %r", self._projector.name, each.handed.recorded.position, each.error)
+                cause, _ = described(each.error)
+                log.warning("%s parked event %d: %s", self._projector.name, each.handed.recorded.position, cause)
 
     async def _project(
         self, events: Sequence[Handed], position: int, changes: Changes, *, last_try: bool
@@ -234,12 +241,16 @@ class SegmentRunner:
         """
         if len(events) == 1:
             raise ProjectionFailedError(self._projector.name, events[0].recorded) from failures[0].error
+
+        def waiting(end: int) -> Changes:
+            return Changes(parked=[each for each in changes.parked if self._saved < each.position <= end])
+
         for place, each in enumerate(events):
-            last = place == len(events) - 1
+            last, before = place == len(events) - 1, each.recorded.position - 1
             end = position if last else events[place + 1].recorded.position - 1
-            if failed := await self._project([each], end, changes if last else NOTHING, last_try=False):
-                if each.recorded.position - 1 > self._saved:
-                    await self._project((), each.recorded.position - 1, NOTHING, last_try=False)
+            if failed := await self._project([each], end, waiting(end), last_try=False):
+                if before > self._saved:
+                    await self._project((), before, waiting(before), last_try=False)
                 raise ProjectionFailedError(self._projector.name, each.recorded) from failed[0].error
 
     async def _retry_parked(self) -> None:
@@ -249,10 +260,8 @@ class SegmentRunner:
             first=self.segment.first, end=self.segment.end, limit=MAX_RETRIED,
         ):  # fmt: skip
             key = found[0][1]
-            waiting = [Parked(*row) for row in found if row[1] == key]
-            await self._retry(key, waiting)
-            if len(found) < MAX_RETRIED or found[-1][1] != key:
-                self._blocked -= {key} - await self._still_parked()
+            await self._retry(key, [Parked(*row) for row in found if row[1] == key])
+            self._blocked = await self._still_parked()
 
     async def _retry(self, key: str, waiting: Sequence[Parked]) -> None:
         """Fold events of one key, one after the other; where one fails again, it and the later ones wait on."""
@@ -264,20 +273,28 @@ class SegmentRunner:
             if error is not None:
                 cause, trace = described(error)
                 later = [later._replace(cause="", traceback="") for later in waiting[place + 1 :]]
-                parked = [each._replace(cause=cause, traceback=trace), *later]
-                await self._projector.project(self._suffix, (), step, last_try=True, changes=Changes(parked=parked))
+                await self._leave_parked(key, [each._replace(cause=cause, traceback=trace), *later], step)
                 return
 
-    async def _fold_parked(self, parked: Parked, step: Step, released: Changes) -> Exception | None:
+    async def _leave_parked(self, key: str, waiting: Sequence[Parked], step: Step) -> None:
+        """Store why the first of the events still fails, and that nobody waits for a retry of their key any more."""
+        async with self._database.transaction() as transaction:
+            if not await advance(transaction, Changes(parked=waiting), step):
+                raise CheckpointMovedError(self._projector.name)
+            await transaction.run(
+                SQL["retried"], name=self.segment.projection, generation=self.segment.generation, key=key
+            )
+
+    async def _fold_parked(self, parked: Parked, step: Step, released: Changes) -> BaseException | None:
         """Return why an event fails, None if it does so no longer."""
         try:
             [recorded] = self._store.events.decode(await self._store.log.read(
                 EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
             ))  # fmt: skip
             event = handed(self._projector, recorded)
-        except StorageError:
+        except (*INFRASTRUCTURE, *ENDINGS):
             raise
-        except Exception as error:  # it cannot be read any more
+        except BaseException as error:  # it cannot be read any more
             return error
         failures = await self._projector.project(self._suffix, [event], step, last_try=False, changes=released)
         return failures[0].error if failures else None
@@ -294,16 +311,18 @@ class SegmentRunner:
             self.is_moving = True
             await asyncio.sleep(min(remaining, self._lease / 3))
 
-    async def _report(self, error: Exception, pause: float) -> None:
+    async def _report(self, error: BaseException, pause: float) -> None:
         """Store what holds the segment up, where everybody can see it."""
         if not isinstance(error, StorageUnavailableError):
             log.error("projection %s stands still, next try in %.1f s", self._projector.name, pause, exc_info=error)
-        text = f"{error}: {error.__cause__!r}" if isinstance(error, ProjectionFailedError) else str(error)
+        text = str(error) if isinstance(error, TwofoldError) else described(error)[0]
+        if isinstance(error, ProjectionFailedError):
+            text += f": {described(error.__cause__)[0]}"
         try:
             async with self._database.transaction() as transaction:
                 await transaction.run(
                     SQL["set_error"], name=self.segment.projection, generation=self.segment.generation,
-                    first=self.segment.first, epoch=self._epoch, error=text.replace("\0", "\\0"),
+                    first=self.segment.first, epoch=self._epoch, error=storable(text, MAX_CAUSE),
                 )  # fmt: skip
         except Exception as also:
             log.warning("projection %s cannot say what holds it up: %s", self._projector.name, also)

@@ -215,7 +215,7 @@ class ReadModelSynchronizer:
         ]
         return [*own, *by_name.values()]
 
-    # -- see `twofold.consistency.ReadModels` ------------------------------------------------------------------------
+    # -- see `twofold.consistency.Progress` ------------------------------------------------------------------------
 
     def projections(self) -> Collection[str]:
         """Return the names of the projections that have read models; what reactions did can be queried nowhere."""
@@ -231,13 +231,10 @@ class ReadModelSynchronizer:
         limit: timedelta | None = self._of(projection).projector.projection.max_lag
         return limit
 
-    async def reached(self, projection: str) -> int:
+    def reached(self, projection: str) -> int:
         """Return the position that a projection has passed for certain, as far as this process knows."""
-        try:
-            generation = await self._of(projection).place.find()
-        except (UnknownProjectionError, ReadModelBuildingError):
-            return 0
-        return self._positions.head(generation.name, generation.number).position
+        generation = self._of(projection).place.known
+        return self._positions.head(generation.name, generation.number).position if generation else 0
 
     async def lag(self, projection: str) -> timedelta:
         """Return the age of the oldest event that a projection still has to handle, 0 if there is none.
@@ -246,7 +243,7 @@ class ReadModelSynchronizer:
             StorageError: a database failed.
         """
         registered = self._of(projection)
-        if await self.reached(projection) >= await self._store.head():
+        if self.reached(projection) >= await self._store.head():
             return timedelta()
         generation = await registered.place.find()
         place = {"name": generation.name, "generation": generation.number}
@@ -287,12 +284,12 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         registered = self._of(name)
-        await operations.set_position(registered.database, name, 0)
         generation = await registered.place.find(again=True)
         async with registered.database.transaction(registered.projector.style) as transaction:
             await transaction.lock(name)
             await registered.projector.clear(transaction, generation.suffix)
-            await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
+            for statement in ("set_position", "forget_parked"):
+                await transaction.run(SQL[statement], name=name, generation=generation.number, position=0)
         self._positions.forget(name)
         self._poke()
 
@@ -425,10 +422,11 @@ class ReadModelSynchronizer:
 
     async def _wait(self, registered: _Registered, position: int, deadline: float) -> int:
         """Wait for one projection, and return how far it has come."""
+        again = False
         while True:
             remaining = deadline - time.monotonic()
             try:
-                reached = await self._reached(registered, position, min(remaining, POLL))
+                reached = await self._reached(registered, position, min(remaining, POLL), again=again)
             except (UnknownProjectionError, ReadModelBuildingError):
                 if remaining <= 0:
                     raise
@@ -436,10 +434,11 @@ class ReadModelSynchronizer:
                 await asyncio.sleep(min(remaining, PREPARING))
             if reached >= position or remaining <= 0:
                 return reached
+            again = True  # another generation may have taken over
 
-    async def _reached(self, registered: _Registered, position: int, patience: float) -> int:
+    async def _reached(self, registered: _Registered, position: int, patience: float, *, again: bool) -> int:
         """Return how far the generation that serves has come, after a while at most if that is not far enough."""
-        generation = await registered.place.find()
+        generation = await registered.place.find(again=again)
         reached = self._positions.head(generation.name, generation.number)
         if reached.position < position:
             registered.database.follow(self._positions)

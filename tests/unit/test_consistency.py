@@ -15,7 +15,7 @@ import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, Deposited, GetBalance, Open, Opened, Withdraw, wire
 
 from twofold import Application, Projection, Receipt, on
-from twofold.consistency import Answer, Policy, ReadModels, WhenLate, Written, current_session, session
+from twofold.consistency import Answer, Policy, Progress, WhenLate, Written, current_session, session
 from twofold.consistent_query import ConsistentQueryHandler
 from twofold.errors import InvalidHandlerError, StaleReadError, VersionMismatchError
 
@@ -139,25 +139,24 @@ async def test_a_query_that_is_too_late_is_answered_stale_with_the_age_of_what_i
     assert answer == Answer(Balance("a", "ann"))
 
 
-async def test_what_is_missing_may_be_folded_over_the_stored_row(app: Application) -> None:
-    await ask_of(app, Balances(), reads=["balances"], policy=OVERLAY)
-    await opened(app)
+async def test_a_row_that_is_late_is_answered_fresh_by_folding_what_is_missing_over_it(app: Application) -> None:
+    await ask_of(app, Balances(), policy=Policy(0.0, WhenLate.OVERLAY))
+    async with synchronizing(app):
+        await app.projections.wait((await opened(app)).position, PATIENCE)
     receipt = await app.commands.execute(Deposit(account="a"))
-    answer = await app.queries.ask(GetBalance("a"), after=receipt)
-    assert answer == Answer(Balance("a", "ann", Decimal(1), 1))
+    assert await app.queries.ask(GetBalance("a"), after=receipt) == Answer(Balance("a", "ann", Decimal(1), 1))
 
 
-async def test_an_overlay_covers_rows_and_says_of_pages_that_they_are_stale(app: Application) -> None:
+async def test_what_cannot_be_overlaid_is_answered_stale(app: Application) -> None:
     balances = app.projections.add(Balances())
+    await app.projections.prepare()
 
-    async def answer(query: GetBalance) -> Balance | None:
+    async def first(query: GetBalance) -> Balance | None:
         return next(iter((await balances.page()).items), None)
 
-    app.queries.register(GetBalance, answer, policy=OVERLAY)
-    await app.projections.prepare()
-    answered = await app.queries.ask(GetBalance("a"), after=await opened(app))
-    assert (answered.value, answered.stale) == (None, True)
-    assert answered.age
+    app.queries.register(GetBalance, first, policy=Policy(0.0, WhenLate.OVERLAY))
+    answer = await app.queries.ask(GetBalance("a"), after=await opened(app))
+    assert (answer.value, answer.stale, answer.age is not None) == (None, True, True)
 
 
 async def test_a_default_policy_holds_for_queries_without_one_and_a_call_may_have_its_own(app: Application) -> None:
@@ -346,13 +345,13 @@ async def test_version_0_is_shown_at_once(app: Application, handler: ConsistentQ
 
 async def test_the_synchronizer_tells_where_its_read_models_are(app: Application) -> None:
     await ask_of(app, Owners(), Balances())
-    read_models: ReadModels | None = app.queries.read_models
-    assert read_models
-    assert list(read_models.projections()) == ["owners", "balances"]
-    assert read_models.handled("balances") == {"Opened", "Deposited", "Withdrawn"}
+    progress: Progress | None = app.queries.progress
+    assert progress
+    assert list(progress.projections()) == ["owners", "balances"]
+    assert progress.handled("balances") == {"Opened", "Deposited", "Withdrawn"}
     position = (await opened(app)).position
-    assert (await read_models.reached("owners"), await read_models.head()) == (0, position)
+    assert (progress.reached("owners"), await progress.head()) == (0, position)
     async with synchronizing(app):
-        await read_models.wait(position, PATIENCE)
-        assert await read_models.reached("owners") >= position
-        assert await read_models.lag("owners") == timedelta(0)
+        await progress.wait(position, PATIENCE)
+        assert progress.reached("owners") >= position
+        assert await progress.lag("owners") == timedelta(0)
