@@ -130,7 +130,7 @@ class PostgresFloor:
     def project(self, kind: str, workers: int) -> float:
         row = self._connection.execute("SELECT max(position) FROM events").fetchone()
         head = int(row[0]) if row else 0
-        table = f"accounts_{next(self._ids)}"
+        events, table = workload.projected(head, kind), f"accounts_{next(self._ids)}"
         create = workload.create_accounts(table) if kind == "sql" else CREATE_ACCOUNTS.format(table=table)
         self._connection.execute(create)
         self._connection.execute("CREATE TABLE IF NOT EXISTS checkpoints (name text PRIMARY KEY, position bigint)")
@@ -138,14 +138,14 @@ class PostgresFloor:
 
         def work(share: tuple[int, int]) -> None:
             with psycopg.connect(self._url, autocommit=True) as connection:
-                name, position = f"{table}-{share[0]}", 0
+                name, position = f"{table}-{share[0]}", head - events
                 connection.execute("INSERT INTO checkpoints VALUES (%s, 0)", (name,))
                 query = "SELECT position, payload FROM events WHERE position > %s ORDER BY position LIMIT %s"
                 while rows := connection.execute(query, (position, workload.PROJECTED), binary=True).fetchall():
                     position = rows[-1][0]
                     take(connection, table, name, position, by_hand.decoded((row[1] for row in rows), share))
 
-        return head / by_hand.in_processes(workers, work)
+        return events / by_hand.in_processes(workers, work)
 
     def _take(
         self, connection: psycopg.Connection, table: str, name: str, position: int, events: list[by_hand.Moved]

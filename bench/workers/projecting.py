@@ -106,12 +106,12 @@ async def measure(url: str, name: str, kind: str, workers: int) -> float:
             others = [stack.enter_context(_worker(url, name, kind)) for _ in range(workers - 1)]
             await synchronizer.scale(name, workers)
             head = await _shared(synchronizer, name, workers)
-            start = time.perf_counter()
-            await synchronizer.set_position(name, 0)
+            events, start = workload.projected(head, kind), time.perf_counter()
+            await synchronizer.set_position(name, head - events)
             for other in others:
                 _tell(other)
             await synchronizer.wait(head, PATIENCE, [name])
-            return head / (time.perf_counter() - start)
+            return events / (time.perf_counter() - start)
 
 
 async def _shared(synchronizer: ReadModelSynchronizer, name: str, workers: int) -> int:

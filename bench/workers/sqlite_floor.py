@@ -90,7 +90,7 @@ class SqliteFloor:
 
     def project(self, kind: str, workers: int) -> float:
         (head,) = self._connection.execute("SELECT max(position) FROM events").fetchone()
-        table = f"accounts_{next(self._ids)}"
+        events, table = workload.projected(head, kind), f"accounts_{next(self._ids)}"
         create = workload.create_accounts(table) if kind == "sql" else CREATE_ACCOUNTS.format(table=table)
         self._connection.execute(create)
         self._connection.execute("CREATE TABLE IF NOT EXISTS checkpoints (name TEXT PRIMARY KEY, position INTEGER)")
@@ -98,18 +98,18 @@ class SqliteFloor:
 
         def work(share: tuple[int, int]) -> None:
             with closing(_connected(self._path)) as connection:
-                name, position = f"{table}-{share[0]}", 0
+                name, position = f"{table}-{share[0]}", head - events
                 connection.execute("INSERT INTO checkpoints VALUES (?, 0)", (name,))
                 query = "SELECT position, payload FROM events WHERE position > ? ORDER BY position LIMIT ?"
                 while rows := connection.execute(query, (position, workload.PROJECTED)).fetchall():
                     position = rows[-1][0]
-                    events = by_hand.decoded((row[1] for row in rows), share)
+                    moved = by_hand.decoded((row[1] for row in rows), share)
                     connection.execute("BEGIN IMMEDIATE")
-                    take(connection, table, events)
+                    take(connection, table, moved)
                     connection.execute("UPDATE checkpoints SET position = ? WHERE name = ?", (position, name))
                     connection.execute("COMMIT")
 
-        return float(head / by_hand.in_processes(workers, work))
+        return float(events / by_hand.in_processes(workers, work))
 
     def _take(self, connection: sqlite3.Connection, table: str, events: list[by_hand.Moved]) -> None:
         accounts = json.dumps(list({event.account for event in events}))

@@ -32,6 +32,7 @@ class Projection(Generic[R]):
 
     The framework loads the rows that a batch of events touches, folds the whole batch, and writes the rows back in the
     transaction that moves the checkpoint: each event's effect is in the read model exactly once.
+    Rows that this process wrote last are not loaded again, so nobody else may write them.
     """
 
     name: ClassVar[str] = ""

@@ -11,6 +11,7 @@ import msgspec
 from twofold.errors import CheckpointMovedError, OutcomeUnknownError, StorageError
 from twofold.fingerprint import fingerprint
 from twofold.generations import Buildable, advance
+from twofold.known_rows import KnownRows
 from twofold.messages import RecordedEvent
 from twofold.projection import KeyValues, Projection, check_projection_name, fold
 from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Style
@@ -118,6 +119,7 @@ class KeyedProjector:
         self._table = projection.table()
         self._rows = projection.row_type()
         self._own_key = type(projection).key is not Projection.key
+        self._known = KnownRows()
 
     def fingerprint(self) -> Mapping[str, str]:
         """See `Buildable.fingerprint`."""
@@ -155,11 +157,12 @@ class KeyedProjector:
         self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
     ) -> Sequence[Failed]:
         """See `Projector.project`."""
-        table = self.table(suffix)
+        table, rows = self.table(suffix), self._known.take(step)
         try:
-            wanted = set(map(self._rows.dump_key, {each.key for each in events}))
+            unknown = {each.key for each in events if each.key not in rows}
+            wanted = set(map(self._rows.dump_key, unknown))
             stored = map(self._rows.load, await self._database.load(table, wanted))
-            rows = {self._rows.key_of(row): row for row in stored}
+            rows.update((self._rows.key_of(row), row) for row in stored)
             folded = fold(self.projection, rows, [each.key for each in events], [each.recorded for each in events])
             failures = _failed(events, {each.recorded.position: each.error for each in folded.failures})
             if failures and not last_try:
@@ -172,6 +175,9 @@ class KeyedProjector:
             raise
         except Exception as error:  # a key or a row that cannot be stored
             return await self._one_by_one(suffix, events, step, error, last_try=last_try, changes=changes)
+        if not failures:  # what failed may have changed its row before
+            rows.update(folded.rows)
+            self._known.give_back(step, rows)
         return failures
 
     async def _one_by_one(

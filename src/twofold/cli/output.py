@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import cast
@@ -17,7 +18,11 @@ from twofold.portable_log import PortableLog
 from twofold.read_database import ReadDatabase
 from twofold.verification import Progress
 
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+WIDE = 250
+"""Columns of what goes to a file or a program, where lines are better not broken."""
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+err = Console(stderr=True, highlight=False)
 
 
 class InterruptedByUserError(Exception):
@@ -81,7 +86,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, numbe
     if rows:
         table = Table()
         for heading in headings:
-            table.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
+            number = heading in numbers
+            table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
         for row in rows:
             table.add_row(*map(Text, row))
         out.print(table)

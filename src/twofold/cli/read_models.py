@@ -35,7 +35,7 @@ app = App(
     ),
 )
 
-NUMBERS = ("version", "generation", "position", "behind", "lag, at most", "parked")
+NUMBERS = ("version", "position", "behind", "lag (max.)", "parked")
 
 
 @app.default
@@ -48,9 +48,10 @@ async def show(url: Url, /, *, log: Annotated[str, Parameter(help=LOG)] = "") ->
     if not found:
         say(f"there are no read models in {url}")
     rows = [_row(status, lag) for status, lag in zip(found, lags, strict=True)]
-    print_table(("projection", "state", *NUMBERS, "building"), rows, numbers=(*NUMBERS, "building"))
+    print_table(("projection", "state", *NUMBERS), rows, numbers=NUMBERS)
     segments = [segment for status in found for segment in _segments(status)]
-    print_table(("segment", "slots", "position", "worked on by"), segments, numbers=("position",))
+    headings = ("projection", "generation", "slots", "position", "worked on by")
+    print_table(headings, segments, numbers=("generation", "slots", "position"))
     problems = [f"{status.name}: {problem}" for status in found for problem in status.problems]
     for problem in problems:
         say(problem)
@@ -173,17 +174,22 @@ async def _lag(store: EventStore, status: ProjectionStatus) -> timedelta:
 
 
 def _row(status: ProjectionStatus, lag: timedelta) -> Sequence[str]:
-    state = State.CATCHING_UP if status.state is State.LIVE and status.behind else status.state
     return (
-        status.name, str(state), str(status.version), str(status.generation), f"{status.position:,}",
-        f"{status.behind:,}", f"{max(lag.total_seconds(), 0):,.1f} s", f"{status.parked:,}",
-        "" if status.building is None else f"{status.building:,}",
+        status.name, _state(status), str(status.version), f"{status.position:,}", f"{status.behind:,}",
+        f"{max(lag.total_seconds(), 0):,.1f} s", f"{status.parked:,}",
     )  # fmt: skip
 
 
+def _state(status: ProjectionStatus) -> str:
+    if status.building is not None:
+        return f"{status.state}, another one built up to {status.building:,}"
+    return State.CATCHING_UP if status.state is State.LIVE and status.behind else status.state
+
+
 def _segments(status: ProjectionStatus) -> Sequence[Sequence[str]]:
+    place = status.name, str(status.generation)
     return [
-        (status.name, f"{each.first} to {each.end - 1}", f"{each.position:,}", each.worker or "nobody")
+        (*place, f"{each.first}-{each.end - 1}", f"{each.position:,}", each.worker or "nobody")
         for each in status.segments
     ]
 
