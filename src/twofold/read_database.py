@@ -60,8 +60,13 @@ class Total(msgspec.Struct, frozen=True):
     by: tuple[Any, ...]
     """The values of the fields that it was grouped by."""
     count: int
-    sum: Any
-    """The exact sum of the field that was asked for."""
+    sums: tuple[Any, ...]
+    """The exact sums of the fields that were asked for, in their order."""
+
+    @property
+    def sum(self) -> Any:
+        """The first of them."""
+        return self.sums[0]
 
 
 class ReadTransaction(Protocol):
@@ -171,10 +176,13 @@ class ReadDatabase(Protocol):
             StorageError: the database failed.
         """
 
-    async def totals(self, table: Table, by: Sequence[str], of: str, where: Sequence[Filter] = ()) -> Sequence[Total]:
-        """Return count and exact sum of a field for each group of rows, in the order of the groups.
+    async def totals(
+        self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
+    ) -> Sequence[Total]:
+        """Return the count and the exact sums of fields for each group of rows, in the order of the groups.
 
-        Without `by`, all rows are one group, even if there is none. None counts as nothing in the sum.
+        All are of one moment. Without `by`, all rows are one group, even if there is none. None counts as nothing in a
+        sum.
 
         Raises:
             MissingTableError: there is no such table.

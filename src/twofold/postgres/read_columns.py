@@ -1,15 +1,14 @@
-"""How Python values stand in PostgreSQL's columns, and words in its full-text index."""
+"""How Python values stand in PostgreSQL's columns, and searches as its full-text index reads them."""
 
 from __future__ import annotations
 
 import datetime as dt
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from twofold.row_type import Column, Kind, Table
 from twofold.sql import names, quoted
+from twofold.words import search_words
 
 TYPES: dict[Kind, str] = {
     Kind.TEXT: "text",
@@ -24,8 +23,6 @@ TYPES: dict[Kind, str] = {
 }
 SEARCH = "search_"
 """The column of the full-text index."""
-MAX_WORDS, MAX_LETTERS = 50, 500
-"""A search looks at no more words than these, and at no more letters of a word."""
 
 
 def selected(columns: Iterable[Column]) -> str:
@@ -52,19 +49,9 @@ def unnested(columns: Sequence[Column], alias: str, marks: Sequence[str]) -> str
     return f"unnest({arrays}) AS {alias} ({names(c.name for c in columns)})"
 
 
-def searchable(texts: Iterable[str | None]) -> str:
-    """Return the words of some texts, in lower case and without diacritics, as they are indexed and searched for."""
-    return " ".join(word for text in texts if text for word in _words(text))
-
-
 def search_expression(text: str) -> str:
     """Return the tsquery for "all of these words, each perhaps cut short"; empty if there is no word to look for."""
-    return " & ".join(f"'{word[:MAX_LETTERS]}':*" for word in _words(text)[:MAX_WORDS])
-
-
-def _words(text: str) -> list[str]:
-    plain = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
-    return re.findall(r"[^\W_]+", plain.lower())
+    return " & ".join(f"'{word}':*" for word in search_words(text))
 
 
 def _in_utc(row: Sequence[Any], moments: list[int]) -> Sequence[Any]:

@@ -68,7 +68,9 @@ class SqliteReadDatabase:
         """See `ReadDatabase.select`."""
         return await self._database.read(partial(select_page, table=table, selection=selection))
 
-    async def totals(self, table: Table, by: Sequence[str], of: str, where: Sequence[Filter] = ()) -> Sequence[Total]:
+    async def totals(
+        self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
+    ) -> Sequence[Total]:
         """See `ReadDatabase.totals`."""
         return await self._database.read(partial(select_totals, table=table, by=by, of=of, where=where))
 
