@@ -87,6 +87,9 @@ class Buildable(Protocol):
             InvalidProjectionError: they do not.
         """
 
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Delete all rows of a generation."""
+
     async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
         """Drop the tables of a generation."""
 

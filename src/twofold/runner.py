@@ -223,6 +223,7 @@ class SegmentRunner:
     async def _step(self, events: Sequence[Handed], position: int, parked: Sequence[Parked] = ()) -> None:
         """Bring events into the read model and the checkpoint to a position; try again what fails, then park it."""
         changes = Changes(parked=parked)
+        failures: Sequence[Failed] = ()
         for attempt in range(RETRIES + 1):
             last_try = attempt == RETRIES and self._projector.projection.on_failure == "park"
             failures = await self._project(events, position, changes, last_try=last_try)

@@ -37,6 +37,7 @@ ELSEWHERE = 0.05
 """Seconds between two looks at a checkpoint that another process may be moving."""
 
 Start = Literal["beginning", "now"]
+ChangedCode = Literal["warn", "refuse", "ignore"]
 
 
 class _Registered(NamedTuple):
@@ -71,7 +72,7 @@ class ReadModelSynchronizer:
         *,
         batch_size: int = 1000,
         lease: float = LEASE,
-        changed_code: Literal["warn", "refuse", "ignore"] = "warn",
+        changed_code: ChangedCode = "warn",
     ) -> None:
         self._store = event_store
         self._read_db = read_db
@@ -236,9 +237,7 @@ class ReadModelSynchronizer:
         generation = await registered.place.find(again=True)
         async with registered.database.transaction(registered.projector.style) as transaction:
             await transaction.lock(name)
-            await registered.projector.drop(transaction, generation.suffix)
-            await registered.projector.make(transaction, generation.suffix)
-            await registered.projector.expose(transaction, generation.suffix)
+            await registered.projector.clear(transaction, generation.suffix)
             await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
         self._progress.forget(name)
         self._poke()

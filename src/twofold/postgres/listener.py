@@ -17,9 +17,10 @@ log = logging.getLogger(__name__)
 POLL = 1.0
 """Seconds between two looks while notifications come by themselves."""
 POLL_WITHOUT_LISTENING = 0.05
-"""The same behind a pooler, which delivers no notifications."""
+"""The same behind a pooler, which delivers no notifications, and on a standby, which has none."""
 
 SELECT_HEAD = b"SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0)"
+_LISTEN = b"SELECT 'LISTEN twofold_' || 'twofold_events'::regclass::oid, pg_is_in_recovery()"
 
 
 class Listener:
@@ -57,9 +58,9 @@ class Listener:
 
     async def _follow(self, connection: Connection) -> None:
         poll = POLL_WITHOUT_LISTENING
-        if not self._database.pooled:
+        if not self._database.pooled and (command := await _listen_command(connection)):
             poll = POLL
-            await connection.execute(await _listen_command(connection))
+            await connection.execute(command)
         looked = False
         while True:
             if self._head.waiters or not looked:  # after LISTEN, so that nothing falls between the two
@@ -70,8 +71,9 @@ class Listener:
                 self._head.advance(int(notification.payload))
 
 
-async def _listen_command(connection: Connection) -> bytes:
+async def _listen_command(connection: Connection) -> bytes | None:
     """Return LISTEN for the channel of this log; a database may hold several, in schemas of their own."""
-    row = await (await connection.execute("SELECT 'LISTEN twofold_' || 'twofold_events'::regclass::oid")).fetchone()
+    row = await (await connection.execute(_LISTEN)).fetchone()
     assert row is not None  # noqa: S101
-    return str(row[0]).encode()
+    command, standby = row
+    return None if standby else str(command).encode()
