@@ -122,6 +122,9 @@ class ReadDatabase(Protocol):
     Adapters pass `twofold.testing.ReadDatabaseConformance`.
     """
 
+    batch_size: int
+    """Events that it takes best in one commit, while there are many to catch up with."""
+
     async def open(self) -> None:
         """Connect and bring the schema up to date; may be repeated.
 

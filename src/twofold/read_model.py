@@ -70,9 +70,14 @@ class ReadModel(Generic[R]):
     """Answers questions about the rows of one projection. Values are compared as what they are, on every engine.
 
     While it is being built anew, the earlier generation answers; each answer is of one generation.
+
+    Args:
+        database: where the rows are.
+        projection: what makes them.
+        place: tells which generation answers; by default what has the projection's own name, as in snapshots.
     """
 
-    def __init__(self, database: ReadDatabase, projection: Projection[R], place: Places) -> None:
+    def __init__(self, database: ReadDatabase, projection: Projection[R], place: Places | None = None) -> None:
         self.name = projection.name
         self._database = database
         self._place = place
@@ -177,6 +182,8 @@ class ReadModel(Generic[R]):
             return await question(await self._where(again=True))
 
     async def _where(self, *, again: bool = False) -> Table:
+        if self._place is None:
+            return self._table
         generation = await self._place.find(again=again)
         return self._table._replace(name=self._table.name + generation.suffix)
 

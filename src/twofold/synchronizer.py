@@ -58,7 +58,7 @@ class ReadModelSynchronizer:
         event_store: where the events are.
         read_db: where the read models are.
         projections: what to run; more can be added until `run` is called.
-        batch_size: events that are folded and committed together, at most.
+        batch_size: events that are folded and committed together, at most; by default what suits the database.
         lease: seconds after which another worker takes over from one that shows no sign of life.
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
             `refuse` or `ignore`.
@@ -70,7 +70,7 @@ class ReadModelSynchronizer:
         read_db: ReadDatabase,
         projections: Iterable[Projection[Any] | SqlProjection | Reaction] = (),
         *,
-        batch_size: int = 1000,
+        batch_size: int | None = None,
         lease: float = LEASE,
         changed_code: ChangedCode = "warn",
     ) -> None:
@@ -122,6 +122,11 @@ class ReadModelSynchronizer:
         place = Place(database, projector)
         self._registered[projection.name] = _Registered(projector, database, place, begin)
         return ReadModel(database, projection, place) if isinstance(projection, Projection) else None
+
+    @property
+    def databases(self) -> Sequence[ReadDatabase]:
+        """All that it writes to, its own first; whoever owns the synchronizer opens and closes them."""
+        return [database for database, _ in self._by_database()]
 
     async def prepare(self) -> None:
         """Make the read models' tables, or begin to build those of a new version; `run` does it too.
@@ -339,9 +344,9 @@ class ReadModelSynchronizer:
     def _projector(self, database: ReadDatabase, projection: Any) -> Projector:
         match projection:
             case Projection():
-                return KeyedProjector(database, projection, self._batch_size)
+                return KeyedProjector(database, projection, self._batch_size or database.batch_size)
             case SqlProjection():
-                return SqlProjector(database, projection, self._batch_size)
+                return SqlProjector(database, projection, self._batch_size or database.batch_size)
             case Reaction():
                 return ReactionProjector(database, projection)
         raise InvalidProjectionError(f"{projection!r} is no Projection, SqlProjection or Reaction")

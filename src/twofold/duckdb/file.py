@@ -19,7 +19,7 @@ from twofold.errors import OutcomeUnknownError
 T = TypeVar("T")
 Connection = duckdb.DuckDBPyConnection
 
-OFFLINE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+OFFLINE: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 """All that is needed is built in: nothing is fetched while a program runs."""
 DRIVER_ERRORS = (duckdb.Error, MemoryError)
 
@@ -169,7 +169,7 @@ class DuckDbFile:
                 assert self._root is not None  # noqa: S101  # `close` waits for the readers
                 reader = self._local.reader = self._root.cursor()
             return job(reader)
-        except DRIVER_ERRORS as error:
+        except (*DRIVER_ERRORS, OSError) as error:
             raise translate(error, self.path) from error
 
 

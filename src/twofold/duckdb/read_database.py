@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from twofold.duckdb.columns import key_to_sql, rows_to_sql
+from twofold.duckdb.columns import keys_to_sql, rows_to_sql
 from twofold.duckdb.errors import ABOUT_THE_DATA
 from twofold.duckdb.file import DuckDbFile
 from twofold.duckdb.read_transaction import DuckDbReadTransaction
 from twofold.duckdb.selection import load_rows, select_page, select_totals
-from twofold.duckdb.statements import run
-from twofold.errors import CheckpointMovedError, InvalidProjectionError, LimitExceededError
+from twofold.duckdb.snapshots import Manifest, write_snapshot
+from twofold.duckdb.statements import run, run_to_read
+from twofold.errors import CheckpointMovedError, InvalidProjectionError, LimitExceededError, StorageError
 from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Table
 from twofold.segments import Step
 from twofold.sql import sql_blocks
+
+log = logging.getLogger(__name__)
 
 SHARED = sql_blocks("twofold", "checkpoints.sql")
 Connection = duckdb.DuckDBPyConnection
@@ -31,13 +38,29 @@ class DuckDbReadDatabase:
 
     Args:
         path: the file; it is created, its folder too.
+        snapshots: a folder for Parquet snapshots, which `ParquetSnapshots` reads.
+        every: how often one is written there, if a folder is given; one more when the database is closed.
         settings: DuckDB's own, such as `{"threads": 2, "memory_limit": "1GB"}`; by default it takes all cores, and most
             of the memory.
         readers: questions that are answered at the same time, at most.
     """
 
-    def __init__(self, path: str | Path, *, settings: Mapping[str, Any] | None = None, readers: int = 4) -> None:
+    batch_size = 10_000  # each commit has its price
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        snapshots: str | Path | None = None,
+        every: timedelta = timedelta(minutes=1),
+        settings: Mapping[str, Any] | None = None,
+        readers: int = 4,
+    ) -> None:
         self._file = DuckDbFile(path, settings or {}, readers)
+        self._folder = Path(snapshots) if snapshots is not None else None
+        self._every = every
+        self._taking: asyncio.Task[None] | None = None
+        self._one_snapshot = threading.Lock()
 
     async def open(self) -> None:
         """See `ReadDatabase.open`.
@@ -46,9 +69,16 @@ class DuckDbReadDatabase:
             StorageUnavailableError: another process has the file open.
         """
         await self._file.open()
+        if self._folder is not None and self._taking is None:
+            self._taking = asyncio.create_task(self._take_snapshots(self._folder), name="twofold-duckdb-snapshots")
 
     async def close(self) -> None:
         """See `ReadDatabase.close`."""
+        if self._taking is not None and self._folder is not None:
+            taking, self._taking = self._taking, None
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+            await self._take_snapshot(self._folder)
         await self._file.close()
 
     @asynccontextmanager
@@ -93,7 +123,32 @@ class DuckDbReadDatabase:
             MissingTableError: it names a table that is not there.
             StorageError: it is no SQL, or it would write, or the database failed.
         """
-        return await self._file.read(partial(read_only, sql=sql, values=values))
+        return await self._file.read(partial(run_to_read, sql=sql, values=values))
+
+    async def snapshot(self, folder: str | Path) -> Manifest:
+        """Write what all read models hold at this moment into a folder, and return what can be said of it.
+
+        It appears there complete or not at all. Of the earlier ones, the last is kept, for those who are reading it.
+
+        Raises:
+            StorageError: it could not be written; the earlier ones are as they were.
+        """
+        return await self._file.read(partial(self._write_snapshot, folder=Path(folder)))
+
+    def _write_snapshot(self, connection: Connection, folder: Path) -> Manifest:
+        with self._one_snapshot:
+            return write_snapshot(connection, folder)
+
+    async def _take_snapshots(self, folder: Path) -> None:
+        while True:
+            await asyncio.sleep(self._every.total_seconds())
+            await self._take_snapshot(folder)
+
+    async def _take_snapshot(self, folder: Path) -> None:
+        try:
+            await self.snapshot(folder)
+        except StorageError:
+            log.exception("no snapshot was written to %s, the earlier ones are as they were", folder)
 
 
 def commit(connection: Connection, table: Table, changes: Changes, step: Step) -> None:
@@ -112,17 +167,6 @@ def commit(connection: Connection, table: Table, changes: Changes, step: Step) -
         run(connection, SHARED["release"], {**segment, "position": position})
 
 
-def read_only(connection: Connection, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Run a statement in a transaction that cannot write; see `DuckDbReadDatabase.sql`."""
-    connection.execute("BEGIN TRANSACTION READ ONLY")
-    try:
-        rows = run(connection, sql, values)
-        columns = [column[0] for column in connection.description or ()]
-        return [dict(zip(columns, row, strict=True)) for row in rows]
-    finally:
-        connection.execute("ROLLBACK")
-
-
 def _write_rows(connection: Connection, table: Table, changes: Changes) -> None:
     """Write through appenders, which are by far the fastest way in."""
     if changes.upserts:
@@ -134,4 +178,4 @@ def _write_rows(connection: Connection, table: Table, changes: Changes) -> None:
             appender.append_rows(rows_to_sql(table, last.values()))
     if changes.deletes:
         with connection.appender(table.name, action="delete", key=list(table.key)) as appender:
-            appender.append_rows(key_to_sql(table, key) for key in changes.deletes)
+            appender.append_rows(keys_to_sql(table, changes.deletes))

@@ -15,7 +15,7 @@ from twofold.duckdb.columns import (
     digits,
     fits,
     from_sql,
-    key_to_sql,
+    keys_to_sql,
     rows_from_sql,
     selected,
     sum_from_sql,
@@ -32,7 +32,7 @@ Connection = duckdb.DuckDBPyConnection
 def load_rows(connection: Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
     """See `ReadDatabase.load`."""
     columns = [_column(table, name) for name in table.key]
-    arrays = [list(values) for values in zip(*(key_to_sql(table, key) for key in keys), strict=True)]
+    arrays = [list(values) for values in zip(*keys_to_sql(table, keys), strict=True)]
     wanted = ", ".join(f"unnest(?::{TYPES[column.kind]}[]) AS {quoted(column.name)}" for column in columns)
     sql = f"SELECT {selected(table)} FROM {quoted(table.name)} JOIN (SELECT {wanted}) AS wanted_ USING"
     return rows_from_sql(table, connection.execute(f"{sql} ({names(table.key)})", arrays).fetchall())

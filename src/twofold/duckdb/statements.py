@@ -9,11 +9,30 @@ from typing import Any
 
 import duckdb
 
+from twofold.errors import StorageError
+
 
 def run(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Run one statement with values for its `:names`, and return its rows."""
     spelled, wanted = _spelled(sql)
     return connection.execute(spelled, {name: values[name] for name in wanted}).fetchall()
+
+
+def run_to_read(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Run one statement that cannot write, and return its rows by the names of their columns.
+
+    Raises:
+        StorageError: it is not one.
+    """
+    if (count := len(connection.extract_statements(_spelled(sql)[0]))) != 1:
+        raise StorageError(f"give one statement, not {count}")
+    connection.execute("BEGIN TRANSACTION READ ONLY")
+    try:
+        rows = run(connection, sql, values)
+        columns = [column[0] for column in connection.description or ()]
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+    finally:
+        connection.execute("ROLLBACK")
 
 
 @cache

@@ -30,6 +30,8 @@ _PARKED = ("bigint", "integer", "text", "text", "text")
 class PostgresReadDatabase:
     """A `ReadDatabase` in a PostgreSQL database: the event log's own, or another one."""
 
+    batch_size = 1000
+
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._is_open = False

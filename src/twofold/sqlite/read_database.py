@@ -27,6 +27,8 @@ SHARED = sql_blocks("twofold", "checkpoints.sql")
 class SqliteReadDatabase:
     """A `ReadDatabase` in a SQLite file: the event log's own, or another one."""
 
+    batch_size = 1000
+
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._alchemy: Any = None
