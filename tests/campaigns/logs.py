@@ -92,7 +92,7 @@ class FreshIds(Patient):
             try:
                 return await self._behind.append(append)
             except IN_DOUBT:
-                append = Append(tuple(map(_renamed, append.events)))
+                append = Append(tuple(map(renamed, append.events)))
                 await asyncio.sleep(0.01)
 
 
@@ -170,7 +170,8 @@ def around(cls: type[Around], url: str) -> EventLog:
     return cls(sound(url))
 
 
-def _renamed(event: NewEvent) -> NewEvent:
+def renamed(event: NewEvent) -> NewEvent:
+    """Return an event with the same content under a new id."""
     fresh = event._replace(event_id=uuid7().bytes)
     fields = (*fresh[:7], fresh.tags_json)
     return fresh._replace(content_checksum=content_checksum(*fields))

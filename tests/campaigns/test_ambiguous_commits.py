@@ -15,7 +15,6 @@ from tests.postgres.weak_line import weak_line
 from tests.postgres_servers import PostgresServer
 
 from twofold.event_log import EventLog
-from twofold.postgres import PostgresDatabase, PostgresEventLog
 from twofold.testing.judge import Report, judge, whole_log
 from twofold.testing.race import Race, write
 
@@ -33,7 +32,7 @@ def patient(url: str) -> EventLog:
 
 def naive(bug: type[Patient], url: str) -> EventLog:
     """Return a log that hands every doubt on to a client who does the wrong thing."""
-    return bug(Interrupted(PostgresEventLog(PostgresDatabase(url), deadline=0.1)))
+    return bug(Interrupted(sound(url)))
 
 
 async def lose_often(

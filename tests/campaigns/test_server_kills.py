@@ -7,22 +7,27 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
-from tests.campaigns.logs import FreshIds, Patient, sound
+from psycopg import AsyncCursor
+from tests.campaigns.logs import Patient, renamed, sound
 from tests.campaigns.writing import until_all_go_on, writing
 from tests.postgres_servers import PostgresServer
 
-from twofold.event_log import EventLog
+from twofold.event_log import Append, EventLog
 from twofold.postgres import PostgresDatabase, PostgresEventLog
+from twofold.postgres.batch import Batch, Outcome
+from twofold.postgres.lane import Lane
+from twofold.postgres.writer import Writer
 from twofold.testing.judge import Report, judge, whole_log
 from twofold.testing.race import Race
 
-WRITERS = 3
+WRITERS = 2
 IN_A_COMMIT = """
     SELECT pid FROM pg_stat_activity WHERE query LIKE '%%twofold_append%%' AND state = 'active'
     AND pid <> pg_backend_pid() AND (lower(wait_event) = 'walsync' OR %s)"""
@@ -62,9 +67,22 @@ def kill_a_commit(server: PostgresServer) -> None:
         os.kill(row[0], signal.SIGKILL)
 
 
+class Naive(Writer):
+    """Planted bug: a batch whose connection was lost is sent again with new event ids."""
+
+    async def _call(self, cursor: AsyncCursor[tuple[Any, ...]], batch: Batch) -> Sequence[Outcome]:
+        try:
+            return await super()._call(cursor, batch)
+        except psycopg.OperationalError:
+            batch.appends = [Append(tuple(map(renamed, each.events)), each.expected) for each in batch.appends]
+            batch.__dict__.pop("arguments", None)
+            raise
+
+
 def naive(url: str) -> EventLog:
-    """Planted bug: every doubt is handed on to a client who does the wrong thing."""
-    return FreshIds(PostgresEventLog(PostgresDatabase(url), deadline=0.05))
+    log = PostgresEventLog(PostgresDatabase(url))
+    log._lane = Lane(Naive(log._database, log._head, deadline=30.0))
+    return Patient(log)
 
 
 def test_no_kill_of_the_server_loses_or_doubles_an_append(

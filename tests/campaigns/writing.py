@@ -35,7 +35,7 @@ def writing(plan: Race) -> Iterator[list[BaseProcess]]:
 def until_all_go_on(plan: Race, processes: list[BaseProcess]) -> None:
     """Wait until every writer has been told something new."""
     before = written(plan)
-    until(lambda: all(now > then + 1000 for now, then in zip(written(plan), before, strict=True)), processes)
+    until(lambda: all(now > then + 300 for now, then in zip(written(plan), before, strict=True)), processes)
 
 
 def until(condition: Callable[[], bool], processes: list[BaseProcess]) -> None:

@@ -136,8 +136,9 @@ async def test_a_read_model_is_divided_and_joined_again_while_it_runs(engine: En
     async def keep_writing() -> None:
         nonlocal total
         while not done.is_set():
-            await write(store, *map(deposited, accounts))
+            position = await write(store, *map(deposited, accounts))
             total += 1
+            await synchronizer.wait(position - 200, PATIENCE)
 
     async with running(synchronizer):
         writing = asyncio.create_task(keep_writing())

@@ -20,6 +20,7 @@ from twofold.duckdb.selection import load_rows, select_page, select_totals
 from twofold.duckdb.snapshots import MANIFEST, Manifest, numbers, path_of
 from twofold.duckdb.statements import run, run_to_read
 from twofold.errors import ReadOnlyStorageError, StorageUnavailableError
+from twofold.positions import Positions
 from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Table
 from twofold.segments import Step
@@ -140,6 +141,9 @@ class ParquetSnapshots:
             ReadOnlyStorageError: always.
         """
         raise self._read_only()
+
+    def follow(self, positions: Positions) -> None:
+        """See `ReadDatabase.follow`; nobody waits for a snapshot."""
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""

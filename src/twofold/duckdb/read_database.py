@@ -22,13 +22,15 @@ from twofold.duckdb.selection import load_rows, select_page, select_totals
 from twofold.duckdb.snapshots import Manifest, write_snapshot
 from twofold.duckdb.statements import run, run_to_read
 from twofold.errors import CheckpointMovedError, InvalidProjectionError, LimitExceededError, StorageError
+from twofold.positions import Positions
 from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Table
-from twofold.segments import Step
+from twofold.segments import Segment, Step
 from twofold.sql import sql_blocks
 
 log = logging.getLogger(__name__)
 
+SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, position FROM twofold_checkpoints"
 SHARED = sql_blocks("twofold", "checkpoints.sql")
 Connection = duckdb.DuckDBPyConnection
 
@@ -61,6 +63,7 @@ class DuckDbReadDatabase:
         self._every = every
         self._taking: asyncio.Task[None] | None = None
         self._one_snapshot = threading.Lock()
+        self._followers: set[Positions] = set()
 
     async def open(self) -> None:
         """See `ReadDatabase.open`.
@@ -79,6 +82,7 @@ class DuckDbReadDatabase:
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
             await self._take_snapshot(self._folder)
+        self._followers.clear()
         await self._file.close()
 
     @asynccontextmanager
@@ -90,6 +94,17 @@ class DuckDbReadDatabase:
             )
         async with self._file.borrow() as connection:
             yield DuckDbReadTransaction(self._file, connection)
+        if any(positions.waiters for positions in self._followers):
+            for *segment, position in await self.query(SELECT_STEPS):
+                self._tell(Segment(*segment), position)
+
+    def follow(self, positions: Positions) -> None:
+        """See `ReadDatabase.follow`. All that is written is written here: nothing need be watched."""
+        self._followers.add(positions)
+
+    def _tell(self, segment: Segment, position: int) -> None:
+        for positions in self._followers:
+            positions.reached(segment, position)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""
@@ -102,6 +117,7 @@ class DuckDbReadDatabase:
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         """See `ReadDatabase.commit`."""
         await self._file.write(partial(commit, table=table, changes=changes, step=step))
+        self._tell(step.segment, step.after)
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
         """See `ReadDatabase.select`."""

@@ -9,8 +9,10 @@ from typing import Any
 import psycopg
 
 from twofold.errors import CheckpointMovedError, LimitExceededError
+from twofold.positions import Positions
 from twofold.postgres.database import PostgresDatabase
 from twofold.postgres.errors import is_about_the_data
+from twofold.postgres.listener import Listener, Steps
 from twofold.postgres.read_columns import SEARCH, rows_from_sql, selected, unnested
 from twofold.postgres.read_selection import select_page, select_totals
 from twofold.postgres.read_transaction import PostgresReadTransaction
@@ -35,6 +37,7 @@ class PostgresReadDatabase:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._is_open = False
+        self._listeners: dict[Positions, Listener] = {}
 
     async def open(self) -> None:
         """See `ReadDatabase.open`."""
@@ -44,6 +47,9 @@ class PostgresReadDatabase:
 
     async def close(self) -> None:
         """See `ReadDatabase.close`."""
+        for listener in self._listeners.values():
+            await listener.stop()
+        self._listeners.clear()
         if self._is_open:
             self._is_open = False
             await self._database.close()
@@ -58,6 +64,12 @@ class PostgresReadDatabase:
         async with self._database.alchemy() as alchemy:
             driver = (await alchemy.get_raw_connection()).driver_connection
             yield PostgresReadTransaction(driver, alchemy)
+
+    def follow(self, positions: Positions) -> None:
+        """See `ReadDatabase.follow`."""
+        if positions not in self._listeners:
+            self._listeners[positions] = Listener(self._database, Steps(positions))
+        self._listeners[positions].start()
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""
