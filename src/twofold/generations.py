@@ -143,10 +143,11 @@ async def prepare(database: ReadDatabase, code: Buildable, start: int = 0) -> Se
             return ()
         own = next((each for each in known if each.version == code.version), None)
         live = next(each for each in known if each.role == "live")
-        if own is None and code.version < live.version:
+        newest = max(each.version for each in known if each.role != "warm")
+        if own is None and code.version < newest:
             raise InvalidProjectionError(
-                f"the read model {code.name} was built by version {live.version} of its projection, this code has "
-                f"{code.version}; deploy the newer code, or raise the version beyond {live.version}"
+                f"the read model {code.name} was built by version {newest} of its projection, this code has "
+                f"{code.version}; deploy the newer code, or raise the version beyond {newest}"
             )
         if own is None:
             for shadow in (each for each in known if each.role == "shadow"):
@@ -193,6 +194,11 @@ class Place:
         self._code = code
         self._found: Generation | None = None
         self._looked_at = 0.0
+
+    @property
+    def known(self) -> Generation | None:
+        """The generation that was found last."""
+        return self._found
 
     async def find(self, *, again: bool = False) -> Generation:
         """Return the generation that serves this version, or the one before if its rows look alike.
