@@ -92,6 +92,11 @@ class Projection(Generic[R]):
             cls._rows = RowType(_row_class(cls))
         return typing.cast("RowType[R]", cls._rows)
 
+    @property
+    def key_of(self) -> Callable[[Any], KeyValues]:
+        """Return the key that what `apply` returned is of."""
+        return self.row_type().key_of
+
     def table(self) -> Table:
         """Return the table of its read model.
 
@@ -157,7 +162,7 @@ def fold(
     changed: dict[KeyValues, Any] = {}
     failures: list[Failure] = []
     failed: set[KeyValues] = set()
-    key_of, apply = projection.row_type().key_of, projection.apply
+    key_of, apply = projection.key_of, projection.apply
     for key, recorded in zip(keys, events, strict=True):
         if failed and key in failed:
             failures.append(Failure(recorded, key))
@@ -216,6 +221,8 @@ def _admits_none(method: Callable[..., Any], argument: str) -> bool:
 def _row_class(cls: type) -> type:
     for parent in cls.__mro__:
         for base in getattr(parent, "__orig_bases__", ()):
-            if typing.get_origin(base) is Projection and isinstance(typing.get_args(base)[0], type):
+            origin = typing.get_origin(base)
+            is_ours = isinstance(origin, type) and issubclass(origin, Projection)
+            if is_ours and isinstance(typing.get_args(base)[0], type):
                 return typing.cast(type, typing.get_args(base)[0])
     raise InvalidProjectionError(f"{cls.__qualname__} does not name its row type; declare `Projection[YourRow]`")

@@ -19,12 +19,13 @@ from twofold.errors import (
 )
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Checkpoint, Place, prepare
+from twofold.grouped_projection import GroupedProjection
 from twofold.messages import event_type_of
 from twofold.operations import ParkedEvent, PassedOver
 from twofold.overlay import Overlay
 from twofold.positions import Positions
 from twofold.projection import Projection
-from twofold.projectors import KeyedProjector, Projector, ReactionProjector, SqlProjector, key_text
+from twofold.projectors import GroupedProjector, KeyedProjector, Projector, ReactionProjector, SqlProjector, key_text
 from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.rebuild_progress import RebuildProgress, follow_rebuild
@@ -128,6 +129,8 @@ class ReadModelSynchronizer:
         self._registered[projection.name] = _Registered(projector, database, place, begin)
         if not isinstance(projection, Projection):
             return None
+        if isinstance(projection, GroupedProjection):
+            return ReadModel(database, projection, place)
         overlay = Overlay(self._store, database, cast(KeyedProjector, projector), place)
         return ReadModel(database, projection, place, overlay)
 
@@ -386,6 +389,8 @@ class ReadModelSynchronizer:
 
     def _projector(self, database: ReadDatabase, projection: Any) -> Projector:
         match projection:
+            case GroupedProjection():
+                return GroupedProjector(database, projection, self._batch_size or database.batch_size)
             case Projection():
                 return KeyedProjector(database, projection, self._batch_size or database.batch_size)
             case SqlProjection():

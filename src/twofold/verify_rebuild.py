@@ -58,7 +58,7 @@ async def verify_sample(
     if not isinstance(projector, KeyedProjector):
         return report
     stored = await _sampled_rows(database, projector, new)
-    fresh = await _fresh_rows(store, database, projector, set(stored), end)
+    fresh = await _fresh_rows(store, database, projector, set(map(projector.group, stored)), end)
     dump = projector.projection.row_type().dump
     for key, row in stored.items():
         if key not in fresh or list(dump(fresh[key])) != list(dump(row)):
@@ -144,8 +144,4 @@ async def _fresh_rows(
         if len(rows) < CHUNK:
             break
         after = rows[-1].position
-    return {
-        key: row
-        for key, row in fold(projection, {}, keys_of(projection, events), events).rows.items()
-        if row is not None
-    }
+    return projector.rows(fold(projection, {}, keys_of(projection, events), events))
