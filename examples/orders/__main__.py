@@ -49,6 +49,7 @@ def serve(
     port: Annotated[int, Parameter(env_var="PORT", validator=Number(gte=0, lte=65535))] = 8000,
     database_url: DatabaseUrl = DEFAULT_DATABASE,
     simulate: Annotated[bool, Parameter(env_var="SIMULATE")] = False,
+    reports: Annotated[Path | None, Parameter(env_var="REPORTS")] = None,
 ) -> int:
     """Serve the shop over HTTP.
 
@@ -71,8 +72,12 @@ def serve(
         sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user@host/database.
     simulate:
         Let simulated customers order, so that there is something to see.
+    reports:
+        A DuckDB file for the revenue report, such as data/reports.duckdb, which one process owns; or, without the
+        ending, the folder into which that process writes snapshots. Without it there is no such report.
     """
-    return _run(lambda: serve_http(host, port, database_url, simulate=simulate, console=console))
+    reports = reports if reports and reports.name else None  # set, and empty
+    return _run(lambda: serve_http(host, port, database_url, reports=reports, simulate=simulate, console=console))
 
 
 @app.command(name="import")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from orders.commands import (
@@ -31,6 +32,7 @@ from orders.queries import (
     SearchOrders,
     SearchOrdersHandler,
 )
+from orders.reports import add_reports
 from orders.views import OrderViews, Sales
 from twofold import Application, Command, Query, Receipt
 from twofold.errors import StaleReadError
@@ -41,8 +43,8 @@ PATIENCE = 1.0
 """Seconds that a question waits, at most, for what this process has written before."""
 
 
-def build(url: str) -> Application:
-    """Return the application, wired and not yet started."""
+def build(url: str, *, reports: Path | None = None) -> Application:
+    """Return the application, wired and not yet started; see `add_reports` for `reports`."""
     app = Application(url)
     orders = app.repository(Order)
     app.commands.register(CreateOrder, CreateOrderHandler(orders))
@@ -58,6 +60,8 @@ def build(url: str) -> Application:
     app.queries.register(GetCustomerOrders, GetCustomerOrdersHandler(views))
     app.queries.register(SearchOrders, SearchOrdersHandler(views))
     app.queries.register(SalesByMonth, SalesByMonthHandler(sales))
+    if reports:
+        add_reports(app, reports)
     return app
 
 

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import uvicorn
 from rich.console import Console
@@ -21,17 +22,19 @@ BODY = (
 )
 
 
-async def serve(host: str, port: int, database_url: str, *, simulate: bool, console: Console) -> None:
+async def serve(
+    host: str, port: int, database_url: str, *, reports: Path | None, simulate: bool, console: Console
+) -> None:
     """Serve until a signal ends it.
 
     Raises:
         OSError: the address is in use, or is none of this machine's.
         StorageError, InvalidProjectionError: the database cannot be used.
     """
-    async with build(database_url):
+    async with build(database_url, reports=reports):
         pass  # so that a database that cannot be used is told in one line, before there is a server
     with _listen(host, port) as listener:
-        shop = Shop(build(database_url))
+        shop = Shop(build(database_url, reports=reports))
 
         @asynccontextmanager
         async def lifespan(api: object) -> AsyncIterator[None]:
@@ -43,7 +46,9 @@ async def serve(host: str, port: int, database_url: str, *, simulate: bool, cons
                     customers.cancel()
                     await asyncio.gather(customers, return_exceptions=True)
 
-        config = uvicorn.Config(build_api(shop, lifespan), log_level="warning", access_log=False, lifespan="on")
+        config = uvicorn.Config(
+            build_api(shop, lifespan, reports=reports is not None), log_level="warning", access_log=False, lifespan="on"
+        )
         with suppress(KeyboardInterrupt):
             await uvicorn.Server(config).serve([listener])
 

@@ -37,11 +37,13 @@ def find_words(text: str, search: str) -> Sequence[Range]:
     if not wanted:
         return ()
     plain, origins = _plain_with_origins(text)
-    return [
-        (origins[match.start()], origins[match.end()])
-        for match in _WORD.finditer(plain)
-        if match.group().startswith(wanted)
-    ]
+    found = list[Range]()
+    for match in _WORD.finditer(plain):
+        if match.group().startswith(wanted):
+            start, last = origins[match.start()], origins[match.end() - 1]
+            if not found or start >= found[-1][1]:  # one character may hold two words, such as a fraction
+                found.append((start, max(origins[match.end()], last + 1)))
+    return found
 
 
 def marked_html(text: str, ranges: Iterable[Range], before: str = "<mark>", after: str = "</mark>") -> str:

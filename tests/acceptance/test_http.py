@@ -330,3 +330,15 @@ def test_openapi_is_complete(client: TestClient) -> None:
     item = document["components"]["schemas"]["ItemBody"]["properties"]
     assert item["price"]["examples"] == ["12.50"]
     assert document["components"]["schemas"]["CreateOrderBody"]["properties"]["customer_id"]["examples"]
+
+
+def test_a_search_marks_the_words_that_were_found(client: TestClient) -> None:
+    created(client, {**TEA, "description": "<Darjeeling> & more"})
+    found = client.get("/orders/search", params={"q": "darj zurich"}).json()
+    assert found["matches"] == [
+        {
+            "items_text": "tea &lt;<mark>Darjeeling</mark>&gt; &amp; more",
+            "address_text": "R\u00e4mistrasse 1 8001 <mark>Z\u00fcrich</mark> Switzerland",
+        }
+    ]
+    assert client.get("/orders/search").json()["matches"] == []
