@@ -49,6 +49,7 @@ class Projection(Generic[R]):
 
     _rows: ClassVar[RowType[Any] | None] = None
     _folds: ClassVar[dict[type, Fold] | None] = None
+    _making: ClassVar[frozenset[type]] = frozenset()
 
     def handles(self) -> tuple[type, ...]:
         """Return the classes of the events that it takes.
@@ -92,6 +93,10 @@ class Projection(Generic[R]):
             cls._rows = RowType(_row_class(cls))
         return typing.cast("RowType[R]", cls._rows)
 
+    def makes_row(self, event: type) -> bool:
+        """Return whether the method for a class of events makes a row, whatever there was before."""
+        return event in self._folds_by_event() and event in type(self).__dict__["_making"]
+
     @property
     def key_of(self) -> Callable[[Any], KeyValues]:
         """Return the key that what `apply` returned is of."""
@@ -110,7 +115,9 @@ class Projection(Generic[R]):
     def _folds_by_event(cls) -> dict[type, Fold]:
         folds: dict[type, Fold] | None = cls.__dict__.get("_folds")
         if folds is None:
-            folds = cls._folds = {event: _fold(method) for event, method in methods_by_event(cls).items()}
+            methods = methods_by_event(cls)
+            folds = cls._folds = {event: _fold(method) for event, method in methods.items()}
+            cls._making = frozenset(event for event, method in methods.items() if len(_arguments(method)) == 1)
         return folds
 
 
@@ -187,9 +194,7 @@ def _key(projection: Projection[Any], recorded: RecordedEvent[Any]) -> KeyValues
 
 
 def _fold(method: Callable[..., Any]) -> Fold:
-    parameters = list(inspect.signature(method).parameters)[1:]
-    wants_record = "recorded" in parameters
-    arguments = [name for name in parameters if name != "recorded"]
+    wants_record, arguments = "recorded" in inspect.signature(method).parameters, _arguments(method)
     if len(arguments) not in (1, 2):
         raise InvalidProjectionError(f"{method.__qualname__} must take (self, event) or (self, row, event)")
     if len(arguments) == 1:
@@ -209,6 +214,10 @@ def _fold(method: Callable[..., Any]) -> Fold:
         return method(projection, row, recorded.event)
 
     return change
+
+
+def _arguments(method: Callable[..., Any]) -> list[str]:
+    return [name for name in list(inspect.signature(method).parameters)[1:] if name != "recorded"]
 
 
 def _admits_none(method: Callable[..., Any], argument: str) -> bool:

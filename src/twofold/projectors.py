@@ -155,7 +155,8 @@ class KeyedProjector:
 
     async def _stored(self, table: Table, events: Sequence[Handed]) -> dict[KeyValues, Any]:
         """Return the rows that events are about."""
-        wanted = {self._rows.dump_key(each.key) for each in events}
+        makes_row = {event: self.projection.makes_row(event) for event in self.projection.handles()}
+        wanted = {self._rows.dump_key(each.key) for each in events if not makes_row[type(each.recorded.event)]}
         stored = map(self._rows.load, await self._database.load(table, wanted))
         return {self._rows.key_of(row): row for row in stored}
 

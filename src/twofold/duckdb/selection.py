@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from decimal import Decimal
-from itertools import count
 from typing import Any
 
 import duckdb
@@ -71,17 +70,11 @@ def select_totals(
         f" {_where(conditions)} {f'GROUP BY {names(by)} ORDER BY {order}' if by else ''}",
         arguments,
     ).fetchall()
-    return [_total(columns, summed, row) for row in rows]
-
-
-def _total(columns: Sequence[Column], summed: Sequence[Column], row: Sequence[Any]) -> Total:
-    place = count(1)
-    group = tuple(from_sql(column.kind, row[next(place)]) for column in columns)
-    sums = tuple(
-        sum_from_sql(row[next(place)], row[next(place)]) if column.kind is Kind.DECIMAL else row[next(place)]
-        for column in summed
-    )
-    return Total(group, row[0], sums)
+    end, kinds = 1 + len(by), [column.kind for column in columns]
+    load_sums = _loader([column.kind for column in summed])
+    if Kind.DATETIME in kinds or Kind.DECIMAL in kinds:
+        return [Total(tuple(map(from_sql, kinds, row[1:end])), row[0], load_sums(row[end:])) for row in rows]
+    return [Total(row[1:end], row[0], load_sums(row[end:])) for row in rows]
 
 
 def _sum(column: Column) -> str:
@@ -89,6 +82,19 @@ def _sum(column: Column) -> str:
     if column.kind is Kind.DECIMAL:
         return f"sum({name}), max({quoted(digits(column.name))})"
     return f"CAST(coalesce(sum({name}), 0) AS {TYPES[column.kind]})"
+
+
+def _loader(kinds: Sequence[Kind]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Return a function from the values of `_sum` for each kind to the sums."""
+    places = [place + sum(kind is Kind.DECIMAL for kind in kinds[:place]) for place in range(len(kinds))]
+    wanted = [(place, kind is Kind.DECIMAL) for place, kind in zip(places, kinds, strict=True)]
+
+    def load(values: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(
+            [sum_from_sql(values[place], values[place + 1]) if exact else values[place] for place, exact in wanted]
+        )
+
+    return load
 
 
 def _order(table: Table, selection: Selection, words: Sequence[str]) -> tuple[str, list[Any]]:
