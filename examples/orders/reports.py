@@ -13,6 +13,7 @@ from typing import Annotated
 from orders.events import OrderCancelled, OrderCreated, OrderItemAdded, OrderItemRemoved, OrderItemReturned
 from orders.items import OrderItem
 from twofold import Application, GroupedProjection, Key, Query, QueryHandler, ReadModel, on
+from twofold.consistency import Policy
 
 NOTHING = Decimal("0.00")
 
@@ -120,13 +121,14 @@ class GetRevenueHandler(QueryHandler[GetRevenue, "Sequence[RevenueLine]"]):
         ]
 
 
-def add_reports(app: Application, reports: Path) -> None:
+def add_reports(app: Application, reports: Path, policy: Policy) -> None:
     """Let an application answer `GetRevenue`, from DuckDB.
 
     Args:
         app: not yet started.
         reports: a file `….duckdb`, which this process then owns, and of which it writes snapshots into the folder of
             the same name; or such a folder, to read what another process writes there.
+        policy: what to do while the report is late.
 
     Raises:
         ModuleNotFoundError: DuckDB is not installed.
@@ -135,10 +137,10 @@ def add_reports(app: Application, reports: Path) -> None:
 
     if reports.suffix == ".duckdb":
         database = DuckDbReadDatabase(reports, snapshots=reports.with_suffix(""))
-        sales = app.projections.add(Revenue(), database=database)
+        sales, reads = app.projections.add(Revenue(), database=database), [Revenue.name]
     else:
-        sales = ReadModel(ParquetSnapshots(reports), Revenue())
-    app.queries.register(GetRevenue, GetRevenueHandler(sales))
+        sales, reads = ReadModel(ParquetSnapshots(reports), Revenue()), []  # a snapshot is as old as it says
+    app.queries.register(GetRevenue, GetRevenueHandler(sales), reads=reads, policy=policy)
 
 
 def _of(rows: Iterable[ProductSale], product: str) -> bool:

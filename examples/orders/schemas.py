@@ -102,6 +102,7 @@ class OrderOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     order_id: str
+    version: int = Field(description="Number of changes it has seen.", examples=[1])
     customer_id: str
     status: OrderStatus
     total_amount: Decimal = Field(examples=["25.00"])

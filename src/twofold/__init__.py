@@ -4,6 +4,8 @@ from twofold.aggregate import Aggregate
 from twofold.application import Application
 from twofold.codec import EventTypes
 from twofold.command_bus import CommandBus, CommandHandler
+from twofold.consistency import Answer, Policy, WhenLate
+from twofold.consistent_query import ConsistentQueryHandler
 from twofold.context import current_metadata, metadata
 from twofold.decider import Decider
 from twofold.decision_model import Decision, DecisionModel, combine
@@ -40,6 +42,7 @@ __all__ = [
     "ANY",
     "STREAM_EXISTS",
     "Aggregate",
+    "Answer",
     "AppendCondition",
     "Application",
     "AwareDatetime",
@@ -47,6 +50,7 @@ __all__ = [
     "Command",
     "CommandBus",
     "CommandHandler",
+    "ConsistentQueryHandler",
     "Decider",
     "DeciderHandler",
     "Decision",
@@ -62,6 +66,7 @@ __all__ = [
     "Metadata",
     "Middleware",
     "PaginatedResult",
+    "Policy",
     "Projection",
     "ProjectionStatus",
     "Query",
@@ -78,6 +83,7 @@ __all__ = [
     "State",
     "Subscription",
     "Tag",
+    "WhenLate",
     "combine",
     "current_metadata",
     "event_type",

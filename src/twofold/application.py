@@ -51,7 +51,7 @@ class Application:
         middleware = (trace_message, *middleware)
         self.commands = CommandBus(self.store, middleware=middleware)
         self.projections = ReadModelSynchronizer(self.store, read_db, changed_code=changed_code)
-        self.queries = QueryBus(middleware=middleware, wait_for=self.projections.wait)
+        self.queries = QueryBus(middleware=middleware, progress=self.projections)
 
     def repository(self, aggregate_type: type[A]) -> Repository[A]:
         """Return the repository of a type of aggregates.

@@ -19,6 +19,9 @@ from twofold.segments import Segment, bounds
 REBUILDING = "rebuild:"
 """An owner that begins so takes a segment out of turn, to bring it to an exact position."""
 
+CHANGING_OVER = REBUILDING + "changing over"
+"""Owner of the generation that served until just now: it stands still for as long as readers may still ask it."""
+
 Codes = Collection[tuple[str, int]]
 """Names and versions of projections."""
 
@@ -158,8 +161,9 @@ async def merge(transaction: ReadTransaction, left: Held, right: Held, position:
     )
     if not gone:
         return False
+    raised = max(left.epoch, right.epoch) + 1  # no slot ever sees an epoch again
     await transaction.run(
-        SQL["end_segment"], **place, first=left.segment.first, epoch=left.epoch, end=right.segment.end
+        SQL["annex"], **place, first=left.segment.first, epoch=left.epoch, end=right.segment.end, raised=raised
     )
     return True
 
@@ -170,7 +174,11 @@ async def read_ledger(transaction: ReadTransaction) -> Ledger:
     return Ledger(
         [Generation(*row) for row in await transaction.run(SQL["generations"])],
         await _checkpoints(transaction),
-        {worker: frozenset(msgspec.json.decode(codes, type=list[tuple[str, int]])) for worker, codes in workers},
+        {
+            worker: frozenset(msgspec.json.decode(codes, type=list[tuple[str, int]]))
+            for worker, codes in workers
+            if not is_gone(worker)
+        },
     )
 
 

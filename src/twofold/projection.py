@@ -19,6 +19,8 @@ R = TypeVar("R")
 KeyValues = tuple[Any, ...]
 OnFailure = Literal["park", "stop"]
 Fold = Callable[[Any, Any, RecordedEvent[Any]], Any]
+ENDINGS = (KeyboardInterrupt, SystemExit)
+"""What ends the process, whoever raises it. All else that code of the user's raises is a failure of that code."""
 
 
 class Projection(Generic[R]):
@@ -95,6 +97,8 @@ class Projection(Generic[R]):
 
     def makes_row(self, event: type) -> bool:
         """Return whether the method for a class of events makes a row, whatever there was before."""
+        if type(self).apply is not Projection.apply:
+            return False
         return event in self._folds_by_event() and event in type(self).__dict__["_making"]
 
     @property
@@ -139,7 +143,7 @@ class Failure(NamedTuple):
 
     recorded: RecordedEvent[Any]
     key: KeyValues
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class Folded(NamedTuple):
@@ -169,23 +173,33 @@ def fold(
     changed: dict[KeyValues, Any] = {}
     failures: list[Failure] = []
     failed: set[KeyValues] = set()
-    key_of, apply = projection.key_of, projection.apply
+    key_of, apply = projection.key_of, _apply(projection)
     for key, recorded in zip(keys, events, strict=True):
         if failed and key in failed:
             failures.append(Failure(recorded, key))
             continue
         try:
-            row = apply(changed[key] if key in changed else rows.get(key), recorded)
+            row = apply(projection, changed[key] if key in changed else rows.get(key), recorded)
             if row is not None and key_of(row) != key:
                 raise InvalidProjectionError(
                     f"{projection.name}: the event is about the row {key!r}, its method returned the row "
                     f"{key_of(row)!r}; a row keeps its key, and `key(event)` says which one it is"
                 )
             changed[key] = row
-        except Exception as error:  # the user's code; it is reported, retried, and never passed over
+        except ENDINGS:
+            raise
+        except BaseException as error:  # the user's code; it is reported, retried, and never passed over
             failures.append(Failure(recorded, key, error))
             failed.add(key)
     return Folded(changed, failures)
+
+
+def _apply(projection: Projection[Any]) -> Fold:
+    """Return `Projection.apply`; where it is the framework's own, without its detours, as it runs for each event."""
+    if type(projection).apply is not Projection.apply:
+        return type(projection).apply
+    folds = projection._folds_by_event()
+    return lambda projection, row, recorded: folds[type(recorded.event)](projection, row, recorded)
 
 
 def _key(projection: Projection[Any], recorded: RecordedEvent[Any]) -> KeyValues:

@@ -87,7 +87,7 @@ class ReadTransaction(Protocol):
             StorageError: the database failed; the transaction is lost.
         """
 
-    def is_to_blame(self, error: Exception) -> bool:
+    def is_to_blame(self, error: BaseException) -> bool:
         """Return whether the database, and not the user's code or its values, is the cause of an error of `call`."""
 
     async def lock(self, name: str) -> None:

@@ -64,7 +64,8 @@ class ReadModelSynchronizer:
         event_store: where the events are.
         read_db: where the read models are.
         projections: what to run; more can be added until `run` is called.
-        batch_size: events that are folded and committed together, at most; by default what suits the database.
+        batch_size: events that are folded and committed together, at most, by default as many as suit the database;
+            those that write SQL take fewer.
         lease: seconds after which another worker takes over from one that shows no sign of life.
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
             `refuse` or `ignore`.
@@ -223,39 +224,47 @@ class ReadModelSynchronizer:
         ]
         return [*own, *by_name.values()]
 
-    # -- what consistency asks ------------------------------------------------------------------------------------
+    # -- see `twofold.consistency.Progress` ------------------------------------------------------------------------
 
     def projections(self) -> Collection[str]:
-        """See `twofold.consistency.Progress.projections`."""
-        return tuple(self._registered)
+        """Return the names of the projections that have read models; what reactions did can be queried nowhere."""
+        return [name for name, each in self._registered.items() if not isinstance(each.projector, ReactionProjector)]
 
     def handled(self, projection: str) -> frozenset[str]:
-        """See `twofold.consistency.Progress.handled`."""
+        """Return the stored names, aliases included, of the types of events that a projection handles."""
         types = map(event_type_of, self._of(projection).projector.projection.handles())
         return frozenset(name for each in types for name in (each.name, *each.aliases))
 
     def max_lag(self, projection: str) -> timedelta | None:
-        """See `twofold.consistency.Progress.max_lag`."""
+        """Return how far behind the log a projection may be; None if that was not declared."""
         limit: timedelta | None = self._of(projection).projector.projection.max_lag
         return limit
 
     def reached(self, projection: str) -> int:
-        """See `twofold.consistency.Progress.reached`."""
+        """Return the position that a projection has passed for certain, as far as this process knows."""
         generation = self._of(projection).place.known
         return self._positions.head(generation.name, generation.number).position if generation else 0
 
     async def lag(self, projection: str) -> timedelta:
-        """See `twofold.consistency.Progress.lag`."""
+        """Return the age of the oldest event that a projection still has to handle, 0 if there is none.
+
+        Raises:
+            StorageError: a database failed.
+        """
         registered = self._of(projection)
-        if await self._store.log.wait(self.reached(projection), 0) <= self.reached(projection):
-            return timedelta()  # as far as is known without asking, there is nothing beyond it
+        if self.reached(projection) >= await self._store.head():
+            return timedelta()
         generation = await registered.place.find()
         place = {"name": generation.name, "generation": generation.number}
         rows = [Checkpoint(*row) for row in await registered.database.query(SQL["checkpoints_of"], **place)]
         return max([await lag_of(self._store, registered.projector, row) for row in rows], default=timedelta())
 
     async def head(self) -> int:
-        """See `twofold.consistency.Progress.head`."""
+        """Return the head of the log.
+
+        Raises:
+            StorageError: the database failed.
+        """
         return await self._store.head()
 
     # -- operations -------------------------------------------------------------------------------------------------
@@ -284,12 +293,12 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         registered = self._of(name)
-        await operations.set_position(registered.database, name, 0)
         generation = await registered.place.find(again=True)
         async with registered.database.transaction(registered.projector.style) as transaction:
             await transaction.lock(name)
             await registered.projector.clear(transaction, generation.suffix)
-            await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
+            for statement in ("set_position", "forget_parked"):
+                await transaction.run(SQL[statement], name=name, generation=generation.number, position=0)
         self._positions.forget(name)
         self._poke()
 
@@ -424,10 +433,11 @@ class ReadModelSynchronizer:
 
     async def _wait(self, registered: _Registered, position: int, deadline: float) -> int:
         """Wait for one projection, and return how far it has come."""
+        again = False
         while True:
             remaining = deadline - time.monotonic()
             try:
-                reached = await self._reached(registered, position, min(remaining, POLL))
+                reached = await self._reached(registered, position, min(remaining, POLL), again=again)
             except (UnknownProjectionError, ReadModelBuildingError):
                 if remaining <= 0:
                     raise
@@ -435,10 +445,11 @@ class ReadModelSynchronizer:
                 await asyncio.sleep(min(remaining, PREPARING))
             if reached >= position or remaining <= 0:
                 return reached
+            again = True  # another generation may have taken over
 
-    async def _reached(self, registered: _Registered, position: int, patience: float) -> int:
+    async def _reached(self, registered: _Registered, position: int, patience: float, *, again: bool) -> int:
         """Return how far the generation that serves has come, after a while at most if that is not far enough."""
-        generation = await registered.place.find()
+        generation = await registered.place.find(again=again)
         reached = self._positions.head(generation.name, generation.number)
         if reached.position < position:
             registered.database.follow(self._positions)

@@ -114,8 +114,8 @@ async def test_another_process_reads_the_report_from_the_snapshots(tmp_path: Pat
 
 
 def test_the_report_is_asked_for_over_http(tmp_path: Path) -> None:
-    shop = Shop(build(f"sqlite:///{tmp_path}/orders.db", reports=tmp_path / "reports.duckdb"))
-    with TestClient(build_api(shop, reports=True)) as client:
+    app = build(f"sqlite:///{tmp_path}/orders.db", reports=tmp_path / "reports.duckdb")
+    with TestClient(build_api(app, reports=True)) as client:
         body = {
             "customer_id": "ada",
             "items": [{"product_id": "tea", "quantity": 2, "price": "12.90"}],

@@ -38,7 +38,7 @@ class DuckDbReadTransaction:
             )
         return await self._file.run(partial(run, self._connection, sql, values))
 
-    def is_to_blame(self, error: Exception) -> bool:
+    def is_to_blame(self, error: BaseException) -> bool:
         """See `ReadTransaction.is_to_blame`."""
         return storage_failed(error)
 

@@ -28,6 +28,8 @@ def translate(error: psycopg.Error) -> TwofoldError:
     text, state = error.diag.message_primary or str(error).strip(), error.sqlstate or ""
     if connection_is_lost(error):
         return StorageUnavailableError(f"PostgreSQL cannot be reached; check address, user and password: {text}")
+    if not state and isinstance(error, psycopg.DataError):  # the driver itself refuses the value, such as a NUL
+        return LimitExceededError(f"PostgreSQL cannot store such a value: {text}")
     match state[:2]:
         case "28":
             return StorageUnavailableError(f"PostgreSQL refuses the credentials: {text}")

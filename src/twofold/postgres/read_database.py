@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,10 +11,11 @@ import psycopg
 
 from twofold.errors import CheckpointMovedError, LimitExceededError
 from twofold.positions import Positions
+from twofold.postgres.arrays import Binary, BinaryDumper, texts
 from twofold.postgres.database import PostgresDatabase
 from twofold.postgres.errors import is_about_the_data
 from twofold.postgres.listener import Listener, Steps
-from twofold.postgres.read_columns import SEARCH, rows_from_sql, selected, unnested
+from twofold.postgres.read_columns import SEARCH, as_arrays, rows_from_sql, selected, unnested
 from twofold.postgres.read_selection import select_page, select_totals
 from twofold.postgres.read_transaction import PostgresReadTransaction
 from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
@@ -32,7 +34,7 @@ _PARKED = ("bigint", "integer", "text", "text", "text")
 class PostgresReadDatabase:
     """A `ReadDatabase` in a PostgreSQL database: the event log's own, or another one."""
 
-    batch_size = 1000
+    batch_size = 2500
 
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
@@ -80,10 +82,12 @@ class PostgresReadDatabase:
         """See `ReadDatabase.load`."""
         if not keys:
             return []
-        wanted = unnested(_key_columns(table), "wanted", ["%s"] * len(table.key))
+        columns = _key_columns(table)
+        wanted = unnested(columns, "wanted", ["%s"] * len(table.key))
         sql = f"SELECT {selected(table.columns)} FROM {quoted(table.name)} JOIN {wanted} USING ({names(table.key)})"
         async with self._database.connection() as connection:
-            cursor = await connection.execute(sql.encode(), _arrays(keys, len(table.key)))
+            connection.adapters.register_dumper(Binary, BinaryDumper)
+            cursor = await connection.execute(sql.encode(), as_arrays(columns, keys))
             return rows_from_sql(table, await cursor.fetchall())
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
@@ -94,10 +98,13 @@ class PostgresReadDatabase:
             "name": segment.projection, "generation": segment.generation, "first": segment.first,
             "epoch": step.epoch, "before": step.before, "after": step.after, "lease": int(step.lease * 1e6),
         }  # fmt: skip
-        if changes.upserts:
-            parts.append(f"upserted AS ({_upsert(table, arguments, changes.upserts)})")
-        if changes.deletes:
-            parts.append(f"deleted AS ({_delete(table, arguments, changes.deletes)})")
+        try:
+            if changes.upserts:
+                parts.append(f"upserted AS ({_upsert(table, arguments, changes.upserts)})")
+            if changes.deletes:
+                parts.append(f"deleted AS ({_delete(table, arguments, changes.deletes)})")
+        except (AttributeError, UnicodeError, struct.error) as error:
+            raise LimitExceededError(f"PostgreSQL cannot store such a row of {table.name}: {error}") from error
         if changes.parked:
             parts.append(f"parked AS ({_park(arguments, changes.parked)})")
         if changes.released:
@@ -105,6 +112,7 @@ class PostgresReadDatabase:
             arguments["released"] = list(changes.released)
         sql = f"WITH {', '.join(parts)} SELECT count(*) FROM moved"
         async with self._database.connection() as connection:
+            connection.adapters.register_dumper(Binary, BinaryDumper)
             try:
                 row = await (await connection.execute(sql.encode(), arguments)).fetchone()
             except psycopg.Error as error:
@@ -129,15 +137,15 @@ class PostgresReadDatabase:
 
 def _upsert(table: Table, arguments: dict[str, Any], rows: Sequence[Values]) -> str:
     given = list(table.columns)
-    values = [f"new.{quoted(c.name)}{'::jsonb' if c.kind is Kind.JSON else ''}" for c in table.columns]
     targets = [column.name for column in table.columns]
-    arrays = _arrays(rows, len(table.columns))
+    values = [f"new.{quoted(name)}" for name in targets]
+    arrays = as_arrays(table.columns, rows)
     if table.full_text:
         given.append(Column(SEARCH, Kind.TEXT, False))
         values.append(f"to_tsvector('simple', new.{SEARCH})")
         targets.append(SEARCH)
         places = [place for place, column in enumerate(table.columns) if column.name in table.full_text]
-        arrays.append([searchable(row[place] for place in places) for row in rows])
+        arrays.append(texts(searchable(row[place] for place in places) for row in rows))
     changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in targets if name not in table.key)
     return (
         f"INSERT INTO {quoted(table.name)} ({names(targets)}) SELECT {', '.join(values)}"
@@ -148,16 +156,17 @@ def _upsert(table: Table, arguments: dict[str, Any], rows: Sequence[Values]) -> 
 
 def _delete(table: Table, arguments: dict[str, Any], keys: Sequence[tuple[Any, ...]]) -> str:
     same = " AND ".join(f"old.{quoted(name)} = gone.{quoted(name)}" for name in table.key)
-    marks = _named(arguments, "gone", _arrays(keys, len(table.key)))
+    columns = _key_columns(table)
+    marks = _named(arguments, "gone", as_arrays(columns, keys))
     return (
-        f"DELETE FROM {quoted(table.name)} AS old USING {unnested(_key_columns(table), 'gone', marks)}"
+        f"DELETE FROM {quoted(table.name)} AS old USING {unnested(columns, 'gone', marks)}"
         f" WHERE {same} AND EXISTS (SELECT FROM moved)"
     )
 
 
 def _park(arguments: dict[str, Any], events: Sequence[Parked]) -> str:
-    columns = [(e.position, e.slot, e.key, e.cause, e.traceback) for e in events]
-    marks = _named(arguments, "parked", _arrays(columns, 5))
+    columns = zip(*((e.position, e.slot, e.key, e.cause, e.traceback) for e in events), strict=True)
+    marks = _named(arguments, "parked", [list(column) for column in columns])
     arrays = ", ".join(f"{mark}::{kind}[]" for mark, kind in zip(marks, _PARKED, strict=True))
     return (
         f"INSERT INTO twofold_parked (name, generation, position, slot, key, cause, traceback, parked_at)"
@@ -168,7 +177,7 @@ def _park(arguments: dict[str, Any], events: Sequence[Parked]) -> str:
     )
 
 
-def _named(arguments: dict[str, Any], prefix: str, arrays: Sequence[list[Any]]) -> list[str]:
+def _named(arguments: dict[str, Any], prefix: str, arrays: Sequence[Any]) -> list[str]:
     """Add arrays to the arguments, and return the marks that stand for them."""
     for number, array in enumerate(arrays):
         arguments[f"{prefix}_{number}"] = array
@@ -177,8 +186,3 @@ def _named(arguments: dict[str, Any], prefix: str, arrays: Sequence[list[Any]]) 
 
 def _key_columns(table: Table) -> list[Column]:
     return [column for name in table.key for column in table.columns if column.name == name]
-
-
-def _arrays(rows: Collection[Sequence[Any]], width: int) -> list[list[Any]]:
-    """Turn rows into one array for each column."""
-    return [[row[place] for row in rows] for place in range(width)]

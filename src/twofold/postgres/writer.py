@@ -6,10 +6,8 @@ import asyncio
 import struct
 import time
 from collections.abc import Awaitable, Sequence
-from typing import Any
 
 import psycopg
-from psycopg import AsyncCursor
 
 from twofold.errors import (
     LimitExceededError,
@@ -19,7 +17,6 @@ from twofold.errors import (
     TwofoldError,
 )
 from twofold.head import Head
-from twofold.postgres.arrays import Binary, BinaryDumper
 from twofold.postgres.batch import (
     APPEND,
     APPEND_ONE,
@@ -30,7 +27,7 @@ from twofold.postgres.batch import (
     plain_arguments,
     plain_outcome,
 )
-from twofold.postgres.database import Connection, PostgresDatabase, hang_up
+from twofold.postgres.database import PostgresDatabase, hang_up
 from twofold.postgres.errors import (
     STANDBY_GAVE_UP,
     UNIQUE_VIOLATION,
@@ -40,6 +37,7 @@ from twofold.postgres.errors import (
     was_rolled_back,
 )
 from twofold.postgres.pauses import pauses
+from twofold.postgres.wire import Wire
 
 
 class Writer:
@@ -54,8 +52,7 @@ class Writer:
         self._database = database
         self._head = head
         self._deadline = deadline
-        self._connection: Connection | None = None
-        self._cursor: AsyncCursor[tuple[Any, ...]] | None = None
+        self._wire: Wire | None = None
         self._doubtful = False
 
     async def commit(self, batch: Batch) -> Sequence[Outcome | Exception]:
@@ -74,9 +71,9 @@ class Writer:
 
     async def close(self) -> None:
         """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close()
 
     async def _settle(self, batch: Batch) -> Sequence[Outcome]:
         """Call until there is an answer."""
@@ -115,25 +112,24 @@ class Writer:
             f"repeat it with the same ids"
         )
 
-    async def _call(self, cursor: AsyncCursor[tuple[Any, ...]], batch: Batch) -> Sequence[Outcome]:
+    async def _call(self, wire: Wire, batch: Batch) -> Sequence[Outcome]:
         appends = batch.appends
         if len(appends) == 1 and not batch.careful and is_plain(appends[0]):
-            row = await _fetch(cursor, APPEND_ONE, plain_arguments(appends[0]))
+            row = await wire.call(APPEND_ONE, plain_arguments(appends[0]))
             if outcome := plain_outcome(row):
                 self._head.advance(outcome.last)
                 return [outcome]
-        outcomes = batch.outcomes(await _fetch(cursor, APPEND, batch.arguments))
+        outcomes = batch.outcomes(await wire.call(APPEND, batch.arguments))
         self._head.advance(head_after(outcomes))
         return outcomes
 
-    async def _connected(self) -> AsyncCursor[tuple[Any, ...]]:
-        if self._cursor is None or self._connection is None or self._connection.closed:
+    async def _connected(self) -> Wire:
+        if self._wire is None or self._wire.connection.closed:
+            await self.close()
             connection = await self._database.connect()
-            connection.adapters.register_dumper(Binary, BinaryDumper)
-            connection.prepare_threshold = None if self._database.pooled else 1
             connection.add_notice_handler(self._notice)
-            self._connection, self._cursor = connection, connection.cursor()  # kept: it remembers how to send arrays
-        return self._cursor
+            self._wire = Wire(connection, prepare=not self._database.pooled)
+        return self._wire
 
     def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         if diagnostic.sqlstate in STANDBY_GAVE_UP:
@@ -148,15 +144,8 @@ class Writer:
             hang_up.cancel()
 
     def _hang_up(self) -> None:
-        if self._connection is not None:
-            hang_up(self._connection)
-
-
-async def _fetch(cursor: AsyncCursor[tuple[Any, ...]], sql: bytes, arguments: tuple[object, ...]) -> Sequence[Any]:
-    await cursor.execute(sql, arguments)
-    row = await cursor.fetchone()
-    assert row is not None  # noqa: S101
-    return row
+        if self._wire is not None:
+            hang_up(self._wire.connection)
 
 
 def _copy(error: TwofoldError) -> TwofoldError:

@@ -14,7 +14,7 @@ from twofold.event_query import EventQuery
 from twofold.head import Head
 from twofold.portable_log import Inspection, StoredCommand
 from twofold.sqlite import portable
-from twofold.sqlite.appending import append_to
+from twofold.sqlite.appending import append_to, is_brief
 from twofold.sqlite.database import SqliteDatabase
 from twofold.sqlite.joined import SqliteJoinedTransaction, join
 from twofold.sqlite.reading import find_command, read, read_head, read_stream
@@ -44,7 +44,7 @@ class SqliteEventLog:
     async def append(self, append: Append) -> Appended | Rejected:
         """See `EventLog.append`."""
         try:
-            outcome = await self._database.write(partial(append_to, append=append))
+            outcome = await self._database.write(partial(append_to, append=append), brief=is_brief(append))
         except (OverflowError, UnicodeError) as error:
             raise LimitExceededError(f"SQLite cannot store such a value: {error}; nothing was stored") from error
         if isinstance(outcome, Appended):

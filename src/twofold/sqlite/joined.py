@@ -10,8 +10,9 @@ from typing import Any
 
 from twofold.event_log import Append, Appended, Rejected
 from twofold.sqlite.appending import append_to
-from twofold.sqlite.database import SqliteDatabase, Transaction
+from twofold.sqlite.database import SqliteDatabase
 from twofold.sqlite.errors import translate
+from twofold.sqlite.transaction import Transaction
 
 
 class SqliteJoinedTransaction:

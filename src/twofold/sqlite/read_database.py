@@ -29,7 +29,7 @@ SHARED = sql_blocks("twofold", "checkpoints.sql")
 class SqliteReadDatabase:
     """A `ReadDatabase` in a SQLite file: the event log's own, or another one."""
 
-    batch_size = 1000
+    batch_size = 2500
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
