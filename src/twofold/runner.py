@@ -64,7 +64,7 @@ class SegmentRunner:
         segment: Segment,
         owner: str,
         lease: float,
-        reached: Callable[[Segment, int], None],
+        reached: Callable[[Segment, int, int], None],
         head: Callable[[int, float], Awaitable[int]],
     ) -> None:
         self.segment = segment
@@ -147,7 +147,7 @@ class SegmentRunner:
         self._blocked = await self._still_parked()
         passed_over = await self._database.query(SQL["passed_over"], name=of["name"], after=row.position)
         self._passed_over = {position for (position,) in passed_over}
-        self._reached(self.segment, row.position)
+        self._reached(self.segment, self._epoch, row.position)
 
     async def _wait(self) -> int:
         """Wait until there is more in the log, and return its head; meanwhile save a checkpoint that has moved."""
@@ -170,7 +170,7 @@ class SegmentRunner:
                 await self._handle(batch)
         else:  # a crash only skips the same events again
             self._passed = batch.position
-            self._reached(self.segment, batch.position)
+            self._reached(self.segment, self._epoch, batch.position)
         if batch.failure:
             raise batch.failure
 
@@ -228,7 +228,7 @@ class SegmentRunner:
         failures = await self._projector.project(self._suffix, events, step, last_try=last_try, changes=changes)
         if last_try or not failures:
             self._saved, self._passed, self._saved_at, self._has_error = position, position, time.monotonic(), False
-            self._reached(self.segment, position)
+            self._reached(self.segment, self._epoch, position)
         return failures
 
     async def _stop_right_before(

@@ -20,6 +20,7 @@ from twofold.errors import (
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Checkpoint, Place, prepare
 from twofold.grouped_projection import GroupedProjection
+from twofold.leases import segment_of
 from twofold.messages import event_type_of
 from twofold.operations import ParkedEvent, PassedOver
 from twofold.overlay import Overlay
@@ -282,7 +283,7 @@ class ReadModelSynchronizer:
     async def set_position(self, name: str, position: int) -> None:
         """Let a read model go on behind a position; its rows stay as they are."""
         await operations.set_position(self._of(name).database, name, position)
-        self._positions.forget(name)
+        await self._look_at(name)
         self._poke()
 
     async def reset(self, name: str) -> None:
@@ -299,7 +300,7 @@ class ReadModelSynchronizer:
             await registered.projector.clear(transaction, generation.suffix)
             for statement in ("set_position", "forget_parked"):
                 await transaction.run(SQL[statement], name=name, generation=generation.number, position=0)
-        self._positions.forget(name)
+        await self._look_at(name)
         self._poke()
 
     async def scale(self, name: str, segments: int) -> None:
@@ -422,6 +423,14 @@ class ReadModelSynchronizer:
     def _poke(self) -> None:
         for worker in self._workers:
             worker.poke()
+
+    async def _look_at(self, name: str) -> None:
+        """Take note of where the segments of the generation that serves stand now."""
+        registered = self._of(name)
+        generation = await registered.place.find(again=True)
+        for row in await registered.database.query(SQL["checkpoints_of"], name=name, generation=generation.number):
+            checkpoint = Checkpoint(*row)
+            self._positions.reached(segment_of(checkpoint), checkpoint.epoch, checkpoint.position)
 
     async def _wait_for_all(self, position: int) -> None:
         while True:

@@ -321,7 +321,7 @@ def test_health_is_503_when_a_read_model_has_problems(client: TestClient, monkey
 def test_a_database_that_is_away_is_503_and_not_500(app: Application, client: TestClient, tmp_path: Path) -> None:
     url = f"/orders/{created(client)}/ship"
     locker = sqlite3.connect(tmp_path / "twofold.db", isolation_level=None)
-    app.store.log._database._writer.execute("PRAGMA busy_timeout = 50")  # type: ignore[attr-defined]  # not 10 s
+    app.store.log._database._writer._connection.execute("PRAGMA busy_timeout = 50")  # type: ignore[attr-defined]  # not 10 s
     locker.execute("BEGIN IMMEDIATE")
     try:
         answer = client.post(url)

@@ -30,7 +30,7 @@ from twofold.sql import sql_blocks
 
 log = logging.getLogger(__name__)
 
-SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, position FROM twofold_checkpoints"
+SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
 SHARED = sql_blocks("twofold", "checkpoints.sql")
 Connection = duckdb.DuckDBPyConnection
 
@@ -95,16 +95,16 @@ class DuckDbReadDatabase:
         async with self._file.borrow() as connection:
             yield DuckDbReadTransaction(self._file, connection)
         if any(positions.waiters for positions in self._followers):
-            for *segment, position in await self.query(SELECT_STEPS):
-                self._tell(Segment(*segment), position)
+            for *segment, epoch, position in await self.query(SELECT_STEPS):
+                self._tell(Segment(*segment), epoch, position)
 
     def follow(self, positions: Positions) -> None:
         """See `ReadDatabase.follow`. All that is written is written here: nothing need be watched."""
         self._followers.add(positions)
 
-    def _tell(self, segment: Segment, position: int) -> None:
+    def _tell(self, segment: Segment, epoch: int, position: int) -> None:
         for positions in self._followers:
-            positions.reached(segment, position)
+            positions.reached(segment, epoch, position)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""
@@ -117,7 +117,7 @@ class DuckDbReadDatabase:
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         """See `ReadDatabase.commit`."""
         await self._file.write(partial(commit, table=table, changes=changes, step=step))
-        self._tell(step.segment, step.after)
+        self._tell(step.segment, step.epoch, step.after)
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
         """See `ReadDatabase.select`."""

@@ -22,7 +22,7 @@ from twofold.sqlite.errors import translate
 from twofold.sqlite.read_transaction import SqliteReadTransaction
 from twofold.sqlite.selection import select_page, select_totals
 
-SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, position FROM twofold_checkpoints"
+SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
 SHARED = sql_blocks("twofold", "checkpoints.sql")
 
 
@@ -67,8 +67,8 @@ class SqliteReadDatabase:
     async def _follow(self, positions: Positions) -> None:
         async with aclosing(self._database.changes(lambda: positions.waiters)) as changes:
             async for connection in changes:
-                for *segment, position in connection.execute(SELECT_STEPS):
-                    positions.reached(Segment(*segment), position)
+                for *segment, epoch, position in connection.execute(SELECT_STEPS):
+                    positions.reached(Segment(*segment), epoch, position)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""
