@@ -11,7 +11,7 @@ import msgspec
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Generation
-from twofold.projection import fold, keys_of
+from twofold.projection import Folded, fold, keys_of
 from twofold.projectors import KeyedProjector, Projector
 from twofold.read_database import ReadDatabase, Selection
 from twofold.read_model import FixedPlace, ReadModel
@@ -57,7 +57,7 @@ async def verify_sample(
     if not isinstance(projector, KeyedProjector):
         return report
     stored = await _sampled_rows(database, projector, new)
-    fresh = await _fresh_rows(store, database, projector, set(stored), end)
+    fresh = await _fresh_rows(store, database, projector, set(map(projector.group, stored)), end)
     dump = projector.projection.row_type().dump
     for key, row in stored.items():
         if key not in fresh or list(dump(fresh[key])) != list(dump(row)):
@@ -144,4 +144,4 @@ async def _fresh_rows(
         if len(rows) < CHUNK:
             break
         after = rows[-1].position
-    return {key: row for key, row in fresh.items() if row is not None}
+    return projector.rows(Folded(fresh))

@@ -29,6 +29,8 @@ SHARED = sql_blocks("twofold", "checkpoints.sql")
 class SqliteReadDatabase:
     """A `ReadDatabase` in a SQLite file: the event log's own, or another one."""
 
+    batch_size = 2500
+
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._alchemy: Any = None
@@ -87,7 +89,9 @@ class SqliteReadDatabase:
         """See `ReadDatabase.select`."""
         return await self._database.read(partial(select_page, table=table, selection=selection))
 
-    async def totals(self, table: Table, by: Sequence[str], of: str, where: Sequence[Filter] = ()) -> Sequence[Total]:
+    async def totals(
+        self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
+    ) -> Sequence[Total]:
         """See `ReadDatabase.totals`."""
         return await self._database.read(partial(select_totals, table=table, by=by, of=of, where=where))
 
