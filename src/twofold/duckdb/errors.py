@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from pathlib import Path
 
@@ -73,8 +72,12 @@ def _is_locked(path: Path) -> bool:
     Closing a file gives up this process's locks on it: ask only if this process does not have it open.
     """
     try:
+        import fcntl
+
         with path.open("r+b") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows
+        return False
     except OSError as error:
         return error.errno in (errno.EACCES, errno.EAGAIN) and os.access(path, os.W_OK)
     return False
