@@ -19,7 +19,7 @@ from orders.app import Shop, build
 from orders.importing import Outcome, RetailImport, write_report
 from orders.queries import SalesByMonth, SalesLine
 from orders.retail import RetailFileError, read_retail_file
-from orders.serving import loop_factory
+from orders.serving import Parts, loop_factory
 from orders.serving import serve as serve_http
 from orders.simulation import Simulation
 from twofold import open_event_store
@@ -50,6 +50,7 @@ def serve(
     database_url: DatabaseUrl = DEFAULT_DATABASE,
     simulate: Annotated[bool, Parameter(env_var="SIMULATE")] = False,
     synchronize: Annotated[bool, Parameter(env_var="SYNCHRONIZE")] = True,
+    reports: Annotated[Path | None, Parameter(env_var="REPORTS")] = None,
 ) -> int:
     """Serve the shop over HTTP.
 
@@ -74,10 +75,13 @@ def serve(
         Let simulated customers order, so that there is something to see.
     synchronize:
         Keep the read models in step with the log; else another process must do it, such as `orders synchronize`.
+    reports:
+        A DuckDB file for the revenue report, such as data/reports.duckdb, which one process owns; or, without the
+        ending, the folder into which that process writes snapshots. Without it there is no such report.
     """
-    return _run(
-        lambda: serve_http(host, port, database_url, simulate=simulate, synchronize=synchronize, console=console)
-    )
+    reports = reports if reports and reports.name else None  # set, and empty
+    parts = Parts(synchronize=synchronize, simulate=simulate, reports=reports)
+    return _run(lambda: serve_http(host, port, database_url, parts, console))
 
 
 @app.command

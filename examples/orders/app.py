@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 from orders.commands import (
@@ -29,6 +30,7 @@ from orders.queries import (
     SearchOrders,
     SearchOrdersHandler,
 )
+from orders.reports import add_reports
 from orders.views import OrderViews, Sales
 from twofold import Application, Command, Query, Receipt
 from twofold.consistency import Policy, WhenLate
@@ -41,8 +43,14 @@ LENIENT = Policy(1.0, WhenLate.ANSWER_STALE)
 """Lists and reports: rather an old answer, which says so, than none."""
 
 
-def build(url: str, *, synchronize: bool = True) -> Application:
-    """Return the application, wired and not yet started; `synchronize` says whether it keeps the read models itself."""
+def build(url: str, *, synchronize: bool = True, reports: Path | None = None) -> Application:
+    """Return the application, wired and not yet started.
+
+    Args:
+        url: of the database.
+        synchronize: whether it keeps the read models itself.
+        reports: see `add_reports`.
+    """
     app = Application(url, synchronize=synchronize)
     orders = app.repository(Order)
     app.commands.register(CreateOrder, CreateOrderHandler(orders))
@@ -64,6 +72,8 @@ def build(url: str, *, synchronize: bool = True) -> Application:
     app.queries.register(GetCustomerOrders, GetCustomerOrdersHandler(views), reads=[views.name], policy=LENIENT)
     app.queries.register(SearchOrders, SearchOrdersHandler(views), reads=[views.name], policy=LENIENT)
     app.queries.register(SalesByMonth, SalesByMonthHandler(sales), reads=[sales.name], policy=LENIENT)
+    if reports:
+        add_reports(app, reports, LENIENT)
     return app
 
 

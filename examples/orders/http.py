@@ -12,9 +12,11 @@ from orders.commands import AddItem, CancelOrder, CreateOrder, RemoveItem, ShipO
 from orders.errors import InvalidOrderError, ItemNotInOrderError, OrderError
 from orders.order import Order, OrderStatus
 from orders.queries import GetCustomerOrders, GetOrderById, OrderSort, SalesByMonth, SearchOrders
+from orders.reports import GetRevenue, RevenueBy
 from orders.schemas import (
     Acknowledgement,
     CreateOrderBody,
+    FoundOrders,
     Health,
     Id,
     ItemBody,
@@ -22,6 +24,7 @@ from orders.schemas import (
     OrderOut,
     OrderPage,
     ProjectionHealth,
+    RevenueLineOut,
     SalesLineOut,
     Text,
 )
@@ -46,13 +49,17 @@ OrderId = Annotated[Id, Path(description="The order.")]
 CustomerId = Annotated[Id, Path(description="The customer.")]
 Page = Annotated[int, Query(ge=1, le=1_000_000, description="From 1.")]
 PageSize = Annotated[int, Query(ge=1, le=100)]
+BREAKDOWN = "^(month|country|product)(,(month|country|product)){0,2}$"
 Cursor = Annotated[
     str | None, Query(max_length=2000, description="The `next_cursor` of the page before, instead of `page`.")
 ]
 
 
-def build_api(app: Application, lifespan: Any = None) -> FastAPI:
-    """Return the API of an application; it starts and stops the application, unless another `lifespan` is given."""
+def build_api(app: Application, lifespan: Any = None, *, reports: bool = False) -> FastAPI:
+    """Return the API of an application; it starts and stops the application, unless another `lifespan` is given.
+
+    With `reports`, the application can answer `GetRevenue`.
+    """
     api = FastAPI(
         title="Orders",
         summary="The reference application of Twofold.",
@@ -63,6 +70,8 @@ def build_api(app: Application, lifespan: Any = None) -> FastAPI:
     add_consistency(api, app, cookie=True)
     api.include_router(_commands(app))
     api.include_router(_queries(app))
+    if reports:
+        api.include_router(_reports(app))
     return api
 
 
@@ -117,7 +126,7 @@ def _commands(app: Application) -> APIRouter:
 def _queries(app: Application) -> APIRouter:
     router = APIRouter(tags=["queries"])
 
-    @router.get("/orders/search", response_model=OrderPage, responses=ANSWERS)  # before /orders/{order_id}
+    @router.get("/orders/search", response_model=FoundOrders, responses=ANSWERS)  # before /orders/{order_id}
     async def search_orders(
         q: Annotated[Text, Query(description="Words in customer, items or address; each may be cut short.")] = "",
         status: OrderStatus | None = None,
@@ -132,7 +141,7 @@ def _queries(app: Application) -> APIRouter:
         cursor: Cursor = None,
     ) -> Any:
         """Search all orders."""
-        return await app.queries.dispatch(
+        found = await app.queries.dispatch(
             SearchOrders(
                 text=q,
                 status=status,
@@ -147,6 +156,7 @@ def _queries(app: Application) -> APIRouter:
                 cursor=cursor,
             )
         )
+        return FoundOrders.of(found)
 
     @router.get("/orders/{order_id}", response_model=OrderOut, responses=problem_responses(400, 404, 422, 503))
     async def get_order(order_id: OrderId, response: Response) -> Any:
@@ -191,6 +201,19 @@ def _queries(app: Application) -> APIRouter:
             status="faulted" if faulted else "ok",
             projections=[ProjectionHealth.model_validate(each) for each in projections],
         )
+
+    return router
+
+
+def _reports(app: Application) -> APIRouter:
+    router = APIRouter(tags=["reports"])
+
+    @router.get("/reports/revenue", response_model=list[RevenueLineOut], responses=ANSWERS)
+    async def get_revenue(
+        by: Annotated[str, Query(pattern=BREAKDOWN, description="Any of month, country and product.")] = "month",
+    ) -> Any:
+        """Add up what was sold, by month, country and product or some of these."""
+        return await app.queries.dispatch(GetRevenue(tuple(map(RevenueBy, by.split(",")))))
 
     return router
 

@@ -12,6 +12,7 @@ from twofold.decision_model import Decision, DecisionModel, combine
 from twofold.engines import open_event_store
 from twofold.event_query import AppendCondition, EventQuery, QueryItem
 from twofold.event_store import EventStore
+from twofold.grouped_projection import GroupedProjection
 from twofold.handlers import Middleware
 from twofold.messages import (
     AwareDatetime,
@@ -35,6 +36,7 @@ from twofold.status import ProjectionStatus, State
 from twofold.streams import ANY, STREAM_EXISTS
 from twofold.subscription import Batch, Subscription
 from twofold.synchronizer import ReadModelSynchronizer
+from twofold.words import marked_html
 
 __all__ = [
     "ANY",
@@ -58,6 +60,7 @@ __all__ = [
     "EventStore",
     "EventTypes",
     "FullText",
+    "GroupedProjection",
     "Index",
     "Key",
     "Metadata",
@@ -84,6 +87,7 @@ __all__ = [
     "combine",
     "current_metadata",
     "event_type",
+    "marked_html",
     "metadata",
     "on",
     "open_event_store",

@@ -18,6 +18,12 @@ SQL = sql_blocks("twofold", "checkpoints.sql")
 FRESH = 1.0
 """Seconds after which it is looked up again which generation serves."""
 
+LEDGER = "all segments"
+"""The lock of whoever changes several checkpoints at once, lest two of them wait for each other.
+
+It is taken last: after the lock of a read model, and after its tables.
+"""
+
 Role = Literal["live", "shadow", "warm"]
 
 
@@ -189,6 +195,7 @@ async def forget(transaction: ReadTransaction, code: Buildable, generation: Gene
 
 async def forget_records(transaction: ReadTransaction, generation: Generation) -> None:
     """Forget a generation whose tables are dropped: its checkpoints and what is parked of it."""
+    await transaction.lock(LEDGER)
     for statement in ("forget_generation", "forget_segments", "forget_parked"):
         await transaction.run(SQL[statement], name=generation.name, generation=generation.number)
 

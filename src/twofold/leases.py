@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import msgspec
 
-from twofold.generations import SQL, Checkpoint, Generation
+from twofold.generations import LEDGER, SQL, Checkpoint, Generation
 from twofold.read_database import ReadDatabase, ReadTransaction
 from twofold.segments import Segment, bounds
 
@@ -84,6 +84,7 @@ class Leases:
             StorageError: the database failed.
         """
         async with self._database.transaction() as transaction:
+            await transaction.lock(LEDGER)
             codes = msgspec.json.encode(sorted(self._codes)).decode()
             await transaction.run(SQL["see_worker"], worker=self._worker, projections=codes, **self._time)
             await transaction.run(SQL["forget_workers"], worker="")
@@ -98,6 +99,7 @@ class Leases:
     async def leave(self) -> None:
         """Give everything back."""
         async with self._database.transaction() as transaction:
+            await transaction.lock(LEDGER)
             await transaction.run(SQL["give_back_all"], owner=self._worker)
             await transaction.run(SQL["forget_workers"], worker=self._worker)
 
@@ -152,6 +154,7 @@ class Leases:
 
 async def merge(transaction: ReadTransaction, left: Held, right: Held, position: int) -> bool:
     """Make one segment of two that stand at the same position; return whether nothing came between."""
+    await transaction.lock(LEDGER)
     place = {"name": left.segment.projection, "generation": left.segment.generation}
     there = {row.first: row for row in await _checkpoints(transaction) if segment_of(row)[:2] == left.segment[:2]}
     if (there[left.segment.first].position, there[left.segment.first].epoch) != (position, left.epoch):

@@ -14,7 +14,7 @@ import msgspec
 
 from twofold.errors import InvalidProjectionError, UnknownProjectionError
 from twofold.fingerprint import has_row_type
-from twofold.generations import SQL, Generation, checkpoints_of, forget_records, generations_of
+from twofold.generations import LEDGER, SQL, Generation, checkpoints_of, forget_records, generations_of
 from twofold.messages import EPOCH
 from twofold.read_database import ReadDatabase, ReadTransaction
 from twofold.segments import SLOTS
@@ -133,11 +133,13 @@ async def retry(database: ReadDatabase, name: str, key: str = ALL_KEYS) -> int:
         UnknownProjectionError, StorageError: as for `pause`.
     """
     async with database.transaction() as transaction:
-        live = await _live(transaction, name)
-        place = {"name": name, "generation": live.number}
-        asked = await transaction.run(SQL["ask_retry"], **place, key=key)
-        await transaction.run(SQL["disturb"], **place)
-    return len(asked)
+        live, asked = await _live(transaction, name), 0
+        for generation in await generations_of(transaction, name):  # one that is kept warm may have to serve again
+            place = {"name": name, "generation": generation.number}
+            found = await transaction.run(SQL["ask_retry"], **place, key=key)
+            await transaction.run(SQL["disturb"], **place)
+            asked += len(found) if generation.number == live.number else 0
+    return asked
 
 
 async def skip(database: ReadDatabase, name: str, position: int, reason: str) -> None:
@@ -231,6 +233,7 @@ async def _set_paused(database: ReadDatabase, name: str, *, paused: int) -> None
 
 async def _live(transaction: ReadTransaction, name: str) -> Generation:
     await transaction.lock(name)
+    await transaction.lock(LEDGER)
     generations = await generations_of(transaction, name)
     if not generations:
         raise UnknownProjectionError(name, {row[0] for row in await transaction.run(SQL["generations"])})

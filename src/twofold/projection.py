@@ -52,6 +52,7 @@ class Projection(Generic[R]):
 
     _rows: ClassVar[RowType[Any] | None] = None
     _folds: ClassVar[dict[type, Fold] | None] = None
+    _making: ClassVar[frozenset[type]] = frozenset()
 
     def handles(self) -> tuple[type, ...]:
         """Return the classes of the events that it takes.
@@ -95,6 +96,17 @@ class Projection(Generic[R]):
             cls._rows = RowType(_row_class(cls))
         return typing.cast("RowType[R]", cls._rows)
 
+    def makes_row(self, event: type) -> bool:
+        """Return whether the method for a class of events makes a row, whatever there was before."""
+        if type(self).apply is not Projection.apply:
+            return False
+        return event in self._folds_by_event() and event in type(self).__dict__["_making"]
+
+    @property
+    def key_of(self) -> Callable[[Any], KeyValues]:
+        """Return the key that what `apply` returned is of."""
+        return self.row_type().key_of
+
     def table(self) -> Table:
         """Return the table of its read model.
 
@@ -108,7 +120,9 @@ class Projection(Generic[R]):
     def _folds_by_event(cls) -> dict[type, Fold]:
         folds: dict[type, Fold] | None = cls.__dict__.get("_folds")
         if folds is None:
-            folds = cls._folds = {event: _fold(method) for event, method in methods_by_event(cls).items()}
+            methods = methods_by_event(cls)
+            folds = cls._folds = {event: _fold(method) for event, method in methods.items()}
+            cls._making = frozenset(event for event, method in methods.items() if len(_arguments(method)) == 1)
         return folds
 
 
@@ -160,7 +174,7 @@ def fold(
     changed: dict[KeyValues, Any] = {}
     failures: list[Failure] = []
     failed: set[KeyValues] = set()
-    key_of, apply = projection.row_type().key_of, _apply(projection)
+    key_of, apply = projection.key_of, _apply(projection)
     for key, recorded in zip(keys, events, strict=True):
         if failed and key in failed:
             failures.append(Failure(recorded, key))
@@ -195,9 +209,7 @@ def _key(projection: Projection[Any], recorded: RecordedEvent[Any]) -> KeyValues
 
 
 def _fold(method: Callable[..., Any]) -> Fold:
-    parameters = list(inspect.signature(method).parameters)[1:]
-    wants_record = "recorded" in parameters
-    arguments = [name for name in parameters if name != "recorded"]
+    wants_record, arguments = "recorded" in inspect.signature(method).parameters, _arguments(method)
     if len(arguments) not in (1, 2):
         raise InvalidProjectionError(f"{method.__qualname__} must take (self, event) or (self, row, event)")
     if len(arguments) == 1:
@@ -219,6 +231,10 @@ def _fold(method: Callable[..., Any]) -> Fold:
     return change
 
 
+def _arguments(method: Callable[..., Any]) -> list[str]:
+    return [name for name in list(inspect.signature(method).parameters)[1:] if name != "recorded"]
+
+
 def _admits_none(method: Callable[..., Any], argument: str) -> bool:
     try:
         return type(None) in typing.get_args(typing.get_type_hints(method).get(argument))
@@ -229,6 +245,8 @@ def _admits_none(method: Callable[..., Any], argument: str) -> bool:
 def _row_class(cls: type) -> type:
     for parent in cls.__mro__:
         for base in getattr(parent, "__orig_bases__", ()):
-            if typing.get_origin(base) is Projection and isinstance(typing.get_args(base)[0], type):
+            origin = typing.get_origin(base)
+            is_ours = isinstance(origin, type) and issubclass(origin, Projection)
+            if is_ours and isinstance(typing.get_args(base)[0], type):
                 return typing.cast(type, typing.get_args(base)[0])
     raise InvalidProjectionError(f"{cls.__qualname__} does not name its row type; declare `Projection[YourRow]`")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -11,10 +12,11 @@ import msgspec
 from twofold.errors import CheckpointMovedError, OutcomeUnknownError, StorageError
 from twofold.fingerprint import fingerprint
 from twofold.generations import Buildable, advance
+from twofold.grouped_projection import GroupedProjection
 from twofold.known_rows import KnownRows
 from twofold.messages import RecordedEvent
-from twofold.projection import KeyValues, Projection, check_projection_name, fold
-from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Style
+from twofold.projection import Folded, KeyValues, Projection, check_projection_name, fold
+from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Selection, Style
 from twofold.row_type import Table
 from twofold.segments import Parked, Step
 from twofold.sql import quoted
@@ -27,6 +29,8 @@ MAX_CAUSE, MAX_TRACEBACK = 1000, 20_000
 """Characters that are stored of an error, at most."""
 MAX_BY_SQL = 1000
 """Events that a projection by SQL takes at once: each is a statement at least, and all must fit well into a lease."""
+MOST_ROWS = (1 << 63) - 1
+"""No limit; as many rows as every engine can count."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -157,28 +161,45 @@ class KeyedProjector:
         self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
     ) -> Sequence[Failed]:
         """See `Projector.project`."""
-        table, rows = self.table(suffix), self._known.take(step)
+        table, stored = self.table(suffix), self._known.take(step)
         try:
-            unknown = {each.key for each in events if each.key not in rows}
-            wanted = set(map(self._rows.dump_key, unknown))
-            stored = map(self._rows.load, await self._database.load(table, wanted))
-            rows.update((self._rows.key_of(row), row) for row in stored)
-            folded = fold(self.projection, rows, [each.key for each in events], [each.recorded for each in events])
+            stored.update(await self._stored(table, [each for each in events if each.key not in stored]))
+            folded = fold(self.projection, stored, [each.key for each in events], [each.recorded for each in events])
             failures = _failed(events, {each.recorded.position: each.error for each in folded.failures})
             if failures and not last_try:
                 return failures
-            upserts = [self._rows.dump(row) for row in folded.rows.values() if row is not None]
-            deletes = [self._rows.dump_key(key) for key, row in folded.rows.items() if row is None]
             parked = [*changes.parked, *(each.parked() for each in failures)]
-            await self._database.commit(table, Changes(upserts, deletes, parked, changes.released), step)
+            rows = self._changes(stored, folded)
+            await self._database.commit(table, rows._replace(parked=parked, released=changes.released), step)
         except (CheckpointMovedError, *INFRASTRUCTURE):
             raise
         except Exception as error:  # a key or a row that cannot be stored
             return await self._one_by_one(suffix, events, step, error, last_try=last_try, changes=changes)
         if not failures:  # what failed may have changed its row before
-            rows.update(folded.rows)
-            self._known.give_back(step, rows)
+            stored.update(folded.rows)
+            self._known.give_back(step, stored)
         return failures
+
+    async def _stored(self, table: Table, events: Sequence[Handed]) -> dict[KeyValues, Any]:
+        """Return the rows that events are about."""
+        makes_row = {event: self.projection.makes_row(event) for event in self.projection.handles()}
+        looked_at = {each.key for each in events if not makes_row.get(type(each.recorded.event))}
+        wanted = set(map(self._rows.dump_key, looked_at))
+        stored = map(self._rows.load, await self._database.load(table, wanted))
+        return {self._rows.key_of(row): row for row in stored}
+
+    def _changes(self, stored: Mapping[KeyValues, Any], folded: Folded) -> Changes:
+        """Return what makes the folded rows of the stored ones."""
+        upserts = [self._rows.dump(row) for row in folded.rows.values() if row is not None]
+        return Changes(upserts, [self._rows.dump_key(key) for key, row in folded.rows.items() if row is None])
+
+    def group(self, key: KeyValues) -> KeyValues:
+        """Return the key of the events that a row is made of."""
+        return key
+
+    def rows(self, folded: Folded) -> Mapping[KeyValues, Any]:
+        """Return the rows that there are after events, by key."""
+        return {key: row for key, row in folded.rows.items() if row is not None}
 
     async def _one_by_one(
         self, suffix: str, events: Sequence[Handed], step: Step, error: Exception, *, last_try: bool, changes: Changes
@@ -209,6 +230,34 @@ class KeyedProjector:
             second = []
             await self._database.commit(self.table(suffix), changes._replace(parked=parked), last)
         return [*first, *waiting, *second]
+
+
+class GroupedProjector(KeyedProjector):
+    """Runs a `GroupedProjection`: where a row is for the one, all rows of a group are for this one."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """See `Buildable.fingerprint`."""
+        return fingerprint(type(self.projection), self._table, until=GroupedProjection)
+
+    async def _stored(self, table: Table, events: Sequence[Handed]) -> dict[KeyValues, Any]:
+        groups = tuple({self._rows.dump_key_part(each.key)[0] for each in events})
+        selection = Selection(where=((table.key[0], "in", groups),), sort=table.key, limit=MOST_ROWS)
+        found = map(self._rows.load, (await self._database.select(table, selection))[0] if groups else ())
+        return {key: tuple(rows) for key, rows in groupby(found, lambda row: self.group(self._rows.key_of(row)))}
+
+    def _changes(self, stored: Mapping[KeyValues, Any], folded: Folded) -> Changes:
+        before = {self._rows.key_of(row): row for key in folded.rows for row in stored.get(key, ())}
+        after = self.rows(folded)
+        upserts = [self._rows.dump(row) for key, row in after.items() if before.get(key) != row]
+        return Changes(upserts, [self._rows.dump_key(key) for key in before if key not in after])
+
+    def group(self, key: KeyValues) -> KeyValues:
+        """See `KeyedProjector.group`."""
+        return key[:1]
+
+    def rows(self, folded: Folded) -> Mapping[KeyValues, Any]:
+        """See `KeyedProjector.rows`."""
+        return {self._rows.key_of(row): row for rows in folded.rows.values() for row in rows or ()}
 
 
 class SqlProjector:

@@ -15,7 +15,7 @@ import msgspec
 
 from twofold.errors import InvalidProjectionError, RebuildFailedError, StorageError, UnknownProjectionError
 from twofold.event_store import EventStore
-from twofold.generations import FRESH, SQL, Generation, build, checkpoints_of, forget, generations_of
+from twofold.generations import FRESH, LEDGER, SQL, Generation, build, checkpoints_of, forget, generations_of
 from twofold.leases import CHANGING_OVER, REBUILDING, Held, Ledger, read_ledger, segment_of
 from twofold.projectors import INFRASTRUCTURE, Projector, ReactionProjector
 from twofold.read_database import ReadDatabase, ReadTransaction
@@ -172,6 +172,7 @@ class Takeover:
 
     async def _run_alone(self, statement: str, **values: Any) -> None:
         async with self._database.transaction() as transaction:
+            await transaction.lock(LEDGER)
             await transaction.run(SQL[statement], **values)
 
     async def _take_out(self, generation: Generation) -> None:
@@ -220,6 +221,7 @@ class Takeover:
 
     async def _hand_over(self, transaction: ReadTransaction, live: Generation, new: Generation) -> None:
         """Exchange the roles, with what operators have set; nobody who looks up late sees the rows go back."""
+        await transaction.lock(LEDGER)
         place, old = {"name": new.name, "generation": new.number}, {"name": live.name, "generation": live.number}
         await transaction.run(SQL["set_role"], **old, role="warm")
         await transaction.run(SQL["set_role"], **place, role="live")

@@ -135,9 +135,13 @@ class RowType(Generic[R]):
         """
         if len(key) != len(self.key):
             raise ValueError(f"the key of {self.cls.__qualname__} is {self.key}, got {key!r}")
+        return self.dump_key_part(key)
+
+    def dump_key_part(self, key: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the first values of a key as the columns hold them."""
         if not self._dumps_keys:
             return tuple(key)
-        return tuple(dump(each) if dump else each for dump, each in zip(self._key_dumps, key, strict=True))
+        return tuple(dump(each) if dump else each for dump, each in zip(self._key_dumps, key, strict=False))
 
     def dump(self, row: R) -> Sequence[Any]:
         """Return a row's values, in the order of the columns."""

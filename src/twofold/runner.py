@@ -64,7 +64,7 @@ class SegmentRunner:
         segment: Segment,
         owner: str,
         lease: float,
-        reached: Callable[[Segment, int], None],
+        reached: Callable[[Segment, int, int], None],
         head: Callable[[int, float], Awaitable[int]],
     ) -> None:
         self.segment = segment
@@ -147,7 +147,7 @@ class SegmentRunner:
         self._blocked = await self._still_parked()
         passed_over = await self._database.query(SQL["passed_over"], name=of["name"], after=row.position)
         self._passed_over = {position for (position,) in passed_over}
-        self._reached(self.segment, row.position)
+        self._reached(self.segment, self._epoch, row.position)
 
     async def _wait(self) -> int:
         """Wait until there is more in the log, and return its head; meanwhile save a checkpoint that has moved."""
@@ -170,7 +170,7 @@ class SegmentRunner:
                 await self._handle(batch)
         else:  # a crash only skips the same events again
             self._passed = batch.position
-            self._reached(self.segment, batch.position)
+            self._reached(self.segment, self._epoch, batch.position)
         if batch.failure:
             raise batch.failure
 
@@ -228,7 +228,7 @@ class SegmentRunner:
         failures = await self._projector.project(self._suffix, events, step, last_try=last_try, changes=changes)
         if last_try or not failures:
             self._saved, self._passed, self._saved_at, self._has_error = position, position, time.monotonic(), False
-            self._reached(self.segment, position)
+            self._reached(self.segment, self._epoch, position)
         return failures
 
     async def _stop_right_before(
@@ -254,50 +254,59 @@ class SegmentRunner:
                 raise ProjectionFailedError(self._projector.name, each.recorded) from failed[0].error
 
     async def _retry_parked(self) -> None:
-        """Fold the parked events that somebody wants to be retried, key by key and in order."""
+        """Fold the parked events that somebody wants to be retried: all at once, or else row by row."""
         while found := await self._database.query(
             SQL["parked_to_retry"], name=self.segment.projection, generation=self.segment.generation,
             first=self.segment.first, end=self.segment.end, limit=MAX_RETRIED,
         ):  # fmt: skip
-            key = found[0][1]
-            await self._retry(key, [Parked(*row) for row in found if row[1] == key])
+            waiting = [Parked(*row) for row in found]
+            if await self._fold_parked(waiting) is not None:
+                for key in dict.fromkeys(each.key for each in waiting):
+                    await self._retry([each for each in waiting if each.key == key])
             self._blocked = await self._still_parked()
 
-    async def _retry(self, key: str, waiting: Sequence[Parked]) -> None:
-        """Fold events of one key, one after the other; where one fails again, it and the later ones wait on."""
+    async def _retry(self, waiting: Sequence[Parked]) -> None:
+        """Fold events of one row, one after the other; where one fails again, it and the later ones wait on."""
         for place, each in enumerate(waiting):
-            self.is_moving = True
-            step = Step(self.segment, self._epoch, self._saved, self._saved, self._lease)
-            released = Changes(released=[each.position])
-            error = await self._fold_parked(each, step, released)
+            error = await self._fold_parked([each])
             if error is not None:
                 cause, trace = described(error)
                 later = [later._replace(cause="", traceback="") for later in waiting[place + 1 :]]
-                await self._leave_parked(key, [each._replace(cause=cause, traceback=trace), *later], step)
+                await self._leave_parked([each._replace(cause=cause, traceback=trace), *later])
                 return
 
-    async def _leave_parked(self, key: str, waiting: Sequence[Parked], step: Step) -> None:
-        """Store why the first of the events still fails, and that nobody waits for a retry of their key any more."""
+    async def _leave_parked(self, waiting: Sequence[Parked]) -> None:
+        """Store why the first of them still fails, and that nobody waits for a retry of their row any more."""
+        place = {"name": self.segment.projection, "generation": self.segment.generation}
         async with self._database.transaction() as transaction:
-            if not await advance(transaction, Changes(parked=waiting), step):
+            if not await advance(transaction, Changes(parked=waiting), self._step_on_the_spot()):
                 raise CheckpointMovedError(self._projector.name)
-            await transaction.run(
-                SQL["retried"], name=self.segment.projection, generation=self.segment.generation, key=key
-            )
+            await transaction.run(SQL["retried"], **place, key=waiting[0].key)
 
-    async def _fold_parked(self, parked: Parked, step: Step, released: Changes) -> BaseException | None:
-        """Return why an event fails, None if it does so no longer."""
+    async def _fold_parked(self, waiting: Sequence[Parked]) -> BaseException | None:
+        """Bring parked events in, all or none; return why that fails, None if it does so no longer."""
+        self.is_moving = True
         try:
-            [recorded] = self._store.events.decode(await self._store.log.read(
-                EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
-            ))  # fmt: skip
-            event = handed(self._projector, recorded)
+            events = [await self._parked_event(each) for each in waiting]
         except (*INFRASTRUCTURE, *ENDINGS):
             raise
         except BaseException as error:  # it cannot be read any more
+            if not is_failure(error):
+                raise
             return error
-        failures = await self._projector.project(self._suffix, [event], step, last_try=False, changes=released)
+        released = Changes(released=[each.position for each in waiting])
+        step = self._step_on_the_spot()
+        failures = await self._projector.project(self._suffix, events, step, last_try=False, changes=released)
         return failures[0].error if failures else None
+
+    async def _parked_event(self, parked: Parked) -> Handed:
+        rows = await self._store.log.read(
+            EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
+        )
+        return handed(self._projector, self._store.events.decode(rows)[0])
+
+    def _step_on_the_spot(self) -> Step:
+        return Step(self.segment, self._epoch, self._saved, self._saved, self._lease)
 
     async def _still_parked(self) -> set[str]:
         of = {"name": self.segment.projection, "generation": self.segment.generation}

@@ -18,13 +18,15 @@ from twofold.errors import (
     UnknownProjectionError,
 )
 from twofold.event_store import EventStore
-from twofold.generations import SQL, Checkpoint, Place, prepare
+from twofold.generations import LEDGER, SQL, Checkpoint, Place, prepare
+from twofold.grouped_projection import GroupedProjection
+from twofold.leases import segment_of
 from twofold.messages import event_type_of
 from twofold.operations import ParkedEvent, PassedOver
 from twofold.overlay import Overlay
 from twofold.positions import Positions
 from twofold.projection import Projection
-from twofold.projectors import KeyedProjector, Projector, ReactionProjector, SqlProjector, key_text
+from twofold.projectors import GroupedProjector, KeyedProjector, Projector, ReactionProjector, SqlProjector, key_text
 from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.rebuild_progress import RebuildProgress, follow_rebuild
@@ -63,7 +65,8 @@ class ReadModelSynchronizer:
         event_store: where the events are.
         read_db: where the read models are.
         projections: what to run; more can be added until `run` is called.
-        batch_size: events that are folded and committed together, at most; those that write SQL take fewer.
+        batch_size: events that are folded and committed together, at most, by default as many as suit the database;
+            those that write SQL take fewer.
         lease: seconds after which another worker takes over from one that shows no sign of life.
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
             `refuse` or `ignore`.
@@ -75,7 +78,7 @@ class ReadModelSynchronizer:
         read_db: ReadDatabase,
         projections: Iterable[Projection[Any] | SqlProjection | Reaction] = (),
         *,
-        batch_size: int = 2500,
+        batch_size: int | None = None,
         lease: float = LEASE,
         changed_code: ChangedCode = "warn",
     ) -> None:
@@ -128,8 +131,15 @@ class ReadModelSynchronizer:
         self._registered[projection.name] = _Registered(projector, database, place, begin)
         if not isinstance(projection, Projection):
             return None
+        if isinstance(projection, GroupedProjection):
+            return ReadModel(database, projection, place)
         overlay = Overlay(self._store, database, cast(KeyedProjector, projector), place)
         return ReadModel(database, projection, place, overlay)
+
+    @property
+    def databases(self) -> Sequence[ReadDatabase]:
+        """All that it writes to, its own first; whoever owns the synchronizer opens and closes them."""
+        return [database for database, _ in self._by_database()]
 
     async def prepare(self) -> None:
         """Make the read models' tables, or begin to build those of a new version; `run` does it too.
@@ -273,7 +283,7 @@ class ReadModelSynchronizer:
     async def set_position(self, name: str, position: int) -> None:
         """Let a read model go on behind a position; its rows stay as they are."""
         await operations.set_position(self._of(name).database, name, position)
-        self._positions.forget(name)
+        await self._look_at(name)
         self._poke()
 
     async def reset(self, name: str) -> None:
@@ -288,9 +298,10 @@ class ReadModelSynchronizer:
         async with registered.database.transaction(registered.projector.style) as transaction:
             await transaction.lock(name)
             await registered.projector.clear(transaction, generation.suffix)
+            await transaction.lock(LEDGER)
             for statement in ("set_position", "forget_parked"):
                 await transaction.run(SQL[statement], name=name, generation=generation.number, position=0)
-        self._positions.forget(name)
+        await self._look_at(name)
         self._poke()
 
     async def scale(self, name: str, segments: int) -> None:
@@ -389,10 +400,12 @@ class ReadModelSynchronizer:
 
     def _projector(self, database: ReadDatabase, projection: Any) -> Projector:
         match projection:
+            case GroupedProjection():
+                return GroupedProjector(database, projection, self._batch_size or database.batch_size)
             case Projection():
-                return KeyedProjector(database, projection, self._batch_size)
+                return KeyedProjector(database, projection, self._batch_size or database.batch_size)
             case SqlProjection():
-                return SqlProjector(database, projection, self._batch_size)
+                return SqlProjector(database, projection, self._batch_size or database.batch_size)
             case Reaction():
                 return ReactionProjector(database, projection)
         raise InvalidProjectionError(f"{projection!r} is no Projection, SqlProjection or Reaction")
@@ -411,6 +424,14 @@ class ReadModelSynchronizer:
     def _poke(self) -> None:
         for worker in self._workers:
             worker.poke()
+
+    async def _look_at(self, name: str) -> None:
+        """Take note of where the segments of the generation that serves stand now."""
+        registered = self._of(name)
+        generation = await registered.place.find(again=True)
+        for row in await registered.database.query(SQL["checkpoints_of"], name=name, generation=generation.number):
+            checkpoint = Checkpoint(*row)
+            self._positions.reached(segment_of(checkpoint), checkpoint.epoch, checkpoint.position)
 
     async def _wait_for_all(self, position: int) -> None:
         while True:

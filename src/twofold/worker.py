@@ -166,10 +166,10 @@ class Worker:
         """Bring two neighbours to one position, and make one of them; return whether that came off."""
         try:
             runners = [self.runner(left), self.runner(right)]
-            for runner in runners:
-                await runner.catch_up(0)
-            position = max(runner.position for runner in runners)
             async with asyncio.timeout(self._lease / 3):  # what else this worker holds wants to be kept
+                for runner in runners:
+                    await runner.catch_up(0)
+                position = max(runner.position for runner in runners)
                 for runner in runners:
                     await runner.catch_up(position)
             async with self._database.transaction() as transaction:

@@ -321,7 +321,7 @@ def test_health_is_503_when_a_read_model_has_problems(client: TestClient, monkey
 def test_a_database_that_is_away_is_503_and_not_500(app: Application, client: TestClient, tmp_path: Path) -> None:
     url = f"/orders/{created(client)}/ship"
     locker = sqlite3.connect(tmp_path / "twofold.db", isolation_level=None)
-    app.store.log._database._writer.execute("PRAGMA busy_timeout = 50")  # type: ignore[attr-defined]  # not 10 s
+    app.store.log._database._writer._connection.execute("PRAGMA busy_timeout = 50")  # type: ignore[attr-defined]  # not 10 s
     locker.execute("BEGIN IMMEDIATE")
     try:
         answer = client.post(url)
@@ -347,3 +347,15 @@ def test_openapi_is_complete(client: TestClient) -> None:
     item = document["components"]["schemas"]["ItemBody"]["properties"]
     assert item["price"]["examples"] == ["12.50"]
     assert document["components"]["schemas"]["CreateOrderBody"]["properties"]["customer_id"]["examples"]
+
+
+def test_a_search_marks_the_words_that_were_found(client: TestClient) -> None:
+    created(client, {**TEA, "description": "<Darjeeling> & more"})
+    found = client.get("/orders/search", params={"q": "darj zurich"}).json()
+    assert found["matches"] == [
+        {
+            "items_text": "tea &lt;<mark>Darjeeling</mark>&gt; &amp; more",
+            "address_text": "R\u00e4mistrasse 1 8001 <mark>Z\u00fcrich</mark> Switzerland",
+        }
+    ]
+    assert client.get("/orders/search").json()["matches"] == []

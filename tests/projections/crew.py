@@ -40,6 +40,8 @@ class Plan:
     lease: float = 0.3
     version: int = 1
     batch_size: int = 100
+    retried: int = 1000
+    """Parked events that are retried in one transaction."""
     with_sql: bool = True
     """Whether the SQL projection runs as well, whose transactions hold SQLite's lock while its process is frozen."""
     planted: Callable[[], None] | None = None
@@ -97,7 +99,7 @@ def deposit(chance: random.Random, poison: float = 0.0) -> Deposited:
 async def _quietly(plan: Plan, task: Callable[[Plan], Coroutine[Any, Any, None]]) -> None:
     logging.getLogger("twofold").setLevel(logging.CRITICAL)  # failures are what it is all about
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
-    runner.FIRST_PAUSE, runner.LAST_PAUSE, runner.MAX_RETRIED = 0.005, 0.2, 2
+    runner.FIRST_PAUSE, runner.LAST_PAUSE, runner.MAX_RETRIED = 0.005, 0.2, plan.retried
     if plan.planted:
         plan.planted()
     await task(plan)

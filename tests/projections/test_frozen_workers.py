@@ -135,7 +135,7 @@ def all_of_one_name() -> None:
 
 @pytest.fixture
 def plan(url: str, tmp_path: Path) -> Plan:
-    return Plan(url, tmp_path, lease=0.2, with_sql=False)
+    return Plan(url, tmp_path, lease=0.2, retried=2, with_sql=False)
 
 
 async def test_a_frozen_worker_commits_nothing_after_another_took_over(plan: Plan) -> None:

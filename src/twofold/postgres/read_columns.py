@@ -1,17 +1,16 @@
-"""How Python values stand in PostgreSQL's columns, and words in its full-text index."""
+"""How Python values stand in PostgreSQL's columns, and searches as its full-text index reads them."""
 
 from __future__ import annotations
 
 import datetime as dt
-import re
 import struct
-import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from twofold.postgres.arrays import INT8, TEXT, Binary, array, int8s
 from twofold.row_type import Column, Kind, Table
 from twofold.sql import names, quoted
+from twofold.words import search_words
 
 TYPES: dict[Kind, str] = {
     Kind.TEXT: "text",
@@ -27,8 +26,6 @@ TYPES: dict[Kind, str] = {
 SEARCH = "search_"
 """The column of the full-text index."""
 _bigint = struct.Struct("!q").pack
-MAX_WORDS, MAX_LETTERS = 50, 500
-"""A search looks at no more words than these, and at no more letters of a word."""
 
 
 def selected(columns: Iterable[Column]) -> str:
@@ -66,14 +63,9 @@ def as_arrays(columns: Sequence[Column], rows: Collection[Sequence[Any]]) -> lis
     return [_as_array(column.kind, values) for column, values in zip(columns, by_column, strict=True)]
 
 
-def searchable(texts: Iterable[str | None]) -> str:
-    """Return the words of some texts, in lower case and without diacritics, as they are indexed and searched for."""
-    return " ".join(word for text in texts if text for word in _words(text))
-
-
 def search_expression(text: str) -> str:
     """Return the tsquery for "all of these words, each perhaps cut short"; empty if there is no word to look for."""
-    return " & ".join(f"'{word[:MAX_LETTERS]}':*" for word in _words(text)[:MAX_WORDS])
+    return " & ".join(f"'{word}':*" for word in search_words(text))
 
 
 def _as_array(kind: Kind, values: Sequence[Any]) -> Binary:
@@ -82,11 +74,6 @@ def _as_array(kind: Kind, values: Sequence[Any]) -> Binary:
     if kind not in (Kind.TEXT, Kind.JSON):
         values = [None if value is None else str(value) for value in values]
     return array([None if value is None else value.encode() for value in values], TEXT)
-
-
-def _words(text: str) -> list[str]:
-    plain = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
-    return re.findall(r"[^\W_]+", plain.lower())
 
 
 def _in_utc(row: Sequence[Any], moments: list[int]) -> Sequence[Any]:

@@ -15,13 +15,14 @@ from twofold.postgres.arrays import Binary, BinaryDumper, texts
 from twofold.postgres.database import PostgresDatabase
 from twofold.postgres.errors import is_about_the_data
 from twofold.postgres.listener import Listener, Steps
-from twofold.postgres.read_columns import SEARCH, as_arrays, rows_from_sql, searchable, selected, unnested
+from twofold.postgres.read_columns import SEARCH, as_arrays, rows_from_sql, selected, unnested
 from twofold.postgres.read_selection import select_page, select_totals
 from twofold.postgres.read_transaction import PostgresReadTransaction
 from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Column, Kind, Table
 from twofold.segments import Parked, Step
 from twofold.sql import in_format, names, quoted, sql_blocks
+from twofold.words import searchable
 
 _TAKE_STEP = in_format(sql_blocks("twofold", "checkpoints.sql")["take_step"])
 _RELEASE = """
@@ -32,6 +33,8 @@ _PARKED = ("bigint", "integer", "text", "text", "text")
 
 class PostgresReadDatabase:
     """A `ReadDatabase` in a PostgreSQL database: the event log's own, or another one."""
+
+    batch_size = 2500
 
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
@@ -124,7 +127,9 @@ class PostgresReadDatabase:
         async with self._database.connection() as connection:
             return await select_page(connection, table, selection)
 
-    async def totals(self, table: Table, by: Sequence[str], of: str, where: Sequence[Filter] = ()) -> Sequence[Total]:
+    async def totals(
+        self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
+    ) -> Sequence[Total]:
         """See `ReadDatabase.totals`."""
         async with self._database.connection() as connection:
             return await select_totals(connection, table, by, of, where)
