@@ -8,19 +8,20 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated, Any
 
+import msgspec
+from msgspec.structs import replace
+
 from bench import workload
-from twofold import Event, EventStore, Key, Projection, ReadModelSynchronizer, SqlProjection, Tag, on
+from twofold import EventStore, Key, Projection, ReadModelSynchronizer, SqlProjection, Tag, on
 from twofold.engines import connect
 
 PATIENCE = 50.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Moved(Event):
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
     account: Annotated[str, Tag("account")]
     amount: Decimal
     currency: str
@@ -37,8 +38,7 @@ def moved(account: str) -> Moved:
     return Moved(**workload.movement(account) | {"amount": Decimal("12.55")})
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     account: Annotated[str, Key()]
     currency: str
     balance: Decimal = Decimal(0)
