@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 
 from twofold.aggregate import Aggregate
 from twofold.command_bus import CommandBus
-from twofold.engines import connect
+from twofold.engines import connect, scratch_database
 from twofold.event_store import EventStore
 from twofold.handlers import Middleware
 from twofold.query_bus import QueryBus
@@ -48,7 +48,7 @@ class Application:
         self.store = EventStore(engine.log)
         middleware = (trace_message, *middleware)
         self.commands = CommandBus(self.store, middleware=middleware)
-        self.projections = ReadModelSynchronizer(self.store, self._read_db)
+        self.projections = ReadModelSynchronizer(self.store, self._read_db, scratch=scratch_database)
         self.queries = QueryBus(middleware=middleware, wait_for=self.projections.wait)
 
     def repository(self, aggregate_type: type[A]) -> Repository[A]:
@@ -82,6 +82,7 @@ class Application:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
             self._running = None
+        await self.projections.close()
         await self._read_db.close()
         await self.store.log.close()
 

@@ -147,11 +147,15 @@ class Leases:
         return [held._replace(segment=segment._replace(first=start, end=end), epoch=epoch) for start, end in parts]
 
 
-async def merge(transaction: ReadTransaction, left: Held, right: Held, position: int) -> bool:
-    """Make one segment of two that stand at the same position; return whether nothing came between."""
+async def merge(transaction: ReadTransaction, left: Held, right: Held) -> bool:
+    """Make one segment of two if they stand at the same position; return whether they did.
+
+    Appends may move both at any time, if the read model is an inline one.
+    """
     place = {"name": left.segment.projection, "generation": left.segment.generation}
     there = {row.first: row for row in await _checkpoints(transaction) if segment_of(row)[:2] == left.segment[:2]}
-    if (there[left.segment.first].position, there[left.segment.first].epoch) != (position, left.epoch):
+    position = there[left.segment.first].position
+    if there[left.segment.first].epoch != left.epoch:
         return False
     gone = await transaction.run(
         SQL["remove_segment"], **place, first=right.segment.first, epoch=right.epoch, position=position

@@ -12,7 +12,7 @@ from twofold.errors import CheckpointMovedError, StorageError
 from twofold.fingerprint import fingerprint
 from twofold.generations import Buildable, advance
 from twofold.messages import RecordedEvent
-from twofold.projection import KeyValues, Projection, check_projection_name, fold
+from twofold.projection import KeyValues, Projection, ProjectionKind, check_projection_name, fold
 from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Style
 from twofold.row_type import Table
 from twofold.segments import Parked, Step
@@ -54,6 +54,7 @@ class Projector(Buildable, Protocol):
     """The code of a projection, of one kind or another, ready to run."""
 
     projection: Any
+    kind: ProjectionKind
     batch_size: int
     """Events that it takes at once, at most."""
 
@@ -88,8 +89,15 @@ class Projector(Buildable, Protocol):
 class KeyedProjector:
     """Runs a `Projection`: one read and one write for all rows that a batch touches."""
 
-    def __init__(self, database: ReadDatabase, projection: Projection[Any], batch_size: int) -> None:
+    def __init__(
+        self,
+        database: ReadDatabase,
+        projection: Projection[Any],
+        batch_size: int,
+        kind: ProjectionKind = "asynchronous",
+    ) -> None:
         self.projection = projection
+        self.kind = kind
         self.name, self.version, self.batch_size = projection.name, projection.version, batch_size
         self.style: Style = "driver"
         self._database = database
@@ -178,6 +186,8 @@ class KeyedProjector:
 class SqlProjector:
     """Runs a `SqlProjection`, in the transaction that moves the checkpoint."""
 
+    kind: ProjectionKind = "asynchronous"
+
     def __init__(self, database: ReadDatabase, projection: SqlProjection, batch_size: int) -> None:
         check_projection_name(projection)
         self.projection = projection
@@ -255,6 +265,7 @@ class SqlProjector:
 class ReactionProjector:
     """Runs a `Reaction`, one event after the other; the checkpoint follows."""
 
+    kind: ProjectionKind = "asynchronous"
     batch_size = 1
 
     def __init__(self, database: ReadDatabase, projection: Reaction) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Literal, NamedTuple, TypeVar, cast, overload
 
 from twofold import operations, rebuild
 from twofold.errors import (
@@ -16,17 +16,21 @@ from twofold.errors import (
     StaleReadError,
     UnknownProjectionError,
 )
+from twofold.event_log import JoinableLog
 from twofold.event_store import EventStore
-from twofold.generations import SQL, Place, prepare
+from twofold.generations import SQL, Generation, Place, prepare
+from twofold.head import Head
+from twofold.inline_projection import InlineProjection
+from twofold.live import LiveReadModel, LiveRows
 from twofold.operations import ParkedEvent, PassedOver
 from twofold.progress import Progress
-from twofold.projection import Projection
+from twofold.projection import Projection, ProjectionKind
 from twofold.projectors import KeyedProjector, Projector, ReactionProjector, SqlProjector, key_text
 from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.rebuild_progress import RebuildProgress, follow_rebuild
 from twofold.sql_projection import Reaction, SqlProjection
-from twofold.status import ProjectionStatus, read_status, unknown_status
+from twofold.status import ProjectionStatus, live_status, read_status, unknown_status
 from twofold.verify_rebuild import Report
 from twofold.worker import LEASE, Worker
 
@@ -59,6 +63,7 @@ class ReadModelSynchronizer:
         projections: what to run; more can be added until `run` is called.
         batch_size: events that are folded and committed together, at most.
         lease: seconds after which another worker takes over from one that shows no sign of life.
+        scratch: gives a database for the rows of a live projection, which closing it deletes.
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
             `refuse` or `ignore`.
     """
@@ -71,14 +76,17 @@ class ReadModelSynchronizer:
         *,
         batch_size: int = 1000,
         lease: float = LEASE,
+        scratch: Callable[[], ReadDatabase] | None = None,
         changed_code: Literal["warn", "refuse", "ignore"] = "warn",
     ) -> None:
         self._store = event_store
         self._read_db = read_db
         self._batch_size = batch_size
         self._lease = lease
+        self._scratch = scratch
         self._changed_code = changed_code
         self._registered: dict[str, _Registered] = {}
+        self._live: dict[str, LiveRows] = {}
         self._progress = Progress()
         self._workers: list[Worker] = []
         for projection in projections:
@@ -86,7 +94,12 @@ class ReadModelSynchronizer:
 
     @overload
     def add(
-        self, projection: Projection[R], *, start: Start = ..., database: ReadDatabase | None = ...
+        self,
+        projection: Projection[R],
+        *,
+        kind: ProjectionKind = ...,
+        start: Start | None = ...,
+        database: ReadDatabase | None = ...,
     ) -> ReadModel[R]: ...
     @overload
     def add(
@@ -94,12 +107,20 @@ class ReadModelSynchronizer:
     ) -> None: ...
 
     def add(
-        self, projection: Any, *, start: Start | None = None, database: ReadDatabase | None = None
+        self,
+        projection: Any,
+        *,
+        kind: ProjectionKind = "asynchronous",
+        start: Start | None = None,
+        database: ReadDatabase | None = None,
     ) -> ReadModel[Any] | None:
         """Take on a projection; return its read model, to be queried, if it is a keyed one.
 
         Args:
             projection: what to run.
+            kind: when the rows follow from the events: `asynchronous`, soon after the append; `inline`, in its
+                transaction, so that a failure rejects the append; `live`, whenever somebody asks. The code of a keyed
+                projection is the same for all three; others are asynchronous.
             start: whether it begins with the first event, as projections do, or with what comes after it was first
                 added, as reactions do.
             database: where its read model is, if not in the synchronizer's own.
@@ -108,15 +129,19 @@ class ReadModelSynchronizer:
             InvalidProjectionError: it cannot work as it is declared, or its name is taken.
             InvalidMessageTypeError: an event that it handles cannot be stored as declared.
         """
-        database = database or self._read_db
-        projector = self._projector(database, projection)
-        if projection.name in self._registered:
+        if projection.name in self._registered or projection.name in self._live:
             raise InvalidProjectionError(f"there are two projections named {projection.name!r}; rename one")
-        if not projection.handles():
-            raise InvalidProjectionError(f"{projection.name} handles no event; mark a method with @on(...)")
-        if unknown := [name for name in projection.follows if name not in self._registered]:
-            raise InvalidProjectionError(f"{projection.name} follows {unknown[0]!r}; add that one before it")
-        self._store.events.register(*projection.handles())
+        if kind != "asynchronous" and not isinstance(projection, Projection):
+            raise InvalidProjectionError(
+                f"{projection.name} can be asynchronous only: it does not say which rows it changes"
+            )
+        if kind == "live":
+            return self._add_live(projection, start, database)
+        database = database or self._read_db
+        projector = self._projector(database, projection, kind)
+        self._check(projection, kind)
+        if kind == "inline":
+            self._attach(projector, database)
         begin: Start = start or ("now" if isinstance(projection, Reaction) else "beginning")
         place = Place(database, projector)
         self._registered[projection.name] = _Registered(projector, database, place, begin)
@@ -124,6 +149,8 @@ class ReadModelSynchronizer:
 
     async def prepare(self) -> None:
         """Make the read models' tables, or begin to build those of a new version; `run` does it too.
+
+        Inline ones that serve are brought up to the head of the log, whatever time that takes.
 
         Raises:
             InvalidProjectionError: a projection's rows changed and its version did not, or its code did and that is
@@ -135,6 +162,13 @@ class ReadModelSynchronizer:
             changed = await prepare(registered.database, registered.projector, start)
             if changed and self._changed_code != "ignore":
                 self._complain(registered.projector, changed)
+            if registered.projector.kind == "inline":
+                await self._catch_up_inline(registered)
+
+    async def close(self) -> None:
+        """Throw away what live projections have folded; may be repeated."""
+        for rows in self._live.values():
+            await rows.close()
 
     async def run(self) -> None:
         """Keep all projections in step with the log, together with other processes, until cancelled.
@@ -178,6 +212,8 @@ class ReadModelSynchronizer:
     async def wait(self, position: int, timeout: float, projections: Collection[str] | None = None) -> None:
         """Wait until the projections (by default all) have passed a position, in whichever process they run.
 
+        Live ones always have.
+
         Raises:
             StaleReadError: they had not after `timeout` seconds.
             UnknownProjectionError: there is none of that name.
@@ -185,7 +221,8 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         deadline = time.monotonic() + timeout
-        names = list(self._registered if projections is None else projections)
+        wanted = list(self._registered) if projections is None else projections
+        names = [name for name in wanted if name not in self._live]
         reached = await asyncio.gather(*(self._wait(self._of(name), position, deadline) for name in names))
         behind = {name: at for name, at in zip(names, reached, strict=True) if at < position}
         if behind:
@@ -204,7 +241,9 @@ class ReadModelSynchronizer:
             by_name.pop(name) if name in by_name else unknown_status(registered.projector, head)
             for name, registered in self._registered.items()
         ]
-        return [*own, *by_name.values()]
+        live = [live_status(rows.projector, head) for rows in self._live.values()]
+        stored = [status for name, status in by_name.items() if name not in self._live]
+        return [*own, *live, *stored]
 
     # -- operations -------------------------------------------------------------------------------------------------
 
@@ -236,10 +275,11 @@ class ReadModelSynchronizer:
         generation = await registered.place.find(again=True)
         async with registered.database.transaction(registered.projector.style) as transaction:
             await transaction.lock(name)
+            # the segments first, as appends lock them
+            await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
             await registered.projector.drop(transaction, generation.suffix)
             await registered.projector.make(transaction, generation.suffix)
             await registered.projector.expose(transaction, generation.suffix)
-            await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
         self._progress.forget(name)
         self._poke()
 
@@ -337,17 +377,66 @@ class ReadModelSynchronizer:
 
     # ---------------------------------------------------------------------------------------------------------------
 
-    def _projector(self, database: ReadDatabase, projection: Any) -> Projector:
+    def _projector(self, database: ReadDatabase, projection: Any, kind: ProjectionKind) -> Projector:
         match projection:
             case Projection():
-                return KeyedProjector(database, projection, self._batch_size)
+                return KeyedProjector(database, projection, self._batch_size, kind)
             case SqlProjection():
                 return SqlProjector(database, projection, self._batch_size)
             case Reaction():
                 return ReactionProjector(database, projection)
         raise InvalidProjectionError(f"{projection!r} is no Projection, SqlProjection or Reaction")
 
+    def _check(self, projection: Any, kind: ProjectionKind) -> None:
+        """Refuse what cannot work, and make its events known."""
+        if not projection.handles():
+            raise InvalidProjectionError(f"{projection.name} handles no event; mark a method with @on(...)")
+        for name in projection.follows:
+            if name not in self._registered:
+                raise InvalidProjectionError(f"{projection.name} follows {name!r}; add that one before it")
+            other = self._registered[name].projector.kind
+            if kind == "live" or (kind == "inline" and other != "inline"):
+                raise InvalidProjectionError(
+                    f"{projection.name} ({kind}) cannot follow {name} ({other}); make them of one kind, and not live"
+                )
+        self._store.events.register(*projection.handles())
+
+    def _attach(self, projector: Projector, database: ReadDatabase) -> None:
+        """Have the log write the read model in the transactions of its appends."""
+        if not hasattr(self._store.log, "attach"):
+            raise InvalidProjectionError(
+                f"{projector.name} cannot be inline: {type(self._store.log).__name__} is not in a SQL database"
+            )
+        assert isinstance(projector, KeyedProjector)  # noqa: S101
+        cast(JoinableLog, self._store.log).attach(InlineProjection(projector, self._store.events), database)
+
+    def _add_live(
+        self, projection: Projection[Any], start: Start | None, database: ReadDatabase | None
+    ) -> LiveReadModel[Any]:
+        if start == "now" or database is not None:
+            raise InvalidProjectionError(f"{projection.name} is folded from all events, and stored nowhere")
+        if self._scratch is None:
+            raise InvalidProjectionError(
+                f"{projection.name} cannot be live; give the synchronizer `scratch=twofold.engines.scratch_database`"
+            )
+        self._check(projection, "live")
+        rows = LiveRows(self._store, self._scratch(), projection, self._batch_size)
+        self._live[projection.name] = rows
+        return LiveReadModel(rows, projection)
+
+    async def _catch_up_inline(self, registered: _Registered) -> None:
+        """Bring in what was appended by others, some of it at a time: appends wait meanwhile."""
+        assert isinstance(registered.projector, KeyedProjector)  # noqa: S101
+        inline = InlineProjection(registered.projector, self._store.events)
+        is_there = False
+        while not is_there:
+            async with registered.database.transaction() as transaction:
+                is_there = await transaction.carry_out(inline.catch_up())
+
     def _of(self, name: str) -> _Registered:
+        """Return one that has a read model to be worked on."""
+        if name in self._live:
+            raise InvalidProjectionError(f"{name} is folded whenever somebody asks; there is nothing to be worked on")
         if name not in self._registered:
             raise UnknownProjectionError(name, self._registered)
         return self._registered[name]
@@ -388,12 +477,19 @@ class ReadModelSynchronizer:
         """Return how far the generation that serves has come, after a while at most if that is not far enough."""
         generation = await registered.place.find()
         reached = self._progress.head(generation.name, generation.number)
+        if registered.projector.kind == "inline":  # the append has told the database, and not us
+            await self._look(registered, generation, reached, position)
         if await reached.wait(position - 1, max(patience, 0)) < position:
+            await self._look(registered, generation, reached, position)
+        return reached.position
+
+    async def _look(self, registered: _Registered, generation: Generation, reached: Head, position: int) -> None:
+        """Look up how far a generation has come."""
+        if reached.position < position:
             rows = await registered.database.query(
                 SQL["position_of"], name=generation.name, generation=generation.number
             )
             reached.advance(rows[0][0] or 0)
-        return reached.position
 
     async def _ceiling(self, projector: Projector, after: int, timeout: float) -> int:
         """Wait until there is more in the log, and until the projections that it follows have handled that."""

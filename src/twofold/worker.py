@@ -175,7 +175,7 @@ class Worker:
             for runner in runners:
                 await runner.catch_up(position)
             async with self._database.transaction() as transaction:
-                await merge(transaction, left, right, position)
+                await merge(transaction, left, right)
         except Exception as error:  # each goes on by itself, and it is tried again
             log.warning("the segments %s and %s could not be made one: %s", left.segment, right.segment, error)
         finally:

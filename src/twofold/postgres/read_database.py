@@ -6,24 +6,14 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import psycopg
-
-from twofold.errors import CheckpointMovedError, LimitExceededError
 from twofold.postgres.database import PostgresDatabase
-from twofold.postgres.errors import is_about_the_data
-from twofold.postgres.read_columns import SEARCH, rows_from_sql, searchable, selected, unnested
+from twofold.postgres.read_rows import load_rows, write_step
 from twofold.postgres.read_selection import select_page, select_totals
 from twofold.postgres.read_transaction import PostgresReadTransaction
 from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
-from twofold.row_type import Column, Kind, Table
-from twofold.segments import Parked, Step
-from twofold.sql import in_format, names, quoted, sql_blocks
-
-_TAKE_STEP = in_format(sql_blocks("twofold", "checkpoints.sql")["take_step"])
-_RELEASE = """
-    DELETE FROM twofold_parked WHERE name = %(name)s AND generation = %(generation)s
-    AND position = ANY (%(released)s) AND EXISTS (SELECT FROM moved)"""
-_PARKED = ("bigint", "integer", "text", "text", "text")
+from twofold.row_type import Table
+from twofold.segments import Step
+from twofold.sql import in_format
 
 
 class PostgresReadDatabase:
@@ -32,6 +22,10 @@ class PostgresReadDatabase:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._is_open = False
+
+    def is_in(self, database: PostgresDatabase) -> bool:
+        """Return whether the read models are in this database."""
+        return self._database is database or self._database.url == database.url
 
     async def open(self) -> None:
         """See `ReadDatabase.open`."""
@@ -65,39 +59,13 @@ class PostgresReadDatabase:
         """See `ReadDatabase.load`."""
         if not keys:
             return []
-        wanted = unnested(_key_columns(table), "wanted", ["%s"] * len(table.key))
-        sql = f"SELECT {selected(table.columns)} FROM {quoted(table.name)} JOIN {wanted} USING ({names(table.key)})"
         async with self._database.connection() as connection:
-            cursor = await connection.execute(sql.encode(), _arrays(keys, len(table.key)))
-            return rows_from_sql(table, await cursor.fetchall())
+            return await load_rows(connection, table, keys)
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         """See `ReadDatabase.commit`. One statement, so one round trip and one transaction."""
-        parts = [f"moved AS ({_TAKE_STEP})"]
-        segment = step.segment
-        arguments: dict[str, Any] = {
-            "name": segment.projection, "generation": segment.generation, "first": segment.first,
-            "epoch": step.epoch, "before": step.before, "after": step.after, "lease": int(step.lease * 1e6),
-        }  # fmt: skip
-        if changes.upserts:
-            parts.append(f"upserted AS ({_upsert(table, arguments, changes.upserts)})")
-        if changes.deletes:
-            parts.append(f"deleted AS ({_delete(table, arguments, changes.deletes)})")
-        if changes.parked:
-            parts.append(f"parked AS ({_park(arguments, changes.parked)})")
-        if changes.released:
-            parts.append(f"released AS ({_RELEASE})")
-            arguments["released"] = list(changes.released)
-        sql = f"WITH {', '.join(parts)} SELECT count(*) FROM moved"
         async with self._database.connection() as connection:
-            try:
-                row = await (await connection.execute(sql.encode(), arguments)).fetchone()
-            except psycopg.Error as error:
-                if not is_about_the_data(error):
-                    raise
-                raise LimitExceededError(f"PostgreSQL cannot store such a row of {table.name}: {error}") from error
-        if not row or row[0] != 1:
-            raise CheckpointMovedError(segment.projection)
+            await write_step(connection, table, changes, step)
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
         """See `ReadDatabase.select`."""
@@ -108,60 +76,3 @@ class PostgresReadDatabase:
         """See `ReadDatabase.totals`."""
         async with self._database.connection() as connection:
             return await select_totals(connection, table, by, of, where)
-
-
-def _upsert(table: Table, arguments: dict[str, Any], rows: Sequence[Values]) -> str:
-    given = list(table.columns)
-    values = [f"new.{quoted(c.name)}{'::jsonb' if c.kind is Kind.JSON else ''}" for c in table.columns]
-    targets = [column.name for column in table.columns]
-    arrays = _arrays(rows, len(table.columns))
-    if table.full_text:
-        given.append(Column(SEARCH, Kind.TEXT, False))
-        values.append(f"to_tsvector('simple', new.{SEARCH})")
-        targets.append(SEARCH)
-        places = [place for place, column in enumerate(table.columns) if column.name in table.full_text]
-        arrays.append([searchable(row[place] for place in places) for row in rows])
-    changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in targets if name not in table.key)
-    return (
-        f"INSERT INTO {quoted(table.name)} ({names(targets)}) SELECT {', '.join(values)}"
-        f" FROM {unnested(given, 'new', _named(arguments, 'new', arrays))} WHERE EXISTS (SELECT FROM moved)"
-        f" ON CONFLICT ({names(table.key)}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
-    )
-
-
-def _delete(table: Table, arguments: dict[str, Any], keys: Sequence[tuple[Any, ...]]) -> str:
-    same = " AND ".join(f"old.{quoted(name)} = gone.{quoted(name)}" for name in table.key)
-    marks = _named(arguments, "gone", _arrays(keys, len(table.key)))
-    return (
-        f"DELETE FROM {quoted(table.name)} AS old USING {unnested(_key_columns(table), 'gone', marks)}"
-        f" WHERE {same} AND EXISTS (SELECT FROM moved)"
-    )
-
-
-def _park(arguments: dict[str, Any], events: Sequence[Parked]) -> str:
-    columns = [(e.position, e.slot, e.key, e.cause, e.traceback) for e in events]
-    marks = _named(arguments, "parked", _arrays(columns, 5))
-    arrays = ", ".join(f"{mark}::{kind}[]" for mark, kind in zip(marks, _PARKED, strict=True))
-    return (
-        f"INSERT INTO twofold_parked (name, generation, position, slot, key, cause, traceback, parked_at)"
-        f" SELECT %(name)s, %(generation)s, e.*, twofold_now() FROM unnest({arrays}) AS e"
-        f" WHERE EXISTS (SELECT FROM moved)"
-        f" ON CONFLICT (name, generation, position) DO UPDATE"
-        f" SET cause = excluded.cause, traceback = excluded.traceback, retry = 0"
-    )
-
-
-def _named(arguments: dict[str, Any], prefix: str, arrays: Sequence[list[Any]]) -> list[str]:
-    """Add arrays to the arguments, and return the marks that stand for them."""
-    for number, array in enumerate(arrays):
-        arguments[f"{prefix}_{number}"] = array
-    return [f"%({prefix}_{number})s" for number in range(len(arrays))]
-
-
-def _key_columns(table: Table) -> list[Column]:
-    return [column for name in table.key for column in table.columns if column.name == name]
-
-
-def _arrays(rows: Collection[Sequence[Any]], width: int) -> list[list[Any]]:
-    """Turn rows into one array for each column."""
-    return [[row[place] for row in rows] for place in range(width)]

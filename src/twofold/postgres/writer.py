@@ -14,11 +14,13 @@ from psycopg import AsyncCursor
 from twofold.errors import (
     LimitExceededError,
     OutcomeUnknownError,
+    ProjectionFailedError,
     StorageError,
     StorageUnavailableError,
     TwofoldError,
 )
 from twofold.head import Head
+from twofold.inline import Inline
 from twofold.postgres.arrays import Binary, BinaryDumper
 from twofold.postgres.batch import (
     APPEND,
@@ -39,6 +41,7 @@ from twofold.postgres.errors import (
     translate,
     was_rolled_back,
 )
+from twofold.postgres.inline import fold_in, in_transaction
 from twofold.postgres.pauses import pauses
 
 
@@ -57,6 +60,8 @@ class Writer:
         self._connection: Connection | None = None
         self._cursor: AsyncCursor[tuple[Any, ...]] | None = None
         self._doubtful = False
+        self.inline: list[Inline] = []
+        """What is to be folded in the transactions of the appends."""
 
     async def commit(self, batch: Batch) -> Sequence[Outcome | Exception]:
         """Return what became of each append, or the error to raise for it."""
@@ -66,11 +71,13 @@ class Writer:
             failure, theirs = translate(error), is_about_the_data(error)
         except (ValueError, struct.error) as error:  # it does not even fit the protocol
             failure, theirs = LimitExceededError(f"PostgreSQL cannot store such a value: {error}"), True
+        except ProjectionFailedError as error:
+            failure, theirs = error, True
         except TwofoldError as error:
             failure, theirs = error, False
         if theirs and len(batch.appends) > 1:  # one of them is to blame; the others must not suffer
             return [outcome for append in batch.appends for outcome in await self.commit(Batch([append]))]
-        return [_copy(failure) for _ in batch.appends]
+        return [failure] if len(batch.appends) == 1 else [_copy(failure) for _ in batch.appends]
 
     async def close(self) -> None:
         """Close the connection."""
@@ -116,15 +123,22 @@ class Writer:
         )
 
     async def _call(self, cursor: AsyncCursor[tuple[Any, ...]], batch: Batch) -> Sequence[Outcome]:
+        if not self.inline:
+            outcomes = await self._append(cursor, batch)
+        else:
+            async with in_transaction(cursor.connection):
+                outcomes = await self._append(cursor, batch)
+                await fold_in(cursor.connection, outcomes, self.inline)
+        self._head.advance(head_after(outcomes))
+        return outcomes
+
+    async def _append(self, cursor: AsyncCursor[tuple[Any, ...]], batch: Batch) -> Sequence[Outcome]:
         appends = batch.appends
         if len(appends) == 1 and not batch.careful and is_plain(appends[0]):
             row = await _fetch(cursor, APPEND_ONE, plain_arguments(appends[0]))
             if outcome := plain_outcome(row):
-                self._head.advance(outcome.last)
                 return [outcome]
-        outcomes = batch.outcomes(await _fetch(cursor, APPEND, batch.arguments))
-        self._head.advance(head_after(outcomes))
-        return outcomes
+        return batch.outcomes(await _fetch(cursor, APPEND, batch.arguments))
 
     async def _connected(self) -> AsyncCursor[tuple[Any, ...]]:
         if self._cursor is None or self._connection is None or self._connection.closed:

@@ -26,12 +26,14 @@ MAX_GROUP = 1000
 class Transaction:
     """What a job writes with. `head` is the last position of the log, once somebody has asked for it."""
 
-    __slots__ = ("careful", "connection", "head")
+    __slots__ = ("before_commit", "careful", "connection", "head")
 
     def __init__(self, connection: sqlite3.Connection, *, careful: bool) -> None:
         self.connection = connection
         self.careful = careful
         self.head: int | None = None
+        self.before_commit: Callable[[Transaction], None] | None = None
+        """What is to be done once for all jobs, after them."""
 
 
 class _Job(NamedTuple):
@@ -55,7 +57,7 @@ class SqliteDatabase:
     Args:
         path: the file; it is created, its folder too.
         synchronous: `FULL` survives a power cut. `NORMAL` may lose the last commits in one, which only a file that
-            holds nothing but read models can afford.
+            holds nothing but read models can afford, and `OFF` the whole file, which must be worth nothing then.
         readers: number of threads, and connections, that read.
         lock_timeout: seconds to wait for another process that writes.
         migrate: whether opening makes the file and brings its schema up to date; otherwise both must be as they should.
@@ -65,7 +67,7 @@ class SqliteDatabase:
         self,
         path: str | Path,
         *,
-        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+        synchronous: Literal["FULL", "NORMAL", "OFF"] = "FULL",
         readers: int = 4,
         lock_timeout: float = 10.0,
         migrate: bool = True,
@@ -170,7 +172,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA fullfsync = 1")  # macOS: without it, fsync does not reach the disk
             connection.execute("PRAGMA mmap_size = 268435456")
             connection.execute("PRAGMA cell_size_check = 1")  # a damaged page is an error, not an answer
-            connection.create_function("twofold_now", 0, lambda: time.time_ns() // 1000)
+            add_clock(connection)
         except BaseException:
             connection.close()
             raise
@@ -269,6 +271,8 @@ class SqliteDatabase:
         try:
             transaction = Transaction(connection, careful=careful)
             results = [job.run(transaction) for job in group]
+            if transaction.before_commit is not None:
+                transaction.before_commit(transaction)
             committing = True
             connection.execute("COMMIT")
         except BaseException as error:
@@ -285,6 +289,11 @@ class SqliteDatabase:
     def _roll_back(self) -> None:
         if self._writer.in_transaction:  # some errors, such as a full disk, have rolled back by themselves
             self._writer.execute("ROLLBACK")
+
+
+def add_clock(connection: sqlite3.Connection) -> None:
+    """Let a connection know `twofold_now()`."""
+    connection.create_function("twofold_now", 0, lambda: time.time_ns() // 1000)
 
 
 def _resolve(group: list[_Job], outcomes: list[Any]) -> None:
