@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from tests.postgres_servers import PostgresServer, ServerMissingError
+
+from twofold import EventStore
+from twofold.engines import Engine, connect
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +45,31 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/twofold.db"
     fresh: Callable[[int], str] = request.getfixturevalue("new_database")
     return fresh(18)
+
+
+@pytest_asyncio.fixture
+async def engine(url: str) -> AsyncIterator[Engine]:
+    """Return an open engine on an empty database, each in turn."""
+    engine = connect(url)
+    await engine.log.open()
+    await engine.read_database.open()
+    yield engine
+    await engine.read_database.close()
+    await engine.log.close()
+
+
+@pytest.fixture
+def store(engine: Engine) -> EventStore:
+    """Return the store on the open engine."""
+    return EventStore(engine.log)
+
+
+@pytest.fixture
+def reachable_path() -> Iterator[Path]:
+    """Return a folder that the user who runs the servers may reach, which `tmp_path` is not."""
+    with tempfile.TemporaryDirectory(prefix="twofold-test-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -48,49 +48,66 @@ def binaries(version: int) -> Path:
 
 
 class PostgresServer:
-    """A cluster in a temporary folder, reached over a unix socket. It is a child of this process."""
+    """A cluster in a temporary folder, reached over a unix socket. It is a child of this process.
 
-    def __init__(self, version: int, settings: dict[str, str] | None = None, *, checksums: bool = True) -> None:
+    Args:
+        version: its major version.
+        settings: beyond those that all have.
+        checksums: whether it has data checksums.
+        data: where the cluster lies, made unless it is there, and left there; by default it is temporary.
+    """
+
+    def __init__(
+        self,
+        version: int,
+        settings: dict[str, str] | None = None,
+        *,
+        checksums: bool = True,
+        data: Path | None = None,
+    ) -> None:
         self.version = version
         self.folder = Path(tempfile.mkdtemp(prefix=f"twofold-pg{version}-"))
+        self.data = data or self.folder / "data"
         self._settings = _SETTINGS | (settings or {})
         self._user = unprivileged_user()
         self._bin = self._reachable(binaries(version))
         self._process: subprocess.Popen[bytes] | None = None
         if self._user:
             shutil.chown(self.folder, self._user)
-        checksum_option = ["--data-checksums"] if checksums else ["--no-data-checksums"] if version >= 18 else []
-        self._run(
-            "initdb", "--pgdata", str(self.folder / "data"), "--username=postgres", "--auth=trust", "--no-sync",
-            "--encoding=UTF8", "--locale=C", *checksum_option,
-        )  # fmt: skip
-        rules = self.folder / "data" / "pg_hba.conf"
-        rules.write_text("local all with_password scram-sha-256\n" + rules.read_text())
+        if not (self.data / "PG_VERSION").exists():
+            self._make_cluster(checksums)
+
+    @property
+    def processes(self) -> list[int]:
+        """The ids of all its processes, the first one first. A process that is stopped starts no others."""
+        assert self._process
+        first = self._process.pid
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        return [first, *map(int, children)]
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self.folder / "data", "-k", self.folder, *options],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self._user,
-                process_group=0,  # Ctrl-C is for pytest; the server is stopped in order
-            )  # fmt: skip
         deadline = time.monotonic() + 30
-        while True:
-            try:
-                psycopg.connect(self.url("postgres")).close()
-            except psycopg.OperationalError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError((self.folder / "log").read_text()[-3000:]) from None
-                time.sleep(0.02)  # a foreign process starts
-            else:
-                return
+        written = self._launch()
+        while not self._answers():
+            assert self._process
+            if self._process.poll() is not None:
+                said = (self.folder / "log").read_text()[written:]
+                if "is still in use" not in said:  # by the processes of one that was killed
+                    raise RuntimeError(said[-3000:])
+                written = self._launch()
+            if time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "log").read_text()[-3000:])
+            time.sleep(0.02)  # a foreign process starts
 
     def stop(self, signal: str = "INT") -> None:
-        """End the server: `INT` rolls back and flushes, `QUIT` crashes it as a power cut would, short of the disk."""
+        """End the server.
+
+        `INT` rolls back and flushes, `QUIT` crashes it as a power cut would, short of the disk; `KILL` takes only its
+        first process, and the others go on until they notice.
+        """
         if self._process and self._process.poll() is None:
-            self._process.send_signal({"INT": 2, "QUIT": 3}[signal])
+            self._process.send_signal({"INT": 2, "QUIT": 3, "KILL": 9}[signal])
             self._process.wait(30)
 
     def restart(self, signal: str = "INT") -> None:
@@ -121,6 +138,34 @@ class PostgresServer:
             yield self.url(name)
         finally:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _launch(self) -> int:
+        """Start the process; return how long its log was before."""
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            written = log.tell()
+            self._process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self.data, "-k", self.folder, *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=self._user,
+                process_group=0,  # Ctrl-C is for pytest; the server is stopped in order
+            )  # fmt: skip
+        return written
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url("postgres")).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _make_cluster(self, checksums: bool) -> None:
+        checksum_option = ["--data-checksums"] if checksums else ["--no-data-checksums"] if self.version >= 18 else []
+        self._run(
+            "initdb", "--pgdata", str(self.data), "--username=postgres", "--auth=trust", "--no-sync",
+            "--encoding=UTF8", "--locale=C", *checksum_option,
+        )  # fmt: skip
+        rules = self.data / "pg_hba.conf"
+        rules.write_text("local all with_password scram-sha-256\n" + rules.read_text())
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(

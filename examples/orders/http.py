@@ -25,7 +25,7 @@ from orders.schemas import (
     SalesLineOut,
     Text,
 )
-from twofold import Receipt, State
+from twofold import Receipt
 from twofold.errors import AggregateNotFoundError
 from twofold.fastapi import CommandId, ExactJsonRoute, add_problem_details, problem_responses
 
@@ -163,11 +163,11 @@ def _queries(shop: Shop) -> APIRouter:
         """Add up what was sold in each month to each country."""
         return await shop.ask(SalesByMonth())
 
-    @router.get("/health", responses={503: {"model": Health, "description": "A read model stands still."}})
+    @router.get("/health", responses={503: {"model": Health, "description": "A read model has problems."}})
     async def get_health(response: Response) -> Health:
         """Say whether the read models keep up with the log."""
         projections = await shop.app.projections.status()
-        faulted = any(each.state is State.FAULTED for each in projections)
+        faulted = any(each.problems for each in projections)
         if faulted:
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Health(

@@ -150,11 +150,13 @@ class ProjectionHealth(BaseModel):
     position: int
     head: int
     behind: int
-    error: str | None
+    parked: int
+    """Events that are set aside, since their projection failed on them or on an earlier one of their order."""
+    problems: list[str]
 
 
 class Health(BaseModel):
     """Whether the application does its work."""
 
-    status: str = Field(description="`ok`, or `faulted` if a read model stands still.", examples=["ok"])
+    status: str = Field(description="`ok`, or `faulted` if a read model has problems.", examples=["ok"])
     projections: list[ProjectionHealth]

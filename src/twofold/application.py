@@ -14,7 +14,7 @@ from twofold.event_store import EventStore
 from twofold.handlers import Middleware
 from twofold.query_bus import QueryBus
 from twofold.repository import Repository
-from twofold.synchronizer import ReadModelSynchronizer
+from twofold.synchronizer import ChangedCode, ReadModelSynchronizer
 from twofold.telemetry import trace_message
 
 A = TypeVar("A", bound=Aggregate)
@@ -28,6 +28,7 @@ class Application:
         read_url: another database for the read models, if they are to live apart from the log.
         middleware: wrapped around all command and query handlers, the first outermost.
         synchronize: whether this process runs the projections; others may do so instead.
+        changed_code: what to do at the start about a projection whose code changed and whose version did not.
 
     Raises:
         ValueError: a URL names no known engine.
@@ -40,6 +41,7 @@ class Application:
         read_url: str | None = None,
         middleware: Sequence[Middleware] = (),
         synchronize: bool = True,
+        changed_code: ChangedCode = "warn",
     ) -> None:
         engine = connect(url)
         self._read_db = connect(read_url).read_database if read_url else engine.read_database
@@ -48,7 +50,9 @@ class Application:
         self.store = EventStore(engine.log)
         middleware = (trace_message, *middleware)
         self.commands = CommandBus(self.store, middleware=middleware)
-        self.projections = ReadModelSynchronizer(self.store, self._read_db, scratch=scratch_database)
+        self.projections = ReadModelSynchronizer(
+            self.store, self._read_db, changed_code=changed_code, scratch=scratch_database
+        )
         self.queries = QueryBus(middleware=middleware, wait_for=self.projections.wait)
 
     def repository(self, aggregate_type: type[A]) -> Repository[A]:

@@ -28,7 +28,9 @@ S = TypeVar("S")
 CHUNK = 1000
 """Events that are read at once; more are never held in memory by a reader."""
 MAX_EVENTS = 100_000
-"""An append takes at most so many events."""
+"""An append takes at most so many events,"""
+MAX_BYTES = 64 * 1024 * 1024
+"""with so many bytes of payload: what is larger keeps everybody else waiting."""
 
 
 class EventStore:
@@ -246,10 +248,13 @@ class EventStore:
             raise DuplicateEventIdError(next(each for each in event_ids if list(event_ids).count(each) > 1))
         data = encode_metadata(metadata or current_metadata())
         encode = self.events.encode
-        return tuple(
+        encoded = tuple(
             encode(event, event_id, stream_id, stream_type, data)
             for event, event_id in zip(events, event_ids, strict=True)
         )
+        if len(encoded) > 1 and (size := sum(len(event.payload) for event in encoded)) > MAX_BYTES:
+            raise LimitExceededError(f"an append takes at most {MAX_BYTES} bytes of payload, got {size}; split it")
+        return encoded
 
     async def commit(self, append: Append) -> Receipt[None]:
         """Store a prepared append; `append_events`, `append` and the command bus all end here.

@@ -87,6 +87,9 @@ class Buildable(Protocol):
             InvalidProjectionError: they do not.
         """
 
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Delete all rows of a generation."""
+
     async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
         """Drop the tables of a generation."""
 
@@ -190,6 +193,11 @@ class Place:
         self._code = code
         self._found: Generation | None = None
         self._looked_at = 0.0
+
+    @property
+    def known(self) -> Generation | None:
+        """The generation that was found last."""
+        return self._found
 
     async def find(self, *, again: bool = False) -> Generation:
         """Return the generation that serves this version, or the one before if its rows look alike.

@@ -16,6 +16,7 @@ from twofold.projection import KeyValues, Projection, ProjectionKind, check_proj
 from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Style
 from twofold.row_type import Table
 from twofold.segments import Parked, Step
+from twofold.sql import quoted
 from twofold.sql_projection import Reaction, SqlProjection, applied
 
 NOTHING = Changes()
@@ -116,6 +117,10 @@ class KeyedProjector:
         """See `Buildable.check`."""
         await transaction.check(self.table(suffix))
 
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.clear`."""
+        await transaction.run(f"DELETE FROM {quoted(self._table.name + suffix)}")
+
     async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
         """See `Buildable.drop`."""
         await transaction.drop(self._table.name + suffix)
@@ -192,7 +197,7 @@ class SqlProjector:
         check_projection_name(projection)
         self.projection = projection
         self.name, self.version, self.batch_size = projection.name, projection.version, batch_size
-        self.style = projection.connection
+        self.style: Style = projection.connection
         self._database = database
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -205,6 +210,11 @@ class SqlProjector:
 
     async def check(self, transaction: ReadTransaction, suffix: str) -> None:
         """See `Buildable.check`. What stands there is the projection's own."""
+
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.clear`."""
+        for table in self.projection.tables:
+            await transaction.run(f"DELETE FROM {quoted(table + suffix)}")
 
     async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
         """See `Buildable.drop`."""
@@ -224,6 +234,7 @@ class SqlProjector:
         self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
     ) -> Sequence[Failed]:
         """See `Projector.project`."""
+        failures: Sequence[Failed] = ()
         try:
             async with self._database.transaction(self.style) as transaction:
                 failures = await self._apply(transaction, suffix, events, last_try=last_try)
@@ -284,6 +295,9 @@ class ReactionProjector:
 
     async def check(self, transaction: ReadTransaction, suffix: str) -> None:
         """See `Buildable.check`. It has no tables."""
+
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.clear`. It has no tables."""
 
     async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
         """See `Buildable.drop`. It has no tables."""

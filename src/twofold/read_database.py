@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from twofold.positions import Positions
 from twofold.row_type import Table
 from twofold.segments import Parked, Step
 
@@ -147,6 +148,12 @@ class ReadDatabase(Protocol):
         Raises:
             StorageError: the database failed; nothing was written, or it cannot be said.
             ModuleNotFoundError: SQLAlchemy is asked for, and not installed.
+        """
+
+    def follow(self, positions: Positions) -> None:
+        """Tell from now on, as long as somebody waits, what segments reach, whichever process works on them.
+
+        May be repeated; ends with `close`.
         """
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -63,16 +65,53 @@ class FixedPlace:
         return self._generation
 
 
+class Fresh(Protocol):
+    """Tells what a row will be once its projection has caught up."""
+
+    async def get(self, key: tuple[Any, ...]) -> Any:
+        """Return the row with this key, or None.
+
+        Raises:
+            StaleReadError: too much is missing.
+            StorageError: a database failed.
+        """
+
+
+@dataclass
+class Overlaying:
+    """What read models are asked within a block; see `overlaying`."""
+
+    is_complete: bool = True
+    """Whether all answers were as fresh as the log."""
+
+
+_overlaying: ContextVar[Overlaying | None] = ContextVar("twofold_overlaying", default=None)
+
+
+@contextmanager
+def overlaying() -> Iterator[Overlaying]:
+    """Let `ReadModel.get` fold what is missing over the stored row; pages and totals are answered as they stand."""
+    within = Overlaying()
+    token = _overlaying.set(within)
+    try:
+        yield within
+    finally:
+        _overlaying.reset(token)
+
+
 class ReadModel(Generic[R]):
     """Answers questions about the rows of one projection. Values are compared as what they are, on every engine.
 
     While it is being built anew, the earlier generation answers; each answer is of one generation.
     """
 
-    def __init__(self, database: ReadDatabase, projection: Projection[R], place: Places) -> None:
+    def __init__(
+        self, database: ReadDatabase, projection: Projection[R], place: Places, fresh: Fresh | None = None
+    ) -> None:
         self.name = projection.name
         self._database = database
         self._place = place
+        self._fresh = fresh
         self._rows = projection.row_type()
         self._table = projection.table()
 
@@ -85,6 +124,8 @@ class ReadModel(Generic[R]):
             StorageError: the database failed.
         """
         wanted = [self._rows.dump_key(key)]
+        if self._fresh and _overlaying.get():
+            return cast("R | None", await self._fresh.get(key))
         found = await self._ask(lambda table: self._database.load(table, wanted))
         return self._rows.load(found[0]) if found else None
 
@@ -160,6 +201,8 @@ class ReadModel(Generic[R]):
 
     async def _ask(self, question: Callable[[Table], Awaitable[T]]) -> T:
         """Ask the generation that serves; if that was dropped meanwhile, the one that took over."""
+        if within := _overlaying.get():
+            within.is_complete = False
         try:
             return await question(await self._where())
         except MissingTableError:

@@ -240,6 +240,7 @@ class SegmentRunner:
     async def _step(self, events: Sequence[Handed], position: int, parked: Sequence[Parked] = ()) -> None:
         """Bring events into the read model and the checkpoint to a position; try again what fails, then park it."""
         changes = Changes(parked=parked)
+        failures: Sequence[Failed] = ()
         retries = 0 if self._projector.kind == "live" else RETRIES  # what is in memory fails again
         for attempt in range(retries + 1):
             last_try = attempt == retries and self._projector.projection.on_failure == "park"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal, NamedTuple, TypeVar, cast, overload
 
 from twofold import operations, rebuild
@@ -18,29 +19,34 @@ from twofold.errors import (
 )
 from twofold.event_log import JoinableLog
 from twofold.event_store import EventStore
-from twofold.generations import SQL, Generation, Place, prepare
+from twofold.generations import SQL, Checkpoint, Generation, Place, prepare
 from twofold.head import Head
 from twofold.inline_projection import InlineProjection
 from twofold.live import LiveReadModel, LiveRows
+from twofold.messages import event_type_of
 from twofold.operations import ParkedEvent, PassedOver
-from twofold.progress import Progress
+from twofold.overlay import Overlay
+from twofold.positions import Positions
 from twofold.projection import Projection, ProjectionKind
 from twofold.projectors import KeyedProjector, Projector, ReactionProjector, SqlProjector, key_text
 from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.rebuild_progress import RebuildProgress, follow_rebuild
 from twofold.sql_projection import Reaction, SqlProjection
-from twofold.status import ProjectionStatus, live_status, read_status, unknown_status
+from twofold.status import ProjectionStatus, lag_of, live_status, read_status, unknown_status
 from twofold.verify_rebuild import Report
 from twofold.worker import LEASE, Worker
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
 
-ELSEWHERE = 0.05
-"""Seconds between two looks at a checkpoint that another process may be moving."""
+POLL = 1.0
+"""Seconds after which a checkpoint is looked at, should the signal that it moved have been lost."""
+PREPARING = 0.05
+"""Seconds between two looks whether somebody has made a read model."""
 
 Start = Literal["beginning", "now"]
+ChangedCode = Literal["warn", "refuse", "ignore"]
 
 
 class _Registered(NamedTuple):
@@ -77,7 +83,7 @@ class ReadModelSynchronizer:
         batch_size: int = 1000,
         lease: float = LEASE,
         scratch: Callable[[], ReadDatabase] | None = None,
-        changed_code: Literal["warn", "refuse", "ignore"] = "warn",
+        changed_code: ChangedCode = "warn",
     ) -> None:
         self._store = event_store
         self._read_db = read_db
@@ -87,7 +93,7 @@ class ReadModelSynchronizer:
         self._changed_code = changed_code
         self._registered: dict[str, _Registered] = {}
         self._live: dict[str, LiveRows] = {}
-        self._progress = Progress()
+        self._positions = Positions()
         self._workers: list[Worker] = []
         for projection in projections:
             self.add(projection)
@@ -145,7 +151,10 @@ class ReadModelSynchronizer:
         begin: Start = start or ("now" if isinstance(projection, Reaction) else "beginning")
         place = Place(database, projector)
         self._registered[projection.name] = _Registered(projector, database, place, begin)
-        return ReadModel(database, projection, place) if isinstance(projection, Projection) else None
+        if not isinstance(projection, Projection):
+            return None
+        overlay = Overlay(self._store, database, cast(KeyedProjector, projector), place)
+        return ReadModel(database, projection, place, overlay)
 
     async def prepare(self) -> None:
         """Make the read models' tables, or begin to build those of a new version; `run` does it too.
@@ -178,7 +187,7 @@ class ReadModelSynchronizer:
         """
         await self.prepare()
         self._workers = [
-            Worker(self._store, database, projectors, self._progress, self._ceiling, self._lease)
+            Worker(self._store, database, projectors, self._positions, self._ceiling, self._lease)
             for database, projectors in self._by_database()
         ]
         try:
@@ -245,6 +254,41 @@ class ReadModelSynchronizer:
         stored = [status for name, status in by_name.items() if name not in self._live]
         return [*own, *live, *stored]
 
+    # -- what consistency asks ------------------------------------------------------------------------------------
+
+    def projections(self) -> Collection[str]:
+        """See `twofold.consistency.Progress.projections`."""
+        return tuple(self._registered)
+
+    def handled(self, projection: str) -> frozenset[str]:
+        """See `twofold.consistency.Progress.handled`."""
+        types = map(event_type_of, self._of(projection).projector.projection.handles())
+        return frozenset(name for each in types for name in (each.name, *each.aliases))
+
+    def max_lag(self, projection: str) -> timedelta | None:
+        """See `twofold.consistency.Progress.max_lag`."""
+        limit: timedelta | None = self._of(projection).projector.projection.max_lag
+        return limit
+
+    def reached(self, projection: str) -> int:
+        """See `twofold.consistency.Progress.reached`."""
+        generation = self._of(projection).place.known
+        return self._positions.head(generation.name, generation.number).position if generation else 0
+
+    async def lag(self, projection: str) -> timedelta:
+        """See `twofold.consistency.Progress.lag`."""
+        registered = self._of(projection)
+        if await self._store.log.wait(self.reached(projection), 0) <= self.reached(projection):
+            return timedelta()  # as far as is known without asking, there is nothing beyond it
+        generation = await registered.place.find()
+        place = {"name": generation.name, "generation": generation.number}
+        rows = [Checkpoint(*row) for row in await registered.database.query(SQL["checkpoints_of"], **place)]
+        return max([await lag_of(self._store, registered.projector, row) for row in rows], default=timedelta())
+
+    async def head(self) -> int:
+        """See `twofold.consistency.Progress.head`."""
+        return await self._store.head()
+
     # -- operations -------------------------------------------------------------------------------------------------
 
     async def pause(self, name: str) -> None:
@@ -260,7 +304,7 @@ class ReadModelSynchronizer:
     async def set_position(self, name: str, position: int) -> None:
         """Let a read model go on behind a position; its rows stay as they are."""
         await operations.set_position(self._of(name).database, name, position)
-        self._progress.forget(name)
+        self._positions.forget(name)
         self._poke()
 
     async def reset(self, name: str) -> None:
@@ -277,10 +321,8 @@ class ReadModelSynchronizer:
             await transaction.lock(name)
             # the segments first, as appends lock them
             await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
-            await registered.projector.drop(transaction, generation.suffix)
-            await registered.projector.make(transaction, generation.suffix)
-            await registered.projector.expose(transaction, generation.suffix)
-        self._progress.forget(name)
+            await registered.projector.clear(transaction, generation.suffix)
+        self._positions.forget(name)
         self._poke()
 
     async def scale(self, name: str, segments: int) -> None:
@@ -363,7 +405,7 @@ class ReadModelSynchronizer:
         """
         registered = self._of(name)
         worker = Worker(
-            self._store, registered.database, {name: registered.projector}, self._progress, self._ceiling, self._lease
+            self._store, registered.database, {name: registered.projector}, self._positions, self._ceiling, self._lease
         )
         await worker.takeover(registered.projector).roll_back(name)
         registered.place.forget()
@@ -464,21 +506,23 @@ class ReadModelSynchronizer:
         while True:
             remaining = deadline - time.monotonic()
             try:
-                reached = await self._reached(registered, position, min(remaining, ELSEWHERE))
+                reached = await self._reached(registered, position, min(remaining, POLL))
             except (UnknownProjectionError, ReadModelBuildingError):
                 if remaining <= 0:
                     raise
                 reached = 0
-                await asyncio.sleep(min(remaining, ELSEWHERE))
+                await asyncio.sleep(min(remaining, PREPARING))
             if reached >= position or remaining <= 0:
                 return reached
 
     async def _reached(self, registered: _Registered, position: int, patience: float) -> int:
         """Return how far the generation that serves has come, after a while at most if that is not far enough."""
         generation = await registered.place.find()
-        reached = self._progress.head(generation.name, generation.number)
+        reached = self._positions.head(generation.name, generation.number)
         if registered.projector.kind == "inline":  # the append has told the database, and not us
             await self._look(registered, generation, reached, position)
+        if reached.position < position:
+            registered.database.follow(self._positions)
         if await reached.wait(position - 1, max(patience, 0)) < position:
             await self._look(registered, generation, reached, position)
         return reached.position

@@ -12,7 +12,7 @@ from twofold.errors import StorageError
 from twofold.event_store import EventStore
 from twofold.generations import Generation
 from twofold.leases import Held, Leases, Turn, merge, new_worker
-from twofold.progress import Progress
+from twofold.positions import Positions
 from twofold.projectors import Projector
 from twofold.read_database import ReadDatabase
 from twofold.rebuild import Takeover, due
@@ -43,7 +43,7 @@ class Worker:
         store: where the events are.
         database: where the read models are.
         projectors: the code that it has, by name.
-        progress: told how far the segments have come.
+        positions: told how far the segments have come.
         ceiling: see `Ceiling`.
         lease: seconds for which a segment stays with a worker that shows no sign of life.
     """
@@ -53,7 +53,7 @@ class Worker:
         store: EventStore,
         database: ReadDatabase,
         projectors: Mapping[str, Projector],
-        progress: Progress,
+        positions: Positions,
         ceiling: Ceiling,
         lease: float,
     ) -> None:
@@ -61,7 +61,7 @@ class Worker:
         self._store = store
         self._database = database
         self._projectors = projectors
-        self._progress = progress
+        self._positions = positions
         self._ceiling = ceiling
         self._lease = lease
         self._running: dict[Segment, _Running] = {}
@@ -107,7 +107,7 @@ class Worker:
 
         return SegmentRunner(
             self._store, self._database, projector, held.suffix, held.segment, owner or self.name, self._lease,
-            self._progress.reached, head,
+            self._positions.reached, head,
         )  # fmt: skip
 
     def takeover(self, projector: Projector) -> Takeover:
@@ -162,8 +162,6 @@ class Worker:
         for _, task in gone:
             task.cancel()
         await asyncio.gather(*(task for _, task in gone), return_exceptions=True)
-        for runner, _ in gone:
-            self._progress.lost(runner.segment)
 
     async def _merge(self, left: Held, right: Held) -> None:
         """Bring two neighbours to one position, and make one of them."""
@@ -178,9 +176,6 @@ class Worker:
                 await merge(transaction, left, right)
         except Exception as error:  # each goes on by itself, and it is tried again
             log.warning("the segments %s and %s could not be made one: %s", left.segment, right.segment, error)
-        finally:
-            for segment in (left.segment, right.segment):
-                self._progress.lost(segment)
 
     async def _until_next_turn(self, *, soon: bool) -> None:
         pause = self._lease / 3 * random.uniform(0.7, 1.0)  # noqa: S311

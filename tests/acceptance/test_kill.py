@@ -176,6 +176,6 @@ async def test_the_campaign_notices_a_read_model_that_disagrees_with_the_log(tmp
         order = {"customer_id": "ada", "items": [an_item()], "shipping_address": HOME}
         await client.get(f"/orders/{await ledger.send(client, '/orders', order)}")
     with closing(sqlite3.connect(tmp_path / "orders.db", isolation_level=None)) as connection:
-        connection.execute("UPDATE order_views SET item_count = item_count + 1")
+        connection.execute("UPDATE order_views__1 SET item_count = item_count + 1")
     with pytest.raises(AssertionError):
         await the_log_holds_everything_once(tmp_path / "orders.db", ledger)

@@ -6,94 +6,67 @@ Run under `strace`, which lets some calls of fsync and fdatasync fail: python -m
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from uuid import UUID
 
 import pytest
+from tests.campaigns.logs import Swallowing, around, sound
+from tests.campaigns.stubborn import append_all
+from tests.postgres_servers import PostgresServer
 
-from twofold.errors import OutcomeUnknownError, StorageError
-from twofold.event_log import Append, Appended, Rejected
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.testing.judge import Report, judge, whole_log
-from twofold.testing.race import Ledger
-from twofold.testing.samples import append_of, new_event
 
-APPENDS, TRIES, AT_ONCE = 60, 50, 4
-
-
-class Swallowing(SqliteEventLog):
-    """Planted bug: takes an error of the disk for a success."""
-
-    async def append(self, append: Append) -> Appended | Rejected:
-        head = await self.head()
-        try:
-            return await super().append(append)
-        except (StorageError, OutcomeUnknownError):
-            return Appended(head + 1, head + len(append.events))
+APPENDS = 30
 
 
 def failing_run(folder: Path, first: int, last: int, bug: str = "") -> tuple[Report, int]:
     """Append while the calls from `first` to `last` fail; judge, and return how many appends were told of it."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
     folder.mkdir()
-    failing = f"inject=fsync,fdatasync:error=EIO:when={first}..{last}"
-    strace = ["strace", "-f", "-qq", "-o", str(folder / "calls"), "-e", "trace=fsync,fdatasync", "-e", failing]
     victim = [sys.executable, "-m", "tests.campaigns.failing_disk", str(folder), bug]
+    strace = _failing(f"{first}..{last}", folder / "calls", "fsync,fdatasync")
     done = subprocess.run([*strace, *victim], capture_output=True, text=True, timeout=120)
     if "strace:" in done.stderr:
         pytest.skip(f"strace does not work here: {done.stderr.splitlines()[0]}")
     assert done.returncode == 0, done.stderr
-    report = judge(asyncio.run(whole_log(lambda: SqliteEventLog(SqliteDatabase(folder / "events.db")))), folder)
+    report = judge(asyncio.run(whole_log(lambda: sound(_url(folder)))), folder)
     return report, int(done.stdout)
 
 
-async def append_all(folder: Path, log: SqliteEventLog) -> int:
-    """Append in every stream one after the other, each append until it is stored; return how often that failed."""
-    await _opened(log)
-    ledger, failures = Ledger(folder / f"writer-{os.getpid()}"), 0
-
-    async def one_stream(name: str) -> None:
-        nonlocal failures
-        for version in range(0, APPENDS, 2):
-            append = append_of(new_event(name, "x"), new_event(name, "x"), expected={name: version})
-            failures += await _until_stored(log, ledger, append)
-
-    await asyncio.gather(*(one_stream(f"Note-{n}") for n in range(AT_ONCE)))
-    await log.close()
-    return failures
-
-
-async def _opened(log: SqliteEventLog) -> None:
-    for _ in range(TRIES):
+@contextmanager
+def failing_commits(server: PostgresServer, calls: Path, number: int) -> Iterator[None]:
+    """Let this sync of the write-ahead log fail in every process that the server starts from now on."""
+    first = server.processes[0]
+    with subprocess.Popen([*_failing(str(number), calls, "fdatasync"), "-p", str(first)]) as strace:
         try:
-            return await log.open()
-        except StorageError:
-            continue
-    raise AssertionError("the log never opens")
+            while "TracerPid:\t0\n" in Path(f"/proc/{first}/status").read_text():
+                if strace.poll() is not None:
+                    pytest.skip("strace does not work here")
+                time.sleep(0.005)
+            yield
+        finally:
+            strace.terminate()
 
 
-async def _until_stored(log: SqliteEventLog, ledger: Ledger, append: Append) -> int:
-    ids = [str(UUID(bytes=event.event_id)) for event in append.events]
-    ledger.write(told="about to", ids=ids)
-    for failures in range(TRIES):
-        try:
-            outcome = await log.append(append)
-        except (StorageError, OutcomeUnknownError):
-            continue
-        if isinstance(outcome, Rejected):  # never, unless an earlier one was acknowledged and is not there
-            ledger.write(told="refused", ids=ids)
-            return failures
-        ledger.write(told="stored", ids=ids, first=outcome.first, last=outcome.last, expected=dict(append.expected))
-        return failures
-    raise AssertionError("an append is never stored")
+def _failing(when: str, calls: Path, names: str) -> list[str]:
+    """Return the beginning of a command line that lets some calls of each process fail."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    failing = f"inject={names}:error=EIO:when={when}"
+    return ["strace", "-f", "-qq", "-o", str(calls), "-e", f"trace={names}", "-e", failing]
+
+
+def _url(folder: Path) -> str:
+    return f"sqlite:///{folder}/events.db"
 
 
 if __name__ == "__main__":
     where, planted = Path(sys.argv[1]), sys.argv[2:]
-    kind = Swallowing if planted == ["swallow"] else SqliteEventLog
-    print(asyncio.run(append_all(where, kind(SqliteDatabase(where / "events.db")))))
+    log = around(Swallowing, _url(where)) if planted == ["swallow"] else sound(_url(where))
+    failures: list[Exception] = []
+    asyncio.run(append_all(log, where, lambda n: n < APPENDS, failures.append))
+    print(len(failures))

@@ -9,100 +9,87 @@ forgets or reorders what it was told to keep.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import random
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing.context import SpawnProcess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
+from tests.campaigns.writing import until, writing, written
 from tests.mounts import ext4, image_of, mounted
 
-from twofold.event_log import EventLog
 from twofold.testing.judge import Report, judge, whole_log
-from twofold.testing.race import Race, run_writer
+from twofold.testing.race import OpenLog, Race
 
 WRITERS, CUTS = 2, 5
-OpenAt = Callable[[Path], EventLog]
 
 
-class OpenIn:
-    """Open the log in a folder; can be sent to another process."""
+class Running(NamedTuple):
+    """A log on a disk, and who writes to the disk for it, beside those who append."""
 
-    def __init__(self, open_at: OpenAt, folder: Path) -> None:
-        self._open_at = open_at
-        self._folder = folder
-
-    def __call__(self) -> EventLog:
-        return self._open_at(self._folder / "events.db")
+    open_log: OpenLog
+    processes: Callable[[], Sequence[int]] = list
 
 
-def session(open_at: OpenAt, folder: Path, seed: int) -> list[Report]:
+Engine = Callable[[Path], AbstractContextManager[Running]]
+"""Make a log on a disk, or start again what a power cut has left there."""
+
+
+def session(engine: Engine, folder: Path, seed: int) -> list[Report]:
     """Let writers write on a new disk, cut its power several times at random moments, judge what each cut left."""
     chance = random.Random(seed)
     folder.mkdir()
     disk, ledgers = folder / "disk", folder / "ledgers"
     ledgers.mkdir()
     reports = []
-    with ext4(disk, megabytes=96, options="loop,commit=600"):
-        plan = Race(OpenIn(open_at, disk), ledgers, seed, writers=WRITERS, seconds=30.0)
-        with _writing(plan) as processes:
-            _until_written(ledgers)
+    with ext4(disk, megabytes=256, options="loop,commit=600"), engine(disk) as running:
+        plan = Race(running.open_log, ledgers, seed, writers=WRITERS, seconds=60.0)
+        with writing(plan) as processes:
             for number in range(CUTS):
-                time.sleep(chance.uniform(0.0, 0.2))  # the moment of the cut
-                with _stopped(processes):
-                    cut = _cut(folder / f"cut-{number}", disk, ledgers)
-                reports.append(_judge(open_at, cut))
+                before = sum(written(plan))
+                until(lambda: sum(written(plan)) > before, processes)  # noqa: B023
+                time.sleep(chance.uniform(0.0, 0.1))  # the moment of the cut
+                with _stopped(lambda: [each.pid or 0 for each in processes]), _stopped(running.processes):
+                    reports.append(_judge(engine, _cut(folder / f"cut-{number}", disk, ledgers)))
     return reports
 
 
 @contextmanager
-def _writing(plan: Race) -> Iterator[list[SpawnProcess]]:
-    end = time.time() + plan.seconds
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=run_writer, args=(plan, number, end)) for number in range(plan.writers)]
-    for process in processes:
-        process.start()
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
-
-
-def _until_written(ledgers: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not any(path.stat().st_size for path in ledgers.iterdir()):
-        assert time.monotonic() < deadline, "no writer has begun to write"
-        time.sleep(0.01)
-
-
-@contextmanager
-def _stopped(processes: list[SpawnProcess]) -> Iterator[None]:
+def _stopped(processes: Callable[[], Sequence[int]]) -> Iterator[None]:
     """Stop processes with all their threads; one that is within a call to the kernel stops when it returns."""
-    for process in processes:
-        assert process.is_alive(), "a writer has failed; its error stands above"
-        os.kill(process.pid or 0, signal.SIGSTOP)
+    stopped: set[int] = set()
+    while new := set(processes()) - stopped:  # the first of them may just have started another
+        for process in new:
+            _signal(process, signal.SIGSTOP)
+        stopped |= new
     deadline = time.monotonic() + 10
-    while not all(_is_stopped(process.pid) for process in processes):
-        assert time.monotonic() < deadline, "a writer does not stop"
+    while not all(map(_is_stopped, stopped)):
+        assert time.monotonic() < deadline, "a process does not stop"
         time.sleep(0.001)
     try:
         yield
     finally:
-        for process in processes:
-            os.kill(process.pid or 0, signal.SIGCONT)
+        for process in stopped:
+            _signal(process, signal.SIGCONT)
 
 
-def _is_stopped(pid: int | None) -> bool:
-    states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()]
-    return set(states) == {"T"}
+def _signal(process: int, number: int) -> None:
+    with suppress(ProcessLookupError):  # it has come to its end
+        os.kill(process, number)
+
+
+def _is_stopped(process: int) -> bool:
+    try:
+        threads = list(Path(f"/proc/{process}/task").iterdir())
+        states = {(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads}
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return states <= {"T", "Z"}
 
 
 def _cut(folder: Path, disk: Path, ledgers: Path) -> Path:
@@ -112,8 +99,8 @@ def _cut(folder: Path, disk: Path, ledgers: Path) -> Path:
     return folder
 
 
-def _judge(open_at: OpenAt, cut: Path) -> Report:
-    with mounted(cut / "disk", "-o", "loop", str(image_of(cut / "disk"))) as disk:
-        report = judge(asyncio.run(whole_log(OpenIn(open_at, disk))), cut / "ledgers")
+def _judge(engine: Engine, cut: Path) -> Report:
+    with mounted(cut / "disk", "-o", "loop", str(image_of(cut / "disk"))) as disk, engine(disk) as running:
+        report = judge(asyncio.run(whole_log(running.open_log)), cut / "ledgers")
     image_of(cut / "disk").unlink()
     return report

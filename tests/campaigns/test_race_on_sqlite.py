@@ -5,21 +5,25 @@ from __future__ import annotations
 import random
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.campaigns.sqlite_logs import Hasty, InPieces, Unconditional, broken, hold_locks, sound
+from tests.campaigns.logs import Around, Hasty, InPieces, Unconditional, around, sound
+from tests.campaigns.sqlite_locks import hold_locks
 
-from twofold.sqlite import SqliteEventLog
 from twofold.testing import Race
 
 
-def test_a_log_under_kills_and_foreign_locks_loses_doubles_and_inverts_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "race.db"
+def disturbed(folder: Path, **more: Any) -> Race:
     seed = random.randrange(1_000_000)
-    report = Race(
-        partial(sound, file), tmp_path, seed, seconds=6.0, kills=6, disturbers=(partial(hold_locks, file),)
-    ).run()
-    print(seed, report)
+    print(f"seed {seed}")
+    file = folder / "race.db"
+    return Race(partial(sound, f"sqlite:///{file}"), folder, seed, disturbers=(partial(hold_locks, file),), **more)
+
+
+def test_a_log_under_kills_and_foreign_locks_loses_doubles_and_inverts_nothing(tmp_path: Path) -> None:
+    report = disturbed(tmp_path, seconds=5.0, kills=6).run()
+    print(report)
     assert report.stored > 100
     assert report.refused > 10
 
@@ -27,11 +31,7 @@ def test_a_log_under_kills_and_foreign_locks_loses_doubles_and_inverts_nothing(t
 @pytest.mark.soak
 @pytest.mark.parametrize("_", range(20))
 def test_a_log_under_kills_and_foreign_locks_at_full_length(tmp_path: Path, _: int) -> None:
-    file = tmp_path / "race.db"
-    seed = random.randrange(1_000_000)
-    Race(
-        partial(sound, file), tmp_path, seed, 6, 3, seconds=60.0, kills=40, disturbers=(partial(hold_locks, file),)
-    ).run()
+    disturbed(tmp_path, writers=6, readers=3, seconds=60.0, kills=40).run()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,6 @@ def test_a_log_under_kills_and_foreign_locks_at_full_length(tmp_path: Path, _: i
         (Hasty, "acknowledged at"),
     ],
 )
-def test_a_planted_bug_is_found(tmp_path: Path, planted: type[SqliteEventLog], complaint: str) -> None:
-    file = tmp_path / "race.db"
+def test_a_planted_bug_is_found(tmp_path: Path, planted: type[Around], complaint: str) -> None:
     with pytest.raises(AssertionError, match=complaint):
-        Race(partial(broken, planted, file), tmp_path, seed=1, seconds=4.0, kills=3).run()
+        Race(partial(around, planted, f"sqlite:///{tmp_path}/race.db"), tmp_path, seed=1, seconds=2.0, kills=3).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,6 +142,41 @@ class PayloadRewritten(MemoryEventLog):
         return appended
 
 
+class CommittedLate(MemoryEventLog):
+    """Every other append becomes visible a little after later ones have, as positions from a sequence do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._late: set[int] = set()
+        self._appends = 0
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        self._appends += 1
+        outcome = await super().append(append)
+        if self._appends % 2 and isinstance(outcome, Appended):
+            places = set(range(outcome.first, outcome.last + 1))
+            self._late |= places
+            for _ in range(3):
+                await asyncio.sleep(0)
+            self._late -= places
+        return outcome
+
+    async def read(self, query: EventQuery, **window: Any) -> Sequence[StoredEvent]:
+        await asyncio.sleep(0)
+        return [row for row in await super().read(query, **window) if row.position not in self._late]
+
+
+class Polling(MemoryEventLog):
+    """Looks for new events again and again, with a sleep in between."""
+
+    async def wait(self, after: int, timeout: float) -> int:
+        for _ in range(round(timeout / 0.1)):
+            if len(self._events) > after:
+                break
+            await asyncio.sleep(0.1)
+        return len(self._events)
+
+
 def _ored(query: EventQuery) -> EventQuery:
     one_by_one = ([QueryItem(item.types, (tag,)) for tag in item.tags] or [item] for item in query.items)
     return EventQuery(tuple(item for items in one_by_one for item in items))
@@ -154,6 +190,8 @@ BROKEN: dict[str, type[MemoryEventLog]] = {
         GapAfterRejection, ConflictsWithheld, PayloadRewritten,
     )
 }  # fmt: skip
+IN_TIME: dict[str, type[MemoryEventLog]] = {cls.__name__: cls for cls in (CommittedLate, Polling)}
+"""Those that go wrong when calls overlap, or take too long: the state machine makes one call after the other."""
 
 
 def broken(bug: str) -> MemoryEventLog:

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import random
+from pathlib import Path
+from uuid import UUID
 
 import psycopg
 
+from twofold.errors import OutcomeUnknownError, StorageError
 from twofold.event_log import Append, Appended, EventLog, NewEvent, Rejected, record
-from twofold.messages import uuid7
 from twofold.postgres import PostgresDatabase, PostgresEventLog
-from twofold.stored_event import content_checksum
-
-
-def sound(url: str) -> EventLog:
-    return PostgresEventLog(PostgresDatabase(url))
-
-
-def broken(cls: type[PostgresEventLog], url: str) -> EventLog:
-    return cls(PostgresDatabase(url))
+from twofold.testing.race import Ledger, conditions, outcome_facts
+from twofold.testing.samples import append_of, new_event
 
 
 async def hold_transactions(url: str, chance: random.Random, seconds: float) -> None:
-    """Keep one writing transaction and one old snapshot open all the while; roll others back after up to 0.5 s.
+    """Keep writing transactions and an old snapshot open all the while; roll others back after up to 0.5 s.
 
-    In their eyes every transaction id since then is undecided, which stalls readers that wait for an xid horizon.
+    In their eyes every transaction id since then is undecided, which stalls readers that wait for an xid horizon; the
+    horizon is one for all databases of a server.
     """
     end = asyncio.get_running_loop().time() + seconds
     connect = psycopg.AsyncConnection.connect
-    async with await connect(url) as writer, await connect(url) as reader, await connect(url) as fickle:
+    async with (
+        await connect(url) as writer,
+        await connect(url) as reader,
+        await connect(url) as fickle,
+        await connect(url, dbname="postgres") as elsewhere,
+    ):
+        await elsewhere.execute("SELECT pg_current_xact_id()")
         await writer.execute("CREATE TABLE foreign_rows (x int)")
         await reader.execute("SET default_transaction_isolation = 'repeatable read'")
         await reader.commit()
@@ -52,6 +56,52 @@ async def cut_connections(url: str, chance: random.Random, seconds: float) -> No
                 " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%twofold_append%'"
                 " AND query NOT LIKE '%pg_terminate%' ORDER BY random() LIMIT 1"
             )
+
+
+class _RolledBackError(Exception):
+    """Chance would have it."""
+
+
+async def commit_late(url: str, folder: Path, chance: random.Random, seconds: float) -> None:
+    """Append in transactions that have been open for up to 2 s, and roll some of them back."""
+    end = asyncio.get_running_loop().time() + seconds
+    ledger, numbers = Ledger(folder / f"writer-late-{os.getpid()}"), itertools.count()
+    log = PostgresEventLog(PostgresDatabase(url))
+    await log.open()
+
+    async def one(number: int) -> None:
+        texts = [f"late-{os.getpid()}-{next(numbers)}" for _ in range(2)]
+        append = append_of(*(new_event(f"Late-{number}", "t0", text=text) for text in texts))
+        ids = [str(UUID(bytes=event.event_id)) for event in append.events]
+        ledger.write(told="about to", ids=ids)
+        try:
+            outcome = await _append_late(log, append, chance)
+        except _RolledBackError:
+            ledger.write(told="refused", ids=ids)
+        else:
+            ledger.write(told="stored", ids=ids, **outcome_facts(outcome), **conditions(append))
+
+    async def many(number: int) -> None:
+        while asyncio.get_running_loop().time() < end:
+            await one(number)
+
+    await asyncio.gather(*map(many, range(8)))
+    await log.close()
+
+
+async def _append_late(log: PostgresEventLog, append: Append, chance: random.Random) -> Appended:
+    try:
+        async with log.transaction() as tx:
+            await tx.connection.execute("SELECT pg_current_xact_id()")  # from now on it counts as a writer
+            await asyncio.sleep(chance.uniform(0, 2))
+            outcome = await tx.append(append)
+            await asyncio.sleep(chance.choice((0, 0, 0.05)))
+            if chance.random() < 0.3:
+                raise _RolledBackError
+    except (StorageError, OutcomeUnknownError, psycopg.OperationalError):  # it was cut: repeat it with the same ids
+        outcome = await log.append(append)
+    assert isinstance(outcome, Appended)
+    return outcome
 
 
 class OnASequence(PostgresEventLog):
@@ -85,17 +135,5 @@ class OnASequence(PostgresEventLog):
         return position
 
 
-class FreshIds(PostgresEventLog):
-    """Planted bug: takes an answer that got lost for a failure, and tries again with new event ids."""
-
-    async def append(self, append: Append) -> Appended | Rejected:
-        outcome = await super().append(append)
-        if isinstance(outcome, Rejected) or random.random() < 0.95:
-            return outcome
-        return await super().append(Append(tuple(map(_renamed, append.events))))
-
-
-def _renamed(event: NewEvent) -> NewEvent:
-    fresh = event._replace(event_id=uuid7().bytes)
-    fields = (*fresh[:7], fresh.tags_json)
-    return fresh._replace(content_checksum=content_checksum(*fields))
+def on_a_sequence(url: str) -> EventLog:
+    return OnASequence(PostgresDatabase(url))

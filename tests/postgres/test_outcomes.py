@@ -24,8 +24,8 @@ EVERYTHING = EventQuery.all()
 
 
 @asynccontextmanager
-async def opened(url: str, **options: Any) -> AsyncIterator[PostgresEventLog]:
-    log = PostgresEventLog(PostgresDatabase(url), **options)
+async def opened(url: str, *, timeout: float = 30.0, **options: Any) -> AsyncIterator[PostgresEventLog]:
+    log = PostgresEventLog(PostgresDatabase(url, timeout=timeout), **options)
     await log.open()
     try:
         yield log
@@ -181,7 +181,7 @@ async def test_a_cancelled_caller_does_not_cancel_the_commit(url: str) -> None:
 
 async def test_what_was_never_sent_has_failed_for_certain(own_server: Callable[..., PostgresServer]) -> None:
     server = own_server()
-    async with opened(server.url("postgres"), deadline=0.3) as log:
+    async with opened(server.url("postgres"), timeout=0.5, deadline=0.3) as log:
         await asyncio.to_thread(server.stop)
         with pytest.raises(StorageUnavailableError):
             await log.head()

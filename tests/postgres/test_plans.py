@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import psycopg
 import pytest
-from tests.postgres.race_logs import sound
+from tests.campaigns.logs import sound
 from tests.postgres_servers import PostgresServer
 
 from twofold.event_log import Appended, EventLog, Rejected

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.postgres.race_logs import sound
+from tests.campaigns.logs import sound
 
 from twofold.copying import copy_log
 from twofold.engines import connect

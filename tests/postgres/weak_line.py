@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
+import struct
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,19 +18,35 @@ class WeakLine:
     def __init__(self, folder: Path) -> None:
         self._socket = folder / ".s.PGSQL.5432"
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lost = asyncio.Condition()
         self.swallow = 0
         """So many of the next answers are lost, and the connection with them."""
         self.swallowed = 0
+        self.odds = 0.0
+        """How probable it is that an append is lost on its way, or its answer, and the connection with it."""
+        self.chance = random.Random()
         self.port = 0
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection."""
         from_server, to_server = await asyncio.open_unix_connection(self._socket)
+        line = _Line(self)
         async with AsyncExitStack() as lines:
-            for line in (writer, to_server):
-                lines.callback(line.close)
-            self._start(self._forward(reader, to_server, lossy=False))
-            await self._forward(from_server, writer, lossy=True)
+            for each in (writer, to_server):
+                lines.callback(each.close)
+            self._start(line.forward(reader, to_server, to_client=writer, answers=False))
+            await line.forward(from_server, writer, to_client=writer, answers=True)
+
+    async def lost(self, wanted: int) -> None:
+        """Wait until so many answers were lost."""
+        async with self._lost:
+            await self._lost.wait_for(lambda: self.swallowed >= wanted)
+
+    async def note_loss(self) -> None:
+        """Count an answer that was lost."""
+        async with self._lost:
+            self.swallowed += 1
+            self._lost.notify_all()
 
     async def end(self) -> None:
         """Close all that is still open."""
@@ -40,12 +59,31 @@ class WeakLine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, lossy: bool) -> None:
+
+class _Line:
+    """One connection through the proxy."""
+
+    def __init__(self, weak: WeakLine) -> None:
+        self._weak = weak
+        self._appends = False
+
+    async def forward(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        *,
+        to_client: asyncio.StreamWriter,
+        answers: bool,
+    ) -> None:
         try:
             while data := await source.read(65536):
-                if lossy and self.swallow:
-                    self.swallow -= 1
-                    self.swallowed += 1
+                self._appends = self._appends or b"FROM twofold_append" in data
+                if self._is_lost(answers):
+                    if answers:
+                        await self._weak.note_loss()
+                    elif self._weak.chance.random() < 0.5:
+                        target.write(data[: self._weak.chance.randrange(len(data))])
+                    _reset(to_client)
                     break
                 target.write(data)
                 await target.drain()
@@ -53,6 +91,19 @@ class WeakLine:
             pass
         finally:
             target.close()
+
+    def _is_lost(self, answers: bool) -> bool:
+        if answers and self._weak.swallow:
+            self._weak.swallow -= 1
+            return True
+        return self._appends and self._weak.chance.random() < self._weak.odds * (1.0 if answers else 0.3)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close with RST, as a firewall or a dying host does."""
+    line: socket.socket = writer.get_extra_info("socket")
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 @asynccontextmanager

@@ -4,38 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
-import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposited, Opened, Withdrawn
 from tests.recording_log import RecordingLog
+from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
 from twofold import EventStore, Key, Projection, ReadModelSynchronizer, State, on, runner
-from twofold.engines import Engine, connect
+from twofold.engines import Engine
 from twofold.errors import InvalidProjectionError, StaleReadError, StorageUnavailableError
 from twofold.generations import SQL
-
-PATIENCE = 30.0
-
-
-@pytest_asyncio.fixture
-async def engine(url: str) -> AsyncIterator[Engine]:
-    engine = connect(url)
-    await engine.log.open()
-    await engine.read_database.open()
-    yield engine
-    await engine.read_database.close()
-    await engine.log.close()
-
-
-@pytest.fixture
-def store(engine: Engine) -> EventStore:
-    return EventStore(engine.log)
 
 
 @pytest.fixture(autouse=True)
@@ -44,38 +25,9 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "LAST_PAUSE", 0.001)
 
 
-@asynccontextmanager
-async def running(synchronizer: ReadModelSynchronizer) -> AsyncIterator[ReadModelSynchronizer]:
-    task = asyncio.create_task(synchronizer.run())
-    try:
-        yield synchronizer
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what another task does in its own time."""
-    async with asyncio.timeout(PATIENCE):
-        while not await condition():  # noqa: ASYNC110  # nothing signals it
-            await asyncio.sleep(0.001)
-
-
 async def checkpoint(engine: Engine, name: str, generation: int = 1) -> int:
     [(position,)] = await engine.read_database.query(SQL["position_of"], name=name, generation=generation)
     return int(position)
-
-
-async def write(store: EventStore, *events: object) -> int:
-    return (await store.append(events)).position
-
-
-def opened(account: str) -> Opened:
-    return Opened(account=account)
-
-
-def deposited(account: str, amount: int = 1) -> Deposited:
-    return Deposited(account=account, amount=Decimal(amount))
 
 
 class Owners(Projection[Balance]):

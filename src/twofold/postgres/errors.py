@@ -25,7 +25,7 @@ _POOL_ERRORS = (PoolTimeout, PoolClosed, TooManyRequests)
 
 def translate(error: psycopg.Error) -> TwofoldError:
     """Return the error to raise instead of the driver's."""
-    text, state = str(error).strip(), error.sqlstate or ""
+    text, state = error.diag.message_primary or str(error).strip(), error.sqlstate or ""
     if connection_is_lost(error):
         return StorageUnavailableError(f"PostgreSQL cannot be reached; check address, user and password: {text}")
     match state[:2]:

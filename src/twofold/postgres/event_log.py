@@ -15,7 +15,7 @@ from twofold.postgres import portable
 from twofold.postgres.database import PostgresDatabase
 from twofold.postgres.joined import PostgresJoinedTransaction, join
 from twofold.postgres.lane import Lane
-from twofold.postgres.listener import Listener
+from twofold.postgres.listener import HeadOfLog, Listener
 from twofold.postgres.read_database import PostgresReadDatabase
 from twofold.postgres.reader import Reader
 from twofold.postgres.writer import Writer
@@ -38,7 +38,7 @@ class PostgresEventLog:
         self._reader = Reader(database, self._head)
         self._writer = Writer(database, self._head, deadline)
         self._lane = Lane(self._writer)
-        self._listener = Listener(database, self._head)
+        self._listener = Listener(database, HeadOfLog(self._head))
         self._is_open = False
 
     async def open(self) -> None:

@@ -17,6 +17,8 @@ from twofold.postgres.batch import Batch, Outcome
 MIN_APPENDS, MAX_APPENDS = 16, 512
 """A group is not split below the one, and never grows beyond the other."""
 MAX_EVENTS = 2000
+MAX_BYTES = 16 * 1024 * 1024
+"""A group of several appends has no more payload: libpq sends a large message in a time that grows with its square."""
 
 log = logging.getLogger(__name__)
 
@@ -100,14 +102,15 @@ class Lane:
         """Take from the front, up to the first append that shares an id with an earlier one of the group."""
         members: list[_Waiting] = []
         ids: set[bytes] = set()
-        waiting, room = self._waiting, MAX_EVENTS
+        waiting, room, space = self._waiting, MAX_EVENTS, MAX_BYTES
         while waiting and len(members) < min(limit, MAX_APPENDS):
             append = waiting[0].append
             room -= len(append.events)
+            space -= sum(len(event[5]) for event in append.events)
             own = [event[0] for event in append.events]
             if append.command:
                 own.append(append.command.command_id)
-            if members and (room < 0 or not ids.isdisjoint(own)):
+            if members and (room < 0 or space < 0 or not ids.isdisjoint(own)):
                 break
             ids.update(own)
             members.append(waiting.popleft())

@@ -1,39 +1,111 @@
-"""Learning of other processes' appends: LISTEN on a connection of its own, and a poll behind it."""
+"""Learning of what other processes commit: LISTEN on a connection of its own, and a poll behind it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 
+import msgspec
 import psycopg
 
 from twofold.errors import StorageError
 from twofold.head import Head
+from twofold.positions import Positions
 from twofold.postgres.database import Connection, PostgresDatabase
 from twofold.postgres.pauses import pauses
+from twofold.segments import Segment
 
 log = logging.getLogger(__name__)
 
 POLL = 1.0
 """Seconds between two looks while notifications come by themselves."""
 POLL_WITHOUT_LISTENING = 0.05
-"""The same behind a pooler, which delivers no notifications."""
+"""The same behind a pooler, which delivers no notifications, and on a standby, which has none."""
 
 SELECT_HEAD = b"SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0)"
+SELECT_STEPS = b"SELECT name, generation, first_slot, end_slot, position FROM twofold_checkpoints"
+_LISTEN = "SELECT 'LISTEN twofold_' || %s::regclass::oid, pg_is_in_recovery()"
+
+
+class Subject(Protocol):
+    """What somebody waits for."""
+
+    table: str
+    """The table that it is about; a database may hold several of its name, in schemas of their own."""
+
+    @property
+    def waiters(self) -> int:
+        """How many wait."""
+
+    async def look(self, connection: Connection) -> None:
+        """Find out how things stand."""
+
+    def hear(self, payload: str) -> None:
+        """Take note of a notification."""
+
+
+class HeadOfLog:
+    """The head of the log."""
+
+    table = "twofold_events"
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+
+    @property
+    def waiters(self) -> int:
+        """See `Subject.waiters`."""
+        return self._head.waiters
+
+    async def look(self, connection: Connection) -> None:
+        """See `Subject.look`."""
+        row = await (await connection.execute(SELECT_HEAD)).fetchone()
+        self._head.advance(int(row[0]) if row else 0)
+
+    def hear(self, payload: str) -> None:
+        """See `Subject.hear`."""
+        self._head.advance(int(payload))
+
+
+class Steps:
+    """The steps of read models."""
+
+    table = "twofold_checkpoints"
+
+    def __init__(self, positions: Positions) -> None:
+        self._positions = positions
+
+    @property
+    def waiters(self) -> int:
+        """See `Subject.waiters`."""
+        return self._positions.waiters
+
+    async def look(self, connection: Connection) -> None:
+        """See `Subject.look`."""
+        for row in await (await connection.execute(SELECT_STEPS)).fetchall():
+            self._reached(row)
+
+    def hear(self, payload: str) -> None:
+        """See `Subject.hear`."""
+        self._reached(msgspec.json.decode(payload))
+
+    def _reached(self, row: tuple[str, int, int, int, int]) -> None:
+        self._positions.reached(Segment(*row[:4]), row[4])
 
 
 class Listener:
-    """Keeps a `Head` up to date from the first `start` on; connects again by itself when the server comes back."""
+    """Keeps a subject up to date from the first `start` on; connects again by itself when the server comes back."""
 
-    def __init__(self, database: PostgresDatabase, head: Head) -> None:
+    def __init__(self, database: PostgresDatabase, subject: Subject) -> None:
         self._database = database
-        self._head = head
+        self._subject = subject
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to listen; does nothing when it has begun."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="twofold-postgres-listener")
+            self._task = asyncio.create_task(self._run(), name=f"twofold-listener-{self._subject.table}")
 
     async def stop(self) -> None:
         """End it and close its connection."""
@@ -52,26 +124,25 @@ class Listener:
                     await self._follow(connection)
             except (psycopg.Error, StorageError) as error:
                 pause = next(waits)
-                log.info("listening for appends was interrupted, connecting again in %.2f s: %s", pause, error)
+                log.info("listening was interrupted, connecting again in %.2f s: %s", pause, error)
                 await asyncio.sleep(pause)
 
     async def _follow(self, connection: Connection) -> None:
         poll = POLL_WITHOUT_LISTENING
-        if not self._database.pooled:
+        if not self._database.pooled and (command := await self._listen_command(connection)):
             poll = POLL
-            await connection.execute(await _listen_command(connection))
+            await connection.execute(command)
         looked = False
         while True:
-            if self._head.waiters or not looked:  # after LISTEN, so that nothing falls between the two
-                row = await (await connection.execute(SELECT_HEAD)).fetchone()
-                self._head.advance(int(row[0]) if row else 0)
+            if self._subject.waiters or not looked:  # after LISTEN, so that nothing falls between the two
+                await self._subject.look(connection)
                 looked = True
             async for notification in connection.notifies(timeout=poll):
-                self._head.advance(int(notification.payload))
+                self._subject.hear(notification.payload)
 
-
-async def _listen_command(connection: Connection) -> bytes:
-    """Return LISTEN for the channel of this log; a database may hold several, in schemas of their own."""
-    row = await (await connection.execute("SELECT 'LISTEN twofold_' || 'twofold_events'::regclass::oid")).fetchone()
-    assert row is not None  # noqa: S101
-    return str(row[0]).encode()
+    async def _listen_command(self, connection: Connection) -> bytes | None:
+        """Return LISTEN for the channel of this table, None where there is none."""
+        row = await (await connection.execute(_LISTEN, (self._subject.table,))).fetchone()
+        assert row is not None  # noqa: S101
+        command, standby = row
+        return None if standby else str(command).encode()

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from twofold.positions import Positions
 from twofold.postgres.database import PostgresDatabase
+from twofold.postgres.listener import Listener, Steps
 from twofold.postgres.read_rows import load_rows, write_step
 from twofold.postgres.read_selection import select_page, select_totals
 from twofold.postgres.read_transaction import PostgresReadTransaction
@@ -22,6 +24,7 @@ class PostgresReadDatabase:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._is_open = False
+        self._listeners: dict[Positions, Listener] = {}
 
     def is_in(self, database: PostgresDatabase) -> bool:
         """Return whether the read models are in this database."""
@@ -35,6 +38,9 @@ class PostgresReadDatabase:
 
     async def close(self) -> None:
         """See `ReadDatabase.close`."""
+        for listener in self._listeners.values():
+            await listener.stop()
+        self._listeners.clear()
         if self._is_open:
             self._is_open = False
             await self._database.close()
@@ -49,6 +55,12 @@ class PostgresReadDatabase:
         async with self._database.alchemy() as alchemy:
             driver = (await alchemy.get_raw_connection()).driver_connection
             yield PostgresReadTransaction(driver, alchemy)
+
+    def follow(self, positions: Positions) -> None:
+        """See `ReadDatabase.follow`."""
+        if positions not in self._listeners:
+            self._listeners[positions] = Listener(self._database, Steps(positions))
+        self._listeners[positions].start()
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""

@@ -14,6 +14,9 @@ from twofold.sql import names, quoted
 _COLUMNS = """
     SELECT attname, format_type(atttypid, NULL) || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
     FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
+_VIEWED = """
+    SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+    WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
 _KEY = """
     SELECT attname FROM pg_index, unnest(indkey) WITH ORDINALITY AS k (attnum, place)
     JOIN pg_attribute AS a ON a.attnum = k.attnum AND a.attrelid = to_regclass(%(table)s)
@@ -55,9 +58,11 @@ async def expose(connection: Connection, name: str, table: str) -> None:
     there = await _rows(connection, "SELECT relkind = 'v' FROM pg_class WHERE oid = to_regclass(%s)", quoted(name))
     if there == [(False,)]:
         return
-    await _execute(connection, f"DROP VIEW IF EXISTS {quoted(name)}")
-    columns = [column for column, _ in await _rows(connection, _COLUMNS, quoted(table)) if column != SEARCH]
-    await _execute(connection, f"CREATE VIEW {quoted(name)} AS SELECT {names(columns)} FROM {quoted(table)}")
+    wanted = [column for column in await _rows(connection, _VIEWED, quoted(table)) if column[0] != SEARCH]
+    if await _rows(connection, _VIEWED, quoted(name)) != wanted:  # else it is replaced, and views upon it are kept
+        await _execute(connection, f"DROP VIEW IF EXISTS {quoted(name)}")
+    columns = names(column for column, _ in wanted)
+    await _execute(connection, f"CREATE OR REPLACE VIEW {quoted(name)} AS SELECT {columns} FROM {quoted(table)}")
 
 
 async def _create_indexes(connection: Connection, table: Table) -> None:

@@ -11,6 +11,8 @@ from twofold.postgres.queries import query as named
 END = (1 << 63) - 1
 PLANNED_ITEMS = 16
 """Up to so many items are planned one by one, by what the server knows of each tag; more are walked all alike."""
+PLANNED_TAGS = 12
+"""The same of the tags of an item: the planner tries the orders in which to join them, which are soon too many."""
 
 
 def select(query: EventQuery, after: int, before: int | None, limit: int, *, backwards: bool) -> tuple[bytes, Any]:
@@ -27,7 +29,7 @@ def select(query: EventQuery, after: int, before: int | None, limit: int, *, bac
     if types := {name for item in query.items if not item.tags for name in item.types}:
         walks.append(named("walk_types").decode())
         arguments["types"] = sorted(types)
-    if len(tagged) > PLANNED_ITEMS:
+    if len(tagged) > PLANNED_ITEMS or any(len(item.tags) > PLANNED_TAGS for item in tagged):
         walks.append(named("walk_tags").decode())
         columns = zip(*map(item_columns, tagged), strict=True)
         arguments |= zip(("tags", "more", "tag_types"), map(_texts, columns), strict=True)

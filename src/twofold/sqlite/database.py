@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -19,6 +19,8 @@ from twofold.sqlite.errors import DRIVER_ERRORS, may_have_committed, translate
 
 T = TypeVar("T")
 
+POLL = 0.005
+"""Seconds between two looks for what other connections have changed, while somebody waits for it."""
 MAX_GROUP = 1000
 """At most so many jobs share one commit."""
 
@@ -161,6 +163,25 @@ class SqliteDatabase:
             raise
         loan.back.put("COMMIT")
         await asyncio.shield(loan.ended)
+
+    async def changes(self, wanted: Callable[[], object]) -> AsyncGenerator[sqlite3.Connection, None]:
+        """Yield a connection at once and whenever another one may have changed the file, as long as that is wanted.
+
+        `PRAGMA data_version` costs microseconds, so it is asked in the event loop, every few milliseconds.
+        """
+        connection = self.connect()
+        try:
+            seen = None
+            while True:
+                version = connection.execute("PRAGMA data_version").fetchone()[0]
+                if version != seen:
+                    seen = version
+                    yield connection
+                await asyncio.sleep(POLL)
+                if not wanted():
+                    return
+        finally:
+            connection.close()
 
     def connect(self) -> sqlite3.Connection:
         """Return a new connection, which the caller closes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 from typing import Any
 
@@ -23,9 +23,6 @@ from twofold.sqlite.joined import SqliteJoinedTransaction, join
 from twofold.sqlite.read_database import SqliteReadDatabase
 from twofold.sqlite.reading import find_command, read, read_head, read_stream
 from twofold.stored_event import StoredEvent
-
-POLL = 0.005
-"""Seconds between two looks for appends of other processes, while somebody waits for them."""
 
 
 class SqliteEventLog:
@@ -119,17 +116,7 @@ class SqliteEventLog:
         return await self._database.read(partial(portable.inspect, path=self._database.path))
 
     async def _follow(self) -> None:
-        """Notice other processes' appends: `PRAGMA data_version` costs microseconds, so it runs in the loop."""
-        connection = self._database.connect()
-        try:
-            seen = None
-            while True:
-                version = connection.execute("PRAGMA data_version").fetchone()[0]
-                if version != seen:
-                    seen = version
-                    self._head.advance(read_head(connection))
-                await asyncio.sleep(POLL)
-                if not self._head.waiters:
-                    return
-        finally:
-            connection.close()
+        """Notice other processes' appends."""
+        async with aclosing(self._database.changes(lambda: self._head.waiters)) as changes:
+            async for connection in changes:
+                self._head.advance(read_head(connection))

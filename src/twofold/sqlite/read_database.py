@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
+from twofold.positions import Positions
 from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Table
-from twofold.segments import Step
+from twofold.segments import Segment, Step
 from twofold.sqlite.database import SqliteDatabase
 from twofold.sqlite.errors import translate
 from twofold.sqlite.read_rows import in_sql, load_rows, write_step
 from twofold.sqlite.read_transaction import SqliteReadTransaction
 from twofold.sqlite.selection import select_page, select_totals
+
+SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, position FROM twofold_checkpoints"
 
 
 class SqliteReadDatabase:
@@ -25,6 +28,7 @@ class SqliteReadDatabase:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._alchemy: Any = None
+        self._followers: dict[Positions, asyncio.Task[None]] = {}
 
     def is_in(self, database: SqliteDatabase) -> bool:
         """Return whether the read models are in this file."""
@@ -36,6 +40,10 @@ class SqliteReadDatabase:
 
     async def close(self) -> None:
         """See `ReadDatabase.close`."""
+        for follower in self._followers.values():
+            follower.cancel()
+        await asyncio.gather(*self._followers.values(), return_exceptions=True)
+        self._followers.clear()
         await self._database.close()
 
     @asynccontextmanager
@@ -47,6 +55,18 @@ class SqliteReadDatabase:
             return
         async with self._database.borrow(begin=False), self._alchemy_connection() as alchemy:
             yield SqliteReadTransaction(alchemy.connection.driver_connection, alchemy)
+
+    def follow(self, positions: Positions) -> None:
+        """See `ReadDatabase.follow`."""
+        follower = self._followers.get(positions)
+        if follower is None or follower.done():
+            self._followers[positions] = asyncio.create_task(self._follow(positions), name="twofold-sqlite-steps")
+
+    async def _follow(self, positions: Positions) -> None:
+        async with aclosing(self._database.changes(lambda: positions.waiters)) as changes:
+            async for connection in changes:
+                for *segment, position in connection.execute(SELECT_STEPS):
+                    positions.reached(Segment(*segment), position)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""

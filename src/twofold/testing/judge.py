@@ -30,6 +30,8 @@ class Report:
     """Appends whose process was killed before it heard of them."""
     seen: int
     """Events that readers saw, all readers together."""
+    found_again: int
+    """Appends that a first try had stored, whose answer was lost, as a repeat found out."""
 
 
 def judge(events: list[StoredEvent], folder: Path) -> Report:
@@ -50,7 +52,8 @@ def judge(events: list[StoredEvent], folder: Path) -> Report:
     assert not contradicted, f"told one thing first, and then another: {contradicted[:3]}"
     seen = [_check_reader(events, list(_facts(path))) for path in sorted(folder.glob("reader-*"))]
     unanswered = len(tried) - len(stored) - len(refused)
-    return Report(len(events), len(stored), len(refused), unanswered, sum(seen))
+    found_again = sum(fact["repeated"] for fact in stored)
+    return Report(len(events), len(stored), len(refused), unanswered, sum(seen), found_again)
 
 
 async def whole_log(open_log: Callable[[], EventLog]) -> list[StoredEvent]:
@@ -70,7 +73,7 @@ def _facts(path: Path) -> Iterator[Fact]:
 
 
 def _check_rows(events: list[StoredEvent]) -> None:
-    """I2: positions 1..m and versions 1..n, no gap; every row as it was written."""
+    """I2: positions 1..m and versions 1..n, no gap; every row as it was written, and no intent twice."""
     versions: Counter[str] = Counter()
     for position, event in enumerate(events, 1):
         assert event.position == position, f"after position {position - 1} comes {event.position}"
@@ -81,6 +84,9 @@ def _check_rows(events: list[StoredEvent]) -> None:
     ids = Counter(event.event_id for event in events)
     doubled = [UUID(bytes=event_id) for event_id, count in ids.items() if count > 1]
     assert not doubled, f"stored twice: {doubled[:3]}"
+    contents = Counter(event.payload for event in events)  # writers never say the same thing twice
+    again = [content.decode() for content, count in contents.items() if count > 1]
+    assert not again, f"stored twice, under several ids: {again[:3]}"
 
 
 def _check_acknowledged(events: list[StoredEvent], stored: list[Fact]) -> None:

@@ -10,11 +10,13 @@ do, and what it was told. The judge compares the ledgers with the log, and never
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import multiprocessing
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,14 +73,15 @@ class Race:
                 refused, or a process failed; the text begins with the seed.
         """
         asyncio.run(_open_and_close(self.open_log))
-        end = time.time() + self.seconds
         writers, readers, disturbers = (
-            [_Runner(run_writer, (self, number, end)) for number in range(self.writers)],
+            [_Runner(run_writer, (self, number, float("inf"))) for number in range(self.writers)],
             [_Runner(_run_reader, (self, number)) for number in range(self.readers)],
-            [_Runner(_run_disturber, (self, number, end)) for number in range(len(self.disturbers))],
+            [_Runner(_run_disturber, (self, number)) for number in range(len(self.disturbers))],
         )
         with _naming(self.seed), _ending([*writers, *readers, *disturbers]):
-            self._kill([*writers, *readers], end)
+            self._until_ready(writers)
+            self._kill([*writers, *readers])
+            self.enough.touch()
             for each in (*writers, *disturbers):
                 each.join()
             (self.folder / "written").touch()  # readers end when they have seen all of it
@@ -86,11 +89,28 @@ class Race:
                 each.join()
             return judge(asyncio.run(whole_log(self.open_log)), self.folder)
 
-    def _kill(self, victims: list[_Runner], end: float) -> None:
-        chance = random.Random(self.seed)
-        for moment in sorted(chance.uniform(0.3, 0.9) for _ in range(self.kills)):
-            time.sleep(max(0.0, end - self.seconds * (1 - moment) - time.time()))
+    @property
+    def enough(self) -> Path:
+        """A file whose existence ends the writers."""
+        return self.folder / "enough"
+
+    def _until_ready(self, writers: list[_Runner]) -> None:
+        """Wait for the imports of the writers, which may take longer than the race on a machine that is busy."""
+        while not all((self.folder / f"writer-{number}").exists() for number in range(self.writers)):
+            for each in writers:
+                each.check()
+            time.sleep(0.01)
+
+    def _kill(self, victims: list[_Runner]) -> None:
+        chance, begin = random.Random(self.seed), time.time()
+        for moment in sorted(chance.uniform(0.2, 0.9) for _ in range(self.kills)):
+            _sleep_until(begin + self.seconds * moment)
             chance.choice(victims).kill_and_start_again()
+        _sleep_until(begin + self.seconds)
+
+
+def _sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.time()))
 
 
 class _Runner:
@@ -106,7 +126,7 @@ class _Runner:
         self._process.start()
 
     def kill_and_start_again(self) -> None:
-        self._check()
+        self.check()
         self.kill()
         self._start()
 
@@ -117,9 +137,10 @@ class _Runner:
     def join(self) -> None:
         self._process.join(120)
         assert not self._process.is_alive(), f"{self._target.__name__} does not come to its end"
-        self._check()
+        self.check()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Fail if it has failed."""
         assert not self._process.exitcode, f"{self._target.__name__} failed; its error stands above"
 
 
@@ -148,25 +169,32 @@ async def _open_and_close(open_log: OpenLog) -> None:
 
 def run_writer(plan: Race, number: int, end: float) -> None:
     """Be one of the writers of a race, in this process; for campaigns that do something else to writers than kill."""
-    asyncio.run(_write(plan, number, end))
+    asyncio.run(write(plan, number, end))
 
 
 def _run_reader(plan: Race, number: int) -> None:
     asyncio.run(_read(plan, number))
 
 
-def _run_disturber(plan: Race, number: int, end: float) -> None:
-    asyncio.run(plan.disturbers[number](random.Random(plan.seed + number), end - time.time()))
+def _run_disturber(plan: Race, number: int) -> None:
+    asyncio.run(plan.disturbers[number](random.Random(plan.seed + number), plan.seconds))
 
 
-async def _write(plan: Race, number: int, end: float) -> None:
+async def write(plan: Race, number: int, end: float) -> None:
+    """Be one of the writers of a race, in this event loop; may be cancelled, as a process may be killed."""
     ledger = Ledger(plan.folder / f"writer-{number}")
     log = plan.open_log()
     await log.open()
     chance = random.Random(f"{plan.seed}-{number}-{os.getpid()}")
     writer = _Writer(log, ledger, f"{number}-{os.getpid()}", chance)
-    await asyncio.gather(*(writer.run(task, end) for task in range(CONCURRENCY)))
-    await log.close()
+
+    def running() -> bool:
+        return time.time() < end and not plan.enough.exists()
+
+    try:
+        await asyncio.gather(*(writer.run(task, running) for task in range(CONCURRENCY)))
+    finally:
+        await log.close()
 
 
 class _Writer:
@@ -178,10 +206,12 @@ class _Writer:
         self._name = name
         self._chance = chance
         self._done: list[tuple[Append, Appended]] = []
+        self._numbers = itertools.count()
+        self._hot: Counter[str] = Counter()
 
-    async def run(self, task: int, end: float) -> None:
+    async def run(self, task: int, running: Callable[[], bool]) -> None:
         version = 0
-        while time.time() < end:
+        while running():
             kind = self._chance.random()
             if kind < 0.4:
                 version = await self._own_stream(f"Own-{self._name}-{task}", version)
@@ -195,17 +225,18 @@ class _Writer:
                 await self._again()
 
     async def _own_stream(self, stream_id: str, version: int) -> int:
-        events = tuple(self._event(stream_id) for _ in range(self._chance.randint(1, 3)))
+        events = tuple(self._event(stream_id) for _ in range(self._chance.choice((1, 2, 3, 30))))
         appended = await self._append(Append(events, ((stream_id, version),)))
         if appended is None:
             self._ledger.write(told="contradicted", ids=[], answer=f"{stream_id}, its own, is not at {version}")
-            return (await self._log.read_stream(stream_id, limit=1_000_000))[-1][4]
+            rows = await self._log.read_stream(stream_id, limit=1_000_000)
+            return rows[-1][4] if rows else 0
         return version + len(events)
 
     async def _hot_stream(self) -> None:
         stream_id = f"Hot-{self._chance.randrange(HOT_TOPICS)}"
-        rows = await self._log.read_stream(stream_id, limit=1_000_000)
-        expected = rows[-1][4] if rows else 0
+        rows = await self._log.read_stream(stream_id, after=self._hot[stream_id], limit=1_000_000)
+        expected = self._hot[stream_id] = rows[-1][4] if rows else self._hot[stream_id]
         other = f"Hot-{self._chance.randrange(HOT_TOPICS)}"
         events = (self._event(stream_id),) if other == stream_id else (self._event(stream_id), self._event(other))
         await self._append(Append(events, ((stream_id, expected),) if other == stream_id else (
@@ -232,18 +263,25 @@ class _Writer:
         if not isinstance(outcome, Appended):
             self._ledger.write(told="refused", ids=ids)
             return None
-        self._ledger.write(told="stored", ids=ids, first=outcome.first, last=outcome.last, **_conditions(append))
+        self._ledger.write(told="stored", ids=ids, **outcome_facts(outcome), **conditions(append))
         self._done = [*self._done[-50:], (append, outcome)]
         return outcome
 
     def _event(self, stream_id: str, kind: type[Noted] = Noted) -> Any:
-        return new_event(stream_id, self._topic(), kind=kind, event_id=uuid7(), text=self._name)
+        text = f"{self._name}-{next(self._numbers)}"  # the intent: no other event has this text
+        return new_event(stream_id, self._topic(), kind=kind, event_id=uuid7(), text=text)
 
     def _topic(self) -> str:
         return f"t{self._chance.randrange(HOT_TOPICS)}"
 
 
-def _conditions(append: Append) -> dict[str, Any]:
+def outcome_facts(outcome: Appended) -> dict[str, Any]:
+    """Return what a ledger notes of an append that was acknowledged."""
+    return {"first": outcome.first, "last": outcome.last, "repeated": outcome.repeated}
+
+
+def conditions(append: Append) -> dict[str, Any]:
+    """Return what a ledger notes of that which had to hold for an append."""
     facts: dict[str, Any] = {"expected": {stream: v for stream, v in append.expected if isinstance(v, int)}}
     if append.condition:
         item = append.condition.fail_if.items[0]

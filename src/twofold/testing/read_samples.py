@@ -13,6 +13,7 @@ from twofold.generations import SQL, Generation, prepare
 from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Selection, Style
 from twofold.row_type import FullText, Index, Key, RowType, Table
 from twofold.segments import Parked, Segment, Step
+from twofold.sql import quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,10 @@ class Code:
     async def check(self, transaction: ReadTransaction, suffix: str) -> None:
         """See `Buildable.check`."""
         await transaction.check(self.table(suffix))
+
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """See `Buildable.clear`."""
+        await transaction.run(f"DELETE FROM {quoted(self.name + suffix)}")
 
     async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
         """See `Buildable.drop`."""

@@ -37,6 +37,16 @@ CREATE TABLE twofold_checkpoints (
     PRIMARY KEY (name, generation, first_slot)
 );
 
+-- Whoever waits for a read model is told of its steps, wherever they are taken.
+CREATE FUNCTION twofold_tell_step() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('twofold_' || TG_RELID,
+        json_build_array(NEW.name, NEW.generation, NEW.first_slot, NEW.end_slot, NEW.position)::text);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER twofold_tell_step AFTER UPDATE OF position ON twofold_checkpoints
+    FOR EACH ROW WHEN (OLD.position <> NEW.position) EXECUTE FUNCTION twofold_tell_step();
+
 -- Events that failed, and the later ones of the same row, which wait behind them.
 CREATE TABLE twofold_parked (
     name       text    NOT NULL,

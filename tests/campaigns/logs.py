@@ -1,0 +1,177 @@
+"""The logs of the campaigns: the sound one of each engine, and around either a client, a planted bug, or bad luck."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from twofold import EventQuery
+from twofold.engines import connect
+from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
+from twofold.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
+from twofold.messages import uuid7
+from twofold.stored_event import StoredEvent, content_checksum
+
+IN_DOUBT = (OutcomeUnknownError, StorageUnavailableError)
+
+
+def sound(url: str) -> EventLog:
+    return connect(url).log
+
+
+class Around:
+    """Passes every call on to the log behind it."""
+
+    def __init__(self, behind: EventLog) -> None:
+        self._behind = behind
+
+    async def open(self) -> None:
+        await self._behind.open()
+
+    async def close(self) -> None:
+        await self._behind.close()
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        return await self._behind.append(append)
+
+    async def read(self, query: EventQuery, **window: Any) -> Sequence[StoredEvent]:
+        return await self._behind.read(query, **window)
+
+    async def read_stream(self, stream_id: str, **window: Any) -> Sequence[StoredEvent]:
+        return await self._behind.read_stream(stream_id, **window)
+
+    async def head(self) -> int:
+        return await self._behind.head()
+
+    async def wait(self, after: int, timeout: float) -> int:
+        return await self._behind.wait(after, timeout)
+
+    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+        return await self._behind.find_command(command_id)
+
+
+class Patient(Around):
+    """The client that the manual asks for: it repeats with the same ids until it knows, and reads until it can."""
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        while True:
+            try:
+                return await super().append(append)
+            except IN_DOUBT:
+                await asyncio.sleep(0.01)
+
+    async def read(self, query: EventQuery, **window: Any) -> Sequence[StoredEvent]:
+        while True:
+            try:
+                return await super().read(query, **window)
+            except StorageUnavailableError:
+                await asyncio.sleep(0.01)
+
+    async def read_stream(self, stream_id: str, **window: Any) -> Sequence[StoredEvent]:
+        while True:
+            try:
+                return await super().read_stream(stream_id, **window)
+            except StorageUnavailableError:
+                await asyncio.sleep(0.01)
+
+    async def head(self) -> int:
+        while True:
+            try:
+                return await super().head()
+            except StorageUnavailableError:
+                await asyncio.sleep(0.01)
+
+
+class FreshIds(Patient):
+    """Planted bug: takes an append in doubt for one that failed, and tries again with new event ids."""
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        while True:
+            try:
+                return await self._behind.append(append)
+            except IN_DOUBT:
+                append = Append(tuple(map(renamed, append.events)))
+                await asyncio.sleep(0.01)
+
+
+class GivingUp(Patient):
+    """Planted bug: tells that an append in doubt has failed."""
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        try:
+            return await self._behind.append(append)
+        except IN_DOUBT as error:
+            return Rejected(str(error))
+
+
+class Interrupted(Around):
+    """Bad luck: the task that appends is cancelled, now and then, at any moment."""
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        task = asyncio.create_task(self._behind.append(append))
+        if random.random() < 0.2:
+            await asyncio.wait({task}, timeout=random.choice((0, random.uniform(0, 0.005))))
+            task.cancel()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if (me := asyncio.current_task()) and me.cancelling():
+                raise
+            raise OutcomeUnknownError("the task was cancelled") from None
+
+
+class InPieces(Around):
+    """Planted bug: a commit per event."""
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        first = await super().append(Append(append.events[:1], append.expected, append.condition, append.command))
+        if isinstance(first, Rejected) or first.repeated:
+            return first
+        last = first
+        for event in append.events[1:]:
+            outcome = await super().append(Append((event,)))
+            assert isinstance(outcome, Appended)
+            last = outcome
+        return Appended(first.first, last.last)
+
+
+class Unconditional(Around):
+    """Planted bug: forgets the conditions (check-then-append without the check)."""
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        return await super().append(Append(append.events, append.expected, None, append.command))
+
+
+class Hasty(Around):
+    """Planted bug: acknowledges before the commit."""
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        head = await self.head()
+        task = asyncio.create_task(super().append(append))
+        await asyncio.wait({task}, timeout=0.0005)
+        return task.result() if task.done() else Appended(head + 1, head + len(append.events))
+
+
+class Swallowing(Around):
+    """Planted bug: takes an error of the storage for a success."""
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        head = await self.head()
+        try:
+            return await super().append(append)
+        except (StorageError, OutcomeUnknownError):
+            return Appended(head + 1, head + len(append.events))
+
+
+def around(cls: type[Around], url: str) -> EventLog:
+    """Return the sound log with one of the above around it."""
+    return cls(sound(url))
+
+
+def renamed(event: NewEvent) -> NewEvent:
+    """Return an event with the same content under a new id."""
+    fresh = event._replace(event_id=uuid7().bytes)
+    fields = (*fresh[:7], fresh.tags_json)
+    return fresh._replace(content_checksum=content_checksum(*fields))

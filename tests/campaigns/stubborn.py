@@ -1,0 +1,72 @@
+"""A client that appends in several streams, each append until it is stored, and tells of every failure."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+from twofold.errors import OutcomeUnknownError, StorageError
+from twofold.event_log import Append, EventLog, Rejected
+from twofold.testing.race import Ledger, conditions, outcome_facts
+from twofold.testing.samples import append_of, new_event
+
+TRIES, STREAMS, EVENTS = 50, 4, 2
+
+Told = Callable[[Exception], None]
+
+
+async def append_all(log: EventLog, folder: Path, more: Callable[[int], bool], told: Told, filling: str = "") -> None:
+    """Append in every stream one after the other, and note in a ledger in the folder what was said.
+
+    Args:
+        log: where; it is opened and closed.
+        folder: where the ledger lies.
+        more: whether a stream that has had so many appends gets a further one.
+        told: is called with each error.
+        filling: makes the events as large as wanted.
+    """
+    await _opened(log)
+    ledger = Ledger(folder / "writer-0")
+
+    async def one_stream(name: str) -> None:
+        for number in itertools.takewhile(more, itertools.count()):
+            version = number * EVENTS
+            texts = [f"{name}-{version + n}{filling}" for n in range(EVENTS)]
+            append = append_of(*(new_event(name, "x", text=text) for text in texts), expected={name: version})
+            await _until_stored(log, ledger, append, told)
+
+    try:
+        await asyncio.gather(*(one_stream(f"Note-{n}") for n in range(STREAMS)))
+    finally:
+        await log.close()
+
+
+async def _opened(log: EventLog) -> None:
+    for _ in range(TRIES):
+        try:
+            return await log.open()
+        except StorageError:
+            continue
+    raise AssertionError("the log never opens")
+
+
+async def _until_stored(log: EventLog, ledger: Ledger, append: Append, told: Told) -> None:
+    ids = [str(UUID(bytes=event.event_id)) for event in append.events]
+    ledger.write(told="about to", ids=ids)
+    last: Exception | None = None
+    for _ in range(TRIES):
+        try:
+            outcome = await log.append(append)
+        except (StorageError, OutcomeUnknownError) as error:
+            last = error
+            told(error)
+            continue
+        if isinstance(outcome, Rejected):  # never, unless an earlier one was acknowledged and is not there
+            ledger.write(told="refused", ids=ids)
+        else:
+            ledger.write(told="stored", ids=ids, **outcome_facts(outcome), **conditions(append))
+        return
+    raise AssertionError(f"an append is never stored: {last!r}")

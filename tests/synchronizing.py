@@ -1,0 +1,45 @@
+"""What tests of the read side have in common: running synchronizers, and events of accounts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+
+from tests.accounts import Deposited, Opened
+
+from twofold import EventStore, ReadModelSynchronizer
+
+PATIENCE = 30.0
+
+
+@asynccontextmanager
+async def running(synchronizer: ReadModelSynchronizer) -> AsyncIterator[ReadModelSynchronizer]:
+    """Run a synchronizer for as long as the block lasts."""
+    task = asyncio.create_task(synchronizer.run())
+    try:
+        yield synchronizer
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], Awaitable[object]]) -> None:
+    """Wait for what another task does in its own time."""
+    async with asyncio.timeout(PATIENCE):
+        while not await condition():  # noqa: ASYNC110  # nothing signals it
+            await asyncio.sleep(0.001)
+
+
+async def write(store: EventStore, *events: object) -> int:
+    """Append events, and return the last position."""
+    return (await store.append(events)).position
+
+
+def opened(account: str) -> Opened:
+    return Opened(account=account)
+
+
+def deposited(account: str, amount: int = 1) -> Deposited:
+    return Deposited(account=account, amount=Decimal(amount))

@@ -1,0 +1,196 @@
+"""Segments are dealt out evenly among the workers that are there, and change hands without a gap or an overlap."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+from tests.accounts import Balance, Balances
+from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+
+from twofold import EventStore, ReadModelSynchronizer
+from twofold.engines import Engine
+from twofold.generations import SQL, Checkpoint, Generation
+from twofold.leases import Leases, Ledger, is_gone, new_worker, segment_of, shares
+from twofold.projectors import KeyedProjector
+from twofold.segments import SLOTS, Segment, bounds, slot_of
+
+CODE = frozenset({("a", 1), ("b", 1)})
+
+
+def ledger(*rows: Checkpoint, workers: str = "xyz", segments: int = 4, paused: int = 0) -> Ledger:
+    generations = [
+        Generation(name, 1, 1, "__1", "live", paused, segments, "{}", "", 0)
+        for name in sorted({row[0] for row in rows})
+    ]
+    return Ledger(generations, rows, dict.fromkeys(workers, CODE))
+
+
+def row(first: int, end: int, owner: str = "", *, name: str = "a", leased: bool = True) -> Checkpoint:
+    return Checkpoint(name, 1, first, end, 0, 1, owner, 10 if leased and owner else 0, 0, "", 5)
+
+
+def quarters(owners: str = "    ", name: str = "a") -> list[Checkpoint]:
+    edges = bounds(4)
+    return [row(edges[n], edges[n + 1], owner.strip(), name=name) for n, owner in enumerate(owners)]
+
+
+def dealt(ledger: Ledger) -> dict[str, int]:
+    return {worker: len(segments) for worker, segments in shares(ledger).items()}
+
+
+def test_segments_are_dealt_out_evenly() -> None:
+    assert dealt(ledger(*quarters(), workers="x")) == {"x": 4}
+    assert dealt(ledger(*quarters(), workers="xy")) == {"x": 2, "y": 2}
+    assert dealt(ledger(*quarters(), *quarters(name="b"), workers="xyz")) == {"x": 3, "y": 3, "z": 2}
+    assert dealt(ledger(row(0, 256), workers="xy")) == {"x": 1, "y": 0}
+    assert dealt(ledger(*quarters(), workers="")) == {}
+
+
+def test_segments_stay_where_they_are_as_far_as_that_is_even() -> None:
+    kept = shares(ledger(*quarters("yxxy"), workers="xy"))
+    assert [sorted(each.first for each in kept[worker]) for worker in "xy"] == [[64, 128], [0, 192]]
+    moved = shares(ledger(*quarters("xxxx"), workers="xy"))
+    assert len(moved["y"]) == 2
+
+
+def test_all_workers_come_to_the_same_result_and_none_gets_what_it_has_no_code_for() -> None:
+    one = Ledger([Generation("a", 1, 2, "", "live", 0, 1, "{}", "", 0)], [row(0, 256)], {"x": CODE, "y": {("a", 2)}})  # type: ignore[dict-item]
+    assert dealt(one) == {"x": 0, "y": 1}
+
+
+def test_a_paused_read_model_is_nobodys() -> None:
+    assert dealt(ledger(*quarters(), workers="x", paused=1)) == {"x": 0}
+
+
+def test_a_worker_whose_lease_ran_out_although_it_is_there_loses_the_segment_to_another() -> None:
+    stuck = row(0, 256, "x", leased=False)
+    assert dealt(ledger(stuck, workers="xy")) == {"x": 0, "y": 1}
+    assert dealt(ledger(stuck, workers="x")) == {"x": 1}
+
+
+def test_neighbours_that_shall_be_one_go_to_one_worker() -> None:
+    assert sorted(dealt(ledger(*quarters("xyxy"), workers="xy", segments=1)).values()) == [0, 4]
+    assert dealt(ledger(*quarters("xyxy"), workers="xy", segments=2)) == {"x": 2, "y": 2}
+
+
+def test_what_is_taken_out_for_a_rebuild_is_left_alone() -> None:
+    assert dealt(ledger(row(0, 256, f"rebuild:{new_worker()}"), workers="x")) == {"x": 0}
+
+
+def test_a_process_of_this_machine_that_is_no_more_is_noticed() -> None:
+    machine, pid, _ = new_worker().rsplit(":", 2)
+    assert int(pid) == os.getpid()
+    assert not is_gone(new_worker())
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert is_gone(f"{machine}:{ended.pid}:abc")
+    assert is_gone(f"rebuild:{machine}:{ended.pid}:abc")
+    assert not is_gone(f"elsewhere:{ended.pid}:abc")
+    assert not is_gone("anything")
+
+
+@pytest.mark.parametrize("segments", [1, 2, 3, 7, 255, 256])
+def test_segments_cover_all_slots(segments: int) -> None:
+    edges = bounds(segments)
+    assert (edges[0], edges[-1], len(set(edges))) == (0, SLOTS, segments + 1)
+    assert slot_of('["a"]') == 12  # stored: it must never change
+
+
+async def test_a_turn_keeps_only_what_is_worked_on(engine: Engine) -> None:
+    await ReadModelSynchronizer(EventStore(engine.log), engine.read_database, [Balances()]).prepare()
+    stuck, other = (Leases(engine.read_database, new_worker(), [("balances", 1)], 0.2) for _ in range(2))
+    [held] = (await stuck.take_turn([])).held
+    assert held.segment == Segment("balances", 1)
+    assert (await other.take_turn([])).held == []
+
+    async def taken_over() -> bool:
+        assert len((await stuck.take_turn([])).held) <= 1  # it is there, and its work does not go on
+        return bool((await other.take_turn([])).held)
+
+    await until(taken_over)
+    [(position, epoch)] = [
+        (row[4], row[5]) for row in await engine.read_database.query(SQL["checkpoints"]) if row[0] == "balances"
+    ]
+    assert (position, epoch) == (0, held.epoch + 1)
+
+
+async def segments(synchronizer: ReadModelSynchronizer) -> list[tuple[int, int]]:
+    return [(each.first, each.end) for each in (await synchronizer.status())[0].segments]
+
+
+async def test_a_read_model_is_divided_and_joined_again_while_it_runs(engine: Engine, store: EventStore) -> None:
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=7, lease=1.0)
+    balances = synchronizer.add(Balances())
+    accounts = [f"account {number}" for number in range(20)]
+    await write(store, *map(opened, accounts))
+    await synchronizer.prepare()
+    total, done = 0, asyncio.Event()
+
+    async def keep_writing() -> None:
+        nonlocal total
+        while not done.is_set():
+            position = await write(store, *map(deposited, accounts))
+            total += 1
+            await synchronizer.wait(position - 200, PATIENCE)
+
+    async with running(synchronizer):
+        writing = asyncio.create_task(keep_writing())
+        for wanted in (4, 3, 8, 1):
+            await synchronizer.scale("balances", wanted)
+
+            async def has(wanted: int = wanted) -> bool:
+                edges = bounds(wanted)
+                return await segments(synchronizer) == list(pairwise(edges))
+
+            await until(has)
+        done.set()
+        await writing
+        await synchronizer.wait(await store.head(), PATIENCE)
+        rows = (await balances.page(page_size=100)).items
+        assert list(rows) == [Balance(account, "ann", Decimal(total), total) for account in sorted(accounts)]
+
+
+async def test_workers_share_the_segments_and_take_over_from_those_that_leave(
+    engine: Engine, store: EventStore
+) -> None:
+    workers = [ReadModelSynchronizer(store, engine.read_database, lease=0.6) for _ in range(3)]
+    balances, *_ = [worker.add(Balances()) for worker in workers]
+    await workers[0].prepare()
+    await workers[0].scale("balances", 6)
+
+    async def owners() -> list[int]:
+        status = (await workers[0].status())[0]
+        names = [each.worker for each in status.segments]
+        return sorted(names.count(name) for name in set(names) if name)
+
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(running(workers[0]))
+        await stack.enter_async_context(running(workers[1]))
+        async with running(workers[2]):
+            await until(lambda: _equal(owners(), [2, 2, 2]))
+            await workers[0].wait(await write(store, *(opened(f"a{n}") for n in range(30))), PATIENCE)
+        await until(lambda: _equal(owners(), [3, 3]))
+        await workers[0].wait(await write(store, *(deposited(f"a{n}") for n in range(30))), PATIENCE)
+    assert [row.changes for row in (await balances.page(page_size=50)).items] == [1] * 30
+
+
+async def _equal(found: object, wanted: list[int]) -> bool:
+    return await found == wanted  # type: ignore[misc, no-any-return]
+
+
+def test_a_checkpoint_tells_its_segment() -> None:
+    assert segment_of(row(3, 9)) == Segment("a", 1, 3, 9)
+
+
+async def test_code_of_another_version_does_not_work_on_it(engine: Engine, store: EventStore) -> None:
+    await ReadModelSynchronizer(store, engine.read_database, [Balances()]).prepare()
+    projector = KeyedProjector(engine.read_database, Balances(), 1)
+    other = Leases(engine.read_database, new_worker(), [(projector.name, 2)], 1.0)
+    assert (await other.take_turn([])).held == []

@@ -1,0 +1,266 @@
+"""A read model is built anew beside the one that serves, verified, and takes over in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any
+
+import pytest
+from tests.accounts import Balance, Balances, Deposited, Opened
+from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+
+from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on, rebuild, runner
+from twofold.engines import Engine
+from twofold.errors import ReadModelBuildingError, RebuildFailedError, UnknownProjectionError
+from twofold.generations import SQL
+from twofold.rebuild_progress import RebuildProgress
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
+
+
+@pytest.fixture
+def synchronizer(engine: Engine, store: EventStore) -> ReadModelSynchronizer:
+    return ReadModelSynchronizer(store, engine.read_database, batch_size=10, changed_code="ignore")
+
+
+async def roles(engine: Engine) -> list[tuple[int, str]]:
+    return [(row[1], row[4]) for row in await engine.read_database.query(SQL["generations"])]
+
+
+async def test_a_rebuild_mends_rows_and_keeps_the_earlier_ones_for_a_roll_back(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balances = synchronizer.add(Balances())
+    await write(store, opened("a"), *(deposited("a") for _ in range(30)))
+    seen: list[RebuildProgress] = []
+    async with running(synchronizer):
+        await synchronizer.wait(31, PATIENCE)
+        async with engine.read_database.transaction() as transaction:
+            await transaction.run("UPDATE balances__1 SET amount = :wrong", wrong="666")
+        assert await balances.get("a") == Balance("a", "ann", Decimal(666), 30)
+        report = await synchronizer.rebuild_projection("balances", progress=seen.append)
+        assert (report.reason, report.sampled, report.rows_before, report.rows_after) == ("", 1, 1, 1)
+        assert await balances.get("a") == Balance("a", "ann", Decimal(30), 30)
+        assert (seen[-1].position, seen[-1].head) == (31, 31)
+        assert await roles(engine) == [(1, "warm"), (2, "live")]
+        await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
+        await synchronizer.roll_back("balances")
+        assert await balances.get("a") == Balance("a", "ann", Decimal(667), 31)
+        assert await roles(engine) == [(1, "live"), (2, "warm")]
+        assert await synchronizer.drop_warm("balances")
+        assert not await synchronizer.drop_warm("balances")
+        assert await roles(engine) == [(1, "live")]
+
+
+async def test_the_view_of_the_projections_name_shows_what_serves(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore
+) -> None:
+    synchronizer.add(Balances())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        await synchronizer.rebuild_projection("balances")
+        await synchronizer.wait(await write(store, opened("b")), PATIENCE)
+        await synchronizer.drop_warm("balances")
+        rows = await engine.read_database.query("SELECT account FROM balances ORDER BY account")
+        assert rows == [("a",), ("b",)]
+
+
+async def test_rows_that_differ_from_the_earlier_ones_are_refused_if_they_must_not(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL")
+    balances = synchronizer.add(Balances())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a"), opened("b"), deposited("a")), PATIENCE)
+        async with engine.read_database.transaction() as transaction:
+            await transaction.run("UPDATE balances__1 SET owner = 'eve' WHERE account = 'a'")
+        with pytest.raises(RebuildFailedError, match="1 rows of the one that serves are not so in it, 1 of its own"):
+            await synchronizer.rebuild_projection("balances", expect_same=True)
+        assert (await balances.get("a")) == Balance("a", "eve", Decimal(1), 1)
+        await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
+        assert (await synchronizer.rebuild_projection("balances")).reason == ""
+        assert (await balances.get("a")) == Balance("a", "ann", Decimal(2), 2)
+
+
+async def test_the_projections_own_check_may_refuse(
+    synchronizer: ReadModelSynchronizer, store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL")
+
+    class Checked(Balances):
+        async def verify(self, rebuilt: Any) -> None:
+            if await rebuilt.get("b"):
+                raise AssertionError("there must be no account b")
+
+    balances = synchronizer.add(Checked())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        await synchronizer.rebuild_projection("balances")
+        await synchronizer.wait(await write(store, opened("b")), PATIENCE)
+        with pytest.raises(RebuildFailedError, match="its own check says: there must be no account b"):
+            await synchronizer.rebuild_projection("balances")
+        assert await balances.get("b")
+
+
+async def test_code_that_does_not_give_the_same_rows_twice_is_refused(
+    synchronizer: ReadModelSynchronizer, store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL")
+    calls = 0
+
+    class Moody(Balances):
+        @on(Deposited)
+        def deposited(self, row: Balance, event: Deposited) -> Balance:
+            nonlocal calls
+            calls += 1
+            return Balance(row.account, f"owner {calls}", row.amount + event.amount, row.changes + 1)
+
+    synchronizer.add(Moody())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a"), deposited("a")), PATIENCE)
+        with pytest.raises(RebuildFailedError, match=r"a fresh fold of the log gives"):
+            await synchronizer.rebuild_projection("balances")
+
+
+async def test_a_rebuild_in_which_events_fail_is_refused(
+    synchronizer: ReadModelSynchronizer,
+    store: EventStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("CRITICAL")
+    broken = False
+
+    class Breaking(Balances):
+        @on(Deposited)
+        def deposited(self, row: Balance, event: Deposited) -> Balance:
+            if broken:
+                raise ArithmeticError("broken by the last release")
+            return super().deposited(row, event)
+
+    balances = synchronizer.add(Breaking())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a"), deposited("a")), PATIENCE)
+        broken = True
+        with pytest.raises(RebuildFailedError, match="1 events failed and are parked"):
+            await synchronizer.rebuild_projection("balances")
+        assert await balances.get("a") == Balance("a", "ann", Decimal(1), 1)
+
+
+async def test_a_cancelled_rebuild_leaves_nothing_behind(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "NEAR", -1)  # so that it is never finished
+    synchronizer.add(Balances())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        rebuilding = asyncio.create_task(synchronizer.rebuild_projection("balances"))
+
+        async def begun() -> bool:
+            return (2, "shadow") in await roles(engine)
+
+        await until(begun)
+        assert (await synchronizer.status())[0].building is not None
+        assert await synchronizer.cancel_rebuild("balances")
+        with pytest.raises(RebuildFailedError, match="it was cancelled"):
+            await rebuilding
+    assert await roles(engine) == [(1, "live")]
+    async with engine.read_database.transaction() as transaction:
+        assert "balances__2" not in await transaction.names()
+
+
+async def test_a_rebuild_goes_on_in_another_process_and_can_be_joined(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronizer.add(Balances())
+    with monkeypatch.context() as patch:
+        patch.setattr(rebuild, "NEAR", -1)
+        async with running(synchronizer):
+            await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+            rebuilding = asyncio.create_task(synchronizer.rebuild_projection("balances"))
+
+            async def begun() -> bool:
+                return (2, "shadow") in await roles(engine)
+
+            await until(begun)
+            rebuilding.cancel()
+    other = ReadModelSynchronizer(store, engine.read_database, [Balances()])
+    async with running(other):
+        assert (await other.rebuild_projection("balances")).reason == ""
+    assert await roles(engine) == [(1, "warm"), (2, "live")]
+
+
+async def test_only_one_earlier_generation_is_kept(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore
+) -> None:
+    synchronizer.add(Balances())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        for _ in range(3):
+            await synchronizer.rebuild_projection("balances")
+    assert await roles(engine) == [(3, "warm"), (4, "live")]
+    with pytest.raises(UnknownProjectionError):
+        await synchronizer.rebuild_projection("nothing")
+
+
+@dataclass(frozen=True)
+class Count:
+    account: Annotated[str, Key()]
+    number: int = 0
+
+
+class Louder(Balances):
+    """A later version of the code, with the same rows."""
+
+    version = 2
+
+    @on(Opened)
+    def opened(self, event: Opened) -> Balance:
+        return Balance(event.account, event.owner.upper())
+
+
+async def test_readers_of_a_version_that_is_being_built_get_the_rows_that_serve_if_they_look_alike(
+    engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "NEAR", -1)
+    async with running(ReadModelSynchronizer(store, engine.read_database, [Balances()])) as old:
+        await old.wait(await write(store, opened("a")), PATIENCE)
+    new = ReadModelSynchronizer(store, engine.read_database)
+    balances = new.add(Louder())
+    async with running(new):
+        await new.wait(1, PATIENCE)
+        assert await balances.get("a") == Balance("a", "ann")
+
+
+async def test_readers_of_a_version_that_is_being_built_are_told_so_if_its_rows_look_otherwise(
+    engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counts(Projection[Count]):
+        name = "balances"
+        version = 2
+
+        @on(Opened)
+        def opened(self, event: Opened) -> Count:
+            return Count(event.account)
+
+    async with running(ReadModelSynchronizer(store, engine.read_database, [Balances()])) as old:
+        await old.wait(await write(store, opened("a")), PATIENCE)
+    new = ReadModelSynchronizer(store, engine.read_database)
+    counts = new.add(Counts())
+    await new.prepare()
+    with pytest.raises(ReadModelBuildingError, match="version 2 of the read model balances is being built"):
+        await counts.get("a")
+    async with running(new):
+
+        async def serves() -> bool:
+            try:
+                return await counts.get("a") == Count("a")
+            except ReadModelBuildingError:
+                return False
+
+        await until(serves)
