@@ -177,7 +177,10 @@ class SegmentRunner:
         if self._projector.kind != "inline" or head - self._passed > NEAR:
             return False
         await self._rest(BEHIND_APPENDS)
+        epoch = self._epoch
         await self._load()
+        if self._epoch != epoch:  # something was changed: begin anew
+            raise CheckpointMovedError(self.segment.projection)
         return self._passed >= head
 
     async def _go_on(self, head: int, end: int | None = None) -> None:

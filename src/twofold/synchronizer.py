@@ -19,7 +19,7 @@ from twofold.errors import (
 )
 from twofold.event_log import JoinableLog
 from twofold.event_store import EventStore
-from twofold.generations import SQL, Checkpoint, Generation, Place, prepare
+from twofold.generations import FRESH, SQL, Checkpoint, Generation, Place, prepare
 from twofold.head import Head
 from twofold.inline_projection import InlineProjection
 from twofold.live import LiveReadModel, LiveRows
@@ -149,7 +149,7 @@ class ReadModelSynchronizer:
         if kind == "inline":
             self._attach(projector, database)
         begin: Start = start or ("now" if isinstance(projection, Reaction) else "beginning")
-        place = Place(database, projector)
+        place = Place(database, projector, FRESH if kind == "asynchronous" else 0.0)
         self._registered[projection.name] = _Registered(projector, database, place, begin)
         if not isinstance(projection, Projection):
             return None

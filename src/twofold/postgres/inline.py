@@ -25,8 +25,9 @@ from twofold.sql import in_format
 
 T = TypeVar("T")
 
-BEGIN = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'"
-"""The log is locked while this process folds: should it freeze or be cut off, the server ends the transaction."""
+BEGIN = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '10s'"
+"""The log is locked while this process folds: should it freeze or be cut off, the server ends the transaction. Should
+somebody who is frozen hold a segment, the append gives up."""
 LOCK_SEGMENTS = f"{in_format(SQL['segments_to_write'])} FOR UPDATE".encode()
 
 
