@@ -57,7 +57,7 @@ class PostgresDatabase:
         migrate: bool = True,
     ) -> None:
         parsed = address.parse(url)
-        self.url = parsed.url
+        self._url = parsed.url
         self._allow_unsafe_settings = allow_unsafe_settings or parsed.allow_unsafe_settings
         self._size = connections
         self._timeout = timeout
@@ -103,7 +103,7 @@ class PostgresDatabase:
             UnsafeStorageError: the server's settings put what it acknowledges at risk.
         """
         try:
-            connection = await AsyncConnection.connect(self.url, autocommit=True, prepare_threshold=None)
+            connection = await AsyncConnection.connect(self._url, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
             raise translate(error) from error
         try:
@@ -158,6 +158,10 @@ class PostgresDatabase:
         except psycopg.Error as error:
             raise translate(error) from error
 
+    def is_same(self, other: PostgresDatabase) -> bool:
+        """Return whether both own connections to the same database."""
+        return self is other or self._url == other._url
+
     async def discard_broken(self) -> None:
         """Replace the idle connections that a restart of the server has cut."""
         if self._pool is not None:
@@ -165,7 +169,7 @@ class PostgresDatabase:
 
     def _make_pool(self) -> AsyncConnectionPool[Connection]:
         return AsyncConnectionPool(
-            self.url,
+            self._url,
             min_size=1,
             max_size=self._size,
             timeout=self._timeout,

@@ -28,7 +28,7 @@ class PostgresReadDatabase:
 
     def is_in(self, database: PostgresDatabase) -> bool:
         """Return whether the read models are in this database."""
-        return self._database is database or self._database.url == database.url
+        return self._database.is_same(database)
 
     async def open(self) -> None:
         """See `ReadDatabase.open`."""
