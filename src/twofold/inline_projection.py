@@ -82,6 +82,7 @@ class InlineProjection:
         self._projector = projector
         self._events = events
         self._query = EventQuery.of(*projector.projection.handles())
+        self._types = frozenset(name for item in self._query.items for name in item.types)
         self._rows = projector.projection.row_type()
 
     def fold(self, after: int, head: int) -> Steps[None]:
@@ -157,9 +158,7 @@ class InlineProjection:
             ProjectionFailedError: an event cannot be folded.
             _TooManyError: there are more events than allowed.
         """
-        rows = yield ReadEvents(self._query, place.position, end + 1, at_most + 1)
-        if len(rows) > at_most:
-            raise _TooManyError(f"more than {at_most} events are missing")
+        rows = yield from self._read(place.position, end, at_most)
         events = self._handed(place, rows)
         parked = [each for each in events if each.text in place.parked]
         changed = yield from self._fold([each for each in events if each.text not in place.parked], place)
@@ -175,6 +174,16 @@ class InlineProjection:
                         raise
                     raise self._failed(last, error) from error
         return place.at(end)
+
+    def _read(self, after: int, end: int, at_most: int) -> Steps[Sequence[StoredEvent]]:
+        """Return the events of the projection's types; all are read where they lie close together."""
+        if end - after <= at_most:
+            rows = yield ReadEvents(EventQuery.all(), after, end + 1, end - after)
+            return [row for row in rows if row.type in self._types]
+        rows = yield ReadEvents(self._query, after, end + 1, at_most + 1)
+        if len(rows) > at_most:
+            raise _TooManyError(f"more than {at_most} events are missing")
+        return rows  # type: ignore[no-any-return]
 
     def _fold(self, events: Sequence[Handed], place: _Place) -> Steps[Mapping[KeyValues, tuple[str, Any]]]:
         """Return the text of the key, and the values of the row, for each row that changes."""
@@ -231,7 +240,7 @@ class InlineProjection:
         return Step(part, segment.epoch, segment.position, end)
 
     def _failed(self, recorded: RecordedEvent[Any], error: Exception) -> ProjectionFailedError:
-        return ProjectionFailedError(self.name, recorded, f"{error!r}; nothing of the append is stored")
+        return ProjectionFailedError(self.name, recorded, repr(error))
 
 
 class _TooManyError(Exception):

@@ -92,7 +92,10 @@ async def _answer(connection: Connection, request: object) -> Any:
             await _run(connection, named("lock_head"), {})
             return (await _run(connection, named("head"), {}))[0][0]  # a newer snapshot than that of the lock
         case ReadEvents(query, after, before, limit):
-            return await Reader(_OneConnection(connection), Head()).read(query, after=after, before=before, limit=limit)
+            head = Head()
+            head.advance(before - 1)
+            reader = Reader(_OneConnection(connection), head)
+            return await reader.read(query, after=after, before=before, limit=limit)
         case LoadRows(table, keys):
             return await load_rows(connection, table, keys)
         case WriteStep(table, changes, step):
