@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from twofold.codec import EventTypes
-from twofold.errors import ProjectionFailedError
+from twofold.errors import InvalidProjectionError, ProjectionFailedError
+from twofold.event_log import EventLog, JoinableLog
 from twofold.event_query import EventQuery
 from twofold.generations import SQL
 from twofold.inline import Ask, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
 from twofold.messages import RecordedEvent
 from twofold.projection import KeyValues, fold
 from twofold.projectors import Handed, KeyedProjector, handed
-from twofold.read_database import Changes
+from twofold.read_database import Changes, ReadDatabase
 from twofold.segments import SLOTS, Parked, Segment, Step, slot_of
 from twofold.stored_event import StoredEvent
 
@@ -241,6 +242,29 @@ class InlineProjection:
 
     def _failed(self, recorded: RecordedEvent[Any], error: Exception) -> ProjectionFailedError:
         return ProjectionFailedError(self.name, recorded, repr(error))
+
+
+def attach(log: EventLog, inline: InlineProjection, database: ReadDatabase) -> None:
+    """Have a log write an inline projection's read model in the transactions of its appends.
+
+    Raises:
+        InvalidProjectionError: the read model is in another database than the log, or the log in none.
+    """
+    if not hasattr(log, "attach"):
+        raise InvalidProjectionError(f"{inline.name} cannot be inline: {type(log).__name__} is not in a SQL database")
+    cast(JoinableLog, log).attach(inline, database)
+
+
+async def catch_up(database: ReadDatabase, inline: InlineProjection) -> None:
+    """Bring in what others appended, some of it at a time, as appends wait meanwhile.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    is_there = False
+    while not is_there:
+        async with database.transaction() as transaction:
+            is_there = await transaction.carry_out(inline.catch_up())
 
 
 class _TooManyError(Exception):

@@ -98,7 +98,7 @@ class KeyedProjector:
         kind: ProjectionKind = "asynchronous",
     ) -> None:
         self.projection = projection
-        self.kind = kind
+        self.kind: ProjectionKind = kind
         self.name, self.version, self.batch_size = projection.name, projection.version, batch_size
         self.style: Style = "driver"
         self._database = database

@@ -17,11 +17,10 @@ from twofold.errors import (
     StaleReadError,
     UnknownProjectionError,
 )
-from twofold.event_log import JoinableLog
 from twofold.event_store import EventStore
 from twofold.generations import FRESH, SQL, Checkpoint, Generation, Place, prepare
 from twofold.head import Head
-from twofold.inline_projection import InlineProjection
+from twofold.inline_projection import InlineProjection, attach, catch_up
 from twofold.live import LiveReadModel, LiveRows
 from twofold.messages import event_type_of
 from twofold.operations import ParkedEvent, PassedOver
@@ -147,7 +146,7 @@ class ReadModelSynchronizer:
         projector = self._projector(database, projection, kind)
         self._check(projection, kind)
         if kind == "inline":
-            self._attach(projector, database)
+            attach(self._store.log, InlineProjection(cast(KeyedProjector, projector), self._store.events), database)
         begin: Start = start or ("now" if isinstance(projection, Reaction) else "beginning")
         place = Place(database, projector, FRESH if kind == "asynchronous" else 0.0)
         self._registered[projection.name] = _Registered(projector, database, place, begin)
@@ -172,7 +171,8 @@ class ReadModelSynchronizer:
             if changed and self._changed_code != "ignore":
                 self._complain(registered.projector, changed)
             if registered.projector.kind == "inline":
-                await self._catch_up_inline(registered)
+                inline = InlineProjection(cast(KeyedProjector, registered.projector), self._store.events)
+                await catch_up(registered.database, inline)
 
     async def close(self) -> None:
         """Throw away what live projections have folded; may be repeated."""
@@ -443,15 +443,6 @@ class ReadModelSynchronizer:
                 )
         self._store.events.register(*projection.handles())
 
-    def _attach(self, projector: Projector, database: ReadDatabase) -> None:
-        """Have the log write the read model in the transactions of its appends."""
-        if not hasattr(self._store.log, "attach"):
-            raise InvalidProjectionError(
-                f"{projector.name} cannot be inline: {type(self._store.log).__name__} is not in a SQL database"
-            )
-        assert isinstance(projector, KeyedProjector)  # noqa: S101
-        cast(JoinableLog, self._store.log).attach(InlineProjection(projector, self._store.events), database)
-
     def _add_live(
         self, projection: Projection[Any], start: Start | None, database: ReadDatabase | None
     ) -> LiveReadModel[Any]:
@@ -465,15 +456,6 @@ class ReadModelSynchronizer:
         rows = LiveRows(self._store, self._scratch(), projection, self._batch_size)
         self._live[projection.name] = rows
         return LiveReadModel(rows, projection)
-
-    async def _catch_up_inline(self, registered: _Registered) -> None:
-        """Bring in what was appended by others, some of it at a time: appends wait meanwhile."""
-        assert isinstance(registered.projector, KeyedProjector)  # noqa: S101
-        inline = InlineProjection(registered.projector, self._store.events)
-        is_there = False
-        while not is_there:
-            async with registered.database.transaction() as transaction:
-                is_there = await transaction.carry_out(inline.catch_up())
 
     def _of(self, name: str) -> _Registered:
         """Return one that has a read model to be worked on."""
