@@ -9,6 +9,7 @@ READY := .venv/.ready
 RUN := PYTHONPATH=examples $(UV) run --no-sync
 ARGS ?=
 MATRIX ?= 3.12 3.13
+REPORTS ?= data/reports.duckdb
 
 .PHONY: help setup run import test test-matrix check format bench soak docs clean
 
@@ -17,8 +18,8 @@ help: ## Show this list
 
 setup: $(READY) ## Install uv if it is absent, and all that the project needs, into .venv
 
-run: $(READY) ## Serve the Orders example; HOST, PORT, DATABASE_URL and SIMULATE=1 configure it
-	$(RUN) python -m orders serve
+run: $(READY) ## Serve the Orders example; HOST, PORT, DATABASE_URL, REPORTS and SIMULATE=1 configure it
+	REPORTS="$(REPORTS)" $(RUN) python -m orders serve
 
 import: $(READY) ## Replay a file of real orders through the example: make import FILE=path
 	@test -n "$(FILE)" || { echo "say which file: make import FILE=path/to/online_retail.csv" >&2; exit 2; }
@@ -50,7 +51,7 @@ format: $(READY) ## Format the code and apply the safe fixes of the linter
 	$(RUN) ruff format
 	$(RUN) ruff check --fix
 
-bench: $(READY) ## Measure against raw drivers and peers: make bench ARGS="append load read latency size --json"
+bench: $(READY) ## Measure against raw drivers and peers: make bench ARGS="append load read latency size project --json"
 	@$(RUN) python -m bench $(ARGS)
 
 soak: $(READY) ## Run the campaigns at full length (hours)

@@ -1,4 +1,4 @@
-"""Run benchmarks: `python -m bench append load read latency size [--engine sqlite] [--json]`."""
+"""Run benchmarks: `python -m bench append load read latency size project [--engine sqlite] [--json]`."""
 
 from __future__ import annotations
 

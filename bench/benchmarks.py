@@ -74,16 +74,43 @@ def size(settings: Settings) -> list[Measurement]:
     return [Measurement("all", "bytes/event", lambda contender: contender.ask("size", events=settings.events))]
 
 
-BENCHMARKS = {"append": append, "load": load, "read": read, "latency": latency, "size": size}
-ON_A_FULL_LOG = {"load", "read", "size"}
+def project(settings: Settings) -> list[Measurement]:
+    """Events per second from the log into a read model of accounts; the floor is a loop over batches, by hand."""
+
+    def measurement(case: str, kind: str, workers: int) -> Measurement:
+        return Measurement(case, "events/s", lambda contender: contender.ask("project", kind=kind, workers=workers))
+
+    return [measurement("keyed", "keyed", 1), measurement("keyed-2-workers", "keyed", 2), measurement("sql", "sql", 1)]
+
+
+def consistency(settings: Settings) -> list[Measurement]:
+    """Milliseconds from a commit to the answer of a query that shows it, median; the read model may be elsewhere."""
+    return [
+        Measurement("one-process", "ms", lambda contender: contender.ask("consistency", commits=100, processes=1)),
+        Measurement("two-processes", "ms", lambda contender: contender.ask("consistency", commits=100, processes=2)),
+    ]
+
+
+BENCHMARKS = {
+    "append": append,
+    "load": load,
+    "read": read,
+    "latency": latency,
+    "size": size,
+    "project": project,
+    "consistency": consistency,
+}
+FILLED = {"load": ("fill", 1), "read": ("fill", 1), "size": ("fill", 1), "project": ("fill_accounts", 3)}
+"""How the log is made that the measurements share, and how many times as long as the settings say."""
 
 
 def run(name: str, engine: str, entries: list[Entry], settings: Settings) -> Iterator[Result]:
     """Measure one benchmark on one engine."""
     with started(entries) as contenders:
-        if name in ON_A_FULL_LOG:
+        if name in FILLED:
+            fill, times = FILLED[name]
             for contender in contenders:
-                contender.ask("fill", events=settings.events)
+                contender.ask(fill, events=times * settings.events)
         for measurement in BENCHMARKS[name](settings):
             yield _result(name, engine, measurement, contenders, 1 if name == "size" else settings.rounds)
 

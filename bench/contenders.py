@@ -34,7 +34,7 @@ class Contender:
         self.name = name
         self._process = process
 
-    def ask(self, do: str, **arguments: float) -> float | None:
+    def ask(self, do: str, **arguments: float | str) -> float | None:
         """Return the answer; None if it cannot do this, or failed, which standard error tells."""
         if self._process.stdin is None or self._process.stdout is None or self._process.poll() is not None:
             return None

@@ -43,4 +43,4 @@ def _number(value: float | None) -> str:
 
 def _line(cells: tuple[str, ...]) -> str:
     name, engine, case, unit, *numbers = cells
-    return f"{name:<10}{engine:<10}{case:<6}{unit:<12}" + "".join(f"{number:>20}" for number in numbers)
+    return f"{name:<13}{engine:<10}{case:<16}{unit:<12}" + "".join(f"{number:>20}" for number in numbers)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 
@@ -24,6 +25,11 @@ def serve(opened: AbstractContextManager[Any]) -> None:
     - `read(events)`: events per second, the whole log, decoded
     - `latency(commits)`: milliseconds from an acknowledged append to the handler of a subscription
     - `size(events)`: bytes per event, indexes included
+    - `fill_accounts(events)`: store the movements of `workload.accounts(events)`, unmeasured
+    - `project(kind, workers)`: events per second into a new, empty read model of accounts; `keyed` by a function from
+      row and event to row, `sql` by a statement for each event
+    - `consistency(commits, processes)`: milliseconds from a commit to a query that sees it, in a read model that is
+      kept by the same process or by a second one
     """
     with opened as contender:
         for line in sys.stdin:
@@ -79,3 +85,14 @@ def per_second(events: int, call: Callable[[], int]) -> float:
     if seen != events:
         raise AssertionError(f"saw {seen} events instead of {events}")
     return events / taken
+
+
+@contextmanager
+def another_process(module: str, place: str) -> Iterator[None]:
+    """Run a module that keeps a read model in step until its standard input ends."""
+    with subprocess.Popen(
+        [sys.executable, "-m", module, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        if process.stdout is None or process.stdout.readline() != "ready\n":
+            raise AssertionError("the process that keeps the read model did not start")
+        yield

@@ -89,7 +89,7 @@ class PostgresServer:
         """Start the server and wait until it answers."""
         deadline = time.monotonic() + 30
         written = self._launch()
-        while not self._answers():
+        while not self.answers():
             assert self._process
             if self._process.poll() is not None:
                 said = (self.folder / "log").read_text()[written:]
@@ -99,6 +99,14 @@ class PostgresServer:
             if time.monotonic() > deadline:
                 raise RuntimeError((self.folder / "log").read_text()[-3000:])
             time.sleep(0.02)  # a foreign process starts
+
+    def answers(self) -> bool:
+        """Return whether it takes connections."""
+        try:
+            psycopg.connect(self.url("postgres")).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def stop(self, signal: str = "INT") -> None:
         """End the server.
@@ -150,13 +158,6 @@ class PostgresServer:
                 process_group=0,  # Ctrl-C is for pytest; the server is stopped in order
             )  # fmt: skip
         return written
-
-    def _answers(self) -> bool:
-        try:
-            psycopg.connect(self.url("postgres")).close()
-        except psycopg.OperationalError:
-            return False
-        return True
 
     def _make_cluster(self, checksums: bool) -> None:
         checksum_option = ["--data-checksums"] if checksums else ["--no-data-checksums"] if self.version >= 18 else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 import threading
@@ -17,7 +18,8 @@ from eventsourcing.domain import Aggregate
 from eventsourcing.sqlite import SQLiteConnectionPool
 
 from bench import workload
-from bench.worker import median_ms, per_second, serve, write_in_threads
+from bench.worker import another_process, median_ms, per_second, serve, write_in_threads
+from bench.workers import eventsourcing_accounts as accounts
 
 NAMES = UUID(int=7)
 
@@ -58,7 +60,8 @@ def event(stream: UUID, version: int) -> Any:
 class EventsourcingPeer:
     """Events through the mapper and the recorder, as an application's `save` does it."""
 
-    def __init__(self, application: Application[UUID]) -> None:
+    def __init__(self, application: Application[UUID], place: str) -> None:
+        self._place, self._numbers = place, itertools.count()
         self._store, self._recorder = application.events, application.recorder
         self._mapper = application.mapper
         self._repository = application.repository
@@ -124,6 +127,35 @@ class EventsourcingPeer:
             handler.join()
         return statistics.median(max(a - b, 0) for a, b in zip(arrivals, acknowledged, strict=True)) * 1000
 
+    def fill_accounts(self, events: int) -> None:
+        moved = list(accounts.movements(workload.accounts(min(events, accounts.PROJECTED))))
+        for first in range(0, len(moved), 100):
+            self._store.put(moved[first : first + 100])
+
+    def project(self, kind: str, workers: int) -> float | None:
+        """Project by SQL, as it has no other way; one worker, as each tracks for itself; not on SQLite."""
+        if workers > 1 or "postgresql" not in self._place:
+            return None
+        head = self._recorder.max_notification_id() or 0
+        return accounts.measure(environment_of(self._place), f"accounts_{next(self._numbers)}", head)
+
+    def consistency(self, commits: int, processes: int) -> float | None:
+        if "postgresql" not in self._place:
+            return None
+        from bench.workers import eventsourcing_projection as projection
+
+        environment, stream = environment_of(self._place), uuid4()
+
+        def put(version: int) -> int:
+            return int(self._store.put([event(stream, version)])[-1].notification.id)
+
+        if processes == 1:
+            with projection.run(environment) as runner:
+                return projection.measure(runner.view, commits, put)
+        view = projection.view_of(environment)
+        with another_process("bench.workers.eventsourcing_projection", self._place):
+            return projection.measure(view, commits, put)
+
     def size(self, events: int) -> float:
         datastore: Any = self._recorder.datastore
         with datastore.transaction(commit=False) as cursor:
@@ -137,7 +169,7 @@ class EventsourcingPeer:
             return float(cursor.fetchone()["size"]) / events
 
 
-def _environment(url: str) -> dict[str, str]:
+def environment_of(url: str) -> dict[str, str]:
     if "postgresql" not in url:
         return {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": url, "SQLITE_LOCK_TIMEOUT": "30"}
     parts = urlsplit(url)
@@ -165,8 +197,8 @@ def _synchronise_fully() -> None:
 @contextmanager
 def opened(url: str) -> Iterator[EventsourcingPeer]:
     _synchronise_fully()
-    application = Application[UUID](env=_environment(url))
-    yield EventsourcingPeer(application)
+    application = Application[UUID](env=environment_of(url))
+    yield EventsourcingPeer(application, url)
     application.close()
 
 

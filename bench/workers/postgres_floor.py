@@ -14,6 +14,7 @@ import psycopg
 
 from bench import workload
 from bench.worker import median_ms, per_second, serve, write_for
+from bench.workers import accounts_by_hand as by_hand
 
 SCHEMA = """
 CREATE TABLE events (
@@ -31,6 +32,18 @@ INSERT = f"INSERT INTO events ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s
 TYPES = ["uuid", "text", "text", "int8", "text", "int4", "text", "text", "text", "int8", "int8"]
 PAYLOAD = json.dumps(workload.fields(1), separators=(",", ":"))
 METADATA = json.dumps(workload.METADATA, separators=(",", ":"))
+
+LOAD = "SELECT account, currency, balance, movements, last_reference FROM {table} WHERE account = ANY (%s)"
+UPSERT = """
+WITH saved AS (UPDATE checkpoints SET position = %s WHERE name = %s)
+INSERT INTO {table} SELECT * FROM unnest (%s::text[], %s::text[], %s::numeric[], %s::bigint[], %s::text[])
+ON CONFLICT (account) DO UPDATE SET currency = excluded.currency, balance = excluded.balance,
+    movements = excluded.movements, last_reference = excluded.last_reference
+"""
+CREATE_ACCOUNTS = """
+CREATE TABLE {table} (account text PRIMARY KEY, currency text NOT NULL, balance numeric NOT NULL,
+    movements bigint NOT NULL, last_reference text NOT NULL)
+"""
 
 Row = tuple[object, ...]
 
@@ -107,6 +120,50 @@ class PostgresFloor:
 
     def read(self, events: int) -> float:
         return per_second(events, lambda: len(self._connection.execute("SELECT * FROM events", binary=True).fetchall()))
+
+    def fill_accounts(self, events: int) -> None:
+        rows = self._rows("accounts", 0, events)
+        movements = (json.dumps(workload.movement(account)) for account in workload.accounts(events))
+        self._copy([(*row[:6], payload, *row[7:]) for row, payload in zip(rows, movements, strict=True)])
+        self._connection.execute("VACUUM ANALYZE events")
+
+    def project(self, kind: str, workers: int) -> float:
+        row = self._connection.execute("SELECT max(position) FROM events").fetchone()
+        head = int(row[0]) if row else 0
+        events, table = workload.projected(head, kind), f"accounts_{next(self._ids)}"
+        create = workload.create_accounts(table) if kind == "sql" else CREATE_ACCOUNTS.format(table=table)
+        self._connection.execute(create)
+        self._connection.execute("CREATE TABLE IF NOT EXISTS checkpoints (name text PRIMARY KEY, position bigint)")
+        take = self._take_by_sql if kind == "sql" else self._take
+
+        def work(share: tuple[int, int]) -> None:
+            with psycopg.connect(self._url, autocommit=True) as connection:
+                name, position = f"{table}-{share[0]}", head - events
+                connection.execute("INSERT INTO checkpoints VALUES (%s, 0)", (name,))
+                query = "SELECT position, payload FROM events WHERE position > %s ORDER BY position LIMIT %s"
+                while rows := connection.execute(query, (position, workload.PROJECTED), binary=True).fetchall():
+                    position = rows[-1][0]
+                    take(connection, table, name, position, by_hand.decoded((row[1] for row in rows), share))
+
+        return events / by_hand.in_processes(workers, work)
+
+    def _take(
+        self, connection: psycopg.Connection, table: str, name: str, position: int, events: list[by_hand.Moved]
+    ) -> None:
+        accounts = list({event.account for event in events})
+        loaded = connection.execute(LOAD.format(table=table), (accounts,), binary=True).fetchall()
+        rows = by_hand.fold({row[0]: row for row in loaded}, events)
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        connection.execute(UPSERT.format(table=table), (position, name, *columns))
+
+    def _take_by_sql(
+        self, connection: psycopg.Connection, table: str, name: str, position: int, events: list[by_hand.Moved]
+    ) -> None:
+        with connection.transaction():
+            for each in events:
+                values = (each.account, each.currency, int(each.amount * 100), each.reference)
+                connection.execute(workload.add_movement(table, "%s"), values)
+            connection.execute("UPDATE checkpoints SET position = %s WHERE name = %s", (position, name))
 
     def size(self, events: int) -> float:
         row = self._connection.execute("SELECT pg_total_relation_size('events')").fetchone()

@@ -8,10 +8,12 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from decimal import Decimal
 
 from bench import workload
 from bench.worker import median_ms, per_second, serve, write_for
+from bench.workers import accounts_by_hand as by_hand
 
 SCHEMA = """
 PRAGMA journal_mode = WAL;
@@ -28,14 +30,24 @@ INSERT = "INSERT INTO events VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PAYLOAD = json.dumps(workload.fields(1), separators=(",", ":"))
 METADATA = json.dumps(workload.METADATA, separators=(",", ":"))
 
+LOAD = "SELECT * FROM {table} WHERE account IN (SELECT value FROM json_each(?))"
+UPSERT = """
+INSERT INTO {table} VALUES (?, ?, ?, ?, ?) ON CONFLICT (account) DO UPDATE SET currency = excluded.currency,
+    balance = excluded.balance, movements = excluded.movements, last_reference = excluded.last_reference
+"""
+CREATE_ACCOUNTS = """
+CREATE TABLE {table} (account TEXT PRIMARY KEY, currency TEXT NOT NULL, balance TEXT NOT NULL,
+    movements INTEGER NOT NULL, last_reference TEXT NOT NULL)
+"""
+
 Row = tuple[object, ...]
 
 
 class SqliteFloor:
     """One connection: SQLite has one writer, however many ask."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, path: str, connection: sqlite3.Connection) -> None:
+        self._path, self._connection = path, connection
         self._ids = itertools.count(time.time_ns())
 
     def _rows(self, stream: str, after: int, count: int) -> list[Row]:
@@ -71,16 +83,61 @@ class SqliteFloor:
     def read(self, events: int) -> float:
         return per_second(events, lambda: sum(1 for _ in self._connection.execute("SELECT * FROM events")))
 
+    def fill_accounts(self, events: int) -> None:
+        rows = self._rows("accounts", 0, events)
+        movements = (json.dumps(workload.movement(account)) for account in workload.accounts(events))
+        self._insert([(*row[:6], payload, *row[7:]) for row, payload in zip(rows, movements, strict=True)])
+
+    def project(self, kind: str, workers: int) -> float:
+        (head,) = self._connection.execute("SELECT max(position) FROM events").fetchone()
+        events, table = workload.projected(head, kind), f"accounts_{next(self._ids)}"
+        create = workload.create_accounts(table) if kind == "sql" else CREATE_ACCOUNTS.format(table=table)
+        self._connection.execute(create)
+        self._connection.execute("CREATE TABLE IF NOT EXISTS checkpoints (name TEXT PRIMARY KEY, position INTEGER)")
+        take = self._take_by_sql if kind == "sql" else self._take
+
+        def work(share: tuple[int, int]) -> None:
+            with closing(_connected(self._path)) as connection:
+                name, position = f"{table}-{share[0]}", head - events
+                connection.execute("INSERT INTO checkpoints VALUES (?, 0)", (name,))
+                query = "SELECT position, payload FROM events WHERE position > ? ORDER BY position LIMIT ?"
+                while rows := connection.execute(query, (position, workload.PROJECTED)).fetchall():
+                    position = rows[-1][0]
+                    moved = by_hand.decoded((row[1] for row in rows), share)
+                    connection.execute("BEGIN IMMEDIATE")
+                    take(connection, table, moved)
+                    connection.execute("UPDATE checkpoints SET position = ? WHERE name = ?", (position, name))
+                    connection.execute("COMMIT")
+
+        return float(events / by_hand.in_processes(workers, work))
+
+    def _take(self, connection: sqlite3.Connection, table: str, events: list[by_hand.Moved]) -> None:
+        accounts = json.dumps(list({event.account for event in events}))
+        loaded = connection.execute(LOAD.format(table=table), (accounts,))
+        rows = {row[0]: (row[0], row[1], Decimal(row[2]), row[3], row[4]) for row in loaded}
+        changed = [(row[0], row[1], str(row[2]), row[3], row[4]) for row in by_hand.fold(rows, events)]
+        connection.executemany(UPSERT.format(table=table), changed)
+
+    def _take_by_sql(self, connection: sqlite3.Connection, table: str, events: list[by_hand.Moved]) -> None:
+        rows = [(each.account, each.currency, int(each.amount * 100), each.reference) for each in events]
+        connection.executemany(workload.add_movement(table, "?"), rows)
+
     def size(self, events: int) -> float:
         (size,) = self._connection.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
         return float(size[0]) / events
 
 
+def _connected(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
 @contextmanager
 def opened(path: str) -> Iterator[SqliteFloor]:
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = _connected(path)
     connection.executescript(SCHEMA)
-    yield SqliteFloor(connection)
+    yield SqliteFloor(path, connection)
     connection.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import sys
 import time
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from bench import workload
-from bench.worker import serve
+from bench.worker import another_process, serve
+from bench.workers import consistency, projecting
 from twofold import Aggregate, Event, EventStore, Metadata, Repository, on, open_event_store
 
 
@@ -59,6 +61,7 @@ class Twofold:
 
     def __init__(self, store: EventStore, url: str, runner: asyncio.Runner) -> None:
         self._store, self._url, self._runner = store, url, runner
+        self._numbers = itertools.count()
 
     def append(self, writers: int, batch: int, seconds: float) -> float:
         return self._runner.run(self._append(writers, batch, seconds))
@@ -140,6 +143,26 @@ class Twofold:
             await arrived.acquire()
         handler.cancel()
         return statistics.median(max(a - b, 0) for a, b in zip(arrivals, acknowledged, strict=True)) * 1000
+
+    def fill_accounts(self, events: int) -> None:
+        async def put_all() -> None:
+            accounts = workload.accounts(events)
+            for first in range(0, events, workload.BULK):
+                await self._store.append(
+                    [projecting.moved(account) for account in accounts[first : first + workload.BULK]],
+                    metadata=METADATA,
+                )
+
+        self._runner.run(put_all())
+
+    def project(self, kind: str, workers: int) -> float:
+        return self._runner.run(projecting.measure(self._url, f"accounts_{next(self._numbers)}", kind, workers))
+
+    def consistency(self, commits: int, processes: int) -> float:
+        if processes == 1:
+            return self._runner.run(consistency.measure(self._url, commits, synchronize=True))
+        with another_process("bench.workers.consistency", self._url):
+            return self._runner.run(consistency.measure(self._url, commits, synchronize=False))
 
     def size(self, events: int) -> float:
         return (

@@ -1,4 +1,4 @@
-"""The command line: `python -m orders serve | import | simulate`."""
+"""The command line: `python -m orders serve | synchronize | import | simulate`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orders.app import Shop, build
 from orders.importing import Outcome, RetailImport, write_report
 from orders.queries import SalesByMonth, SalesLine
 from orders.retail import RetailFileError, read_retail_file
-from orders.serving import loop_factory
+from orders.serving import Parts, loop_factory
 from orders.serving import serve as serve_http
 from orders.simulation import Simulation
 from twofold import open_event_store
@@ -49,6 +49,8 @@ def serve(
     port: Annotated[int, Parameter(env_var="PORT", validator=Number(gte=0, lte=65535))] = 8000,
     database_url: DatabaseUrl = DEFAULT_DATABASE,
     simulate: Annotated[bool, Parameter(env_var="SIMULATE")] = False,
+    synchronize: Annotated[bool, Parameter(env_var="SYNCHRONIZE")] = True,
+    reports: Annotated[Path | None, Parameter(env_var="REPORTS")] = None,
 ) -> int:
     """Serve the shop over HTTP.
 
@@ -71,8 +73,27 @@ def serve(
         sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user@host/database.
     simulate:
         Let simulated customers order, so that there is something to see.
+    synchronize:
+        Keep the read models in step with the log; else another process must do it, such as `orders synchronize`.
+    reports:
+        A DuckDB file for the revenue report, such as data/reports.duckdb, which one process owns; or, without the
+        ending, the folder into which that process writes snapshots. Without it there is no such report.
     """
-    return _run(lambda: serve_http(host, port, database_url, simulate=simulate, console=console))
+    reports = reports if reports and reports.name else None  # set, and empty
+    parts = Parts(synchronize=synchronize, simulate=simulate, reports=reports)
+    return _run(lambda: serve_http(host, port, database_url, parts, console))
+
+
+@app.command
+def synchronize(*, database_url: DatabaseUrl = DEFAULT_DATABASE) -> int:
+    """Keep the read models in step with the log, for servers that leave that to another process.
+
+    Parameters
+    ----------
+    database_url:
+        sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user@host/database.
+    """
+    return _run(lambda: _synchronize(database_url))
 
 
 @app.command(name="import")
@@ -125,6 +146,12 @@ async def _import(path: Path, report: Path, database_url: str) -> None:
         await _catch_up(shop)
         _print_outcome(outcome, file.line_count, report)
         _print_sales(await shop.ask(SalesByMonth()))
+
+
+async def _synchronize(database_url: str) -> None:
+    async with build(database_url):
+        console.print("Orders keeps its read models in step with the log. Stop with Ctrl+C.")
+        await asyncio.Event().wait()
 
 
 async def _simulate(seconds: float, seed: int, database_url: str) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from orders.commands import (
@@ -31,19 +30,28 @@ from orders.queries import (
     SearchOrders,
     SearchOrdersHandler,
 )
+from orders.reports import add_reports
 from orders.views import OrderViews, Sales
 from twofold import Application, Command, Query, Receipt
-from twofold.errors import StaleReadError
+from twofold.consistency import Policy, WhenLate
 
 R = TypeVar("R")
 
-PATIENCE = 1.0
-"""Seconds that a question waits, at most, for what this process has written before."""
+EXACT = Policy(5.0)
+"""One order: rather no answer than an old one."""
+LENIENT = Policy(1.0, WhenLate.ANSWER_STALE)
+"""Lists and reports: rather an old answer, which says so, than none."""
 
 
-def build(url: str) -> Application:
-    """Return the application, wired and not yet started."""
-    app = Application(url)
+def build(url: str, *, synchronize: bool = True, reports: Path | None = None) -> Application:
+    """Return the application, wired and not yet started.
+
+    Args:
+        url: of the database.
+        synchronize: whether it keeps the read models itself.
+        reports: see `add_reports`.
+    """
+    app = Application(url, synchronize=synchronize)
     orders = app.repository(Order)
     app.commands.register(CreateOrder, CreateOrderHandler(orders))
     app.commands.register(AddItem, AddItemHandler(orders))
@@ -54,27 +62,28 @@ def build(url: str) -> Application:
 
     views = app.projections.add(OrderViews())
     sales = app.projections.add(Sales())
-    app.queries.register(GetOrderById, GetOrderByIdHandler(views))
-    app.queries.register(GetCustomerOrders, GetCustomerOrdersHandler(views))
-    app.queries.register(SearchOrders, SearchOrdersHandler(views))
-    app.queries.register(SalesByMonth, SalesByMonthHandler(sales))
+    app.queries.register(
+        GetOrderById,
+        GetOrderByIdHandler(views),
+        reads=[views.name],
+        tag=lambda query: f"order:{query.order_id}",
+        policy=EXACT,
+    )
+    app.queries.register(GetCustomerOrders, GetCustomerOrdersHandler(views), reads=[views.name], policy=LENIENT)
+    app.queries.register(SearchOrders, SearchOrdersHandler(views), reads=[views.name], policy=LENIENT)
+    app.queries.register(SalesByMonth, SalesByMonthHandler(sales), reads=[sales.name], policy=LENIENT)
+    if reports:
+        add_reports(app, reports, LENIENT)
     return app
 
 
 class Shop:
-    """The application as its edges see it: commands go in, questions are answered, and see what went in before."""
+    """The application as programs use it that are its only client: what they ask shows what they wrote before."""
 
     def __init__(self, app: Application) -> None:
         self.app = app
         self.written = 0
-        """The last position that this process has written, or found written when it started."""
-
-    @asynccontextmanager
-    async def lifespan(self, api: object) -> AsyncIterator[None]:
-        """Run the application as long as a web framework runs. What was acknowledged before a crash is written, too."""
-        async with self.app.lifespan(api):
-            self.written = await self.app.store.head()
-            yield
+        """The last position that was written."""
 
     async def execute(self, command: Command) -> Receipt[Any]:
         """Carry out a command; see `CommandBus.execute`."""
@@ -83,8 +92,5 @@ class Shop:
         return receipt
 
     async def ask(self, query: Query[R]) -> R:
-        """Answer a question, as far as possible with all that this process has written before."""
-        try:
-            return await self.app.queries.dispatch(query, after=self.written, timeout=PATIENCE)
-        except StaleReadError:
-            return await self.app.queries.dispatch(query)
+        """Answer a question; see `QueryBus.dispatch`."""
+        return await self.app.queries.dispatch(query, after=self.written)

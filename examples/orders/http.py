@@ -6,15 +6,17 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Path, Query, Response, status
+from fastapi.responses import StreamingResponse
 
-from orders.app import Shop
 from orders.commands import AddItem, CancelOrder, CreateOrder, RemoveItem, ShipOrder
 from orders.errors import InvalidOrderError, ItemNotInOrderError, OrderError
 from orders.order import Order, OrderStatus
 from orders.queries import GetCustomerOrders, GetOrderById, OrderSort, SalesByMonth, SearchOrders
+from orders.reports import GetRevenue, RevenueBy
 from orders.schemas import (
     Acknowledgement,
     CreateOrderBody,
+    FoundOrders,
     Health,
     Id,
     ItemBody,
@@ -22,48 +24,64 @@ from orders.schemas import (
     OrderOut,
     OrderPage,
     ProjectionHealth,
+    RevenueLineOut,
     SalesLineOut,
     Text,
 )
-from twofold import Receipt
+from twofold import Application, Receipt
 from twofold.errors import AggregateNotFoundError
-from twofold.fastapi import CommandId, ExactJsonRoute, add_problem_details, problem_responses
+from twofold.fastapi import (
+    CommandId,
+    ExactJsonRoute,
+    Live,
+    add_consistency,
+    add_problem_details,
+    etag,
+    problem_responses,
+)
 
 STATUSES = {InvalidOrderError: 422, ItemNotInOrderError: 404, OrderError: 409}
 
-CHANGES = problem_responses(404, 409, 413, 422, 503)
-ANSWERS = problem_responses(422, 503)
+CHANGES = problem_responses(400, 404, 409, 412, 413, 422, 503)
+ANSWERS = problem_responses(400, 422, 503)
 
 OrderId = Annotated[Id, Path(description="The order.")]
 CustomerId = Annotated[Id, Path(description="The customer.")]
 Page = Annotated[int, Query(ge=1, le=1_000_000, description="From 1.")]
 PageSize = Annotated[int, Query(ge=1, le=100)]
+BREAKDOWN = "^(month|country|product)(,(month|country|product)){0,2}$"
 Cursor = Annotated[
     str | None, Query(max_length=2000, description="The `next_cursor` of the page before, instead of `page`.")
 ]
 
 
-def build_api(shop: Shop, lifespan: Any = None) -> FastAPI:
-    """Return the API of a shop; it starts and stops the application, unless another `lifespan` is given."""
+def build_api(app: Application, lifespan: Any = None, *, reports: bool = False) -> FastAPI:
+    """Return the API of an application; it starts and stops the application, unless another `lifespan` is given.
+
+    With `reports`, the application can answer `GetRevenue`.
+    """
     api = FastAPI(
         title="Orders",
         summary="The reference application of Twofold.",
         version="1",
-        lifespan=lifespan or shop.lifespan,
+        lifespan=lifespan or app.lifespan,
     )
     add_problem_details(api, statuses=STATUSES)
-    api.include_router(_commands(shop))
-    api.include_router(_queries(shop))
+    add_consistency(api, app, cookie=True)
+    api.include_router(_commands(app))
+    api.include_router(_queries(app))
+    if reports:
+        api.include_router(_reports(app))
     return api
 
 
-def _commands(shop: Shop) -> APIRouter:
+def _commands(app: Application) -> APIRouter:
     router = APIRouter(tags=["commands"], route_class=ExactJsonRoute)
 
-    @router.post("/orders", status_code=status.HTTP_201_CREATED, responses=problem_responses(409, 413, 422, 503))
+    @router.post("/orders", status_code=status.HTTP_201_CREATED, responses=problem_responses(400, 409, 413, 422, 503))
     async def create_order(body: CreateOrderBody, command_id: CommandId, response: Response) -> Acknowledgement:
         """Order something. The answer's `Location` is the order."""
-        receipt = await shop.execute(
+        receipt = await app.commands.execute(
             CreateOrder(
                 command_id=command_id,
                 customer_id=body.customer_id,
@@ -77,18 +95,20 @@ def _commands(shop: Shop) -> APIRouter:
     @router.post("/orders/{order_id}/items", responses=CHANGES)
     async def add_item(order_id: OrderId, body: ItemBody, command_id: CommandId) -> Acknowledgement:
         """Order a further item."""
-        return _acknowledge(await shop.execute(AddItem(command_id=command_id, order_id=order_id, item=body.value())))
+        return _acknowledge(
+            await app.commands.execute(AddItem(command_id=command_id, order_id=order_id, item=body.value()))
+        )
 
     @router.delete("/orders/{order_id}/items/{product_id:path}", responses=CHANGES)
     async def remove_item(order_id: OrderId, product_id: Id, command_id: CommandId) -> Acknowledgement:
         """Take a product off an order."""
         command = RemoveItem(command_id=command_id, order_id=order_id, product_id=product_id)
-        return _acknowledge(await shop.execute(command))
+        return _acknowledge(await app.commands.execute(command))
 
     @router.post("/orders/{order_id}/ship", responses=CHANGES)
     async def ship_order(order_id: OrderId, command_id: CommandId) -> Acknowledgement:
         """Send the goods; the order changes no more."""
-        return _acknowledge(await shop.execute(ShipOrder(command_id=command_id, order_id=order_id)))
+        return _acknowledge(await app.commands.execute(ShipOrder(command_id=command_id, order_id=order_id)))
 
     @router.delete("/orders/{order_id}", responses=CHANGES)
     async def cancel_order(
@@ -98,15 +118,15 @@ def _commands(shop: Shop) -> APIRouter:
     ) -> Acknowledgement:
         """Give an order up; it changes no more."""
         command = CancelOrder(command_id=command_id, order_id=order_id, reason=reason)
-        return _acknowledge(await shop.execute(command))
+        return _acknowledge(await app.commands.execute(command))
 
     return router
 
 
-def _queries(shop: Shop) -> APIRouter:
+def _queries(app: Application) -> APIRouter:
     router = APIRouter(tags=["queries"])
 
-    @router.get("/orders/search", response_model=OrderPage, responses=ANSWERS)  # before /orders/{order_id}
+    @router.get("/orders/search", response_model=FoundOrders, responses=ANSWERS)  # before /orders/{order_id}
     async def search_orders(
         q: Annotated[Text, Query(description="Words in customer, items or address; each may be cut short.")] = "",
         status: OrderStatus | None = None,
@@ -121,7 +141,7 @@ def _queries(shop: Shop) -> APIRouter:
         cursor: Cursor = None,
     ) -> Any:
         """Search all orders."""
-        return await shop.ask(
+        found = await app.queries.dispatch(
             SearchOrders(
                 text=q,
                 status=status,
@@ -136,14 +156,21 @@ def _queries(shop: Shop) -> APIRouter:
                 cursor=cursor,
             )
         )
+        return FoundOrders.of(found)
 
-    @router.get("/orders/{order_id}", response_model=OrderOut, responses=problem_responses(404, 422, 503))
-    async def get_order(order_id: OrderId) -> Any:
-        """Show an order."""
-        order = await shop.ask(GetOrderById(order_id))
+    @router.get("/orders/{order_id}", response_model=OrderOut, responses=problem_responses(400, 404, 422, 503))
+    async def get_order(order_id: OrderId, response: Response) -> Any:
+        """Show an order. With its `ETag` as `If-Match`, a change is made only if nobody else has changed it since."""
+        order = await app.queries.dispatch(GetOrderById(order_id))
         if order is None:
             raise AggregateNotFoundError(Order.stream_type, order_id)
+        response.headers["ETag"] = etag(order.version)
         return order
+
+    @router.get("/orders/{order_id}/live", response_class=StreamingResponse, responses=problem_responses(400, 422, 503))
+    async def follow_order(order_id: OrderId, live: Live) -> Response:
+        """Show an order, and show it again whenever it has changed, as server-sent events."""
+        return await live.respond(GetOrderById(order_id), OrderOut | None)
 
     @router.get("/customers/{customer_id}/orders", response_model=OrderPage, responses=ANSWERS)
     async def get_customer_orders(
@@ -154,19 +181,19 @@ def _queries(shop: Shop) -> APIRouter:
         cursor: Cursor = None,
     ) -> Any:
         """List a customer's orders, the newest first."""
-        return await shop.ask(
+        return await app.queries.dispatch(
             GetCustomerOrders(customer_id=customer_id, status=status, page=page, page_size=page_size, cursor=cursor)
         )
 
-    @router.get("/reports/sales", response_model=list[SalesLineOut], responses=problem_responses(503))
+    @router.get("/reports/sales", response_model=list[SalesLineOut], responses=problem_responses(400, 503))
     async def get_sales() -> Any:
         """Add up what was sold in each month to each country."""
-        return await shop.ask(SalesByMonth())
+        return await app.queries.dispatch(SalesByMonth())
 
     @router.get("/health", responses={503: {"model": Health, "description": "A read model has problems."}})
     async def get_health(response: Response) -> Health:
         """Say whether the read models keep up with the log."""
-        projections = await shop.app.projections.status()
+        projections = await app.projections.status()
         faulted = any(each.problems for each in projections)
         if faulted:
             response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
@@ -174,6 +201,19 @@ def _queries(shop: Shop) -> APIRouter:
             status="faulted" if faulted else "ok",
             projections=[ProjectionHealth.model_validate(each) for each in projections],
         )
+
+    return router
+
+
+def _reports(app: Application) -> APIRouter:
+    router = APIRouter(tags=["reports"])
+
+    @router.get("/reports/revenue", response_model=list[RevenueLineOut], responses=ANSWERS)
+    async def get_revenue(
+        by: Annotated[str, Query(pattern=BREAKDOWN, description="Any of month, country and product.")] = "month",
+    ) -> Any:
+        """Add up what was sold, by month, country and product or some of these."""
+        return await app.queries.dispatch(GetRevenue(tuple(map(RevenueBy, by.split(",")))))
 
     return router
 

@@ -129,6 +129,7 @@ class SearchOrdersHandler(QueryHandler[SearchOrders, PaginatedResult[OrderView]]
             page=query.page,
             page_size=query.page_size,
             cursor=query.cursor,
+            highlight=bool(query.text),
         )
 
 
@@ -141,19 +142,17 @@ class SalesByMonthHandler(QueryHandler[SalesByMonth, Sequence[SalesLine]]):
     async def handle(self, query: SalesByMonth) -> Sequence[SalesLine]:
         """See `SalesByMonth`."""
         by = ("month", "country")
-        revenue = await self.sales.totals(by=by, of="revenue")
-        items = {total.by: total.sum for total in await self.sales.totals(by=by, of="items_sold")}
-        returned = {total.by: total.sum for total in await self.sales.totals(by=by, of="returned")}
+        totals = await self.sales.totals(by=by, of=["items_sold", "revenue", "returned"])
         return [
             SalesLine(
                 month=total.by[0],
                 country=total.by[1],
                 orders=total.count,
-                items_sold=items.get(total.by, 0),  # a group may be gone again: each total is a statement of its own
-                revenue=total.sum,
-                returned=returned.get(total.by, Decimal("0.00")),
+                items_sold=total.sums[0],
+                revenue=total.sums[1],
+                returned=total.sums[2],
             )
-            for total in revenue
+            for total in totals
         ]
 
 

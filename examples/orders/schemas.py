@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from orders.items import Address, OrderItem
 from orders.order import OrderStatus
+from twofold import PaginatedResult, marked_html
 
 
 def _without_nul(text: str) -> str:
@@ -101,6 +102,7 @@ class OrderOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     order_id: str
+    version: int = Field(description="Number of changes it has seen.", examples=[1])
     customer_id: str
     status: OrderStatus
     total_amount: Decimal = Field(examples=["25.00"])
@@ -125,6 +127,39 @@ class OrderPage(BaseModel):
     page_size: int
     total_pages: int
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; cheap however deep that is.")
+
+
+class FoundOrders(OrderPage):
+    """One page of orders that were searched for."""
+
+    matches: list[dict[str, str]] = Field(
+        [],
+        description="For each item, the texts that hold the words, as HTML in which they are marked.",
+        examples=[[{"address_text": "1 Row W1 <mark>London</mark> UK"}]],
+    )
+
+    @classmethod
+    def of(cls, page: PaginatedResult[Any]) -> Self:
+        """Return a page with what was found in it."""
+        found = cls.model_validate(page)
+        found.matches = [
+            {field: marked_html(getattr(row, field), ranges) for field, ranges in fields.items()}
+            for row, fields in zip(page.items, page.highlights, strict=False)
+        ]
+        return found
+
+
+class RevenueLineOut(BaseModel):
+    """What was sold. What the report is not broken down by is null."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    month: str | None = Field(examples=["2011-12"])
+    country: str | None
+    product: str | None
+    pieces: int
+    revenue: Decimal
+    returned: Decimal
 
 
 class SalesLineOut(BaseModel):

@@ -7,6 +7,8 @@ import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 from rich.console import Console
@@ -21,29 +23,41 @@ BODY = (
 )
 
 
-async def serve(host: str, port: int, database_url: str, *, simulate: bool, console: Console) -> None:
+class Parts(NamedTuple):
+    """What a server does beside answering."""
+
+    synchronize: bool = True
+    """Keep the read models in step with the log."""
+    simulate: bool = False
+    """Let simulated customers order."""
+    reports: Path | None = None
+    """See `add_reports`."""
+
+
+async def serve(host: str, port: int, database_url: str, parts: Parts, console: Console) -> None:
     """Serve until a signal ends it.
 
     Raises:
         OSError: the address is in use, or is none of this machine's.
         StorageError, InvalidProjectionError: the database cannot be used.
     """
-    async with build(database_url):
+    async with build(database_url, reports=parts.reports):
         pass  # so that a database that cannot be used is told in one line, before there is a server
     with _listen(host, port) as listener:
-        shop = Shop(build(database_url))
+        app = build(database_url, synchronize=parts.synchronize, reports=parts.reports)
 
         @asynccontextmanager
         async def lifespan(api: object) -> AsyncIterator[None]:
-            async with shop.lifespan(api):
-                customers = asyncio.create_task(Simulation(shop).run()) if simulate else None
-                _welcome(console, host, listener.getsockname()[1], database_url, simulate=simulate)
+            async with app.lifespan(api):
+                customers = asyncio.create_task(Simulation(Shop(app)).run()) if parts.simulate else None
+                _welcome(console, host, listener.getsockname()[1], database_url, simulate=parts.simulate)
                 yield
                 if customers:
                     customers.cancel()
                     await asyncio.gather(customers, return_exceptions=True)
 
-        config = uvicorn.Config(build_api(shop, lifespan), log_level="warning", access_log=False, lifespan="on")
+        api = build_api(app, lifespan, reports=parts.reports is not None)
+        config = uvicorn.Config(api, log_level="warning", access_log=False, lifespan="on")
         with suppress(KeyboardInterrupt):
             await uvicorn.Server(config).serve([listener])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 from orders.events import (
     OrderCancelled,
@@ -17,7 +17,7 @@ from orders.events import (
 )
 from orders.items import Address, OrderItem, total_of, with_item, without_product
 from orders.order import OrderStatus
-from twofold import FullText, Index, Key, Projection, on
+from twofold import FullText, Index, Key, Projection, RecordedEvent, on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +39,21 @@ class OrderView:
     cancelled_at: datetime | None = None
     cancellation_reason: str | None = None
     returned_amount: Decimal = Decimal("0.00")
+    version: int = 0
+    """Of the order's stream: the number of changes that it has seen."""
 
 
 class OrderViews(Projection[OrderView]):
     """Keeps a row for each order."""
 
     name = "order_views"
+    version = 2
     max_lag = timedelta(seconds=2)
+
+    def apply(self, row: OrderView | None, recorded: RecordedEvent[Any]) -> OrderView | None:
+        """Note the version with whatever else the event changes."""
+        changed = super().apply(row, recorded)
+        return changed and replace(changed, version=recorded.version)
 
     @on(OrderCreated)
     def created(self, event: OrderCreated) -> OrderView:

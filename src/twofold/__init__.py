@@ -4,12 +4,15 @@ from twofold.aggregate import Aggregate
 from twofold.application import Application
 from twofold.codec import EventTypes
 from twofold.command_bus import CommandBus, CommandHandler
+from twofold.consistency import Answer, Policy, WhenLate
+from twofold.consistent_query import ConsistentQueryHandler
 from twofold.context import current_metadata, metadata
 from twofold.decider import Decider
 from twofold.decision_model import Decision, DecisionModel, combine
 from twofold.engines import open_event_store
 from twofold.event_query import AppendCondition, EventQuery, QueryItem
 from twofold.event_store import EventStore
+from twofold.grouped_projection import GroupedProjection
 from twofold.handlers import Middleware
 from twofold.messages import (
     AwareDatetime,
@@ -33,11 +36,13 @@ from twofold.status import ProjectionStatus, State
 from twofold.streams import ANY, STREAM_EXISTS
 from twofold.subscription import Batch, Subscription
 from twofold.synchronizer import ReadModelSynchronizer
+from twofold.words import marked_html
 
 __all__ = [
     "ANY",
     "STREAM_EXISTS",
     "Aggregate",
+    "Answer",
     "AppendCondition",
     "Application",
     "AwareDatetime",
@@ -45,6 +50,7 @@ __all__ = [
     "Command",
     "CommandBus",
     "CommandHandler",
+    "ConsistentQueryHandler",
     "Decider",
     "DeciderHandler",
     "Decision",
@@ -54,11 +60,13 @@ __all__ = [
     "EventStore",
     "EventTypes",
     "FullText",
+    "GroupedProjection",
     "Index",
     "Key",
     "Metadata",
     "Middleware",
     "PaginatedResult",
+    "Policy",
     "Projection",
     "ProjectionStatus",
     "Query",
@@ -75,9 +83,11 @@ __all__ = [
     "State",
     "Subscription",
     "Tag",
+    "WhenLate",
     "combine",
     "current_metadata",
     "event_type",
+    "marked_html",
     "metadata",
     "on",
     "open_event_store",

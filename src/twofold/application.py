@@ -44,16 +44,16 @@ class Application:
         changed_code: ChangedCode = "warn",
     ) -> None:
         engine = connect(url)
-        self._read_db = connect(read_url).read_database if read_url else engine.read_database
+        read_db = connect(read_url).read_database if read_url else engine.read_database
         self._synchronize = synchronize
         self._running: asyncio.Task[None] | None = None
         self.store = EventStore(engine.log)
         middleware = (trace_message, *middleware)
         self.commands = CommandBus(self.store, middleware=middleware)
         self.projections = ReadModelSynchronizer(
-            self.store, self._read_db, changed_code=changed_code, scratch=scratch_database
+            self.store, read_db, changed_code=changed_code, scratch=scratch_database
         )
-        self.queries = QueryBus(middleware=middleware, wait_for=self.projections.wait)
+        self.queries = QueryBus(middleware=middleware, progress=self.projections)
 
     def repository(self, aggregate_type: type[A]) -> Repository[A]:
         """Return the repository of a type of aggregates.
@@ -72,7 +72,8 @@ class Application:
         """
         await self.store.log.open()
         try:
-            await self._read_db.open()
+            for database in self.projections.databases:
+                await database.open()
             await self.projections.prepare()
         except BaseException:
             await self.stop()
@@ -87,7 +88,8 @@ class Application:
             await asyncio.gather(self._running, return_exceptions=True)
             self._running = None
         await self.projections.close()
-        await self._read_db.close()
+        for database in self.projections.databases:
+            await database.close()
         await self.store.log.close()
 
     async def __aenter__(self) -> Self:

@@ -30,8 +30,8 @@ INSERT INTO twofold_projections (name, generation, version, suffix, role, segmen
 VALUES (:name, :generation, :version, :suffix, :role, :segments, :fingerprint, twofold_now())
 
 -- name: make_segment
-INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position)
-VALUES (:name, :generation, :first, :end, :position)
+INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, epoch, moved_at)
+VALUES (:name, :generation, :first, :end, :position, :epoch, :epoch)
 
 -- name: forget_generation
 DELETE FROM twofold_projections WHERE name = :name AND generation = :generation
@@ -43,7 +43,7 @@ DELETE FROM twofold_checkpoints WHERE name = :name AND generation = :generation
 DELETE FROM twofold_parked WHERE name = :name AND generation = :generation
 
 -- name: set_role
-UPDATE twofold_projections SET role = :role, paused = 0 WHERE name = :name AND generation = :generation
+UPDATE twofold_projections SET role = :role WHERE name = :name AND generation = :generation
 
 -- name: set_fingerprint
 UPDATE twofold_projections SET fingerprint = :fingerprint WHERE name = :name AND generation = :generation
@@ -119,6 +119,11 @@ WHERE name = :name AND generation = :generation
 UPDATE twofold_checkpoints SET end_slot = :end, epoch = epoch + 1
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
 RETURNING epoch
+
+-- name: annex
+UPDATE twofold_checkpoints SET end_slot = :end, epoch = :raised
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
+RETURNING 1
 
 -- name: split_off
 INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, epoch, owner, leased_until, moved_at)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any
 from uuid import UUID
+from zlib import crc32
 
 import msgspec
 
@@ -21,12 +22,16 @@ from twofold.errors import (
     UnreadableEventError,
 )
 from twofold.event_fields import is_pydantic, refuse_naive_datetimes, tagged_fields
-from twofold.event_log import NewEvent
+from twofold.event_log import NewEvent, as_new_event
 from twofold.messages import EventType, Metadata, RecordedEvent, Upcaster, event_type_of
-from twofold.stored_event import StoredEvent, content_checksum, is_intact
+from twofold.stored_event import StoredEvent, are_intact, checksummed_names, is_intact
 
 MAX_NAME = 500
 MAX_PAYLOAD = 16 * 1024 * 1024
+MAX_PLACED = 10_000
+"""Classes in streams whose names are kept in mind."""
+
+_Place = tuple[str, str, type]
 
 _encoder = msgspec.json.Encoder(order="deterministic")  # a set must encode alike on a retry in another process
 _escaped_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # and not an escaped backslash before the text u0000
@@ -42,7 +47,7 @@ class EventTypes:
         self._by_class: dict[type, _TypeCodec] = {}
         self._by_name: dict[str, _TypeCodec] = {}
         self._decoders: dict[tuple[str, int], Callable[[bytes], Any]] = {}
-        self._checked = ("", "")
+        self._placed: dict[_Place, _Placed] = {}
 
     def register(self, *classes: type) -> None:
         """Make event classes known.
@@ -61,25 +66,30 @@ class EventTypes:
             InvalidMessageTypeError: its class cannot be stored as it is declared.
             LimitExceededError: a name or the payload is too large.
         """
-        if (stream_id, stream_type) != self._checked:
-            self._check_stream(stream_id, stream_type)
-        codec = self._by_class.get(type(event)) or self._codec(type(event))
-        payload = codec.encode(event)
-        tags = codec.tags(event)
-        tags_json = _encoder.encode(tags) if tags else b"[]"
-        name, version, id_bytes = codec.stored.name, codec.stored.version, event_id.bytes
-        return NewEvent(
-            id_bytes,
-            stream_id,
-            stream_type,
-            name,
-            version,
-            payload,
-            metadata,
-            tags,
-            tags_json,
-            content_checksum(id_bytes, stream_id, stream_type, name, version, payload, metadata, tags_json),
-        )
+        return self.encode_all([event], [event_id.bytes], stream_id, stream_type, metadata)[0]
+
+    def encode_all(
+        self, events: Iterable[object], event_ids: Iterable[bytes], stream_id: str, stream_type: str, metadata: bytes
+    ) -> tuple[NewEvent, ...]:
+        """Return events of one stream, or of none, as rows that wait for their positions; raises what `encode` raises.
+
+        Raises:
+            ValueError: there are not as many ids as events.
+        """
+        rows, placed = [], self._placed
+        for event, event_id in zip(events, event_ids, strict=True):
+            place = (stream_id, stream_type, type(event))
+            codec, name, version, names = placed.get(place) or self._place(place)
+            payload = codec.encode(event)
+            tags = codec.tags(event) if codec.tagged else ()
+            tags_json = _encoder.encode(tags) if tags else b"[]"
+            content = crc32(b"".join((event_id, names, tags_json, metadata, payload)))  # content_checksum(...)
+            rows.append(
+                as_new_event(
+                    (event_id, stream_id, stream_type, name, version, payload, metadata, tags, tags_json, content)
+                )
+            )
+        return tuple(rows)
 
     def decode(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
         """Return rows as events of today's classes, verified and upcast.
@@ -88,23 +98,43 @@ class EventTypes:
             CorruptEventError: a row does not match its checksum.
             UnknownEventTypeError, NewerSchemaError, UnreadableEventError: a row cannot become an event.
         """
-        decoders, recorded = self._decoders, []
-        for row in rows:
-            if not is_intact(row):
-                raise CorruptEventError(row[0])
-            decoder = decoders.get((row[5], row[6])) or self._decoder(row)
-            try:
-                recorded.append(RecordedEvent(decoder(row[7]), row))
-            except Exception as error:  # an upcaster or a constructor of the user's may raise anything
-                raise UnreadableEventError(row.type, row.position, row.schema_version, str(error)) from error
-        return recorded
+        try:
+            return self._decode_at_once(rows) if rows else []
+        except Exception:  # of whatever kind: which row it was, and why, is found out one by one
+            return [self._decode(row) for row in rows]
 
-    def _check_stream(self, stream_id: str, stream_type: str) -> None:
+    def _decode_at_once(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
+        """Decode column by column. Fails, too, on a type that comes for the first time."""
+        columns = list(zip(*rows, strict=True))
+        if not are_intact(columns):
+            raise ValueError("a row does not match its checksum")
+        decoders, kinds = self._decoders, zip(columns[5], columns[6], strict=True)
+        events = [decoders[kind](payload) for kind, payload in zip(kinds, columns[7], strict=True)]
+        return list(map(RecordedEvent, events, rows))
+
+    def _decode(self, row: StoredEvent) -> RecordedEvent[Any]:
+        if not is_intact(row):
+            raise CorruptEventError(row.position)
+        decoder = self._decoders.get((row.type, row.schema_version)) or self._decoder(row)
+        try:
+            return RecordedEvent(decoder(row.payload), row)
+        except Exception as error:  # an upcaster or a constructor of the user's may raise anything
+            raise UnreadableEventError(row.type, row.position, row.schema_version, str(error)) from error
+
+    def _place(self, place: _Place) -> _Placed:
+        """Check the names of a stream, and return what is the same for all of its events of one class."""
+        stream_id, stream_type, cls = place
         if stream_id:
             check_name("stream id", stream_id)
         if stream_type:
             check_name("stream type", stream_type)
-        self._checked = (stream_id, stream_type)
+        codec = self._codec(cls)
+        name, version = codec.stored.name, codec.stored.version
+        placed = codec, name, version, checksummed_names(stream_id, stream_type, name, version)
+        if len(self._placed) > MAX_PLACED:
+            self._placed.clear()
+        self._placed[place] = placed
+        return placed
 
     def _codec(self, cls: type) -> _TypeCodec:
         if (known := self._by_class.get(cls)) is not None:
@@ -143,7 +173,7 @@ class _TypeCodec:
         self.stored: EventType = event_type_of(cls)
         check_name("stored name", self.stored.name)
         self._dump, self._load, self._convert = _serializer(cls)
-        self._tagged = tuple(tagged_fields(cls))
+        self.tagged = tuple(tagged_fields(cls))
 
     def encode(self, event: object) -> bytes:
         """Encode, and decode again: what cannot be read back must never be stored."""
@@ -157,14 +187,13 @@ class _TypeCodec:
                 f"{type(event).__name__} takes {len(payload)} bytes, the limit is {MAX_PAYLOAD}; "
                 f"store large content elsewhere and its address in the event"
             )
-        _refuse_nul(type(event).__name__, payload)
+        if b"\\u0000" in payload:
+            _refuse_nul(type(event).__name__, payload)
         return payload
 
     def tags(self, event: object) -> tuple[str, ...]:
-        if not self._tagged:
-            return ()
         found: dict[str, None] = {}
-        for field, name in self._tagged:
+        for field, name in self.tagged:
             value = getattr(event, field)
             values = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
             tags = [f"{name}:{each.value if isinstance(each, Enum) else each}" for each in values if each is not None]
@@ -186,6 +215,9 @@ class _TypeCodec:
             return convert(data)
 
         return upcast
+
+
+_Placed = tuple[_TypeCodec, str, int, bytes]
 
 
 def check_name(what: str, name: str) -> None:
@@ -213,12 +245,13 @@ def encode_metadata(metadata: Metadata) -> bytes:
         InvalidEventError: it holds a NUL character.
     """
     encoded = _encoder.encode(metadata)
-    _refuse_nul("the metadata", encoded)
+    if b"\\u0000" in encoded:
+        _refuse_nul("the metadata", encoded)
     return encoded
 
 
 def _refuse_nul(what: str, encoded: bytes) -> None:
-    if b"\\u0000" in encoded and _escaped_nul.search(encoded):
+    if _escaped_nul.search(encoded):
         raise InvalidEventError(f"{what} holds a NUL character, which PostgreSQL cannot keep in JSON; remove it")
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from twofold.consistency import current_session
 from twofold.context import current_metadata, metadata
 from twofold.errors import (
     CommandReusedError,
@@ -20,13 +21,15 @@ from twofold.errors import (
     HandlerNotFoundError,
     InvalidHandlerError,
     InvalidMessageTypeError,
+    VersionMismatchError,
 )
 from twofold.event_fields import is_pydantic
-from twofold.event_log import CommandRecord
+from twofold.event_log import Append, CommandRecord
 from twofold.event_store import EventStore
 from twofold.handlers import Call, Middleware, compose, resolve, result_type
 from twofold.messages import uuid7
 from twofold.receipt import Receipt
+from twofold.streams import ANY, ExpectedVersion, holds
 from twofold.turns import Turns
 from twofold.unit_of_work import UnitOfWork
 
@@ -93,6 +96,7 @@ class CommandBus:
             HandlerNotFoundError: no handler is registered for it.
             CommandReusedError: its id belongs to an earlier command with other content.
             ConflictError: others wrote first, as often as it was tried.
+            VersionMismatchError: the stream is not at the version that the current session expects.
             OutcomeUnknownError, StorageError: the database failed; try again with the same command.
             Exception: whatever the handler raises, as it is; nothing was stored then.
         """
@@ -100,16 +104,23 @@ class CommandBus:
         if route is None:
             raise HandlerNotFoundError(type(command), "commands")
         receipt: Receipt[Any] = await route[1](command)
+        if session := current_session():
+            session.note(receipt)
         return receipt
 
     async def _execute(self, handler: _Handler, command: Any) -> Receipt[Any]:
         command_id = _command_id(command)
         content_hash = blake2b(handler.content(command), digest_size=16).digest()
+        expected = _expected_version()
         work, turn = UnitOfWork(command_id), self._turns.turn()
         with _metadata_of(command_id), turn:
             for attempt in range(1, self._attempts + 1):
                 try:
-                    return await self._attempt(handler, command, work, content_hash)
+                    return await self._attempt(handler, command, work, content_hash, expected)
+                except VersionMismatchError:  # to decide again would not help
+                    if earlier := await self._earlier(handler, command_id, content_hash):
+                        return earlier
+                    raise
                 except ConflictError as conflict:
                     contested = work.learn(conflict)
                     if attempt >= (self._attempts if work.informed else min(self._attempts, BLIND_ATTEMPTS)):
@@ -123,17 +134,36 @@ class CommandBus:
                     raise
         raise AssertionError("unreachable")
 
-    async def _attempt(self, handler: _Handler, command: Any, work: UnitOfWork, content_hash: bytes) -> Receipt[Any]:
+    async def _attempt(
+        self, handler: _Handler, command: Any, work: UnitOfWork, content_hash: bytes, expected: ExpectedVersion
+    ) -> Receipt[Any]:
         with work.attempt():
             value = await handler.call(command)
         if work.is_empty:  # a repeat, too, may find that there is nothing left to do
             earlier = await self._earlier(handler, work.command_id, content_hash)
             return earlier or dataclasses.replace(work.receipt or Receipt(value=None), value=value)
         record = CommandRecord(work.command_id.bytes, content_hash, handler.encode_result(value))
-        receipt = await self._store.commit(work.append(record))
+        receipt = await self._commit(work.append(record), expected)
         if receipt.repeated:
             return await self._earlier(handler, work.command_id, content_hash) or receipt
         return dataclasses.replace(receipt, value=value)
+
+    async def _commit(self, append: Append, expected: ExpectedVersion) -> Receipt[None]:
+        """Store what a handler has staged, provided that the stream of its last event is as the caller expects."""
+        stream_id = append.events[-1].stream_id
+        if expected is ANY or not stream_id:
+            return await self._store.commit(append)
+        staged = dict(append.expected)
+        version = staged.get(stream_id, ANY)
+        if isinstance(version, int) and not holds(expected, version):
+            raise VersionMismatchError(stream_id, expected, version)
+        staged.setdefault(stream_id, expected)
+        try:
+            return await self._store.commit(msgspec.structs.replace(append, expected=tuple(staged.items())))
+        except ConflictError as conflict:
+            if conflict.stream_id == stream_id and not holds(expected, conflict.version):
+                raise VersionMismatchError(stream_id, expected, conflict.version) from conflict
+            raise
 
     async def _earlier(self, handler: _Handler, command_id: UUID, content_hash: bytes) -> Receipt[Any] | None:
         known = await self._store.find_command(command_id)
@@ -160,6 +190,12 @@ def _metadata_of(command_id: UUID) -> Any:
         correlation_id=outer.correlation_id or command_id,
         causation_id=outer.command_id or outer.causation_id or command_id,
     )
+
+
+def _expected_version() -> ExpectedVersion:
+    """Return what the session expects of the stream. A command within a command is its handler's business."""
+    session = current_session()
+    return session.take_expected_version() if session and UnitOfWork.current() is None else ANY
 
 
 def _command_id(command: Any) -> UUID:

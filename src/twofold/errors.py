@@ -124,6 +124,15 @@ class ConflictError(TwofoldError):
         self.version = version
 
 
+class VersionMismatchError(ConflictError):
+    """The stream is not at the version that the caller expects it to be. Nothing was stored; look at it again."""
+
+    def __init__(self, stream_id: str, expected: object, version: int) -> None:
+        reason = f"stream {stream_id!r} is at version {version}, the caller expects {expected!r}"
+        super().__init__(reason, stream_id=stream_id, version=version)
+        self.expected = expected
+
+
 class DuplicateEventIdError(TwofoldError):
     """An event id of this append is stored already with other content. Nothing was stored; use a new id."""
 
@@ -222,6 +231,10 @@ class StaleReadError(TwofoldError):
         super().__init__(f"the read models have not reached position {position} in time: {where or 'none is running'}")
         self.position = position
         self.behind = behind
+
+
+class InvalidTokenError(TwofoldError):
+    """A consistency token is damaged, forged, from another log, or from the future. Go on without it."""
 
 
 class InvalidCursorError(TwofoldError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -30,6 +31,10 @@ class NewEvent(NamedTuple):
     tags: tuple[str, ...]
     tags_json: bytes
     content_checksum: int
+
+
+as_new_event: Callable[[Iterable[object]], NewEvent] = partial(tuple.__new__, NewEvent)
+"""Make an event of a tuple, as `as_stored_event` does."""
 
 
 class CommandRecord(NamedTuple):
@@ -230,11 +235,9 @@ def repeated(events: Sequence[NewEvent], stored: Sequence[StoredEvent | None]) -
 
 
 def _refuse_twins(events: Sequence[NewEvent]) -> None:
-    seen: set[bytes] = set()
-    for event in events:
-        if event.event_id in seen:
-            raise DuplicateEventIdError(UUID(bytes=event.event_id))
-        seen.add(event.event_id)
+    ids = [event.event_id for event in events]
+    if len(set(ids)) < len(ids):
+        raise DuplicateEventIdError(UUID(bytes=next(each for each in ids if ids.count(each) > 1)))
 
 
 def repeated_command(command: CommandRecord, known: tuple[CommandRecord, Appended]) -> Appended:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
@@ -15,9 +15,10 @@ from twofold.decision_model import Decision, DecisionModel
 from twofold.errors import ConflictError, CorruptEventError, DuplicateEventIdError, LimitExceededError
 from twofold.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, NewEvent, Rejected
 from twofold.event_query import AppendCondition, EventQuery
-from twofold.messages import Metadata, RecordedEvent, uuid7
+from twofold.messages import Metadata, RecordedEvent, new_event_ids
+from twofold.read_ahead import CHUNK, Read, read_ahead
 from twofold.receipt import Receipt
-from twofold.stored_event import is_intact
+from twofold.stored_event import StoredEvent, is_intact
 from twofold.streams import ANY, ExpectedVersion
 from twofold.subscription import Subscription
 from twofold.transaction import StoreTransaction
@@ -25,8 +26,6 @@ from twofold.unit_of_work import History, UnitOfWork
 
 S = TypeVar("S")
 
-CHUNK = 1000
-"""Events that are read at once; more are never held in memory by a reader."""
 MAX_EVENTS = 100_000
 """An append takes at most so many events,"""
 MAX_BYTES = 64 * 1024 * 1024
@@ -115,18 +114,18 @@ class EventStore:
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
             StorageError: the database failed.
         """
-        remaining = limit
-        while remaining is None or remaining > 0:
-            size = CHUNK if remaining is None else min(CHUNK, remaining)
-            rows = await self.log.read(
-                query or EventQuery.all(), after=after, before=before, limit=size, backwards=backwards
-            )
-            for recorded in self.events.decode(rows):
-                yield recorded
-            if len(rows) < size:
-                return
-            remaining = None if remaining is None else remaining - len(rows)
-            after, before = (after, rows[-1][0]) if backwards else (rows[-1][0], before)
+        wanted = query or EventQuery.all()
+
+        async def follow(last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
+            low, high = after, before
+            if last is not None:
+                low, high = (after, last[0]) if backwards else (last[0], before)
+            return await self.log.read(wanted, after=low, before=high, limit=size, backwards=backwards)
+
+        async with aclosing(read_ahead(follow, limit)) as chunks:
+            async for rows in chunks:
+                for recorded in self.events.decode(rows):
+                    yield recorded
 
     async def read_stream(self, stream_id: str, *, after: int = 0) -> AsyncIterator[RecordedEvent[Any]]:
         """Iterate over the events of a stream whose version is greater than `after`, in constant memory.
@@ -135,13 +134,10 @@ class EventStore:
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
             StorageError: the database failed.
         """
-        while True:
-            rows = await self.log.read_stream(stream_id, after=after, limit=CHUNK)
-            for recorded in self.events.decode(rows):
-                yield recorded
-            if len(rows) < CHUNK:
-                return
-            after = rows[-1][4]
+        async with aclosing(read_ahead(self._stream_reader(stream_id, after))) as chunks:
+            async for rows in chunks:
+                for recorded in self.events.decode(rows):
+                    yield recorded
 
     async def head(self) -> int:
         """Return the highest position in the log, 0 if it is empty.
@@ -178,7 +174,10 @@ class EventStore:
         work = UnitOfWork.current()
         if work and (known := work.history(stream_id)):
             return known
-        stored = [recorded async for recorded in self.read_stream(stream_id)]
+        stored: list[RecordedEvent[Any]] = []
+        async with aclosing(read_ahead(self._stream_reader(stream_id, 0))) as chunks:
+            async for rows in chunks:
+                stored += self.events.decode(rows)
         if work is None:
             return History(stored, [])
         work.histories[stream_id] = stored
@@ -243,15 +242,13 @@ class EventStore:
             raise LimitExceededError(f"an append takes at most {MAX_EVENTS} events, got {len(events)}; split it")
         if event_ids is None:
             work = UnitOfWork.current()
-            event_ids = work.event_ids(len(events)) if work else [uuid7() for _ in events]
-        elif len(set(event_ids)) < len(event_ids):
-            raise DuplicateEventIdError(next(each for each in event_ids if list(event_ids).count(each) > 1))
+            ids = [each.bytes for each in work.event_ids(len(events))] if work else new_event_ids(len(events))
+        else:
+            ids = [each.bytes for each in event_ids]
+            if len(set(ids)) < len(ids):
+                raise DuplicateEventIdError(next(each for each in event_ids if ids.count(each.bytes) > 1))
         data = encode_metadata(metadata or current_metadata())
-        encode = self.events.encode
-        encoded = tuple(
-            encode(event, event_id, stream_id, stream_type, data)
-            for event, event_id in zip(events, event_ids, strict=True)
-        )
+        encoded = self.events.encode_all(events, ids, stream_id, stream_type, data)
         if len(encoded) > 1 and (size := sum(len(event.payload) for event in encoded)) > MAX_BYTES:
             raise LimitExceededError(f"an append takes at most {MAX_BYTES} bytes of payload, got {size}; split it")
         return encoded
@@ -262,7 +259,8 @@ class EventStore:
         Raises:
             ConflictError, DuplicateEventIdError, CommandReusedError, OutcomeUnknownError, StorageError: see there.
         """
-        return await self._receipt(append, self._accepted(await self.log.append(append)))
+        appended = self._accepted(await self.log.append(append))
+        return await self._first_receipt(appended) if appended.repeated else _receipt(append, appended)
 
     @asynccontextmanager
     async def transaction(self, connection: Any = None) -> AsyncIterator[StoreTransaction]:
@@ -288,12 +286,21 @@ class EventStore:
             transaction = StoreTransaction(self.encode, joined.connection)
             yield transaction
             outcomes = [(append, self._accepted(await joined.append(append))) for append in transaction.appends]
-        transaction.receipts += [await self._receipt(append, appended) for append, appended in outcomes]
+        transaction.receipts += [
+            await self._first_receipt(appended) if appended.repeated else _receipt(append, appended)
+            for append, appended in outcomes
+        ]
 
     async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
         """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect."""
         known = await self.log.find_command(command_id.bytes)
         return known and (known[0], await self._first_receipt(known[1]))
+
+    def _stream_reader(self, stream_id: str, after: int) -> Read:
+        async def follow(last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
+            return await self.log.read_stream(stream_id, after=last[4] if last else after, limit=size)
+
+        return follow
 
     async def _commit_at_once(self, append: Append) -> Receipt[None]:
         receipt = await self.commit(append)
@@ -309,18 +316,6 @@ class EventStore:
             conflicts=self.events.decode(outcome.conflicts),
             stream_id=outcome.stream_id,
             version=outcome.version,
-        )
-
-    async def _receipt(self, append: Append, appended: Appended) -> Receipt[None]:
-        if appended.repeated:
-            return await self._first_receipt(appended)
-        return Receipt(
-            value=None,
-            stream_id=append.events[-1].stream_id,
-            version=appended.version,
-            position=appended.last,
-            types=tuple(dict.fromkeys(event.type for event in append.events)),
-            tags=tuple(dict.fromkeys(tag for event in append.events for tag in event.tags)),
         )
 
     async def _first_receipt(self, appended: Appended) -> Receipt[None]:
@@ -339,3 +334,15 @@ class EventStore:
             tags=tuple(dict.fromkeys(tags)),
             repeated=True,
         )
+
+
+def _receipt(append: Append, appended: Appended) -> Receipt[None]:
+    events = append.events
+    return Receipt(
+        value=None,
+        stream_id=events[-1].stream_id,
+        version=appended.version,
+        position=appended.last,
+        types=tuple(dict.fromkeys([event.type for event in events])),
+        tags=tuple(dict.fromkeys([tag for event in events for tag in event.tags])),
+    )

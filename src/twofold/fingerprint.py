@@ -25,8 +25,13 @@ def fingerprint(cls: type, table: Table | None = None, *, until: type = object) 
             function = inspect.unwrap(getattr(value, "__func__", value))
             if isinstance(function, FunctionType):
                 parts[name] = _digest(_text(function))
-    parts["row"] = _digest(repr(table._replace(name="", indexes=()) if table else ""))
+    parts["row"] = _digest(repr(table._replace(name="", indexes=()))) if table else _NO_ROWS
     return parts
+
+
+def has_row_type(parts: Mapping[str, str]) -> bool:
+    """Return whether a fingerprint is that of a keyed projection, with one table for its rows."""
+    return parts.get("row") not in (None, "", _NO_ROWS)
 
 
 def _text(function: FunctionType) -> str:
@@ -44,3 +49,6 @@ def _text(function: FunctionType) -> str:
 
 def _digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+_NO_ROWS = _digest(repr(""))

@@ -18,6 +18,12 @@ SQL = sql_blocks("twofold", "checkpoints.sql")
 FRESH = 1.0
 """Seconds after which it is looked up again which generation serves."""
 
+LEDGER = "all segments"
+"""The lock of whoever changes several checkpoints at once, lest two of them wait for each other.
+
+It is taken last: after the lock of a read model, and after its tables.
+"""
+
 Role = Literal["live", "shadow", "warm"]
 
 
@@ -143,10 +149,11 @@ async def prepare(database: ReadDatabase, code: Buildable, start: int = 0) -> Se
             return ()
         own = next((each for each in known if each.version == code.version), None)
         live = next(each for each in known if each.role == "live")
-        if own is None and code.version < live.version:
+        newest = max(each.version for each in known)
+        if own is None and code.version < newest:
             raise InvalidProjectionError(
-                f"the read model {code.name} was built by version {live.version} of its projection, this code has "
-                f"{code.version}; deploy the newer code, or raise the version beyond {live.version}"
+                f"the read model {code.name} was built by version {newest} of its projection, this code has "
+                f"{code.version}; deploy the newer code, or raise the version beyond {newest}"
             )
         if own is None:
             for shadow in (each for each in known if each.role == "shadow"):
@@ -164,6 +171,8 @@ async def build(
     known = await generations_of(transaction, code.name)
     number = max((each.number for each in known), default=0) + 1
     suffix = f"__{number}"
+    # A number may have been that of a generation which was cancelled, an epoch must not: its workers may yet wake up.
+    epoch = 0 if role == "live" else (await transaction.run(SQL["now"]))[0][0]
     await code.make(transaction, suffix)
     await transaction.run(
         SQL["make_generation"], name=code.name, generation=number, version=code.version, suffix=suffix, role=role,
@@ -171,7 +180,7 @@ async def build(
     )  # fmt: skip
     for first, end in pairwise(bounds(segments)):
         await transaction.run(
-            SQL["make_segment"], name=code.name, generation=number, first=first, end=end, position=start
+            SQL["make_segment"], name=code.name, generation=number, first=first, end=end, position=start, epoch=epoch
         )
     if role == "live":
         await code.expose(transaction, suffix)
@@ -181,6 +190,12 @@ async def build(
 async def forget(transaction: ReadTransaction, code: Buildable, generation: Generation) -> None:
     """Drop a generation with its tables, its checkpoints and what is parked of it."""
     await code.drop(transaction, generation.suffix)
+    await forget_records(transaction, generation)
+
+
+async def forget_records(transaction: ReadTransaction, generation: Generation) -> None:
+    """Forget a generation whose tables are dropped: its checkpoints and what is parked of it."""
+    await transaction.lock(LEDGER)
     for statement in ("forget_generation", "forget_segments", "forget_parked"):
         await transaction.run(SQL[statement], name=generation.name, generation=generation.number)
 

@@ -20,6 +20,10 @@ class Head:
             self._moved.set()
             self._moved = asyncio.Event()
 
+    def set_back(self, position: int) -> None:
+        """Tell that it reaches only to `position`, should it have been thought to reach further."""
+        self.position = min(self.position, position)
+
     async def wait(self, after: int, timeout: float) -> int:
         """Return the position once it is beyond `after`, or after `timeout` seconds whatever it is."""
         self.waiters += 1

@@ -14,7 +14,7 @@ from twofold.generations import SQL
 from twofold.inline import Ask, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
 from twofold.messages import RecordedEvent
 from twofold.projection import KeyValues, fold
-from twofold.projectors import Handed, KeyedProjector, handed
+from twofold.projectors import GroupedProjector, Handed, KeyedProjector, handed
 from twofold.read_database import Changes, ReadDatabase
 from twofold.segments import SLOTS, Parked, Segment, Step, slot_of
 from twofold.stored_event import StoredEvent
@@ -85,6 +85,11 @@ class InlineProjection:
         self._query = EventQuery.of(*projector.projection.handles())
         self._types = frozenset(name for item in self._query.items for name in item.types)
         self._rows = projector.projection.row_type()
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether its events are about groups of rows."""
+        return isinstance(self._projector, GroupedProjector)
 
     def fold(self, after: int, head: int) -> Steps[None]:
         """See `Inline.fold`."""
@@ -240,7 +245,7 @@ class InlineProjection:
         part = Segment(self.name, segment.generation, segment.first, segment.end)
         return Step(part, segment.epoch, segment.position, end)
 
-    def _failed(self, recorded: RecordedEvent[Any], error: Exception) -> ProjectionFailedError:
+    def _failed(self, recorded: RecordedEvent[Any], error: BaseException) -> ProjectionFailedError:
         return ProjectionFailedError(self.name, recorded, repr(error))
 
 
@@ -248,8 +253,11 @@ def attach(log: EventLog, inline: InlineProjection, database: ReadDatabase) -> N
     """Have a log write an inline projection's read model in the transactions of its appends.
 
     Raises:
-        InvalidProjectionError: the read model is in another database than the log, or the log in none.
+        InvalidProjectionError: the read model is in another database than the log, or the log in none, or it keeps
+            groups of rows.
     """
+    if inline.is_grouped:
+        raise InvalidProjectionError(f"{inline.name} cannot be inline: it keeps groups of rows; make it asynchronous")
     if not hasattr(log, "attach"):
         raise InvalidProjectionError(f"{inline.name} cannot be inline: {type(log).__name__} is not in a SQL database")
     cast(JoinableLog, log).attach(inline, database)

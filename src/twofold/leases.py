@@ -12,12 +12,15 @@ from uuid import uuid4
 
 import msgspec
 
-from twofold.generations import SQL, Checkpoint, Generation
+from twofold.generations import LEDGER, SQL, Checkpoint, Generation
 from twofold.read_database import ReadDatabase, ReadTransaction
 from twofold.segments import Segment, bounds
 
 REBUILDING = "rebuild:"
 """An owner that begins so takes a segment out of turn, to bring it to an exact position."""
+
+CHANGING_OVER = REBUILDING + "changing over"
+"""Owner of the generation that served until just now: it stands still for as long as readers may still ask it."""
 
 Codes = Collection[tuple[str, int]]
 """Names and versions of projections."""
@@ -81,6 +84,7 @@ class Leases:
             StorageError: the database failed.
         """
         async with self._database.transaction() as transaction:
+            await transaction.lock(LEDGER)
             codes = msgspec.json.encode(sorted(self._codes)).decode()
             await transaction.run(SQL["see_worker"], worker=self._worker, projections=codes, **self._time)
             await transaction.run(SQL["forget_workers"], worker="")
@@ -95,6 +99,7 @@ class Leases:
     async def leave(self) -> None:
         """Give everything back."""
         async with self._database.transaction() as transaction:
+            await transaction.lock(LEDGER)
             await transaction.run(SQL["give_back_all"], owner=self._worker)
             await transaction.run(SQL["forget_workers"], worker=self._worker)
 
@@ -157,9 +162,11 @@ async def merge(transaction: ReadTransaction, left: Held, right: Held) -> None:
     Raises:
         ApartError: nothing came of it; roll the transaction back.
     """
+    await transaction.lock(LEDGER)
     place = {"name": left.segment.projection, "generation": left.segment.generation}
+    raised = max(left.epoch, right.epoch) + 1  # no slot ever sees an epoch again
     grown = await transaction.run(  # first, as whoever locks several segments does it in this order
-        SQL["end_segment"], **place, first=left.segment.first, epoch=left.epoch, end=right.segment.end
+        SQL["annex"], **place, first=left.segment.first, epoch=left.epoch, end=right.segment.end, raised=raised
     )
     rows = await _checkpoints(transaction)
     position = next((row.position for row in rows if segment_of(row)[:3] == left.segment[:3]), 0)
@@ -175,7 +182,11 @@ async def read_ledger(transaction: ReadTransaction) -> Ledger:
     return Ledger(
         [Generation(*row) for row in await transaction.run(SQL["generations"])],
         await _checkpoints(transaction),
-        {worker: frozenset(msgspec.json.decode(codes, type=list[tuple[str, int]])) for worker, codes in workers},
+        {
+            worker: frozenset(msgspec.json.decode(codes, type=list[tuple[str, int]]))
+            for worker, codes in workers
+            if not is_gone(worker)
+        },
     )
 
 

@@ -30,17 +30,21 @@ class LiveRows:
     Args:
         store: where the events are.
         database: where the rows are; it is opened by the first question.
-        projection: what folds them.
-        batch_size: events that are folded together, at most.
+        projector: what folds them.
     """
 
-    def __init__(self, store: EventStore, database: ReadDatabase, projection: Projection[Any], batch_size: int) -> None:
+    def __init__(self, store: EventStore, database: ReadDatabase, projector: KeyedProjector) -> None:
         self.database = database
-        self.projector = KeyedProjector(database, projection, batch_size, "live")
+        self.projector = projector
         self._store = store
         self._updating = asyncio.Lock()
         self._runner: SegmentRunner | None = None
         self._generation: Generation | None = None
+
+    @property
+    def position(self) -> int:
+        """Up to here they have been folded."""
+        return self._runner.position if self._runner else 0
 
     async def find(self, *, again: bool = False) -> Generation:
         """Bring the rows up to the head of the log, and return where they are; see `Places.find`.
@@ -126,7 +130,7 @@ class LiveReadModel(ReadModel[R]):
         return await question(table)
 
 
-def _reached(segment: Segment, position: int) -> None:
+def _reached(segment: Segment, epoch: int, position: int) -> None:
     """Nobody waits for what is up to date whenever it is asked."""
 
 

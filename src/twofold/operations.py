@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from twofold.errors import UnknownProjectionError
-from twofold.generations import SQL, Generation, generations_of
+import msgspec
+
+from twofold.errors import InvalidProjectionError, UnknownProjectionError
+from twofold.fingerprint import has_row_type
+from twofold.generations import LEDGER, SQL, Generation, checkpoints_of, forget_records, generations_of
 from twofold.messages import EPOCH
 from twofold.read_database import ReadDatabase, ReadTransaction
 from twofold.segments import SLOTS
+from twofold.verify_rebuild import Report
 
 ALL_KEYS = ""
 
@@ -129,11 +133,13 @@ async def retry(database: ReadDatabase, name: str, key: str = ALL_KEYS) -> int:
         UnknownProjectionError, StorageError: as for `pause`.
     """
     async with database.transaction() as transaction:
-        live = await _live(transaction, name)
-        place = {"name": name, "generation": live.number}
-        asked = await transaction.run(SQL["ask_retry"], **place, key=key)
-        await transaction.run(SQL["disturb"], **place)
-    return len(asked)
+        live, asked = await _live(transaction, name), 0
+        for generation in await generations_of(transaction, name):  # one that is kept warm may have to serve again
+            place = {"name": name, "generation": generation.number}
+            found = await transaction.run(SQL["ask_retry"], **place, key=key)
+            await transaction.run(SQL["disturb"], **place)
+            asked += len(found) if generation.number == live.number else 0
+    return asked
 
 
 async def skip(database: ReadDatabase, name: str, position: int, reason: str) -> None:
@@ -150,11 +156,7 @@ async def skip(database: ReadDatabase, name: str, position: int, reason: str) ->
         place = {"name": name, "generation": live.number}
         found = await transaction.run(SQL["parked_at"], **place, position=position)
         key, cause = found[0] if found else ("", "")
-        await _pass_over(transaction, live, [(position, cause)], key, reason)
-        if key:
-            await transaction.run(SQL["ask_retry"], **place, key=key)
-        for generation in await generations_of(transaction, name):
-            await transaction.run(SQL["disturb"], name=name, generation=generation.number)
+        await _pass_over(transaction, name, [(position, cause)], key, reason)
 
 
 async def discard(database: ReadDatabase, name: str, key: str, reason: str) -> int:
@@ -168,19 +170,57 @@ async def discard(database: ReadDatabase, name: str, key: str, reason: str) -> i
         live = await _live(transaction, name)
         place = {"name": name, "generation": live.number}
         found = await transaction.run(SQL["parked_of"], **place, key=key)
-        await _pass_over(transaction, live, found, key, reason)
-        await transaction.run(SQL["disturb"], **place)
+        await _pass_over(transaction, name, found, key, reason)
     return len(found)
 
 
+async def drop_warm(database: ReadDatabase, name: str) -> bool:
+    """Drop the generation that is kept for a roll-back; return whether there was one.
+
+    Raises:
+        UnknownProjectionError, StorageError: as for `pause`.
+        InvalidProjectionError: it is a projection by SQL, whose tables only its code knows.
+    """
+    async with database.transaction() as transaction:
+        await _live(transaction, name)
+        warm = next((each for each in await generations_of(transaction, name) if each.role == "warm"), None)
+        if warm is None:
+            return False
+        if not has_row_type(msgspec.json.decode(warm.fingerprint, type=dict[str, str])):
+            raise InvalidProjectionError(
+                f"the tables of {name} are known to its code only; call drop_warm({name!r}) there, on the "
+                f"application's projections"
+            )
+        await transaction.drop(name + warm.suffix)
+        await forget_records(transaction, warm)
+    return True
+
+
 async def _pass_over(
-    transaction: ReadTransaction, live: Generation, events: Sequence[tuple[int, str]], key: str, reason: str
+    transaction: ReadTransaction, name: str, events: Sequence[tuple[int, str]], key: str, reason: str
 ) -> None:
     if not reason.strip():
         raise ValueError("say why: the reason is recorded for those who ask later")
     for position, cause in events:
-        await transaction.run(SQL["pass_over"], name=live.name, position=position, key=key, cause=cause, reason=reason)
-        await transaction.run(SQL["release"], name=live.name, generation=live.number, position=position)
+        await transaction.run(SQL["pass_over"], name=name, position=position, key=key, cause=cause, reason=reason)
+    for generation in await generations_of(transaction, name):
+        for position, _ in events:
+            await _leave_out(transaction, generation, position)
+        await transaction.run(SQL["disturb"], name=name, generation=generation.number)
+
+
+async def _leave_out(transaction: ReadTransaction, generation: Generation, position: int) -> None:
+    """Let the later events of the row in; what is being built with the event in it must not serve."""
+    place = {"name": generation.name, "generation": generation.number}
+    if found := await transaction.run(SQL["parked_at"], **place, position=position):
+        await transaction.run(SQL["release"], **place, position=position)
+        await transaction.run(SQL["ask_retry"], **place, key=found[0][0])
+    elif generation.role == "shadow":
+        passed = [row for row in await checkpoints_of(transaction, generation) if row.position >= position]
+        if passed:
+            report = Report(reason=f"event {position} was left out after it had come in; build it again")
+            await transaction.run(SQL["set_report"], **place, report=msgspec.json.encode(report).decode())
+            await transaction.run(SQL["set_paused"], **place, paused=1)
 
 
 async def _set_paused(database: ReadDatabase, name: str, *, paused: int) -> None:
@@ -188,11 +228,12 @@ async def _set_paused(database: ReadDatabase, name: str, *, paused: int) -> None
         live = await _live(transaction, name)
         place = {"name": name, "generation": live.number}
         await transaction.run(SQL["set_paused"], **place, paused=paused)
-        await transaction.run(SQL["disturb"], **place)
+        await transaction.run(SQL["take_out"], **place, owner="", lease=0)  # whoever works on it lets go at once
 
 
 async def _live(transaction: ReadTransaction, name: str) -> Generation:
     await transaction.lock(name)
+    await transaction.lock(LEDGER)
     generations = await generations_of(transaction, name)
     if not generations:
         raise UnknownProjectionError(name, {row[0] for row in await transaction.run(SQL["generations"])})

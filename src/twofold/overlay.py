@@ -50,6 +50,7 @@ class Overlay:
         """Return a stored row, and the position up to which it is complete."""
         rows = self._projector.projection.row_type()
         table, wanted = self._projector.table(generation.suffix), [rows.dump_key(key)]
+        before = 0
         for _ in range(TRIES):
             before = await self._position(generation, text)
             found = await self._database.load(table, wanted)

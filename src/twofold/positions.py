@@ -11,7 +11,7 @@ class Positions:
 
     def __init__(self) -> None:
         self._heads: dict[tuple[str, int], Head] = {}
-        self._segments: dict[tuple[str, int], dict[Segment, int]] = {}
+        self._segments: dict[tuple[str, int], dict[Segment, tuple[int, int]]] = {}
 
     @property
     def waiters(self) -> int:
@@ -22,18 +22,22 @@ class Positions:
         """Return the position up to which a generation is known to be complete."""
         return self._heads.setdefault((projection, generation), Head())
 
-    def reached(self, segment: Segment, position: int) -> None:
-        """Take note that a segment has come to a position; earlier news of its slots is thereby outdated."""
-        segments = self._segments.setdefault(segment[:2], {})
-        if segment not in segments:
-            for other in [each for each in segments if each.first < segment.end and segment.first < each.end]:
-                del segments[other]
-        segments[segment] = position
-        if segment.is_whole or sum(each.end - each.first for each in segments) == SLOTS:
-            self.head(*segment[:2]).advance(min(segments.values()))
+    def reached(self, segment: Segment, epoch: int, position: int) -> None:
+        """Take note that a segment has come to a position under an epoch.
 
-    def forget(self, projection: str) -> None:
-        """Take note that somebody may have set a read model back."""
-        for known in (self._heads, self._segments):
-            for generation in [each for each in known if each[0] == projection]:
-                del known[generation]
+        News of an earlier epoch is outdated, and so is earlier news of its slots. A position may be lower than under an
+        earlier epoch, if somebody has set the read model back.
+        """
+        segments = self._segments.setdefault(segment[:2], {})
+        same = [each for each in segments if each.first < segment.end and segment.first < each.end]
+        if any(segments[each][0] > epoch for each in same):
+            return
+        is_set_back = any(segments[each][1] > position for each in same)
+        for each in same:
+            del segments[each]
+        segments[segment] = (epoch, position)
+        if sum(each.end - each.first for each in segments) == SLOTS:
+            complete, head = min(position for _, position in segments.values()), self.head(*segment[:2])
+            head.advance(complete)
+            if is_set_back:
+                head.set_back(complete)

@@ -21,6 +21,8 @@ OnFailure = Literal["park", "stop"]
 ProjectionKind = Literal["asynchronous", "inline", "live"]
 """When the rows follow from the events: soon after the append, in its transaction, or when somebody asks."""
 Fold = Callable[[Any, Any, RecordedEvent[Any]], Any]
+ENDINGS = (KeyboardInterrupt, SystemExit)
+"""What ends the process, whoever raises it. All else that code of the user's raises is a failure of that code."""
 
 
 class Projection(Generic[R]):
@@ -32,6 +34,7 @@ class Projection(Generic[R]):
 
     The framework loads the rows that a batch of events touches, folds the whole batch, and writes the rows back in the
     transaction that moves the checkpoint: each event's effect is in the read model exactly once.
+    Rows that this process wrote last are not loaded again, so nobody else may write them.
     """
 
     name: ClassVar[str] = ""
@@ -51,6 +54,7 @@ class Projection(Generic[R]):
 
     _rows: ClassVar[RowType[Any] | None] = None
     _folds: ClassVar[dict[type, Fold] | None] = None
+    _making: ClassVar[frozenset[type]] = frozenset()
 
     def handles(self) -> tuple[type, ...]:
         """Return the classes of the events that it takes.
@@ -94,6 +98,17 @@ class Projection(Generic[R]):
             cls._rows = RowType(_row_class(cls))
         return typing.cast("RowType[R]", cls._rows)
 
+    def makes_row(self, event: type) -> bool:
+        """Return whether the method for a class of events makes a row, whatever there was before."""
+        if type(self).apply is not Projection.apply:
+            return False
+        return event in self._folds_by_event() and event in type(self).__dict__["_making"]
+
+    @property
+    def key_of(self) -> Callable[[Any], KeyValues]:
+        """Return the key that what `apply` returned is of."""
+        return self.row_type().key_of
+
     def table(self) -> Table:
         """Return the table of its read model.
 
@@ -107,7 +122,9 @@ class Projection(Generic[R]):
     def _folds_by_event(cls) -> dict[type, Fold]:
         folds: dict[type, Fold] | None = cls.__dict__.get("_folds")
         if folds is None:
-            folds = cls._folds = {event: _fold(method) for event, method in methods_by_event(cls).items()}
+            methods = methods_by_event(cls)
+            folds = cls._folds = {event: _fold(method) for event, method in methods.items()}
+            cls._making = frozenset(event for event, method in methods.items() if len(_arguments(method)) == 1)
         return folds
 
 
@@ -129,7 +146,7 @@ class Failure(NamedTuple):
 
     recorded: RecordedEvent[Any]
     key: KeyValues
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class Folded(NamedTuple):
@@ -159,23 +176,33 @@ def fold(
     changed: dict[KeyValues, Any] = {}
     failures: list[Failure] = []
     failed: set[KeyValues] = set()
-    key_of, apply = projection.row_type().key_of, projection.apply
+    key_of, apply = projection.key_of, _apply(projection)
     for key, recorded in zip(keys, events, strict=True):
         if failed and key in failed:
             failures.append(Failure(recorded, key))
             continue
         try:
-            row = apply(changed[key] if key in changed else rows.get(key), recorded)
+            row = apply(projection, changed[key] if key in changed else rows.get(key), recorded)
             if row is not None and key_of(row) != key:
                 raise InvalidProjectionError(
                     f"{projection.name}: the event is about the row {key!r}, its method returned the row "
                     f"{key_of(row)!r}; a row keeps its key, and `key(event)` says which one it is"
                 )
             changed[key] = row
-        except Exception as error:  # the user's code; it is reported, retried, and never passed over
+        except ENDINGS:
+            raise
+        except BaseException as error:  # the user's code; it is reported, retried, and never passed over
             failures.append(Failure(recorded, key, error))
             failed.add(key)
     return Folded(changed, failures)
+
+
+def _apply(projection: Projection[Any]) -> Fold:
+    """Return `Projection.apply`; where it is the framework's own, without its detours, as it runs for each event."""
+    if type(projection).apply is not Projection.apply:
+        return type(projection).apply
+    folds = projection._folds_by_event()
+    return lambda projection, row, recorded: folds[type(recorded.event)](projection, row, recorded)
 
 
 def _key(projection: Projection[Any], recorded: RecordedEvent[Any]) -> KeyValues:
@@ -184,9 +211,7 @@ def _key(projection: Projection[Any], recorded: RecordedEvent[Any]) -> KeyValues
 
 
 def _fold(method: Callable[..., Any]) -> Fold:
-    parameters = list(inspect.signature(method).parameters)[1:]
-    wants_record = "recorded" in parameters
-    arguments = [name for name in parameters if name != "recorded"]
+    wants_record, arguments = "recorded" in inspect.signature(method).parameters, _arguments(method)
     if len(arguments) not in (1, 2):
         raise InvalidProjectionError(f"{method.__qualname__} must take (self, event) or (self, row, event)")
     if len(arguments) == 1:
@@ -208,6 +233,10 @@ def _fold(method: Callable[..., Any]) -> Fold:
     return change
 
 
+def _arguments(method: Callable[..., Any]) -> list[str]:
+    return [name for name in list(inspect.signature(method).parameters)[1:] if name != "recorded"]
+
+
 def _admits_none(method: Callable[..., Any], argument: str) -> bool:
     try:
         return type(None) in typing.get_args(typing.get_type_hints(method).get(argument))
@@ -218,6 +247,8 @@ def _admits_none(method: Callable[..., Any], argument: str) -> bool:
 def _row_class(cls: type) -> type:
     for parent in cls.__mro__:
         for base in getattr(parent, "__orig_bases__", ()):
-            if typing.get_origin(base) is Projection and isinstance(typing.get_args(base)[0], type):
+            origin = typing.get_origin(base)
+            is_ours = isinstance(origin, type) and issubclass(origin, Projection)
+            if is_ours and isinstance(typing.get_args(base)[0], type):
                 return typing.cast(type, typing.get_args(base)[0])
     raise InvalidProjectionError(f"{cls.__qualname__} does not name its row type; declare `Projection[YourRow]`")

@@ -4,51 +4,77 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from twofold.errors import CheckpointMovedError, StorageError
+from twofold.errors import CheckpointMovedError, OutcomeUnknownError, StorageError
 from twofold.fingerprint import fingerprint
 from twofold.generations import Buildable, advance
+from twofold.grouped_projection import GroupedProjection
+from twofold.known_rows import KnownRows
 from twofold.messages import RecordedEvent
-from twofold.projection import KeyValues, Projection, ProjectionKind, check_projection_name, fold
-from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Style
+from twofold.projection import Folded, KeyValues, Projection, ProjectionKind, check_projection_name, fold
+from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Selection, Style
 from twofold.row_type import Table
 from twofold.segments import Parked, Step
 from twofold.sql import quoted
-from twofold.sql_projection import Reaction, SqlProjection, applied
+from twofold.sql_projection import Reaction, SqlProjection, applied, is_failure
 
 NOTHING = Changes()
+INFRASTRUCTURE = (StorageError, OutcomeUnknownError)
+"""Errors that no event is to blame for."""
+MAX_CAUSE, MAX_TRACEBACK = 1000, 20_000
+"""Characters that are stored of an error, at most."""
+MAX_BY_SQL = 1000
+"""Events that a projection by SQL takes at once: each is a statement at least, and all must fit well into a lease."""
+MOST_ROWS = (1 << 63) - 1
+"""No limit; as many rows as every engine can count."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Handed(NamedTuple):
+class Handed(msgspec.Struct, frozen=True, gc=False, eq=False):
     """An event on its way into a read model."""
 
     recorded: RecordedEvent[Any]
     key: KeyValues
-    text: str
-    """The key as JSON."""
+
+    @property
+    def text(self) -> str:
+        """The key as JSON."""
+        return key_text(self.key)
 
 
 class Failed(NamedTuple):
     """An event that did not get there, and why; without an error, it waits behind another one."""
 
     handed: Handed
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def parked(self) -> Parked:
         """Return what is stored of it."""
         return Parked(self.handed.recorded.position, self.handed.text, *described(self.error))
 
 
-def described(error: Exception | None) -> tuple[str, str]:
-    """Return the cause and the traceback of an error, as they are stored."""
+def described(error: BaseException | None) -> tuple[str, str]:
+    """Return the cause and the traceback of an error, as they are stored, whatever the error is made of."""
     if error is None:
         return "", ""
-    cause = f"{type(error).__name__}: {error}"
-    return cause.replace("\0", "\\0"), "".join(traceback.format_exception(error)).replace("\0", "\\0")
+    name = type(error).__name__
+    try:
+        cause = f"{name}: {error}"
+    except Exception as also:  # its text is the user's code
+        cause = f"{name}, whose text cannot be had: {type(also).__name__}"
+    trace = "".join(traceback.format_exception(error))
+    return storable(cause, MAX_CAUSE), storable(trace, MAX_TRACEBACK)
+
+
+def storable(text: str, limit: int) -> str:
+    """Return text that every engine can store; of a long one, its beginning and its end."""
+    if len(text) > limit:
+        text = f"{text[: limit // 2]} […] {text[-limit // 2 :]}"
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()
 
 
 class Projector(Buildable, Protocol):
@@ -104,6 +130,8 @@ class KeyedProjector:
         self._database = database
         self._table = projection.table()
         self._rows = projection.row_type()
+        self._own_key = type(projection).key is not Projection.key
+        self._known = KnownRows()
 
     def fingerprint(self) -> Mapping[str, str]:
         """See `Buildable.fingerprint`."""
@@ -135,30 +163,51 @@ class KeyedProjector:
 
     def key(self, recorded: RecordedEvent[Any]) -> KeyValues:
         """See `Projector.key`."""
-        return _as_key(self.projection.key(recorded.event))
+        return _as_key(self.projection.key(recorded.event)) if self._own_key else self._rows.key_of(recorded.event)
 
     async def project(
         self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
     ) -> Sequence[Failed]:
         """See `Projector.project`."""
-        table = self.table(suffix)
+        table, stored = self.table(suffix), self._known.take(step)
         try:
-            wanted = {self._rows.dump_key(each.key) for each in events}
-            stored = map(self._rows.load, await self._database.load(table, wanted))
-            rows = {self._rows.key_of(row): row for row in stored}
-            folded = fold(self.projection, rows, [each.key for each in events], [each.recorded for each in events])
+            stored.update(await self._stored(table, [each for each in events if each.key not in stored]))
+            folded = fold(self.projection, stored, [each.key for each in events], [each.recorded for each in events])
             failures = _failed(events, {each.recorded.position: each.error for each in folded.failures})
             if failures and not last_try:
                 return failures
-            upserts = [self._rows.dump(row) for row in folded.rows.values() if row is not None]
-            deletes = [self._rows.dump_key(key) for key, row in folded.rows.items() if row is None]
             parked = [*changes.parked, *(each.parked() for each in failures)]
-            await self._database.commit(table, Changes(upserts, deletes, parked, changes.released), step)
-        except (CheckpointMovedError, StorageError):
+            rows = self._changes(stored, folded)
+            await self._database.commit(table, rows._replace(parked=parked, released=changes.released), step)
+        except (CheckpointMovedError, *INFRASTRUCTURE):
             raise
         except Exception as error:  # a key or a row that cannot be stored
             return await self._one_by_one(suffix, events, step, error, last_try=last_try, changes=changes)
+        if not failures:  # what failed may have changed its row before
+            stored.update(folded.rows)
+            self._known.give_back(step, stored)
         return failures
+
+    async def _stored(self, table: Table, events: Sequence[Handed]) -> dict[KeyValues, Any]:
+        """Return the rows that events are about."""
+        makes_row = {event: self.projection.makes_row(event) for event in self.projection.handles()}
+        looked_at = {each.key for each in events if not makes_row.get(type(each.recorded.event))}
+        wanted = set(map(self._rows.dump_key, looked_at))
+        stored = map(self._rows.load, await self._database.load(table, wanted))
+        return {self._rows.key_of(row): row for row in stored}
+
+    def _changes(self, stored: Mapping[KeyValues, Any], folded: Folded) -> Changes:
+        """Return what makes the folded rows of the stored ones."""
+        upserts = [self._rows.dump(row) for row in folded.rows.values() if row is not None]
+        return Changes(upserts, [self._rows.dump_key(key) for key, row in folded.rows.items() if row is None])
+
+    def group(self, key: KeyValues) -> KeyValues:
+        """Return the key of the events that a row is made of."""
+        return key
+
+    def rows(self, folded: Folded) -> Mapping[KeyValues, Any]:
+        """Return the rows that there are after events, by key."""
+        return {key: row for key, row in folded.rows.items() if row is not None}
 
     async def _one_by_one(
         self, suffix: str, events: Sequence[Handed], step: Step, error: Exception, *, last_try: bool, changes: Changes
@@ -174,11 +223,14 @@ class KeyedProjector:
             return [Failed(events[0], error)]
         half = len(events) // 2
         middle = events[half].recorded.position - 1
-        first = await self.project(suffix, events[:half], step._replace(after=middle), last_try=True)
+        early = Changes(parked=[each for each in changes.parked if each.position <= middle])
+        late = [each for each in changes.parked if each.position > middle]
+        there = step._replace(after=middle)
+        first = await self.project(suffix, events[:half], there, last_try=True, changes=early)
         blocked = {each.handed.text for each in first}
         rest = [each for each in events[half:] if each.text not in blocked]
         waiting = [Failed(each) for each in events[half:] if each.text in blocked]
-        parked = [*changes.parked, *(each.parked() for each in waiting)]
+        parked = [*late, *(each.parked() for each in waiting)]
         last = step._replace(before=middle)
         if rest:
             second = await self.project(suffix, rest, last, last_try=True, changes=changes._replace(parked=parked))
@@ -186,6 +238,34 @@ class KeyedProjector:
             second = []
             await self._database.commit(self.table(suffix), changes._replace(parked=parked), last)
         return [*first, *waiting, *second]
+
+
+class GroupedProjector(KeyedProjector):
+    """Runs a `GroupedProjection`: where a row is for the one, all rows of a group are for this one."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """See `Buildable.fingerprint`."""
+        return fingerprint(type(self.projection), self._table, until=GroupedProjection)
+
+    async def _stored(self, table: Table, events: Sequence[Handed]) -> dict[KeyValues, Any]:
+        groups = tuple({self._rows.dump_key_part(each.key)[0] for each in events})
+        selection = Selection(where=((table.key[0], "in", groups),), sort=table.key, limit=MOST_ROWS)
+        found = map(self._rows.load, (await self._database.select(table, selection))[0] if groups else ())
+        return {key: tuple(rows) for key, rows in groupby(found, lambda row: self.group(self._rows.key_of(row)))}
+
+    def _changes(self, stored: Mapping[KeyValues, Any], folded: Folded) -> Changes:
+        before = {self._rows.key_of(row): row for key in folded.rows for row in stored.get(key, ())}
+        after = self.rows(folded)
+        upserts = [self._rows.dump(row) for key, row in after.items() if before.get(key) != row]
+        return Changes(upserts, [self._rows.dump_key(key) for key in before if key not in after])
+
+    def group(self, key: KeyValues) -> KeyValues:
+        """See `KeyedProjector.group`."""
+        return key[:1]
+
+    def rows(self, folded: Folded) -> Mapping[KeyValues, Any]:
+        """See `KeyedProjector.rows`."""
+        return {self._rows.key_of(row): row for rows in folded.rows.values() for row in rows or ()}
 
 
 class SqlProjector:
@@ -196,7 +276,7 @@ class SqlProjector:
     def __init__(self, database: ReadDatabase, projection: SqlProjection, batch_size: int) -> None:
         check_projection_name(projection)
         self.projection = projection
-        self.name, self.version, self.batch_size = projection.name, projection.version, batch_size
+        self.name, self.version, self.batch_size = projection.name, projection.version, min(batch_size, MAX_BY_SQL)
         self.style: Style = projection.connection
         self._database = database
 
@@ -251,7 +331,7 @@ class SqlProjector:
         self, transaction: ReadTransaction, suffix: str, events: Sequence[Handed], *, last_try: bool
     ) -> Sequence[Failed]:
         """Apply events up to the first that fails; on the last try those of other keys, too."""
-        projection, blocked, errors = self.projection.at(suffix), set[str](), dict[int, Exception | None]()
+        projection, blocked, errors = self.projection.at(suffix), set[str](), dict[int, BaseException | None]()
         for each in events:
             if each.text in blocked:
                 errors[each.recorded.position] = None
@@ -260,8 +340,8 @@ class SqlProjector:
                 await transaction.run("SAVEPOINT twofold_event")
             try:
                 await transaction.call(applied(projection, each.recorded))
-            except Exception as error:
-                if transaction.is_to_blame(error):
+            except BaseException as error:
+                if not is_failure(error) or isinstance(error, INFRASTRUCTURE) or transaction.is_to_blame(error):
                     raise
                 errors[each.recorded.position] = error
                 blocked.add(each.text)
@@ -317,7 +397,9 @@ class ReactionProjector:
         for each in events:
             try:
                 await applied(self.projection, each.recorded)()
-            except Exception as error:
+            except BaseException as error:
+                if not is_failure(error) or isinstance(error, INFRASTRUCTURE):
+                    raise
                 failures.append(Failed(each, error))
                 if not last_try:
                     return failures
@@ -338,8 +420,7 @@ def handed(projector: Projector, recorded: RecordedEvent[Any]) -> Handed:
     Raises:
         Exception: whatever the projection's own code raises.
     """
-    key = projector.key(recorded)
-    return Handed(recorded, key, key_text(key))
+    return Handed(recorded, projector.key(recorded))
 
 
 def key_text(key: KeyValues) -> str:
@@ -351,7 +432,7 @@ def _as_key(key: Any) -> KeyValues:
     return key if type(key) is tuple else (key,)
 
 
-def _failed(events: Sequence[Handed], errors: Mapping[int, Exception | None]) -> Sequence[Failed]:
+def _failed(events: Sequence[Handed], errors: Mapping[int, BaseException | None]) -> Sequence[Failed]:
     """Return the failures among some events, given by position."""
     if not errors:
         return ()

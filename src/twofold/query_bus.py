@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from twofold.errors import DuplicateHandlerError, HandlerNotFoundError
+from twofold.consistency import (
+    Answer,
+    Policy,
+    Progress,
+    Tagging,
+    WhenLate,
+    Written,
+    age_of,
+    catch_up,
+    current_session,
+    reached_by,
+)
+from twofold.errors import DuplicateHandlerError, HandlerNotFoundError, InvalidHandlerError
 from twofold.handlers import Call, Middleware, compose, resolve
 from twofold.messages import Query
+from twofold.read_model import overlaying
 from twofold.receipt import Receipt
 
 Q_contra = TypeVar("Q_contra", contravariant=True)
@@ -24,58 +38,153 @@ class QueryHandler(Protocol[Q_contra, R_co]):
         """Answer the query from a read model."""
 
 
-async def _everything_is_visible(position: int, timeout: float) -> None:
-    """Wait for no read model; the default of a bus that knows of none."""
-
-
 class QueryBus:
     """Carries each query to its one handler, and knows what type of answer comes back.
 
     Args:
         middleware: wrapped around every handler, the first outermost; each gets the query and the next call.
-        wait_for: how to wait until the read models have passed a position.
+        progress: how far the read models have come; without it, no query waits.
+        policy: of the queries that are registered without one.
     """
 
     def __init__(
         self,
         *,
         middleware: Sequence[Middleware] = (),
-        wait_for: Callable[[int, float], Awaitable[None]] = _everything_is_visible,
+        progress: Progress | None = None,
+        policy: Policy = Policy(),  # noqa: B008 - it is immutable
     ) -> None:
         self._middleware = tuple(middleware)
-        self._wait_for = wait_for
-        self._routes: dict[type, tuple[object, Call]] = {}
+        self._policy = policy
+        self._routes: dict[type, _Route] = {}
+        self.progress = progress
 
     def register(
-        self, query_type: type[Query[R]], handler: QueryHandler[Any, R] | Callable[[Any], Awaitable[R]]
+        self,
+        query_type: type[Query[R]],
+        handler: QueryHandler[Any, R] | Callable[[Any], Awaitable[R]],
+        *,
+        reads: Collection[str] | None = None,
+        tag: Tagging | None = None,
+        policy: Policy | None = None,
     ) -> None:
         """Let a handler, an object with `async handle(query)` or an `async` function, answer a type of queries.
+
+        Args:
+            query_type: the class of the queries.
+            handler: what answers them.
+            reads: the names of the projections whose read models it asks; by default, any may be.
+            tag: from a query to the tag of all events on which its answer depends, such as
+                `lambda query: f"order:{query.order_id}"`; what was written without it is not waited for.
+            policy: how long it waits for its read models, and what happens then.
 
         Raises:
             DuplicateHandlerError: the query has a handler already.
             InvalidHandlerError: the handler is not asynchronous, or is one for another query.
         """
         if query_type in self._routes:
-            raise DuplicateHandlerError(query_type, self._routes[query_type][0])
-        call = resolve(query_type, handler)
-        self._routes[query_type] = (handler, compose(call, self._middleware))
+            raise DuplicateHandlerError(query_type, self._routes[query_type].handler)
+        call = compose(resolve(query_type, handler), self._middleware)
+        reads = None if reads is None else tuple(reads)
+        self._routes[query_type] = _Route(handler, call, reads, tag, policy or self._policy)
 
-    async def dispatch(self, query: Query[R], *, after: Receipt[Any] | int | None = None, timeout: float = 5.0) -> R:
-        """Answer a query.
+    async def dispatch(
+        self, query: Query[R], *, after: Receipt[Any] | Written | int | None = None, timeout: float | None = None
+    ) -> R:
+        """Answer a query; see `ask`, which tells of an answer whether it is stale."""
+        return (await self.ask(query, after=after, timeout=timeout)).value
+
+    async def ask(
+        self,
+        query: Query[R],
+        *,
+        after: Receipt[Any] | Written | int | None = None,
+        timeout: float | None = None,
+        policy: Policy | None = None,
+    ) -> Answer[R]:
+        """Answer a query, and say whether the answer is stale.
+
+        It waits for what it must show: what `after` and the current session have written, if its read models handle
+        that; and until none of them is further behind than its `max_lag`.
 
         Args:
             query: the question.
             after: the receipt of a command (or a position) whose effects the answer must show.
-            timeout: seconds to wait for that, at most.
+            timeout: seconds to wait, at most, instead of what the policy says.
+            policy: instead of the one that the query was registered with.
 
         Raises:
             HandlerNotFoundError: no handler is registered for it.
-            StaleReadError: the read models did not get there in time.
+            StaleReadError: the read models did not get there in time, and the policy is to refuse then.
             Exception: whatever the handler raises, as it is.
         """
+        route = self._route(query)
+        policy = policy or route.policy
+        session, written = current_session(), Written.of(after or 0)
+        if session:
+            written = written.merge(session.written)
+            timeout = session.wait if timeout is None else timeout
+        wait = policy.wait if timeout is None else timeout
+        stale, age, position = await self._catch_up(route, query, written, wait, policy.then)
+        if stale and policy.then is WhenLate.OVERLAY:
+            answer: Answer[R] = await _overlaid(route.call, query, age, position)
+        else:
+            answer = Answer(await route.call(query), stale, age, position)
+        if session:
+            session.note_answer(answer)
+        return answer
+
+    def reads(self, query: Query[Any]) -> Collection[str]:
+        """Return the names of the projections whose read models answer a query.
+
+        Raises:
+            HandlerNotFoundError: no handler is registered for it.
+            InvalidHandlerError: it was registered with a name that no projection has.
+        """
+        route = self._route(query)
+        return _reads(route, self.progress) if self.progress else ()
+
+    async def _catch_up(
+        self, route: _Route, query: object, written: Written, wait: float, then: WhenLate
+    ) -> tuple[bool, timedelta | None, int]:
+        """Return how good an answer that is given now will be."""
+        if self.progress is None:
+            return False, None, 0
+        reads, tag = _reads(route, self.progress), route.tag and route.tag(query)
+        late = await catch_up(self.progress, reads, written, tag, wait)
+        if late and then is WhenLate.REFUSE:
+            raise late
+        age = await age_of(self.progress, reads) if late else None
+        return late is not None, age, reached_by(self.progress, reads)
+
+    def _route(self, query: object) -> _Route:
         route = self._routes.get(type(query))
         if route is None:
             raise HandlerNotFoundError(type(query), "queries")
-        if after is not None:
-            await self._wait_for(after.position if isinstance(after, Receipt) else after, timeout)
-        return cast(R, await route[1](query))
+        return route
+
+
+class _Route(NamedTuple):
+    handler: object
+    call: Call
+    reads: tuple[str, ...] | None
+    tag: Tagging | None
+    policy: Policy
+
+
+async def _overlaid(call: Call, query: object, age: timedelta | None, position: int) -> Answer[Any]:
+    with overlaying() as overlay:
+        value = await call(query)
+    return Answer(value, position=position) if overlay.is_complete else Answer(value, True, age, position)
+
+
+def _reads(route: _Route, progress: Progress) -> Collection[str]:
+    known = progress.projections()
+    if route.reads is None:
+        return known
+    if unknown := sorted(set(route.reads) - set(known)):
+        raise InvalidHandlerError(
+            f"{route.handler!r} reads {', '.join(unknown)}, which is no projection; there are "
+            f"{', '.join(known) or 'none'}, add the others with `projections.add(...)`"
+        )
+    return route.reads

@@ -62,8 +62,13 @@ class Total(msgspec.Struct, frozen=True):
     by: tuple[Any, ...]
     """The values of the fields that it was grouped by."""
     count: int
-    sum: Any
-    """The exact sum of the field that was asked for."""
+    sums: tuple[Any, ...]
+    """The exact sums of the fields that were asked for, in their order."""
+
+    @property
+    def sum(self) -> Any:
+        """The first of them."""
+        return self.sums[0]
 
 
 class ReadTransaction(Protocol):
@@ -83,7 +88,7 @@ class ReadTransaction(Protocol):
             StorageError: the database failed; the transaction is lost.
         """
 
-    def is_to_blame(self, error: Exception) -> bool:
+    def is_to_blame(self, error: BaseException) -> bool:
         """Return whether the database, and not the user's code or its values, is the cause of an error of `call`."""
 
     async def lock(self, name: str) -> None:
@@ -128,6 +133,9 @@ class ReadDatabase(Protocol):
 
     Adapters pass `twofold.testing.ReadDatabaseConformance`.
     """
+
+    batch_size: int
+    """Events that it takes best in one commit, while there are many to catch up with."""
 
     async def open(self) -> None:
         """Connect and bring the schema up to date; may be repeated.
@@ -189,10 +197,13 @@ class ReadDatabase(Protocol):
             StorageError: the database failed.
         """
 
-    async def totals(self, table: Table, by: Sequence[str], of: str, where: Sequence[Filter] = ()) -> Sequence[Total]:
-        """Return count and exact sum of a field for each group of rows, in the order of the groups.
+    async def totals(
+        self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
+    ) -> Sequence[Total]:
+        """Return the count and the exact sums of fields for each group of rows, in the order of the groups.
 
-        Without `by`, all rows are one group, even if there is none. None counts as nothing in the sum.
+        All are of one moment. Without `by`, all rows are one group, even if there is none. None counts as nothing in a
+        sum.
 
         Raises:
             MissingTableError: there is no such table.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from twofold.generations import Generation
 from twofold.projection import Projection
 from twofold.read_database import Filter, ReadDatabase, Selection, Total
 from twofold.row_type import Column, Kind, Table
+from twofold.words import Range, find_words
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -40,6 +41,8 @@ class PaginatedResult(Generic[T]):
     total_pages: int
     next_cursor: str | None = None
     """Where the next page begins; for deep pages much cheaper than a page number."""
+    highlights: Sequence[Mapping[str, Sequence[Range]]] = ()
+    """For each item the full-text fields in which words were found, and where in them; if that was asked for."""
 
 
 class Places(Protocol):
@@ -103,10 +106,20 @@ class ReadModel(Generic[R]):
     """Answers questions about the rows of one projection. Values are compared as what they are, on every engine.
 
     While it is being built anew, the earlier generation answers; each answer is of one generation.
+
+    Args:
+        database: where the rows are.
+        projection: what makes them.
+        place: tells which generation answers; by default what has the projection's own name, as in snapshots.
+        fresh: answers within `overlaying`.
     """
 
     def __init__(
-        self, database: ReadDatabase, projection: Projection[R], place: Places, fresh: Fresh | None = None
+        self,
+        database: ReadDatabase,
+        projection: Projection[R],
+        place: Places | None = None,
+        fresh: Fresh | None = None,
     ) -> None:
         self.name = projection.name
         self._database = database
@@ -139,6 +152,7 @@ class ReadModel(Generic[R]):
         page: int = 1,
         page_size: int = 20,
         cursor: str | None = None,
+        highlight: bool = False,
     ) -> PaginatedResult[R]:
         """Return one page of the rows that fulfil all filters.
 
@@ -150,6 +164,7 @@ class ReadModel(Generic[R]):
             page: number of the page, from 1.
             page_size: rows per page.
             cursor: the `next_cursor` of the page before, instead of `page`.
+            highlight: whether to say where in the rows the words of the `search` were found; see `marked_html`.
 
         Raises:
             UnknownFieldError: a filter or the sort names a field that the rows do not have, or no field is `FullText`.
@@ -181,23 +196,29 @@ class ReadModel(Generic[R]):
             page_size=page_size,
             total_pages=-(-total // page_size),
             next_cursor=self._write_cursor(values[-1], order) if order and len(values) == page_size else None,
+            highlights=[self._found(each, search) for each in values] if highlight else (),
         )
 
-    async def totals(self, *, by: Sequence[str], of: str, where: Sequence[Filter] = ()) -> Sequence[Total]:
-        """Return count and exact sum of a field for each group of rows, in the order of the groups.
+    async def totals(
+        self, *, by: Sequence[str], of: str | Sequence[str], where: Sequence[Filter] = ()
+    ) -> Sequence[Total]:
+        """Return the count and the exact sum of a field, or of several, for each group of rows, in the groups' order.
 
-        Without `by`, all rows are one group, even if there is none. None counts as nothing in the sum.
+        All are of one moment. Without `by`, all rows are one group, even if there is none. None counts as nothing in a
+        sum.
 
         Raises:
             UnknownFieldError: a field is named that the rows do not have, or whose values cannot be added up.
             InvalidFilterError: a filter's operator is none, or its value does not fit the field.
             StorageError: the database failed.
         """
-        self._check_fields((*by, of))
-        if self._column(of).kind not in _SUMMABLE:
-            raise UnknownFieldError(f"{self.name}.{of} holds no numbers that could be added up")
+        summed = (of,) if isinstance(of, str) else tuple(of)
+        self._check_fields((*by, *summed))
+        for name in summed:
+            if self._column(name).kind not in _SUMMABLE:
+                raise UnknownFieldError(f"{self.name}.{name} holds no numbers that could be added up")
         checked = self._checked(where)
-        return await self._ask(lambda table: self._database.totals(table, by, of, checked))
+        return await self._ask(lambda table: self._database.totals(table, by, summed, checked))
 
     async def _ask(self, question: Callable[[Table], Awaitable[T]]) -> T:
         """Ask the generation that serves; if that was dropped meanwhile, the one that took over."""
@@ -209,8 +230,15 @@ class ReadModel(Generic[R]):
             return await question(await self._where(again=True))
 
     async def _where(self, *, again: bool = False) -> Table:
+        if self._place is None:
+            return self._table
         generation = await self._place.find(again=again)
         return self._table._replace(name=self._table.name + generation.suffix)
+
+    def _found(self, values: Sequence[Any], search: str) -> Mapping[str, Sequence[Range]]:
+        texts = {column.name: text for column, text in zip(self._table.columns, values, strict=True) if text}
+        found = {name: find_words(texts[name], search) for name in self._table.full_text if name in texts}
+        return {name: ranges for name, ranges in found.items() if ranges}
 
     def _column(self, name: str) -> Column:
         column = self._table.column(name)

@@ -15,10 +15,10 @@ import msgspec
 
 from twofold.errors import InvalidProjectionError, RebuildFailedError, StorageError, UnknownProjectionError
 from twofold.event_store import EventStore
-from twofold.generations import SQL, Generation, build, checkpoints_of, forget, generations_of
+from twofold.generations import FRESH, LEDGER, SQL, Generation, build, checkpoints_of, forget, generations_of
 from twofold.inline_projection import InlineProjection
-from twofold.leases import REBUILDING, Held, Ledger, read_ledger, segment_of
-from twofold.projectors import KeyedProjector, Projector, ReactionProjector
+from twofold.leases import CHANGING_OVER, REBUILDING, Held, Ledger, read_ledger, segment_of
+from twofold.projectors import INFRASTRUCTURE, KeyedProjector, Projector, ReactionProjector
 from twofold.read_database import ReadDatabase, ReadTransaction
 from twofold.runner import SegmentRunner
 from twofold.verify_rebuild import Report, verify_rows, verify_same, verify_sample
@@ -119,6 +119,7 @@ class Takeover:
             await self._bring_to(new, end)
             report = await verify_sample(self._store, self._database, self._projector, new, end, _read(new))
             if not report.reason:
+                await self._bring_to(new, await self._store.head())  # the verification has taken its time
                 await self._take_out(live)
                 end = await self._bring_together(new, live)
                 report = await verify_rows(self._database, self._projector, live, new, report)
@@ -162,17 +163,18 @@ class Takeover:
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
-            with suppress(StorageError):  # then the leases run out
+            with suppress(*INFRASTRUCTURE):  # then the leases run out
                 await self._run_alone("give_back_all", owner=self._owner)
 
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(self._lease / 3)
-            with suppress(StorageError):
+            with suppress(*INFRASTRUCTURE):
                 await self._run_alone("renew_all", owner=self._owner, lease=int(self._lease * 1e6))
 
     async def _run_alone(self, statement: str, **values: Any) -> None:
         async with self._database.transaction() as transaction:
+            await transaction.lock(LEDGER)
             await transaction.run(SQL[statement], **values)
 
     async def _take_out(self, generation: Generation) -> None:
@@ -208,21 +210,19 @@ class Takeover:
         """Let the new generation serve in the transaction that finds both still in our hands, or say why not."""
         async with self._database.transaction(self._projector.style) as transaction:
             await transaction.lock(new.name)
-            rows = await checkpoints_of(transaction, new)
-            if any(row.owner != self._owner or row.position != end for row in rows):
-                raise StorageError(f"somebody took the read model {new.name} over meanwhile; it is tried again")
+            await self._check_hold(transaction, new, end)
             report = await self._complete(transaction, new, live, report)
             await _report(transaction, new, report)
-            place = {"name": new.name}
             if report.reason:
-                await transaction.run(SQL["set_paused"], **place, generation=new.number, paused=1)
+                await transaction.run(SQL["set_paused"], name=new.name, generation=new.number, paused=1)
                 return
+            stands_still = live.version == self._projector.version and self._projector.kind != "inline"
+            await self._check_hold(transaction, live, end if stands_still else None)
             for other in await generations_of(transaction, new.name):
                 if other.role == "warm" and other.number != new.number:
                     await forget(transaction, self._projector, other)
-            await transaction.run(SQL["set_role"], **place, generation=live.number, role="warm")
-            await transaction.run(SQL["set_role"], **place, generation=new.number, role="live")
-            await transaction.run(SQL["set_segments"], **place, generation=new.number, segments=live.segments)
+                if other.number == live.number:
+                    await self._hand_over(transaction, other, new)
             await self._projector.expose(transaction, new.suffix)
 
     async def _complete(
@@ -237,15 +237,33 @@ class Takeover:
             report = await verify_same(transaction.run, projector, live, new, report)
         return report
 
+    async def _check_hold(self, transaction: ReadTransaction, generation: Generation, end: int | None) -> None:
+        rows = await checkpoints_of(transaction, generation)
+        if any(row.owner != self._owner or (end is not None and row.position != end) for row in rows):
+            raise StorageError(f"somebody took the read model {generation.name} over meanwhile; it is tried again")
+
+    async def _hand_over(self, transaction: ReadTransaction, live: Generation, new: Generation) -> None:
+        """Exchange the roles, with what operators have set; nobody who looks up late sees the rows go back."""
+        await transaction.lock(LEDGER)
+        place, old = {"name": new.name, "generation": new.number}, {"name": live.name, "generation": live.number}
+        await transaction.run(SQL["set_role"], **old, role="warm")
+        await transaction.run(SQL["set_role"], **place, role="live")
+        await transaction.run(SQL["set_segments"], **place, segments=live.segments)
+        await transaction.run(SQL["set_paused"], **place, paused=live.paused)
+        await transaction.run(SQL["set_paused"], **old, paused=0)
+        await transaction.run(SQL["take_out"], **old, owner=CHANGING_OVER, lease=int(2 * FRESH * 1e6))
+
 
 def due(ledger: Ledger, head: int) -> list[Generation]:
-    """Return the generations that are complete enough to take over."""
+    """Return the generations that are complete enough to take over, unless what serves is paused."""
 
     def position(generation: Generation) -> int:
         of = (generation.name, generation.number)
         return min((row.position for row in ledger.checkpoints if (row.name, row.generation) == of), default=0)
 
-    waiting = [each for each in ledger.generations if each.role == "shadow" and not each.paused]
+    paused = {each.name for each in ledger.generations if each.role == "live" and each.paused}
+    shadows = [each for each in ledger.generations if each.role == "shadow" and not each.paused]
+    waiting = [each for each in shadows if each.name not in paused]
     return [each for each in waiting if position(each) >= head - NEAR]
 
 

@@ -48,6 +48,7 @@ async def follow_rebuild(
         if not role:
             raise RebuildFailedError(generation.name, "it was cancelled, or another rebuild took its place")
         [(position,)] = await database.query(SQL["position_of"], name=generation.name, generation=generation.number)
+        position = position or 0  # it was cancelled just now
         first = position if first is None else first
         progress(_progress(generation.name, position, await store.head(), position - first, time.monotonic() - begun))
         if role != "shadow" or report.reason:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import inspect
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -117,6 +118,8 @@ class RowType(Generic[R]):
         self.key_of: Callable[[R], tuple[Any, ...]] = _getter(self.key)
         """Return the values of a row's key."""
         self._key_dumps = [dump for column, dump, _ in described if column.name in self.key]
+        self._dumps_keys = any(self._key_dumps)
+        self._make = _maker(cls, self._names)
         self._dumps = [(place, dump) for place, (_, dump, _) in enumerate(described) if dump]
         self._loads = [(place, load) for place, (_, _, load) in enumerate(described) if load]
 
@@ -132,7 +135,13 @@ class RowType(Generic[R]):
         """
         if len(key) != len(self.key):
             raise ValueError(f"the key of {self.cls.__qualname__} is {self.key}, got {key!r}")
-        return tuple(dump(each) if dump else each for dump, each in zip(self._key_dumps, key, strict=True))
+        return self.dump_key_part(key)
+
+    def dump_key_part(self, key: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the first values of a key as the columns hold them."""
+        if not self._dumps_keys:
+            return tuple(key)
+        return tuple(dump(each) if dump else each for dump, each in zip(self._key_dumps, key, strict=False))
 
     def dump(self, row: R) -> Sequence[Any]:
         """Return a row's values, in the order of the columns."""
@@ -152,7 +161,7 @@ class RowType(Generic[R]):
             for place, load in self._loads:
                 if values[place] is not None:
                     values[place] = load(values[place])
-        return self.cls(**dict(zip(self._names, values, strict=True)))
+        return self._make(values)
 
     def _refuse_what_no_table_can_hold(self) -> None:
         name = self.cls.__qualname__
@@ -170,6 +179,14 @@ def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
         return attrgetter(*names) if names else lambda row: ()
     get = attrgetter(names[0])
     return lambda row: (get(row),)
+
+
+def _maker(cls: type[R], names: tuple[str, ...]) -> Callable[[Sequence[Any]], R]:
+    """Return what makes a row of its values: by position where the class takes them so, which is faster."""
+    parameters = inspect.signature(cls).parameters.values()
+    if tuple(each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD) == names:
+        return lambda values: cls(*values)
+    return lambda values: cls(**dict(zip(names, values, strict=True)))
 
 
 def _hints(cls: type) -> dict[str, Any]:

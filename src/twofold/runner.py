@@ -6,22 +6,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
 
+from twofold.batches import Batch, Batches
 from twofold.errors import (
     CheckpointMovedError,
     ProjectionFailedError,
-    StorageError,
     StorageUnavailableError,
+    TwofoldError,
 )
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
-from twofold.generations import SQL, Checkpoint
-from twofold.messages import RecordedEvent
-from twofold.projectors import NOTHING, Failed, Handed, Projector, described, handed
+from twofold.generations import SQL, Checkpoint, advance
+from twofold.projection import ENDINGS
+from twofold.projectors import INFRASTRUCTURE, MAX_CAUSE, Failed, Handed, Projector, described, handed, storable
 from twofold.read_database import Changes, ReadDatabase
 from twofold.segments import Parked, Segment, Step, slot_of
-from twofold.stored_event import StoredEvent
+from twofold.sql_projection import is_failure
 from twofold.telemetry import trace_batch
 
 log = logging.getLogger(__name__)
@@ -42,16 +42,6 @@ MAX_RETRIED = 1000
 
 class LeaseLostError(Exception):
     """Somebody else has the segment now."""
-
-
-class Batch(NamedTuple):
-    """What follows in the log."""
-
-    events: Sequence[RecordedEvent[Any]]
-    position: int
-    """Up to here it has been read."""
-    failure: Exception | None = None
-    """Why the event right behind the position cannot be handed on."""
 
 
 class SegmentRunner:
@@ -78,7 +68,7 @@ class SegmentRunner:
         segment: Segment,
         owner: str,
         lease: float,
-        reached: Callable[[Segment, int], None],
+        reached: Callable[[Segment, int, int], None],
         head: Callable[[int, float], Awaitable[int]],
     ) -> None:
         self.segment = segment
@@ -92,7 +82,7 @@ class SegmentRunner:
         self._lease = lease
         self._reached = reached
         self._head = head
-        self._query = EventQuery.of(*projector.projection.handles())
+        self._batches = Batches(store, EventQuery.of(*projector.projection.handles()), projector.batch_size)
         self._epoch = self._saved = self._passed = 0
         self._saved_at = 0.0
         self._blocked: set[str] = set()
@@ -128,10 +118,14 @@ class SegmentRunner:
                 return
             except CheckpointMovedError as moved:
                 log.info("%s; going on from where it stands now", moved)
-            except Exception as error:
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
                 pause = FIRST_PAUSE if self._saved > before else min(pause * 2, LAST_PAUSE)
                 await self._report(error, pause)
                 await self._rest(pause)
+            finally:
+                await self._batches.forget()
 
     async def catch_up(self, end: int) -> None:
         """Bring the segment to a position, exactly.
@@ -142,13 +136,17 @@ class SegmentRunner:
         """
         await self._load()
         await self._retry_parked()
-        while self._passed < end:
-            await self._go_on(end, end)
+        try:
+            while self._passed < end:
+                await self._go_on(end)
+        finally:
+            await self._batches.forget()
         if self._saved < end:
             await self._step((), end)
 
     async def _load(self) -> None:
         """Find out where the segment stands, and what is parked of it."""
+        await self._batches.forget()
         of = {"name": self.segment.projection, "generation": self.segment.generation}
         rows = [Checkpoint(*row) for row in await self._database.query(SQL["checkpoints_of"], **of)]
         row = next((each for each in rows if each.first == self.segment.first), None)
@@ -158,7 +156,7 @@ class SegmentRunner:
         self._blocked = await self._still_parked()
         passed_over = await self._database.query(SQL["passed_over"], name=of["name"], after=row.position)
         self._passed_over = {position for (position,) in passed_over}
-        self._reached(self.segment, row.position)
+        self._reached(self.segment, self._epoch, row.position)
 
     async def _wait(self) -> int:
         """Wait until there is more in the log, and return its head; meanwhile save a checkpoint that has moved."""
@@ -183,39 +181,18 @@ class SegmentRunner:
             raise CheckpointMovedError(self.segment.projection)
         return self._passed >= head
 
-    async def _go_on(self, head: int, end: int | None = None) -> None:
-        """Handle one batch."""
+    async def _go_on(self, end: int) -> None:
+        """Handle one batch, of events up to a position."""
         self.is_moving = True
-        batch = await self._read(head if end is None else min(head, end))
+        batch = await self._batches.read(self._passed, end, self._passed_over)
         if batch.events or batch.failure or time.monotonic() >= self._saved_at + IDLE_SAVE:
             with trace_batch(self._projector.name, len(batch.events), batch.position):
                 await self._handle(batch)
         else:  # a crash only skips the same events again
             self._passed = batch.position
-            self._reached(self.segment, batch.position)
+            self._reached(self.segment, self._epoch, batch.position)
         if batch.failure:
             raise batch.failure
-
-    async def _read(self, head: int) -> Batch:
-        size = self._projector.batch_size
-        rows = await self._store.log.read(self._query, after=self._passed, before=head + 1, limit=size)
-        covered = rows[-1][0] if len(rows) == size else head
-        if self._passed_over:
-            rows = [row for row in rows if row[0] not in self._passed_over]
-        try:
-            return Batch(self._store.events.decode(rows), covered)
-        except Exception:
-            return self._readable(rows)
-
-    def _readable(self, rows: Sequence[StoredEvent]) -> Batch:
-        """Return the events before the first that cannot be read."""
-        events: list[RecordedEvent[Any]] = []
-        for row in rows:
-            try:
-                events += self._store.events.decode([row])
-            except Exception as error:
-                return Batch(events, row[0] - 1, error)
-        raise AssertionError("the second reading differs from the first")
 
     async def _handle(self, batch: Batch) -> None:
         events, waiting, failure = self._sorted(batch)
@@ -229,15 +206,20 @@ class SegmentRunner:
         """Return the events of this segment, those that wait for parked ones, and why one has no key."""
         events: list[Handed] = []
         waiting: list[Handed] = []
+        all_go_in = self.segment.is_whole and not self._blocked
         for recorded in batch.events:
             try:
                 each = handed(self._projector, recorded)
-            except Exception as error:
+            except ENDINGS:
+                raise
+            except BaseException as error:
                 failure = ProjectionFailedError(self._projector.name, recorded)
                 failure.__cause__ = error
                 return events, waiting, failure
-            if self.segment.is_whole or self.segment.first <= slot_of(each.text) < self.segment.end:
-                (waiting if each.text in self._blocked else events).append(each)
+            if all_go_in:
+                events.append(each)
+            elif self.segment.first <= slot_of(text := each.text) < self.segment.end:
+                (waiting if text in self._blocked else events).append(each)
         return events, waiting, None
 
     async def _step(self, events: Sequence[Handed], position: int, parked: Sequence[Parked] = ()) -> None:
@@ -257,7 +239,8 @@ class SegmentRunner:
         self._blocked.update(each.handed.text for each in failures)
         for each in failures:
             if each.error:
-                log.warning("%s parked event %d: %r", self._projector.name, each.handed.recorded.position, each.error)
+                cause, _ = described(each.error)
+                log.warning("%s parked event %d: %s", self._projector.name, each.handed.recorded.position, cause)
 
     async def _project(
         self, events: Sequence[Handed], position: int, changes: Changes, *, last_try: bool
@@ -266,7 +249,7 @@ class SegmentRunner:
         failures = await self._projector.project(self._suffix, events, step, last_try=last_try, changes=changes)
         if last_try or not failures:
             self._saved, self._passed, self._saved_at, self._has_error = position, position, time.monotonic(), False
-            self._reached(self.segment, position)
+            self._reached(self.segment, self._epoch, position)
         return failures
 
     async def _stop_right_before(
@@ -279,53 +262,72 @@ class SegmentRunner:
         """
         if len(events) == 1:
             raise ProjectionFailedError(self._projector.name, events[0].recorded) from failures[0].error
+
+        def waiting(end: int) -> Changes:
+            return Changes(parked=[each for each in changes.parked if self._saved < each.position <= end])
+
         for place, each in enumerate(events):
-            last = place == len(events) - 1
+            last, before = place == len(events) - 1, each.recorded.position - 1
             end = position if last else events[place + 1].recorded.position - 1
-            if failed := await self._project([each], end, changes if last else NOTHING, last_try=False):
-                if each.recorded.position - 1 > self._saved:
-                    await self._project((), each.recorded.position - 1, NOTHING, last_try=False)
+            if failed := await self._project([each], end, waiting(end), last_try=False):
+                if before > self._saved:
+                    await self._project((), before, waiting(before), last_try=False)
                 raise ProjectionFailedError(self._projector.name, each.recorded) from failed[0].error
 
     async def _retry_parked(self) -> None:
-        """Fold the parked events that somebody wants to be retried, key by key and in order."""
+        """Fold the parked events that somebody wants to be retried: all at once, or else row by row."""
         while found := await self._database.query(
             SQL["parked_to_retry"], name=self.segment.projection, generation=self.segment.generation,
             first=self.segment.first, end=self.segment.end, limit=MAX_RETRIED,
         ):  # fmt: skip
-            key = found[0][1]
-            waiting = [Parked(*row) for row in found if row[1] == key]
-            await self._retry(key, waiting)
-            if len(found) < MAX_RETRIED or found[-1][1] != key:
-                self._blocked -= {key} - await self._still_parked()
+            waiting = [Parked(*row) for row in found]
+            if await self._fold_parked(waiting) is not None:
+                for key in dict.fromkeys(each.key for each in waiting):
+                    await self._retry([each for each in waiting if each.key == key])
+            self._blocked = await self._still_parked()
 
-    async def _retry(self, key: str, waiting: Sequence[Parked]) -> None:
-        """Fold events of one key, one after the other; where one fails again, it and the later ones wait on."""
+    async def _retry(self, waiting: Sequence[Parked]) -> None:
+        """Fold events of one row, one after the other; where one fails again, it and the later ones wait on."""
         for place, each in enumerate(waiting):
-            self.is_moving = True
-            step = Step(self.segment, self._epoch, self._saved, self._saved, self._lease)
-            released = Changes(released=[each.position])
-            error = await self._fold_parked(each, step, released)
+            error = await self._fold_parked([each])
             if error is not None:
                 cause, trace = described(error)
                 later = [later._replace(cause="", traceback="") for later in waiting[place + 1 :]]
-                parked = [each._replace(cause=cause, traceback=trace), *later]
-                await self._projector.project(self._suffix, (), step, last_try=True, changes=Changes(parked=parked))
+                await self._leave_parked([each._replace(cause=cause, traceback=trace), *later])
                 return
 
-    async def _fold_parked(self, parked: Parked, step: Step, released: Changes) -> Exception | None:
-        """Return why an event fails, None if it does so no longer."""
+    async def _leave_parked(self, waiting: Sequence[Parked]) -> None:
+        """Store why the first of them still fails, and that nobody waits for a retry of their row any more."""
+        place = {"name": self.segment.projection, "generation": self.segment.generation}
+        async with self._database.transaction() as transaction:
+            if not await advance(transaction, Changes(parked=waiting), self._step_on_the_spot()):
+                raise CheckpointMovedError(self._projector.name)
+            await transaction.run(SQL["retried"], **place, key=waiting[0].key)
+
+    async def _fold_parked(self, waiting: Sequence[Parked]) -> BaseException | None:
+        """Bring parked events in, all or none; return why that fails, None if it does so no longer."""
+        self.is_moving = True
         try:
-            [recorded] = self._store.events.decode(await self._store.log.read(
-                EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
-            ))  # fmt: skip
-            event = handed(self._projector, recorded)
-        except StorageError:
+            events = [await self._parked_event(each) for each in waiting]
+        except (*INFRASTRUCTURE, *ENDINGS):
             raise
-        except Exception as error:  # it cannot be read any more
+        except BaseException as error:  # it cannot be read any more
+            if not is_failure(error):
+                raise
             return error
-        failures = await self._projector.project(self._suffix, [event], step, last_try=False, changes=released)
+        released = Changes(released=[each.position for each in waiting])
+        step = self._step_on_the_spot()
+        failures = await self._projector.project(self._suffix, events, step, last_try=False, changes=released)
         return failures[0].error if failures else None
+
+    async def _parked_event(self, parked: Parked) -> Handed:
+        rows = await self._store.log.read(
+            EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
+        )
+        return handed(self._projector, self._store.events.decode(rows)[0])
+
+    def _step_on_the_spot(self) -> Step:
+        return Step(self.segment, self._epoch, self._saved, self._saved, self._lease)
 
     async def _still_parked(self) -> set[str]:
         of = {"name": self.segment.projection, "generation": self.segment.generation}
@@ -339,16 +341,18 @@ class SegmentRunner:
             self.is_moving = True
             await asyncio.sleep(min(remaining, self._lease / 3))
 
-    async def _report(self, error: Exception, pause: float) -> None:
+    async def _report(self, error: BaseException, pause: float) -> None:
         """Store what holds the segment up, where everybody can see it."""
         if not isinstance(error, StorageUnavailableError):
             log.error("projection %s stands still, next try in %.1f s", self._projector.name, pause, exc_info=error)
-        text = f"{error}: {error.__cause__!r}" if isinstance(error, ProjectionFailedError) else str(error)
+        text = str(error) if isinstance(error, TwofoldError) else described(error)[0]
+        if isinstance(error, ProjectionFailedError):
+            text += f": {described(error.__cause__)[0]}"
         try:
             async with self._database.transaction() as transaction:
                 await transaction.run(
                     SQL["set_error"], name=self.segment.projection, generation=self.segment.generation,
-                    first=self.segment.first, epoch=self._epoch, error=text.replace("\0", "\\0"),
+                    first=self.segment.first, epoch=self._epoch, error=storable(text, MAX_CAUSE),
                 )  # fmt: skip
         except Exception as also:
             log.warning("projection %s cannot say what holds it up: %s", self._projector.name, also)

@@ -26,6 +26,11 @@ def quoted(name: str) -> str:
     return f'"{name}"'
 
 
+def literal(text: object) -> str:
+    """Return a text as SQL writes it, where no parameter may stand."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
 def names(columns: Iterable[str], prefix: str = "") -> str:
     """Return column names as a list in SQL."""
     return ", ".join(f"{prefix}{quoted(name)}" for name in columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 from twofold.messages import RecordedEvent
-from twofold.projection import OnFailure
+from twofold.projection import ENDINGS, OnFailure
 from twofold.read_database import Style
 from twofold.sql import quoted
 
@@ -106,6 +107,14 @@ class Reaction:
     async def apply(self, event: Any) -> None:
         """Do what follows from an event."""
         raise NotImplementedError(f"{type(self).__qualname__}.apply(event) does what follows from an event")
+
+
+def is_failure(error: BaseException) -> bool:
+    """Return whether code that was awaited has failed, and it is not that we are to end, or the process is."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+    return not isinstance(error, (*ENDINGS, GeneratorExit))
 
 
 def applied(projection: SqlProjection | Reaction, recorded: RecordedEvent[Any]) -> Callable[..., Any]:

@@ -18,16 +18,18 @@ from twofold.errors import (
     UnknownProjectionError,
 )
 from twofold.event_store import EventStore
-from twofold.generations import FRESH, SQL, Checkpoint, Generation, Place, prepare
+from twofold.generations import FRESH, LEDGER, SQL, Checkpoint, Generation, Place, prepare
+from twofold.grouped_projection import GroupedProjection
 from twofold.head import Head
 from twofold.inline_projection import InlineProjection, attach, catch_up
+from twofold.leases import segment_of
 from twofold.live import LiveReadModel, LiveRows
 from twofold.messages import event_type_of
 from twofold.operations import ParkedEvent, PassedOver
 from twofold.overlay import Overlay
 from twofold.positions import Positions
 from twofold.projection import Projection, ProjectionKind
-from twofold.projectors import KeyedProjector, Projector, ReactionProjector, SqlProjector, key_text
+from twofold.projectors import GroupedProjector, KeyedProjector, Projector, ReactionProjector, SqlProjector, key_text
 from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.rebuild_progress import RebuildProgress, follow_rebuild
@@ -66,7 +68,8 @@ class ReadModelSynchronizer:
         event_store: where the events are.
         read_db: where the read models are.
         projections: what to run; more can be added until `run` is called.
-        batch_size: events that are folded and committed together, at most.
+        batch_size: events that are folded and committed together, at most, by default as many as suit the database;
+            those that write SQL take fewer.
         lease: seconds after which another worker takes over from one that shows no sign of life.
         scratch: gives a database for the rows of a live projection, which closing it deletes.
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
@@ -79,7 +82,7 @@ class ReadModelSynchronizer:
         read_db: ReadDatabase,
         projections: Iterable[Projection[Any] | SqlProjection | Reaction] = (),
         *,
-        batch_size: int = 1000,
+        batch_size: int | None = None,
         lease: float = LEASE,
         scratch: Callable[[], ReadDatabase] | None = None,
         changed_code: ChangedCode = "warn",
@@ -152,8 +155,15 @@ class ReadModelSynchronizer:
         self._registered[projection.name] = _Registered(projector, database, place, begin)
         if not isinstance(projection, Projection):
             return None
+        if isinstance(projection, GroupedProjection):
+            return ReadModel(database, projection, place)
         overlay = Overlay(self._store, database, cast(KeyedProjector, projector), place)
         return ReadModel(database, projection, place, overlay)
+
+    @property
+    def databases(self) -> Sequence[ReadDatabase]:
+        """All that it writes to, its own first; whoever owns the synchronizer opens and closes them."""
+        return [database for database, _ in self._by_database()]
 
     async def prepare(self) -> None:
         """Make the read models' tables, or begin to build those of a new version; `run` does it too.
@@ -254,39 +264,56 @@ class ReadModelSynchronizer:
         stored = [status for name, status in by_name.items() if name not in self._live]
         return [*own, *live, *stored]
 
-    # -- what consistency asks ------------------------------------------------------------------------------------
+    # -- see `twofold.consistency.Progress` ------------------------------------------------------------------------
 
     def projections(self) -> Collection[str]:
-        """See `twofold.consistency.Progress.projections`."""
-        return tuple(self._registered)
+        """Return the names of the projections that have read models; what reactions did can be queried nowhere."""
+        stored = [name for name, each in self._registered.items() if not isinstance(each.projector, ReactionProjector)]
+        return [*stored, *self._live]
 
     def handled(self, projection: str) -> frozenset[str]:
-        """See `twofold.consistency.Progress.handled`."""
+        """Return the stored names, aliases included, of the types of events that a projection handles."""
+        if projection in self._live:
+            return frozenset()  # nobody has to wait for what is folded when it is asked
         types = map(event_type_of, self._of(projection).projector.projection.handles())
         return frozenset(name for each in types for name in (each.name, *each.aliases))
 
     def max_lag(self, projection: str) -> timedelta | None:
-        """See `twofold.consistency.Progress.max_lag`."""
+        """Return how far behind the log a projection may be; None if that was not declared."""
+        if projection in self._live:
+            return None
         limit: timedelta | None = self._of(projection).projector.projection.max_lag
         return limit
 
     def reached(self, projection: str) -> int:
-        """See `twofold.consistency.Progress.reached`."""
+        """Return the position that a projection has passed for certain, as far as this process knows."""
+        if projection in self._live:  # its answer is as of the head, which is not below what others have reached
+            return max([self._live[projection].position, *map(self.reached, self._registered)])
         generation = self._of(projection).place.known
         return self._positions.head(generation.name, generation.number).position if generation else 0
 
     async def lag(self, projection: str) -> timedelta:
-        """See `twofold.consistency.Progress.lag`."""
+        """Return the age of the oldest event that a projection still has to handle, 0 if there is none.
+
+        Raises:
+            StorageError: a database failed.
+        """
+        if projection in self._live:
+            return timedelta()
         registered = self._of(projection)
-        if await self._store.log.wait(self.reached(projection), 0) <= self.reached(projection):
-            return timedelta()  # as far as is known without asking, there is nothing beyond it
+        if self.reached(projection) >= await self._store.head():
+            return timedelta()
         generation = await registered.place.find()
         place = {"name": generation.name, "generation": generation.number}
         rows = [Checkpoint(*row) for row in await registered.database.query(SQL["checkpoints_of"], **place)]
         return max([await lag_of(self._store, registered.projector, row) for row in rows], default=timedelta())
 
     async def head(self) -> int:
-        """See `twofold.consistency.Progress.head`."""
+        """Return the head of the log.
+
+        Raises:
+            StorageError: the database failed.
+        """
         return await self._store.head()
 
     # -- operations -------------------------------------------------------------------------------------------------
@@ -304,7 +331,7 @@ class ReadModelSynchronizer:
     async def set_position(self, name: str, position: int) -> None:
         """Let a read model go on behind a position; its rows stay as they are."""
         await operations.set_position(self._of(name).database, name, position)
-        self._positions.forget(name)
+        await self._look_at(name)
         self._poke()
 
     async def reset(self, name: str) -> None:
@@ -315,14 +342,14 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         registered = self._of(name)
-        await operations.set_position(registered.database, name, 0)
         generation = await registered.place.find(again=True)
         async with registered.database.transaction(registered.projector.style) as transaction:
             await transaction.lock(name)
-            # the segments first, as appends lock them
-            await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
             await registered.projector.clear(transaction, generation.suffix)
-        self._positions.forget(name)
+            await transaction.lock(LEDGER)
+            for statement in ("set_position", "forget_parked"):
+                await transaction.run(SQL[statement], name=name, generation=generation.number, position=0)
+        await self._look_at(name)
         self._poke()
 
     async def scale(self, name: str, segments: int) -> None:
@@ -421,10 +448,12 @@ class ReadModelSynchronizer:
 
     def _projector(self, database: ReadDatabase, projection: Any, kind: ProjectionKind) -> Projector:
         match projection:
+            case GroupedProjection():
+                return GroupedProjector(database, projection, self._batch_size or database.batch_size, kind)
             case Projection():
-                return KeyedProjector(database, projection, self._batch_size, kind)
+                return KeyedProjector(database, projection, self._batch_size or database.batch_size, kind)
             case SqlProjection():
-                return SqlProjector(database, projection, self._batch_size)
+                return SqlProjector(database, projection, self._batch_size or database.batch_size)
             case Reaction():
                 return ReactionProjector(database, projection)
         raise InvalidProjectionError(f"{projection!r} is no Projection, SqlProjection or Reaction")
@@ -453,7 +482,9 @@ class ReadModelSynchronizer:
                 f"{projection.name} cannot be live; give the synchronizer `scratch=twofold.engines.scratch_database`"
             )
         self._check(projection, "live")
-        rows = LiveRows(self._store, self._scratch(), projection, self._batch_size)
+        scratch = self._scratch()
+        projector = cast(KeyedProjector, self._projector(scratch, projection, "live"))
+        rows = LiveRows(self._store, scratch, projector)
         self._live[projection.name] = rows
         return LiveReadModel(rows, projection)
 
@@ -475,6 +506,14 @@ class ReadModelSynchronizer:
         for worker in self._workers:
             worker.poke()
 
+    async def _look_at(self, name: str) -> None:
+        """Take note of where the segments of the generation that serves stand now."""
+        registered = self._of(name)
+        generation = await registered.place.find(again=True)
+        for row in await registered.database.query(SQL["checkpoints_of"], name=name, generation=generation.number):
+            checkpoint = Checkpoint(*row)
+            self._positions.reached(segment_of(checkpoint), checkpoint.epoch, checkpoint.position)
+
     async def _wait_for_all(self, position: int) -> None:
         while True:
             try:
@@ -485,10 +524,11 @@ class ReadModelSynchronizer:
 
     async def _wait(self, registered: _Registered, position: int, deadline: float) -> int:
         """Wait for one projection, and return how far it has come."""
+        again = False
         while True:
             remaining = deadline - time.monotonic()
             try:
-                reached = await self._reached(registered, position, min(remaining, POLL))
+                reached = await self._reached(registered, position, min(remaining, POLL), again=again)
             except (UnknownProjectionError, ReadModelBuildingError):
                 if remaining <= 0:
                     raise
@@ -496,10 +536,11 @@ class ReadModelSynchronizer:
                 await asyncio.sleep(min(remaining, PREPARING))
             if reached >= position or remaining <= 0:
                 return reached
+            again = True  # another generation may have taken over
 
-    async def _reached(self, registered: _Registered, position: int, patience: float) -> int:
+    async def _reached(self, registered: _Registered, position: int, patience: float, *, again: bool) -> int:
         """Return how far the generation that serves has come, after a while at most if that is not far enough."""
-        generation = await registered.place.find()
+        generation = await registered.place.find(again=again)
         reached = self._positions.head(generation.name, generation.number)
         if registered.projector.kind == "inline":  # the append has told the database, and not us
             await self._look(registered, generation, reached, position)

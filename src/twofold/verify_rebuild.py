@@ -11,8 +11,7 @@ import msgspec
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Generation
-from twofold.messages import RecordedEvent
-from twofold.projection import fold, keys_of
+from twofold.projection import Folded, fold, keys_of
 from twofold.projectors import KeyedProjector, Projector
 from twofold.read_database import ReadDatabase, Selection
 from twofold.read_model import FixedPlace, ReadModel
@@ -58,7 +57,7 @@ async def verify_sample(
     if not isinstance(projector, KeyedProjector):
         return report
     stored = await _sampled_rows(database, projector, new)
-    fresh = await _fresh_rows(store, database, projector, set(stored), end)
+    fresh = await _fresh_rows(store, database, projector, set(map(projector.group, stored)), end)
     dump = projector.projection.row_type().dump
     for key, row in stored.items():
         if key not in fresh or list(dump(fresh[key])) != list(dump(row)):
@@ -152,16 +151,13 @@ async def _fresh_rows(
     """Fold the events of some rows, from the beginning of the log to a position."""
     projection = projector.projection
     passed_over = {position for (position,) in await database.query(SQL["passed_over"], name=projector.name, after=0)}
-    query, events, after = EventQuery.of(*projection.handles()), list[RecordedEvent[Any]](), 0
+    query, fresh, after = EventQuery.of(*projection.handles()), dict[tuple[Any, ...], Any](), 0
     while wanted:
         rows = await store.log.read(query, after=after, before=end + 1, limit=CHUNK)
         readable = [row for row in rows if row.position not in passed_over]
-        events += [each for each in store.events.decode(readable) if projector.key(each) in wanted]
+        events = [each for each in store.events.decode(readable) if projector.key(each) in wanted]
+        fresh |= fold(projection, fresh, keys_of(projection, events), events).rows
         if len(rows) < CHUNK:
             break
         after = rows[-1].position
-    return {
-        key: row
-        for key, row in fold(projection, {}, keys_of(projection, events), events).rows.items()
-        if row is not None
-    }
+    return projector.rows(Folded(fresh))

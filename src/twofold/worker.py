@@ -8,12 +8,11 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from twofold.errors import StorageError
 from twofold.event_store import EventStore
 from twofold.generations import Generation
 from twofold.leases import ApartError, Held, Leases, Turn, merge, new_worker
 from twofold.positions import Positions
-from twofold.projectors import Projector
+from twofold.projectors import INFRASTRUCTURE, Projector, described
 from twofold.read_database import ReadDatabase
 from twofold.rebuild import Takeover, due
 from twofold.runner import SegmentRunner
@@ -85,7 +84,7 @@ class Worker:
                     await self._bring_in_line(turn)
                     await self._finish_rebuilds(turn)
                     rebuilding = any(each.role == "shadow" for each in turn.ledger.generations)
-                except StorageError as error:
+                except INFRASTRUCTURE as error:
                     log.warning("worker %s cannot take its turn: %s", self.name, error)
                 await self._until_next_turn(soon=rebuilding)
         finally:
@@ -95,7 +94,7 @@ class Worker:
             await self._let_go(list(self._running))
             try:
                 await asyncio.wait_for(leases.leave(), self._lease)
-            except (StorageError, TimeoutError) as error:
+            except (*INFRASTRUCTURE, TimeoutError) as error:
                 log.info("the leases of worker %s will run out: %s", self.name, error)
 
     def runner(self, held: Held, owner: str = "") -> SegmentRunner:
@@ -125,11 +124,11 @@ class Worker:
     async def _finish(self, generation: Generation) -> None:
         try:
             await self.takeover(self._projectors[generation.name]).finish(generation.name, generation.number)
-        except Exception as error:
-            log.warning("the new read model %s is not complete yet: %s", generation.name, error)
+            self.poke()
+        except Exception as error:  # it is tried again in the next turn
+            log.warning("the new read model %s is not complete yet: %s", generation.name, described(error)[0])
         finally:
             self._finishing = None
-            self.poke()
 
     def _working(self) -> list[Segment]:
         """Return the segments whose work went on since the last turn."""
@@ -147,9 +146,9 @@ class Worker:
         await self._let_go(changed)
         for left, right in turn.to_merge:
             await self._let_go([left.segment, right.segment])
-            await self._merge(left, right)
-            del held[left.segment], held[right.segment]
-            self.poke()
+            if await self._merge(left, right):
+                del held[left.segment], held[right.segment]
+                self.poke()
             break  # the others have their turn after this one
         for segment, each in held.items():
             if segment not in self._running:
@@ -163,8 +162,8 @@ class Worker:
             task.cancel()
         await asyncio.gather(*(task for _, task in gone), return_exceptions=True)
 
-    async def _merge(self, left: Held, right: Held) -> None:
-        """Bring two neighbours to one position, if they are not, and make one of them."""
+    async def _merge(self, left: Held, right: Held) -> bool:
+        """Bring two neighbours to one position, if they are not, and make one of them; return whether that came off."""
         try:
             try:
                 await self._merge_as_they_are(left, right)
@@ -172,7 +171,10 @@ class Worker:
                 await self._bring_together(left, right)
                 await self._merge_as_they_are(left, right)
         except Exception as error:  # each goes on by itself, and it is tried again
-            log.warning("the segments %s and %s could not be made one: %r", left.segment, right.segment, error)
+            cause, _ = described(error)
+            log.warning("the segments %s and %s could not be made one: %s", left.segment, right.segment, cause)
+            return False
+        return True
 
     async def _merge_as_they_are(self, left: Held, right: Held) -> None:
         async with self._database.transaction() as transaction:
@@ -180,11 +182,12 @@ class Worker:
 
     async def _bring_together(self, left: Held, right: Held) -> None:
         runners = [self.runner(left), self.runner(right)]
-        for runner in runners:
-            await runner.catch_up(0)
-        position = max(runner.position for runner in runners)
-        for runner in runners:
-            await runner.catch_up(position)
+        async with asyncio.timeout(self._lease / 3):  # what else this worker holds wants to be kept
+            for runner in runners:
+                await runner.catch_up(0)
+            position = max(runner.position for runner in runners)
+            for runner in runners:
+                await runner.catch_up(position)
 
     async def _until_next_turn(self, *, soon: bool) -> None:
         pause = self._lease / 3 * random.uniform(0.7, 1.0)  # noqa: S311

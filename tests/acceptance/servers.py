@@ -29,21 +29,38 @@ async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Proce
 
 
 @asynccontextmanager
-async def serving(database: Path, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """Run a server on a free port; yield its process and its URL."""
-    server = await start("serve", PORT="0", DATABASE_URL=f"sqlite:///{database}", **environment)
+async def serving(database: Path | str, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Run a server on a free port, on a SQLite file or a database with a URL; yield its process and its own URL."""
+    url = f"sqlite:///{database}" if isinstance(database, Path) else database
+    async with running("serve", rb"serving at (http://\S+)", PORT="0", DATABASE_URL=url, **environment) as started:
+        yield started
+
+
+@asynccontextmanager
+async def synchronizing(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a process that only keeps the read models in step."""
+    async with running("synchronize", rb"(in step)", DATABASE_URL=url) as (process, _):
+        yield process
+
+
+@asynccontextmanager
+async def running(
+    command: str, sign: bytes, **environment: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """Run a command that does not end; yield its process, and what it says when it is ready."""
+    process = await start(command, **environment)
     try:
-        yield server, await _url(server)
+        yield process, await _said(process, sign)
     finally:
-        if server.returncode is None:
-            server.kill()
-        await server.communicate()
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
 
-async def _url(server: asyncio.subprocess.Process) -> str:
-    assert server.stdout is not None
+async def _said(process: asyncio.subprocess.Process, sign: bytes) -> str:
+    assert process.stdout is not None
     async with asyncio.timeout(PATIENCE):
-        async for line in server.stdout:
-            if found := re.search(rb"serving at (http://\S+)", line):
+        async for line in process.stdout:
+            if found := re.search(sign, line):
                 return found[1].decode()
-    raise AssertionError("the server ended before it said where it serves")
+    raise AssertionError("the process ended before it was ready")

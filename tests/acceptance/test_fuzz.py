@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orders.app import Shop, build
+from orders.app import build
 from orders.http import build_api
 
 HOME = {"street": "1 Row", "city": "London", "postal_code": "W1", "country": "UK"}
@@ -47,7 +47,7 @@ PARAMETERS = (
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder: Path = tmp_path_factory.mktemp("fuzz")
-    with TestClient(build_api(Shop(build(f"sqlite:///{folder}/orders.db"))), raise_server_exceptions=False) as client:
+    with TestClient(build_api(build(f"sqlite:///{folder}/orders.db")), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -85,3 +85,18 @@ def test_any_bytes_as_an_order(client: TestClient, content: bytes) -> None:
 @given(parameters=st.dictionaries(st.sampled_from(PARAMETERS), st.text(st.characters(exclude_categories=["Cs"]))))
 def test_any_parameters_of_a_search(client: TestClient, parameters: dict[str, str]) -> None:
     assert_no_failure(client.get("/orders/search", params=parameters))
+
+
+HEADERS = ("Consistency-Token", "Cookie", "If-Match", "Prefer", "Last-Event-ID", "Idempotency-Key")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(HEADERS), st.binary(max_size=300) | st.sampled_from([b"consistency_token=AAAA", b'"1"', b"*"])
+    )
+)
+def test_any_headers(client: TestClient, headers: dict[str, bytes]) -> None:
+    raw = {name.encode(): value.replace(b"\0", b"").strip() for name, value in headers.items()}
+    assert_no_failure(client.get("/orders/none", headers=raw))
+    assert_no_failure(client.post("/orders/none/ship", headers=raw))

@@ -36,6 +36,7 @@ class Request:
     path: str
     json: dict[str, Any]
     answer: dict[str, Any] | None = None
+    token: str = ""
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Ledger:
         request = self.requests[key]
         answer = await client.post(request.path, json=request.json, headers={"Idempotency-Key": key})
         assert answer.status_code in (200, 201), answer.text
-        request.answer = answer.json()
+        request.answer, request.token = answer.json(), answer.headers["Consistency-Token"]
         return str(request.answer["order_id"])
 
 
@@ -113,7 +114,8 @@ async def everything_acknowledged_is_shown(database: Path, ledger: Ledger) -> No
     async with serving(database) as (_, url), httpx2.AsyncClient(base_url=url) as client:
         for request in ledger.acknowledged:
             assert request.answer
-            order = (await client.get(f"/orders/{request.answer['order_id']}")).json()
+            token = {"Consistency-Token": request.token} if request.token else {}
+            order = (await client.get(f"/orders/{request.answer['order_id']}", headers=token)).json()
             item = request.json.get("items", [request.json])[0]
             assert [each["quantity"] for each in order["items"] if each["product_id"] == item["product_id"]] == [1]
         for key in ledger.requests:  # those of unknown outcome take effect now; the others must not, again

@@ -47,4 +47,4 @@ def test_kills_at_full_length(url: str, tmp_path: Path, _: int) -> None:
 
 def test_a_commit_per_event_is_found(url: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"\d of \d events of one append are stored|acknowledged at"):
-        kill_often(partial(around, InPieces, url), tmp_path, 20, seed=1)
+        kill_often(partial(around, InPieces, url), tmp_path, 40, seed=1)

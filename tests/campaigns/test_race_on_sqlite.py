@@ -44,4 +44,4 @@ def test_a_log_under_kills_and_foreign_locks_at_full_length(tmp_path: Path, _: i
 )
 def test_a_planted_bug_is_found(tmp_path: Path, planted: type[Around], complaint: str) -> None:
     with pytest.raises(AssertionError, match=complaint):
-        Race(partial(around, planted, f"sqlite:///{tmp_path}/race.db"), tmp_path, seed=1, seconds=2.0, kills=3).run()
+        Race(partial(around, planted, f"sqlite:///{tmp_path}/race.db"), tmp_path, seed=1, seconds=4.0, kills=3).run()

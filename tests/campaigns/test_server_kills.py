@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
-from psycopg import AsyncCursor
 from tests.campaigns.logs import Patient, renamed, sound
 from tests.campaigns.writing import until_all_go_on, writing
 from tests.postgres_servers import PostgresServer
@@ -23,6 +21,7 @@ from twofold.event_log import Append, EventLog
 from twofold.postgres import PostgresDatabase, PostgresEventLog
 from twofold.postgres.batch import Batch, Outcome
 from twofold.postgres.lane import Lane
+from twofold.postgres.wire import Wire
 from twofold.postgres.writer import Writer
 from twofold.testing.judge import Report, judge, whole_log
 from twofold.testing.race import Race
@@ -65,14 +64,19 @@ def kill_a_commit(server: PostgresServer) -> None:
         while not (row := connection.execute(IN_A_COMMIT, [time.monotonic() > patience]).fetchone()):
             pass
         os.kill(row[0], signal.SIGKILL)
+        with pytest.raises(psycopg.OperationalError):  # the server notices, and ends all others as well
+            while True:
+                connection.execute("SELECT")
+    while not server.answers():
+        time.sleep(0.01)  # it recovers
 
 
 class Naive(Writer):
     """Planted bug: a batch whose connection was lost is sent again with new event ids."""
 
-    async def _call(self, cursor: AsyncCursor[tuple[Any, ...]], batch: Batch) -> Sequence[Outcome]:
+    async def _call(self, wire: Wire, batch: Batch) -> Sequence[Outcome]:
         try:
-            return await super()._call(cursor, batch)
+            return await super()._call(wire, batch)
         except psycopg.OperationalError:
             batch.appends = [Append(tuple(map(renamed, each.events)), each.expected) for each in batch.appends]
             batch.__dict__.pop("arguments", None)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from twofold.testing.race import Race, run_writer
 
@@ -16,7 +17,7 @@ _SERVER.set_forkserver_preload(["twofold.testing.race", "twofold.postgres", "two
 
 @contextmanager
 def writing(plan: Race) -> Iterator[list[BaseProcess]]:
-    """Start the writers of a race, wait until one has been answered, and kill those that are left at the end."""
+    """Start the writers of a race, wait until something is stored, and kill those that are left at the end."""
     before, end = written(plan), time.time() + plan.seconds
     processes: list[BaseProcess] = [
         _SERVER.Process(target=run_writer, args=(plan, number, end)) for number in range(plan.writers)
@@ -24,7 +25,7 @@ def writing(plan: Race) -> Iterator[list[BaseProcess]]:
     for process in processes:
         process.start()
     try:
-        until(lambda: sum(written(plan)) > sum(before), processes)
+        until(lambda: any(map(_has_stored_since, _ledgers(plan), before)), processes)
         yield processes
     finally:
         for process in processes:
@@ -33,9 +34,9 @@ def writing(plan: Race) -> Iterator[list[BaseProcess]]:
 
 
 def until_all_go_on(plan: Race, processes: list[BaseProcess]) -> None:
-    """Wait until every writer has been told something new."""
-    before = written(plan)
-    until(lambda: all(now > then + 300 for now, then in zip(written(plan), before, strict=True)), processes)
+    """Wait until every writer has been told that something more is stored."""
+    paths, before = _ledgers(plan), written(plan)
+    until(lambda: all(map(_has_stored_since, paths, before)), processes)
 
 
 def until(condition: Callable[[], bool], processes: list[BaseProcess]) -> None:
@@ -53,5 +54,16 @@ def until(condition: Callable[[], bool], processes: list[BaseProcess]) -> None:
 
 def written(plan: Race) -> list[int]:
     """Return the sizes of the ledgers of all writers."""
-    paths = [plan.folder / f"writer-{number}" for number in range(plan.writers)]
-    return [path.stat().st_size if path.exists() else 0 for path in paths]
+    return [path.stat().st_size if path.exists() else 0 for path in _ledgers(plan)]
+
+
+def _ledgers(plan: Race) -> list[Path]:
+    return [plan.folder / f"writer-{number}" for number in range(plan.writers)]
+
+
+def _has_stored_since(ledger: Path, size: int) -> bool:
+    if not ledger.exists():
+        return False
+    with ledger.open("rb") as file:
+        file.seek(size)
+        return b'"told": "stored"' in file.read()

@@ -7,53 +7,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.accounts import Balances, Open, wire
+from tests.cli.typed import Fails, Twofold
 
 from twofold import Application
-from twofold.cli import run
 from twofold.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.testing.samples import Revised, append_of, new_command, new_event
-
-Twofold = Callable[..., "Done"]
-Fails = Callable[..., str]
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def twofold(capsys: pytest.CaptureFixture[str]) -> Twofold:
-    """Run the command in this process."""
-
-    def run_it(*arguments: str) -> Done:
-        capsys.readouterr()
-        code = run(arguments)
-        return Done(code, *capsys.readouterr())
-
-    return run_it
-
-
-@pytest.fixture
-def fails(twofold: Twofold) -> Fails:
-    """Run a command that is to fail, and return its one line of complaint."""
-
-    def fail(*arguments: str, code: int = 1) -> str:
-        done = twofold(*arguments)
-        assert (done.returncode, done.stdout) == (code, ""), done
-        (line,) = done.stderr.splitlines()
-        assert line.startswith("twofold: ")
-        return line.removeprefix("twofold: ")
-
-    return fail
 
 
 async def write(path: Path, events: int = 30) -> None:
@@ -76,7 +38,17 @@ def source(tmp_path: Path) -> Path:
 def test_help_names_every_command(twofold: Twofold, arguments: list[str]) -> None:
     done = twofold(*arguments)
     assert done.returncode == 0
-    for word in ("status", "migrate", "verify", "copy", "sqlite:///relative/path.db", "exit code"):
+    for word in (
+        "status",
+        "migrate",
+        "verify",
+        "copy",
+        "projections",
+        "rebuild",
+        "roll-back",
+        "sqlite:///relative/path.db",
+        "exit code",
+    ):
         assert word in done.stdout
 
 

@@ -49,6 +49,6 @@ def test_a_log_under_kills_cuts_and_long_foreign_transactions_at_full_length(url
 def test_a_planted_bug_is_found(url: str, tmp_path: Path, planted: Callable[[str], EventLog], complaint: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE SEQUENCE places")
-    race = Race(partial(planted, url), tmp_path, seed=1, seconds=2.0, kills=0)
+    race = Race(partial(planted, url), tmp_path, seed=1, seconds=4.0, kills=0)
     with pytest.raises(AssertionError, match=complaint):
         race.run()

@@ -8,9 +8,11 @@ from typing import Annotated, Any, assert_type
 
 from twofold import (
     Aggregate,
+    Answer,
     Application,
     Command,
     CommandHandler,
+    ConsistentQueryHandler,
     Event,
     Key,
     PaginatedResult,
@@ -22,6 +24,7 @@ from twofold import (
     Repository,
     on,
 )
+from twofold.live_query import follow
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,12 @@ async def check(app: Application) -> None:
     receipt = await app.commands.execute(CreateOrder(order_id="o1"))
     assert_type(receipt, Receipt[Any])
     assert_type(await app.queries.dispatch(GetOrderById("o1"), after=receipt), OrderView | None)
+    answer = await app.queries.ask(GetOrderById("o1"), after=receipt, timeout=1.0)
+    assert_type(answer, Answer[OrderView | None])
+    consistent = ConsistentQueryHandler(app.queries, app.store)
+    assert_type(await consistent.query_after_command(GetOrderById("o1"), 1, "Order-o1"), Answer[OrderView | None])
+    async for change in follow(app.queries, GetOrderById("o1")):
+        assert_type(change, Answer[OrderView | None] | None)
     page = await app.queries.dispatch(SearchOrders("lamp"))
     assert_type(page, PaginatedResult[OrderView])
     assert_type(page.items[0].total, Decimal)

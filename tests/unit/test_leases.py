@@ -118,7 +118,8 @@ async def test_a_turn_keeps_only_what_is_worked_on(engine: Engine) -> None:
     [(position, epoch)] = [
         (row[4], row[5]) for row in await engine.read_database.query(SQL["checkpoints"]) if row[0] == "balances"
     ]
-    assert (position, epoch) == (0, held.epoch + 1)
+    assert position == 0
+    assert epoch > held.epoch
 
 
 async def segments(synchronizer: ReadModelSynchronizer) -> list[tuple[int, int]]:
@@ -126,7 +127,7 @@ async def segments(synchronizer: ReadModelSynchronizer) -> list[tuple[int, int]]
 
 
 async def test_a_read_model_is_divided_and_joined_again_while_it_runs(engine: Engine, store: EventStore) -> None:
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=7, lease=1.0)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=7, lease=3.0)
     balances = synchronizer.add(Balances())
     accounts = [f"account {number}" for number in range(20)]
     await write(store, *map(opened, accounts))

@@ -247,5 +247,24 @@ async def test_a_cursor_of_another_sort_is_refused(views: ReadModel[View]) -> No
 async def test_totals_are_those_of_the_rows(views: ReadModel[View]) -> None:
     paid = [row.amount for row in ROWS if row.status is Status.PAID and row.number > 10]
     totals = await views.totals(by=["status"], of="amount", where=[("number", ">", 10), ("status", "=", Status.PAID)])
-    assert totals == [Total(("paid",), len(paid), sum(paid))]
-    assert (await views.totals(by=[], of="number")) == [Total((), 45, sum(range(45)))]
+    assert totals == [Total(("paid",), len(paid), (sum(paid),))]
+    assert (await views.totals(by=[], of="number")) == [Total((), 45, (sum(range(45)),))]
+
+
+async def test_a_search_says_where_the_words_are(views: ReadModel[View]) -> None:
+    page = await views.page(search="NUMB 1", highlight=True, page_size=3, sort="number")
+    assert [row.text for row in page.items] == ["row number 1", "row number 10", "row number 11"]
+    assert page.highlights == [
+        {"text": [(4, 10), (11, 12)]},
+        {"text": [(4, 10), (11, 13)]},
+        {"text": [(4, 10), (11, 13)]},
+    ]
+    assert (await views.page(search="numb")).highlights == ()
+    assert (await views.page(highlight=True, page_size=2)).highlights == [{}, {}]
+
+
+async def test_several_sums_come_in_the_order_in_which_they_were_asked_for(views: ReadModel[View]) -> None:
+    [total] = await views.totals(by=[], of=["number", "amount"])
+    assert total.sums == (sum(range(45)), sum(row.amount for row in ROWS))
+    with pytest.raises(UnknownFieldError, match="text"):
+        await views.totals(by=[], of=["number", "text"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal
@@ -139,3 +139,19 @@ def make(**fields: Any) -> type:
 def test_what_no_table_can_hold_is_refused(cls: type, message: str) -> None:
     with pytest.raises(InvalidProjectionError, match=message):
         RowType(cls)
+
+
+def test_rows_come_back_whether_their_class_takes_values_by_position_or_by_name() -> None:
+    @dataclass(frozen=True)
+    class Mixed:
+        a: Annotated[str, Key()]
+        b: int = field(default=0, kw_only=True)
+        c: str = ""
+
+    class Record(msgspec.Struct, frozen=True):
+        a: Annotated[str, Key()]
+        b: int = 0
+
+    for row in (Mixed("x", "y", b=2), Record("x", 2), Full(id=UUID(int=1), number=2)):
+        rows = RowType(type(row))
+        assert rows.load(rows.dump(row)) == row

@@ -11,44 +11,51 @@ from psycopg import abc
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
-BYTEA, INT8, INT4, TEXT, JSON, UUID = 17, 20, 23, 25, 114, 2950
+BOOL, BYTEA, INT8, INT4, TEXT, JSON, UUID = 16, 17, 20, 23, 25, 114, 2950
 _ARRAY_OF = {BYTEA: 1001, INT8: 1016, INT4: 1007, TEXT: 1009, JSON: 199, UUID: 2951}
-_LENGTH = [struct.pack("!i", length) for length in range(4096)]
 _NULL = struct.pack("!i", -1)
 _HEADER = struct.Struct("!iiIii")
+_INT4, _INT8 = struct.Struct("!i"), struct.Struct("!q")
+_length = lru_cache(4096)(_INT4.pack)
 
 
 class Binary:
-    """A value in the binary format of a type, ready to be sent."""
+    """A value in the binary format of a type, ready to be sent; None is NULL."""
 
     __slots__ = ("data", "oid")
 
-    def __init__(self, data: bytes, oid: int) -> None:
+    def __init__(self, data: bytes | None, oid: int) -> None:
         self.data = data
         self.oid = oid
 
 
-def scalar(data: bytes, type: int) -> Binary:
-    """Return a value whose binary format is its bytes: text, json, bytea, uuid."""
-    return Binary(data, type)
+def int4(value: int | None) -> Binary:
+    """Return an integer."""
+    return Binary(None if value is None else _INT4.pack(value), INT4)
+
+
+def int8(value: int) -> Binary:
+    """Return a bigint."""
+    return Binary(_INT8.pack(value), INT8)
 
 
 def array(values: Sequence[bytes | None], type: int) -> Binary:
     """Return an array of values whose binary format is their bytes; None is NULL."""
-    parts = [_header(len(values), type, has_null=None in values)]
-    for value in values:
-        if value is None:
-            parts.append(_NULL)
-        else:
-            length = len(value)
-            parts.append(_LENGTH[length] if length < 4096 else struct.pack("!i", length))
-            parts.append(value)
-    return Binary(b"".join(parts), _ARRAY_OF[type])
+    has_null = None in values
+    parts = [b""] * (2 * len(values))
+    if has_null:
+        parts[0::2] = [_NULL if value is None else _length(len(value)) for value in values]
+        parts[1::2] = [value or b"" for value in values]
+    else:
+        known = cast("Sequence[bytes]", values)
+        parts[0::2] = map(_length, map(len, known))
+        parts[1::2] = known
+    return Binary(_header(len(values), type, has_null=has_null) + b"".join(parts), _ARRAY_OF[type])
 
 
 def texts(values: Iterable[str]) -> Binary:
     """Return an array of text."""
-    return array([value.encode() for value in values], TEXT)
+    return array(list(map(str.encode, values)), TEXT)
 
 
 def int4s(values: Sequence[int]) -> Binary:
@@ -66,6 +73,17 @@ def nullable_int4s(values: Sequence[int | None]) -> Binary:
 def int8s(values: Sequence[int]) -> Binary:
     """Return an array of bigint."""
     return _integers(values, INT8, 8, "q")
+
+
+def read_integer(data: bytes | None) -> int | None:
+    """Return an integer or a bigint that the server sent."""
+    return None if data is None else int.from_bytes(data, signed=True)
+
+
+def read_int4s(data: bytes | None) -> Sequence[int]:
+    """Return an array of integer that the server sent; none of them is NULL, and NULL itself is an empty one."""
+    count = (len(data or b"") - _HEADER.size) // 8
+    return _layout(count, "i").unpack_from(data or b"", _HEADER.size)[1::2] if count > 0 else ()
 
 
 def _integers(values: Sequence[int], type: int, size: int, code: str) -> Binary:
@@ -98,7 +116,7 @@ class BinaryDumper(Dumper):
         dumper.oid = obj.oid
         return dumper
 
-    def dump(self, obj: Any) -> bytes:
+    def dump(self, obj: Any) -> bytes | None:
         """Return the bytes."""
-        data: bytes = obj.data
+        data: bytes | None = obj.data
         return data

@@ -16,8 +16,8 @@ from twofold.streams import ANY, ExpectedVersion, StreamState
 _EXISTS = -(2**31)  # as the SQL has it
 _INT4, _INT8 = 2**31 - 2, 2**63 - 1
 
-APPEND_ONE = b"SELECT * FROM twofold_append_one(%s, %s, %s, %s, %s::integer, %s, %s, %s, %s::bigint, %s, %s::integer)"
-APPEND = f"SELECT * FROM twofold_append({', '.join(['%s'] * 34)})".encode()
+APPEND_ONE = f"SELECT * FROM twofold_append_one({', '.join(f'${n}' for n in range(1, 12))})".encode()
+APPEND = f"SELECT * FROM twofold_append({', '.join(f'${n}' for n in range(1, 35))})".encode()
 
 
 class Refusal(NamedTuple):
@@ -46,7 +46,7 @@ def is_plain(append: Append) -> bool:
     )
 
 
-def plain_arguments(append: Append) -> tuple[object, ...]:
+def plain_arguments(append: Append) -> tuple[Binary, ...]:
     """Return the arguments of `twofold_append_one`."""
     event_id, stream_id, stream_type, type_, schema, payload, metadata, tags, tags_json, content = append.events[0]
     expected = append.expected[0][1] if append.expected else ANY
@@ -55,20 +55,20 @@ def plain_arguments(append: Append) -> tuple[object, ...]:
         Binary(stream_id.encode(), arrays.TEXT),
         Binary(stream_type.encode(), arrays.TEXT),
         Binary(type_.encode(), arrays.TEXT),
-        schema,
+        arrays.int4(schema),
         Binary(payload, arrays.JSON),
         Binary(metadata, arrays.JSON),
         Binary(tags_json, arrays.JSON),
-        content,
+        arrays.int8(content),
         arrays.texts(tags),
-        None if expected is ANY else _expected_number(expected),
+        arrays.int4(None if expected is ANY else _expected_number(expected)),
     )
 
 
-def plain_outcome(row: Sequence[Any]) -> Appended | None:
+def plain_outcome(row: Sequence[bytes | None]) -> Appended | None:
     """Return the outcome, None if the general path has to tell it."""
-    position, version = row
-    return None if position is None else Appended(position, position, version=version)
+    position, version = map(arrays.read_integer, row)
+    return None if position is None else Appended(position, position, version=version or 0)
 
 
 class Batch:
@@ -87,7 +87,7 @@ class Batch:
         self._expectations: list[tuple[int, int, int, int]] = []
 
     @cached_property
-    def arguments(self) -> tuple[object, ...]:
+    def arguments(self) -> tuple[Binary, ...]:
         """The arguments in their order; `careful` is set if the appends turn out to touch each other.
 
         Raises:
@@ -98,12 +98,14 @@ class Batch:
         streams = (arrays.texts(self._slots), arrays.nullable_int4s(self._slot_expected))
         expectations = [arrays.int4s(column) for column in _columns(self._expectations, 4)[:3]]
         return (
-            arrays.int4s(self._counts), *events, *streams, *expectations, *conditions, *commands, self.careful,
+            arrays.int4s(self._counts), *events, *streams, *expectations, *conditions, *commands,
+            Binary(b"\1" if self.careful else b"\0", arrays.BOOL),
         )  # fmt: skip
 
-    def outcomes(self, row: Sequence[Any]) -> list[Outcome]:
-        """Return what became of each append."""
-        head, verdicts, stale, versions = row
+    def outcomes(self, row: Sequence[bytes | None]) -> list[Outcome]:
+        """Return what became of each append, as the row of the answer has it in the binary format."""
+        head = arrays.read_integer(row[0]) or 0
+        verdicts, stale, versions = map(arrays.read_int4s, row[1:])
         outcomes: list[Outcome] = []
         for place, (append, count, end) in enumerate(zip(self.appends, self._counts, self._ends, strict=True)):
             verdict = verdicts[place] if verdicts else 0
@@ -151,7 +153,7 @@ class Batch:
 
     def _event_columns(self) -> tuple[Binary, ...]:
         ids, streams, stream_types, types, schemas, payloads, metadata, tags, tags_json, contents = zip(
-            *(event for append in self.appends for event in append.events), strict=True
+            *chain.from_iterable(append.events for append in self.appends), strict=True
         )
         tagged = [(tag, place) for place, each in enumerate(tags, 1) for tag in each]
         names, places = _columns(tagged, 2)

@@ -16,6 +16,7 @@ from twofold.errors import (
 )
 
 UNIQUE_VIOLATION = "23505"
+STATEMENT_IS_GONE = "26000"
 STANDBY_GAVE_UP = {"01000", "57P01"}
 """Warnings: the wait for a synchronous standby was ended from outside."""
 _AWAY = {"57P01", "57P02", "57P03", "57P05", "25P03"}  # shutting down, crashed, starting up, idle for too long
@@ -28,6 +29,8 @@ def translate(error: psycopg.Error) -> TwofoldError:
     text, state = error.diag.message_primary or str(error).strip(), error.sqlstate or ""
     if connection_is_lost(error):
         return StorageUnavailableError(f"PostgreSQL cannot be reached; check address, user and password: {text}")
+    if not state and isinstance(error, psycopg.DataError):  # the driver itself refuses the value, such as a NUL
+        return LimitExceededError(f"PostgreSQL cannot store such a value: {text}")
     match state[:2]:
         case "28":
             return StorageUnavailableError(f"PostgreSQL refuses the credentials: {text}")

@@ -21,6 +21,7 @@ from twofold.postgres.errors import server_failed
 from twofold.postgres.queries import query as named
 from twofold.postgres.read_rows import load_rows, write_step
 from twofold.postgres.reader import Reader
+from twofold.postgres.wire import Wire
 from twofold.sql import in_format
 
 T = TypeVar("T")
@@ -32,23 +33,22 @@ LOCK_SEGMENTS = f"{in_format(SQL['segments_to_write'])} FOR UPDATE".encode()
 
 
 @asynccontextmanager
-async def in_transaction(connection: Connection) -> AsyncIterator[None]:
+async def in_transaction(wire: Wire) -> AsyncIterator[None]:
     """Run the block in a transaction.
 
     Raises:
         psycopg.Error: the outcome is unknown only if the connection is lost.
     """
-    await connection.execute(BEGIN, prepare=False)
+    await wire.command(BEGIN)
     try:
         yield
     except BaseException:
         try:
-            await connection.execute(b"ROLLBACK", prepare=False)
+            await wire.command(b"ROLLBACK")
         except psycopg.Error:
-            await connection.close()
+            await wire.close()
         raise
-    cursor = await connection.execute(b"COMMIT", prepare=False)
-    if cursor.statusmessage != "COMMIT":  # a statement had failed, and somebody passed over that
+    if await wire.command(b"COMMIT") != b"COMMIT":  # a statement had failed, and somebody passed over that
         raise StorageError("the transaction of an append was rolled back, so that nothing was stored")
 
 

@@ -9,9 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
 
 from twofold.errors import LimitExceededError, OutcomeUnknownError, StorageError, StorageUnavailableError
 from twofold.event_log import Append, Appended, Rejected
@@ -39,10 +38,11 @@ class PostgresJoinedTransaction:
         """See `JoinedTransaction.append`."""
         batch = Batch([await self._reader.narrowed(append)], careful=True)  # a known id must not break the transaction
         try:
-            cursor = AsyncCursor(self.connection, row_factory=tuple_row)
+            cursor = AsyncRawCursor(self.connection)
             cursor.adapters.register_dumper(Binary, BinaryDumper)
-            await cursor.execute(APPEND, batch.arguments, prepare=False)
-            [row] = await cursor.fetchall()
+            await cursor.execute(APPEND, batch.arguments, prepare=False, binary=True)
+            assert cursor.pgresult is not None  # noqa: S101
+            row = [cursor.pgresult.get_value(0, column) for column in range(cursor.pgresult.nfields)]
             [outcome] = batch.outcomes(row)
             await fold_in(self.connection, [outcome], self._inline)
         except psycopg.Error as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import msgspec
 import psycopg
@@ -24,7 +25,7 @@ POLL_WITHOUT_LISTENING = 0.05
 """The same behind a pooler, which delivers no notifications, and on a standby, which has none."""
 
 SELECT_HEAD = b"SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0)"
-SELECT_STEPS = b"SELECT name, generation, first_slot, end_slot, position FROM twofold_checkpoints"
+SELECT_STEPS = b"SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
 _LISTEN = "SELECT 'LISTEN twofold_' || %s::regclass::oid, pg_is_in_recovery()"
 
 
@@ -90,8 +91,9 @@ class Steps:
         """See `Subject.hear`."""
         self._reached(msgspec.json.decode(payload))
 
-    def _reached(self, row: tuple[str, int, int, int, int]) -> None:
-        self._positions.reached(Segment(*row[:4]), row[4])
+    def _reached(self, row: Sequence[Any]) -> None:
+        *segment, epoch, position = row
+        self._positions.reached(Segment(*segment), epoch, position)
 
 
 class Listener:

@@ -1,15 +1,16 @@
-"""How Python values stand in PostgreSQL's columns, and words in its full-text index."""
+"""How Python values stand in PostgreSQL's columns, and searches as its full-text index reads them."""
 
 from __future__ import annotations
 
 import datetime as dt
-import re
-import unicodedata
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from twofold.postgres.arrays import INT8, TEXT, Binary, array, int8s
 from twofold.row_type import Column, Kind, Table
 from twofold.sql import names, quoted
+from twofold.words import search_words
 
 TYPES: dict[Kind, str] = {
     Kind.TEXT: "text",
@@ -24,8 +25,7 @@ TYPES: dict[Kind, str] = {
 }
 SEARCH = "search_"
 """The column of the full-text index."""
-MAX_WORDS, MAX_LETTERS = 50, 500
-"""A search looks at no more words than these, and at no more letters of a word."""
+_bigint = struct.Struct("!q").pack
 
 
 def selected(columns: Iterable[Column]) -> str:
@@ -45,26 +45,35 @@ def in_utc(value: Any) -> Any:
 
 
 def unnested(columns: Sequence[Column], alias: str, marks: Sequence[str]) -> str:
-    """Return a FROM item that makes rows of one array parameter for each column."""
-    # jsonb arrays are given as text arrays, and cast where they are used
-    kinds = ("text" if c.kind is Kind.JSON else TYPES[c.kind] for c in columns)
+    """Return a FROM item that makes rows of one parameter for each column, as `as_arrays` gives them."""
+    kinds = ("bigint" if c.kind is Kind.INTEGER else "text" for c in columns)
     arrays = ", ".join(f"{mark}::{kind}[]" for mark, kind in zip(marks, kinds, strict=True))
-    return f"unnest({arrays}) AS {alias} ({names(c.name for c in columns)})"
+    values = ", ".join(f"{quoted(c.name)}::{TYPES[c.kind]}" for c in columns)
+    listed = names(c.name for c in columns)
+    return f"(SELECT {values} FROM unnest({arrays}) AS given ({listed})) AS {alias} ({listed})"
 
 
-def searchable(texts: Iterable[str | None]) -> str:
-    """Return the words of some texts, in lower case and without diacritics, as they are indexed and searched for."""
-    return " ".join(word for text in texts if text for word in _words(text))
+def as_arrays(columns: Sequence[Column], rows: Collection[Sequence[Any]]) -> list[Binary]:
+    """Return an array for each column: of bigint, or of text, which the server casts.
+
+    Raises:
+        AttributeError, UnicodeError, struct.error: a value is of another type than its column, or out of its range.
+    """
+    by_column = zip(*rows, strict=True) if rows else [()] * len(columns)
+    return [_as_array(column.kind, values) for column, values in zip(columns, by_column, strict=True)]
 
 
 def search_expression(text: str) -> str:
     """Return the tsquery for "all of these words, each perhaps cut short"; empty if there is no word to look for."""
-    return " & ".join(f"'{word[:MAX_LETTERS]}':*" for word in _words(text)[:MAX_WORDS])
+    return " & ".join(f"'{word}':*" for word in search_words(text))
 
 
-def _words(text: str) -> list[str]:
-    plain = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
-    return re.findall(r"[^\W_]+", plain.lower())
+def _as_array(kind: Kind, values: Sequence[Any]) -> Binary:
+    if kind is Kind.INTEGER:
+        return array([None if v is None else _bigint(v) for v in values], INT8) if None in values else int8s(values)
+    if kind not in (Kind.TEXT, Kind.JSON):
+        values = [None if value is None else str(value) for value in values]
+    return array([None if value is None else value.encode() for value in values], TEXT)
 
 
 def _in_utc(row: Sequence[Any], moments: list[int]) -> Sequence[Any]:

@@ -21,6 +21,8 @@ from twofold.sql import in_format
 class PostgresReadDatabase:
     """A `ReadDatabase` in a PostgreSQL database: the event log's own, or another one."""
 
+    batch_size = 2500
+
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._is_open = False
@@ -84,7 +86,9 @@ class PostgresReadDatabase:
         async with self._database.connection() as connection:
             return await select_page(connection, table, selection)
 
-    async def totals(self, table: Table, by: Sequence[str], of: str, where: Sequence[Filter] = ()) -> Sequence[Total]:
+    async def totals(
+        self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
+    ) -> Sequence[Total]:
         """See `ReadDatabase.totals`."""
         async with self._database.connection() as connection:
             return await select_totals(connection, table, by, of, where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -10,13 +11,15 @@ from psycopg import AsyncCursor
 from psycopg.rows import tuple_row
 
 from twofold.errors import CheckpointMovedError, LimitExceededError
+from twofold.postgres.arrays import Binary, BinaryDumper, texts
 from twofold.postgres.database import Connection
 from twofold.postgres.errors import is_about_the_data
-from twofold.postgres.read_columns import SEARCH, rows_from_sql, searchable, selected, unnested
+from twofold.postgres.read_columns import SEARCH, as_arrays, rows_from_sql, selected, unnested
 from twofold.read_database import Changes, Values
 from twofold.row_type import Column, Kind, Table
 from twofold.segments import Parked, Step
 from twofold.sql import in_format, names, quoted, sql_blocks
+from twofold.words import searchable
 
 _TAKE_STEP = in_format(sql_blocks("twofold", "checkpoints.sql")["take_step"])
 _RELEASE = """
@@ -27,10 +30,11 @@ _PARKED = ("bigint", "integer", "text", "text", "text")
 
 async def load_rows(connection: Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
     """See `ReadDatabase.load`."""
-    wanted = unnested(_key_columns(table), "wanted", ["%s"] * len(table.key))
+    columns = _key_columns(table)
+    wanted = unnested(columns, "wanted", ["%s"] * len(table.key))
     sql = f"SELECT {selected(table.columns)} FROM {quoted(table.name)} JOIN {wanted} USING ({names(table.key)})"
-    cursor = AsyncCursor(connection, row_factory=tuple_row)
-    await cursor.execute(sql.encode(), _arrays(keys, len(table.key)))
+    cursor = _cursor(connection)
+    await cursor.execute(sql.encode(), as_arrays(columns, keys))
     return rows_from_sql(table, await cursor.fetchall())
 
 
@@ -42,19 +46,21 @@ async def write_step(connection: Connection, table: Table, changes: Changes, ste
         "name": segment.projection, "generation": segment.generation, "first": segment.first,
         "epoch": step.epoch, "before": step.before, "after": step.after, "lease": int(step.lease * 1e6),
     }  # fmt: skip
-    if changes.upserts:
-        parts.append(f"upserted AS ({_upsert(table, arguments, changes.upserts)})")
-    if changes.deletes:
-        parts.append(f"deleted AS ({_delete(table, arguments, changes.deletes)})")
+    try:
+        if changes.upserts:
+            parts.append(f"upserted AS ({_upsert(table, arguments, changes.upserts)})")
+        if changes.deletes:
+            parts.append(f"deleted AS ({_delete(table, arguments, changes.deletes)})")
+    except (AttributeError, UnicodeError, struct.error) as error:
+        raise LimitExceededError(f"PostgreSQL cannot store such a row of {table.name}: {error}") from error
     if changes.parked:
         parts.append(f"parked AS ({_park(arguments, changes.parked)})")
     if changes.released:
         parts.append(f"released AS ({_RELEASE})")
         arguments["released"] = list(changes.released)
     sql = f"WITH {', '.join(parts)} SELECT count(*) FROM moved"
-    cursor = AsyncCursor(connection, row_factory=tuple_row)
     try:
-        row = await (await cursor.execute(sql.encode(), arguments)).fetchone()
+        row = await (await _cursor(connection).execute(sql.encode(), arguments)).fetchone()
     except psycopg.Error as error:
         if not is_about_the_data(error):
             raise
@@ -63,17 +69,24 @@ async def write_step(connection: Connection, table: Table, changes: Changes, ste
         raise CheckpointMovedError(segment.projection)
 
 
+def _cursor(connection: Connection) -> AsyncCursor[tuple[Any, ...]]:
+    """Return a cursor on a connection that may be somebody else's, with arrays in the binary format."""
+    cursor = AsyncCursor(connection, row_factory=tuple_row)
+    cursor.adapters.register_dumper(Binary, BinaryDumper)
+    return cursor
+
+
 def _upsert(table: Table, arguments: dict[str, Any], rows: Sequence[Values]) -> str:
     given = list(table.columns)
-    values = [f"new.{quoted(c.name)}{'::jsonb' if c.kind is Kind.JSON else ''}" for c in table.columns]
     targets = [column.name for column in table.columns]
-    arrays = _arrays(rows, len(table.columns))
+    values = [f"new.{quoted(name)}" for name in targets]
+    arrays = as_arrays(table.columns, rows)
     if table.full_text:
         given.append(Column(SEARCH, Kind.TEXT, False))
         values.append(f"to_tsvector('simple', new.{SEARCH})")
         targets.append(SEARCH)
         places = [place for place, column in enumerate(table.columns) if column.name in table.full_text]
-        arrays.append([searchable(row[place] for place in places) for row in rows])
+        arrays.append(texts(searchable(row[place] for place in places) for row in rows))
     changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in targets if name not in table.key)
     return (
         f"INSERT INTO {quoted(table.name)} ({names(targets)}) SELECT {', '.join(values)}"
@@ -84,16 +97,17 @@ def _upsert(table: Table, arguments: dict[str, Any], rows: Sequence[Values]) -> 
 
 def _delete(table: Table, arguments: dict[str, Any], keys: Sequence[tuple[Any, ...]]) -> str:
     same = " AND ".join(f"old.{quoted(name)} = gone.{quoted(name)}" for name in table.key)
-    marks = _named(arguments, "gone", _arrays(keys, len(table.key)))
+    columns = _key_columns(table)
+    marks = _named(arguments, "gone", as_arrays(columns, keys))
     return (
-        f"DELETE FROM {quoted(table.name)} AS old USING {unnested(_key_columns(table), 'gone', marks)}"
+        f"DELETE FROM {quoted(table.name)} AS old USING {unnested(columns, 'gone', marks)}"
         f" WHERE {same} AND EXISTS (SELECT FROM moved)"
     )
 
 
 def _park(arguments: dict[str, Any], events: Sequence[Parked]) -> str:
-    columns = [(e.position, e.slot, e.key, e.cause, e.traceback) for e in events]
-    marks = _named(arguments, "parked", _arrays(columns, 5))
+    columns = zip(*((e.position, e.slot, e.key, e.cause, e.traceback) for e in events), strict=True)
+    marks = _named(arguments, "parked", [list(column) for column in columns])
     arrays = ", ".join(f"{mark}::{kind}[]" for mark, kind in zip(marks, _PARKED, strict=True))
     return (
         f"INSERT INTO twofold_parked (name, generation, position, slot, key, cause, traceback, parked_at)"
@@ -104,7 +118,7 @@ def _park(arguments: dict[str, Any], events: Sequence[Parked]) -> str:
     )
 
 
-def _named(arguments: dict[str, Any], prefix: str, arrays: Sequence[list[Any]]) -> list[str]:
+def _named(arguments: dict[str, Any], prefix: str, arrays: Sequence[Any]) -> list[str]:
     """Add arrays to the arguments, and return the marks that stand for them."""
     for number, array in enumerate(arrays):
         arguments[f"{prefix}_{number}"] = array
@@ -113,8 +127,3 @@ def _named(arguments: dict[str, Any], prefix: str, arrays: Sequence[list[Any]]) 
 
 def _key_columns(table: Table) -> list[Column]:
     return [column for name in table.key for column in table.columns if column.name == name]
-
-
-def _arrays(rows: Collection[Sequence[Any]], width: int) -> list[list[Any]]:
-    """Turn rows into one array for each column."""
-    return [[row[place] for row in rows] for place in range(width)]

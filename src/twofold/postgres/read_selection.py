@@ -44,22 +44,25 @@ async def select_page(connection: Connection, table: Table, selection: Selection
 
 
 async def select_totals(
-    connection: Connection, table: Table, by: Sequence[str], of: str, where: Sequence[Filter]
+    connection: Connection, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter]
 ) -> Sequence[Total]:
     """See `ReadDatabase.totals`."""
     conditions, arguments = _conditions(table, where)
-    sum_ = f"coalesce(sum({quoted(of)}), 0)"
-    if _column(table, of).kind is Kind.INTEGER:
-        sum_ = f"({sum_})::bigint"
+    sums = [_sum(_column(table, name)) for name in of]
     columns = [_column(table, name) for name in by]
     grouped = f"GROUP BY {names(by)} ORDER BY {', '.join(_sorted(column, 'ASC') for column in columns)}" if by else ""
     rows = await _rows(
         connection,
-        f"SELECT count(*), {sum_}{''.join(f', {quoted(name)}' for name in by)} FROM {quoted(table.name)}"
+        f"SELECT {', '.join(['count(*)', *sums, *map(quoted, by)])} FROM {quoted(table.name)}"
         f" {_where(conditions)} {grouped}",
         arguments,
     )
-    return [Total(tuple(map(in_utc, group)), count, total) for count, total, *group in rows]
+    return [Total(tuple(map(in_utc, row[1 + len(of) :])), row[0], row[1 : 1 + len(of)]) for row in rows]
+
+
+def _sum(column: Column) -> str:
+    sum_ = f"coalesce(sum({quoted(column.name)}), 0)"
+    return f"({sum_})::bigint" if column.kind is Kind.INTEGER else sum_
 
 
 def _order(table: Table, selection: Selection) -> str:

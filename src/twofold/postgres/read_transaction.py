@@ -39,7 +39,7 @@ class PostgresReadTransaction:
         await cursor.execute(in_format(sql).encode(), values)
         return await cursor.fetchall() if cursor.description else []
 
-    def is_to_blame(self, error: Exception) -> bool:
+    def is_to_blame(self, error: BaseException) -> bool:
         """See `ReadTransaction.is_to_blame`."""
         return server_failed(getattr(error, "orig", error))
 

@@ -6,10 +6,8 @@ import asyncio
 import struct
 import time
 from collections.abc import Awaitable, Sequence
-from typing import Any
 
 import psycopg
-from psycopg import AsyncCursor
 
 from twofold.errors import (
     LimitExceededError,
@@ -21,7 +19,6 @@ from twofold.errors import (
 )
 from twofold.head import Head
 from twofold.inline import Inline
-from twofold.postgres.arrays import Binary, BinaryDumper
 from twofold.postgres.batch import (
     APPEND,
     APPEND_ONE,
@@ -32,9 +29,10 @@ from twofold.postgres.batch import (
     plain_arguments,
     plain_outcome,
 )
-from twofold.postgres.database import Connection, PostgresDatabase, hang_up
+from twofold.postgres.database import PostgresDatabase, hang_up
 from twofold.postgres.errors import (
     STANDBY_GAVE_UP,
+    STATEMENT_IS_GONE,
     UNIQUE_VIOLATION,
     connection_is_lost,
     is_about_the_data,
@@ -43,6 +41,7 @@ from twofold.postgres.errors import (
 )
 from twofold.postgres.inline import fold_in, in_transaction
 from twofold.postgres.pauses import pauses
+from twofold.postgres.wire import Wire
 
 
 class Writer:
@@ -57,8 +56,7 @@ class Writer:
         self._database = database
         self._head = head
         self._deadline = deadline
-        self._connection: Connection | None = None
-        self._cursor: AsyncCursor[tuple[Any, ...]] | None = None
+        self._wire: Wire | None = None
         self._doubtful = False
         self.inline: list[Inline] = []
         """What is to be folded in the transactions of the appends."""
@@ -81,9 +79,9 @@ class Writer:
 
     async def close(self) -> None:
         """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close()
 
     async def _settle(self, batch: Batch) -> Sequence[Outcome]:
         """Call until there is an answer."""
@@ -99,6 +97,9 @@ class Writer:
                 if connection_is_lost(error):
                     unknown = True
                     await self.close()
+                elif error.sqlstate == STATEMENT_IS_GONE:  # the driver dropped it, when a fold went back to a savepoint
+                    await self.close()
+                    continue
                 elif error.sqlstate == UNIQUE_VIOLATION and not batch.careful:
                     batch = Batch(batch.appends, careful=True)  # an id is known: have each append judged by itself
                     continue
@@ -122,32 +123,33 @@ class Writer:
             f"repeat it with the same ids"
         )
 
-    async def _call(self, cursor: AsyncCursor[tuple[Any, ...]], batch: Batch) -> Sequence[Outcome]:
+    async def _call(self, wire: Wire, batch: Batch) -> Sequence[Outcome]:
         if not self.inline:
-            outcomes = await self._append(cursor, batch)
+            outcomes = await self._append(wire, batch)
         else:
-            async with in_transaction(cursor.connection):
-                outcomes = await self._append(cursor, batch)
-                await fold_in(cursor.connection, outcomes, self.inline)
+            async with in_transaction(wire):
+                outcomes = await self._append(wire, batch)
+                with wire.lent() as connection:
+                    await fold_in(connection, outcomes, self.inline)
         self._head.advance(head_after(outcomes))
         return outcomes
 
-    async def _append(self, cursor: AsyncCursor[tuple[Any, ...]], batch: Batch) -> Sequence[Outcome]:
+    async def _append(self, wire: Wire, batch: Batch) -> Sequence[Outcome]:
         appends = batch.appends
         if len(appends) == 1 and not batch.careful and is_plain(appends[0]):
-            row = await _fetch(cursor, APPEND_ONE, plain_arguments(appends[0]))
+            row = await wire.call(APPEND_ONE, plain_arguments(appends[0]))
             if outcome := plain_outcome(row):
                 return [outcome]
-        return batch.outcomes(await _fetch(cursor, APPEND, batch.arguments))
+        return batch.outcomes(await wire.call(APPEND, batch.arguments))
 
-    async def _connected(self) -> AsyncCursor[tuple[Any, ...]]:
-        if self._cursor is None or self._connection is None or self._connection.closed:
+    async def _connected(self) -> Wire:
+        if self._wire is None or self._wire.connection.closed:
+            await self.close()
             connection = await self._database.connect()
-            connection.adapters.register_dumper(Binary, BinaryDumper)
-            connection.prepare_threshold = None if self._database.pooled else 1
             connection.add_notice_handler(self._notice)
-            self._connection, self._cursor = connection, connection.cursor()  # kept: it remembers how to send arrays
-        return self._cursor
+            connection.prepare_threshold = None if self._database.pooled else 1
+            self._wire = Wire(connection, prepare=not self._database.pooled)
+        return self._wire
 
     def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         if diagnostic.sqlstate in STANDBY_GAVE_UP:
@@ -162,15 +164,8 @@ class Writer:
             hang_up.cancel()
 
     def _hang_up(self) -> None:
-        if self._connection is not None:
-            hang_up(self._connection)
-
-
-async def _fetch(cursor: AsyncCursor[tuple[Any, ...]], sql: bytes, arguments: tuple[object, ...]) -> Sequence[Any]:
-    await cursor.execute(sql, arguments)
-    row = await cursor.fetchone()
-    assert row is not None  # noqa: S101
-    return row
+        if self._wire is not None:
+            hang_up(self._wire.connection)
 
 
 def _copy(error: TwofoldError) -> TwofoldError:

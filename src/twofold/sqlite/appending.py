@@ -17,13 +17,22 @@ from twofold.event_log import (
     repeated_command,
     version_rejection,
 )
-from twofold.sqlite.database import Transaction
 from twofold.sqlite.matching import END, positions
 from twofold.sqlite.reading import SQL, find_command, read_at, read_head, read_rows, read_version, within
-from twofold.stored_event import StoredEvent, seal
+from twofold.sqlite.transaction import Transaction
+from twofold.stored_event import SEAL_MODULUS, StoredEvent
 from twofold.streams import holds
 
 INSERT_EVENT, INSERT_TAG, INSERT_COMMAND = SQL["insert_event"], SQL["insert_tag"], SQL["insert_command"]
+
+
+BRIEF = 10
+"""Events that are stored within a few dozen microseconds."""
+
+
+def is_brief(append: Append) -> bool:
+    """Return whether an append takes microseconds for sure; a condition may have to look through the whole log."""
+    return append.condition is None and len(append.events) <= BRIEF
 
 
 def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
@@ -31,43 +40,56 @@ def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
 
     The ids are looked up only if the append would fail otherwise, or failed already: then it may be a repeat.
     """
-    connection = transaction.connection
-    if transaction.careful and (earlier := _repeated(connection, append)):
+    if transaction.careful and (earlier := _repeated(transaction.connection, append)):
         return earlier
-    versions: dict[str, int] = {}
-    if rejected := _violated(connection, append, versions):
-        return _repeated(connection, append) or rejected
-    if transaction.head is None:
-        transaction.head = read_head(connection)
-    first = transaction.head + 1
-    rows, version = _allot(connection, append.events, first, versions)
-    if len(rows) == 1:
-        connection.execute(INSERT_EVENT, rows[0])
-    else:
-        connection.executemany(INSERT_EVENT, rows)
+    if rejected := _violated(transaction, append):
+        return _repeated(transaction.connection, append) or rejected
+    first = head_of(transaction) + 1
+    last = first + len(append.events) - 1
+    rows, version = _allot(transaction, append.events, first)
+    transaction.head = last
+    transaction.add(INSERT_EVENT, rows)
     if tags := [(tag, position) for position, event in enumerate(append.events, first) for tag in event.tags]:
-        connection.executemany(INSERT_TAG, tags)
-    transaction.head = first + len(rows) - 1
+        transaction.add(INSERT_TAG, tags)
     if append.command:
-        connection.execute(INSERT_COMMAND, (*append.command, first, transaction.head))
+        transaction.add(INSERT_COMMAND, [(*append.command, first, last)])
     result = append.command.result if append.command else b""
-    return Appended(first, transaction.head, result=result, version=version)
+    return Appended(first, last, result=result, version=version)
 
 
-def _violated(connection: sqlite3.Connection, append: Append, versions: dict[str, int]) -> Rejected | None:
+def _violated(transaction: Transaction, append: Append) -> Rejected | None:
     for stream_id, expected in append.expected:
-        version = versions[stream_id] = read_version(connection, stream_id)
+        version = _version(transaction, stream_id)
         if not holds(expected, version):
             newer: list[StoredEvent] = []
             if isinstance(expected, int):
-                newer = read_rows(connection, "read_stream", stream_id, within(expected), MAX_CONFLICTS)
+                newer = read_rows(transaction.connection, "read_stream", stream_id, within(expected), MAX_CONFLICTS)
             return version_rejection(stream_id, expected, version, newer)
     if condition := append.condition:
         after = within(condition.after or 0)
-        found = positions(connection, condition.fail_if, after, END, MAX_CONFLICTS, backwards=False)
+        found = positions(transaction.connection, condition.fail_if, after, END, MAX_CONFLICTS, backwards=False)
         if found:
-            return condition_rejection(condition, read_at(connection, found))
+            return condition_rejection(condition, read_at(transaction.connection, found))
     return None
+
+
+def head_of(transaction: Transaction) -> int:
+    """Return the head of the log, as the jobs of the transaction have moved it."""
+    if transaction.head is None:
+        transaction.head = read_head(transaction.connection)
+        transaction.seen.hold_at(transaction.head)
+    return transaction.head
+
+
+def _version(transaction: Transaction, stream_id: str) -> int:
+    """Return the version of a stream; that of one whose rows are not inserted yet is among those seen."""
+    versions = transaction.seen.versions
+    if versions:
+        head_of(transaction)
+    version = versions.get(stream_id)
+    if version is None:
+        version = versions[stream_id] = read_version(transaction.raw, stream_id)
+    return version
 
 
 def _repeated(connection: sqlite3.Connection, append: Append) -> Appended | None:
@@ -77,20 +99,18 @@ def _repeated(connection: sqlite3.Connection, append: Append) -> Appended | None
     return repeated(append.events, stored)
 
 
-def _allot(
-    connection: sqlite3.Connection, events: Sequence[NewEvent], first: int, versions: dict[str, int]
-) -> tuple[list[tuple[object, ...]], int]:
+def _allot(transaction: Transaction, events: Sequence[NewEvent], first: int) -> tuple[list[tuple[object, ...]], int]:
     """Return the events as rows of the table, and the version of the last."""
-    now, version = time.time_ns() // 1000, 0
+    now, version, versions = time.time_ns() // 1000, 0, transaction.seen.versions
     rows: list[tuple[object, ...]] = []
     for position, event in enumerate(events, first):
         event_id, stream_id, stream_type, type_name, schema, payload, metadata, _, tags_json, content = event
         version = 0
         if stream_id:
-            known = versions.get(stream_id)
-            version = versions[stream_id] = (read_version(connection, stream_id) if known is None else known) + 1
+            version = versions[stream_id] = _version(transaction, stream_id) + 1
         rows.append((
             position, event_id, stream_id or None, stream_type or None, version or None, type_name, schema,
-            payload.decode(), metadata.decode(), tags_json.decode(), now, seal(content, position, version, now),
+            payload.decode(), metadata.decode(), tags_json.decode(), now,
+            content ^ ((position * 31 + version * 17 + now) % SEAL_MODULUS),  # seal(...)
         ))  # fmt: skip
     return rows, version

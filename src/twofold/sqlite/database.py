@@ -10,47 +10,20 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 from twofold import migrations
-from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
-from twofold.sqlite.errors import DRIVER_ERRORS, may_have_committed, translate
+from twofold.errors import StorageError, StorageUnavailableError
+from twofold.sqlite.errors import DRIVER_ERRORS, translate
+from twofold.sqlite.transaction import Transaction
+from twofold.sqlite.writer import Writer
+
+__all__ = ["SqliteDatabase", "Transaction"]
 
 T = TypeVar("T")
 
 POLL = 0.005
 """Seconds between two looks for what other connections have changed, while somebody waits for it."""
-MAX_GROUP = 1000
-"""At most so many jobs share one commit."""
-
-
-class Transaction:
-    """What a job writes with. `head` is the last position of the log, once somebody has asked for it."""
-
-    __slots__ = ("before_commit", "careful", "connection", "head")
-
-    def __init__(self, connection: sqlite3.Connection, *, careful: bool) -> None:
-        self.connection = connection
-        self.careful = careful
-        self.head: int | None = None
-        self.before_commit: Callable[[Transaction], None] | None = None
-        """What is to be done once for all jobs, after them."""
-
-
-class _Job(NamedTuple):
-    run: Callable[[Transaction], Any]
-    future: asyncio.Future[Any]
-
-
-class _Loan(NamedTuple):
-    """The writer's connection is lent to a task, and the thread waits until it has it back."""
-
-    begin: bool
-    lent: asyncio.Future[sqlite3.Connection]
-    back: SimpleQueue[str]
-    """The statement that ends the transaction."""
-    ended: asyncio.Future[None]
 
 
 class SqliteDatabase:
@@ -79,10 +52,9 @@ class SqliteDatabase:
         self._lock_timeout = lock_timeout
         self._reader_count = readers
         self._may_migrate = migrate
-        self._jobs: SimpleQueue[_Job | _Loan | None] = SimpleQueue()
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._thread: threading.Thread | None = None
+        self._writer: Writer | None = None
 
     async def open(self) -> None:
         """Open the file and bring its schema up to date; does nothing when it is open.
@@ -90,39 +62,38 @@ class SqliteDatabase:
         Raises:
             StorageError: in one of its kinds, with the remedy.
         """
-        if self._thread is not None:
+        if self._writer is not None:
             return
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(self._reader_count, "twofold-sqlite-reader")
-        self._writer = await asyncio.to_thread(self._open_writer)
-        self._thread = threading.Thread(target=self._write_groups, name="twofold-sqlite-writer", daemon=True)
-        self._thread.start()
+        self._writer = Writer(await asyncio.to_thread(self._open_file), self.path, self._lock_timeout)
 
     async def close(self) -> None:
         """Finish the accepted jobs and close all connections; may be repeated."""
-        if self._thread is None:
+        if self._writer is None:
             return
-        thread, self._thread = self._thread, None
-        self._jobs.put(None)
-        await asyncio.to_thread(thread.join)
+        writer, self._writer = self._writer, None
+        await writer.close()
         self._readers.shutdown()
-        for connection in (*self._connections, self._writer):
+        for connection in self._connections:
             connection.close()
         self._connections.clear()
 
-    async def write(self, job: Callable[[Transaction], T]) -> T:
+    async def write(self, job: Callable[[Transaction], T], *, brief: bool = False) -> T:
         """Run `job` in the next commit and return its result once it is durable.
 
         Jobs that wait at one moment share a commit, in the order of the calls. If one raises, all of the group are
-        rolled back and each runs again alone, with `careful` set: a job may run twice, and only the last run counts.
+        rolled back and each runs again alone, with `careful` set: a job may run again, and only the last run counts.
+
+        Args:
+            job: what to do within the transaction.
+            brief: it takes a few microseconds, so that it may run in the event loop while the disk is fast.
 
         Raises:
             StorageError: nothing was written.
             OutcomeUnknownError: the commit failed in a way that leaves the outcome open.
         """
-        future: asyncio.Future[T] = self._running_loop().create_future()
-        self._jobs.put(_Job(job, future))
-        return await future
+        return await self._open_writer().submit(job, brief=brief)
 
     async def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Run `job` with a reader's connection, in a thread.
@@ -130,7 +101,8 @@ class SqliteDatabase:
         Raises:
             StorageError: the database could not be read.
         """
-        return await self._running_loop().run_in_executor(self._readers, self._read, job)
+        self._open_writer()
+        return await self._loop.run_in_executor(self._readers, self._read, job)
 
     @asynccontextmanager
     async def borrow(self, *, begin: bool = True) -> AsyncIterator[sqlite3.Connection]:
@@ -145,9 +117,7 @@ class SqliteDatabase:
             StorageError: nothing was written.
             OutcomeUnknownError: the commit failed in a way that leaves the outcome open.
         """
-        loop = self._running_loop()
-        loan = _Loan(begin, loop.create_future(), SimpleQueue(), loop.create_future())
-        self._jobs.put(loan)
+        loan = self._open_writer().lend(begin=begin)
         try:
             connection = await loan.lent
         except asyncio.CancelledError:
@@ -199,10 +169,10 @@ class SqliteDatabase:
             raise
         return connection
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._thread is None:
+    def _open_writer(self) -> Writer:
+        if self._writer is None:
             raise RuntimeError(f"{self.path} is not open; use `async with`, or await open() first")
-        return self._loop
+        return self._writer
 
     def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -214,7 +184,7 @@ class SqliteDatabase:
         except DRIVER_ERRORS as error:
             raise translate(error, self.path) from error
 
-    def _open_writer(self) -> sqlite3.Connection:
+    def _open_file(self) -> sqlite3.Connection:
         try:
             if self._may_migrate:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -223,7 +193,6 @@ class SqliteDatabase:
             connection = self.connect()
             try:
                 _until_unlocked(self._lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
-                connection.execute("PRAGMA wal_autocheckpoint = 4000")
                 _migrate(connection)
             except BaseException:
                 connection.close()
@@ -232,103 +201,10 @@ class SqliteDatabase:
             raise translate(error, self.path) from error
         return connection
 
-    def _write_groups(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            if isinstance(job, _Loan):
-                self._lend(job)
-                continue
-            group, job = self._group_with(job)
-            try:
-                outcomes = self._commit(group)
-            except BaseException as error:  # a roll-back that fails; whatever it is, nobody may wait for ever
-                outcomes = [OutcomeUnknownError(f"{self.path}: {error}; repeat it with the same ids") for _ in group]
-            if self._loop.is_closed():  # nobody is left to be told
-                break
-            self._loop.call_soon_threadsafe(_resolve, group, outcomes)
-            if job is None:
-                break
-            if isinstance(job, _Loan):
-                self._lend(job)
-
-    def _group_with(self, first: _Job) -> tuple[list[_Job], _Job | _Loan | None]:
-        """Return the jobs that wait, and what ends the group: its last job, a loan, or None to end for good."""
-        group: list[_Job] = [first]
-        last: _Job | _Loan | None = first
-        try:
-            while len(group) < MAX_GROUP and isinstance(last := self._jobs.get_nowait(), _Job):
-                group.append(last)
-        except Empty:
-            pass
-        return group, last
-
-    def _lend(self, loan: _Loan) -> None:
-        try:
-            if loan.begin:
-                self._writer.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            self._loop.call_soon_threadsafe(_settle, loan.lent, translate(error, self.path))
-            return
-        self._loop.call_soon_threadsafe(_settle, loan.lent, self._writer)
-        outcome: object = None
-        ending = loan.back.get()
-        try:
-            if loan.begin and self._writer.in_transaction:
-                self._writer.execute(ending)
-        except sqlite3.Error as error:
-            outcome = translate(error, self.path)
-            if ending == "COMMIT" and may_have_committed(error):
-                outcome = OutcomeUnknownError(f"{self.path}: the commit failed: {error}; look before going on")
-            self._roll_back()
-        self._loop.call_soon_threadsafe(_settle, loan.ended, outcome)
-
-    def _commit(self, group: list[_Job], *, careful: bool = False) -> list[Any]:
-        """Return each job's result, or the error that it is to raise."""
-        connection = self._writer
-        committing = False
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            return [translate(error, self.path) for _ in group]
-        try:
-            transaction = Transaction(connection, careful=careful)
-            results = [job.run(transaction) for job in group]
-            if transaction.before_commit is not None:
-                transaction.before_commit(transaction)
-            committing = True
-            connection.execute("COMMIT")
-        except BaseException as error:
-            self._roll_back()
-            if not careful:
-                return [self._commit([job], careful=True)[0] for job in group]
-            if not isinstance(error, sqlite3.Error | MemoryError):
-                return [error]
-            if committing and isinstance(error, sqlite3.Error) and may_have_committed(error):
-                return [OutcomeUnknownError(f"{self.path}: the commit failed: {error}; repeat it with the same ids")]
-            return [translate(error, self.path)]
-        return results
-
-    def _roll_back(self) -> None:
-        if self._writer.in_transaction:  # some errors, such as a full disk, have rolled back by themselves
-            self._writer.execute("ROLLBACK")
-
 
 def add_clock(connection: sqlite3.Connection) -> None:
     """Let a connection know `twofold_now()`."""
     connection.create_function("twofold_now", 0, lambda: time.time_ns() // 1000)
-
-
-def _resolve(group: list[_Job], outcomes: list[Any]) -> None:
-    for job, outcome in zip(group, outcomes, strict=True):
-        _settle(job.future, outcome)
-
-
-def _settle(future: asyncio.Future[Any], outcome: object) -> None:
-    if future.done():  # its caller was cancelled
-        return
-    if isinstance(outcome, BaseException):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
 
 
 def _until_unlocked(seconds: float, action: Callable[[], object]) -> None:

@@ -16,7 +16,7 @@ from twofold.inline import Inline, elsewhere
 from twofold.portable_log import Inspection, StoredCommand
 from twofold.read_database import ReadDatabase
 from twofold.sqlite import portable
-from twofold.sqlite.appending import append_to
+from twofold.sqlite.appending import append_to, is_brief
 from twofold.sqlite.database import SqliteDatabase
 from twofold.sqlite.inline import append_inline
 from twofold.sqlite.joined import SqliteJoinedTransaction, join
@@ -52,7 +52,7 @@ class SqliteEventLog:
         if self._inline:
             job = partial(append_inline, append=append, inline=self._inline)
         try:
-            outcome = await self._database.write(job)
+            outcome = await self._database.write(job, brief=is_brief(append) and not self._inline)
         except (OverflowError, UnicodeError) as error:
             raise LimitExceededError(f"SQLite cannot store such a value: {error}; nothing was stored") from error
         if isinstance(outcome, Appended):

@@ -11,11 +11,11 @@ from twofold.errors import CheckpointMovedError, StorageError
 from twofold.event_log import Append, Appended, Rejected
 from twofold.generations import SQL
 from twofold.inline import Ask, Inline, LoadRows, LockLog, LockSegments, ReadEvents, WriteStep
-from twofold.sqlite.appending import append_to
-from twofold.sqlite.database import Transaction
+from twofold.sqlite.appending import append_to, head_of
 from twofold.sqlite.errors import storage_failed
 from twofold.sqlite.read_rows import in_sql, load_rows, write_step
 from twofold.sqlite.reading import read_head, read_within
+from twofold.sqlite.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -23,9 +23,7 @@ T = TypeVar("T")
 def append_inline(transaction: Transaction, append: Append, inline: Sequence[Inline]) -> Appended | Rejected:
     """Append; all appends of the transaction are folded together, right before it commits."""
     if transaction.before_commit is None:
-        if transaction.head is None:
-            transaction.head = read_head(transaction.connection)
-        transaction.before_commit = partial(_fold, inline=inline, after=transaction.head)
+        transaction.before_commit = partial(_fold, inline=inline, after=head_of(transaction))
     return append_to(transaction, append)
 
 

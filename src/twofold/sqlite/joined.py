@@ -11,9 +11,10 @@ from typing import Any
 from twofold.event_log import Append, Appended, Rejected
 from twofold.inline import Inline
 from twofold.sqlite.appending import append_to
-from twofold.sqlite.database import SqliteDatabase, Transaction, add_clock
+from twofold.sqlite.database import SqliteDatabase, add_clock
 from twofold.sqlite.errors import translate
 from twofold.sqlite.inline import append_at_once
+from twofold.sqlite.transaction import Transaction
 
 
 class SqliteJoinedTransaction:

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from twofold.portable_log import Inspection, StoredCheckpoint, StoredCommand, refuse_gaps
-from twofold.sqlite.database import Transaction
 from twofold.sqlite.reading import SQL, read_head, within
+from twofold.sqlite.transaction import Transaction
 from twofold.stored_event import StoredEvent
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
@@ -26,6 +26,7 @@ def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Seq
     connection.executemany(SQL["insert_tag"], tags)
     connection.executemany(SQL["insert_command"], commands)
     transaction.head = head + len(rows)
+    transaction.seen.versions.clear()
 
 
 def read_commands(reader: sqlite3.Connection, after: bytes, limit: int) -> list[StoredCommand]:

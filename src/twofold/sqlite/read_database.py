@@ -19,11 +19,13 @@ from twofold.sqlite.read_rows import in_sql, load_rows, write_step
 from twofold.sqlite.read_transaction import SqliteReadTransaction
 from twofold.sqlite.selection import select_page, select_totals
 
-SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, position FROM twofold_checkpoints"
+SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
 
 
 class SqliteReadDatabase:
     """A `ReadDatabase` in a SQLite file: the event log's own, or another one."""
+
+    batch_size = 2500
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
@@ -65,8 +67,8 @@ class SqliteReadDatabase:
     async def _follow(self, positions: Positions) -> None:
         async with aclosing(self._database.changes(lambda: positions.waiters)) as changes:
             async for connection in changes:
-                for *segment, position in connection.execute(SELECT_STEPS):
-                    positions.reached(Segment(*segment), position)
+                for *segment, epoch, position in connection.execute(SELECT_STEPS):
+                    positions.reached(Segment(*segment), epoch, position)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""
@@ -85,7 +87,9 @@ class SqliteReadDatabase:
         """See `ReadDatabase.select`."""
         return await self._database.read(partial(select_page, table=table, selection=selection))
 
-    async def totals(self, table: Table, by: Sequence[str], of: str, where: Sequence[Filter] = ()) -> Sequence[Total]:
+    async def totals(
+        self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
+    ) -> Sequence[Total]:
         """See `ReadDatabase.totals`."""
         return await self._database.read(partial(select_totals, table=table, by=by, of=of, where=where))
 

@@ -34,7 +34,7 @@ class SqliteReadTransaction:
         """See `ReadTransaction.run`."""
         return self._connection.execute(sql, values).fetchall()
 
-    def is_to_blame(self, error: Exception) -> bool:
+    def is_to_blame(self, error: BaseException) -> bool:
         """See `ReadTransaction.is_to_blame`."""
         return storage_failed(getattr(error, "orig", error))
 

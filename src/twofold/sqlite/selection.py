@@ -13,9 +13,8 @@ from twofold.read_database import Filter, Selection, Total, Values
 from twofold.row_type import Column, Kind, Table
 from twofold.sql import names, quoted
 from twofold.sqlite.columns import comparable, from_sql, rows_from_sql, to_sql
+from twofold.words import MAX_WORDS
 
-MAX_WORDS = 50
-"""Words of a search beyond these are not looked at; FTS5 has limits of its own, at which it fails."""
 _EXACT = Context(prec=1000)
 
 
@@ -49,31 +48,28 @@ def select_page(connection: sqlite3.Connection, table: Table, selection: Selecti
 
 
 def select_totals(
-    connection: sqlite3.Connection, table: Table, by: Sequence[str], of: str, where: Sequence[Filter]
+    connection: sqlite3.Connection, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter]
 ) -> Sequence[Total]:
     """See `ReadDatabase.totals`."""
     connection.create_aggregate("twofold_decimal_sum", 1, _DecimalSum)  # type: ignore[arg-type]
-    exact = _column(table, of).kind is Kind.DECIMAL
-    conditions, arguments = _conditions(table, where)
+    summed = [_column(table, name) for name in of]
     columns = [_column(table, name) for name in by]
+    conditions, arguments = _conditions(table, where)
     groups = ", ".join(map(comparable, columns))
     rows = connection.execute(
-        f"SELECT {', '.join(['count(*)', _sum(of, exact=exact), *map(quoted, by)])} FROM {quoted(table.name)}"
+        f"SELECT {', '.join(['count(*)', *map(_sum, summed), *map(quoted, by)])} FROM {quoted(table.name)}"
         f" {_where(conditions)} {f'GROUP BY {groups} ORDER BY {groups}' if by else ''}",
         arguments,
     )
-    return [
-        Total(
-            tuple(from_sql(column.kind, value) for column, value in zip(columns, group, strict=True)),
-            count,
-            Decimal(sum_) if exact else sum_,
-        )
-        for count, sum_, *group in rows
-    ]
+    return [Total(_group(columns, row[1 + len(of) :]), row[0], _group(summed, row[1 : 1 + len(of)])) for row in rows]
 
 
-def _sum(name: str, *, exact: bool) -> str:
-    return f"ifnull({'twofold_decimal_sum' if exact else 'sum'}({quoted(name)}), 0)"
+def _sum(column: Column) -> str:
+    return f"ifnull({'twofold_decimal_sum' if column.kind is Kind.DECIMAL else 'sum'}({quoted(column.name)}), 0)"
+
+
+def _group(columns: Sequence[Column], values: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(from_sql(column.kind, value) for column, value in zip(columns, values, strict=True))
 
 
 def match_expression(text: str) -> str:

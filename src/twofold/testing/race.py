@@ -28,7 +28,7 @@ from twofold.event_log import Append, Appended, EventLog
 from twofold.event_query import AppendCondition, EventQuery
 from twofold.messages import uuid7
 from twofold.streams import ANY
-from twofold.testing.judge import Report, judge, whole_log
+from twofold.testing.judge import Report, facts, judge, whole_log
 from twofold.testing.samples import Noted, Revised, new_event, topic
 
 OpenLog = Callable[[], EventLog]
@@ -46,6 +46,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.write(self._file, b"\n")  # a process that was killed may have left half a line
 
     def write(self, **fact: Any) -> None:
         """Note a fact."""
@@ -312,5 +313,5 @@ async def _read(plan: Race, number: int) -> None:
 def _last_seen(path: Path) -> int:
     if not path.exists():
         return 0
-    seen = [json.loads(line) for line in path.read_text().splitlines() if line.startswith('{"told": "saw"')]
-    return int(seen[-1]["events"][-1][0]) if seen else 0
+    seen = [fact["events"] for fact in facts(path) if fact["told"] == "saw"]
+    return int(seen[-1][-1][0]) if seen else 0

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from twofold.generations import SQL, Generation, prepare
+from twofold.generations import SQL, Checkpoint, Generation, prepare
 from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Selection, Style
 from twofold.row_type import FullText, Index, Key, RowType, Table
 from twofold.segments import Parked, Segment, Step
@@ -96,7 +96,7 @@ class Model:
         self._rows = rows
         self._declared = rows.table(name)
         self.table = self._declared
-        self.segment = Segment(name, 0)
+        self.segment, self._epoch = Segment(name, 0), 0
 
     async def prepare(self, version: int = 1) -> None:
         """Make its table, and use it from here on."""
@@ -105,6 +105,8 @@ class Model:
         rows = await self._database.query(SQL["generations_of"], name=code.name)
         [own] = [each for row in rows if (each := Generation(*row)).version == version]
         self.table, self.segment = code.table(own.suffix), Segment(code.name, own.number)
+        rows = await self._database.query(SQL["checkpoints_of"], name=code.name, generation=own.number)
+        self._epoch = Checkpoint(*rows[0]).epoch
 
     async def checkpoint(self) -> int:
         """Return its checkpoint; 0 if it has none."""
@@ -113,9 +115,9 @@ class Model:
         )
         return position or 0
 
-    def step(self, before: int, after: int, epoch: int = 0) -> Step:
-        """Return a step from one position to another."""
-        return Step(self.segment, epoch, before, after)
+    def step(self, before: int, after: int, epoch: int | None = None) -> Step:
+        """Return a step from one position to another, by default under the epoch that it was prepared with."""
+        return Step(self.segment, self._epoch if epoch is None else epoch, before, after)
 
     async def write(self, *rows: Any, delete: Iterable[tuple[Any, ...]] = ()) -> None:
         """Write rows and delete others, with a step from the checkpoint to the next position."""

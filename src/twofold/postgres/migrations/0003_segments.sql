@@ -41,7 +41,7 @@ CREATE TABLE twofold_checkpoints (
 CREATE FUNCTION twofold_tell_step() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('twofold_' || TG_RELID,
-        json_build_array(NEW.name, NEW.generation, NEW.first_slot, NEW.end_slot, NEW.position)::text);
+        json_build_array(NEW.name, NEW.generation, NEW.first_slot, NEW.end_slot, NEW.epoch, NEW.position)::text);
     RETURN NULL;
 END $$;
 CREATE TRIGGER twofold_tell_step AFTER UPDATE OF position ON twofold_checkpoints

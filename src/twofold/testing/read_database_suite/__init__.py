@@ -30,7 +30,6 @@ except ImportError as error:
 from twofold.read_database import ReadDatabase
 from twofold.testing.read_database_suite.commits import CommitPromises
 from twofold.testing.read_database_suite.pages import PagePromises
-from twofold.testing.read_database_suite.requests import RequestPromises
 from twofold.testing.read_database_suite.searches import SearchPromises
 from twofold.testing.read_database_suite.selections import SelectionPromises
 from twofold.testing.read_database_suite.tables import TablePromises
@@ -44,7 +43,6 @@ __all__ = ["ReadDatabaseConformance"]
 class ReadDatabaseConformance(
     TablePromises,
     CommitPromises,
-    RequestPromises,
     ValuePromises,
     SelectionPromises,
     PagePromises,

@@ -14,7 +14,10 @@ TOO_LARGE = 2**70
 
 
 class RequestPromises:
-    """Requests are carried out in order and in the transaction, and what a row is to blame for is thrown into them."""
+    """Requests are carried out in order and in the transaction, and what a row is to blame for is thrown into them.
+
+    For databases that may hold an event log, beside `ReadDatabaseConformance`.
+    """
 
     async def test_requests_are_answered_in_the_transaction(self, samples: Model, read_database: ReadDatabase) -> None:
         def steps() -> Steps[object]:

@@ -1,0 +1,54 @@
+"""The command `twofold`: what it is made of, and how it tells what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, cast
+
+from cyclopts import App, CycloptsError
+from rich.text import Text
+
+from twofold.cli import log, read_models, rebuilds
+from twofold.cli.output import InterruptedByUserError, err
+from twofold.errors import TwofoldError
+
+INTERRUPTED = 130
+
+app = App(
+    name="twofold",
+    help="Look after the databases of applications that are built on Twofold.",
+    help_epilogue=(
+        "A URL is sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user@host/database. "
+        "The exit code is 0 if all is well, 1 if not, 2 if the command was not understood."
+    ),
+)
+for command in (log.status, log.migrate, log.verify, log.copy):
+    app.command(command)
+app.command(read_models.app)
+for command in (rebuilds.rebuild, rebuilds.roll_back, rebuilds.cancel_rebuild):
+    app.command(command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; what goes wrong outside of the program is told in one line. Return the exit code."""
+    try:
+        command, bound, _ = app.parse_args(list(arguments), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _complain(" ".join(str(error).split()), 2)
+    try:
+        outcome = command(*bound.args, **bound.kwargs)
+        if asyncio.iscoroutine(outcome):
+            outcome = asyncio.run(cast("Coroutine[Any, Any, int | None]", outcome))
+    except InterruptedByUserError as interrupted:
+        return _complain(f"interrupted; {interrupted}", INTERRUPTED)
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was done so far is kept", INTERRUPTED)
+    except (TwofoldError, ValueError, ModuleNotFoundError, OSError) as error:
+        return _complain(str(error), 1)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _complain(text: str, code: int) -> int:
+    err.print(Text(f"twofold: {text}"), soft_wrap=True)
+    return code

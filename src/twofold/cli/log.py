@@ -1,0 +1,105 @@
+"""Commands for a whole log: `twofold status | migrate | verify | copy`."""
+
+from __future__ import annotations
+
+from rich.filesize import decimal
+from rich.table import Table
+
+from twofold.cli.output import opened, out, print_table, progress, say
+from twofold.copying import copy_log
+from twofold.portable_log import Inspection
+from twofold.verification import verify_log
+
+
+async def status(url: str, /) -> None:
+    """Show what a database holds: the head of the log, events by type, and how far each projection has come.
+
+    It changes nothing, and may be run beside the application.
+
+    Parameters
+    ----------
+    url:
+        The database, such as sqlite:///orders.db.
+    """
+    async with opened(url) as log:
+        _print_status(url, await log.inspect())
+
+
+async def migrate(url: str, /) -> None:
+    """Bring a database up to date with this release, or make a new one.
+
+    An application does so by itself when it starts. Run it before, if the application may not change the schema, or
+    to be done with it at a time of your choosing. Processes of an older release refuse the database afterwards.
+
+    Parameters
+    ----------
+    url:
+        The database, such as sqlite:///orders.db.
+    """
+    async with opened(url, migrate=True) as log:
+        found = await log.inspect()
+    out.print(f"{url} is at migration {found.migration}, up to date", soft_wrap=True)
+
+
+async def verify(url: str, /) -> None:
+    """Read a whole log and check it: every event against its checksum, the order of all, and what lies beneath.
+
+    Prints the first damage, with exit code 1. It changes nothing, and may be run beside the application; on a backup
+    it tells whether that can be relied on.
+
+    Parameters
+    ----------
+    url:
+        The database, such as sqlite:///orders.db.
+    """
+    async with opened(url) as log:
+        with progress() as report:
+            events = await verify_log(log, progress=report)
+    out.print(f"all {events:,} events are intact")
+
+
+async def copy(source: str, target: str, /) -> None:
+    """Copy a whole log to another database, of the same engine or another, and compare both.
+
+    Positions, ids, times and the receipts of commands stay as they are, so that checkpoints of subscribers stay
+    valid; read models are built anew from the copy. To change the engine: copy while the application runs, stop it,
+    copy again (only what is new is copied), and start it with the other URL.
+
+    Interrupted, it goes on where it was when it is run again. Nothing else may write to the target meanwhile.
+
+    Parameters
+    ----------
+    source:
+        The database to read, such as sqlite:///orders.db.
+    target:
+        The database to write: empty, or with the beginning of the source from an earlier run.
+    """
+    if source == target:
+        raise ValueError("source and target are the same database")
+    async with opened(source) as original, opened(target, migrate=True) as duplicate:
+        with progress() as report:
+            copied = await copy_log(original, duplicate, progress=report)
+    new = copied.events - copied.already
+    out.print(f"copied {new:,} events, {copied.already:,} were there already; {copied.commands:,} commands")
+    out.print(f"both logs are alike up to position {copied.events:,}, with digest {copied.digest}", soft_wrap=True)
+
+
+def _print_status(url: str, found: Inspection) -> None:
+    say(url)
+    facts = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("head", f"{found.head:,}"),
+        ("commands", f"{found.commands:,}"),
+        ("size", decimal(found.size)),
+        ("migration", str(found.migration)),
+    ):
+        facts.add_row(name, value)
+    out.print(facts)
+    types = [(name, f"{count:,}") for name, count in found.types.items()]
+    print_table(("events of type", "count"), types, numbers=("count",))
+    checkpoints = [
+        (name, str(version), f"{position:,}", f"{found.head - position:,}")
+        for name, version, position in found.checkpoints
+    ]
+    headings = ("projection", "version", "checkpoint", "behind")
+    print_table(headings, checkpoints, numbers=headings[1:])

@@ -1,0 +1,111 @@
+"""What the commands have in common: how they open a database, and how they speak."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import cast
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from twofold.engines import connect
+from twofold.portable_log import PortableLog
+from twofold.read_database import ReadDatabase
+from twofold.verification import Progress
+
+WIDE = 250
+"""Columns of what goes to a file or a program, where lines are better not broken."""
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+err = Console(stderr=True, highlight=False)
+
+
+class InterruptedByUserError(Exception):
+    """Ctrl-C, with what becomes of the work."""
+
+
+@asynccontextmanager
+async def opened(url: str, *, migrate: bool = False) -> AsyncIterator[PortableLog]:
+    """Open the log of a database.
+
+    Raises:
+        ValueError: the URL names no engine that can be looked after.
+        StorageError: it cannot be opened, or is not up to date.
+    """
+    log = connect(url, migrate=migrate).log
+    if not hasattr(log, "restore"):
+        raise ValueError(f"this command cannot work on {url.partition(':')[0]} yet")
+    await log.open()
+    try:
+        yield cast(PortableLog, log)
+    finally:
+        await log.close()
+
+
+@asynccontextmanager
+async def opened_read_models(url: str) -> AsyncIterator[ReadDatabase]:
+    """Open the read models of a database.
+
+    Raises:
+        ValueError, StorageError: as `opened`.
+    """
+    database = connect(url, migrate=False).read_database
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Show how far something has come, where somebody sees it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with ProgressBar(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        yield _reporter(bar)
+
+
+def say(text: str) -> None:
+    """Print a line, whatever its length."""
+    out.print(Text(text), soft_wrap=True)
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:
+    """Print a table, if it has rows.
+
+    Args:
+        headings: of the columns.
+        rows: their cells.
+        numbers: headings of the columns that are set to the right.
+    """
+    if rows:
+        table = Table()
+        for heading in headings:
+            number = heading in numbers
+            table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        out.print(table)
+
+
+def _reporter(bar: ProgressBar) -> Progress:
+    tasks: dict[str, TaskID] = {}
+
+    def report(stage: str, position: int, end: int) -> None:
+        if stage not in tasks:
+            tasks[stage] = bar.add_task(stage, total=end)
+        bar.update(tasks[stage], completed=position, total=end)
+
+    return report
+
+
+class _Rate(ProgressColumn):
+    """Events per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")

@@ -1,0 +1,202 @@
+"""Commands for read models, which work without the application's code: `twofold projections …`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+
+from twofold import operations
+from twofold.cli.output import opened, opened_read_models, print_table, say
+from twofold.event_query import EventQuery
+from twofold.event_store import EventStore
+from twofold.projectors import key_text
+from twofold.status import ProjectionStatus, State, read_status
+
+Url = Annotated[str, Parameter(help="The database of the read models, such as sqlite:///orders.db.")]
+Name = Annotated[str, Parameter(help="The projection.")]
+Reason = Annotated[str, Parameter(help="Why; it is recorded.")]
+AS_SHOWN = '["a1"] as `parked` shows it, or a1, if the key is a single text.'
+AFTER = "It goes on with the first event behind this; 0 stands before all."
+LOG = "The database of the log, if the read models live in another one."
+
+app = App(
+    name="projections",
+    help=(
+        "Look after read models: see where they stand, let them pause, divide them, decide on events that failed. "
+        "None of this needs the code of the projections, and all of it may be done while they run.\n\n"
+        "`twofold projections URL` shows where each read model stands, who works on it, and what is wrong; the exit "
+        "code is 1 if anything is. How late one is, only its code could tell exactly, which knows what it handles: "
+        "what is shown is the age of the first event behind its checkpoint, of whatever type."
+    ),
+)
+
+NUMBERS = ("version", "position", "behind", "lag (max.)", "parked")
+
+
+@app.default
+async def show(url: Url, /, *, log: Annotated[str, Parameter(help=LOG)] = "") -> int:
+    """Show where each read model stands, who works on it, and what is wrong."""
+    async with opened(log or url) as events, opened_read_models(url) as database:
+        store = EventStore(events)
+        found = await read_status(store, database, {})
+        lags = [await _lag(store, each) for each in found]
+    if not found:
+        say(f"there are no read models in {url}")
+    rows = [_row(status, lag) for status, lag in zip(found, lags, strict=True)]
+    print_table(("projection", "state", *NUMBERS), rows, numbers=NUMBERS)
+    segments = [segment for status in found for segment in _segments(status)]
+    headings = ("projection", "generation", "slots", "position", "worked on by")
+    print_table(headings, segments, numbers=("generation", "slots", "position"))
+    problems = [f"{status.name}: {problem}" for status in found for problem in status.problems]
+    for problem in problems:
+        say(problem)
+    return 1 if problems else 0
+
+
+@app.command
+async def pause(url: Url, name: Name, /) -> None:
+    """Let a read model stand still, until it is resumed; it answers queries as it is."""
+    async with opened_read_models(url) as database:
+        await operations.pause(database, name)
+    say(f"{name} stands still; `twofold projections resume` lets it go on")
+
+
+@app.command
+async def resume(url: Url, name: Name, /) -> None:
+    """Let a read model go on that was paused."""
+    async with opened_read_models(url) as database:
+        await operations.resume(database, name)
+    say(f"{name} goes on, as soon as a worker takes its next turn")
+
+
+@app.command
+async def scale(url: Url, name: Name, segments: Annotated[int, Parameter(help="How many, from 1 to 256.")], /) -> None:
+    """Divide a read model into segments, on which as many workers can work at once; they do so while they run."""
+    async with opened_read_models(url) as database:
+        await operations.scale(database, name, segments)
+    say(f"{name} will have {segments} segments, as soon as its workers take their next turns")
+
+
+@app.command
+async def set_position(url: Url, name: Name, position: Annotated[int, Parameter(help=AFTER)], /) -> None:
+    """Let a read model go on behind a position, whatever it has handled; its rows stay, what is parked is forgotten.
+
+    This is for those who know what its rows hold. To have them made anew, use `twofold rebuild`.
+    """
+    async with opened_read_models(url) as database:
+        await operations.set_position(database, name, position)
+    say(f"{name} goes on behind {position:,}; its rows are as they were")
+
+
+@app.command
+async def parked(
+    url: Url,
+    name: Name,
+    /,
+    *,
+    traceback: Annotated[bool, Parameter(help="Show where in the code each failed.", negative="")] = False,
+    limit: Annotated[int, Parameter(help="Show so many at most.")] = 100,
+) -> None:
+    """Show the events that a projection failed on, and those that wait behind them, in order."""
+    async with opened_read_models(url) as database:
+        found = await operations.parked(database, name, limit=limit)
+    if not found:
+        say(f"nothing of {name} is parked")
+    rows = [(f"{each.position:,}", each.key, each.cause or "waits", f"{each.parked_at:%F %T}") for each in found]
+    print_table(("position", "key", "cause", "since (UTC)"), rows, numbers=("position",))
+    for each in found if traceback else ():
+        if each.traceback:
+            say(f"\nevent {each.position:,}:\n{each.traceback.rstrip()}")
+
+
+@app.command
+async def retry(
+    url: Url, name: Name, /, *, key: Annotated[str, Parameter(help=f"Only those of this row, {AS_SHOWN}")] = ""
+) -> None:
+    """Have parked events tried again, in order; those that fail again stay parked, with the later ones of their row."""
+    async with opened_read_models(url) as database:
+        asked = await operations.retry(database, name, _key(key) if key else operations.ALL_KEYS)
+    if not asked:
+        raise ValueError(f"nothing of {name} is parked{f' under {_key(key)}' if key else ''}")
+    say(f"{asked:,} events are tried again, as soon as a worker has the code")
+
+
+@app.command
+async def skip(
+    url: Url, name: Name, position: Annotated[int, Parameter(help="Of the event.")], /, *, reason: Reason
+) -> None:
+    """Leave an event out for ever, in rebuilds too, and have the later ones of its row tried again."""
+    async with opened_read_models(url) as database:
+        await operations.skip(database, name, position, reason)
+    say(f"{name} leaves out event {position:,}")
+
+
+@app.command
+async def discard(
+    url: Url, name: Name, key: Annotated[str, Parameter(help=f"Of the row, {AS_SHOWN}")], /, *, reason: Reason
+) -> None:
+    """Leave all parked events of a row out for ever, in rebuilds too, and let its later ones in."""
+    async with opened_read_models(url) as database:
+        discarded = await operations.discard(database, name, _key(key), reason)
+    if not discarded:
+        raise ValueError(f"nothing of {name} is parked under {_key(key)}")
+    say(f"{name} leaves out {discarded:,} events of {_key(key)}")
+
+
+@app.command
+async def passed_over(url: Url, name: Name, /) -> None:
+    """Show the events that somebody decided to leave out, and why."""
+    async with opened_read_models(url) as database:
+        found = await operations.passed_over(database, name)
+    if not found:
+        say(f"nothing of {name} was left out")
+    rows = [(f"{each.position:,}", each.key, each.cause, each.reason, f"{each.passed_at:%F %T}") for each in found]
+    print_table(("position", "key", "cause", "reason", "on (UTC)"), rows, numbers=("position",))
+
+
+@app.command
+async def drop_warm(url: Url, name: Name, /) -> None:
+    """Drop the read model that the last rebuild replaced; there is no rolling back afterwards."""
+    async with opened_read_models(url) as database:
+        dropped = await operations.drop_warm(database, name)
+    say(f"the earlier read model {name} is dropped" if dropped else f"no earlier read model {name} is kept")
+
+
+async def _lag(store: EventStore, status: ProjectionStatus) -> timedelta:
+    """Return the age of the first event behind a checkpoint, of whatever type."""
+    rows = await store.log.read(EventQuery.all(), after=status.position, limit=1)
+    return timedelta(microseconds=time.time_ns() // 1000 - rows[0].recorded_at) if rows else timedelta()
+
+
+def _row(status: ProjectionStatus, lag: timedelta) -> Sequence[str]:
+    return (
+        status.name, _state(status), str(status.version), f"{status.position:,}", f"{status.behind:,}",
+        f"{max(lag.total_seconds(), 0):,.1f} s", f"{status.parked:,}",
+    )  # fmt: skip
+
+
+def _state(status: ProjectionStatus) -> str:
+    if status.building is not None:
+        return f"{status.state}, another one built up to {status.building:,}"
+    return State.CATCHING_UP if status.state is State.LIVE and status.behind else status.state
+
+
+def _segments(status: ProjectionStatus) -> Sequence[Sequence[str]]:
+    place = status.name, str(status.generation)
+    return [
+        (*place, f"{each.first}-{each.end - 1}", f"{each.position:,}", each.worker or "nobody")
+        for each in status.segments
+    ]
+
+
+def _key(text: str) -> str:
+    """Return a key as it is stored, whether it was given so or as a plain text."""
+    try:
+        return key_text(tuple(msgspec.json.decode(text, type=list[object])))
+    except msgspec.DecodeError:
+        return key_text((text,))

@@ -1,0 +1,68 @@
+"""Commands that need the application's code: `twofold rebuild | roll-back | cancel-rebuild`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from twofold.cli.applications import FORM, load
+from twofold.cli.output import InterruptedByUserError, progress, say
+from twofold.rebuild_progress import RebuildProgress
+
+Code = Annotated[str, Parameter(help=f"An `Application`, or a function that returns one, as {FORM}.")]
+Name = Annotated[str, Parameter(help="The projection.")]
+Url = Annotated[str, Parameter(help="The database, if the function takes one.")]
+SAME = "Refuse it if any row differs from the one that serves, as after a change that should change nothing."
+
+
+async def rebuild(
+    application: Code,
+    name: Name,
+    /,
+    *,
+    url: Url = "",
+    expect_same: Annotated[bool, Parameter(help=SAME, negative="")] = False,
+) -> None:
+    """Build a read model anew from the log, verify it, and let it serve; the earlier one serves meanwhile.
+
+    This process and all workers of the application share the work. Interrupted, it goes on wherever workers run;
+    run it again to see how far it is. The earlier read model is kept for `twofold roll-back`, until
+    `twofold projections drop-warm` or the next rebuild.
+    """
+    app = load(application, url)
+    async with app:
+        with progress() as report:
+
+            def tell(found: RebuildProgress) -> None:
+                report(f"building {name}", found.position, found.head)
+
+            try:
+                done = await app.projections.rebuild_projection(name, expect_same=expect_same, progress=tell)
+            except asyncio.CancelledError:
+                raise InterruptedByUserError(
+                    f"the rebuild of {name} goes on wherever workers run; `twofold rebuild` follows it again, "
+                    f"`twofold cancel-rebuild` drops it"
+                ) from None
+    rows = f": {done.rows_after:,} rows, {done.sampled} compared with the log" if done.rows_after is not None else ""
+    say(f"the new read model {name} serves{rows}")
+
+
+async def roll_back(application: Code, name: Name, /, *, url: Url = "") -> None:
+    """Let the read model serve again that served before the last rebuild, as complete as the present one.
+
+    The present one is kept in its place, so that this can be undone in the same way.
+    """
+    app = load(application, url)
+    async with app:
+        await app.projections.roll_back(name)
+    say(f"the earlier read model {name} serves again")
+
+
+async def cancel_rebuild(application: Code, name: Name, /, *, url: Url = "") -> None:
+    """Drop a read model that is being built, or that failed its verification; the one that serves is not touched."""
+    app = load(application, url)
+    async with app:
+        cancelled = await app.projections.cancel_rebuild(name)
+    say(f"the rebuild of {name} is cancelled" if cancelled else f"no rebuild of {name} is under way")

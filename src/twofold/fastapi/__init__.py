@@ -1,0 +1,66 @@
+"""Twofold behind FastAPI: problem details, bounded bodies, exact numbers, idempotent commands, consistent answers.
+
+api = FastAPI(lifespan=app.lifespan)
+add_problem_details(api, statuses={OrderError: 409})
+add_consistency(api, app)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from twofold.fastapi.bodies import MAX_BODY, BodyLimit, ExactJsonRoute
+from twofold.fastapi.command_ids import CommandId
+from twofold.fastapi.consistency import add_consistency
+from twofold.fastapi.live import Live, LiveAnswers
+from twofold.fastapi.preconditions import IF_MATCH_REQUIRED, etag
+from twofold.fastapi.problems import (
+    MEDIA_TYPE,
+    STATUSES,
+    answer_http,
+    answer_invalid,
+    answer_unexpected,
+    answer_with,
+    problem,
+    problem_responses,
+)
+
+__all__ = [
+    "IF_MATCH_REQUIRED",
+    "MAX_BODY",
+    "MEDIA_TYPE",
+    "STATUSES",
+    "BodyLimit",
+    "CommandId",
+    "ExactJsonRoute",
+    "Live",
+    "LiveAnswers",
+    "add_consistency",
+    "add_problem_details",
+    "etag",
+    "problem",
+    "problem_responses",
+]
+
+
+def add_problem_details(
+    api: FastAPI, *, statuses: Mapping[type[Exception], int] | None = None, max_body: int = MAX_BODY
+) -> None:
+    """Answer every error with problem details, and refuse larger bodies than `max_body` bytes with 413.
+
+    Args:
+        api: the FastAPI application.
+        statuses: the HTTP status of your own errors, subclasses included. An error that has a `field` attribute names
+            it in the answer; its text is shown to the client.
+        max_body: how many bytes a body may have, declared or not.
+    """
+    for error, status in {**STATUSES, **(statuses or {})}.items():
+        api.add_exception_handler(error, answer_with(status))
+    api.add_exception_handler(RequestValidationError, answer_invalid)
+    api.add_exception_handler(StarletteHTTPException, answer_http)
+    api.add_exception_handler(Exception, answer_unexpected)
+    api.add_middleware(BodyLimit, max_body=max_body)

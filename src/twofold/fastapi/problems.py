@@ -1,0 +1,154 @@
+"""Errors as problem details (RFC 9457)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from twofold import errors
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUSES: Mapping[type[Exception], int] = {
+    errors.AggregateNotFoundError: 404,
+    errors.ConflictError: 409,
+    errors.DuplicateEventIdError: 409,
+    errors.VersionMismatchError: 412,
+    errors.InvalidTokenError: 400,
+    errors.CommandReusedError: 422,
+    errors.InvalidCursorError: 422,
+    errors.InvalidFilterError: 422,
+    errors.InvalidEventError: 422,
+    errors.LimitExceededError: 422,
+    errors.UnknownFieldError: 422,
+    errors.OutcomeUnknownError: 503,
+    errors.StaleReadError: 503,
+    errors.StorageError: 503,
+}
+"""How the framework's errors are answered. The others are faults of the program: 500."""
+
+_FIELDS: Mapping[type[Exception], str] = {
+    errors.CommandReusedError: "Idempotency-Key",
+    errors.InvalidCursorError: "cursor",
+    errors.InvalidTokenError: "Last-Event-ID",  # what comes in `Consistency-Token` never gets as far as an endpoint
+    errors.VersionMismatchError: "If-Match",
+}
+_FIELD_SCHEMA = {"type": "object", "properties": {"field": {"type": "string"}, "detail": {"type": "string"}}}
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "description": "Which kind of problem it is, for programs."},
+        "title": {"type": "string", "description": "The same, for people."},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong this time."},
+        "instance": {"type": "string", "description": "The path that was asked for."},
+        "errors": {"type": "array", "items": _FIELD_SCHEMA, "description": "The fields at fault."},
+    },
+}
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    kind: str = "",
+    fields: Sequence[tuple[str, str]] = (),
+    instance: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return a problem as a response. `kind` is the name of the error; `fields` are those at fault, with the reason."""
+    phrase = HTTPStatus(status).phrase
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.removesuffix("Error")).lower()
+    content: dict[str, Any] = {
+        "type": f"urn:problem:{words.replace(' ', '-')}" if words else "about:blank",
+        "title": words.capitalize() or phrase,
+        "status": status,
+        "detail": detail or phrase,
+    }
+    if instance:
+        content["instance"] = instance
+    if fields:
+        content["errors"] = [{"field": field, "detail": reason} for field, reason in fields]
+    return JSONResponse(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI shows of an operation's problems: `@api.get(…, responses=problem_responses(404))`."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA, "example": _example(status)}},
+        }
+        for status in statuses
+    }
+
+
+def _example(status: int) -> dict[str, Any]:
+    phrase = HTTPStatus(status).phrase
+    return {"type": "about:blank", "title": phrase, "status": status, "detail": phrase}
+
+
+def answer_with(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Return what answers an error with its own text."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        field = getattr(error, "field", None) or next(
+            (_FIELDS[cls] for cls in type(error).__mro__ if cls in _FIELDS), None
+        )
+        detail = str(error)
+        return problem(
+            status,
+            detail,
+            kind=type(error).__name__,
+            fields=[(field, detail)] if field else (),
+            instance=request.url.path,
+            headers={"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None,
+        )
+
+    return answer
+
+
+async def answer_invalid(request: Request, error: Exception) -> Response:
+    """Name the fields of a request that is not as the operation wants it."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for nothing else
+    fields = list(_invalid_fields(error))
+    if [field for field, _ in fields] == ["body"] and "json" not in request.headers.get("content-type", ""):
+        fields = [("body", "must be JSON, sent with the header `Content-Type: application/json`")]
+    detail = "; ".join(f"{field}: {reason}" for field, reason in fields)
+    return problem(422, detail, kind="InvalidRequestError", fields=fields, instance=request.url.path)
+
+
+def _invalid_fields(error: RequestValidationError) -> Iterator[tuple[str, str]]:
+    for each in error.errors():
+        place, *path = each["loc"]
+        if each["type"] == "json_invalid":
+            yield "body", f"not valid JSON: {each['ctx']['error']} at character {path[0]}"
+        else:
+            yield _dotted(path) or str(place), each["msg"].removeprefix("Value error, ")
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    """Return a path such as `items[0].price`."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".")
+
+
+async def answer_http(request: Request, error: Exception) -> Response:
+    """Keep status and headers of an `HTTPException`."""
+    assert isinstance(error, StarletteHTTPException)  # noqa: S101 - it is registered for nothing else
+    return problem(error.status_code, str(error.detail), instance=request.url.path, headers=error.headers)
+
+
+async def answer_unexpected(request: Request, error: Exception) -> Response:
+    """Say nothing of the cause, which is in the server's log."""
+    return problem(
+        500, "the server failed on this request; nothing is known to be wrong with it", instance=request.url.path
+    )

@@ -1,0 +1,42 @@
+"""Reading in chunks: while one is at work, the next is on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from typing import Any
+
+from twofold.stored_event import StoredEvent
+
+FIRST, CHUNK = 100, 1000
+"""Rows of the first chunk, which is soon there, and of the largest. No reader holds more than two chunks in memory."""
+
+Read = Callable[[StoredEvent | None, int], Coroutine[Any, Any, Sequence[StoredEvent]]]
+"""Return so many rows that follow a row, or the first ones."""
+
+
+async def read_ahead(read: Read, limit: int | None = None) -> AsyncGenerator[Sequence[StoredEvent]]:
+    """Iterate over the rows that `read` returns, at most so many, in chunks that grow."""
+    remaining = sys.maxsize if limit is None else limit
+    size = min(FIRST, remaining)
+    rows: Sequence[StoredEvent] = await read(None, size) if size > 0 else []
+    while len(rows) == size < remaining:
+        remaining -= size
+        size = min(4 * size, CHUNK, remaining)
+        following = asyncio.create_task(read(rows[-1], size))
+        following.add_done_callback(_look)
+        try:
+            await asyncio.sleep(0)  # let it begin
+            yield rows
+            rows = await following
+        finally:
+            if following.cancel():  # it was not done: nobody wants it any more
+                await asyncio.wait([following])
+    yield rows
+
+
+def _look(chunk: asyncio.Task[Sequence[StoredEvent]]) -> None:
+    """Take notice of an error, in case nobody waits for it any more."""
+    if not chunk.cancelled():
+        chunk.exception()

@@ -1,0 +1,92 @@
+"""A client that creates and reads at once, through two web processes while a third process keeps the read models."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx2
+import pytest
+from tests.acceptance.servers import PATIENCE, serving, synchronizing
+from tests.acceptance.test_http import assert_problem, body
+
+TOKEN = "Consistency-Token"
+CLIENTS = 4
+PATIENT = {"Prefer": "wait=30"}
+
+
+@asynccontextmanager
+async def shops(url: str, count: int) -> AsyncIterator[list[httpx2.AsyncClient]]:
+    """Run web processes that leave the read models to somebody else."""
+    async with AsyncExitStack() as stack:
+        clients = []
+        for _ in range(count):
+            _, address = await stack.enter_async_context(serving(url, SYNCHRONIZE="0"))
+            clients.append(await stack.enter_async_context(httpx2.AsyncClient(base_url=address, timeout=PATIENCE)))
+        yield clients
+
+
+async def missed(writer: httpx2.AsyncClient, reader: httpx2.AsyncClient, tries: int, *, with_token: bool) -> int:
+    """Create orders at one process and read each at once at another; return how often it was not there."""
+    misses = 0
+    for _ in range(tries):
+        created = await writer.post("/orders", json=body())
+        headers = PATIENT | {TOKEN: created.headers[TOKEN]} if with_token else {}
+        reader.cookies.clear()
+        found = await reader.get(created.headers["location"], headers=headers)
+        assert found.status_code in (200, 404), found.text
+        misses += found.status_code == 404
+    return misses
+
+
+async def test_an_order_is_never_missing_for_the_client_that_created_it(url: str) -> None:
+    await campaign(url, tries=300)
+
+
+@pytest.mark.soak
+async def test_an_order_is_never_missing_in_ten_thousand_tries(url: str) -> None:
+    await campaign(url, tries=10_000)
+
+
+async def campaign(url: str, tries: int) -> None:
+    async with shops(url, 2) as (one, other), synchronizing(url):
+        pairs = [(one, other), (other, one)] * (CLIENTS // 2)
+        share = tries // CLIENTS
+        assert await asyncio.gather(*(missed(*pair, share, with_token=True) for pair in pairs)) == [0] * CLIENTS
+
+
+async def test_the_campaign_notices_a_client_whose_token_is_lost(url: str) -> None:
+    async with shops(url, 2) as (one, other), synchronizing(url):
+        assert await missed(one, other, 100, with_token=False)
+
+
+async def test_a_synchronizer_that_is_killed_and_started_again_is_waited_for(url: str) -> None:
+    async with shops(url, 2) as (one, other):
+        async with synchronizing(url) as process:
+            token = (await one.post("/orders", json=body())).headers[TOKEN]
+            assert (await other.get("/orders/search", headers=PATIENT | {TOKEN: token})).json()["total"] == 1
+            process.kill()
+            await process.wait()
+        created = await one.post("/orders", json=body())
+        headers = PATIENT | {TOKEN: created.headers[TOKEN]}
+        assert_problem(await other.get(created.headers["location"], headers=headers | {"Prefer": "wait=0"}), 503)
+        asking = asyncio.create_task(other.get(created.headers["location"], headers=headers))
+        async with synchronizing(url):
+            assert (await asking).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_a_server_that_is_told_to_end_ends_its_live_answers(url: str) -> None:
+    async with serving(url) as (server, address), httpx2.AsyncClient(base_url=address, timeout=PATIENCE) as client:
+        created = await client.post("/orders", json=body())
+        async with client.stream("GET", f"{created.headers['location']}/live") as stream:
+            seen = []
+            async for line in stream.aiter_lines():
+                seen.append(line)
+                if line.startswith("data:"):
+                    server.send_signal(signal.SIGTERM)
+            assert any('"status":"open"' in line for line in seen)
+        await asyncio.wait_for(server.wait(), PATIENCE)
+        assert server.returncode in (0, -signal.SIGTERM)

@@ -1,0 +1,34 @@
+"""The command line, run in this process."""
+
+from __future__ import annotations
+
+import pytest
+from tests.cli.typed import Done, Fails, Twofold
+
+from twofold.cli import run
+
+
+@pytest.fixture
+def twofold(capsys: pytest.CaptureFixture[str]) -> Twofold:
+    """Run the command in this process."""
+
+    def run_it(*arguments: str) -> Done:
+        capsys.readouterr()
+        code = run(arguments)
+        return Done(code, *capsys.readouterr())
+
+    return run_it
+
+
+@pytest.fixture
+def fails(twofold: Twofold) -> Fails:
+    """Run a command that is to fail, and return its one line of complaint."""
+
+    def fail(*arguments: str, code: int = 1) -> str:
+        done = twofold(*arguments)
+        assert (done.returncode, done.stdout) == (code, ""), done
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("twofold: ")
+        return line.removeprefix("twofold: ")
+
+    return fail

@@ -1,0 +1,269 @@
+"""Looking after read models from the command line, without the code that builds them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.accounts import Balance, Balances, Deposited, Opened
+from tests.cli.typed import Fails, Twofold
+from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+
+from twofold import EventStore, ReadModelSynchronizer, SqlProjection, on, runner
+from twofold.engines import Engine, connect
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(runner, "LAST_PAUSE", 0.001)
+
+
+class Fussy(Balances):
+    """Fails on deposits of 13."""
+
+    @on(Deposited)
+    def deposited(self, row: Balance, event: Deposited) -> Balance:
+        if event.amount == 13:
+            raise ArithmeticError("unlucky")
+        return super().deposited(row, event)
+
+
+class Totals(SqlProjection):
+    name = "totals"
+    tables = ("totals",)
+
+    def handles(self) -> tuple[type, ...]:
+        return (Opened,)
+
+    def create(self, connection: Any) -> Any:
+        return connection.execute(f"CREATE TABLE {self.table('totals')} (number bigint)")
+
+    def apply(self, event: Opened, connection: Any) -> Any:
+        return connection.execute(f"INSERT INTO {self.table('totals')} VALUES (1)")
+
+
+@asynccontextmanager
+async def engine_at(url: str) -> AsyncIterator[tuple[Engine, EventStore]]:
+    engine = connect(url)
+    await engine.log.open()
+    await engine.read_database.open()
+    try:
+        yield engine, EventStore(engine.log)
+    finally:
+        await engine.read_database.close()
+        await engine.log.close()
+
+
+Work = Callable[[ReadModelSynchronizer], Awaitable[object]]
+
+
+def project(url: str, projection: Any, *events: object, then: Work | None = None) -> None:
+    """Append events and bring a read model up to date, in workers that have left afterwards."""
+
+    async def work() -> None:
+        async with engine_at(url) as (engine, store):
+            head = await write(store, *events) if events else await store.head()
+            synchronizer = ReadModelSynchronizer(store, engine.read_database, lease=1.0)
+            synchronizer.add(projection)
+            async with running(synchronizer):
+                await synchronizer.wait(head, PATIENCE)
+                if then:
+                    await then(synchronizer)
+
+    asyncio.run(work())
+
+
+def balance(url: str, account: str) -> Balance | None:
+    async def get() -> Balance | None:
+        async with engine_at(url) as (engine, store):
+            return await ReadModelSynchronizer(store, engine.read_database).add(Balances()).get(account)
+
+    return asyncio.run(get())
+
+
+def cells(text: str) -> list[list[str]]:
+    return [line.replace("│", " ").replace("┃", " ").split() for line in text.splitlines()]
+
+
+@pytest.fixture
+def fussy(url: str) -> str:
+    """Return the address of a database where events 3 and 4 of the account a are parked."""
+    project(url, Fussy(), opened("a"), opened("b"), deposited("a", 13), deposited("a", 5), deposited("b", 7))
+    return url
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["pause", "resume", "scale", "set-position", "parked", "retry", "skip", "discard", "passed-over", "drop-warm"],
+)
+def test_each_command_explains_itself(twofold: Twofold, command: str) -> None:
+    done = twofold("projections", command, "--help")
+    assert done.returncode == 0
+    assert "sqlite:///orders.db" in done.stdout
+    assert command in twofold("projections", "--help").stdout
+
+
+def test_the_status_shows_where_each_read_model_stands(twofold: Twofold, url: str) -> None:
+    project(url, Balances(), opened("a"), deposited("a"))
+
+    async def append() -> None:
+        async with engine_at(url) as (_, store):
+            await write(store, deposited("a"))
+
+    asyncio.run(append())
+    done = twofold("projections", url)
+    assert done.returncode == 0, done.stderr
+    [row] = [each for each in cells(done.stdout) if each[:2] == ["balances", "detached"]]
+    assert (row[:5], row[6:]) == (["balances", "detached", "1", "2", "1"], ["s", "0"])
+    assert float(row[5]) > 0
+    assert ["balances", "1", "0-255", "2", "nobody"] in cells(done.stdout)
+
+
+def test_the_status_of_a_database_without_read_models_says_so(twofold: Twofold, url: str) -> None:
+    twofold("migrate", url)
+    done = twofold("projections", url)
+    assert (done.returncode, done.stdout) == (0, f"there are no read models in {url}\n")
+
+
+async def test_the_status_names_who_works_on_it(twofold: Twofold, url: str) -> None:
+    async with engine_at(url) as (engine, store):
+        synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()])
+        position = await write(store, opened("a"))
+        async with running(synchronizer):
+            await synchronizer.wait(position, PATIENCE)
+            [segment] = (await synchronizer.status())[0].segments
+            done = await asyncio.to_thread(twofold, "projections", url)
+    assert segment.worker in done.stdout
+    assert "live" in done.stdout
+
+
+def test_what_is_wrong_is_told_with_exit_code_1(twofold: Twofold, fussy: str) -> None:
+    done = twofold("projections", fussy)
+    assert done.returncode == 1
+    assert "balances: 2 events are parked\n" in done.stdout
+
+
+def test_parked_events_are_shown_with_their_cause_and_on_demand_their_traceback(twofold: Twofold, fussy: str) -> None:
+    short, long = (
+        twofold("projections", "parked", fussy, "balances"),
+        twofold("projections", "parked", fussy, "balances", "--traceback"),
+    )
+    assert short.returncode == 0
+    for word in ('["a"]', "ArithmeticError", "unlucky", "waits"):
+        assert word in short.stdout
+    assert "Traceback" not in short.stdout
+    assert "event 3:\nTraceback (most recent call last):" in long.stdout
+
+
+@pytest.mark.parametrize("key", [[], ["--key", "a"], ["--key", '["a"]']])
+def test_parked_events_are_tried_again_once_the_code_is_mended(twofold: Twofold, fussy: str, key: list[str]) -> None:
+    done = twofold("projections", "retry", fussy, "balances", *key)
+    assert done.stdout == "2 events are tried again, as soon as a worker has the code\n"
+
+    async def none_parked(synchronizer: ReadModelSynchronizer) -> None:
+        async def gone() -> bool:
+            return not await synchronizer.parked("balances")
+
+        await until(gone)
+
+    project(fussy, Balances(), then=none_parked)
+    assert balance(fussy, "a") == Balance("a", "ann", Decimal(18), 2)
+
+
+def test_an_event_that_is_skipped_lets_the_later_ones_in_and_the_reason_is_kept(twofold: Twofold, fussy: str) -> None:
+    done = twofold("projections", "skip", fussy, "balances", "3", "--reason", "booked twice")
+    assert done.stdout == "balances leaves out event 3\n"
+
+    async def none_parked(synchronizer: ReadModelSynchronizer) -> None:
+        async def gone() -> bool:
+            return not await synchronizer.parked("balances")
+
+        await until(gone)
+
+    project(fussy, Fussy(), then=none_parked)
+    assert balance(fussy, "a") == Balance("a", "ann", Decimal(5), 1)
+    assert "booked twice" in twofold("projections", "passed-over", fussy, "balances").stdout
+
+
+def test_the_parked_events_of_a_row_are_discarded(twofold: Twofold, fails: Fails, fussy: str) -> None:
+    done = twofold("projections", "discard", fussy, "balances", "a", "--reason", "a test account")
+    assert done.stdout == 'balances leaves out 2 events of ["a"]\n'
+    assert twofold("projections", "parked", fussy, "balances").stdout == "nothing of balances is parked\n"
+    again = fails("projections", "discard", fussy, "balances", "a", "--reason", "a test account")
+    assert again == 'nothing of balances is parked under ["a"]'
+    assert fails("projections", "retry", fussy, "balances") == "nothing of balances is parked"
+
+
+def test_a_read_model_is_paused_divided_set_elsewhere_and_resumed(twofold: Twofold, url: str) -> None:
+    project(url, Balances(), opened("a"), deposited("a"))
+    for command in (["pause"], ["scale"], ["set-position"], ["resume"]):
+        number = {"scale": ["4"], "set-position": ["1"]}.get(command[0], [])
+        done = twofold("projections", *command, url, "balances", *number)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("balances ")
+
+    async def divided(synchronizer: ReadModelSynchronizer) -> None:
+        async def four() -> bool:
+            return len((await synchronizer.status())[0].segments) == 4
+
+        await until(four)
+
+    project(url, Balances(), then=divided)
+    assert balance(url, "a") == Balance("a", "ann", Decimal(2), 2), (
+        "the second event was folded twice, as was asked for"
+    )
+
+
+def test_the_read_model_that_a_rebuild_replaced_is_dropped(twofold: Twofold, url: str) -> None:
+    async def rebuild(synchronizer: ReadModelSynchronizer) -> None:
+        await synchronizer.rebuild_projection("balances")
+
+    project(url, Balances(), opened("a"), then=rebuild)
+    assert twofold("projections", "drop-warm", url, "balances").stdout == "the earlier read model balances is dropped\n"
+    assert twofold("projections", "drop-warm", url, "balances").stdout == "no earlier read model balances is kept\n"
+    assert balance(url, "a") == Balance("a", "ann")
+
+    async def tables() -> list[str]:
+        async with engine_at(url) as (engine, _), engine.read_database.transaction() as transaction:
+            return [name for name in await transaction.names() if name.startswith("balances")]
+
+    assert "balances__1" not in asyncio.run(tables())
+
+
+def test_the_tables_of_a_projection_by_sql_are_dropped_by_its_code_only(fails: Fails, url: str) -> None:
+    async def rebuild(synchronizer: ReadModelSynchronizer) -> None:
+        await synchronizer.rebuild_projection("totals")
+
+    project(url, Totals(), opened("a"), then=rebuild)
+    assert "call drop_warm('totals') there" in fails("projections", "drop-warm", url, "totals")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["pause"], ["resume"], ["scale", "2"], ["set-position", "0"], ["parked"], ["retry"], ["drop-warm"],
+     ["skip", "1", "--reason", "x"], ["discard", "a", "--reason", "x"]],
+)  # fmt: skip
+def test_a_projection_that_is_not_there_is_told_in_one_line(fails: Fails, fussy: str, arguments: list[str]) -> None:
+    complaint = fails("projections", arguments[0], fussy, "balance", *arguments[1:])
+    assert complaint == "there is no projection 'balance'; there are: balances"
+
+
+def test_numbers_and_reasons_that_cannot_be_are_told_in_one_line(fails: Fails, fussy: str) -> None:
+    assert "1 to 256 segments, got 0" in fails("projections", "scale", fussy, "balances", "0")
+    assert "positions begin at 1" in fails("projections", "set-position", fussy, "balances", "--", "-1")
+    assert "say why" in fails("projections", "skip", fussy, "balances", "3", "--reason", " ")
+    assert "--reason" in fails("projections", "skip", fussy, "balances", "3", code=2)
+
+
+def test_a_database_that_is_not_there_is_told_and_not_made(fails: Fails, tmp_path: Path) -> None:
+    for arguments in ([], ["pause", "x"], ["parked", "x"]):
+        command, name = arguments[:1], arguments[1:]
+        complaint = fails("projections", *command, f"sqlite:///{tmp_path}/typo.db", *name)
+        assert "there is no such file" in complaint
+    assert list(tmp_path.iterdir()) == []

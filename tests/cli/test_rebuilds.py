@@ -1,0 +1,180 @@
+"""Rebuilds from the command line, with the application's code, in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.cli.typed import Done
+from tests.synchronizing import until
+
+from twofold.engines import connect
+from twofold.generations import SQL
+
+SHOP = """
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from twofold import Application, Event, Key, Projection, on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sold(Event):
+    product: str
+
+
+@dataclass(frozen=True)
+class Sales:
+    product: Annotated[str, Key()]
+    pieces: int = 0
+
+
+class SalesByProduct(Projection[Sales]):
+    name = "sales"
+    on_failure = "stop"
+
+    @on(Sold)
+    def sold(self, row: Sales | None, event: Sold) -> Sales:
+        if Path("broken").exists():
+            raise ValueError("broken")
+        row = row or Sales(event.product)
+        return replace(row, pieces=row.pieces + (2 if Path("changed").exists() else 1))
+
+
+def build(url):
+    app = Application(url, changed_code="ignore")
+    app.projections.add(SalesByProduct())
+    return app
+
+
+nothing = None
+"""
+
+SELL = """
+import asyncio, sys
+from shop import Sold, build
+
+async def main():
+    async with build(sys.argv[1]) as app:
+        receipt = await app.store.append([Sold(product=p) for p in ("tea", "tea", "milk")])
+        await app.projections.wait(receipt.position, timeout=30)
+
+asyncio.run(main())
+"""
+
+Twofold = Callable[..., Done]
+
+
+@pytest.fixture
+def place(tmp_path: Path, url: str) -> Path:
+    """Return a folder with an application whose read model is complete."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "shop.py").write_text(SHOP)
+    subprocess.run([sys.executable, "-c", SELL, url], cwd=folder, check=True, timeout=60)
+    return folder
+
+
+def started(place: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "twofold", *arguments],
+        cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def twofold(place: Path) -> Twofold:
+    """Run the command in the folder of the application."""
+
+    def run(*arguments: str) -> Done:
+        process = started(place, *arguments)
+        out, err = process.communicate(timeout=60)
+        return Done(process.returncode, out, err)
+
+    return run
+
+
+def roles(url: str) -> list[str]:
+    """Return the roles of the generations that there are."""
+
+    async def read() -> list[str]:
+        database = connect(url).read_database
+        await database.open()
+        try:
+            return [row[4] for row in await database.query(SQL["generations_of"], name="sales")]
+        finally:
+            await database.close()
+
+    return asyncio.run(read())
+
+
+def test_a_read_model_is_built_anew_and_rolled_back(twofold: Twofold, url: str) -> None:
+    done = twofold("rebuild", "shop:build", "sales", "--url", url, "--expect-same")
+    assert (done.returncode, done.stdout) == (
+        0, "the new read model sales serves: 2 rows, 2 compared with the log\n",
+    ), done.stderr  # fmt: skip
+    assert roles(url) == ["warm", "live"]
+    done = twofold("roll-back", "shop:build", "sales", "--url", url)
+    assert done.stdout == "the earlier read model sales serves again\n", done.stderr
+    assert roles(url) == ["live", "warm"]
+
+
+def test_a_difference_where_none_was_expected_is_one_line_and_the_earlier_one_serves_on(
+    twofold: Twofold, place: Path, url: str
+) -> None:
+    (place / "changed").touch()
+    done = twofold("rebuild", "shop:build", "sales", "--url", url, "--expect-same")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the new read model sales does not serve: 2 rows of the one that serves are not so" in done.stderr
+    assert roles(url) == ["live", "shadow"]
+    done = twofold("cancel-rebuild", "shop:build", "sales", "--url", url)
+    assert done.stdout == "the rebuild of sales is cancelled\n", done.stderr
+    assert roles(url) == ["live"]
+    assert "no rebuild of sales is under way" in twofold("cancel-rebuild", "shop:build", "sales", "--url", url).stdout
+
+
+def test_interrupted_it_says_that_it_goes_on_and_the_next_one_joins_it(twofold: Twofold, place: Path, url: str) -> None:
+    (place / "broken").touch()
+    process = started(place, "rebuild", "shop:build", "sales", "--url", url)
+
+    async def begun() -> bool:
+        return "shadow" in await asyncio.to_thread(roles, url)
+
+    try:
+        asyncio.run(until(begun))
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaint.splitlines()[-1].startswith("twofold: interrupted; the rebuild of sales goes on wherever workers")
+    (place / "broken").unlink()
+    assert twofold("rebuild", "shop:build", "sales", "--url", url).returncode == 0
+    assert roles(url) == ["warm", "live"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["shop", "sales"], "write module:attribute, such as orders.app:build"),
+        (["shopp:build", "sales"], "there is no module 'shopp' here; run this in the folder of the code"),
+        (["shop:biuld", "sales"], "shop:biuld: the module has no 'biuld'"),
+        (["shop:build", "sales"], "missing a required argument: 'url'; give it the database with --url"),
+        (["shop:nothing", "sales"], "no Application and no function that returns one"),
+        (["shop:build", "sale", "--url", "URL"], "there is no projection 'sale'; there are: sales"),
+    ],
+)
+def test_what_cannot_be_rebuilt_is_told_in_one_line(
+    twofold: Twofold, url: str, arguments: list[str], remedy: str
+) -> None:
+    done = twofold("rebuild", *(url if each == "URL" else each for each in arguments))
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("twofold: ")
+    assert remedy in line

@@ -1,0 +1,294 @@
+"""What is so on DuckDB only: one owner, decimals of 38 digits, SQL of one's own, no savepoints."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from subprocess import run
+from typing import Annotated, Any, ClassVar
+
+import duckdb
+import pytest
+import pytest_asyncio
+from tests.accounts import Balance, Balances, Deposited
+from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+
+from twofold import Application, EventStore, Index, Key, ReadModelSynchronizer, SqlProjection, State
+from twofold.duckdb import DuckDbReadDatabase
+from twofold.engines import Engine
+from twofold.errors import (
+    InvalidProjectionError,
+    LimitExceededError,
+    MissingTableError,
+    ReadOnlyStorageError,
+    StorageError,
+    StorageUnavailableError,
+)
+from twofold.projection import OnFailure
+from twofold.row_type import RowType
+from twofold.testing.read_samples import Model, Sample
+
+
+@pytest_asyncio.fixture
+async def database(engine: Engine) -> DuckDbReadDatabase:
+    assert isinstance(engine.read_database, DuckDbReadDatabase)
+    return engine.read_database
+
+
+@pytest_asyncio.fixture
+async def samples(database: DuckDbReadDatabase) -> Model:
+    model = Model(database)
+    await model.prepare()
+    return model
+
+
+async def test_an_application_opens_and_closes_the_databases_of_its_projections(tmp_path: Path) -> None:
+    for deposits in (1, 2):
+        app = Application(f"sqlite:///{tmp_path}/log.db")
+        balances = app.projections.add(Balances(), database=DuckDbReadDatabase(tmp_path / "reports.duckdb"))
+        async with app:
+            events = [opened("a"), deposited("a")] if deposits == 1 else [deposited("a")]
+            await app.projections.wait(await write(app.store, *events), PATIENCE)
+            assert await balances.get("a") == Balance("a", "ann", Decimal(deposits), deposits)
+
+
+def open_in_another_process(path: Path) -> str:
+    code = f"""if True:
+        import asyncio
+        from twofold.duckdb import DuckDbReadDatabase
+        from twofold.errors import StorageError
+        try:
+            asyncio.run(DuckDbReadDatabase({str(path)!r}).open())
+        except StorageError as error:
+            print(type(error).__name__, error)
+    """
+    return run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+async def test_a_second_process_is_told_that_a_file_has_one_owner_and_what_to_do(
+    database: DuckDbReadDatabase, samples: Model, tmp_path: Path
+) -> None:
+    for _ in range(2):  # the question whether it is locked must not take the lock away
+        said = open_in_another_process(tmp_path / "rows.duckdb")
+        assert said.startswith("StorageUnavailableError")
+        assert "ParquetSnapshots" in said
+    await samples.write(Sample(id="a"))
+    await database.close()
+    assert open_in_another_process(tmp_path / "rows.duckdb") == ""
+
+
+async def test_all_outlives_the_object(tmp_path: Path) -> None:
+    for turn in range(3):
+        database = DuckDbReadDatabase(tmp_path / "rows.duckdb")
+        await database.open()
+        model = Model(database)
+        await model.prepare()
+        assert (await model.checkpoint(), await model.ids(search="word")) == (turn, "abc"[:turn])
+        await model.write(Sample(id="abc"[turn], title="words"))
+        await database.close()
+        await database.close()
+
+
+@pytest.mark.parametrize("kind", ["damaged", "folder", "read-only"])
+async def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "folder" / "rows.duckdb"
+    if kind == "folder":
+        path.mkdir(parents=True)
+    else:
+        path.parent.mkdir()
+        path.write_bytes(b"no database" * 1000)
+    expected: dict[str, tuple[type[StorageError], str]] = {
+        "damaged": (StorageError, "not an intact DuckDB database"),
+        "folder": (StorageUnavailableError, "name a file"),
+        "read-only": (ReadOnlyStorageError, "read-only"),
+    }
+    if kind == "read-only":
+        path.chmod(0o400)
+        try:
+            path.open("ab").close()
+            pytest.skip("this user may write everywhere")
+        except PermissionError:
+            pass
+    error, text = expected[kind]
+    with pytest.raises(error, match=text):
+        await DuckDbReadDatabase(path).open()
+
+
+def test_the_shared_tables_are_alike_on_all_engines() -> None:
+    source = Path(sys.modules["twofold"].__file__ or "").parent
+    files = ["sqlite/migrations/0003_segments.sql", "duckdb/migrations/0001_read_models.sql"]
+    sqlite, columnar = ((source / file).read_text() for file in files)
+    with sqlite3.connect(":memory:") as connection:
+        connection.execute("CREATE TABLE twofold_projections (name, version, position)")
+        connection.executescript(sqlite)
+        wanted = {
+            table: [(name, bool(notnull), default, key) for _, name, _, notnull, default, key in rows]
+            for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            if (rows := connection.execute(f"PRAGMA table_info({table})").fetchall())
+        }
+    connection.close()
+    with duckdb.connect() as memory:
+        memory.execute(columnar)
+        there = {
+            table: [
+                (name, notnull, default, place)
+                for name, notnull, default, place in memory.execute(
+                    "SELECT c.column_name, NOT c.is_nullable, c.column_default,"
+                    " coalesce(list_position(k.constraint_column_names, c.column_name), 0)"
+                    " FROM duckdb_columns() c JOIN duckdb_constraints() k USING (table_name)"
+                    " WHERE c.table_name = ? AND k.constraint_type = 'PRIMARY KEY' ORDER BY c.column_index",
+                    [table],
+                ).fetchall()
+            ]
+            for (table,) in memory.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+        }
+    assert there == wanted
+    assert len(there) == 5
+
+
+@pytest.mark.parametrize("amount", ["1e29", "0.1234567891", "NaN", "Infinity", "-100000000000000000000000000000.5"])
+async def test_a_decimal_that_does_not_fit_is_refused_and_not_rounded(samples: Model, amount: str) -> None:
+    with pytest.raises(LimitExceededError):
+        await samples.write(Sample(id="a", amount=Decimal(amount)))
+    assert (await samples.ids(), await samples.checkpoint()) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    "amount", ["0", "-0.00", "1E+2", "0E+40", "0.123456789", "99999999999999999999999999999", "1.0000000000000"]
+)
+async def test_a_decimal_comes_back_with_its_digits(samples: Model, amount: str) -> None:
+    await samples.write(Sample(id="a", amount=Decimal(amount)))
+    [row] = await samples.load(("a",))
+    assert row.amount == Decimal(amount)
+    if "E+40" not in amount and amount != "-0.00":
+        assert str(row.amount) == amount
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "expected"),
+    [("=", "0.33333333333", ""), ("!=", "0.33333333333", "ab"), ("<", "0.33333333333", "a"), (">", "1e40", ""),
+     ("<", "1e40", "ab"), ("in", ("0.33333333333", "0.5"), "b")],
+)  # fmt: skip
+async def test_filters_may_name_decimals_that_no_row_can_hold(
+    samples: Model, operator: Any, value: Any, expected: str
+) -> None:
+    await samples.write(Sample(id="a", amount=Decimal("0.25")), Sample(id="b", amount=Decimal("0.5")))
+    wanted = tuple(map(Decimal, value)) if operator == "in" else Decimal(value)
+    assert await samples.ids(where=(("amount", operator, wanted),)) == expected
+
+
+async def test_sql_of_ones_own_sees_rows_as_they_were_declared(samples: Model, database: DuckDbReadDatabase) -> None:
+    await samples.write(Sample(id="a", amount=Decimal("1.50"), title="red"), Sample(id="b", amount=Decimal("2.25")))
+    assert await database.sql("SELECT sum(amount) AS total FROM samples WHERE id <= :last", last="b") == [
+        {"total": Decimal("3.75")}
+    ]
+    [row] = await database.sql("SELECT * FROM samples WHERE id = 'a'")
+    assert list(row) == [column.name for column in samples.table.columns]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["DELETE FROM samples__1", "CREATE TABLE x (y INTEGER)", "SELEC 1", "COMMIT", "COMMIT; DELETE FROM samples__1", ""],
+)
+async def test_sql_of_ones_own_only_reads(samples: Model, database: DuckDbReadDatabase, statement: str) -> None:
+    await samples.write(Sample(id="a"))
+    with pytest.raises(StorageError):
+        await database.sql(statement)
+    assert await database.sql("SELECT id FROM samples") == [{"id": "a"}]
+    assert await samples.ids() == "a"
+
+
+async def test_sql_on_what_is_not_there_says_so(database: DuckDbReadDatabase) -> None:
+    with pytest.raises(MissingTableError):
+        await database.sql("SELECT * FROM nothing")
+
+
+@dataclass(frozen=True)
+class Many:
+    """A row with more of a kind that needs a column of the engine's own."""
+
+    id: Annotated[int, Key()]
+    first: Annotated[Decimal, Index()]
+    second: Decimal | None
+
+
+async def test_several_decimals_keep_their_own_digits(database: DuckDbReadDatabase) -> None:
+    model = Model(database, RowType(Many), "many")
+    await model.prepare()
+    await model.prepare()
+    rows = [Many(1, Decimal("1.00"), None), Many(2, Decimal("2"), Decimal("2.123"))]
+    await model.write(*rows)
+    assert list(map(repr, await model.select())) == list(map(repr, rows))
+    [total] = await database.totals(model.table, [], ["first", "second"])
+    assert list(map(str, total.sums)) == ["3.00", "2.123"]
+
+
+class Deposits(SqlProjection):
+    """Counts, in SQL of its own."""
+
+    name = "deposits"
+    tables = ("deposits",)
+    on_failure: ClassVar[OnFailure] = "stop"
+
+    def handles(self) -> tuple[type, ...]:
+        return (Deposited,)
+
+    def create(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute(f"CREATE TABLE {self.table('deposits')} (account VARCHAR, amount DECIMAL(18, 2))")
+
+    def apply(self, event: Deposited, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute(f"INSERT INTO {self.table('deposits')} VALUES (?, ?)", [event.account, event.amount])
+
+
+class ParkingDeposits(Deposits):
+    """Wants what needs savepoints."""
+
+    on_failure = "park"
+
+    def apply(self, event: Deposited, connection: duckdb.DuckDBPyConnection) -> None:
+        raise ArithmeticError("no")
+
+
+class AlchemyDeposits(Deposits):
+    """Wants a connection that there is none of."""
+
+    connection = "sqlalchemy"
+
+
+async def test_sql_projections_write_with_the_drivers_connection(
+    engine: Engine, store: EventStore, database: DuckDbReadDatabase
+) -> None:
+    synchronizer = ReadModelSynchronizer(store, database, [Deposits()])
+    await write(store, opened("a"), *(deposited("a", amount) for amount in range(5)))
+    await synchronizer.run_once(PATIENCE)
+    assert await database.sql("SELECT account, sum(amount) AS amount FROM deposits GROUP BY ALL") == [
+        {"account": "a", "amount": Decimal("10.00")}
+    ]
+
+
+async def test_sql_projections_cannot_park_and_are_told_what_to_declare(
+    engine: Engine, store: EventStore, database: DuckDbReadDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twofold.runner.FIRST_PAUSE", 0.001)
+    synchronizer = ReadModelSynchronizer(store, database, [ParkingDeposits()])
+    await write(store, opened("a"), deposited("a"))
+
+    async def faulted() -> bool:
+        [status] = await synchronizer.status()
+        return status.state is State.FAULTED and 'on_failure = "stop"' in (status.error or "")
+
+    async with running(synchronizer):
+        await until(faulted)
+
+
+async def test_sqlalchemys_connection_is_refused(store: EventStore, database: DuckDbReadDatabase) -> None:
+    with pytest.raises(InvalidProjectionError, match="driver"):
+        await ReadModelSynchronizer(store, database, [AlchemyDeposits()]).prepare()
+
+
+async def test_a_database_that_is_not_open_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="open"):
+        await DuckDbReadDatabase(tmp_path / "other.duckdb").query("SELECT 1")

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import pytest
+
+from twofold.event_log import record
+from twofold.read_ahead import CHUNK, FIRST, read_ahead
+from twofold.stored_event import StoredEvent
+from twofold.testing.samples import new_event
+
+ROWS = [record(new_event(), position, 0, 1) for position in range(1, 3001)]
+
+
+class Source:
+    """Answers with some of the rows, and remembers what it was asked for."""
+
+    def __init__(self, rows: Sequence[StoredEvent] = ROWS, fails_after: int = 10_000) -> None:
+        self.rows = rows
+        self.fails_after = fails_after
+        self.asked: list[int] = []
+        self.held = asyncio.Event()
+        self.held.set()
+        self.cancelled = False
+
+    async def __call__(self, last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
+        self.asked.append(size)
+        try:
+            await self.held.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        after = last.position if last else 0
+        if after >= self.fails_after:
+            raise ZeroDivisionError
+        return self.rows[after : after + size]
+
+
+@pytest.mark.parametrize("count", [0, 1, FIRST - 1, FIRST, FIRST + 1, 5 * FIRST, 3000])
+async def test_all_rows_come_in_order_in_chunks_that_grow(count: int) -> None:
+    source = Source(ROWS[:count])
+    chunks = [chunk async for chunk in read_ahead(source)]
+    assert [row for chunk in chunks for row in chunk] == ROWS[:count]
+    assert source.asked == sorted(source.asked)
+    assert max(source.asked) <= CHUNK
+
+
+@pytest.mark.parametrize("limit", [0, 1, FIRST, FIRST + 1, 2500])
+async def test_no_more_rows_are_read_than_the_limit_allows(limit: int) -> None:
+    source = Source()
+    assert [row async for chunk in read_ahead(source, limit) for row in chunk] == ROWS[:limit]
+    assert sum(source.asked) == limit
+
+
+async def test_the_next_chunk_is_on_its_way_while_one_is_at_work() -> None:
+    source = Source()
+    async with aclosing(read_ahead(source)) as chunks:
+        await anext(chunks)
+        assert len(source.asked) == 2
+
+
+async def test_a_reader_that_stops_calls_off_what_was_read_ahead() -> None:
+    source = Source()
+    async with aclosing(read_ahead(source)) as chunks:
+        source.held.set()
+        first = asyncio.ensure_future(anext(chunks))
+        await asyncio.sleep(0)
+        source.held.clear()
+        await first
+    assert source.cancelled
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_an_error_comes_after_the_rows_that_were_read_before_it() -> None:
+    seen: list[StoredEvent] = []
+    with pytest.raises(ZeroDivisionError):
+        async for chunk in read_ahead(Source(fails_after=FIRST)):
+            seen += chunk
+    assert seen == ROWS[:FIRST]

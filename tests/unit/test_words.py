@@ -1,0 +1,60 @@
+"""Words are found in a text by the rules of the index, and the text itself stays what it was."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twofold import marked_html
+from twofold.words import find_words, searchable, words_of
+
+
+def marked(text: str, search: str) -> str:
+    return marked_html(text, find_words(text, search), "[", "]")
+
+
+@pytest.mark.parametrize(
+    ("text", "search", "expected"),
+    [
+        ("red lamp", "lamp", "red [lamp]"),
+        ("Lampshades, lamps", "LAMP shade", "[Lampshades], [lamps]"),
+        ("Crème BRÛLÉE in Málaga", "brulee malaga", "Crème [BRÛLÉE] in [Málaga]"),
+        (unicodedata.normalize("NFD", "Café!"), "café", unicodedata.normalize("NFD", "[Café]!")),
+        ("e-mail: ann.lee@example.org", "lee example", "e-mail: ann.[lee]@[example].org"),
+        ("AB_12", "ab", "[AB]_12"),
+        ("ΟΔΟΣ", "οδος", "[ΟΔΟΣ]"),
+        ("ﬁne", "fi", "[ﬁne]"),
+        ("İzmir", "izmir", "[İzmir]"),
+        ("½ lamp", "1 2", "[½] lamp"),
+        ("red lamp", "", "red lamp"),
+        ("red lamp", "?", "red lamp"),
+        ("", "lamp", ""),
+    ],
+)
+def test_the_words_that_a_search_finds_are_marked(text: str, search: str, expected: str) -> None:
+    assert marked(text, search) == expected
+
+
+def test_what_is_no_markup_is_escaped() -> None:
+    assert marked_html("<b>tea & 'cup'</b>", find_words("<b>tea & 'cup'</b>", "tea")) == (
+        "&lt;b&gt;<mark>tea</mark> &amp; &#x27;cup&#x27;&lt;/b&gt;"
+    )
+
+
+@given(st.text(), st.text())
+def test_ranges_are_in_order_and_within_the_text_for_any_text(text: str, search: str) -> None:
+    end = 0
+    for start, stop in find_words(text, search):
+        assert end <= start < stop <= len(text)
+        end = stop
+
+
+@given(st.text())
+def test_every_word_that_is_indexed_is_found_in_the_text(text: str) -> None:
+    words = words_of(text)
+    assert searchable([text, None]) == " ".join(words)
+    for word in words:
+        assert find_words(text, word)
