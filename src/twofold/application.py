@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 
 from twofold.aggregate import Aggregate
 from twofold.command_bus import CommandBus
-from twofold.engines import connect
+from twofold.engines import connect, scratch_database
 from twofold.event_store import EventStore
 from twofold.handlers import Middleware
 from twofold.query_bus import QueryBus
@@ -50,7 +50,9 @@ class Application:
         self.store = EventStore(engine.log)
         middleware = (trace_message, *middleware)
         self.commands = CommandBus(self.store, middleware=middleware)
-        self.projections = ReadModelSynchronizer(self.store, read_db, changed_code=changed_code)
+        self.projections = ReadModelSynchronizer(
+            self.store, read_db, changed_code=changed_code, scratch=scratch_database
+        )
         self.queries = QueryBus(middleware=middleware, progress=self.projections)
 
     def repository(self, aggregate_type: type[A]) -> Repository[A]:
@@ -85,6 +87,7 @@ class Application:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
             self._running = None
+        await self.projections.close()
         for database in self.projections.databases:
             await database.close()
         await self.store.log.close()

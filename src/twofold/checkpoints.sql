@@ -1,9 +1,10 @@
 -- What all engines say alike about read models, their segments and who works on them. `-- name:` begins a block.
--- `twofold_now()` is the database's clock, in microseconds since 1970-01-01 UTC.
+-- `twofold_now()` is the database's clock, in microseconds since 1970-01-01 UTC. A step never shortens a lease: appends
+-- take steps, too, beside the holder.
 
 -- name: take_step
 UPDATE twofold_checkpoints SET position = :after, moved_at = twofold_now(), error = '',
-    leased_until = twofold_now() + :lease
+    leased_until = CASE WHEN leased_until < twofold_now() + :lease THEN twofold_now() + :lease ELSE leased_until END
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :before
 RETURNING 1
 
@@ -64,6 +65,16 @@ FROM twofold_checkpoints ORDER BY name, generation, first_slot
 SELECT name, generation, first_slot, end_slot, position, epoch, owner, leased_until, moved_at, error, twofold_now()
 FROM twofold_checkpoints WHERE name = :name AND generation = :generation ORDER BY first_slot
 
+-- name: segments_to_write
+SELECT p.generation, p.suffix, p.version, p.paused, c.first_slot, c.end_slot, c.epoch, c.position, c.error
+FROM twofold_projections AS p JOIN twofold_checkpoints AS c ON c.name = p.name AND c.generation = p.generation
+WHERE p.name = :name AND (p.generation = :generation OR (:generation = 0 AND p.role = 'live'))
+ORDER BY c.first_slot
+
+-- name: set_aside
+SELECT 0, key, max(retry) FROM twofold_parked WHERE name = :name AND generation = :generation GROUP BY key
+UNION ALL SELECT position, '', 0 FROM twofold_passed_over WHERE name = :name AND position > :after
+
 -- name: position_of
 SELECT min(position) FROM twofold_checkpoints WHERE name = :name AND generation = :generation
 
@@ -112,6 +123,7 @@ RETURNING epoch
 -- name: annex
 UPDATE twofold_checkpoints SET end_slot = :end, epoch = :raised
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
+RETURNING 1
 
 -- name: split_off
 INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, epoch, owner, leased_until, moved_at)

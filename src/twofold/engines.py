@@ -27,6 +27,13 @@ def open_event_store(url: str) -> EventStore:
     return EventStore(MemoryEventLog() if url == "memory://" else connect(url).log)
 
 
+def scratch_database() -> ReadDatabase:
+    """Return a read database that this process has for itself; it is made by opening it, and closing it deletes it."""
+    from twofold.sqlite.scratch import ScratchDatabase
+
+    return ScratchDatabase()
+
+
 def connect(url: str, *, migrate: bool = True) -> Engine:
     """Return the log and the read database behind a URL: `sqlite:///orders.db` or `postgresql://…`.
 

@@ -205,10 +205,16 @@ class LogsDifferError(TwofoldError):
 
 
 class ProjectionFailedError(TwofoldError):
-    """A projection's code raised on an event. It stands still there, and tries again, until the code is mended."""
+    """A projection's code raised on an event. It stands still there, and tries again, until the code is mended.
 
-    def __init__(self, projection: str, recorded: RecordedEvent[Any]) -> None:
-        super().__init__(f"projection {projection} failed on event {recorded.position} ({recorded.type})")
+    Raised by an append, it says that an inline projection cannot fold one of the append's own events; then nothing of
+    the append is stored, and the position is given to another event. Raised by a question, it says that a live
+    projection cannot fold an event that the answer depends on.
+    """
+
+    def __init__(self, projection: str, recorded: RecordedEvent[Any], remark: str = "") -> None:
+        text = f"projection {projection} failed on event {recorded.position} ({recorded.type})"
+        super().__init__(f"{text}: {remark}" if remark else text)
         self.projection = projection
         self.position = recorded.position
 

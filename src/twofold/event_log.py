@@ -12,6 +12,8 @@ import msgspec
 
 from twofold.errors import CommandReusedError, DuplicateEventIdError
 from twofold.event_query import AppendCondition, EventQuery
+from twofold.inline import Inline
+from twofold.read_database import ReadDatabase
 from twofold.stored_event import StoredEvent, seal
 from twofold.streams import ExpectedVersion
 
@@ -116,6 +118,7 @@ class EventLog(Protocol):
             DuplicateEventIdError: an event id is stored already with other content.
             CommandReusedError: the command id is recorded already with another content hash.
             LimitExceededError: a name or a number is out of the engine's range.
+            ProjectionFailedError: an inline read model cannot take the events; nothing was stored.
             OutcomeUnknownError: the deadline passed before the outcome could be learnt.
             StorageError: nothing was stored.
         """
@@ -161,7 +164,8 @@ class JoinedTransaction(Protocol):
         """Judge and store an append within the transaction, with the log locked from here to its end.
 
         Raises:
-            DuplicateEventIdError, CommandReusedError, StorageError: as `EventLog.append`; the transaction is lost.
+            DuplicateEventIdError, CommandReusedError, ProjectionFailedError, StorageError: as `EventLog.append`; the
+                transaction is lost.
         """
 
 
@@ -175,6 +179,16 @@ class JoinableLog(EventLog, Protocol):
 
         Raises:
             StorageError: it could not be opened or committed; nothing was stored.
+        """
+
+    def attach(self, inline: Inline, database: ReadDatabase) -> None:
+        """Have a read model written in the transaction of each append from now on, of `transaction` too.
+
+        An append whose events it refuses is rejected with `ProjectionFailedError`; the others of its group are not.
+        Appends of other processes, and `PortableLog.restore`, are brought in by the next append.
+
+        Raises:
+            InvalidProjectionError: the read model is in another database than the log.
         """
 
 

@@ -201,9 +201,17 @@ async def forget_records(transaction: ReadTransaction, generation: Generation) -
 
 
 class Place:
-    """Which generation answers the questions of this version of the code; looked up now and then."""
+    """Which generation answers the questions of this version of the code; looked up now and then.
 
-    def __init__(self, database: ReadDatabase, code: Buildable) -> None:
+    Args:
+        database: where it is.
+        code: what builds it.
+        fresh: seconds for which what was found holds. The one before is kept in step for much longer, but not by the
+            appends.
+    """
+
+    def __init__(self, database: ReadDatabase, code: Buildable, fresh: float = FRESH) -> None:
+        self._fresh = fresh
         self._database = database
         self._code = code
         self._found: Generation | None = None
@@ -222,7 +230,7 @@ class Place:
             ReadModelBuildingError: it is being built, and what serves looks otherwise.
             StorageError: the database failed.
         """
-        if again or self._found is None or time.monotonic() > self._looked_at + FRESH:
+        if again or self._found is None or time.monotonic() > self._looked_at + self._fresh:
             rows = await self._database.query(SQL["generations_of"], name=self._code.name)
             self._found = await self._choose([Generation(*row) for row in rows])
             self._looked_at = time.monotonic()

@@ -152,23 +152,28 @@ class Leases:
         return [held._replace(segment=segment._replace(first=start, end=end), epoch=epoch) for start, end in parts]
 
 
-async def merge(transaction: ReadTransaction, left: Held, right: Held, position: int) -> bool:
-    """Make one segment of two that stand at the same position; return whether nothing came between."""
+class ApartError(Exception):
+    """Two segments do not stand at the same position, or somebody else has one of them."""
+
+
+async def merge(transaction: ReadTransaction, left: Held, right: Held) -> None:
+    """Make one segment of two that stand at the same position. Appends may move both, if they are written inline.
+
+    Raises:
+        ApartError: nothing came of it; roll the transaction back.
+    """
     await transaction.lock(LEDGER)
     place = {"name": left.segment.projection, "generation": left.segment.generation}
-    there = {row.first: row for row in await _checkpoints(transaction) if segment_of(row)[:2] == left.segment[:2]}
-    if (there[left.segment.first].position, there[left.segment.first].epoch) != (position, left.epoch):
-        return False
-    gone = await transaction.run(
-        SQL["remove_segment"], **place, first=right.segment.first, epoch=right.epoch, position=position
-    )
-    if not gone:
-        return False
     raised = max(left.epoch, right.epoch) + 1  # no slot ever sees an epoch again
-    await transaction.run(
+    grown = await transaction.run(  # first, as whoever locks several segments does it in this order
         SQL["annex"], **place, first=left.segment.first, epoch=left.epoch, end=right.segment.end, raised=raised
     )
-    return True
+    rows = await _checkpoints(transaction)
+    position = next((row.position for row in rows if segment_of(row)[:3] == left.segment[:3]), 0)
+    if not grown or not await transaction.run(
+        SQL["remove_segment"], **place, first=right.segment.first, epoch=right.epoch, position=position
+    ):
+        raise ApartError
 
 
 async def read_ledger(transaction: ReadTransaction) -> Ledger:

@@ -18,6 +18,8 @@ R = TypeVar("R")
 
 KeyValues = tuple[Any, ...]
 OnFailure = Literal["park", "stop"]
+ProjectionKind = Literal["asynchronous", "inline", "live"]
+"""When the rows follow from the events: soon after the append, in its transaction, or when somebody asks."""
 Fold = Callable[[Any, Any, RecordedEvent[Any]], Any]
 ENDINGS = (KeyboardInterrupt, SystemExit)
 """What ends the process, whoever raises it. All else that code of the user's raises is a failure of that code."""

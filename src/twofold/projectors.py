@@ -15,7 +15,7 @@ from twofold.generations import Buildable, advance
 from twofold.grouped_projection import GroupedProjection
 from twofold.known_rows import KnownRows
 from twofold.messages import RecordedEvent
-from twofold.projection import Folded, KeyValues, Projection, check_projection_name, fold
+from twofold.projection import Folded, KeyValues, Projection, ProjectionKind, check_projection_name, fold
 from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Selection, Style
 from twofold.row_type import Table
 from twofold.segments import Parked, Step
@@ -81,6 +81,7 @@ class Projector(Buildable, Protocol):
     """The code of a projection, of one kind or another, ready to run."""
 
     projection: Any
+    kind: ProjectionKind
     batch_size: int
     """Events that it takes at once, at most."""
 
@@ -115,8 +116,15 @@ class Projector(Buildable, Protocol):
 class KeyedProjector:
     """Runs a `Projection`: one read and one write for all rows that a batch touches."""
 
-    def __init__(self, database: ReadDatabase, projection: Projection[Any], batch_size: int) -> None:
+    def __init__(
+        self,
+        database: ReadDatabase,
+        projection: Projection[Any],
+        batch_size: int,
+        kind: ProjectionKind = "asynchronous",
+    ) -> None:
         self.projection = projection
+        self.kind: ProjectionKind = kind
         self.name, self.version, self.batch_size = projection.name, projection.version, batch_size
         self.style: Style = "driver"
         self._database = database
@@ -263,6 +271,8 @@ class GroupedProjector(KeyedProjector):
 class SqlProjector:
     """Runs a `SqlProjection`, in the transaction that moves the checkpoint."""
 
+    kind: ProjectionKind = "asynchronous"
+
     def __init__(self, database: ReadDatabase, projection: SqlProjection, batch_size: int) -> None:
         check_projection_name(projection)
         self.projection = projection
@@ -346,6 +356,7 @@ class SqlProjector:
 class ReactionProjector:
     """Runs a `Reaction`, one event after the other; the checkpoint follows."""
 
+    kind: ProjectionKind = "asynchronous"
     batch_size = 1
 
     def __init__(self, database: ReadDatabase, projection: Reaction) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -12,6 +12,7 @@ from twofold.positions import Positions
 from twofold.row_type import Table
 from twofold.segments import Parked, Step
 
+T = TypeVar("T")
 Values = Sequence[Any]
 """A row, as values in the order of the table's columns."""
 
@@ -115,6 +116,16 @@ class ReadTransaction(Protocol):
 
     async def names(self) -> Collection[str]:
         """Return the names of all tables and views."""
+
+    async def carry_out(self, steps: Generator[Any, Any, T]) -> T:
+        """Carry out the requests of `twofold.inline.Steps` in this transaction, and return what comes of them.
+
+        They may lock the log, if it is in this database; nothing else may have been locked before.
+
+        Raises:
+            StorageError: the database failed; the transaction is lost.
+            Exception: whatever the generator raises.
+        """
 
 
 class ReadDatabase(Protocol):

@@ -16,11 +16,12 @@ import msgspec
 from twofold.errors import InvalidProjectionError, RebuildFailedError, StorageError, UnknownProjectionError
 from twofold.event_store import EventStore
 from twofold.generations import FRESH, LEDGER, SQL, Generation, build, checkpoints_of, forget, generations_of
+from twofold.inline_projection import InlineProjection
 from twofold.leases import CHANGING_OVER, REBUILDING, Held, Ledger, read_ledger, segment_of
-from twofold.projectors import INFRASTRUCTURE, Projector, ReactionProjector
+from twofold.projectors import INFRASTRUCTURE, KeyedProjector, Projector, ReactionProjector
 from twofold.read_database import ReadDatabase, ReadTransaction
 from twofold.runner import SegmentRunner
-from twofold.verify_rebuild import Report, verify_rows, verify_sample
+from twofold.verify_rebuild import Report, verify_rows, verify_same, verify_sample
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +123,7 @@ class Takeover:
                 await self._take_out(live)
                 end = await self._bring_together(new, live)
                 report = await verify_rows(self._database, self._projector, live, new, report)
+                end = await self._bring_nearer(new, end)
             if report.reason:
                 log.error("the new read model %s does not serve: %s", name, report.reason)
             await self._decide(new, live, end, report)
@@ -190,6 +192,13 @@ class Takeover:
             await self._bring_to(live, end)
         return end
 
+    async def _bring_nearer(self, new: Generation, end: int) -> int:
+        """Bring an inline one nearer to the head, before the appends have to wait for the rest of the way."""
+        if self._projector.kind == "inline":
+            end = await self._store.head()
+            await self._bring_to(new, end)
+        return end
+
     async def _bring_to(self, generation: Generation, end: int) -> None:
         async with self._database.transaction() as transaction:
             rows = await checkpoints_of(transaction, generation)
@@ -202,17 +211,31 @@ class Takeover:
         async with self._database.transaction(self._projector.style) as transaction:
             await transaction.lock(new.name)
             await self._check_hold(transaction, new, end)
+            report = await self._complete(transaction, new, live, report)
             await _report(transaction, new, report)
             if report.reason:
                 await transaction.run(SQL["set_paused"], name=new.name, generation=new.number, paused=1)
                 return
-            await self._check_hold(transaction, live, end if live.version == self._projector.version else None)
+            stands_still = live.version == self._projector.version and self._projector.kind != "inline"
+            await self._check_hold(transaction, live, end if stands_still else None)
             for other in await generations_of(transaction, new.name):
                 if other.role == "warm" and other.number != new.number:
                     await forget(transaction, self._projector, other)
                 if other.number == live.number:
                     await self._hand_over(transaction, other, new)
             await self._projector.expose(transaction, new.suffix)
+
+    async def _complete(
+        self, transaction: ReadTransaction, new: Generation, live: Generation, report: Report
+    ) -> Report:
+        """Bring an inline one to the very head of the log; appends wait from here on until it serves."""
+        projector = self._projector
+        if report.reason or not isinstance(projector, KeyedProjector) or projector.kind != "inline":
+            return report
+        await transaction.carry_out(InlineProjection(projector, self._store.events).complete(new.number))
+        if report.expect_same and new.role == "shadow" and new.version == live.version:
+            report = await verify_same(transaction.run, projector, live, new, report)
+        return report
 
     async def _check_hold(self, transaction: ReadTransaction, generation: Generation, end: int | None) -> None:
         rows = await checkpoints_of(transaction, generation)

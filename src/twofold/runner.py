@@ -32,6 +32,10 @@ RETRIES = 3
 """How often an event that fails is tried again before it is parked."""
 IDLE_SAVE = 0.25
 """Seconds between two saves of a checkpoint that moves only over events which the projection does not handle."""
+BEHIND_APPENDS = 0.25
+"""Seconds for which an inline projection, which is near the head, is left to the appends."""
+NEAR = 1000
+"""So many positions behind the head is near."""
 MAX_RETRIED = 1000
 """Parked events that are retried in one transaction, at most."""
 
@@ -95,6 +99,11 @@ class SegmentRunner:
         """Up to here the segment is complete."""
         return self._passed
 
+    @property
+    def has_parked(self) -> bool:
+        """Whether any event of the segment is set aside."""
+        return bool(self._blocked)
+
     async def run(self) -> None:
         """Follow the log until the lease is lost; what fails is reported and tried again, for ever."""
         pause = FIRST_PAUSE
@@ -156,10 +165,21 @@ class SegmentRunner:
             unsaved = self._passed > self._saved
             patience = self._saved_at + IDLE_SAVE - time.monotonic() if unsaved else self._lease / 3
             head = await self._head(self._passed, max(patience, 0))
-            if head > self._passed:
+            if head > self._passed and not await self._is_done_by_appends(head):
                 return head
             if unsaved:
                 await self._step((), self._passed)
+
+    async def _is_done_by_appends(self, head: int) -> bool:
+        """Return whether the appends brought an inline projection as far themselves, which they are left time for."""
+        if self._projector.kind != "inline" or head - self._passed > NEAR:
+            return False
+        await self._rest(BEHIND_APPENDS)
+        epoch = self._epoch
+        await self._load()
+        if self._epoch != epoch:  # something was changed: begin anew
+            raise CheckpointMovedError(self.segment.projection)
+        return self._passed >= head
 
     async def _go_on(self, end: int) -> None:
         """Handle one batch, of events up to a position."""
@@ -206,8 +226,9 @@ class SegmentRunner:
         """Bring events into the read model and the checkpoint to a position; try again what fails, then park it."""
         changes = Changes(parked=parked)
         failures: Sequence[Failed] = ()
-        for attempt in range(RETRIES + 1):
-            last_try = attempt == RETRIES and self._projector.projection.on_failure == "park"
+        retries = 0 if self._projector.kind == "live" else RETRIES  # what is in memory fails again
+        for attempt in range(retries + 1):
+            last_try = attempt == retries and self._projector.projection.on_failure == "park"
             failures = await self._project(events, position, changes, last_try=last_try)
             if not failures or last_try:
                 break

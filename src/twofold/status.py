@@ -11,6 +11,7 @@ from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Checkpoint, Generation
 from twofold.leases import Ledger, read_ledger
+from twofold.projection import ProjectionKind
 from twofold.projectors import Projector, handed
 from twofold.read_database import ReadDatabase
 from twofold.segments import SLOTS, slot_of
@@ -64,6 +65,8 @@ class ProjectionStatus:
     position: int
     """Up to here all its segments are complete."""
     head: int
+    kind: ProjectionKind = "asynchronous"
+    """As this process knows it."""
     lag: timedelta = timedelta()
     """Age of the oldest event that it still has to handle; zero if there is none."""
     max_lag: timedelta | None = None
@@ -119,7 +122,15 @@ def unknown_status(projector: Projector, head: int) -> ProjectionStatus:
     """Return the status of a read model that was never prepared."""
     return ProjectionStatus(
         name=projector.name, version=projector.version, generation=0, state=State.NEW, position=0, head=head,
-        max_lag=projector.projection.max_lag,
+        kind=projector.kind, max_lag=projector.projection.max_lag,
+    )  # fmt: skip
+
+
+def live_status(projector: Projector, head: int) -> ProjectionStatus:
+    """Return the status of what is folded when somebody asks, and then never late."""
+    return ProjectionStatus(
+        name=projector.name, version=projector.version, generation=0, state=State.LIVE, position=head, head=head,
+        kind="live", max_lag=projector.projection.max_lag,
     )  # fmt: skip
 
 
@@ -149,6 +160,7 @@ async def _status(
         state=_state(shown, rows, known=known, errors=errors, rebuilding=bool(shadows), late=lag > timedelta()),
         position=position,
         head=max(head, position),
+        kind=projector.kind if projector else "asynchronous",
         lag=lag,
         max_lag=projector.projection.max_lag if projector else None,
         parked=parked.get((shown.name, shown.number), 0),
@@ -175,14 +187,15 @@ def _state(
         return State.FAULTED
     if rebuilding:
         return State.REBUILDING
-    if all(row.epoch == 0 for row in rows):
+    if all(row.epoch == 0 and row.moved_at == 0 for row in rows):
         return State.NEW
     return State.CATCHING_UP if late else State.LIVE
 
 
 async def _segment(store: EventStore, projector: Projector | None, row: Checkpoint) -> SegmentStatus:
     lag = await lag_of(store, projector, row) if projector else timedelta()
-    idle = 0 if row.is_leased else row.now - max(row.leased_until, row.moved_at)
+    needs_nobody = projector is not None and projector.kind == "inline" and not lag  # the appends do the work
+    idle = 0 if row.is_leased or needs_nobody else row.now - max(row.leased_until, row.moved_at)
     return SegmentStatus(
         first=row.first,
         end=row.end,

@@ -18,20 +18,23 @@ from twofold.errors import (
     UnknownProjectionError,
 )
 from twofold.event_store import EventStore
-from twofold.generations import LEDGER, SQL, Checkpoint, Place, prepare
+from twofold.generations import FRESH, LEDGER, SQL, Checkpoint, Generation, Place, prepare
 from twofold.grouped_projection import GroupedProjection
+from twofold.head import Head
+from twofold.inline_projection import InlineProjection, attach, catch_up
 from twofold.leases import segment_of
+from twofold.live import LiveReadModel, LiveRows
 from twofold.messages import event_type_of
 from twofold.operations import ParkedEvent, PassedOver
 from twofold.overlay import Overlay
 from twofold.positions import Positions
-from twofold.projection import Projection
+from twofold.projection import Projection, ProjectionKind
 from twofold.projectors import GroupedProjector, KeyedProjector, Projector, ReactionProjector, SqlProjector, key_text
 from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.rebuild_progress import RebuildProgress, follow_rebuild
 from twofold.sql_projection import Reaction, SqlProjection
-from twofold.status import ProjectionStatus, lag_of, read_status, unknown_status
+from twofold.status import ProjectionStatus, lag_of, live_status, read_status, unknown_status
 from twofold.verify_rebuild import Report
 from twofold.worker import LEASE, Worker
 
@@ -68,6 +71,7 @@ class ReadModelSynchronizer:
         batch_size: events that are folded and committed together, at most, by default as many as suit the database;
             those that write SQL take fewer.
         lease: seconds after which another worker takes over from one that shows no sign of life.
+        scratch: gives a database for the rows of a live projection, which closing it deletes.
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
             `refuse` or `ignore`.
     """
@@ -80,14 +84,17 @@ class ReadModelSynchronizer:
         *,
         batch_size: int | None = None,
         lease: float = LEASE,
+        scratch: Callable[[], ReadDatabase] | None = None,
         changed_code: ChangedCode = "warn",
     ) -> None:
         self._store = event_store
         self._read_db = read_db
         self._batch_size = batch_size
         self._lease = lease
+        self._scratch = scratch
         self._changed_code = changed_code
         self._registered: dict[str, _Registered] = {}
+        self._live: dict[str, LiveRows] = {}
         self._positions = Positions()
         self._workers: list[Worker] = []
         for projection in projections:
@@ -95,7 +102,12 @@ class ReadModelSynchronizer:
 
     @overload
     def add(
-        self, projection: Projection[R], *, start: Start = ..., database: ReadDatabase | None = ...
+        self,
+        projection: Projection[R],
+        *,
+        kind: ProjectionKind = ...,
+        start: Start | None = ...,
+        database: ReadDatabase | None = ...,
     ) -> ReadModel[R]: ...
     @overload
     def add(
@@ -103,12 +115,20 @@ class ReadModelSynchronizer:
     ) -> None: ...
 
     def add(
-        self, projection: Any, *, start: Start | None = None, database: ReadDatabase | None = None
+        self,
+        projection: Any,
+        *,
+        kind: ProjectionKind = "asynchronous",
+        start: Start | None = None,
+        database: ReadDatabase | None = None,
     ) -> ReadModel[Any] | None:
         """Take on a projection; return its read model, to be queried, if it is a keyed one.
 
         Args:
             projection: what to run.
+            kind: when the rows follow from the events: `asynchronous`, soon after the append; `inline`, in its
+                transaction, so that a failure rejects the append; `live`, whenever somebody asks. The code of a keyed
+                projection is the same for all three; others are asynchronous.
             start: whether it begins with the first event, as projections do, or with what comes after it was first
                 added, as reactions do.
             database: where its read model is, if not in the synchronizer's own.
@@ -117,17 +137,21 @@ class ReadModelSynchronizer:
             InvalidProjectionError: it cannot work as it is declared, or its name is taken.
             InvalidMessageTypeError: an event that it handles cannot be stored as declared.
         """
-        database = database or self._read_db
-        projector = self._projector(database, projection)
-        if projection.name in self._registered:
+        if projection.name in self._registered or projection.name in self._live:
             raise InvalidProjectionError(f"there are two projections named {projection.name!r}; rename one")
-        if not projection.handles():
-            raise InvalidProjectionError(f"{projection.name} handles no event; mark a method with @on(...)")
-        if unknown := [name for name in projection.follows if name not in self._registered]:
-            raise InvalidProjectionError(f"{projection.name} follows {unknown[0]!r}; add that one before it")
-        self._store.events.register(*projection.handles())
+        if kind != "asynchronous" and not isinstance(projection, Projection):
+            raise InvalidProjectionError(
+                f"{projection.name} can be asynchronous only: it does not say which rows it changes"
+            )
+        if kind == "live":
+            return self._add_live(projection, start, database)
+        database = database or self._read_db
+        projector = self._projector(database, projection, kind)
+        self._check(projection, kind)
+        if kind == "inline":
+            attach(self._store.log, InlineProjection(cast(KeyedProjector, projector), self._store.events), database)
         begin: Start = start or ("now" if isinstance(projection, Reaction) else "beginning")
-        place = Place(database, projector)
+        place = Place(database, projector, FRESH if kind == "asynchronous" else 0.0)
         self._registered[projection.name] = _Registered(projector, database, place, begin)
         if not isinstance(projection, Projection):
             return None
@@ -144,6 +168,8 @@ class ReadModelSynchronizer:
     async def prepare(self) -> None:
         """Make the read models' tables, or begin to build those of a new version; `run` does it too.
 
+        Inline ones that serve are brought up to the head of the log, whatever time that takes.
+
         Raises:
             InvalidProjectionError: a projection's rows changed and its version did not, or its code did and that is
                 to be refused.
@@ -154,6 +180,14 @@ class ReadModelSynchronizer:
             changed = await prepare(registered.database, registered.projector, start)
             if changed and self._changed_code != "ignore":
                 self._complain(registered.projector, changed)
+            if registered.projector.kind == "inline":
+                inline = InlineProjection(cast(KeyedProjector, registered.projector), self._store.events)
+                await catch_up(registered.database, inline)
+
+    async def close(self) -> None:
+        """Throw away what live projections have folded; may be repeated."""
+        for rows in self._live.values():
+            await rows.close()
 
     async def run(self) -> None:
         """Keep all projections in step with the log, together with other processes, until cancelled.
@@ -197,6 +231,8 @@ class ReadModelSynchronizer:
     async def wait(self, position: int, timeout: float, projections: Collection[str] | None = None) -> None:
         """Wait until the projections (by default all) have passed a position, in whichever process they run.
 
+        Live ones always have.
+
         Raises:
             StaleReadError: they had not after `timeout` seconds.
             UnknownProjectionError: there is none of that name.
@@ -204,7 +240,8 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         deadline = time.monotonic() + timeout
-        names = list(self._registered if projections is None else projections)
+        wanted = list(self._registered) if projections is None else projections
+        names = [name for name in wanted if name not in self._live]
         reached = await asyncio.gather(*(self._wait(self._of(name), position, deadline) for name in names))
         behind = {name: at for name, at in zip(names, reached, strict=True) if at < position}
         if behind:
@@ -223,26 +260,35 @@ class ReadModelSynchronizer:
             by_name.pop(name) if name in by_name else unknown_status(registered.projector, head)
             for name, registered in self._registered.items()
         ]
-        return [*own, *by_name.values()]
+        live = [live_status(rows.projector, head) for rows in self._live.values()]
+        stored = [status for name, status in by_name.items() if name not in self._live]
+        return [*own, *live, *stored]
 
     # -- see `twofold.consistency.Progress` ------------------------------------------------------------------------
 
     def projections(self) -> Collection[str]:
         """Return the names of the projections that have read models; what reactions did can be queried nowhere."""
-        return [name for name, each in self._registered.items() if not isinstance(each.projector, ReactionProjector)]
+        stored = [name for name, each in self._registered.items() if not isinstance(each.projector, ReactionProjector)]
+        return [*stored, *self._live]
 
     def handled(self, projection: str) -> frozenset[str]:
         """Return the stored names, aliases included, of the types of events that a projection handles."""
+        if projection in self._live:
+            return frozenset()  # nobody has to wait for what is folded when it is asked
         types = map(event_type_of, self._of(projection).projector.projection.handles())
         return frozenset(name for each in types for name in (each.name, *each.aliases))
 
     def max_lag(self, projection: str) -> timedelta | None:
         """Return how far behind the log a projection may be; None if that was not declared."""
+        if projection in self._live:
+            return None
         limit: timedelta | None = self._of(projection).projector.projection.max_lag
         return limit
 
     def reached(self, projection: str) -> int:
         """Return the position that a projection has passed for certain, as far as this process knows."""
+        if projection in self._live:  # its answer is as of the head, which is not below what others have reached
+            return max([self._live[projection].position, *map(self.reached, self._registered)])
         generation = self._of(projection).place.known
         return self._positions.head(generation.name, generation.number).position if generation else 0
 
@@ -252,6 +298,8 @@ class ReadModelSynchronizer:
         Raises:
             StorageError: a database failed.
         """
+        if projection in self._live:
+            return timedelta()
         registered = self._of(projection)
         if self.reached(projection) >= await self._store.head():
             return timedelta()
@@ -398,19 +446,52 @@ class ReadModelSynchronizer:
 
     # ---------------------------------------------------------------------------------------------------------------
 
-    def _projector(self, database: ReadDatabase, projection: Any) -> Projector:
+    def _projector(self, database: ReadDatabase, projection: Any, kind: ProjectionKind) -> Projector:
         match projection:
             case GroupedProjection():
-                return GroupedProjector(database, projection, self._batch_size or database.batch_size)
+                return GroupedProjector(database, projection, self._batch_size or database.batch_size, kind)
             case Projection():
-                return KeyedProjector(database, projection, self._batch_size or database.batch_size)
+                return KeyedProjector(database, projection, self._batch_size or database.batch_size, kind)
             case SqlProjection():
                 return SqlProjector(database, projection, self._batch_size or database.batch_size)
             case Reaction():
                 return ReactionProjector(database, projection)
         raise InvalidProjectionError(f"{projection!r} is no Projection, SqlProjection or Reaction")
 
+    def _check(self, projection: Any, kind: ProjectionKind) -> None:
+        """Refuse what cannot work, and make its events known."""
+        if not projection.handles():
+            raise InvalidProjectionError(f"{projection.name} handles no event; mark a method with @on(...)")
+        for name in projection.follows:
+            if name not in self._registered:
+                raise InvalidProjectionError(f"{projection.name} follows {name!r}; add that one before it")
+            other = self._registered[name].projector.kind
+            if kind == "live" or (kind == "inline" and other != "inline"):
+                raise InvalidProjectionError(
+                    f"{projection.name} ({kind}) cannot follow {name} ({other}); make them of one kind, and not live"
+                )
+        self._store.events.register(*projection.handles())
+
+    def _add_live(
+        self, projection: Projection[Any], start: Start | None, database: ReadDatabase | None
+    ) -> LiveReadModel[Any]:
+        if start == "now" or database is not None:
+            raise InvalidProjectionError(f"{projection.name} is folded from all events, and stored nowhere")
+        if self._scratch is None:
+            raise InvalidProjectionError(
+                f"{projection.name} cannot be live; give the synchronizer `scratch=twofold.engines.scratch_database`"
+            )
+        self._check(projection, "live")
+        scratch = self._scratch()
+        projector = cast(KeyedProjector, self._projector(scratch, projection, "live"))
+        rows = LiveRows(self._store, scratch, projector)
+        self._live[projection.name] = rows
+        return LiveReadModel(rows, projection)
+
     def _of(self, name: str) -> _Registered:
+        """Return one that has a read model to be worked on."""
+        if name in self._live:
+            raise InvalidProjectionError(f"{name} is folded whenever somebody asks; there is nothing to be worked on")
         if name not in self._registered:
             raise UnknownProjectionError(name, self._registered)
         return self._registered[name]
@@ -461,14 +542,21 @@ class ReadModelSynchronizer:
         """Return how far the generation that serves has come, after a while at most if that is not far enough."""
         generation = await registered.place.find(again=again)
         reached = self._positions.head(generation.name, generation.number)
+        if registered.projector.kind == "inline":  # the append has told the database, and not us
+            await self._look(registered, generation, reached, position)
         if reached.position < position:
             registered.database.follow(self._positions)
         if await reached.wait(position - 1, max(patience, 0)) < position:
+            await self._look(registered, generation, reached, position)
+        return reached.position
+
+    async def _look(self, registered: _Registered, generation: Generation, reached: Head, position: int) -> None:
+        """Look up how far a generation has come."""
+        if reached.position < position:
             rows = await registered.database.query(
                 SQL["position_of"], name=generation.name, generation=generation.number
             )
             reached.advance(rows[0][0] or 0)
-        return reached.position
 
     async def _ceiling(self, projector: Projector, after: int, timeout: float) -> int:
         """Wait until there is more in the log, and until the projections that it follows have handled that."""

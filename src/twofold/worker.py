@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from twofold.event_store import EventStore
 from twofold.generations import Generation
-from twofold.leases import Held, Leases, Turn, merge, new_worker
+from twofold.leases import ApartError, Held, Leases, Turn, merge, new_worker
 from twofold.positions import Positions
 from twofold.projectors import INFRASTRUCTURE, Projector, described
 from twofold.read_database import ReadDatabase
@@ -163,21 +163,31 @@ class Worker:
         await asyncio.gather(*(task for _, task in gone), return_exceptions=True)
 
     async def _merge(self, left: Held, right: Held) -> bool:
-        """Bring two neighbours to one position, and make one of them; return whether that came off."""
+        """Bring two neighbours to one position, if they are not, and make one of them; return whether that came off."""
         try:
-            runners = [self.runner(left), self.runner(right)]
-            async with asyncio.timeout(self._lease / 3):  # what else this worker holds wants to be kept
-                for runner in runners:
-                    await runner.catch_up(0)
-                position = max(runner.position for runner in runners)
-                for runner in runners:
-                    await runner.catch_up(position)
-            async with self._database.transaction() as transaction:
-                return await merge(transaction, left, right, position)
+            try:
+                await self._merge_as_they_are(left, right)
+            except ApartError:
+                await self._bring_together(left, right)
+                await self._merge_as_they_are(left, right)
         except Exception as error:  # each goes on by itself, and it is tried again
             cause, _ = described(error)
             log.warning("the segments %s and %s could not be made one: %s", left.segment, right.segment, cause)
             return False
+        return True
+
+    async def _merge_as_they_are(self, left: Held, right: Held) -> None:
+        async with self._database.transaction() as transaction:
+            await merge(transaction, left, right)
+
+    async def _bring_together(self, left: Held, right: Held) -> None:
+        runners = [self.runner(left), self.runner(right)]
+        async with asyncio.timeout(self._lease / 3):  # what else this worker holds wants to be kept
+            for runner in runners:
+                await runner.catch_up(0)
+            position = max(runner.position for runner in runners)
+            for runner in runners:
+                await runner.catch_up(position)
 
     async def _until_next_turn(self, *, soon: bool) -> None:
         pause = self._lease / 3 * random.uniform(0.7, 1.0)  # noqa: S311

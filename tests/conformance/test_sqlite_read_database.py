@@ -11,9 +11,10 @@ import pytest_asyncio
 from twofold.read_database import ReadDatabase
 from twofold.sqlite import SqliteDatabase, SqliteReadDatabase
 from twofold.testing import ReadDatabaseConformance
+from twofold.testing.read_database_suite.requests import RequestPromises
 
 
-class TestSqliteReadDatabase(ReadDatabaseConformance):
+class TestSqliteReadDatabase(RequestPromises, ReadDatabaseConformance):
     @pytest_asyncio.fixture
     async def read_database(self, tmp_path: Path) -> AsyncIterator[SqliteReadDatabase]:
         database = SqliteReadDatabase(SqliteDatabase(tmp_path / "rows.db"))

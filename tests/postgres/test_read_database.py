@@ -10,10 +10,11 @@ import pytest_asyncio
 from twofold.postgres import PostgresDatabase, PostgresReadDatabase
 from twofold.read_database import ReadDatabase
 from twofold.testing import ReadDatabaseConformance
+from twofold.testing.read_database_suite.requests import RequestPromises
 
 
 @pytest.mark.parametrize("version", [15, 16, 18], scope="class")
-class TestPostgresReadDatabase(ReadDatabaseConformance):
+class TestPostgresReadDatabase(RequestPromises, ReadDatabaseConformance):
     @pytest.fixture
     def address(self, version: int, new_database: Callable[[int], str]) -> str:
         return new_database(version)

@@ -116,8 +116,8 @@ async def campaign(plan: Plan, seed: int, rounds: int, *, with_retries: bool = T
 
 def without_epoch() -> None:
     """The planted bug: whoever finds the checkpoint where it was may move it."""
-    from twofold.postgres import read_database as on_postgres
-    from twofold.sqlite import read_database as on_sqlite
+    from twofold.postgres import read_rows as on_postgres
+    from twofold.sqlite import read_rows as on_sqlite
 
     for statements in (SQL, on_sqlite.SHARED):
         statements["take_step"] = statements["take_step"].replace(" AND epoch = :epoch", "")

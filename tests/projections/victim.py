@@ -6,14 +6,17 @@ import asyncio
 import random
 from decimal import Decimal
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from tests.accounts import ACCOUNT, Balances, Deposit, Open, Withdraw
 
 from twofold import Command, CommandBus, DeciderHandler, EventStore, ReadModelSynchronizer
 from twofold.engines import connect
+from twofold.event_log import Append, Appended, JoinableLog, Rejected
+from twofold.inline import Inline
 from twofold.messages import uuid7
+from twofold.projection import ProjectionKind
 from twofold.read_database import Changes, ReadDatabase
 from twofold.row_type import Table
 from twofold.segments import Step
@@ -35,6 +38,26 @@ class InTwoTransactions:
         await self._behind.commit(table, Changes(), step)
 
 
+class AppendsThenFolds:
+    """The planted bug for inline projections: events are committed first, and the rows after them."""
+
+    def __init__(self, behind: JoinableLog) -> None:
+        self._behind = behind
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._behind, name)
+
+    def attach(self, inline: Inline, database: ReadDatabase) -> None:
+        self._inline, self._database = inline, database
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        outcome = await self._behind.append(append)
+        if isinstance(outcome, Appended) and not outcome.repeated:
+            async with self._database.transaction() as transaction:
+                await transaction.carry_out(self._inline.fold(outcome.first - 1, outcome.last))
+        return outcome
+
+
 def account_of(command: Open | Deposit | Withdraw) -> str:
     return command.account
 
@@ -47,9 +70,22 @@ def bus(store: EventStore) -> CommandBus:
     return commands
 
 
-def work_until_killed(url: str, seed: int, acknowledged: Connection, planted: bool) -> None:
+def work_until_killed(url: str, seed: int, acknowledged: Connection, kind: ProjectionKind, planted: bool) -> None:
     """Append and project for ever; send the id of each command that was acknowledged."""
-    asyncio.run(_work(url, random.Random(seed), acknowledged, planted))
+    work = _work_inline if kind == "inline" else _work
+    asyncio.run(work(url, random.Random(seed), acknowledged, planted))
+
+
+async def _work_inline(url: str, chance: random.Random, acknowledged: Connection, planted: bool) -> None:
+    engine = connect(url)
+    await engine.log.open()
+    await engine.read_database.open()
+    log: Any = AppendsThenFolds(cast(JoinableLog, engine.log)) if planted else engine.log
+    store = EventStore(log)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    synchronizer.add(Balances(), kind="inline")
+    await synchronizer.prepare()
+    await asyncio.gather(*(_pay(bus(store), chance, acknowledged) for _ in range(4)))
 
 
 async def _work(url: str, chance: random.Random, acknowledged: Connection, planted: bool) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -15,6 +15,8 @@ from twofold.duckdb.file import DuckDbFile
 from twofold.duckdb.statements import run
 from twofold.errors import StorageError
 from twofold.row_type import Table
+
+T = TypeVar("T")
 
 
 class DuckDbReadTransaction:
@@ -64,3 +66,11 @@ class DuckDbReadTransaction:
     async def names(self) -> Collection[str]:
         """See `ReadTransaction.names`."""
         return await self._file.run(partial(read_tables.all_names, self._connection))
+
+    async def carry_out(self, steps: Generator[Any, Any, T]) -> T:
+        """See `ReadTransaction.carry_out`.
+
+        Raises:
+            StorageError: always; no event log is in DuckDB.
+        """
+        raise StorageError("DuckDB holds no event log whose appends could write its read models")

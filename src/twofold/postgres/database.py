@@ -158,6 +158,10 @@ class PostgresDatabase:
         except psycopg.Error as error:
             raise translate(error) from error
 
+    def is_same(self, other: PostgresDatabase) -> bool:
+        """Return whether both own connections to the same database."""
+        return self is other or self._url == other._url
+
     async def discard_broken(self) -> None:
         """Replace the idle connections that a restart of the server has cut."""
         if self._pool is not None:

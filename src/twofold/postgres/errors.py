@@ -16,9 +16,10 @@ from twofold.errors import (
 )
 
 UNIQUE_VIOLATION = "23505"
+STATEMENT_IS_GONE = "26000"
 STANDBY_GAVE_UP = {"01000", "57P01"}
 """Warnings: the wait for a synchronous standby was ended from outside."""
-_AWAY = {"57P01", "57P02", "57P03", "57P05"}  # shutting down, crashed, starting up, idle for too long
+_AWAY = {"57P01", "57P02", "57P03", "57P05", "25P03"}  # shutting down, crashed, starting up, idle for too long
 _ROLLED_BACK = {"40001", "40P01"}  # serialization failure, deadlock
 _POOL_ERRORS = (PoolTimeout, PoolClosed, TooManyRequests)
 

@@ -9,14 +9,17 @@ from typing import Any
 from twofold.event_log import Append, Appended, CommandRecord, Rejected, repeated
 from twofold.event_query import EventQuery
 from twofold.head import Head
+from twofold.inline import Inline, elsewhere
 from twofold.portable_log import Inspection, StoredCommand
 from twofold.postgres import portable
 from twofold.postgres.database import PostgresDatabase
 from twofold.postgres.joined import PostgresJoinedTransaction, join
 from twofold.postgres.lane import Lane
 from twofold.postgres.listener import HeadOfLog, Listener
+from twofold.postgres.read_database import PostgresReadDatabase
 from twofold.postgres.reader import Reader
 from twofold.postgres.writer import Writer
+from twofold.read_database import ReadDatabase
 from twofold.stored_event import StoredEvent
 
 
@@ -96,7 +99,13 @@ class PostgresEventLog:
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[PostgresJoinedTransaction]:
         """See `JoinableLog.transaction`. Joined or its own, it runs at READ COMMITTED."""
-        return join(self._database, self._head, self._deadline, connection)
+        return join(self._database, self._head, self._deadline, connection, self._writer.inline)
+
+    def attach(self, inline: Inline, database: ReadDatabase) -> None:
+        """See `JoinableLog.attach`. An append then takes several round trips, with the log locked."""
+        if not (isinstance(database, PostgresReadDatabase) and database.is_in(self._database)):
+            raise elsewhere(inline)
+        self._writer.inline.append(inline)
 
     async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
         """See `PortableLog.restore`."""

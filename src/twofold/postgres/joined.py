@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -15,18 +15,21 @@ from psycopg.pq import TransactionStatus
 from twofold.errors import LimitExceededError, OutcomeUnknownError, StorageError, StorageUnavailableError
 from twofold.event_log import Append, Appended, Rejected
 from twofold.head import Head
+from twofold.inline import Inline
 from twofold.postgres.arrays import Binary, BinaryDumper
 from twofold.postgres.batch import APPEND, Batch
 from twofold.postgres.database import Connection, PostgresDatabase, hang_up
 from twofold.postgres.errors import STANDBY_GAVE_UP, connection_is_lost, translate
+from twofold.postgres.inline import fold_in
 from twofold.postgres.reader import Reader
 
 
 class PostgresJoinedTransaction:
     """See `JoinedTransaction`. The connection is a psycopg `AsyncConnection`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, inline: Sequence[Inline]) -> None:
         self.connection = connection
+        self._inline = inline
         self.last = 0
         """The last position that was appended."""
         self._reader = Reader(_Joined(connection), Head())
@@ -40,11 +43,12 @@ class PostgresJoinedTransaction:
             await cursor.execute(APPEND, batch.arguments, prepare=False, binary=True)
             assert cursor.pgresult is not None  # noqa: S101
             row = [cursor.pgresult.get_value(0, column) for column in range(cursor.pgresult.nfields)]
+            [outcome] = batch.outcomes(row)
+            await fold_in(self.connection, [outcome], self._inline)
         except psycopg.Error as error:
             raise translate(error) from error
         except (ValueError, struct.error) as error:  # it does not even fit the protocol
             raise LimitExceededError(f"PostgreSQL cannot store such a value: {error}") from error
-        [outcome] = batch.outcomes(row)
         if isinstance(outcome, Appended):
             self.last = outcome.last
             return outcome
@@ -70,7 +74,7 @@ class _Joined:
 
 @asynccontextmanager
 async def join(
-    database: PostgresDatabase, head: Head, deadline: float, connection: Any
+    database: PostgresDatabase, head: Head, deadline: float, connection: Any, inline: Sequence[Inline]
 ) -> AsyncIterator[PostgresJoinedTransaction]:
     """See `JoinableLog.transaction`. Errors of the user's own SQL pass through as they are.
 
@@ -80,14 +84,14 @@ async def join(
         TypeError, ValueError: it is not such a connection, or no transaction is open on it.
     """
     if connection is not None:
-        yield PostgresJoinedTransaction(await _driver_connection(connection))
+        yield PostgresJoinedTransaction(await _driver_connection(connection), inline)
         return
     own = await database.connect()
     doubts: list[str] = []
     own.add_notice_handler(lambda notice: doubts.append(str(notice.sqlstate)))
     try:
         await own.set_autocommit(False)
-        joined = PostgresJoinedTransaction(own)
+        joined = PostgresJoinedTransaction(own, inline)
         yield joined
         doubts.clear()
         await _commit(own, deadline)

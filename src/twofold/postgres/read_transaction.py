@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Generator
+from typing import Any, TypeVar
 
 from psycopg import AsyncCursor
 from psycopg.rows import tuple_row
@@ -12,8 +12,11 @@ from psycopg.rows import tuple_row
 from twofold.postgres import read_tables
 from twofold.postgres.database import Connection
 from twofold.postgres.errors import server_failed
+from twofold.postgres.inline import carry_out
 from twofold.row_type import Table
 from twofold.sql import in_format
+
+T = TypeVar("T")
 
 
 class PostgresReadTransaction:
@@ -64,3 +67,7 @@ class PostgresReadTransaction:
         """See `ReadTransaction.names`."""
         visible = "SELECT relname FROM pg_class WHERE pg_table_is_visible(oid) AND relkind IN ('r', 'v', 'p', 'm')"
         return [name for (name,) in await self.run(visible)]
+
+    async def carry_out(self, steps: Generator[Any, Any, T]) -> T:
+        """See `ReadTransaction.carry_out`."""
+        return await carry_out(self._connection, steps)

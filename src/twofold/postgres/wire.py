@@ -6,7 +6,8 @@ What the driver does for any statement and any value takes as long as the server
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import psycopg
 from psycopg.errors import error_from_result
@@ -51,6 +52,28 @@ class Wire:
                 self._stop_reading()
             raise
         return [result.get_value(0, column) for column in range(result.nfields)]
+
+    async def command(self, sql: bytes) -> bytes:
+        """Run statements that return no rows, such as BEGIN, and return what the server says of the first.
+
+        The driver is not to know of a ROLLBACK: it would have the server forget all prepared statements, ours as well.
+
+        Raises:
+            psycopg.Error: the server refused one of them, or the connection is lost.
+        """
+        self._pgconn.send_query(sql)
+        return (await self._result()).command_status or b""
+
+    @contextmanager
+    def lent(self) -> Iterator[Connection]:
+        """Lend the connection for what the driver's general ways are good for; `call` has to wait until it is back."""
+        self._stop_reading()
+        try:
+            yield self.connection
+        finally:
+            if not self.connection.closed and self._loss is None:
+                self._loop.add_reader(self._socket, self._read)
+                self._reads = True
 
     async def _send(self, sql: bytes, values: Sequence[Binary]) -> None:
         data = [value.data for value in values]

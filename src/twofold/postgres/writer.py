@@ -12,11 +12,13 @@ import psycopg
 from twofold.errors import (
     LimitExceededError,
     OutcomeUnknownError,
+    ProjectionFailedError,
     StorageError,
     StorageUnavailableError,
     TwofoldError,
 )
 from twofold.head import Head
+from twofold.inline import Inline
 from twofold.postgres.batch import (
     APPEND,
     APPEND_ONE,
@@ -30,12 +32,14 @@ from twofold.postgres.batch import (
 from twofold.postgres.database import PostgresDatabase, hang_up
 from twofold.postgres.errors import (
     STANDBY_GAVE_UP,
+    STATEMENT_IS_GONE,
     UNIQUE_VIOLATION,
     connection_is_lost,
     is_about_the_data,
     translate,
     was_rolled_back,
 )
+from twofold.postgres.inline import fold_in, in_transaction
 from twofold.postgres.pauses import pauses
 from twofold.postgres.wire import Wire
 
@@ -54,6 +58,8 @@ class Writer:
         self._deadline = deadline
         self._wire: Wire | None = None
         self._doubtful = False
+        self.inline: list[Inline] = []
+        """What is to be folded in the transactions of the appends."""
 
     async def commit(self, batch: Batch) -> Sequence[Outcome | Exception]:
         """Return what became of each append, or the error to raise for it."""
@@ -63,11 +69,13 @@ class Writer:
             failure, theirs = translate(error), is_about_the_data(error)
         except (ValueError, struct.error) as error:  # it does not even fit the protocol
             failure, theirs = LimitExceededError(f"PostgreSQL cannot store such a value: {error}"), True
+        except ProjectionFailedError as error:
+            failure, theirs = error, True
         except TwofoldError as error:
             failure, theirs = error, False
         if theirs and len(batch.appends) > 1:  # one of them is to blame; the others must not suffer
             return [outcome for append in batch.appends for outcome in await self.commit(Batch([append]))]
-        return [_copy(failure) for _ in batch.appends]
+        return [failure] if len(batch.appends) == 1 else [_copy(failure) for _ in batch.appends]
 
     async def close(self) -> None:
         """Close the connection."""
@@ -89,6 +97,9 @@ class Writer:
                 if connection_is_lost(error):
                     unknown = True
                     await self.close()
+                elif error.sqlstate == STATEMENT_IS_GONE:  # the driver dropped it, when a fold went back to a savepoint
+                    await self.close()
+                    continue
                 elif error.sqlstate == UNIQUE_VIOLATION and not batch.careful:
                     batch = Batch(batch.appends, careful=True)  # an id is known: have each append judged by itself
                     continue
@@ -113,21 +124,30 @@ class Writer:
         )
 
     async def _call(self, wire: Wire, batch: Batch) -> Sequence[Outcome]:
+        if not self.inline:
+            outcomes = await self._append(wire, batch)
+        else:
+            async with in_transaction(wire):
+                outcomes = await self._append(wire, batch)
+                with wire.lent() as connection:
+                    await fold_in(connection, outcomes, self.inline)
+        self._head.advance(head_after(outcomes))
+        return outcomes
+
+    async def _append(self, wire: Wire, batch: Batch) -> Sequence[Outcome]:
         appends = batch.appends
         if len(appends) == 1 and not batch.careful and is_plain(appends[0]):
             row = await wire.call(APPEND_ONE, plain_arguments(appends[0]))
             if outcome := plain_outcome(row):
-                self._head.advance(outcome.last)
                 return [outcome]
-        outcomes = batch.outcomes(await wire.call(APPEND, batch.arguments))
-        self._head.advance(head_after(outcomes))
-        return outcomes
+        return batch.outcomes(await wire.call(APPEND, batch.arguments))
 
     async def _connected(self) -> Wire:
         if self._wire is None or self._wire.connection.closed:
             await self.close()
             connection = await self._database.connect()
             connection.add_notice_handler(self._notice)
+            connection.prepare_threshold = None if self._database.pooled else 1
             self._wire = Wire(connection, prepare=not self._database.pooled)
         return self._wire
 

@@ -44,7 +44,7 @@ def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
         return earlier
     if rejected := _violated(transaction, append):
         return _repeated(transaction.connection, append) or rejected
-    first = _head(transaction) + 1
+    first = head_of(transaction) + 1
     last = first + len(append.events) - 1
     rows, version = _allot(transaction, append.events, first)
     transaction.head = last
@@ -73,7 +73,8 @@ def _violated(transaction: Transaction, append: Append) -> Rejected | None:
     return None
 
 
-def _head(transaction: Transaction) -> int:
+def head_of(transaction: Transaction) -> int:
+    """Return the head of the log, as the jobs of the transaction have moved it."""
     if transaction.head is None:
         transaction.head = read_head(transaction.connection)
         transaction.seen.hold_at(transaction.head)
@@ -84,7 +85,7 @@ def _version(transaction: Transaction, stream_id: str) -> int:
     """Return the version of a stream; that of one whose rows are not inserted yet is among those seen."""
     versions = transaction.seen.versions
     if versions:
-        _head(transaction)
+        head_of(transaction)
     version = versions.get(stream_id)
     if version is None:
         version = versions[stream_id] = read_version(transaction.raw, stream_id)

@@ -32,7 +32,7 @@ class SqliteDatabase:
     Args:
         path: the file; it is created, its folder too.
         synchronous: `FULL` survives a power cut. `NORMAL` may lose the last commits in one, which only a file that
-            holds nothing but read models can afford.
+            holds nothing but read models can afford, and `OFF` the whole file, which must be worth nothing then.
         readers: number of threads, and connections, that read.
         lock_timeout: seconds to wait for another process that writes.
         migrate: whether opening makes the file and brings its schema up to date; otherwise both must be as they should.
@@ -42,7 +42,7 @@ class SqliteDatabase:
         self,
         path: str | Path,
         *,
-        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+        synchronous: Literal["FULL", "NORMAL", "OFF"] = "FULL",
         readers: int = 4,
         lock_timeout: float = 10.0,
         migrate: bool = True,
@@ -163,7 +163,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA fullfsync = 1")  # macOS: without it, fsync does not reach the disk
             connection.execute("PRAGMA mmap_size = 268435456")
             connection.execute("PRAGMA cell_size_check = 1")  # a damaged page is an error, not an answer
-            connection.create_function("twofold_now", 0, lambda: time.time_ns() // 1000)
+            add_clock(connection)
         except BaseException:
             connection.close()
             raise
@@ -200,6 +200,11 @@ class SqliteDatabase:
         except (*DRIVER_ERRORS, OSError) as error:
             raise translate(error, self.path) from error
         return connection
+
+
+def add_clock(connection: sqlite3.Connection) -> None:
+    """Let a connection know `twofold_now()`."""
+    connection.create_function("twofold_now", 0, lambda: time.time_ns() // 1000)
 
 
 def _until_unlocked(seconds: float, action: Callable[[], object]) -> None:

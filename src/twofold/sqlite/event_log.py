@@ -12,11 +12,15 @@ from twofold.errors import LimitExceededError
 from twofold.event_log import Append, Appended, CommandRecord, Rejected
 from twofold.event_query import EventQuery
 from twofold.head import Head
+from twofold.inline import Inline, elsewhere
 from twofold.portable_log import Inspection, StoredCommand
+from twofold.read_database import ReadDatabase
 from twofold.sqlite import portable
 from twofold.sqlite.appending import append_to, is_brief
 from twofold.sqlite.database import SqliteDatabase
+from twofold.sqlite.inline import append_inline
 from twofold.sqlite.joined import SqliteJoinedTransaction, join
+from twofold.sqlite.read_database import SqliteReadDatabase
 from twofold.sqlite.reading import find_command, read, read_head, read_stream
 from twofold.stored_event import StoredEvent
 
@@ -28,6 +32,7 @@ class SqliteEventLog:
         self._database = database
         self._head = Head()
         self._follower: asyncio.Task[None] | None = None
+        self._inline: list[Inline] = []
 
     async def open(self) -> None:
         """See `EventLog.open`."""
@@ -43,8 +48,11 @@ class SqliteEventLog:
 
     async def append(self, append: Append) -> Appended | Rejected:
         """See `EventLog.append`."""
+        job = partial(append_to, append=append)
+        if self._inline:
+            job = partial(append_inline, append=append, inline=self._inline)
         try:
-            outcome = await self._database.write(partial(append_to, append=append), brief=is_brief(append))
+            outcome = await self._database.write(job, brief=is_brief(append) and not self._inline)
         except (OverflowError, UnicodeError) as error:
             raise LimitExceededError(f"SQLite cannot store such a value: {error}; nothing was stored") from error
         if isinstance(outcome, Appended):
@@ -81,7 +89,13 @@ class SqliteEventLog:
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[SqliteJoinedTransaction]:
         """See `JoinableLog.transaction`."""
-        return join(self._database, connection)
+        return join(self._database, connection, self._inline)
+
+    def attach(self, inline: Inline, database: ReadDatabase) -> None:
+        """See `JoinableLog.attach`. Projections are folded in the thread that commits."""
+        if not (isinstance(database, SqliteReadDatabase) and database.is_in(self._database)):
+            raise elsewhere(inline)
+        self._inline.append(inline)
 
     async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
         """See `PortableLog.restore`."""

@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from twofold.event_log import Append, Appended, Rejected
+from twofold.inline import Inline
 from twofold.sqlite.appending import append_to
-from twofold.sqlite.database import SqliteDatabase
+from twofold.sqlite.database import SqliteDatabase, add_clock
 from twofold.sqlite.errors import translate
+from twofold.sqlite.inline import append_at_once
 from twofold.sqlite.transaction import Transaction
 
 
 class SqliteJoinedTransaction:
     """See `JoinedTransaction`. The connection may be used from any thread, by one at a time."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, inline: Sequence[Inline]) -> None:
         self.connection = connection
+        self._inline = inline
+        if inline:
+            add_clock(connection)
 
     async def append(self, append: Append) -> Appended | Rejected:
         """See `JoinedTransaction.append`."""
+        if self._inline:
+            return await asyncio.to_thread(append_at_once, self.connection, append, self._inline)
         return await asyncio.to_thread(append_to, Transaction(self.connection, careful=True), append)
 
 
 @asynccontextmanager
-async def join(database: SqliteDatabase, connection: Any) -> AsyncIterator[SqliteJoinedTransaction]:
+async def join(
+    database: SqliteDatabase, connection: Any, inline: Sequence[Inline]
+) -> AsyncIterator[SqliteJoinedTransaction]:
     """See `JoinableLog.transaction`. SQLite has one writer at a time: other appends wait until the block has ended."""
     if connection is not None:
-        yield SqliteJoinedTransaction(joinable(connection))
+        yield SqliteJoinedTransaction(joinable(connection), inline)
         return
     own = await asyncio.to_thread(database.connect)
     try:
         await asyncio.to_thread(own.execute, "BEGIN IMMEDIATE")
-        yield SqliteJoinedTransaction(own)
+        yield SqliteJoinedTransaction(own, inline)
         await asyncio.to_thread(own.execute, "COMMIT")
     except sqlite3.Error as error:
         raise translate(error, database.path) from error

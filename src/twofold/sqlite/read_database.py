@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from twofold.errors import CheckpointMovedError, LimitExceededError
 from twofold.positions import Positions
 from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Table
 from twofold.segments import Segment, Step
-from twofold.sql import names, quoted, sql_blocks
-from twofold.sqlite.columns import rows_from_sql, rows_to_sql, to_sql
-from twofold.sqlite.database import SqliteDatabase, Transaction
+from twofold.sqlite.database import SqliteDatabase
 from twofold.sqlite.errors import translate
+from twofold.sqlite.read_rows import in_sql, load_rows, write_step
 from twofold.sqlite.read_transaction import SqliteReadTransaction
 from twofold.sqlite.selection import select_page, select_totals
 
 SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
-SHARED = sql_blocks("twofold", "checkpoints.sql")
 
 
 class SqliteReadDatabase:
@@ -35,6 +31,10 @@ class SqliteReadDatabase:
         self._database = database
         self._alchemy: Any = None
         self._followers: dict[Positions, asyncio.Task[None]] = {}
+
+    def is_in(self, database: SqliteDatabase) -> bool:
+        """Return whether the read models are in this file."""
+        return self._database.path.resolve() == database.path.resolve()
 
     async def open(self) -> None:
         """See `ReadDatabase.open`."""
@@ -80,10 +80,8 @@ class SqliteReadDatabase:
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         """See `ReadDatabase.commit`."""
-        rows = list(rows_to_sql(table, changes.upserts))
-        gone = [_key_to_sql(table, key) for key in changes.deletes]
-        changes = changes._replace(upserts=rows, deletes=gone)
-        await self._database.write(partial(commit, table=table, changes=changes, step=step))
+        job = partial(write_step, table=table, changes=in_sql(table, changes), step=step)
+        await self._database.write(lambda transaction: job(transaction.connection))
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
         """See `ReadDatabase.select`."""
@@ -110,56 +108,6 @@ class SqliteReadDatabase:
             if isinstance(driver_error := getattr(error, "orig", None), sqlite3.Error):
                 raise translate(driver_error, self._database.path) from error
             raise
-
-
-def load_rows(reader: sqlite3.Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
-    """See `ReadDatabase.load`."""
-    select = f"SELECT {names(column.name for column in table.columns)} FROM {quoted(table.name)} WHERE"
-    wanted = [_key_to_sql(table, key) for key in keys]
-    if len(table.key) == 1:
-        sql = f"{select} {quoted(table.key[0])} IN (SELECT value FROM json_each(?))"
-        return rows_from_sql(table, reader.execute(sql, (json.dumps([key[0] for key in wanted]),)))
-    sql = f"{select} {_key_condition(table)}"
-    return rows_from_sql(table, (row for key in wanted for row in reader.execute(sql, key)))
-
-
-def commit(transaction: Transaction, table: Table, changes: Changes, step: Step) -> None:
-    """Take a step, within a transaction that others share; rows and keys are given as SQLite keeps them."""
-    connection = transaction.connection
-    segment = {"name": step.segment.projection, "generation": step.segment.generation}
-    taken = {"first": step.segment.first, "epoch": step.epoch, "before": step.before, "after": step.after}
-    lease = int(step.lease * 1e6)
-    if not connection.execute(SHARED["take_step"], {**segment, **taken, "lease": lease}).fetchall():
-        raise CheckpointMovedError(step.segment.projection)
-    try:
-        if changes.upserts:
-            connection.executemany(_upsert(table), changes.upserts)
-    except (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError) as error:
-        raise LimitExceededError(f"SQLite cannot store such a row of {table.name}: {error}") from error
-    if changes.deletes:
-        connection.executemany(f"DELETE FROM {quoted(table.name)} WHERE {_key_condition(table)}", changes.deletes)
-    for event in changes.parked:
-        connection.execute(SHARED["park"], {**segment, **event._asdict(), "slot": event.slot})
-    for position in changes.released:
-        connection.execute(SHARED["release"], {**segment, "position": position})
-
-
-def _upsert(table: Table) -> str:
-    fields = [column.name for column in table.columns]
-    changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in fields if name not in table.key)
-    return (
-        f"INSERT INTO {quoted(table.name)} ({names(fields)}) VALUES ({', '.join('?' * len(fields))})"
-        f" ON CONFLICT ({names(table.key)}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
-    )
-
-
-def _key_condition(table: Table) -> str:
-    return " AND ".join(f"{quoted(name)} = ?" for name in table.key)
-
-
-def _key_to_sql(table: Table, key: tuple[Any, ...]) -> tuple[Any, ...]:
-    kinds = {column.name: column.kind for column in table.columns}
-    return tuple(to_sql(kinds[name], value) for name, value in zip(table.key, key, strict=True))
 
 
 def _alchemy_engine(database: SqliteDatabase) -> Any:

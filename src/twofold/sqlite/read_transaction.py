@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sqlite3
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Generator
+from typing import Any, TypeVar
 
 from twofold.row_type import Table
 from twofold.sqlite import read_tables
 from twofold.sqlite.errors import storage_failed
+from twofold.sqlite.inline import carry_out
+
+T = TypeVar("T")
 
 
 class SqliteReadTransaction:
@@ -57,3 +60,7 @@ class SqliteReadTransaction:
     async def names(self) -> Collection[str]:
         """See `ReadTransaction.names`."""
         return [name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")]
+
+    async def carry_out(self, steps: Generator[Any, Any, T]) -> T:
+        """See `ReadTransaction.carry_out`. Who writes to SQLite has locked the log already."""
+        return await asyncio.to_thread(carry_out, self._connection, steps)

@@ -34,6 +34,20 @@ def read(
     return rows[::-1] if backwards else rows
 
 
+def read_within(
+    connection: sqlite3.Connection, query: EventQuery, after: int, before: int, limit: int
+) -> list[StoredEvent]:
+    """See `EventLog.read`; within a transaction that is open already."""
+    if query.is_all:
+        rows = read_rows(connection, "read_range", within(after), within(before), within(limit))
+        check_range(rows, within(after), within(limit), backwards=False)
+        return rows
+    found = positions(connection, query, within(after), within(before), within(limit), backwards=False)
+    rows = read_at(connection, sorted(found))
+    check_matches(rows, query, len(found))
+    return rows
+
+
 def read_stream(reader: sqlite3.Connection, stream_id: str, after: int, limit: int) -> list[StoredEvent]:
     """See `EventLog.read_stream`."""
     rows = read_rows(reader, "read_stream", stream_id, within(after), within(limit))

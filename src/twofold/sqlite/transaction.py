@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 MAX_ADDED = 5000
 """Rows that are kept back at most, to be inserted together."""
@@ -34,7 +34,7 @@ class Seen:
 class Transaction:
     """What a job writes with. Rows that jobs add are inserted together, before anybody looks or commits."""
 
-    __slots__ = ("_added", "_count", "careful", "head", "raw", "seen")
+    __slots__ = ("_added", "_count", "before_commit", "careful", "head", "raw", "seen")
 
     def __init__(self, connection: sqlite3.Connection, *, careful: bool, seen: Seen | None = None) -> None:
         self.raw = connection
@@ -44,6 +44,8 @@ class Transaction:
         self.seen = Seen() if seen is None else seen
         self.head: int | None = None
         """The last position of the log, once somebody has asked for it."""
+        self.before_commit: Callable[[Transaction], None] | None = None
+        """What is to be done once for all jobs, after them."""
         self._added: dict[str, list[tuple[object, ...]]] = {}
         self._count = 0
 

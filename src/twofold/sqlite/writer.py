@@ -234,6 +234,8 @@ class Writer:
     def _run(self, group: list[_Job], *, careful: bool) -> list[Any]:
         transaction = Transaction(self._connection, careful=careful, seen=self._seen)
         results = [job.run(transaction) for job in group]
+        if transaction.before_commit is not None:
+            transaction.before_commit(transaction)
         transaction.flush()
         self._seen.keep(transaction.head)
         return results
