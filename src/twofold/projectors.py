@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -81,7 +81,14 @@ class Projector(Buildable, Protocol):
         """
 
     async def project(
-        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+        self,
+        suffix: str,
+        events: Sequence[Handed],
+        step: Step,
+        *,
+        last_try: bool,
+        changes: Changes = NOTHING,
+        moving: Callable[[], object] = lambda: None,
     ) -> Sequence[Failed]:
         """Bring events into the tables of a generation and take the step, in one transaction.
 
@@ -94,6 +101,7 @@ class Projector(Buildable, Protocol):
             step: how the checkpoint moves.
             last_try: whether failures are parked.
             changes: what else is to be parked and released.
+            moving: called after each event that takes time of its own, to tell that the work goes on.
 
         Raises:
             CheckpointMovedError: nothing was stored; see `ReadDatabase.commit`.
@@ -141,7 +149,14 @@ class KeyedProjector:
         return _as_key(self.projection.key(recorded.event))
 
     async def project(
-        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+        self,
+        suffix: str,
+        events: Sequence[Handed],
+        step: Step,
+        *,
+        last_try: bool,
+        changes: Changes = NOTHING,
+        moving: Callable[[], object] = lambda: None,
     ) -> Sequence[Failed]:
         """See `Projector.project`."""
         table = self.table(suffix)
@@ -230,12 +245,19 @@ class SqlProjector:
         return _as_key(self.projection.key(recorded.event))
 
     async def project(
-        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+        self,
+        suffix: str,
+        events: Sequence[Handed],
+        step: Step,
+        *,
+        last_try: bool,
+        changes: Changes = NOTHING,
+        moving: Callable[[], object] = lambda: None,
     ) -> Sequence[Failed]:
         """See `Projector.project`."""
         try:
             async with self._database.transaction(self.style) as transaction:
-                failures = await self._apply(transaction, suffix, events, last_try=last_try)
+                failures = await self._apply(transaction, suffix, events, last_try=last_try, moving=moving)
                 if failures and not last_try:
                     raise _GiveUpError
                 parked = [*changes.parked, *(each.parked() for each in failures)]
@@ -246,7 +268,13 @@ class SqlProjector:
         return failures
 
     async def _apply(
-        self, transaction: ReadTransaction, suffix: str, events: Sequence[Handed], *, last_try: bool
+        self,
+        transaction: ReadTransaction,
+        suffix: str,
+        events: Sequence[Handed],
+        *,
+        last_try: bool,
+        moving: Callable[[], object],
     ) -> Sequence[Failed]:
         """Apply events up to the first that fails; on the last try those of other keys, too."""
         projection, blocked, errors = self.projection.at(suffix), set[str](), dict[int, BaseException | None]()
@@ -256,6 +284,7 @@ class SqlProjector:
                 continue
             if last_try:
                 await transaction.run("SAVEPOINT twofold_event")
+            moving()
             try:
                 await transaction.call(applied(projection, each.recorded))
             except BaseException as error:
@@ -304,7 +333,14 @@ class ReactionProjector:
         return _as_key(self.projection.key(recorded.event))
 
     async def project(
-        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+        self,
+        suffix: str,
+        events: Sequence[Handed],
+        step: Step,
+        *,
+        last_try: bool,
+        changes: Changes = NOTHING,
+        moving: Callable[[], object] = lambda: None,
     ) -> Sequence[Failed]:
         """See `Projector.project`. What it did before a failure stays done."""
         failures: list[Failed] = []

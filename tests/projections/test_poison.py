@@ -172,9 +172,7 @@ class Run:
 
     async def mend(self) -> None:
         """Go on with code that can take all of it."""
-        self.synchronizer = ReadModelSynchronizer(
-            self.store, self.database, lease=5.0, changed_code="ignore"
-        )
+        self.synchronizer = ReadModelSynchronizer(self.store, self.database, lease=5.0, changed_code="ignore")
         self.notes = self.synchronizer.add(Mended())
 
 
@@ -256,7 +254,9 @@ def _deep_nesting(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [_newer_schema, _bad_upcaster, _missing_field, _wrong_field, _deep_nesting], ids=lambda damage: damage.__name__
+    "damage",
+    [_newer_schema, _bad_upcaster, _missing_field, _wrong_field, _deep_nesting],
+    ids=lambda damage: damage.__name__,
 )
 async def test_an_event_that_cannot_be_read_holds_it_up_until_it_is_skipped(
     run: Run, damage: Callable[[dict[str, Any]], None]
@@ -279,4 +279,3 @@ async def test_an_event_that_cannot_be_read_holds_it_up_until_it_is_skipped(
         await run.synchronizer.wait(head, PATIENCE)
         assert await run.rows() == {"a": 2, "b": 1}
         assert await run.parked() == []
-
