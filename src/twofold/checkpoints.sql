@@ -150,7 +150,7 @@ WHERE name = :name AND generation = :generation AND slot >= :first AND slot < :e
 SELECT position, key, cause, traceback FROM twofold_parked AS p
 WHERE name = :name AND generation = :generation AND slot >= :first AND slot < :end
 AND EXISTS (SELECT 1 FROM twofold_parked AS r
-    WHERE r.name = p.name AND r.generation = p.generation AND r.key = p.key AND r.retry = 1)
+    WHERE r.name = :name AND r.generation = :generation AND r.key = p.key AND r.retry = 1)
 ORDER BY position LIMIT :limit
 
 -- name: ask_retry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
@@ -93,7 +93,14 @@ class Projector(Buildable, Protocol):
         """
 
     async def project(
-        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+        self,
+        suffix: str,
+        events: Sequence[Handed],
+        step: Step,
+        *,
+        last_try: bool,
+        changes: Changes = NOTHING,
+        moving: Callable[[], object] = lambda: None,
     ) -> Sequence[Failed]:
         """Bring events into the tables of a generation and take the step, in one transaction.
 
@@ -106,6 +113,7 @@ class Projector(Buildable, Protocol):
             step: how the checkpoint moves.
             last_try: whether failures are parked.
             changes: what else is to be parked and released.
+            moving: called after each event that takes time of its own, to tell that the work goes on.
 
         Raises:
             CheckpointMovedError: nothing was stored; see `ReadDatabase.commit`.
@@ -166,7 +174,14 @@ class KeyedProjector:
         return _as_key(self.projection.key(recorded.event)) if self._own_key else self._rows.key_of(recorded.event)
 
     async def project(
-        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+        self,
+        suffix: str,
+        events: Sequence[Handed],
+        step: Step,
+        *,
+        last_try: bool,
+        changes: Changes = NOTHING,
+        moving: Callable[[], object] = lambda: None,
     ) -> Sequence[Failed]:
         """See `Projector.project`."""
         table, stored = self.table(suffix), self._known.take(step)
@@ -311,13 +326,20 @@ class SqlProjector:
         return _as_key(self.projection.key(recorded.event))
 
     async def project(
-        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+        self,
+        suffix: str,
+        events: Sequence[Handed],
+        step: Step,
+        *,
+        last_try: bool,
+        changes: Changes = NOTHING,
+        moving: Callable[[], object] = lambda: None,
     ) -> Sequence[Failed]:
         """See `Projector.project`."""
         failures: Sequence[Failed] = ()
         try:
             async with self._database.transaction(self.style) as transaction:
-                failures = await self._apply(transaction, suffix, events, last_try=last_try)
+                failures = await self._apply(transaction, suffix, events, last_try=last_try, moving=moving)
                 if failures and not last_try:
                     raise _GiveUpError
                 parked = [*changes.parked, *(each.parked() for each in failures)]
@@ -328,7 +350,13 @@ class SqlProjector:
         return failures
 
     async def _apply(
-        self, transaction: ReadTransaction, suffix: str, events: Sequence[Handed], *, last_try: bool
+        self,
+        transaction: ReadTransaction,
+        suffix: str,
+        events: Sequence[Handed],
+        *,
+        last_try: bool,
+        moving: Callable[[], object],
     ) -> Sequence[Failed]:
         """Apply events up to the first that fails; on the last try those of other keys, too."""
         projection, blocked, errors = self.projection.at(suffix), set[str](), dict[int, BaseException | None]()
@@ -338,6 +366,7 @@ class SqlProjector:
                 continue
             if last_try:
                 await transaction.run("SAVEPOINT twofold_event")
+            moving()
             try:
                 await transaction.call(applied(projection, each.recorded))
             except BaseException as error:
@@ -390,7 +419,14 @@ class ReactionProjector:
         return _as_key(self.projection.key(recorded.event))
 
     async def project(
-        self, suffix: str, events: Sequence[Handed], step: Step, *, last_try: bool, changes: Changes = NOTHING
+        self,
+        suffix: str,
+        events: Sequence[Handed],
+        step: Step,
+        *,
+        last_try: bool,
+        changes: Changes = NOTHING,
+        moving: Callable[[], object] = lambda: None,
     ) -> Sequence[Failed]:
         """See `Projector.project`. What it did before a failure stays done."""
         failures: list[Failed] = []

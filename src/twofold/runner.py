@@ -246,7 +246,9 @@ class SegmentRunner:
         self, events: Sequence[Handed], position: int, changes: Changes, *, last_try: bool
     ) -> Sequence[Failed]:
         step = Step(self.segment, self._epoch, self._saved, position, self._lease)
-        failures = await self._projector.project(self._suffix, events, step, last_try=last_try, changes=changes)
+        failures = await self._projector.project(
+            self._suffix, events, step, last_try=last_try, changes=changes, moving=self._move
+        )
         if last_try or not failures:
             self._saved, self._passed, self._saved_at, self._has_error = position, position, time.monotonic(), False
             self._reached(self.segment, self._epoch, position)
@@ -278,7 +280,7 @@ class SegmentRunner:
         """Fold the parked events that somebody wants to be retried: all at once, or else row by row."""
         while found := await self._database.query(
             SQL["parked_to_retry"], name=self.segment.projection, generation=self.segment.generation,
-            first=self.segment.first, end=self.segment.end, limit=MAX_RETRIED,
+            first=self.segment.first, end=self.segment.end, limit=min(MAX_RETRIED, self._projector.batch_size),
         ):  # fmt: skip
             waiting = [Parked(*row) for row in found]
             if await self._fold_parked(waiting) is not None:
@@ -306,7 +308,6 @@ class SegmentRunner:
 
     async def _fold_parked(self, waiting: Sequence[Parked]) -> BaseException | None:
         """Bring parked events in, all or none; return why that fails, None if it does so no longer."""
-        self.is_moving = True
         try:
             events = [await self._parked_event(each) for each in waiting]
         except (*INFRASTRUCTURE, *ENDINGS):
@@ -317,10 +318,13 @@ class SegmentRunner:
             return error
         released = Changes(released=[each.position for each in waiting])
         step = self._step_on_the_spot()
-        failures = await self._projector.project(self._suffix, events, step, last_try=False, changes=released)
+        failures = await self._projector.project(
+            self._suffix, events, step, last_try=False, changes=released, moving=self._move
+        )
         return failures[0].error if failures else None
 
     async def _parked_event(self, parked: Parked) -> Handed:
+        self._move()
         rows = await self._store.log.read(
             EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
         )
@@ -328,6 +332,9 @@ class SegmentRunner:
 
     def _step_on_the_spot(self) -> Step:
         return Step(self.segment, self._epoch, self._saved, self._saved, self._lease)
+
+    def _move(self) -> None:
+        self.is_moving = True
 
     async def _still_parked(self) -> set[str]:
         of = {"name": self.segment.projection, "generation": self.segment.generation}

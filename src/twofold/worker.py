@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from twofold.event_store import EventStore
 from twofold.generations import Generation
-from twofold.leases import ApartError, Held, Leases, Turn, merge, new_worker
+from twofold.leases import ApartError, Held, Leases, Ledger, Turn, merge, new_worker
 from twofold.positions import Positions
 from twofold.projectors import INFRASTRUCTURE, Projector, described
 from twofold.read_database import ReadDatabase
@@ -25,6 +25,9 @@ LEASE = 10.0
 
 WHILE_REBUILDING = 0.25
 """Seconds between two turns while a new generation is being built, at most."""
+
+NEAR = 1000
+"""Positions that two segments may be apart to be made one: the work of both rests while the one comes to the other."""
 
 Ceiling = Callable[[Projector, int, float], Awaitable[int]]
 """Waits until a projection may go beyond a position, at most some seconds, and returns how far it may go."""
@@ -145,6 +148,8 @@ class Worker:
         ]  # fmt: skip
         await self._let_go(changed)
         for left, right in turn.to_merge:
+            if not _are_near(turn.ledger, left.segment, right.segment):
+                continue  # both go on until they are; whoever is held up does not hold up its neighbour
             await self._let_go([left.segment, right.segment])
             if await self._merge(left, right):
                 del held[left.segment], held[right.segment]
@@ -196,3 +201,9 @@ class Worker:
                 await self._poked.wait()
         except TimeoutError:
             pass
+
+
+def _are_near(ledger: Ledger, left: Segment, right: Segment) -> bool:
+    firsts = {(*each[:2], each.first) for each in (left, right)}
+    positions = [row.position for row in ledger.checkpoints if (row.name, row.generation, row.first) in firsts]
+    return max(positions, default=0) - min(positions, default=0) <= NEAR

@@ -102,7 +102,11 @@ async def _quietly(plan: Plan, task: Callable[[Plan], Coroutine[Any, Any, None]]
     runner.FIRST_PAUSE, runner.LAST_PAUSE, runner.MAX_RETRIED = 0.005, 0.2, plan.retried
     if plan.planted:
         plan.planted()
-    await task(plan)
+    while True:
+        with suppress(StorageError):  # the database is away at the start; whoever supervises it tries again
+            await task(plan)
+            return
+        await asyncio.sleep(0.1)
 
 
 class Member:

@@ -53,7 +53,7 @@ class Chaos:
             with suppress(StorageError, RebuildFailedError, TimeoutError):
                 async with asyncio.timeout(10):
                     await deed()
-            name = deed.__name__.strip("_")  # type: ignore[attr-defined]
+            name = deed.__name__.strip("_")
             self.done[name] = self.done.get(name, 0) + 1
             await asyncio.sleep(self._chance.uniform(0.0, 0.3))  # let it have its effect
 
@@ -68,8 +68,8 @@ class Chaos:
             await self._synchronizer.cancel_rebuild(name)
             await self._synchronizer.resume(name)
             await self._synchronizer.scale(name, self._chance.randint(1, 4))
-        for each in self._rebuilds:
-            each.cancel()
+        for rebuilding in self._rebuilds:
+            rebuilding.cancel()
         await asyncio.gather(*self._rebuilds, return_exceptions=True)
         head = await self._store.head()
         assert await within(90, lambda: self._caught_up(head)), f"it does not come to {head}: {await self._state()}"

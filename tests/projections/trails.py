@@ -107,7 +107,7 @@ class Tallies(SqlProjection):
         await _execute(
             connection,
             f"INSERT INTO {table} VALUES (%s, 1, %s) ON CONFLICT (account) DO UPDATE"
-            f" SET count = {table}.count + 1, chain = ({table}.chain * 31 + excluded.chain) % 9973",
+            f" SET count = {table}.count + 1, chain = ({table}.chain * 31 + excluded.chain) %% 9973",
             event.account,
             place,
         )
@@ -115,7 +115,7 @@ class Tallies(SqlProjection):
 
 async def _execute(connection: Any, sql: str, *arguments: Any) -> None:
     if isinstance(connection, sqlite3.Connection):
-        connection.execute(sql.replace("%s", "?"), arguments)
+        connection.execute(sql.replace("%s", "?").replace("%%", "%"), arguments)
     else:
         await connection.execute(sql, arguments)
 

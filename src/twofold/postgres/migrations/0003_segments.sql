@@ -61,6 +61,8 @@ CREATE TABLE twofold_parked (
     PRIMARY KEY (name, generation, position)
 );
 
+CREATE INDEX twofold_parked_by_key ON twofold_parked (name, generation, key, retry);
+
 -- Events that somebody decided to pass over, for ever and in every generation, and why.
 CREATE TABLE twofold_passed_over (
     name      text    NOT NULL,
