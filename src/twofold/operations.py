@@ -14,10 +14,10 @@ import msgspec
 
 from twofold.errors import InvalidProjectionError, UnknownProjectionError
 from twofold.fingerprint import has_row_type
-from twofold.generations import LEDGER, SQL, Generation, checkpoints_of, forget_records, generations_of
+from twofold.generations import LEDGER, SQL, Checkpoint, Generation, checkpoints_of, forget_records, generations_of
 from twofold.messages import EPOCH
 from twofold.read_database import ReadDatabase, ReadTransaction
-from twofold.segments import SLOTS
+from twofold.segments import SLOTS, slot_of
 from twofold.verify_rebuild import Report
 
 ALL_KEYS = ""
@@ -142,21 +142,29 @@ async def retry(database: ReadDatabase, name: str, key: str = ALL_KEYS) -> int:
     return asked
 
 
-async def skip(database: ReadDatabase, name: str, position: int, reason: str) -> None:
-    """Leave an event out for ever, parked or not, and have the later ones of its row tried again.
+async def skip(database: ReadDatabase, name: str, position: int, reason: str, *, slot: int | None = None) -> None:
+    """Leave an event out for ever, parked or not yet reached, and have the later ones of its row tried again.
 
     Rebuilds leave it out as well. The decision is recorded with its reason.
 
+    Args:
+        database: where the read model is.
+        name: its name.
+        position: the event's.
+        reason: why.
+        slot: of the event's key, if that is known.
+
     Raises:
         UnknownProjectionError, StorageError: as for `pause`.
-        ValueError: there is no reason.
+        ValueError: there is no reason, or the event has come in already.
     """
     async with database.transaction() as transaction:
         live = await _live(transaction, name)
         place = {"name": name, "generation": live.number}
         found = await transaction.run(SQL["parked_at"], **place, position=position)
         key, cause = found[0] if found else ("", "")
-        await _pass_over(transaction, name, [(position, cause)], key, reason)
+        slot = slot_of(key) if key else slot
+        await _pass_over(transaction, name, [(position, cause)], key, reason, slot)
 
 
 async def discard(database: ReadDatabase, name: str, key: str, reason: str) -> int:
@@ -170,7 +178,7 @@ async def discard(database: ReadDatabase, name: str, key: str, reason: str) -> i
         live = await _live(transaction, name)
         place = {"name": name, "generation": live.number}
         found = await transaction.run(SQL["parked_of"], **place, key=key)
-        await _pass_over(transaction, name, found, key, reason)
+        await _pass_over(transaction, name, found, key, reason, slot_of(key))
     return len(found)
 
 
@@ -197,7 +205,12 @@ async def drop_warm(database: ReadDatabase, name: str) -> bool:
 
 
 async def _pass_over(
-    transaction: ReadTransaction, name: str, events: Sequence[tuple[int, str]], key: str, reason: str
+    transaction: ReadTransaction,
+    name: str,
+    events: Sequence[tuple[int, str]],
+    key: str,
+    reason: str,
+    slot: int | None,
 ) -> None:
     if not reason.strip():
         raise ValueError("say why: the reason is recorded for those who ask later")
@@ -205,22 +218,30 @@ async def _pass_over(
         await transaction.run(SQL["pass_over"], name=name, position=position, key=key, cause=cause, reason=reason)
     for generation in await generations_of(transaction, name):
         for position, _ in events:
-            await _leave_out(transaction, generation, position)
+            await _leave_out(transaction, generation, position, slot)
         await transaction.run(SQL["disturb"], name=name, generation=generation.number)
 
 
-async def _leave_out(transaction: ReadTransaction, generation: Generation, position: int) -> None:
-    """Let the later events of the row in; what is being built with the event in it must not serve."""
+async def _leave_out(transaction: ReadTransaction, generation: Generation, position: int, slot: int | None) -> None:
+    """Let the later events of the row in; what has the event in it must not serve."""
     place = {"name": generation.name, "generation": generation.number}
     if found := await transaction.run(SQL["parked_at"], **place, position=position):
         await transaction.run(SQL["release"], **place, position=position)
         await transaction.run(SQL["ask_retry"], **place, key=found[0][0])
-    elif generation.role == "shadow":
-        passed = [row for row in await checkpoints_of(transaction, generation) if row.position >= position]
-        if passed:
-            report = Report(reason=f"event {position} was left out after it had come in; build it again")
-            await transaction.run(SQL["set_report"], **place, report=msgspec.json.encode(report).decode())
-            await transaction.run(SQL["set_paused"], **place, paused=1)
+    elif _has_come_in(await checkpoints_of(transaction, generation), position, slot):
+        if generation.role == "live":
+            raise ValueError(
+                f"event {position} is in the read model {generation.name} already, or is none that it handles; to have "
+                f"it out, let the projection's code leave it out, raise its version, and it is built again"
+            )
+        report = Report(reason=f"event {position} was left out after it had come in; build it again")
+        await transaction.run(SQL["set_report"], **place, report=msgspec.json.encode(report).decode())
+        await transaction.run(SQL["set_paused"], **place, paused=1)
+
+
+def _has_come_in(rows: Sequence[Checkpoint], position: int, slot: int | None) -> bool:
+    """Return whether an event that is not parked was handled; one without a known key holds every segment up."""
+    return min(row.position for row in rows if slot is None or row.first <= slot < row.end) >= position
 
 
 async def _set_paused(database: ReadDatabase, name: str, *, paused: int) -> None:

@@ -141,6 +141,8 @@ class Takeover:
         live = next(each for each in known if each.role == "live")
         if warm is None or warm.version != self._projector.version:
             raise RebuildFailedError(name, "no earlier generation of this version was kept")
+        if _failed(warm):
+            raise RebuildFailedError(name, _read(warm).reason)
         async with self._keeping():
             await self._take_out(warm)
             await self._take_out(live)

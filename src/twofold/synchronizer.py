@@ -17,6 +17,7 @@ from twofold.errors import (
     StaleReadError,
     UnknownProjectionError,
 )
+from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import FRESH, LEDGER, SQL, Checkpoint, Generation, Place, prepare
 from twofold.grouped_projection import GroupedProjection
@@ -29,10 +30,19 @@ from twofold.operations import ParkedEvent, PassedOver
 from twofold.overlay import Overlay
 from twofold.positions import Positions
 from twofold.projection import Projection, ProjectionKind
-from twofold.projectors import GroupedProjector, KeyedProjector, Projector, ReactionProjector, SqlProjector, key_text
+from twofold.projectors import (
+    GroupedProjector,
+    KeyedProjector,
+    Projector,
+    ReactionProjector,
+    SqlProjector,
+    handed,
+    key_text,
+)
 from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.rebuild_progress import RebuildProgress, follow_rebuild
+from twofold.segments import slot_of
 from twofold.sql_projection import Reaction, SqlProjection
 from twofold.status import ProjectionStatus, lag_of, live_status, read_status, unknown_status
 from twofold.verify_rebuild import Report
@@ -373,8 +383,16 @@ class ReadModelSynchronizer:
         return asked
 
     async def skip(self, name: str, position: int, *, reason: str) -> None:
-        """Leave an event out for ever, and have the later ones of its row tried again."""
-        await operations.skip(self._of(name).database, name, position, reason)
+        """Leave an event out for ever that is parked or not yet reached, and have the later ones of its row tried again.
+
+        Raises:
+            ValueError: there is no reason, or the event has come in already.
+            UnknownProjectionError: there is none of this name.
+            StorageError: the database failed.
+        """
+        registered = self._of(name)
+        slot = await self._slot(registered.projector, position)
+        await operations.skip(registered.database, name, position, reason, slot=slot)
         self._poke()
 
     async def discard(self, name: str, *key: Any, reason: str) -> int:
@@ -501,6 +519,15 @@ class ReadModelSynchronizer:
         for name, registered in self._registered.items():
             found.setdefault(id(registered.database), (registered.database, {}))[1][name] = registered.projector
         return [(database, projectors) for database, projectors in found.values()]
+
+    async def _slot(self, projector: Projector, position: int) -> int | None:
+        """Return the slot of an event, None if it cannot be known."""
+        query = EventQuery.of(*projector.projection.handles())
+        rows = await self._store.log.read(query, after=position - 1, before=position + 1, limit=1)
+        try:
+            return slot_of(handed(projector, self._store.events.decode(rows)[0]).text)
+        except Exception:  # that may be why it is to be left out
+            return None
 
     def _poke(self) -> None:
         for worker in self._workers:

@@ -153,7 +153,8 @@ class Chaos:
     async def _skip(self) -> None:
         name = self._name()
         if parked := [each for each in await self._synchronizer.parked(name) if each.cause]:
-            await self._synchronizer.skip(name, self._chance.choice(parked).position, reason="chaos")
+            with suppress(ValueError):  # it has come in meanwhile
+                await self._synchronizer.skip(name, self._chance.choice(parked).position, reason="chaos")
 
     async def _mend(self) -> None:
         (self._plan.folder / "mended").touch()

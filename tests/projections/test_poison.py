@@ -1,4 +1,4 @@
-"""Twenty kinds of poison events: each parks itself and the later ones of its row, or visibly holds all up."""
+"""Kinds of poison events: each parks itself and the later ones of its row, or holds the projection up visibly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read models whose rows tell which events they have seen, in which order; some events do things to who folds them."""
+"""Read models whose rows tell which events they have seen, in which order; some events act on who folds them."""
 
 from __future__ import annotations
 
@@ -98,12 +98,13 @@ class Tallies(SqlProjection):
 
     async def create(self, connection: Any) -> None:
         await _execute(
-            connection, f"CREATE TABLE {self.table('tallies')} (account TEXT PRIMARY KEY, count INTEGER, chain INTEGER)"
+            connection,
+            f"CREATE TABLE {self.table(self.tables[0])} (account TEXT PRIMARY KEY, count INTEGER, chain INTEGER)",
         )
 
     async def apply(self, event: Deposited, connection: Any, recorded: RecordedEvent[Deposited]) -> None:
         fail(event, self._folder)  # and does not freeze: it has a transaction open
-        table, place = self.table("tallies"), recorded.position % 9973
+        table, place = self.table(self.tables[0]), recorded.position % 9973
         await _execute(
             connection,
             f"INSERT INTO {table} VALUES (%s, 1, %s) ON CONFLICT (account) DO UPDATE"
