@@ -17,6 +17,7 @@ from tests.synchronizing import PATIENCE, deposited, opened, running, until, wri
 from twofold import (
     Application,
     EventStore,
+    GroupedProjection,
     Projection,
     ReadModel,
     ReadModelSynchronizer,
@@ -365,6 +366,13 @@ async def test_what_cannot_be_inline_is_refused_when_it_is_added(
     class Sums(SqlProjection):
         name = "sums"
 
+    class Groups(GroupedProjection[Balance]):
+        name = "groups"
+
+        @on(Opened)
+        def opened(self, event: Opened) -> list[Balance]:
+            return [Balance(event.account, event.owner)]
+
     class Later(Balances):
         name = "later"
         follows = ("balances",)
@@ -378,5 +386,7 @@ async def test_what_cannot_be_inline_is_refused_when_it_is_added(
     synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()])
     with pytest.raises(InvalidProjectionError, match="sums can be asynchronous only"):
         synchronizer.add(Sums(), kind="inline")  # type: ignore[call-overload]
+    with pytest.raises(InvalidProjectionError, match=r"groups cannot be inline: it keeps groups of rows"):
+        synchronizer.add(Groups(), kind="inline")
     with pytest.raises(InvalidProjectionError, match=r"later \(inline\) cannot follow balances \(asynchronous\)"):
         synchronizer.add(Later(), kind="inline")
