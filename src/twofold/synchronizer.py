@@ -383,7 +383,7 @@ class ReadModelSynchronizer:
         return asked
 
     async def skip(self, name: str, position: int, *, reason: str) -> None:
-        """Leave an event out for ever that is parked or not yet reached, and have the later ones of its row tried again.
+        """Leave an event out for ever that is parked or not yet reached; the later ones of its row are tried again.
 
         Raises:
             ValueError: there is no reason, or the event has come in already.

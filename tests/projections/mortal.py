@@ -54,7 +54,7 @@ class MortalReadDatabase:
     async def transaction(self, style: Style = "driver") -> AsyncIterator[ReadTransaction]:
         self.point()
         async with self._behind.transaction(style) as transaction:
-            yield _MortalTransaction(transaction, self)  # type: ignore[misc]
+            yield _MortalTransaction(transaction, self)
             self.point()
         self.point()
 

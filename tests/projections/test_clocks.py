@@ -1,4 +1,4 @@
-"""Leases go by the clock of the database: a worker whose own clock jumps takes nothing from others, and loses nothing."""
+"""Leases go by the clock of the database: a worker whose own clock jumps takes nothing and loses nothing."""
 
 from __future__ import annotations
 
@@ -100,5 +100,5 @@ async def test_a_clock_that_jumps_very_often_changes_nothing(plan: Plan) -> None
 
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
 async def test_leases_by_the_workers_own_clock_are_found_out(plan: Plan) -> None:
-    with pytest.raises(AssertionError, match="changed hands|do not share"):
+    with pytest.raises(AssertionError, match=r"changed hands|do not share"):
         await campaign(replace(plan, planted=with_leases_by_that_clock), 1, 50)
