@@ -241,7 +241,7 @@ class ReadModelSynchronizer:
     async def wait(self, position: int, timeout: float, projections: Collection[str] | None = None) -> None:
         """Wait until the projections (by default all) have passed a position, in whichever process they run.
 
-        Live ones always have.
+        Live ones have passed whatever is in the log.
 
         Raises:
             StaleReadError: they had not after `timeout` seconds.
@@ -250,9 +250,8 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         deadline = time.monotonic() + timeout
-        wanted = list(self._registered) if projections is None else projections
-        names = [name for name in wanted if name not in self._live]
-        reached = await asyncio.gather(*(self._wait(self._of(name), position, deadline) for name in names))
+        names = list(self._registered) if projections is None else projections
+        reached = await asyncio.gather(*(self._wait_for(name, position, deadline) for name in names))
         behind = {name: at for name, at in zip(names, reached, strict=True) if at < position}
         if behind:
             raise StaleReadError(position, behind)
@@ -283,9 +282,7 @@ class ReadModelSynchronizer:
 
     def handled(self, projection: str) -> frozenset[str]:
         """Return the stored names, aliases included, of the types of events that a projection handles."""
-        if projection in self._live:
-            return frozenset()  # nobody has to wait for what is folded when it is asked
-        types = map(event_type_of, self._of(projection).projector.projection.handles())
+        types = map(event_type_of, self._projector_of(projection).projection.handles())
         return frozenset(name for each in types for name in (each.name, *each.aliases))
 
     def max_lag(self, projection: str) -> timedelta | None:
@@ -297,8 +294,8 @@ class ReadModelSynchronizer:
 
     def reached(self, projection: str) -> int:
         """Return the position that a projection has passed for certain, as far as this process knows."""
-        if projection in self._live:  # its answer is as of the head, which is not below what others have reached
-            return max([self._live[projection].position, *map(self.reached, self._registered)])
+        if projection in self._live:
+            return self._positions.head(projection, 0).position
         generation = self._of(projection).place.known
         return self._positions.head(generation.name, generation.number).position if generation else 0
 
@@ -355,10 +352,11 @@ class ReadModelSynchronizer:
         generation = await registered.place.find(again=True)
         async with registered.database.transaction(registered.projector.style) as transaction:
             await transaction.lock(name)
+            # the segments first, as appends lock them
+            await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
             await registered.projector.clear(transaction, generation.suffix)
             await transaction.lock(LEDGER)
-            for statement in ("set_position", "forget_parked"):
-                await transaction.run(SQL[statement], name=name, generation=generation.number, position=0)
+            await transaction.run(SQL["forget_parked"], name=name, generation=generation.number)
         await self._look_at(name)
         self._poke()
 
@@ -514,6 +512,9 @@ class ReadModelSynchronizer:
             raise UnknownProjectionError(name, self._registered)
         return self._registered[name]
 
+    def _projector_of(self, name: str) -> Projector:
+        return self._live[name].projector if name in self._live else self._of(name).projector
+
     def _by_database(self) -> list[tuple[ReadDatabase, Mapping[str, Projector]]]:
         found: dict[int, tuple[ReadDatabase, dict[str, Projector]]] = {id(self._read_db): (self._read_db, {})}
         for name, registered in self._registered.items():
@@ -540,6 +541,8 @@ class ReadModelSynchronizer:
         for row in await registered.database.query(SQL["checkpoints_of"], name=name, generation=generation.number):
             checkpoint = Checkpoint(*row)
             self._positions.reached(segment_of(checkpoint), checkpoint.epoch, checkpoint.position)
+        rows = await registered.database.query(SQL["position_of"], name=name, generation=generation.number)
+        self._positions.head(name, generation.number).set_back(rows[0][0] or 0)  # whoever had moved it
 
     async def _wait_for_all(self, position: int) -> None:
         while True:
@@ -548,6 +551,16 @@ class ReadModelSynchronizer:
             except StaleReadError:
                 continue
             return
+
+    async def _wait_for(self, name: str, position: int, deadline: float) -> int:
+        if name not in self._live:
+            return await self._wait(self._of(name), position, deadline)
+        reached = self._positions.head(name, 0)
+        if reached.position < position:  # whoever asks finds all that is in the log
+            reached.advance(await self._store.log.wait(position - 1, max(deadline - time.monotonic(), 0)))
+        if reached.position < position:
+            reached.advance(await self._store.head())  # should the signal have been lost
+        return reached.position
 
     async def _wait(self, registered: _Registered, position: int, deadline: float) -> int:
         """Wait for one projection, and return how far it has come."""

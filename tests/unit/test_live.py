@@ -13,11 +13,11 @@ import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, Deposited, GetBalance, Open, Withdrawn, wire
 from tests.kinds import fresh, rows
 from tests.recording_log import RecordingLog
-from tests.synchronizing import deposited, opened, running, write
+from tests.synchronizing import PATIENCE, deposited, opened, running, write
 
 from twofold import Application, EventStore, Reaction, ReadModelSynchronizer, State, on
 from twofold.engines import Engine, connect, scratch_database
-from twofold.errors import InvalidProjectionError, ProjectionFailedError
+from twofold.errors import InvalidProjectionError, ProjectionFailedError, StaleReadError
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +46,18 @@ class Fussy(Balances):
     @on(Withdrawn)
     def withdrawn(self, row: Balance, event: Withdrawn) -> None:
         """Close the account."""
+
+
+async def test_who_waits_for_a_live_projection_waits_for_the_log(
+    synchronizer: ReadModelSynchronizer, store: EventStore
+) -> None:
+    synchronizer.add(Balances(), kind="live")
+    with pytest.raises(StaleReadError, match="balances at 0"):
+        await synchronizer.wait(1, 0.01, ["balances"])
+    waiting = asyncio.create_task(synchronizer.wait(1, PATIENCE, ["balances"]))
+    await write(store, opened("a"))
+    await waiting
+    assert synchronizer.reached("balances") == 1
 
 
 async def test_each_answer_is_as_of_the_moment_of_the_question(
