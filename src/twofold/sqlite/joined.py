@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from twofold.sqlite.appending import append_to
 from twofold.sqlite.database import SqliteDatabase, add_clock
 from twofold.sqlite.errors import translate
 from twofold.sqlite.inline import append_at_once
+from twofold.sqlite.threads import run_in_thread
 from twofold.sqlite.transaction import Transaction
 
 
@@ -29,8 +29,8 @@ class SqliteJoinedTransaction:
     async def append(self, append: Append) -> Appended | Rejected:
         """See `JoinedTransaction.append`."""
         if self._inline:
-            return await asyncio.to_thread(append_at_once, self.connection, append, self._inline)
-        return await asyncio.to_thread(append_to, Transaction(self.connection, careful=True), append)
+            return await run_in_thread(append_at_once, self.connection, append, self._inline)
+        return await run_in_thread(append_to, Transaction(self.connection, careful=True), append)
 
 
 @asynccontextmanager
@@ -41,11 +41,11 @@ async def join(
     if connection is not None:
         yield SqliteJoinedTransaction(joinable(connection), inline)
         return
-    own = await asyncio.to_thread(database.connect)
+    own = await run_in_thread(database.connect)
     try:
-        await asyncio.to_thread(own.execute, "BEGIN IMMEDIATE")
+        await run_in_thread(own.execute, "BEGIN IMMEDIATE")
         yield SqliteJoinedTransaction(own, inline)
-        await asyncio.to_thread(own.execute, "COMMIT")
+        await run_in_thread(own.execute, "COMMIT")
     except sqlite3.Error as error:
         raise translate(error, database.path) from error
     finally:

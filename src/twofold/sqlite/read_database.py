@@ -18,6 +18,7 @@ from twofold.sqlite.errors import translate
 from twofold.sqlite.read_rows import in_sql, load_rows, write_step
 from twofold.sqlite.read_transaction import SqliteReadTransaction
 from twofold.sqlite.selection import select_page, select_totals
+from twofold.sqlite.threads import run_in_thread
 
 SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
 
@@ -98,10 +99,11 @@ class SqliteReadDatabase:
         """Open a connection of SQLAlchemy in a transaction of its own; it has its turn, so nobody here competes."""
         self._alchemy = self._alchemy or _alchemy_engine(self._database)
         try:
-            connection = await asyncio.to_thread(_begun, self._alchemy)
+            connection = self._alchemy.connect()
             try:
+                await run_in_thread(connection.begin)
                 yield connection
-                await asyncio.to_thread(connection.commit)
+                await run_in_thread(connection.commit)
             finally:
                 connection.close()  # rolls back what is not committed
         except Exception as error:
@@ -118,13 +120,3 @@ def _alchemy_engine(database: SqliteDatabase) -> Any:
     engine = create_engine("sqlite://", creator=database.connect, poolclass=NullPool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
-
-
-def _begun(engine: Any) -> Any:
-    connection = engine.connect()
-    try:
-        connection.begin()
-    except BaseException:
-        connection.close()
-        raise
-    return connection

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sqlite3
 from collections.abc import Callable, Collection, Generator
@@ -12,6 +11,7 @@ from twofold.row_type import Table
 from twofold.sqlite import read_tables
 from twofold.sqlite.errors import storage_failed
 from twofold.sqlite.inline import carry_out
+from twofold.sqlite.threads import run_in_thread
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class SqliteReadTransaction:
     async def call(self, code: Callable[[Any], Any]) -> Any:
         """See `ReadTransaction.call`."""
         if self._alchemy is not None:
-            return await asyncio.to_thread(code, self._alchemy)
+            return await run_in_thread(code, self._alchemy)
         result = code(self._connection)
         return await result if inspect.isawaitable(result) else result
 
@@ -47,11 +47,11 @@ class SqliteReadTransaction:
 
     async def check(self, table: Table) -> None:
         """See `ReadTransaction.check`."""
-        await asyncio.to_thread(read_tables.check, self._connection, table)
+        await run_in_thread(read_tables.check, self._connection, table)
 
     async def drop(self, name: str) -> None:
         """See `ReadTransaction.drop`."""
-        await asyncio.to_thread(read_tables.drop, self._connection, name)
+        await run_in_thread(read_tables.drop, self._connection, name)
 
     async def expose(self, name: str, table: str) -> None:
         """See `ReadTransaction.expose`."""
@@ -63,4 +63,4 @@ class SqliteReadTransaction:
 
     async def carry_out(self, steps: Generator[Any, Any, T]) -> T:
         """See `ReadTransaction.carry_out`. Who writes to SQLite has locked the log already."""
-        return await asyncio.to_thread(carry_out, self._connection, steps)
+        return await run_in_thread(carry_out, self._connection, steps)
