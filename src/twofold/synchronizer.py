@@ -352,10 +352,10 @@ class ReadModelSynchronizer:
         generation = await registered.place.find(again=True)
         async with registered.database.transaction(registered.projector.style) as transaction:
             await transaction.lock(name)
-            # the segments first, as appends lock them
+            await transaction.lock(LEDGER)
+            # the segments before the rows, as appends lock them
             await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
             await registered.projector.clear(transaction, generation.suffix)
-            await transaction.lock(LEDGER)
             await transaction.run(SQL["forget_parked"], name=name, generation=generation.number)
         await self._look_at(name)
         self._poke()
