@@ -15,6 +15,7 @@ from twofold.handlers import Middleware
 from twofold.query_bus import QueryBus
 from twofold.repository import Repository
 from twofold.synchronizer import ChangedCode, ReadModelSynchronizer
+from twofold.tasks import end
 from twofold.telemetry import trace_message
 
 A = TypeVar("A", bound=Aggregate)
@@ -84,8 +85,7 @@ class Application:
     async def stop(self) -> None:
         """Stop the projections and close the databases; may be repeated."""
         if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+            await end(self._running)
             self._running = None
         await self.projections.close()
         for database in self.projections.databases:

@@ -22,6 +22,7 @@ from twofold.projectors import INFRASTRUCTURE, MAX_CAUSE, Failed, Handed, Projec
 from twofold.read_database import Changes, ReadDatabase
 from twofold.segments import Parked, Segment, Step, slot_of
 from twofold.sql_projection import is_failure
+from twofold.tasks import end_if_cancelled
 from twofold.telemetry import trace_batch
 
 log = logging.getLogger(__name__)
@@ -161,6 +162,7 @@ class SegmentRunner:
     async def _wait(self) -> int:
         """Wait until there is more in the log, and return its head; meanwhile save a checkpoint that has moved."""
         while True:
+            end_if_cancelled()
             self.is_moving = True
             unsaved = self._passed > self._saved
             patience = self._saved_at + IDLE_SAVE - time.monotonic() if unsaved else self._lease / 3

@@ -45,6 +45,7 @@ from twofold.rebuild_progress import RebuildProgress, follow_rebuild
 from twofold.segments import slot_of
 from twofold.sql_projection import Reaction, SqlProjection
 from twofold.status import ProjectionStatus, lag_of, live_status, read_status, unknown_status
+from twofold.tasks import end
 from twofold.verify_rebuild import Report
 from twofold.worker import LEASE, Worker
 
@@ -235,8 +236,7 @@ class ReadModelSynchronizer:
                     await running
             return head
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await end(running)
 
     async def wait(self, position: int, timeout: float, projections: Collection[str] | None = None) -> None:
         """Wait until the projections (by default all) have passed a position, in whichever process they run.

@@ -17,6 +17,7 @@ from twofold.read_database import ReadDatabase
 from twofold.rebuild import Takeover, due
 from twofold.runner import SegmentRunner
 from twofold.segments import Segment
+from twofold.tasks import end, end_if_cancelled
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +90,11 @@ class Worker:
                     rebuilding = any(each.role == "shadow" for each in turn.ledger.generations)
                 except INFRASTRUCTURE as error:
                     log.warning("worker %s cannot take its turn: %s", self.name, error)
+                end_if_cancelled()
                 await self._until_next_turn(soon=rebuilding)
         finally:
             if self._finishing is not None:
-                self._finishing.cancel()
-                await asyncio.gather(self._finishing, return_exceptions=True)
+                await end(self._finishing)
             await self._let_go(list(self._running))
             try:
                 await asyncio.wait_for(leases.leave(), self._lease)
@@ -163,9 +164,7 @@ class Worker:
 
     async def _let_go(self, segments: list[Segment]) -> None:
         gone = [self._running.pop(segment) for segment in segments if segment in self._running]
-        for _, task in gone:
-            task.cancel()
-        await asyncio.gather(*(task for _, task in gone), return_exceptions=True)
+        await end(*(task for _, task in gone))
 
     async def _merge(self, left: Held, right: Held) -> bool:
         """Bring two neighbours to one position, if they are not, and make one of them; return whether that came off."""

@@ -1,0 +1,44 @@
+"""Tasks end when they are cancelled, even if something that they await swallows that."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from twofold import tasks
+from twofold.tasks import end, end_if_cancelled
+
+
+async def test_a_task_that_swallows_a_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "PATIENCE", 0.001)
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        while swallowed < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed += 1
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(end(task), 10)
+    assert (swallowed, task.done()) == (3, True)
+
+
+async def test_a_loop_ends_where_it_looks_whether_it_was_cancelled() -> None:
+    async def forgetful() -> None:
+        while True:
+            end_if_cancelled()
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                pass
+
+    task = asyncio.create_task(forgetful())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 10)
