@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -32,10 +33,8 @@ async def test_a_loop_ends_where_it_looks_whether_it_was_cancelled() -> None:
     async def forgetful() -> None:
         while True:
             end_if_cancelled()
-            try:
+            with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
-            except asyncio.CancelledError:
-                pass
 
     task = asyncio.create_task(forgetful())
     await asyncio.sleep(0)
