@@ -200,7 +200,8 @@ class SegmentRunner:
         events, waiting, failure = self._sorted(batch)
         position = batch.position if failure is None else failure.position - 1
         parked = [Parked(each.recorded.position, each.text) for each in waiting if each.recorded.position <= position]
-        await self._step([each for each in events if each.recorded.position <= position], position, parked)
+        if position > self._saved:  # else a step would only make it look as if nothing held it up
+            await self._step([each for each in events if each.recorded.position <= position], position, parked)
         if failure is not None:
             raise failure
 
