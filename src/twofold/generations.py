@@ -17,6 +17,8 @@ from twofold.sql import sql_blocks
 SQL = sql_blocks("twofold", "checkpoints.sql")
 FRESH = 1.0
 """Seconds after which it is looked up again which generation serves."""
+HELD = 2 * FRESH
+"""Seconds for which the generation that served before stands still, as it may still be asked."""
 
 LEDGER = "all segments"
 """The lock of whoever changes several checkpoints at once, lest two of them wait for each other.
@@ -231,9 +233,9 @@ class Place:
             StorageError: the database failed.
         """
         if again or self._found is None or time.monotonic() > self._looked_at + self._fresh:
+            now = time.monotonic()  # before the question, however long the answer takes
             rows = await self._database.query(SQL["generations_of"], name=self._code.name)
-            self._found = await self._choose([Generation(*row) for row in rows])
-            self._looked_at = time.monotonic()
+            self._found, self._looked_at = await self._choose([Generation(*row) for row in rows]), now
         return self._found
 
     def forget(self) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -14,7 +15,7 @@ import msgspec
 
 from twofold.errors import InvalidCursorError, InvalidFilterError, MissingTableError, UnknownFieldError
 from twofold.filters import checked_filter, comparable
-from twofold.generations import Generation
+from twofold.generations import FRESH, HELD, Generation
 from twofold.projection import Projection
 from twofold.read_database import Filter, ReadDatabase, Selection, Total
 from twofold.row_type import Column, Kind, Table
@@ -221,13 +222,15 @@ class ReadModel(Generic[R]):
         return await self._ask(lambda table: self._database.totals(table, by, summed, checked))
 
     async def _ask(self, question: Callable[[Table], Awaitable[T]]) -> T:
-        """Ask the generation that serves; if that was dropped meanwhile, the one that took over."""
+        """Ask the generation that serves; if it did no longer when it had answered, the one that took over."""
         if within := _overlaying.get():
             within.is_complete = False
-        try:
-            return await question(await self._where())
-        except MissingTableError:
-            return await question(await self._where(again=True))
+        asked, table = time.monotonic(), await self._where()
+        with suppress(MissingTableError):
+            answer = await question(table)
+            if time.monotonic() < asked + HELD - FRESH or table == await self._where(again=True):
+                return answer
+        return await question(await self._where(again=True))
 
     async def _where(self, *, again: bool = False) -> Table:
         if self._place is None:

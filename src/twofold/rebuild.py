@@ -15,7 +15,7 @@ import msgspec
 
 from twofold.errors import InvalidProjectionError, RebuildFailedError, StorageError, UnknownProjectionError
 from twofold.event_store import EventStore
-from twofold.generations import FRESH, LEDGER, SQL, Generation, build, checkpoints_of, forget, generations_of
+from twofold.generations import HELD, LEDGER, SQL, Generation, build, checkpoints_of, forget, generations_of
 from twofold.inline_projection import InlineProjection
 from twofold.leases import CHANGING_OVER, REBUILDING, Held, Ledger, read_ledger, segment_of
 from twofold.projectors import INFRASTRUCTURE, KeyedProjector, Projector, ReactionProjector
@@ -187,11 +187,14 @@ class Takeover:
         )  # fmt: skip
 
     async def _bring_together(self, new: Generation, live: Generation) -> int:
-        """Bring two generations to the same position; an older version of the code's only stands still meanwhile."""
+        """Bring two generations to the same position; an older version of the code's only stands still meanwhile.
+
+        The one that serves goes first: of two readers, one may ask the other one yet, which served until just now.
+        """
         end = await self._store.head()
-        await self._bring_to(new, end)
         if live.version == self._projector.version:
             await self._bring_to(live, end)
+        await self._bring_to(new, end)
         return end
 
     async def _bring_nearer(self, new: Generation, end: int) -> int:
@@ -218,14 +221,15 @@ class Takeover:
             if report.reason:
                 await transaction.run(SQL["set_paused"], name=new.name, generation=new.number, paused=1)
                 return
-            stands_still = live.version == self._projector.version and self._projector.kind != "inline"
-            await self._check_hold(transaction, live, end if stands_still else None)
-            for other in await generations_of(transaction, new.name):
+            await self._projector.expose(transaction, new.suffix)
+            known = await generations_of(transaction, new.name)
+            for other in known:
                 if other.role == "warm" and other.number != new.number:
                     await forget(transaction, self._projector, other)
-                if other.number == live.number:
-                    await self._hand_over(transaction, other, new)
-            await self._projector.expose(transaction, new.suffix)
+            await transaction.lock(LEDGER)  # nobody takes a segment from here on, should our lease have run out
+            stands_still = live.version == self._projector.version and self._projector.kind != "inline"
+            await self._check_hold(transaction, live, end if stands_still else None)
+            await self._hand_over(transaction, next(each for each in known if each.number == live.number), new)
 
     async def _complete(
         self, transaction: ReadTransaction, new: Generation, live: Generation, report: Report
@@ -246,14 +250,13 @@ class Takeover:
 
     async def _hand_over(self, transaction: ReadTransaction, live: Generation, new: Generation) -> None:
         """Exchange the roles, with what operators have set; nobody who looks up late sees the rows go back."""
-        await transaction.lock(LEDGER)
         place, old = {"name": new.name, "generation": new.number}, {"name": live.name, "generation": live.number}
         await transaction.run(SQL["set_role"], **old, role="warm")
         await transaction.run(SQL["set_role"], **place, role="live")
         await transaction.run(SQL["set_segments"], **place, segments=live.segments)
         await transaction.run(SQL["set_paused"], **place, paused=live.paused)
         await transaction.run(SQL["set_paused"], **old, paused=0)
-        await transaction.run(SQL["take_out"], **old, owner=CHANGING_OVER, lease=int(2 * FRESH * 1e6))
+        await transaction.run(SQL["take_out"], **old, owner=CHANGING_OVER, lease=int(HELD * 1e6))
 
 
 def due(ledger: Ledger, head: int) -> list[Generation]:

@@ -11,7 +11,7 @@ import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
-from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on, rebuild, runner
+from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on, read_model, rebuild, runner
 from twofold.engines import Engine
 from twofold.errors import ReadModelBuildingError, RebuildFailedError, UnknownProjectionError
 from twofold.generations import SQL
@@ -193,6 +193,53 @@ async def test_a_rebuild_goes_on_in_another_process_and_can_be_joined(
     async with running(other):
         assert (await other.rebuild_projection("balances")).reason == ""
     assert await roles(engine) == [(1, "warm"), (2, "live")]
+
+
+async def test_what_served_until_just_now_does_not_go_ahead_of_what_serves_in_a_roll_back(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronizer.add(Balances())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        await synchronizer.rebuild_projection("balances")
+    await write(store, deposited("a"))
+    steps: list[dict[str, int]] = []
+    catch_up = runner.SegmentRunner.catch_up
+
+    async def noted(self: runner.SegmentRunner, end: int) -> None:
+        await catch_up(self, end)
+        role_of = dict(await roles(engine))
+        rows = await engine.read_database.query(SQL["checkpoints"])
+        steps.append({role_of[row[1]]: row[4] for row in rows})
+
+    monkeypatch.setattr(runner.SegmentRunner, "catch_up", noted)
+    await synchronizer.roll_back("balances")
+    assert steps == [{"live": 2, "warm": 1}, {"live": 2, "warm": 2}]  # a reader may still ask the one, or the other
+
+
+async def test_an_answer_that_took_long_is_of_what_serves_then(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_model, "HELD", read_model.FRESH)  # whatever time it takes is long
+    balances = synchronizer.add(Balances())
+    load, flipped, asked = engine.read_database.load, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> Any:
+        asked.set()
+        await flipped.wait()
+        return await load(*arguments)
+
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        async with engine.read_database.transaction() as transaction:
+            await transaction.run("UPDATE balances__1 SET owner = 'eve'")
+        monkeypatch.setattr(engine.read_database, "load", slow)
+        answer = asyncio.create_task(balances.get("a"))
+        await asked.wait()
+        monkeypatch.setattr(engine.read_database, "load", load)
+        await synchronizer.rebuild_projection("balances")
+        flipped.set()
+        assert await answer == Balance("a", "ann", Decimal(0), 0)
 
 
 async def test_only_one_earlier_generation_is_kept(
