@@ -54,7 +54,7 @@ class Application:
         self.projections = ReadModelSynchronizer(
             self.store, read_db, changed_code=changed_code, scratch=scratch_database
         )
-        self.queries = QueryBus(middleware=middleware, progress=self.projections)
+        self.queries = QueryBus(middleware=middleware, progress=self.projections.progress)
 
     def repository(self, aggregate_type: type[A]) -> Repository[A]:
         """Return the repository of a type of aggregates.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -17,6 +18,8 @@ from twofold.sql import sql_blocks
 SQL = sql_blocks("twofold", "checkpoints.sql")
 FRESH = 1.0
 """Seconds after which it is looked up again which generation serves."""
+UNREADY = 0.05
+"""The same, if none serves yet."""
 HELD = 2 * FRESH
 """Seconds for which the generation that served before stands still, as it may still be asked."""
 
@@ -217,7 +220,9 @@ class Place:
         self._database = database
         self._code = code
         self._found: Generation | None = None
+        self._built: int | None = None
         self._looked_at = 0.0
+        self._looking = asyncio.Lock()
 
     @property
     def known(self) -> Generation | None:
@@ -227,34 +232,49 @@ class Place:
     async def find(self, *, again: bool = False) -> Generation:
         """Return the generation that serves this version, or the one before if its rows look alike.
 
+        However many ask at one moment, the database is asked once.
+
+        Args:
+            again: look it up now.
+
         Raises:
             UnknownProjectionError: nothing was prepared.
             ReadModelBuildingError: it is being built, and what serves looks otherwise.
             StorageError: the database failed.
         """
-        if again or self._found is None or time.monotonic() > self._looked_at + self._fresh:
-            now = time.monotonic()  # before the question, however long the answer takes
-            rows = await self._database.query(SQL["generations_of"], name=self._code.name)
-            self._found, self._looked_at = await self._choose([Generation(*row) for row in rows]), now
-        return self._found
+        asked = time.monotonic()
+        since = asked if again else asked - (self._fresh if self._found else UNREADY)
+        if self._looked_at < since:
+            async with self._looking:
+                if self._looked_at < since:  # else whoever went before has looked for all who waited
+                    await self._look()
+        if self._found is not None:
+            return self._found
+        if self._built is None:
+            raise UnknownProjectionError(self._code.name, ())
+        raise ReadModelBuildingError(self._code.name, self._code.version, self._built)
 
     def forget(self) -> None:
         """Look it up the next time."""
         self._looked_at = 0.0
 
-    async def _choose(self, known: Sequence[Generation]) -> Generation:
-        by_role = {each.role: each for each in known}
-        if not known:
-            raise UnknownProjectionError(self._code.name, ())
+    async def _look(self) -> None:
+        now = time.monotonic()  # before the question, however long the answer takes
+        rows = await self._database.query(SQL["generations_of"], name=self._code.name)
+        known: dict[str, Generation] = {each.role: each for each in (Generation(*row) for row in rows)}
+        found, built = self._choose(known), None
+        if known and found is None:
+            of = known.get("shadow", known["live"])
+            [(position,)] = await self._database.query(SQL["position_of"], name=of.name, generation=of.number)
+            built = position or 0
+        self._found, self._built, self._looked_at = found, built, now
+
+    def _choose(self, known: Mapping[str, Generation]) -> Generation | None:
         for role in ("live", "warm"):
-            if (found := by_role.get(role)) and found.version == self._code.version:
+            if (found := known.get(role)) and found.version == self._code.version:
                 return found
-        live = by_role["live"]
-        if _load(live.fingerprint).get("row") == self._code.fingerprint()["row"]:
-            return live
-        building = by_role.get("shadow", live)
-        [(position,)] = await self._database.query(SQL["position_of"], name=building.name, generation=building.number)
-        raise ReadModelBuildingError(self._code.name, self._code.version, position or 0)
+        live = known.get("live")
+        return live if live and _load(live.fingerprint).get("row") == self._code.fingerprint()["row"] else None
 
 
 def _changed_parts(generation: Generation, code: Buildable) -> Sequence[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from twofold.errors import CheckpointMovedError, ProjectionFailedError
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Generation, generations_of, prepare
+from twofold.head import Head
 from twofold.projection import Projection
 from twofold.projectors import KeyedProjector, key_text
 from twofold.read_database import ReadDatabase
@@ -37,6 +40,7 @@ class LiveRows:
         self.database = database
         self.projector = projector
         self._store = store
+        self._head = Head()
         self._updating = asyncio.Lock()
         self._runner: SegmentRunner | None = None
         self._generation: Generation | None = None
@@ -45,6 +49,23 @@ class LiveRows:
     def position(self) -> int:
         """Up to here they have been folded."""
         return self._runner.position if self._runner else 0
+
+    @property
+    def reached(self) -> int:
+        """The position that they have passed for certain: whoever asks finds all that is in the log."""
+        return self._head.position
+
+    async def lag(self) -> timedelta:
+        """See `Standing.lag`."""
+        return timedelta()
+
+    async def wait(self, position: int, deadline: float) -> int:
+        """See `Standing.wait`."""
+        if self._head.position < position:
+            self._head.advance(await self._store.log.wait(position - 1, max(deadline - time.monotonic(), 0)))
+        if self._head.position < position:
+            self._head.advance(await self._store.head())  # should the signal have been lost
+        return self._head.position
 
     async def find(self, *, again: bool = False) -> Generation:
         """Bring the rows up to the head of the log, and return where they are; see `Places.find`.

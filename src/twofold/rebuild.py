@@ -61,6 +61,26 @@ async def begin(database: ReadDatabase, projector: Projector, *, expect_same: bo
         return generation
 
 
+async def reset(database: ReadDatabase, projector: Projector) -> None:
+    """Empty a read model in place and let it begin again.
+
+    Raises:
+        UnknownProjectionError: there is none of this name.
+        StorageError: the database failed.
+    """
+    async with database.transaction(projector.style) as transaction:
+        await transaction.lock(projector.name)
+        known = await generations_of(transaction, projector.name)
+        live = next((each for each in known if each.role == "live"), None)
+        if live is None:
+            raise UnknownProjectionError(projector.name, ())
+        of = {"name": live.name, "generation": live.number}
+        await transaction.lock(LEDGER)
+        await transaction.run(SQL["set_position"], **of, position=0)  # before the rows, as appends lock them
+        await projector.clear(transaction, live.suffix)
+        await transaction.run(SQL["forget_parked"], **of)
+
+
 async def cancel(database: ReadDatabase, projector: Projector) -> bool:
     """Drop the generation that is being built; return whether there was one."""
     return await _forget_all(database, projector, "shadow")

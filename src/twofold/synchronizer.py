@@ -4,47 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any, Literal, NamedTuple, TypeVar, cast, overload
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Literal, TypeVar, cast, overload
 
 from twofold import operations, rebuild
-from twofold.errors import (
-    InvalidProjectionError,
-    ReadModelBuildingError,
-    RebuildFailedError,
-    StaleReadError,
-    UnknownProjectionError,
-)
+from twofold.errors import InvalidProjectionError, RebuildFailedError
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
-from twofold.generations import FRESH, LEDGER, SQL, Checkpoint, Generation, Place, prepare
-from twofold.grouped_projection import GroupedProjection
-from twofold.head import Head
-from twofold.inline_projection import InlineProjection, attach, catch_up
-from twofold.leases import segment_of
-from twofold.live import LiveReadModel, LiveRows
-from twofold.messages import event_type_of
+from twofold.generations import prepare
+from twofold.inline_projection import InlineProjection, catch_up
 from twofold.operations import ParkedEvent, PassedOver
-from twofold.overlay import Overlay
-from twofold.positions import Positions
+from twofold.progress import ReadModelProgress
 from twofold.projection import Projection, ProjectionKind
-from twofold.projectors import (
-    GroupedProjector,
-    KeyedProjector,
-    Projector,
-    ReactionProjector,
-    SqlProjector,
-    handed,
-    key_text,
-)
+from twofold.projectors import KeyedProjector, Projector, handed, key_text
 from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.rebuild_progress import RebuildProgress, follow_rebuild
+from twofold.registrations import Registrations, Start
 from twofold.segments import slot_of
 from twofold.sql_projection import Reaction, SqlProjection
-from twofold.status import ProjectionStatus, lag_of, live_status, read_status, unknown_status
+from twofold.status import ProjectionStatus, live_status, read_status, unknown_status
 from twofold.tasks import end
 from twofold.verify_rebuild import Report
 from twofold.worker import LEASE, Worker
@@ -52,20 +33,7 @@ from twofold.worker import LEASE, Worker
 log = logging.getLogger(__name__)
 R = TypeVar("R")
 
-POLL = 1.0
-"""Seconds after which a checkpoint is looked at, should the signal that it moved have been lost."""
-PREPARING = 0.05
-"""Seconds between two looks whether somebody has made a read model."""
-
-Start = Literal["beginning", "now"]
 ChangedCode = Literal["warn", "refuse", "ignore"]
-
-
-class _Registered(NamedTuple):
-    projector: Projector
-    database: ReadDatabase
-    place: Place
-    start: Start
 
 
 class ReadModelSynchronizer:
@@ -82,6 +50,8 @@ class ReadModelSynchronizer:
         batch_size: events that are folded and committed together, at most, by default as many as suit the database;
             those that write SQL take fewer.
         lease: seconds after which another worker takes over from one that shows no sign of life.
+        replica: a copy of `read_db` that follows it, such as a streaming standby of PostgreSQL, and that answers the
+            questions in its place; whoever waits for a read model waits for it there.
         scratch: gives a database for the rows of a live projection, which closing it deletes.
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
             `refuse` or `ignore`.
@@ -95,19 +65,21 @@ class ReadModelSynchronizer:
         *,
         batch_size: int | None = None,
         lease: float = LEASE,
+        replica: ReadDatabase | None = None,
         scratch: Callable[[], ReadDatabase] | None = None,
         changed_code: ChangedCode = "warn",
     ) -> None:
         self._store = event_store
-        self._read_db = read_db
-        self._batch_size = batch_size
         self._lease = lease
-        self._scratch = scratch
+        self._replica = replica
         self._changed_code = changed_code
-        self._registered: dict[str, _Registered] = {}
-        self._live: dict[str, LiveRows] = {}
-        self._positions = Positions()
+        self._registrations = Registrations(
+            event_store, read_db, replica=replica, batch_size=batch_size, scratch=scratch
+        )
+        self._of = self._registrations.of
         self._workers: list[Worker] = []
+        self.progress = ReadModelProgress(event_store, self._registrations)
+        """What a `QueryBus` asks about the read models."""
         for projection in projections:
             self.add(projection)
 
@@ -148,33 +120,13 @@ class ReadModelSynchronizer:
             InvalidProjectionError: it cannot work as it is declared, or its name is taken.
             InvalidMessageTypeError: an event that it handles cannot be stored as declared.
         """
-        if projection.name in self._registered or projection.name in self._live:
-            raise InvalidProjectionError(f"there are two projections named {projection.name!r}; rename one")
-        if kind != "asynchronous" and not isinstance(projection, Projection):
-            raise InvalidProjectionError(
-                f"{projection.name} can be asynchronous only: it does not say which rows it changes"
-            )
-        if kind == "live":
-            return self._add_live(projection, start, database)
-        database = database or self._read_db
-        projector = self._projector(database, projection, kind)
-        self._check(projection, kind)
-        if kind == "inline":
-            attach(self._store.log, InlineProjection(cast(KeyedProjector, projector), self._store.events), database)
-        begin: Start = start or ("now" if isinstance(projection, Reaction) else "beginning")
-        place = Place(database, projector, FRESH if kind == "asynchronous" else 0.0)
-        self._registered[projection.name] = _Registered(projector, database, place, begin)
-        if not isinstance(projection, Projection):
-            return None
-        if isinstance(projection, GroupedProjection):
-            return ReadModel(database, projection, place)
-        overlay = Overlay(self._store, database, cast(KeyedProjector, projector), place)
-        return ReadModel(database, projection, place, overlay)
+        return self._registrations.add(projection, kind=kind, start=start, database=database)
 
     @property
     def databases(self) -> Sequence[ReadDatabase]:
-        """All that it writes to, its own first; whoever owns the synchronizer opens and closes them."""
-        return [database for database, _ in self._by_database()]
+        """All that it works with, its own first; whoever owns the synchronizer opens and closes them."""
+        written = [database for database, _ in self._registrations.by_database()]
+        return written if self._replica is None else [*written, self._replica]
 
     async def prepare(self) -> None:
         """Make the read models' tables, or begin to build those of a new version; `run` does it too.
@@ -186,7 +138,7 @@ class ReadModelSynchronizer:
                 to be refused.
             StorageError: the database failed.
         """
-        for registered in self._registered.values():
+        for registered in self._registrations.stored.values():
             start = await self._store.head() if registered.start == "now" else 0
             changed = await prepare(registered.database, registered.projector, start)
             if changed and self._changed_code != "ignore":
@@ -194,10 +146,13 @@ class ReadModelSynchronizer:
             if registered.projector.kind == "inline":
                 inline = InlineProjection(cast(KeyedProjector, registered.projector), self._store.events)
                 await catch_up(registered.database, inline)
+        for registered in self._registrations.stored.values():
+            if registered.served is not registered.standing:
+                await registered.served.appear()
 
     async def close(self) -> None:
         """Throw away what live projections have folded; may be repeated."""
-        for rows in self._live.values():
+        for rows in self._registrations.live.values():
             await rows.close()
 
     async def run(self) -> None:
@@ -208,8 +163,8 @@ class ReadModelSynchronizer:
         """
         await self.prepare()
         self._workers = [
-            Worker(self._store, database, projectors, self._positions, self._ceiling, self._lease)
-            for database, projectors in self._by_database()
+            Worker(self._store, database, projectors, self._registrations.positions, self._ceiling, self._lease)
+            for database, projectors in self._registrations.by_database()
         ]
         try:
             async with asyncio.TaskGroup() as group:
@@ -225,18 +180,17 @@ class ReadModelSynchronizer:
             TimeoutError: they did not get there in time.
             InvalidProjectionError, StorageError: as `prepare`.
         """
+        head = await self._store.head()
         running = asyncio.create_task(self.run(), name="twofold-synchronizer-once")
+        arriving = asyncio.create_task(self._arrive(head), name="twofold-synchronizer-arriving")
         try:
-            head = await self._store.head()
             async with asyncio.timeout(timeout):
-                waiting = asyncio.create_task(self._wait_for_all(head))
-                await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
-                if running.done():
-                    await running
+                done, _ = await asyncio.wait({running, arriving}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                await task
             return head
         finally:
-            await end(running)
+            await end(running, arriving)
 
     async def wait(self, position: int, timeout: float, projections: Collection[str] | None = None) -> None:
         """Wait until the projections (by default all) have passed a position, in whichever process they run.
@@ -249,12 +203,7 @@ class ReadModelSynchronizer:
             ReadModelBuildingError: one is being built, and what serves has other columns.
             StorageError: the database failed.
         """
-        deadline = time.monotonic() + timeout
-        names = list(self._registered) if projections is None else projections
-        reached = await asyncio.gather(*(self._wait_for(name, position, deadline) for name in names))
-        behind = {name: at for name, at in zip(names, reached, strict=True) if at < position}
-        if behind:
-            raise StaleReadError(position, behind)
+        await self.progress.wait(position, timeout, projections)
 
     async def status(self) -> Sequence[ProjectionStatus]:
         """Return where all read models stand, by what their databases say: also those whose code is not here.
@@ -262,66 +211,17 @@ class ReadModelSynchronizer:
         Raises:
             StorageError: a database failed.
         """
-        found = [await read_status(self._store, *each) for each in self._by_database()]
+        found = [await read_status(self._store, *each) for each in self._registrations.by_database()]
         by_name = {status.name: status for statuses in found for status in statuses}
         head = await self._store.head()
         own = [
             by_name.pop(name) if name in by_name else unknown_status(registered.projector, head)
-            for name, registered in self._registered.items()
+            for name, registered in self._registrations.stored.items()
         ]
-        live = [live_status(rows.projector, head) for rows in self._live.values()]
-        stored = [status for name, status in by_name.items() if name not in self._live]
-        return [*own, *live, *stored]
-
-    # -- see `twofold.consistency.Progress` ------------------------------------------------------------------------
-
-    def projections(self) -> Collection[str]:
-        """Return the names of the projections that have read models; what reactions did can be queried nowhere."""
-        stored = [name for name, each in self._registered.items() if not isinstance(each.projector, ReactionProjector)]
-        return [*stored, *self._live]
-
-    def handled(self, projection: str) -> frozenset[str]:
-        """Return the stored names, aliases included, of the types of events that a projection handles."""
-        types = map(event_type_of, self._projector_of(projection).projection.handles())
-        return frozenset(name for each in types for name in (each.name, *each.aliases))
-
-    def max_lag(self, projection: str) -> timedelta | None:
-        """Return how far behind the log a projection may be; None if that was not declared."""
-        if projection in self._live:
-            return None
-        limit: timedelta | None = self._of(projection).projector.projection.max_lag
-        return limit
-
-    def reached(self, projection: str) -> int:
-        """Return the position that a projection has passed for certain, as far as this process knows."""
-        if projection in self._live:
-            return self._positions.head(projection, 0).position
-        generation = self._of(projection).place.known
-        return self._positions.head(generation.name, generation.number).position if generation else 0
-
-    async def lag(self, projection: str) -> timedelta:
-        """Return the age of the oldest event that a projection still has to handle, 0 if there is none.
-
-        Raises:
-            StorageError: a database failed.
-        """
-        if projection in self._live:
-            return timedelta()
-        registered = self._of(projection)
-        if self.reached(projection) >= await self._store.head():
-            return timedelta()
-        generation = await registered.place.find()
-        place = {"name": generation.name, "generation": generation.number}
-        rows = [Checkpoint(*row) for row in await registered.database.query(SQL["checkpoints_of"], **place)]
-        return max([await lag_of(self._store, registered.projector, row) for row in rows], default=timedelta())
-
-    async def head(self) -> int:
-        """Return the head of the log.
-
-        Raises:
-            StorageError: the database failed.
-        """
-        return await self._store.head()
+        live = self._registrations.live
+        folded = [live_status(rows.projector, head) for rows in live.values()]
+        stored = [status for name, status in by_name.items() if name not in live]
+        return [*own, *folded, *stored]
 
     # -- operations -------------------------------------------------------------------------------------------------
 
@@ -338,7 +238,7 @@ class ReadModelSynchronizer:
     async def set_position(self, name: str, position: int) -> None:
         """Let a read model go on behind a position; its rows stay as they are."""
         await operations.set_position(self._of(name).database, name, position)
-        await self._look_at(name)
+        await self._of(name).standing.look()
         self._poke()
 
     async def reset(self, name: str) -> None:
@@ -348,16 +248,8 @@ class ReadModelSynchronizer:
             UnknownProjectionError: there is none of this name.
             StorageError: the database failed.
         """
-        registered = self._of(name)
-        generation = await registered.place.find(again=True)
-        async with registered.database.transaction(registered.projector.style) as transaction:
-            await transaction.lock(name)
-            await transaction.lock(LEDGER)
-            # the segments before the rows, as appends lock them
-            await transaction.run(SQL["set_position"], name=name, generation=generation.number, position=0)
-            await registered.projector.clear(transaction, generation.suffix)
-            await transaction.run(SQL["forget_parked"], name=name, generation=generation.number)
-        await self._look_at(name)
+        await rebuild.reset(self._of(name).database, self._of(name).projector)
+        await self._of(name).standing.look()
         self._poke()
 
     async def scale(self, name: str, segments: int) -> None:
@@ -428,7 +320,7 @@ class ReadModelSynchronizer:
         generation = await rebuild.begin(registered.database, registered.projector, expect_same=expect_same)
         self._poke()
         report = await follow_rebuild(self._store, registered.database, generation, progress)
-        registered.place.forget()
+        registered.forget()
         if report.reason:
             raise RebuildFailedError(name, report.reason)
         return report
@@ -448,10 +340,11 @@ class ReadModelSynchronizer:
         """
         registered = self._of(name)
         worker = Worker(
-            self._store, registered.database, {name: registered.projector}, self._positions, self._ceiling, self._lease
-        )
+            self._store, registered.database, {name: registered.projector}, self._registrations.positions,
+            self._ceiling, self._lease,
+        )  # fmt: skip
         await worker.takeover(registered.projector).roll_back(name)
-        registered.place.forget()
+        registered.forget()
         self._poke()
 
     async def drop_warm(self, name: str) -> bool:
@@ -461,65 +354,6 @@ class ReadModelSynchronizer:
         return dropped
 
     # ---------------------------------------------------------------------------------------------------------------
-
-    def _projector(self, database: ReadDatabase, projection: Any, kind: ProjectionKind) -> Projector:
-        match projection:
-            case GroupedProjection():
-                return GroupedProjector(database, projection, self._batch_size or database.batch_size, kind)
-            case Projection():
-                return KeyedProjector(database, projection, self._batch_size or database.batch_size, kind)
-            case SqlProjection():
-                return SqlProjector(database, projection, self._batch_size or database.batch_size)
-            case Reaction():
-                return ReactionProjector(database, projection)
-        raise InvalidProjectionError(f"{projection!r} is no Projection, SqlProjection or Reaction")
-
-    def _check(self, projection: Any, kind: ProjectionKind) -> None:
-        """Refuse what cannot work, and make its events known."""
-        if not projection.handles():
-            raise InvalidProjectionError(f"{projection.name} handles no event; mark a method with @on(...)")
-        for name in projection.follows:
-            if name not in self._registered:
-                raise InvalidProjectionError(f"{projection.name} follows {name!r}; add that one before it")
-            other = self._registered[name].projector.kind
-            if kind == "live" or (kind == "inline" and other != "inline"):
-                raise InvalidProjectionError(
-                    f"{projection.name} ({kind}) cannot follow {name} ({other}); make them of one kind, and not live"
-                )
-        self._store.events.register(*projection.handles())
-
-    def _add_live(
-        self, projection: Projection[Any], start: Start | None, database: ReadDatabase | None
-    ) -> LiveReadModel[Any]:
-        if start == "now" or database is not None:
-            raise InvalidProjectionError(f"{projection.name} is folded from all events, and stored nowhere")
-        if self._scratch is None:
-            raise InvalidProjectionError(
-                f"{projection.name} cannot be live; give the synchronizer `scratch=twofold.engines.scratch_database`"
-            )
-        self._check(projection, "live")
-        scratch = self._scratch()
-        projector = cast(KeyedProjector, self._projector(scratch, projection, "live"))
-        rows = LiveRows(self._store, scratch, projector)
-        self._live[projection.name] = rows
-        return LiveReadModel(rows, projection)
-
-    def _of(self, name: str) -> _Registered:
-        """Return one that has a read model to be worked on."""
-        if name in self._live:
-            raise InvalidProjectionError(f"{name} is folded whenever somebody asks; there is nothing to be worked on")
-        if name not in self._registered:
-            raise UnknownProjectionError(name, self._registered)
-        return self._registered[name]
-
-    def _projector_of(self, name: str) -> Projector:
-        return self._live[name].projector if name in self._live else self._of(name).projector
-
-    def _by_database(self) -> list[tuple[ReadDatabase, Mapping[str, Projector]]]:
-        found: dict[int, tuple[ReadDatabase, dict[str, Projector]]] = {id(self._read_db): (self._read_db, {})}
-        for name, registered in self._registered.items():
-            found.setdefault(id(registered.database), (registered.database, {}))[1][name] = registered.projector
-        return [(database, projectors) for database, projectors in found.values()]
 
     async def _slot(self, projector: Projector, position: int) -> int | None:
         """Return the slot of an event, None if it cannot be known."""
@@ -534,69 +368,10 @@ class ReadModelSynchronizer:
         for worker in self._workers:
             worker.poke()
 
-    async def _look_at(self, name: str) -> None:
-        """Take note of where the segments of the generation that serves stand now."""
-        registered = self._of(name)
-        generation = await registered.place.find(again=True)
-        for row in await registered.database.query(SQL["checkpoints_of"], name=name, generation=generation.number):
-            checkpoint = Checkpoint(*row)
-            self._positions.reached(segment_of(checkpoint), checkpoint.epoch, checkpoint.position)
-        rows = await registered.database.query(SQL["position_of"], name=name, generation=generation.number)
-        self._positions.head(name, generation.number).set_back(rows[0][0] or 0)  # whoever had moved it
-
-    async def _wait_for_all(self, position: int) -> None:
-        while True:
-            try:
-                await self.wait(position, 1.0)
-            except StaleReadError:
-                continue
-            return
-
-    async def _wait_for(self, name: str, position: int, deadline: float) -> int:
-        if name not in self._live:
-            return await self._wait(self._of(name), position, deadline)
-        reached = self._positions.head(name, 0)
-        if reached.position < position:  # whoever asks finds all that is in the log
-            reached.advance(await self._store.log.wait(position - 1, max(deadline - time.monotonic(), 0)))
-        if reached.position < position:
-            reached.advance(await self._store.head())  # should the signal have been lost
-        return reached.position
-
-    async def _wait(self, registered: _Registered, position: int, deadline: float) -> int:
-        """Wait for one projection, and return how far it has come."""
-        again = False
-        while True:
-            remaining = deadline - time.monotonic()
-            try:
-                reached = await self._reached(registered, position, min(remaining, POLL), again=again)
-            except (UnknownProjectionError, ReadModelBuildingError):
-                if remaining <= 0:
-                    raise
-                reached = 0
-                await asyncio.sleep(min(remaining, PREPARING))
-            if reached >= position or remaining <= 0:
-                return reached
-            again = True  # another generation may have taken over
-
-    async def _reached(self, registered: _Registered, position: int, patience: float, *, again: bool) -> int:
-        """Return how far the generation that serves has come, after a while at most if that is not far enough."""
-        generation = await registered.place.find(again=again)
-        reached = self._positions.head(generation.name, generation.number)
-        if registered.projector.kind == "inline":  # the append has told the database, and not us
-            await self._look(registered, generation, reached, position)
-        if reached.position < position:
-            registered.database.follow(self._positions)
-        if await reached.wait(position - 1, max(patience, 0)) < position:
-            await self._look(registered, generation, reached, position)
-        return reached.position
-
-    async def _look(self, registered: _Registered, generation: Generation, reached: Head, position: int) -> None:
-        """Look up how far a generation has come."""
-        if reached.position < position:
-            rows = await registered.database.query(
-                SQL["position_of"], name=generation.name, generation=generation.number
-            )
-            reached.advance(rows[0][0] or 0)
+    async def _arrive(self, position: int) -> None:
+        """Wait until all projections have passed a position, where their read models are written."""
+        standings = [each.standing for each in self._registrations.stored.values()]
+        await asyncio.gather(*(each.wait(position, math.inf) for each in standings))
 
     async def _ceiling(self, projector: Projector, after: int, timeout: float) -> int:
         """Wait until there is more in the log, and until the projections that it follows have handled that."""
@@ -605,7 +380,7 @@ class ReadModelSynchronizer:
         if head <= after:
             head = await self._store.head()  # should the signal have been lost
         for name in projector.projection.follows if head > after else ():
-            head = min(head, await self._wait(self._of(name), after + 1, deadline))
+            head = min(head, await self._of(name).standing.wait(after + 1, deadline))
         return head
 
     def _complain(self, projector: Projector, changed: Sequence[str]) -> None:

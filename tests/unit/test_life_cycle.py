@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
@@ -67,18 +68,18 @@ async def test_a_paused_read_model_stands_still_until_it_is_resumed(
 
 
 async def test_a_step_that_was_under_way_when_it_was_paused_is_not_committed(
-    synchronizer: ReadModelSynchronizer, store: EventStore
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, go_on = asyncio.Event(), asyncio.Event()
     balances = synchronizer.add(Balances())
-    load = synchronizer._read_db.load
+    load = engine.read_database.load
 
-    async def held(*arguments: object) -> object:
+    async def held(*arguments: Any) -> Any:
         entered.set()
         await go_on.wait()
-        return await load(*arguments)  # type: ignore[arg-type]
+        return await load(*arguments)
 
-    synchronizer._read_db.load = held  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(engine.read_database, "load", held)
     async with running(synchronizer):
         await write(store, opened("a"))
         await asyncio.wait_for(entered.wait(), PATIENCE)
@@ -86,7 +87,7 @@ async def test_a_step_that_was_under_way_when_it_was_paused_is_not_committed(
         go_on.set()
         with pytest.raises(StaleReadError):
             await synchronizer.wait(1, 0.3)
-    synchronizer._read_db.load = load  # type: ignore[method-assign]
+    monkeypatch.setattr(engine.read_database, "load", load)
     assert await balances.get("a") is None
 
 

@@ -14,7 +14,7 @@ from tests.synchronizing import PATIENCE, deposited, opened, running, until, wri
 from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on, read_model, rebuild, runner
 from twofold.engines import Engine
 from twofold.errors import ReadModelBuildingError, RebuildFailedError, UnknownProjectionError
-from twofold.generations import SQL
+from twofold.generations import FRESH, SQL
 from twofold.rebuild_progress import RebuildProgress
 
 
@@ -220,7 +220,7 @@ async def test_what_served_until_just_now_does_not_go_ahead_of_what_serves_in_a_
 async def test_an_answer_that_took_long_is_of_what_serves_then(
     synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_model, "HELD", read_model.FRESH)  # whatever time it takes is long
+    monkeypatch.setattr(read_model, "HELD", FRESH)  # whatever time it takes is long
     balances = synchronizer.add(Balances())
     load, flipped, asked = engine.read_database.load, asyncio.Event(), asyncio.Event()
 
