@@ -13,7 +13,7 @@ from typing import Annotated
 from orders.events import OrderCancelled, OrderCreated, OrderItemAdded, OrderItemRemoved, OrderItemReturned
 from orders.items import OrderItem
 from twofold import Application, GroupedProjection, Key, Query, QueryHandler, ReadModel, on
-from twofold.consistency import Policy
+from twofold.policy import Policy
 
 NOTHING = Decimal("0.00")
 

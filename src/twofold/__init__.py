@@ -4,7 +4,7 @@ from twofold.aggregate import Aggregate
 from twofold.application import Application
 from twofold.codec import EventTypes
 from twofold.command_bus import CommandBus, CommandHandler
-from twofold.consistency import Answer, Policy, WhenLate
+from twofold.consistency import Answer
 from twofold.consistent_query import ConsistentQueryHandler
 from twofold.context import current_metadata, metadata
 from twofold.decider import Decider
@@ -25,6 +25,7 @@ from twofold.messages import (
     event_type,
 )
 from twofold.on import on
+from twofold.policy import Policy, WhenLate
 from twofold.projection import Projection
 from twofold.query_bus import QueryBus, QueryHandler
 from twofold.read_model import PaginatedResult, ReadModel

@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 
 from twofold.aggregate import Aggregate
 from twofold.command_bus import CommandBus
-from twofold.engines import connect, scratch_database
+from twofold.engines import connect, connect_replica, scratch_database
 from twofold.event_store import EventStore
 from twofold.handlers import Middleware
 from twofold.query_bus import QueryBus
@@ -27,6 +27,7 @@ class Application:
     Args:
         url: `sqlite:///orders.db` or `postgresql://…`.
         read_url: another database for the read models, if they are to live apart from the log.
+        replica_url: a streaming standby of the read models' PostgreSQL database, which then answers the queries.
         middleware: wrapped around all command and query handlers, the first outermost.
         synchronize: whether this process runs the projections; others may do so instead.
         changed_code: what to do at the start about a projection whose code changed and whose version did not.
@@ -40,6 +41,7 @@ class Application:
         url: str,
         *,
         read_url: str | None = None,
+        replica_url: str | None = None,
         middleware: Sequence[Middleware] = (),
         synchronize: bool = True,
         changed_code: ChangedCode = "warn",
@@ -52,7 +54,11 @@ class Application:
         middleware = (trace_message, *middleware)
         self.commands = CommandBus(self.store, middleware=middleware)
         self.projections = ReadModelSynchronizer(
-            self.store, read_db, changed_code=changed_code, scratch=scratch_database
+            self.store,
+            read_db,
+            replica=connect_replica(replica_url) if replica_url else None,
+            changed_code=changed_code,
+            scratch=scratch_database,
         )
         self.queries = QueryBus(middleware=middleware, progress=self.projections.progress)
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 from zlib import crc32
 
 from twofold.errors import StaleReadError
+from twofold.policy import Policy
 from twofold.receipt import Receipt
 from twofold.streams import ANY, ExpectedVersion
 
@@ -36,6 +36,9 @@ class Progress(Protocol):
 
     def max_lag(self, projection: str) -> timedelta | None:
         """Return how far behind the log a projection may be; None if that was not declared."""
+
+    def policy(self, projection: str) -> Policy | None:
+        """Return the policy of the queries that read a projection; None if it declares none."""
 
     def reached(self, projection: str) -> int:
         """Return the position that a projection has passed for certain, as far as this process knows; asks nobody."""
@@ -65,26 +68,6 @@ class Progress(Protocol):
         Raises:
             StorageError: the database failed.
         """
-
-
-class WhenLate(Enum):
-    """What becomes of a query whose read models are not where they should be when the time to wait is over."""
-
-    REFUSE = "refuse"
-    """Raise `StaleReadError`."""
-    ANSWER_STALE = "answer stale"
-    """Answer from what there is; `QueryBus.ask` says so, and how old it is."""
-    OVERLAY = "overlay"
-    """Answer fresh: `ReadModel.get` folds what is missing over the stored row. Lists are answered stale, and say so."""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How long a query waits for its read models, and what happens then: `Policy(1.0, WhenLate.ANSWER_STALE)`."""
-
-    wait: float = 5.0
-    """Seconds, at most. It waits for what it must show, and for a projection that is behind by more than `max_lag`."""
-    then: WhenLate = WhenLate.REFUSE
 
 
 @dataclass(frozen=True)

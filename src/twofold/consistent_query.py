@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TypeVar
 
-from twofold.consistency import Answer, Policy, WhenLate
+from twofold.consistency import Answer
 from twofold.event_store import EventStore
 from twofold.messages import Query
+from twofold.policy import Policy, WhenLate
 from twofold.query_bus import QueryBus
 
 R = TypeVar("R")

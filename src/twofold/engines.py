@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from twofold.event_log import EventLog
 from twofold.event_store import EventStore
 from twofold.memory import MemoryEventLog
 from twofold.read_database import ReadDatabase
+from twofold.standing import REPLICATION
+
+_POSTGRES = ("postgresql", "postgres")
 
 
 class Engine(NamedTuple):
@@ -50,9 +53,25 @@ def connect(url: str, *, migrate: bool = True) -> Engine:
     scheme = urlsplit(url).scheme
     if scheme == "sqlite":
         return _sqlite(url, migrate)
-    if scheme in ("postgresql", "postgres"):
+    if scheme in _POSTGRES:
         return _postgres(url, migrate)
     raise ValueError(f"no engine for {url!r}; use sqlite:///path/to/file.db or postgresql://user@host/database")
+
+
+def connect_replica(url: str) -> ReadDatabase:
+    """Return what reads from a streaming standby of a PostgreSQL database, which needs nothing but its address.
+
+    Raises:
+        ValueError: the URL names no engine that has replicas.
+        ModuleNotFoundError: the engine's driver is not installed; the text names the extra.
+    """
+    if urlsplit(url).scheme not in _POSTGRES:
+        raise ValueError(f"{url!r} names no replica; only PostgreSQL has them: postgresql://user@host/database")
+    postgres = _driver()
+    # It is the primary that acknowledges events, and that migrates.
+    database = postgres.PostgresDatabase(url, migrate=False, patience=REPLICATION, allow_unsafe_settings=True)
+    replica: ReadDatabase = postgres.PostgresReadDatabase(database)
+    return replica
 
 
 def _sqlite(url: str, migrate: bool) -> Engine:
@@ -66,9 +85,14 @@ def _sqlite(url: str, migrate: bool) -> Engine:
 
 
 def _postgres(url: str, migrate: bool) -> Engine:
+    postgres = _driver()
+    database = postgres.PostgresDatabase(url, migrate=migrate)
+    return Engine(postgres.PostgresEventLog(database), postgres.PostgresReadDatabase(database))
+
+
+def _driver() -> Any:
     try:
-        from twofold.postgres import PostgresDatabase, PostgresEventLog, PostgresReadDatabase
+        from twofold import postgres
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("PostgreSQL needs its driver: pip install 'twofold[postgres]'") from error
-    database = PostgresDatabase(url, migrate=migrate)
-    return Engine(PostgresEventLog(database), PostgresReadDatabase(database))
+    return postgres

@@ -7,9 +7,10 @@ import time
 from collections.abc import AsyncGenerator
 from typing import TypeVar
 
-from twofold.consistency import Answer, Policy, WhenLate, reached_by
+from twofold.consistency import Answer, reached_by
 from twofold.errors import StaleReadError
 from twofold.messages import Query
+from twofold.policy import Policy, WhenLate
 from twofold.query_bus import QueryBus
 
 R = TypeVar("R")

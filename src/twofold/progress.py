@@ -11,6 +11,7 @@ from twofold.errors import StaleReadError
 from twofold.event_store import EventStore
 from twofold.live import LiveRows
 from twofold.messages import event_type_of
+from twofold.policy import Policy
 from twofold.projectors import ReactionProjector
 from twofold.registrations import Registrations
 from twofold.standing import Standing
@@ -43,6 +44,11 @@ class ReadModelProgress:
         """See `Progress.max_lag`."""
         limit: timedelta | None = self._of(projection).projector.projection.max_lag
         return limit
+
+    def policy(self, projection: str) -> Policy | None:
+        """See `Progress.policy`."""
+        declared: Policy | None = self._of(projection).projector.projection.policy
+        return declared
 
     def reached(self, projection: str) -> int:
         """See `Progress.reached`."""

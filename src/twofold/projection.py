@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 from twofold.errors import InvalidProjectionError, RowNotFoundError
 from twofold.messages import RecordedEvent
 from twofold.on import methods_by_event
+from twofold.policy import Policy
 from twofold.row_type import RowType, Table
 
 R = TypeVar("R")
@@ -43,6 +44,8 @@ class Projection(Generic[R]):
     """Raised whenever the same events would give other rows: the read model is then built again."""
     max_lag: ClassVar[timedelta | None] = None
     """How far behind the log the read model may be before that is a fault."""
+    policy: ClassVar[Policy | None] = None
+    """How long queries that read it wait for it, and what happens then, unless they have a policy of their own."""
     on_failure: ClassVar[OnFailure] = "park"
     """What becomes of an event that fails again and again.
 

@@ -9,10 +9,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from twofold.consistency import (
     Answer,
-    Policy,
     Progress,
     Tagging,
-    WhenLate,
     Written,
     age_of,
     catch_up,
@@ -22,6 +20,7 @@ from twofold.consistency import (
 from twofold.errors import DuplicateHandlerError, HandlerNotFoundError, InvalidHandlerError
 from twofold.handlers import Call, Middleware, compose, resolve
 from twofold.messages import Query
+from twofold.policy import Policy, WhenLate, strictest
 from twofold.read_model import overlaying
 from twofold.receipt import Receipt
 
@@ -44,7 +43,7 @@ class QueryBus:
     Args:
         middleware: wrapped around every handler, the first outermost; each gets the query and the next call.
         progress: how far the read models have come; without it, no query waits.
-        policy: of the queries that are registered without one.
+        policy: of the queries that are registered without one, and whose projections declare none.
     """
 
     def __init__(
@@ -76,7 +75,8 @@ class QueryBus:
             reads: the names of the projections whose read models it asks; by default, any may be.
             tag: from a query to the tag of all events on which its answer depends, such as
                 `lambda query: f"order:{query.order_id}"`; what was written without it is not waited for.
-            policy: how long it waits for its read models, and what happens then.
+            policy: how long it waits for its read models, and what happens then; by default what the projections that
+                it reads declare, the strictest of them if they are several.
 
         Raises:
             DuplicateHandlerError: the query has a handler already.
@@ -86,7 +86,7 @@ class QueryBus:
             raise DuplicateHandlerError(query_type, self._routes[query_type].handler)
         call = compose(resolve(query_type, handler), self._middleware)
         reads = None if reads is None else tuple(reads)
-        self._routes[query_type] = _Route(handler, call, reads, tag, policy or self._policy)
+        self._routes[query_type] = _Route(handler, call, reads, tag, policy)
 
     async def dispatch(
         self, query: Query[R], *, after: Receipt[Any] | Written | int | None = None, timeout: float | None = None
@@ -111,7 +111,7 @@ class QueryBus:
             query: the question.
             after: the receipt of a command (or a position) whose effects the answer must show.
             timeout: seconds to wait, at most, instead of what the policy says.
-            policy: instead of the one that the query was registered with.
+            policy: instead of the query's own.
 
         Raises:
             HandlerNotFoundError: no handler is registered for it.
@@ -119,7 +119,7 @@ class QueryBus:
             Exception: whatever the handler raises, as it is.
         """
         route = self._route(query)
-        policy = policy or route.policy
+        policy = policy or self._policy_of(route)
         session, written = current_session(), Written.of(after or 0)
         if session:
             written = written.merge(session.written)
@@ -157,6 +157,12 @@ class QueryBus:
         age = await age_of(self.progress, reads) if late else None
         return late is not None, age, reached_by(self.progress, reads)
 
+    def _policy_of(self, route: _Route) -> Policy:
+        if route.policy or self.progress is None:
+            return route.policy or self._policy
+        declared = [policy for name in _reads(route, self.progress) if (policy := self.progress.policy(name))]
+        return strictest(declared) if declared else self._policy
+
     def _route(self, query: object) -> _Route:
         route = self._routes.get(type(query))
         if route is None:
@@ -169,7 +175,7 @@ class _Route(NamedTuple):
     call: Call
     reads: tuple[str, ...] | None
     tag: Tagging | None
-    policy: Policy
+    policy: Policy | None
 
 
 async def _overlaid(call: Call, query: object, age: timedelta | None, position: int) -> Answer[Any]:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 from twofold.messages import RecordedEvent
+from twofold.policy import Policy
 from twofold.projection import ENDINGS, OnFailure
 from twofold.read_database import Style
 from twofold.sql import quoted
@@ -33,6 +34,8 @@ class SqlProjection:
     """What `apply` gets: the driver's connection, or SQLAlchemy's `Connection`, for which it is a plain function."""
     max_lag: ClassVar[timedelta | None] = None
     """How far behind the log the read model may be before that is a fault."""
+    policy: ClassVar[Policy | None] = None
+    """See `Projection.policy`."""
     on_failure: ClassVar[OnFailure] = "park"
     """See `Projection.on_failure`. Without a `key`, all events depend on each other, and a failure stops it."""
     follows: ClassVar[tuple[str, ...]] = ()

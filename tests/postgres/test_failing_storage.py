@@ -59,18 +59,13 @@ async def test_a_standby_can_be_read_and_refuses_appends_until_it_is_promoted(
 
 
 async def test_a_standby_is_followed_while_its_primary_is_appended_to(
-    own_server: Callable[..., PostgresServer],
+    own_server: Callable[..., PostgresServer], new_standby: Callable[[PostgresServer], PostgresServer]
 ) -> None:
     """A standby knows no LISTEN, so that it is looked at again and again."""
     primary = own_server()
     async with opened(primary.url("postgres")) as log:
         await log.append(append_of(new_event("Note-1")))
-    primary.stop()
-    copy = primary.folder / "copy"
-    copy_with_owner(primary.data, copy)
-    (copy / "standby.signal").touch()
-    primary.start()
-    standby = own_server(data=copy, settings={"primary_conninfo": f"host={primary.folder} user=postgres"})
+    standby = new_standby(primary)
     async with opened(standby.url("postgres")) as following, opened(primary.url("postgres")) as log:
         for position in range(2, 5):
             waiting = asyncio.create_task(following.wait(position - 1, 10))

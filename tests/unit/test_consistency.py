@@ -14,10 +14,11 @@ import pytest
 import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, Deposited, GetBalance, Open, Opened, Withdraw, wire
 
-from twofold import Application, Projection, Receipt, on
-from twofold.consistency import Answer, Policy, Progress, WhenLate, Written, current_session, session
+from twofold import Application, Projection, Receipt, on, standing
+from twofold.consistency import Answer, Progress, Written, current_session, session
 from twofold.consistent_query import ConsistentQueryHandler
 from twofold.errors import InvalidHandlerError, StaleReadError, VersionMismatchError
+from twofold.policy import Policy, WhenLate
 
 PATIENCE = 20.0
 AT_ONCE = Policy(0.0, WhenLate.REFUSE)
@@ -89,6 +90,69 @@ async def test_a_query_waits_only_for_the_projections_that_it_reads(app: Applica
         assert await app.queries.dispatch(GetBalance("a"), after=receipt, timeout=PATIENCE) == Balance("a", "ann")
     with pytest.raises(StaleReadError, match="balances at 0"):
         await app.projections.wait(receipt.position, 0)
+
+
+class Indulgent(Balances):
+    """Has queries answered as it stands."""
+
+    policy = STALE
+
+
+class Foldable(Owners):
+    """Has queries answered afresh."""
+
+    policy = Policy(0.1, WhenLate.OVERLAY)
+
+
+@pytest.mark.parametrize(
+    ("projections", "options", "result"),
+    [
+        ([Indulgent()], {}, (None, True)),
+        ([Indulgent()], {"policy": OVERLAY}, (Balance("a", "ann"), False)),
+        ([Foldable()], {}, (Balance("a", "ann"), False)),
+        ([Foldable(), Indulgent()], {}, (Balance("a", "ann"), False)),
+        ([Foldable(), Indulgent()], {"reads": ["balances"]}, (Balance("a", "ann"), True)),
+    ],
+    ids=["its own", "the query's goes before", "another", "the strictest of several", "of those that it reads"],
+)
+async def test_a_query_without_a_policy_has_that_of_its_projections(
+    app: Application, projections: list[Projection[Balance]], options: dict[str, Any], result: tuple[Any, bool]
+) -> None:
+    await ask_of(app, *projections, **options)
+    if "reads" in options:
+        async with synchronizing(app):
+            await app.projections.wait((await opened(app)).position, PATIENCE, ["owners"])
+        receipt = await app.commands.execute(Deposit(account="a"))
+    else:
+        receipt = await opened(app)
+    answer = await app.queries.ask(GetBalance("a"), after=receipt)
+    assert (answer.value, answer.stale) == result
+
+
+async def test_two_hundred_waiters_cost_no_more_queries_than_one(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [database] = app.projections.databases
+    ask, asked = database.query, 0
+
+    async def counted(sql: str, **values: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await ask(sql, **values)
+
+    monkeypatch.setattr(database, "query", counted)
+    monkeypatch.setattr(standing, "POLL", 0.1)
+    await ask_of(app, Balances())
+    await app.projections.wait(0, PATIENCE)
+    asked = 0
+    waiters = [asyncio.create_task(app.projections.wait(1, PATIENCE)) for _ in range(200)]
+    with pytest.raises(StaleReadError):
+        await app.projections.wait(1, 1.0)  # and so they have waited for ten polls
+    assert not any(waiter.done() for waiter in waiters)
+    assert asked <= 2 * 10 + 6, "of each poll, one where it is and one which generation serves"
+    await opened(app)
+    async with synchronizing(app):
+        await asyncio.gather(*waiters)
 
 
 async def test_by_default_a_query_waits_for_all_projections(app: Application) -> None:

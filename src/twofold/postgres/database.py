@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
@@ -22,6 +23,8 @@ from twofold.postgres.errors import translate
 Connection = AsyncConnection[tuple[Any, ...]]
 
 MIGRATION_LOCK = 0x74776F666F6C64  # "twofold"
+MIGRATING = 0.1
+"""Seconds between two looks whether somebody has brought the schema up to date."""
 _SETTINGS: LiteralString = """
     SELECT pg_backend_pid(), current_setting('default_transaction_isolation'),
         current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
@@ -45,6 +48,7 @@ class PostgresDatabase:
         allow_unsafe_settings: work with a server that may lose what it acknowledged. For throw-away data only.
         timeout: seconds to wait for a free connection.
         migrate: whether opening brings the schema up to date; otherwise it must be so already.
+        patience: seconds to wait until it is, if somebody else sees to that, as the primary of a standby does.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class PostgresDatabase:
         allow_unsafe_settings: bool = False,
         timeout: float = 30.0,
         migrate: bool = True,
+        patience: float = 0.0,
     ) -> None:
         parsed = address.parse(url)
         self._url = parsed.url
@@ -62,6 +67,7 @@ class PostgresDatabase:
         self._size = connections
         self._timeout = timeout
         self._may_migrate = migrate
+        self._patience = patience
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._opening = asyncio.Lock()
         self._alchemy: Any = None
@@ -79,7 +85,7 @@ class PostgresDatabase:
             if self._pool is None:
                 connection = await self.connect()
                 try:
-                    await (_migrate(connection) if self._may_migrate else _refuse_outdated(connection))
+                    await (_migrate(connection) if self._may_migrate else _refuse_outdated(connection, self._patience))
                 except psycopg.Error as error:
                     raise translate(error) from error
                 finally:
@@ -224,11 +230,15 @@ async def _migrate(connection: Connection) -> None:
             await connection.execute("INSERT INTO twofold_migrations VALUES (%s, %s)", migration[:2])
 
 
-async def _refuse_outdated(connection: Connection) -> None:
+async def _refuse_outdated(connection: Connection, patience: float) -> None:
     """Look at a database without changing anything."""
-    known, applied = migrations.load("twofold.postgres"), await _applied(connection)
-    if migrations.pending(known, applied):
-        raise StorageError(f"the database is at migration {applied} of {len(known)}; run `twofold migrate` on it first")
+    known, deadline = migrations.load("twofold.postgres"), time.monotonic() + patience
+    while migrations.pending(known, applied := await _applied(connection)):
+        if time.monotonic() >= deadline:
+            raise StorageError(
+                f"the database is at migration {applied} of {len(known)}; run `twofold migrate` on it first"
+            )
+        await asyncio.sleep(MIGRATING)
 
 
 async def _applied(connection: Connection) -> int:

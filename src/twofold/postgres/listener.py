@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 POLL = 1.0
 """Seconds between two looks while notifications come by themselves."""
-POLL_WITHOUT_LISTENING = 0.05
+POLL_WITHOUT_LISTENING = 0.02
 """The same behind a pooler, which delivers no notifications, and on a standby, which has none."""
 
 SELECT_HEAD = b"SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0)"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
+import psycopg
+
+from twofold.errors import StorageError, StorageUnavailableError
 from twofold.positions import Positions
-from twofold.postgres.database import PostgresDatabase
+from twofold.postgres.database import Connection, PostgresDatabase
+from twofold.postgres.errors import was_rolled_back
 from twofold.postgres.listener import Listener, Steps
 from twofold.postgres.read_rows import load_rows, write_step
 from twofold.postgres.read_selection import select_page, select_totals
@@ -16,6 +21,8 @@ from twofold.read_database import Changes, Filter, Selection, Style, Total, Valu
 from twofold.row_type import Table
 from twofold.segments import Step
 from twofold.sql import in_format
+
+T = TypeVar("T")
 
 
 class PostgresReadDatabase:
@@ -66,15 +73,15 @@ class PostgresReadDatabase:
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """See `ReadDatabase.query`."""
-        async with self._database.connection() as connection:
+
+        async def rows(connection: Connection) -> list[tuple[Any, ...]]:
             return await (await connection.execute(in_format(sql).encode(), values)).fetchall()
+
+        return await self._ask(rows)
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
         """See `ReadDatabase.load`."""
-        if not keys:
-            return []
-        async with self._database.connection() as connection:
-            return await load_rows(connection, table, keys)
+        return await self._ask(partial(load_rows, table=table, keys=keys)) if keys else []
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         """See `ReadDatabase.commit`. One statement, so one round trip and one transaction."""
@@ -83,12 +90,25 @@ class PostgresReadDatabase:
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
         """See `ReadDatabase.select`."""
-        async with self._database.connection() as connection:
-            return await select_page(connection, table, selection)
+        return await self._ask(partial(select_page, table=table, selection=selection))
 
     async def totals(
         self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
     ) -> Sequence[Total]:
         """See `ReadDatabase.totals`."""
+        return await self._ask(partial(select_totals, table=table, by=by, of=of, where=where))
+
+    async def _ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
+        """Ask; and once more if a restart had cut the connection, or a standby ended it for what it had to replay."""
+        try:
+            return await self._ask_once(question)
+        except StorageUnavailableError:
+            await self._database.discard_broken()
+        except StorageError as error:
+            if not (isinstance(error.__cause__, psycopg.Error) and was_rolled_back(error.__cause__)):
+                raise
+        return await self._ask_once(question)
+
+    async def _ask_once(self, question: Callable[[Connection], Awaitable[T]]) -> T:
         async with self._database.connection() as connection:
-            return await select_totals(connection, table, by, of, where)
+            return await question(connection)

@@ -1,0 +1,33 @@
+"""Policies: how long a query waits for its read models, and what becomes of it when that is over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum
+
+
+class WhenLate(Enum):
+    """What becomes of a query whose read models are not where they should be when the time to wait is over."""
+
+    REFUSE = "refuse"
+    """Raise `StaleReadError`."""
+    OVERLAY = "overlay"
+    """Answer fresh: `ReadModel.get` folds what is missing over the stored row. Lists are answered stale, and say so."""
+    ANSWER_STALE = "answer stale"
+    """Answer from what there is; `QueryBus.ask` says so, and how old it is."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long a query waits for its read models, and what happens then: `Policy(1.0, WhenLate.ANSWER_STALE)`."""
+
+    wait: float = 5.0
+    """Seconds, at most. It waits for what it must show, and for a projection that is behind by more than `max_lag`."""
+    then: WhenLate = WhenLate.REFUSE
+
+
+def strictest(policies: Collection[Policy]) -> Policy:
+    """Return the policy that does justice to several: it waits for the longest of them, and promises the most then."""
+    then = {policy.then for policy in policies}
+    return Policy(max(policy.wait for policy in policies), next(each for each in WhenLate if each in then))
