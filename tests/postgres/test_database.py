@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 from tests.postgres_servers import PostgresServer
 
 from twofold import migrations
+from twofold.engines import connect
 from twofold.errors import (
     NewerStorageError,
     ReadOnlyStorageError,
@@ -24,6 +26,7 @@ from twofold.event_log import Appended
 from twofold.postgres import PostgresDatabase, PostgresEventLog
 from twofold.testing.samples import append_of, new_event
 
+READ_SIDE = ("twofold_projections", "twofold_checkpoints", "twofold_parked", "twofold_passed_over", "twofold_workers")
 OPEN_AND_APPEND = """
 import asyncio, sys
 from twofold.postgres import PostgresDatabase, PostgresEventLog
@@ -183,3 +186,27 @@ async def test_a_log_that_is_not_open_says_so(url: str) -> None:
     for use in (log.head(), log.append(append_of(new_event("Note-1")))):
         with pytest.raises(RuntimeError, match="not open"):
             await use
+
+
+async def test_the_tables_of_the_read_side_are_those_of_sqlite(url: str, tmp_path: Path) -> None:
+    columns = {}
+    for address, sql in (
+        (
+            f"sqlite:///{tmp_path}/rows.db",
+            'SELECT m.name, c.name, c."notnull" <> 0, c.pk FROM sqlite_master m, pragma_table_info(m.name) c'
+            " WHERE m.type = 'table' ORDER BY 1, c.cid",
+        ),
+        (
+            url,
+            "SELECT c.table_name::text, c.column_name::text, is_nullable = 'NO', coalesce(k.ordinal_position, 0)"
+            " FROM information_schema.columns c LEFT JOIN information_schema.key_column_usage k"
+            " USING (table_name, column_name) WHERE c.table_schema = 'public' ORDER BY 1, c.ordinal_position",
+        ),
+    ):
+        database = connect(address).read_database
+        await database.open()
+        rows = await database.query(sql)
+        columns[address] = [(*row[:2], bool(row[2]), row[3]) for row in rows if row[0] in READ_SIDE]
+        await database.close()
+    assert len({row[0] for row in columns[url]}) == len(READ_SIDE)
+    assert len(set(map(tuple, columns.values()))) == 1
