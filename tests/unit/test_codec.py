@@ -129,7 +129,6 @@ def test_an_encoded_event_is_intact_at_any_place() -> None:
         {"order_id": "o1", "count": object()},
         {"order_id": "half a pair \ud800"},
     ],
-    ids=str,
 )
 def test_values_that_do_not_fit_the_declaration_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InvalidEventError, match="Ordered cannot be stored"):
@@ -245,7 +244,6 @@ class Tagged(Event):
         ({"one": "a", "also_one": "a"}, ("one:a",)),
         ({"one": 'it\'s: é "x"'}, ('one:it\'s: é "x"',)),
     ],
-    ids=str,
 )
 def test_tags_come_from_the_fields(values: dict[str, Any], tags: tuple[str, ...]) -> None:
     encoded = new(Tagged(**values))

@@ -131,7 +131,7 @@ def test_a_naive_datetime_is_refused(kind: str, hint: Any) -> None:
 
 
 @kinds
-@pytest.mark.parametrize("hint", AWARE, ids=str)
+@pytest.mark.parametrize("hint", AWARE)
 def test_an_aware_datetime_and_everything_else_is_accepted(kind: str, hint: Any) -> None:
     EventTypes().register(declared(kind, hint))
 
