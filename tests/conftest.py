@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -83,6 +84,21 @@ def own_server() -> Iterator[Callable[..., PostgresServer]]:
             return server
 
         yield start
+
+
+@pytest.fixture
+def new_standby(own_server: Callable[..., PostgresServer]) -> Callable[[PostgresServer], PostgresServer]:
+    """Return a function that starts a streaming standby of a server, which is restarted for it."""
+
+    def start(primary: PostgresServer) -> PostgresServer:
+        primary.stop()
+        copy = primary.folder / "copy"
+        subprocess.run(["cp", "-a", primary.data, copy], check=True)  # with its owner
+        (copy / "standby.signal").touch()
+        primary.start()
+        return own_server(data=copy, settings={"primary_conninfo": f"host={primary.folder} user=postgres"})
+
+    return start
 
 
 def _started(version: int, **options: object) -> PostgresServer:

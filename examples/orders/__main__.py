@@ -23,12 +23,22 @@ from orders.serving import Parts, loop_factory
 from orders.serving import serve as serve_http
 from orders.simulation import Simulation
 from twofold import open_event_store
+from twofold.engines import connect_replica
 from twofold.errors import StaleReadError, TwofoldError
 
 
 def _check_url(type_: object, url: str) -> None:
+    _check(open_event_store, url)
+
+
+def _check_replica(type_: object, url: str | None) -> None:
+    if url:
+        _check(connect_replica, url)
+
+
+def _check(connecting: Callable[[str], object], url: str) -> None:
     try:
-        open_event_store(url)
+        connecting(url)
     except ModuleNotFoundError as error:
         raise ValueError(str(error)) from error
 
@@ -51,6 +61,7 @@ def serve(
     simulate: Annotated[bool, Parameter(env_var="SIMULATE")] = False,
     synchronize: Annotated[bool, Parameter(env_var="SYNCHRONIZE")] = True,
     reports: Annotated[Path | None, Parameter(env_var="REPORTS")] = None,
+    replica_url: Annotated[str | None, Parameter(env_var="REPLICA_URL", validator=_check_replica)] = None,
 ) -> int:
     """Serve the shop over HTTP.
 
@@ -78,9 +89,11 @@ def serve(
     reports:
         A DuckDB file for the revenue report, such as data/reports.duckdb, which one process owns; or, without the
         ending, the folder into which that process writes snapshots. Without it there is no such report.
+    replica_url:
+        A streaming standby of the PostgreSQL database, which then answers the queries.
     """
     reports = reports if reports and reports.name else None  # set, and empty
-    parts = Parts(synchronize=synchronize, simulate=simulate, reports=reports)
+    parts = Parts(synchronize=synchronize, simulate=simulate, reports=reports, replica_url=replica_url)
     return _run(lambda: serve_http(host, port, database_url, parts, console))
 
 

@@ -43,15 +43,18 @@ LENIENT = Policy(1.0, WhenLate.ANSWER_STALE)
 """Lists and reports: rather an old answer, which says so, than none."""
 
 
-def build(url: str, *, synchronize: bool = True, reports: Path | None = None) -> Application:
+def build(
+    url: str, *, synchronize: bool = True, reports: Path | None = None, replica_url: str | None = None
+) -> Application:
     """Return the application, wired and not yet started.
 
     Args:
         url: of the database.
         synchronize: whether it keeps the read models itself.
         reports: see `add_reports`.
+        replica_url: of a streaming standby that answers the queries.
     """
-    app = Application(url, synchronize=synchronize)
+    app = Application(url, synchronize=synchronize, replica_url=replica_url)
     orders = app.repository(Order)
     app.commands.register(CreateOrder, CreateOrderHandler(orders))
     app.commands.register(AddItem, AddItemHandler(orders))

@@ -32,6 +32,8 @@ class Parts(NamedTuple):
     """Let simulated customers order."""
     reports: Path | None = None
     """See `add_reports`."""
+    replica_url: str | None = None
+    """A streaming standby that answers the queries."""
 
 
 async def serve(host: str, port: int, database_url: str, parts: Parts, console: Console) -> None:
@@ -41,10 +43,10 @@ async def serve(host: str, port: int, database_url: str, parts: Parts, console: 
         OSError: the address is in use, or is none of this machine's.
         StorageError, InvalidProjectionError: the database cannot be used.
     """
-    async with build(database_url, reports=parts.reports):
+    async with build(database_url, reports=parts.reports, replica_url=parts.replica_url):
         pass  # so that a database that cannot be used is told in one line, before there is a server
     with _listen(host, port) as listener:
-        app = build(database_url, synchronize=parts.synchronize, reports=parts.reports)
+        app = build(database_url, synchronize=parts.synchronize, reports=parts.reports, replica_url=parts.replica_url)
 
         @asynccontextmanager
         async def lifespan(api: object) -> AsyncIterator[None]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx2
 import pytest
 from tests.acceptance.servers import PATIENCE, serving, synchronizing
 from tests.acceptance.test_http import assert_problem, body
+from tests.postgres_servers import PostgresServer
 
 TOKEN = "Consistency-Token"
 CLIENTS = 4
@@ -18,12 +19,12 @@ PATIENT = {"Prefer": "wait=30"}
 
 
 @asynccontextmanager
-async def shops(url: str, count: int) -> AsyncIterator[list[httpx2.AsyncClient]]:
+async def shops(url: str, count: int, **environment: str) -> AsyncIterator[list[httpx2.AsyncClient]]:
     """Run web processes that leave the read models to somebody else."""
     async with AsyncExitStack() as stack:
         clients = []
         for _ in range(count):
-            _, address = await stack.enter_async_context(serving(url, SYNCHRONIZE="0"))
+            _, address = await stack.enter_async_context(serving(url, SYNCHRONIZE="0", **environment))
             clients.append(await stack.enter_async_context(httpx2.AsyncClient(base_url=address, timeout=PATIENCE)))
         yield clients
 
@@ -55,6 +56,18 @@ async def campaign(url: str, tries: int) -> None:
         pairs = [(one, other), (other, one)] * (CLIENTS // 2)
         share = tries // CLIENTS
         assert await asyncio.gather(*(missed(*pair, share, with_token=True) for pair in pairs)) == [0] * CLIENTS
+
+
+async def test_an_order_is_never_missing_if_a_replica_answers(
+    own_server: Callable[..., PostgresServer], new_standby: Callable[[PostgresServer], PostgresServer]
+) -> None:
+    primary = own_server()
+    standby, url = new_standby(primary), primary.url("postgres")
+    async with shops(url, 2, REPLICA_URL=standby.url("postgres")) as (one, other), synchronizing(url):
+        assert await missed(one, other, 100, with_token=True) == 0
+        standby.execute("SELECT pg_wal_replay_pause()")
+        assert await missed(one, other, 1, with_token=False), "it was not the replica that answered"
+        standby.execute("SELECT pg_wal_replay_resume()")
 
 
 async def test_the_campaign_notices_a_client_whose_token_is_lost(url: str) -> None:
