@@ -99,8 +99,8 @@ class Reaction:
     follows: ClassVar[tuple[str, ...]] = ()
     """Names of projections that it never overtakes."""
     outages: ClassVar[tuple[type[BaseException], ...]] = (ConnectionError, TimeoutError, socket.gaierror)
-    """Errors that say that what it talks to is away. No event is to blame for them: it stands still, says why, and tries
-    again until they are over; `on_failure` is about all others. Add your client's own:
+    """Errors that say that what it talks to is away. No event is to blame for them: it stands still, says why, and
+    tries again until they are over; `on_failure` is about all others. Add your client's own:
     `outages = (*Reaction.outages, httpx.TransportError)`.
     """
 
