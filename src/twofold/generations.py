@@ -50,6 +50,11 @@ class Generation(NamedTuple):
     """JSON: what came of the last attempt to let it serve."""
     made_at: int
 
+    @property
+    def refused(self) -> str:
+        """Why it must not serve; empty if nothing speaks against it."""
+        return str(_load(self.report).get("reason", "")) if self.report else ""
+
 
 class Checkpoint(NamedTuple):
     """How far a segment has come, and who works on it. The order of the fields is that of `checkpoints`."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from twofold.errors import CheckpointMovedError, OutcomeUnknownError, StorageError
+from twofold.errors import CheckpointMovedError, OutcomeUnknownError, ProjectionFailedError, StorageError
 from twofold.fingerprint import fingerprint
 from twofold.generations import Buildable, advance
 from twofold.grouped_projection import GroupedProjection
@@ -436,6 +436,8 @@ class ReactionProjector:
             except BaseException as error:
                 if not is_failure(error) or isinstance(error, INFRASTRUCTURE):
                     raise
+                if self.projection.is_outage(error):
+                    raise ProjectionFailedError(self.name, each.recorded) from error
                 failures.append(Failed(each, error))
                 if not last_try:
                     return failures

@@ -109,10 +109,18 @@ class ReadTransaction(Protocol):
         """
 
     async def drop(self, name: str) -> None:
-        """Drop a table with all that belongs to it, if it is there."""
+        """Drop a table with all that belongs to it, if it is there.
+
+        Raises:
+            InvalidProjectionError: something that is not ours depends on it.
+        """
 
     async def expose(self, name: str, table: str) -> None:
-        """Let a view of this name show a table; it replaces an earlier view, and leaves a table of this name alone."""
+        """Let a view of this name show a table; it replaces an earlier view, and leaves a table of this name alone.
+
+        Raises:
+            InvalidProjectionError: something that is not ours depends on what only the earlier view shows.
+        """
 
     async def names(self) -> Collection[str]:
         """Return the names of all tables and views."""

@@ -49,7 +49,7 @@ async def begin(database: ReadDatabase, projector: Projector, *, expect_same: bo
         if not known:
             raise UnknownProjectionError(projector.name, ())
         for shadow in (each for each in known if each.role == "shadow"):
-            if shadow.version == projector.version and not _failed(shadow):
+            if shadow.version == projector.version and not shadow.refused:
                 return shadow
             await forget(transaction, projector, shadow)
         workers = (await read_ledger(transaction)).workers.values()
@@ -146,7 +146,11 @@ class Takeover:
                 end = await self._bring_nearer(new, end)
             if report.reason:
                 log.error("the new read model %s does not serve: %s", name, report.reason)
-            await self._decide(new, live, end, report)
+            try:
+                await self._decide(new, live, end, report)
+            except InvalidProjectionError as error:  # something stands in the way of its tables or views
+                report = msgspec.structs.replace(report, reason=str(error))
+                await self._decide(new, live, end, report)
         return report
 
     async def roll_back(self, name: str) -> None:
@@ -154,6 +158,7 @@ class Takeover:
 
         Raises:
             RebuildFailedError: none was kept, or it is of another version.
+            InvalidProjectionError: something stands in the way of its tables or views.
             Exception: whatever holds a segment up.
         """
         known = [Generation(*row) for row in await self._database.query(SQL["generations_of"], name=name)]
@@ -161,8 +166,8 @@ class Takeover:
         live = next(each for each in known if each.role == "live")
         if warm is None or warm.version != self._projector.version:
             raise RebuildFailedError(name, "no earlier generation of this version was kept")
-        if _failed(warm):
-            raise RebuildFailedError(name, _read(warm).reason)
+        if warm.refused:
+            raise RebuildFailedError(name, warm.refused)
         async with self._keeping():
             await self._take_out(warm)
             await self._take_out(live)
@@ -311,7 +316,3 @@ async def _report(transaction: ReadTransaction, generation: Generation, report: 
 
 def _read(generation: Generation) -> Report:
     return msgspec.json.decode(generation.report, type=Report) if generation.report else Report()
-
-
-def _failed(generation: Generation) -> bool:
-    return bool(_read(generation).reason)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import errno
 import inspect
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, ClassVar, Self
@@ -14,6 +16,9 @@ from twofold.policy import Policy
 from twofold.projection import ENDINGS, OnFailure
 from twofold.read_database import Style
 from twofold.sql import quoted
+
+_NO_WAY = {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH}
+"""What the network says that has no class of its own."""
 
 
 class SqlProjection:
@@ -96,6 +101,11 @@ class Reaction:
     """See `Projection.on_failure`."""
     follows: ClassVar[tuple[str, ...]] = ()
     """Names of projections that it never overtakes."""
+    outages: ClassVar[tuple[type[BaseException], ...]] = (ConnectionError, TimeoutError, socket.gaierror)
+    """Errors that say that what it talks to is away. No event is to blame for them: it stands still, says why, and
+    tries again until they are over; `on_failure` is about all others. Add your client's own:
+    `outages = (*Reaction.outages, httpx.TransportError)`.
+    """
 
     def handles(self) -> tuple[type, ...]:
         """Return the classes of the events that it takes."""
@@ -106,6 +116,12 @@ class Reaction:
     def key(self, event: Any) -> Any:
         """Return what an event is about; only events with the same key wait for each other. By default all do."""
         return ()
+
+    def is_outage(self, error: BaseException) -> bool:
+        """Return whether what it talks to is away, and no event is to blame. By default, see `outages`."""
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(self.is_outage, error.exceptions))
+        return isinstance(error, self.outages) or (isinstance(error, OSError) and error.errno in _NO_WAY)
 
     async def apply(self, event: Any) -> None:
         """Do what follows from an event."""

@@ -75,6 +75,8 @@ class ProjectionStatus:
     error: str | None = None
     building: int | None = None
     """The position up to which the next generation of it has been built, if one is."""
+    refused: str = ""
+    """Why the next generation does not serve although it was built; build it again, or cancel it."""
     segments: Sequence[SegmentStatus] = ()
 
     @property
@@ -90,6 +92,8 @@ class ProjectionStatus:
             found.append(f"stands still: {self.error}")
         if self.parked:
             found.append(f"{self.parked} events are parked")
+        if self.refused:
+            found.append(f"the next generation does not serve: {self.refused}")
         if self.max_lag is not None and self.lag > self.max_lag:
             found.append(f"is {self.lag.total_seconds():.1f} s late, {self.max_lag.total_seconds():g} s are allowed")
         patience = min(self.max_lag or UNATTENDED, UNATTENDED)
@@ -147,7 +151,9 @@ async def _status(
     shown = live if live.version == own.version else own
     rows = [row for row in ledger.checkpoints if (row.name, row.generation) == (shown.name, shown.number)]
     shadows = [each for each in generations if each.role == "shadow"]
-    building = [row.position for row in ledger.checkpoints if shadows and _is_of(row, shadows[-1])]
+    refused = next((each.refused for each in shadows if each.refused), "")
+    rebuilding = bool(shadows) and not refused
+    building = [row.position for row in ledger.checkpoints if rebuilding and _is_of(row, shadows[-1])]
     segments = [await _segment(store, projector, row) for row in rows]
     lag = max((each.lag for each in segments), default=timedelta())
     position = min((row.position for row in rows), default=0)
@@ -157,7 +163,7 @@ async def _status(
         name=shown.name,
         version=shown.version,
         generation=shown.number,
-        state=_state(shown, rows, known=known, errors=errors, rebuilding=bool(shadows), late=lag > timedelta()),
+        state=_state(shown, rows, known=known, errors=errors, rebuilding=rebuilding, late=lag > timedelta()),
         position=position,
         head=max(head, position),
         kind=projector.kind if projector else "asynchronous",
@@ -166,6 +172,7 @@ async def _status(
         parked=parked.get((shown.name, shown.number), 0),
         error=errors[0] if errors else None,
         building=min(building) if building else None,
+        refused=refused,
         segments=segments,
     )
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.postgres_servers import PostgresServer
@@ -17,11 +18,28 @@ from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines import Engine
 from twofold.errors import RebuildFailedError, StorageError
 from twofold.generations import SQL, Generation
-from twofold.segments import SLOTS
+from twofold.read_database import Changes
+from twofold.row_type import Table
+from twofold.segments import SLOTS, Step
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 NAMES = ("trails", "tallies")
 MOST_WORKERS = 3
+
+
+def in_two_transactions() -> None:
+    """The planted bug: rows are committed first, and the checkpoint after them."""
+    from twofold.postgres.read_database import PostgresReadDatabase
+    from twofold.sqlite.read_database import SqliteReadDatabase
+
+    for adapter in (PostgresReadDatabase, SqliteReadDatabase):
+        commit = adapter.commit
+
+        async def rows_first(self: Any, table: Table, changes: Changes, step: Step, commit: Any = commit) -> None:
+            await commit(self, table, changes, step._replace(after=step.before))
+            await commit(self, table, Changes(), step)
+
+        adapter.commit = rows_first  # type: ignore[method-assign]
 
 
 class Chaos:
@@ -57,8 +75,8 @@ class Chaos:
             self.done[name] = self.done.get(name, 0) + 1
             await asyncio.sleep(self._chance.uniform(0.0, 0.3))  # let it have its effect
 
-    async def mend(self) -> None:
-        """Let everything go on, and wait until it has."""
+    async def mend(self, patience: float) -> None:
+        """Let everything go on, and wait until it has; so many seconds for what is parked."""
         for each in self._workers:
             each.wake()
         if not self._workers:
@@ -75,7 +93,7 @@ class Chaos:
         assert await within(90, lambda: self._caught_up(head)), f"it does not come to {head}: {await self._state()}"
         for name in NAMES:
             await self._synchronizer.retry(name)
-        done = await within(60, self._nothing_parked)
+        done = await within(patience, self._nothing_parked)
         for each in self._workers:
             each.check()
         assert done, f"something is parked for ever: {await self._state()}"
@@ -189,7 +207,9 @@ class Chaos:
         return f"{rows}, workers {workers}, parked {parked}, {await self._generations()}"
 
 
-async def campaign(plan: Plan, seed: int, seconds: float, restart: Callable[[], object] | None = None) -> None:
+async def campaign(
+    plan: Plan, seed: int, seconds: float, restart: Callable[[], object] | None = None, patience: float = 60
+) -> None:
     """Do it under live writes from several processes, mend it and compare.
 
     Raises:
@@ -205,7 +225,7 @@ async def campaign(plan: Plan, seed: int, seconds: float, restart: Callable[[], 
             for each in writers:
                 each.join()
             print(chaos.done, "events:", await store.head())
-            await chaos.mend()
+            await chaos.mend(patience)
             await chaos.check()
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
@@ -231,6 +251,12 @@ async def test_read_models_on_postgres_survive_everything_at_once(
     own_server: Callable[..., PostgresServer], tmp_path: Path
 ) -> None:
     await _on_postgres(own_server(), tmp_path, random.randrange(2**32), 20)
+
+
+async def test_a_checkpoint_in_a_second_transaction_is_found_out(url: str, tmp_path: Path) -> None:
+    plan = Plan(url, tmp_path, lease=0.5, planted=in_two_transactions)
+    with pytest.raises(AssertionError, match="seed 1"):
+        await campaign(plan, 1, 10, patience=5)
 
 
 @pytest.mark.soak

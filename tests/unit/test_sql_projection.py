@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from typing import Any, ClassVar
 
 import pytest
@@ -218,6 +220,7 @@ class Mails(Reaction):
     def __init__(self) -> None:
         self.sent: list[tuple[str, int]] = []
         self.fails = 0
+        self.away: dict[str, BaseException] = {}
 
     def handles(self) -> tuple[type, ...]:
         return (Opened,)
@@ -228,7 +231,9 @@ class Mails(Reaction):
     async def apply(self, event: Opened, recorded: RecordedEvent[Any]) -> None:
         if event.account == "bad" and self.fails < 100:
             self.fails += 1
-            raise ConnectionError("the mail server is away")
+            raise LookupError("no such address")
+        if event.account in self.away:
+            raise self.away[event.account]
         self.sent.append((event.account, recorded.position))
 
 
@@ -254,15 +259,92 @@ async def test_a_reaction_that_fails_is_tried_again_then_parked_and_can_be_retri
         await synchronizer.prepare()
         await synchronizer.wait(await write(store, opened("a"), opened("bad"), opened("b")), PATIENCE)
         assert [each for each, _ in mails.sent] == ["a", "b"]
-        assert [each.cause for each in await synchronizer.parked("mails")] == [
-            "ConnectionError: the mail server is away"
-        ]
+        assert [each.cause for each in await synchronizer.parked("mails")] == ["LookupError: no such address"]
         assert mails.fails == runner.RETRIES + 1
         mails.fails = 100
         await synchronizer.retry("mails", "bad")
 
         async def sent() -> bool:
             return len(mails.sent) == 3 and not await synchronizer.parked("mails")
+
+        await until(sent)
+
+
+class AwayError(Exception):
+    """The error of a client that does not use Python's own for it."""
+
+
+class CarefulMails(Mails):
+    outages = (*Reaction.outages, AwayError)
+
+
+OUTAGES = [
+    ConnectionRefusedError("the mail server is away"),
+    TimeoutError("no answer"),
+    socket.gaierror(socket.EAI_AGAIN, "no such name for now"),
+    OSError(errno.EHOSTUNREACH, "no route"),
+    AwayError("says the client"),
+    ExceptionGroup("several", [ConnectionResetError(), TimeoutError()]),
+]
+
+
+@pytest.mark.parametrize("outage", OUTAGES, ids=lambda error: type(error).__name__)
+async def test_while_what_a_reaction_talks_to_is_away_it_says_so_and_nothing_is_parked(
+    engine: Engine, store: EventStore, outage: BaseException
+) -> None:
+    mails = CarefulMails()
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails])
+    mails.away["a"] = outage
+
+    async def is_faulted() -> bool:
+        return (await synchronizer.status())[0].state == "faulted"
+
+    await synchronizer.prepare()
+    async with running(synchronizer):
+        head = await write(store, opened("before"), opened("a"), opened("b"))
+        await until(is_faulted)
+        [status] = await synchronizer.status()
+        assert status.error is not None
+        assert status.error.startswith(f"projection mails failed on event 2 (Opened): {type(outage).__name__}")
+        assert await synchronizer.parked("mails") == []
+        mails.away.clear()
+        await synchronizer.wait(head, PATIENCE)
+        assert [account for account, _ in mails.sent] == ["before", "a", "b"]
+        assert not (await synchronizer.status())[0].problems
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("template"), ExceptionGroup("some", [TimeoutError(), KeyError()])])
+async def test_an_error_of_the_system_that_is_no_outage_is_the_events_own(
+    engine: Engine, store: EventStore, error: Exception
+) -> None:
+    mails = Mails()
+    mails.away["a"] = error
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails])
+    await synchronizer.prepare()
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a"), opened("b")), PATIENCE)
+        assert [each.position for each in await synchronizer.parked("mails")] == [1]
+
+
+async def test_an_outage_does_not_cost_a_parked_event_its_place(engine: Engine, store: EventStore) -> None:
+    mails = Mails()
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails])
+    await synchronizer.prepare()
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("bad"), opened("b")), PATIENCE)
+        mails.fails, mails.away["bad"] = 100, TimeoutError()
+        await synchronizer.retry("mails", "bad")
+
+        async def is_faulted() -> bool:
+            return (await synchronizer.status())[0].state == "faulted"
+
+        await until(is_faulted)
+        [parked] = await synchronizer.parked("mails")
+        assert parked.cause == "LookupError: no such address"
+        mails.away.clear()
+
+        async def sent() -> bool:
+            return len(mails.sent) == 2 and not await synchronizer.parked("mails")
 
         await until(sent)
 

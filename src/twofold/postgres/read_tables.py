@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from psycopg.errors import DependentObjectsStillExist
+
 from twofold.errors import InvalidProjectionError
 from twofold.postgres.database import Connection
 from twofold.postgres.read_columns import SEARCH, TYPES
@@ -50,7 +52,7 @@ async def check(connection: Connection, table: Table) -> None:
 
 async def drop(connection: Connection, name: str) -> None:
     """See `ReadTransaction.drop`."""
-    await _execute(connection, f"DROP TABLE IF EXISTS {quoted(name)}")
+    await _drop(connection, "table", name)
 
 
 async def expose(connection: Connection, name: str, table: str) -> None:
@@ -59,8 +61,11 @@ async def expose(connection: Connection, name: str, table: str) -> None:
     if there == [(False,)]:
         return
     wanted = [column for column in await _rows(connection, _VIEWED, quoted(table)) if column[0] != SEARCH]
-    if await _rows(connection, _VIEWED, quoted(name)) != wanted:  # else it is replaced, and views upon it are kept
-        await _execute(connection, f"DROP VIEW IF EXISTS {quoted(name)}")
+    shown = await _rows(connection, _VIEWED, quoted(name))
+    if set(shown) <= set(wanted):  # it is replaced, and views upon it are kept; more columns may only come last
+        wanted = [*shown, *(column for column in wanted if column not in shown)]
+    else:
+        await _drop(connection, "view", name)
     columns = names(column for column, _ in wanted)
     await _execute(connection, f"CREATE OR REPLACE VIEW {quoted(name)} AS SELECT {columns} FROM {quoted(table)}")
 
@@ -95,6 +100,17 @@ def _definitions(table: Table, *, collated: bool = False) -> Iterator[tuple[str,
         # Text sorts by code point, as it does in Python and in SQLite.
         collation = ' COLLATE "C"' if collated and column.kind is Kind.TEXT else ""
         yield column.name, TYPES[column.kind] + collation + ("" if column.nullable else " NOT NULL")
+
+
+async def _drop(connection: Connection, kind: str, name: str) -> None:
+    try:
+        await _execute(connection, f"DROP {kind} IF EXISTS {quoted(name)}")
+    except DependentObjectsStillExist as error:
+        found = "; ".join((error.diag.message_detail or str(error)).splitlines())
+        raise InvalidProjectionError(
+            f"the {kind} {name} has to go, and others depend on it ({found}); drop those, build the read model again, "
+            f"and make them anew upon its view"
+        ) from error
 
 
 async def _rows(connection: Connection, sql: str, *arguments: Any) -> list[tuple[Any, ...]]:
