@@ -47,7 +47,7 @@ def in_its_turn(folder: Path) -> None:
         freeze(freezing("any"), folder)
         return await settle(self, *arguments)
 
-    Leases._settle = freeze_first  # type: ignore[method-assign]
+    Leases._settle = freeze_first  # type: ignore[assignment]
 
 
 def in_its_sql_without_a_limit() -> None:
