@@ -72,6 +72,7 @@ class Leases:
         self._database = database
         self._worker = worker
         self._codes = codes
+        self._seconds = seconds
         self._time = {"lease": int(seconds * 1e6)}
 
     async def take_turn(self, working: Collection[Segment]) -> Turn:
@@ -83,7 +84,7 @@ class Leases:
         Raises:
             StorageError: the database failed.
         """
-        async with self._database.transaction() as transaction:
+        async with self._database.transaction(idle=self._seconds) as transaction:
             await transaction.lock(LEDGER)
             codes = msgspec.json.encode(sorted(self._codes)).decode()
             await transaction.run(SQL["see_worker"], worker=self._worker, projections=codes, **self._time)
@@ -98,7 +99,7 @@ class Leases:
 
     async def leave(self) -> None:
         """Give everything back."""
-        async with self._database.transaction() as transaction:
+        async with self._database.transaction(idle=self._seconds) as transaction:
             await transaction.lock(LEDGER)
             await transaction.run(SQL["give_back_all"], owner=self._worker)
             await transaction.run(SQL["forget_workers"], worker=self._worker)

@@ -16,7 +16,7 @@ from twofold.grouped_projection import GroupedProjection
 from twofold.known_rows import KnownRows
 from twofold.messages import RecordedEvent
 from twofold.projection import Folded, KeyValues, Projection, ProjectionKind, check_projection_name, fold
-from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Selection, Style
+from twofold.read_database import IDLE, Changes, ReadDatabase, ReadTransaction, Selection, Style
 from twofold.row_type import Table
 from twofold.segments import Parked, Step
 from twofold.sql import quoted
@@ -338,7 +338,7 @@ class SqlProjector:
         """See `Projector.project`."""
         failures: Sequence[Failed] = ()
         try:
-            async with self._database.transaction(self.style) as transaction:
+            async with self._database.transaction(self.style, step.lease or IDLE) as transaction:
                 failures = await self._apply(transaction, suffix, events, last_try=last_try, moving=moving)
                 if failures and not last_try:
                     raise _GiveUpError
@@ -441,7 +441,7 @@ class ReactionProjector:
                 failures.append(Failed(each, error))
                 if not last_try:
                     return failures
-        async with self._database.transaction() as transaction:
+        async with self._database.transaction(idle=step.lease or IDLE) as transaction:
             parked = [*changes.parked, *(each.parked() for each in failures)]
             if not await advance(transaction, changes._replace(parked=parked), step):
                 raise CheckpointMovedError(self.name)

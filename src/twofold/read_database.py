@@ -19,6 +19,9 @@ Values = Sequence[Any]
 Style = Literal["driver", "sqlalchemy"]
 """Whose connection: `sqlite3.Connection` or psycopg's `AsyncConnection`; or SQLAlchemy's `Connection` on both."""
 
+IDLE = 10.0
+"""Seconds for which an open transaction may do nothing, if it is no projection's: that one has its lease."""
+
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in"]
 Filter = tuple[str, Operator, Any]
 """A field, how to compare it, and with what: `("status", "=", "shipped")`. `"in"` takes a list.
@@ -155,11 +158,13 @@ class ReadDatabase(Protocol):
     async def close(self) -> None:
         """Release all resources; may be repeated."""
 
-    def transaction(self, style: Style = "driver") -> AbstractAsyncContextManager[ReadTransaction]:
+    def transaction(self, style: Style = "driver", idle: float = IDLE) -> AbstractAsyncContextManager[ReadTransaction]:
         """Open a transaction, to be committed when the block ends and rolled back when it raises.
 
         Args:
             style: whose connection the user's SQL gets.
+            idle: seconds for which its process may do nothing. A server rolls it back then, so that a process which is
+                frozen keeps nobody else waiting for longer; engines without a server have nobody to do that.
 
         Raises:
             StorageError: the database failed; nothing was written, or it cannot be said.

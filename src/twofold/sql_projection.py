@@ -26,7 +26,8 @@ class SqlProjection:
 
     `apply(event, connection)` runs the SQL, in the transaction that moves the checkpoint, so that each event takes
     effect exactly once. Name tables by `self.table("revenue")`: a rebuild fills other ones, and afterwards the views
-    `revenue` and so on show those. Neither commit nor roll back.
+    `revenue` and so on show those. Neither commit nor roll back, and do not think for longer than a worker's lease
+    between two statements: PostgreSQL then ends the transaction, so that a frozen process keeps nobody else waiting.
     """
 
     name: ClassVar[str] = ""

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from twofold.errors import StorageUnavailableError
-from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Style, Values
+from twofold.read_database import IDLE, Changes, ReadDatabase, ReadTransaction, Style, Values
 from twofold.row_type import Table
 from twofold.segments import Step
 
@@ -51,9 +51,9 @@ class MortalReadDatabase:
         self.point()
 
     @asynccontextmanager
-    async def transaction(self, style: Style = "driver") -> AsyncIterator[ReadTransaction]:
+    async def transaction(self, style: Style = "driver", idle: float = IDLE) -> AsyncIterator[ReadTransaction]:
         self.point()
-        async with self._behind.transaction(style) as transaction:
+        async with self._behind.transaction(style, idle) as transaction:
             yield _MortalTransaction(transaction, self)
             self.point()
         self.point()

@@ -21,7 +21,7 @@ from twofold.duckdb.snapshots import MANIFEST, Manifest, numbers, path_of
 from twofold.duckdb.statements import run, run_to_read
 from twofold.errors import ReadOnlyStorageError, StorageUnavailableError
 from twofold.positions import Positions
-from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
+from twofold.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Table
 from twofold.segments import Step
 from twofold.sql import literal, names, quoted
@@ -134,7 +134,7 @@ class ParquetSnapshots:
         """See `ReadDatabase.close`."""
         self._found = None
 
-    def transaction(self, style: Style = "driver") -> AbstractAsyncContextManager[Any]:
+    def transaction(self, style: Style = "driver", idle: float = IDLE) -> AbstractAsyncContextManager[Any]:
         """See `ReadDatabase.transaction`; there are none.
 
         Raises:

@@ -23,7 +23,7 @@ from twofold.duckdb.snapshots import Manifest, write_snapshot
 from twofold.duckdb.statements import run, run_to_read
 from twofold.errors import CheckpointMovedError, InvalidProjectionError, LimitExceededError, StorageError
 from twofold.positions import Positions
-from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
+from twofold.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Table
 from twofold.segments import Segment, Step
 from twofold.sql import sql_blocks
@@ -86,7 +86,7 @@ class DuckDbReadDatabase:
         await self._file.close()
 
     @asynccontextmanager
-    async def transaction(self, style: Style = "driver") -> AsyncIterator[DuckDbReadTransaction]:
+    async def transaction(self, style: Style = "driver", idle: float = IDLE) -> AsyncIterator[DuckDbReadTransaction]:
         """See `ReadDatabase.transaction`. One at a time; whoever reads goes on meanwhile."""
         if style != "driver":
             raise InvalidProjectionError(

@@ -17,7 +17,7 @@ from twofold.postgres.listener import Listener, Steps
 from twofold.postgres.read_rows import load_rows, write_step
 from twofold.postgres.read_selection import select_page, select_totals
 from twofold.postgres.read_transaction import PostgresReadTransaction
-from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
+from twofold.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Table
 from twofold.segments import Step
 from twofold.sql import in_format
@@ -55,15 +55,18 @@ class PostgresReadDatabase:
             await self._database.close()
 
     @asynccontextmanager
-    async def transaction(self, style: Style = "driver") -> AsyncIterator[PostgresReadTransaction]:
+    async def transaction(self, style: Style = "driver", idle: float = IDLE) -> AsyncIterator[PostgresReadTransaction]:
         """See `ReadDatabase.transaction`."""
         if style == "driver":
             async with self._database.connection() as connection, connection.transaction():
-                yield PostgresReadTransaction(connection)
+                transaction = PostgresReadTransaction(connection)
+                await transaction.limit(idle)
+                yield transaction
             return
         async with self._database.alchemy() as alchemy:
-            driver = (await alchemy.get_raw_connection()).driver_connection
-            yield PostgresReadTransaction(driver, alchemy)
+            transaction = PostgresReadTransaction((await alchemy.get_raw_connection()).driver_connection, alchemy)
+            await transaction.limit(idle)
+            yield transaction
 
     def follow(self, positions: Positions) -> None:
         """See `ReadDatabase.follow`."""

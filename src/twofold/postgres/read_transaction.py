@@ -18,6 +18,8 @@ from twofold.sql import in_format
 
 T = TypeVar("T")
 
+_LIMIT = "SELECT set_config('idle_in_transaction_session_timeout', :limit, true)"
+
 
 class PostgresReadTransaction:
     """See `ReadTransaction`."""
@@ -25,6 +27,10 @@ class PostgresReadTransaction:
     def __init__(self, connection: Connection, alchemy: Any = None) -> None:
         self._connection = connection
         self._alchemy = alchemy
+
+    async def limit(self, idle: float) -> None:
+        """Let the server end the transaction once this process has done nothing for so many seconds."""
+        await self.run(_LIMIT, limit=str(max(int(idle * 1000), 1)))
 
     async def call(self, code: Callable[[Any], Any]) -> Any:
         """See `ReadTransaction.call`."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from twofold.positions import Positions
-from twofold.read_database import Changes, Filter, Selection, Style, Total, Values
+from twofold.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Table
 from twofold.segments import Segment, Step
 from twofold.sqlite.database import SqliteDatabase
@@ -50,7 +50,7 @@ class SqliteReadDatabase:
         await self._database.close()
 
     @asynccontextmanager
-    async def transaction(self, style: Style = "driver") -> AsyncIterator[SqliteReadTransaction]:
+    async def transaction(self, style: Style = "driver", idle: float = IDLE) -> AsyncIterator[SqliteReadTransaction]:
         """See `ReadDatabase.transaction`. SQLite has one writer at a time: appends wait until the block has ended."""
         if style == "driver":
             async with self._database.borrow() as connection:
