@@ -12,9 +12,10 @@ from twofold.event_log import EventLog, JoinableLog
 from twofold.event_query import EventQuery
 from twofold.generations import SQL
 from twofold.inline import Ask, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
+from twofold.keyed_projector import GroupedProjector, KeyedProjector
 from twofold.messages import RecordedEvent
 from twofold.projection import KeyValues, fold
-from twofold.projectors import GroupedProjector, Handed, KeyedProjector, handed
+from twofold.projectors import Handed, handed
 from twofold.read_database import Changes, ReadDatabase
 from twofold.segments import SLOTS, Parked, Segment, Step, slot_of
 from twofold.stored_event import StoredEvent

@@ -13,8 +13,9 @@ from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Generation, generations_of, prepare
 from twofold.head import Head
+from twofold.keyed_projector import KeyedProjector
 from twofold.projection import Projection
-from twofold.projectors import KeyedProjector, key_text
+from twofold.projectors import key_text
 from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.row_type import Table

@@ -8,9 +8,10 @@ from twofold.errors import StaleReadError
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Checkpoint, Generation, Place
+from twofold.keyed_projector import KeyedProjector
 from twofold.messages import RecordedEvent
 from twofold.projection import KeyValues, fold
-from twofold.projectors import KeyedProjector, key_text
+from twofold.projectors import key_text
 from twofold.read_database import ReadDatabase
 from twofold.segments import slot_of
 

@@ -12,8 +12,8 @@ from twofold.event_store import EventStore
 from twofold.live import LiveRows
 from twofold.messages import event_type_of
 from twofold.policy import Policy
-from twofold.projectors import ReactionProjector
 from twofold.registrations import Registrations
+from twofold.sql_projectors import ReactionProjector
 from twofold.standing import Standing
 
 

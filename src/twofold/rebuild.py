@@ -17,10 +17,12 @@ from twofold.errors import InvalidProjectionError, RebuildFailedError, StorageEr
 from twofold.event_store import EventStore
 from twofold.generations import HELD, LEDGER, SQL, Generation, build, checkpoints_of, forget, generations_of
 from twofold.inline_projection import InlineProjection
+from twofold.keyed_projector import KeyedProjector
 from twofold.leases import CHANGING_OVER, REBUILDING, Held, Ledger, read_ledger, segment_of
-from twofold.projectors import INFRASTRUCTURE, KeyedProjector, Projector, ReactionProjector
+from twofold.projectors import INFRASTRUCTURE, Projector
 from twofold.read_database import ReadDatabase, ReadTransaction
 from twofold.runner import SegmentRunner
+from twofold.sql_projectors import ReactionProjector
 from twofold.verify_rebuild import Report, verify_rows, verify_same, verify_sample
 
 log = logging.getLogger(__name__)

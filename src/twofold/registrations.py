@@ -9,14 +9,16 @@ from twofold.errors import InvalidProjectionError, UnknownProjectionError
 from twofold.event_store import EventStore
 from twofold.grouped_projection import GroupedProjection
 from twofold.inline_projection import InlineProjection, attach
+from twofold.keyed_projector import GroupedProjector, KeyedProjector
 from twofold.live import LiveReadModel, LiveRows
 from twofold.overlay import Overlay
 from twofold.positions import Positions
 from twofold.projection import Projection, ProjectionKind
-from twofold.projectors import GroupedProjector, KeyedProjector, Projector, ReactionProjector, SqlProjector
+from twofold.projectors import Projector
 from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.sql_projection import Reaction, SqlProjection
+from twofold.sql_projectors import ReactionProjector, SqlProjector
 from twofold.standing import Standing
 
 Start = Literal["beginning", "now"]

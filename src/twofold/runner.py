@@ -18,7 +18,17 @@ from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Checkpoint, advance
 from twofold.projection import ENDINGS
-from twofold.projectors import INFRASTRUCTURE, MAX_CAUSE, Failed, Handed, Projector, described, handed, storable
+from twofold.projectors import (
+    INFRASTRUCTURE,
+    MAX_CAUSE,
+    Failed,
+    Handed,
+    Portion,
+    Projector,
+    described,
+    handed,
+    storable,
+)
 from twofold.read_database import Changes, ReadDatabase
 from twofold.segments import Parked, Segment, Step, slot_of
 from twofold.sql_projection import is_failure
@@ -250,7 +260,7 @@ class SegmentRunner:
     ) -> Sequence[Failed]:
         step = Step(self.segment, self._epoch, self._saved, position, self._lease)
         failures = await self._projector.project(
-            self._suffix, events, step, last_try=last_try, changes=changes, moving=self._move
+            Portion(self._suffix, events, step, changes, last_try=last_try, moving=self._move)
         )
         if last_try or not failures:
             self._saved, self._passed, self._saved_at, self._has_error = position, position, time.monotonic(), False
@@ -321,9 +331,7 @@ class SegmentRunner:
             return error
         released = Changes(released=[each.position for each in waiting])
         step = self._step_on_the_spot()
-        failures = await self._projector.project(
-            self._suffix, events, step, last_try=False, changes=released, moving=self._move
-        )
+        failures = await self._projector.project(Portion(self._suffix, events, step, released, moving=self._move))
         return failures[0].error if failures else None
 
     async def _parked_event(self, parked: Parked) -> Handed:

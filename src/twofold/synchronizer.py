@@ -15,10 +15,11 @@ from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import prepare
 from twofold.inline_projection import InlineProjection, catch_up
+from twofold.keyed_projector import KeyedProjector
 from twofold.operations import ParkedEvent, PassedOver
 from twofold.progress import ReadModelProgress
 from twofold.projection import Projection, ProjectionKind
-from twofold.projectors import KeyedProjector, Projector, handed, key_text
+from twofold.projectors import Projector, handed, key_text
 from twofold.read_database import ReadDatabase
 from twofold.read_model import ReadModel
 from twofold.rebuild_progress import RebuildProgress, follow_rebuild

@@ -11,8 +11,9 @@ import msgspec
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Generation
+from twofold.keyed_projector import KeyedProjector
 from twofold.projection import Folded, fold, keys_of
-from twofold.projectors import KeyedProjector, Projector
+from twofold.projectors import Projector
 from twofold.read_database import ReadDatabase, Selection
 from twofold.read_model import FixedPlace, ReadModel
 from twofold.sql import names, quoted

@@ -11,7 +11,7 @@ from tests.unit.test_read_model import ROWS, View, Views
 from twofold import ReadModel
 from twofold.engines import Engine
 from twofold.generations import Place, prepare
-from twofold.projectors import KeyedProjector
+from twofold.keyed_projector import KeyedProjector
 from twofold.read_database import Changes
 from twofold.segments import Segment, Step
 

@@ -17,8 +17,8 @@ from tests.synchronizing import PATIENCE, deposited, opened, running, until, wri
 from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines import Engine
 from twofold.generations import SQL, Checkpoint, Generation
+from twofold.keyed_projector import KeyedProjector
 from twofold.leases import Leases, Ledger, is_gone, new_worker, segment_of, shares
-from twofold.projectors import KeyedProjector
 from twofold.segments import SLOTS, Segment, bounds, slot_of
 
 CODE = frozenset({("a", 1), ("b", 1)})

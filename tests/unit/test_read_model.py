@@ -19,7 +19,7 @@ from twofold import FullText, Index, Key, Projection, ReadModel
 from twofold.engines import connect
 from twofold.errors import InvalidCursorError, InvalidFilterError, UnknownFieldError
 from twofold.generations import Place, prepare
-from twofold.projectors import KeyedProjector
+from twofold.keyed_projector import KeyedProjector
 from twofold.read_database import Changes, Total
 from twofold.segments import Segment, Step
 
