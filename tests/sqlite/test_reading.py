@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
 from twofold.errors import StorageError
 from twofold.sqlite import SqliteEventLog
+from twofold.sqlite.database import RESPITE, SLOW
 from twofold.testing.samples import append_of, new_event
 
 LOOP, READER = threading.main_thread().name, "twofold-sqlite-reader"
@@ -25,13 +26,19 @@ async def test_the_loop_reads_by_itself_what_is_brief(log: SqliteEventLog) -> No
 
 
 async def test_after_a_slow_read_threads_read_for_a_while(log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twofold.sqlite.database.SLOW", -1.0)  # even the quickest is slow then
-    assert await log._database.read(where, brief=True) == LOOP
+    clock = [100.0]
+    monkeypatch.setattr("twofold.sqlite.database.time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def slowly(reader: sqlite3.Connection) -> str:
+        clock[0] += 2 * SLOW
+        return where(reader)
+
+    assert await log._database.read(slowly, brief=True) == LOOP
+    clock[0] += 2 * SLOW * (RESPITE - 1)
     assert await log._database.read(where, brief=True) == READER
-    monkeypatch.setattr("twofold.sqlite.database.SLOW", 60.0)
-    log._database._here_from = time.monotonic()
+    clock[0] += 2 * SLOW * 2
     assert await log._database.read(where, brief=True) == LOOP
-    assert await log._database.read(where, brief=True) == LOOP
+    assert await log._database.read(where, brief=True) == LOOP, "a quick read is no reason for a respite"
 
 
 async def test_what_fails_in_the_loop_is_done_again_in_a_thread_which_tells_the_cause(log: SqliteEventLog) -> None:

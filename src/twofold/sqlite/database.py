@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 BRIEF = 256
 """Rows that are read within a few hundred microseconds, most of them Python's."""
-SLOW, RESPITE = 0.002, 1.0
-"""A read that takes the loop longer than the first is followed by so many seconds in which threads do all reading."""
+SLOW, RESPITE = 0.002, 20
+"""After a read that takes the loop longer than so many seconds, threads do all reading for so many times as long."""
 POLL = 0.005
 """Seconds between two looks for what other connections have changed, while somebody waits for it."""
 
@@ -194,7 +194,7 @@ class SqliteDatabase:
         finally:
             end = time.monotonic()
             if end - start > SLOW:
-                self._here_from = end + RESPITE
+                self._here_from = end + RESPITE * (end - start)
 
     def _connect_reader(self) -> sqlite3.Connection:
         connection = self.connect()
