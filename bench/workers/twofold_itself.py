@@ -128,7 +128,7 @@ class Twofold:
     async def _latency(self, commits: int) -> float:
         arrivals: list[float] = []
         arrived = asyncio.Semaphore(0)
-        head = await self._store.head()
+        stream, head = f"{workload.STREAM_TYPE}-{uuid4()}", await self._store.head()
 
         async def follow() -> None:
             async for batch in self._store.subscribe(after=head):
@@ -138,7 +138,7 @@ class Twofold:
         handler = asyncio.create_task(follow())
         acknowledged = []
         for version in range(commits):
-            await self._put("latency", version, 1)
+            await self._put(stream, version, 1)
             acknowledged.append(time.perf_counter())
             await arrived.acquire()
         handler.cancel()

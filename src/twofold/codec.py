@@ -187,7 +187,7 @@ class _TypeCodec:
                 f"{type(event).__name__} takes {len(payload)} bytes, the limit is {MAX_PAYLOAD}; "
                 f"store large content elsewhere and its address in the event"
             )
-        if b"\\u0000" in payload:
+        if b"\\" in payload and b"\\u0000" in payload:  # one character is found many times faster than six
             _refuse_nul(type(event).__name__, payload)
         return payload
 

@@ -16,11 +16,11 @@ from twofold.errors import ConflictError, CorruptEventError, DuplicateEventIdErr
 from twofold.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, NewEvent, Rejected
 from twofold.event_query import AppendCondition, EventQuery
 from twofold.messages import Metadata, RecordedEvent, new_event_ids
-from twofold.read_ahead import CHUNK, Read, read_ahead
+from twofold.read_ahead import Read, read_ahead
 from twofold.receipt import Receipt
 from twofold.stored_event import StoredEvent, is_intact
 from twofold.streams import ANY, ExpectedVersion
-from twofold.subscription import Subscription
+from twofold.subscription import BATCH, Subscription
 from twofold.transaction import StoreTransaction
 from twofold.unit_of_work import History, UnitOfWork
 
@@ -208,7 +208,7 @@ class EventStore:
             await self.commit(Append(encoded, ((stream_id, expected_version),) if stream_id else (), condition))
 
     def subscribe(
-        self, query: EventQuery | None = None, *, stream_id: str | None = None, after: int = 0, batch_size: int = CHUNK
+        self, query: EventQuery | None = None, *, stream_id: str | None = None, after: int = 0, batch_size: int = BATCH
     ) -> Subscription:
         """Follow the log: first what stands there after the position, then what is appended, for ever.
 

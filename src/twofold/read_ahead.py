@@ -9,8 +9,11 @@ from typing import Any
 
 from twofold.stored_event import StoredEvent
 
-FIRST, CHUNK = 100, 1000
-"""Rows of the first chunk, which is soon there, and of the largest. No reader holds more than two chunks in memory."""
+FIRST, CHUNK = 100, 250
+"""Rows of the first chunk, which is soon there, and of the largest, all of which fits into a processor's cache.
+
+No reader holds more than two chunks in memory.
+"""
 
 Read = Callable[[StoredEvent | None, int], Coroutine[Any, Any, Sequence[StoredEvent]]]
 """Return so many rows that follow a row, or the first ones."""

@@ -16,6 +16,8 @@ from twofold.stored_event import StoredEvent
 
 log = logging.getLogger(__name__)
 
+BATCH = 1000
+"""Events per batch, unless a subscriber wants fewer or more."""
 POLL = 30.0
 """Seconds after which a waiting subscription looks by itself, should every signal have failed."""
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0

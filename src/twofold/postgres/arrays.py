@@ -41,16 +41,18 @@ def int8(value: int) -> Binary:
 
 def array(values: Sequence[bytes | None], type: int) -> Binary:
     """Return an array of values whose binary format is their bytes; None is NULL."""
-    has_null = None in values
-    parts = [b""] * (2 * len(values))
+    count, has_null = len(values), None in values
+    header = _header(count, type, has_null=has_null)
     if has_null:
-        parts[0::2] = [_NULL if value is None else _length(len(value)) for value in values]
-        parts[1::2] = [value or b"" for value in values]
-    else:
-        known = cast("Sequence[bytes]", values)
-        parts[0::2] = map(_length, map(len, known))
-        parts[1::2] = known
-    return Binary(_header(len(values), type, has_null=has_null) + b"".join(parts), _ARRAY_OF[type])
+        parts = [_NULL if value is None else _length(len(value)) + value for value in values]
+        return Binary(b"".join([header, *parts]), _ARRAY_OF[type])
+    known = cast("Sequence[bytes]", values)
+    if count and known.count(known[0]) == count:  # as the names and the metadata of one append often are
+        return Binary(header + (_length(len(known[0])) + known[0]) * count, _ARRAY_OF[type])
+    body = [header] * (2 * count + 1)
+    body[1::2] = map(_length, map(len, known))
+    body[2::2] = known
+    return Binary(b"".join(body), _ARRAY_OF[type])
 
 
 def texts(values: Iterable[str]) -> Binary:

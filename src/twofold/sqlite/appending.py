@@ -107,7 +107,8 @@ def _allot(transaction: Transaction, events: Sequence[NewEvent], first: int) -> 
         event_id, stream_id, stream_type, type_name, schema, payload, metadata, _, tags_json, content = event
         version = 0
         if stream_id:
-            version = versions[stream_id] = _version(transaction, stream_id) + 1
+            known = versions.get(stream_id)
+            version = versions[stream_id] = (_version(transaction, stream_id) if known is None else known) + 1
         rows.append((
             position, event_id, stream_id or None, stream_type or None, version or None, type_name, schema,
             payload.decode(), metadata.decode(), tags_json.decode(), now,

@@ -17,7 +17,7 @@ from twofold.portable_log import Inspection, StoredCommand
 from twofold.read_database import ReadDatabase
 from twofold.sqlite import portable
 from twofold.sqlite.appending import append_to, is_brief
-from twofold.sqlite.database import SqliteDatabase
+from twofold.sqlite.database import BRIEF, SqliteDatabase
 from twofold.sqlite.inline import append_inline
 from twofold.sqlite.joined import SqliteJoinedTransaction, join
 from twofold.sqlite.read_database import SqliteReadDatabase
@@ -63,17 +63,17 @@ class SqliteEventLog:
         self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
     ) -> Sequence[StoredEvent]:
         """See `EventLog.read`."""
-        return await self._database.read(
-            partial(read, query=query, after=after, before=before, limit=limit, backwards=backwards)
-        )
+        job = partial(read, query=query, after=after, before=before, limit=limit, backwards=backwards)
+        return await self._database.read(job, brief=query.is_all and limit <= BRIEF)
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
         """See `EventLog.read_stream`."""
-        return await self._database.read(partial(read_stream, stream_id=stream_id, after=after, limit=limit))
+        job = partial(read_stream, stream_id=stream_id, after=after, limit=limit)
+        return await self._database.read(job, brief=limit <= BRIEF)
 
     async def head(self) -> int:
         """See `EventLog.head`."""
-        head = await self._database.read(read_head)
+        head = await self._database.read(read_head, brief=True)
         self._head.advance(head)
         return head
 
@@ -85,7 +85,7 @@ class SqliteEventLog:
 
     async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
         """See `EventLog.find_command`."""
-        return await self._database.read(partial(find_command, command_id=command_id))
+        return await self._database.read(partial(find_command, command_id=command_id), brief=True)
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[SqliteJoinedTransaction]:
         """See `JoinableLog.transaction`."""
