@@ -111,7 +111,7 @@ class Campaign:
         """Deploy a new version: its workers come, build it, and the old ones go."""
         self.plan = replace(self.plan, version=self.plan.version + 1)
         old, self._workers = self._workers, [Member(work, self.plan) for _ in range(2)]
-        serves = await within(60, self._new_version_serves)
+        serves = await within(600, self._new_version_serves)
         assert serves, f"the new version does not come to serve: {await self.synchronizer.status()}"
         for each in old:
             each.kill()
