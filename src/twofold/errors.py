@@ -97,6 +97,10 @@ class CorruptEventError(TwofoldError):
         self.position = position
 
 
+class DamagedRowError(TwofoldError):
+    """A row of a read model does not fit its class: something else has written it. Build the read model again."""
+
+
 class LimitExceededError(TwofoldError):
     """A name, payload or batch is larger than the log accepts. Nothing was stored."""
 

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from twofold.errors import InvalidProjectionError
+from twofold.errors import DamagedRowError, InvalidProjectionError
 
 R = TypeVar("R")
 
@@ -155,13 +155,26 @@ class RowType(Generic[R]):
         return changed
 
     def load(self, values: Sequence[Any]) -> R:
-        """Return the row with these values."""
+        """Return the row with these values.
+
+        Raises:
+            DamagedRowError: they are not what was stored.
+        """
         if self._loads:
             values = list(values)
             for place, load in self._loads:
                 if values[place] is not None:
-                    values[place] = load(values[place])
+                    try:
+                        values[place] = load(values[place])
+                    except Exception as error:
+                        raise self._damaged(values, self.columns[place].name) from error
         return self._make(values)
+
+    def _damaged(self, values: Sequence[Any], column: str) -> DamagedRowError:
+        key = tuple(value for value, each in zip(values, self.columns, strict=True) if each.name in self.key)
+        return DamagedRowError(
+            f"{column} of the {self.cls.__qualname__} {key!r} is not what was stored; build the read model again"
+        )
 
     def _refuse_what_no_table_can_hold(self) -> None:
         name = self.cls.__qualname__

@@ -42,6 +42,20 @@ async def test_batches_follow_each_other_up_to_the_end_that_was_asked_for(log: R
     assert log.calls["read"] == 3, "there is nothing to be read ahead behind the end"
 
 
+async def test_batches_grow_while_events_are_small_and_shrink_where_they_are_large(
+    log: RecordingLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twofold.batches.FIRST_SIZE", 1)
+    monkeypatch.setattr("twofold.batches.MAX_BYTES", 500)
+    await write(EventStore(log), *(opened("a" * 200) for _ in range(6)))
+    reader, after, found = batches(log, size=4), 0, []
+    while after < 14:
+        batch = await reader.read(after, 14, ())
+        found.append(len(batch.events))
+        after = batch.position
+    assert found == [1, 2, 4, 4, 2, 1]
+
+
 async def test_a_batch_reaches_over_what_is_not_selected(log: RecordingLog) -> None:
     batch = await batches(log, Opened).read(0, 8, ())
     assert ([each.position for each in batch.events], batch.position) == ([1, 8], 8)

@@ -1,0 +1,95 @@
+"""Somebody damages what is stored: it is named where everybody sees it, nothing is skipped, a rebuild mends rows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import pytest
+import pytest_asyncio
+from tests.accounts import Deposited
+from tests.synchronizing import PATIENCE, deposited, running, until, write
+
+from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on, runner
+from twofold.engines import Engine
+from twofold.errors import DamagedRowError
+
+
+@dataclass(frozen=True)
+class Seen:
+    account: Annotated[str, Key()]
+    amounts: tuple[int, ...] = ()
+
+
+class Sightings(Projection[Seen]):
+    name = "sightings"
+
+    @on(Deposited)
+    def deposited(self, row: Seen | None, event: Deposited) -> Seen:
+        row = row or Seen(event.account)
+        return replace(row, amounts=(*row.amounts, int(event.amount)))
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
+
+
+@pytest_asyncio.fixture
+async def synchronizer(engine: Engine, store: EventStore) -> AsyncIterator[ReadModelSynchronizer]:
+    """Return a synchronizer that has brought two rows to position 2, and does not run."""
+    first = ReadModelSynchronizer(store, engine.read_database, [Sightings()])
+    async with running(first):
+        await first.wait(await write(store, deposited("a"), deposited("b")), PATIENCE)
+    yield ReadModelSynchronizer(store, engine.read_database, lease=1.0)
+
+
+async def test_the_events_of_a_damaged_row_wait_and_a_rebuild_mends_it(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore
+) -> None:
+    sightings = synchronizer.add(Sightings())
+    async with engine.read_database.transaction() as transaction:
+        await transaction.run("UPDATE sightings__1 SET amounts = '{}' WHERE account = 'a'")
+    named = r"amounts of the Seen \('a',\) is not what was stored; build the read model again"
+    with pytest.raises(DamagedRowError, match=named):
+        await sightings.get("a")
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, deposited("a"), deposited("b"), deposited("a")), PATIENCE)
+        assert await sightings.get("b") == Seen("b", (1, 1))
+        first, second = await synchronizer.parked("sightings")
+        assert first.cause.startswith("DamagedRowError: amounts of the Seen ('a',)")
+        assert (first.position, second.position, second.cause) == (3, 5, "")
+        assert (await synchronizer.status())[0].problems == ["2 events are parked"]
+        await synchronizer.rebuild_projection("sightings")
+        assert await sightings.get("a") == Seen("a", (1, 1, 1))
+        assert (await synchronizer.status())[0].problems == []
+
+
+async def test_a_damaged_event_holds_it_up_by_name_until_somebody_decides(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL")
+    sightings = synchronizer.add(Sightings())
+    head = await write(store, deposited("a", 2), deposited("a", 3), deposited("b", 4))
+    async with engine.read_database.transaction() as transaction:  # the log lies in the same database
+        if url.startswith("sqlite"):
+            for (name,) in await transaction.run("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
+                await transaction.run(f"DROP TRIGGER {name}")
+        else:
+            await transaction.run("ALTER TABLE twofold_events DISABLE TRIGGER ALL")
+        await transaction.run("UPDATE twofold_events SET payload = '[1]' WHERE position = 4")
+
+    async def is_faulted() -> bool:
+        return (await synchronizer.status())[0].state == "faulted"
+
+    async with running(synchronizer):
+        await until(is_faulted)
+        [status] = await synchronizer.status()
+        assert status.problems == ["stands still: event 4 does not match its checksum: the stored bytes were changed"]
+        assert status.position == 3
+        assert await sightings.get("a") == Seen("a", (1, 2))
+        await synchronizer.skip("sightings", 4, reason="it cannot be had again")
+        await synchronizer.wait(head, PATIENCE)
+        assert await sightings.get("a") == Seen("a", (1, 2))
+        assert await sightings.get("b") == Seen("b", (1, 4))
