@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.postgres_servers import PostgresServer, ServerMissingError
+from tests.synchronizing import engine_at
 
 from twofold import EventStore
-from twofold.engines import Engine, connect
+from twofold.engines import Engine
 
 
 @pytest.fixture(scope="session")
@@ -51,12 +52,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest_asyncio.fixture
 async def engine(url: str) -> AsyncIterator[Engine]:
     """Return an open engine on an empty database, each in turn."""
-    engine = connect(url)
-    await engine.log.open()
-    await engine.read_database.open()
-    yield engine
-    await engine.read_database.close()
-    await engine.log.close()
+    async with engine_at(url) as (engine, _):
+        yield engine
 
 
 @pytest.fixture

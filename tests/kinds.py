@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.accounts import Balances
 
 from twofold import EventStore, Projection, ReadModel
-from twofold.engines import Engine, connect
+from twofold.engines import Engine
 from twofold.generations import Checkpoint, checkpoints_of, generations_of
 from twofold.projection import fold, keys_of
-
-
-@asynccontextmanager
-async def opened_engine(url: str) -> AsyncIterator[Engine]:
-    """Open a database as one more process would have it."""
-    engine = connect(url)
-    await engine.log.open()
-    await engine.read_database.open()
-    try:
-        yield engine
-    finally:
-        await engine.read_database.close()
-        await engine.log.close()
 
 
 async def rows(model: ReadModel[Any]) -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-"""What tests of the read side have in common: running synchronizers, and events of accounts."""
+"""What tests of the read side have in common: databases, running synchronizers, and events of accounts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,22 @@ from decimal import Decimal
 from tests.accounts import Deposited, Opened
 
 from twofold import EventStore, ReadModelSynchronizer
+from twofold.engines import Engine, connect
 
 PATIENCE = 30.0
+
+
+@asynccontextmanager
+async def engine_at(url: str) -> AsyncIterator[tuple[Engine, EventStore]]:
+    """Open a database as one more process would have it, for as long as the block lasts."""
+    engine = connect(url)
+    await engine.log.open()
+    await engine.read_database.open()
+    try:
+        yield engine, EventStore(engine.log)
+    finally:
+        await engine.read_database.close()
+        await engine.log.close()
 
 
 @asynccontextmanager

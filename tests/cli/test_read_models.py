@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
 from tests.cli.typed import Fails, Twofold
-from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running, until, write
 
-from twofold import EventStore, ReadModelSynchronizer, SqlProjection, on, runner
-from twofold.engines import Engine, connect
+from twofold import ReadModelSynchronizer, SqlProjection, on, runner
 
 
 @pytest.fixture(autouse=True)
@@ -46,18 +44,6 @@ class Totals(SqlProjection):
 
     def apply(self, event: Opened, connection: Any) -> Any:
         return connection.execute(f"INSERT INTO {self.table('totals')} VALUES (1)")
-
-
-@asynccontextmanager
-async def engine_at(url: str) -> AsyncIterator[tuple[Engine, EventStore]]:
-    engine = connect(url)
-    await engine.log.open()
-    await engine.read_database.open()
-    try:
-        yield engine, EventStore(engine.log)
-    finally:
-        await engine.read_database.close()
-        await engine.log.close()
 
 
 Work = Callable[[ReadModelSynchronizer], Awaitable[object]]

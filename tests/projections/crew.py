@@ -9,8 +9,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from multiprocessing.process import BaseProcess
@@ -19,9 +19,9 @@ from typing import Any
 
 from tests.accounts import Deposited
 from tests.projections.trails import FREEZING, KEYS, POISON, Tallies, edition
+from tests.synchronizing import engine_at
 
-from twofold import EventStore, ReadModelSynchronizer, runner
-from twofold.engines import Engine, connect
+from twofold import ReadModelSynchronizer, runner
 from twofold.errors import OutcomeUnknownError, StorageError
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -48,26 +48,13 @@ class Plan:
     """Brings a bug into the process."""
 
 
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[tuple[Engine, EventStore]]:
-    """Open an engine of this process's own."""
-    engine = connect(url)
-    await engine.log.open()
-    await engine.read_database.open()
-    try:
-        yield engine, EventStore(engine.log)
-    finally:
-        await engine.read_database.close()
-        await engine.log.close()
-
-
 def work(plan: Plan) -> None:
     """Run the projections for ever."""
     asyncio.run(_quietly(plan, _work))
 
 
 async def _work(plan: Plan) -> None:
-    async with opened(plan.url) as (engine, store):
+    async with engine_at(plan.url) as (engine, store):
         projections: list[Any] = [
             edition(plan.version)(plan.folder),
             *([Tallies(plan.folder)] if plan.with_sql else []),
@@ -83,7 +70,7 @@ def write(plan: Plan, seed: int, pace: float, poison: float) -> None:
 
 
 async def _write(plan: Plan, chance: random.Random, pace: float, poison: float) -> None:
-    async with opened(plan.url) as (_, store):
+    async with engine_at(plan.url) as (_, store):
         while not (plan.folder / "written").exists():
             with suppress(StorageError, OutcomeUnknownError):  # the server restarts
                 await store.append([deposit(chance, poison) for _ in range(chance.choice([1, 1, 5, 30]))])

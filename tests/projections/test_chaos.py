@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from tests.postgres_servers import PostgresServer
-from tests.projections.crew import Member, Plan, opened, within, work, write
+from tests.projections.crew import Member, Plan, within, work, write
 from tests.projections.trails import Tallies, Trails, fresh_fold, fresh_tallies, passed_over
+from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines import Engine
@@ -216,7 +217,7 @@ async def campaign(
         AssertionError: something was lost, doubled, inverted, or left behind.
     """
     print(f"seed {seed}")
-    async with opened(plan.url) as (engine, store):
+    async with engine_at(plan.url) as (engine, store):
         chaos = Chaos(engine, store, plan, random.Random(seed), restart)
         writers = [Member(write, plan, seed + number, 0.02, 0.01) for number in range(2)]
         try:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.projections.crew import Member, Plan, deposit, opened, within, work
+from tests.projections.crew import Member, Plan, deposit, within, work
 from tests.projections.trails import Trails, fresh_fold
+from tests.synchronizing import engine_at
 
 from twofold import ReadModelSynchronizer
 from twofold.generations import SQL
@@ -54,7 +55,7 @@ async def campaign(plan: Plan, seed: int, jumps: int) -> None:
     """
     print(f"seed {seed}")
     chance = random.Random(seed)
-    async with opened(plan.url) as (engine, store):
+    async with engine_at(plan.url) as (engine, store):
         synchronizer = ReadModelSynchronizer(store, engine.read_database)
         trails = synchronizer.add(Trails())
         await synchronizer.prepare()

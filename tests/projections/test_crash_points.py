@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 from tests.accounts import Deposited
-from tests.projections.crew import opened
 from tests.projections.mortal import MortalReadDatabase
 from tests.projections.trails import POISON, Tallies, Trail, Trails
 from tests.projections.victim import InTwoTransactions
-from tests.synchronizing import PATIENCE, until
+from tests.synchronizing import PATIENCE, engine_at, until
 
 from twofold import EventStore, ReadModelSynchronizer, RecordedEvent, on, runner
 from twofold.generations import SQL
@@ -103,7 +102,7 @@ async def campaign(
     """
     print(f"seed {seed}")
     chance, mended = random.Random(seed), folder / "mended"
-    async with opened(url) as (engine, store):
+    async with engine_at(url) as (engine, store):
         store.events.register(Deposited)
         await store.append(events())
         database, number = engine.read_database, 0

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from tests.accounts import Deposited
-from tests.projections.crew import Member, Plan, arm, deposit, freezing, opened, within, work
+from tests.projections.crew import Member, Plan, arm, deposit, freezing, within, work
 from tests.projections.trails import POISON, Tallies, freeze, fresh_tallies
+from tests.synchronizing import engine_at
 
 from twofold import ReadModelSynchronizer, RecordedEvent
 from twofold.generations import SQL
@@ -66,7 +67,7 @@ async def campaign(plan: Plan) -> None:
         AssertionError: the rows are not those of the log.
     """
     chance = random.Random(1)
-    async with opened(plan.url) as (engine, store):
+    async with engine_at(plan.url) as (engine, store):
         synchronizer = ReadModelSynchronizer(
             store, engine.read_database, [Tallies()], lease=plan.lease, changed_code="ignore"
         )

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from tests.accounts import Deposited
-from tests.projections.crew import Member, Plan, arm, freezing, opened, within, work
+from tests.projections.crew import Member, Plan, arm, freezing, within, work
 from tests.projections.trails import POISON, Trails, fresh_fold
-from tests.synchronizing import until
+from tests.synchronizing import engine_at, until
 
 from twofold import EventStore, ReadModelSynchronizer, leases
 from twofold.engines import Engine
@@ -105,7 +105,7 @@ async def campaign(plan: Plan, seed: int, rounds: int, *, with_retries: bool = T
         AssertionError: a frozen worker did something after it was woken, or the campaign did not come to its point.
     """
     print(f"seed {seed}")
-    async with opened(plan.url) as (engine, store):
+    async with engine_at(plan.url) as (engine, store):
         run = Campaign(engine, store, plan, seed)
         await run.run(rounds, with_retries=with_retries)
         assert run.frozen > rounds / 6, f"seed {seed}: only {run.frozen} of {rounds} were taken over"

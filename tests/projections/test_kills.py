@@ -7,35 +7,22 @@ import multiprocessing
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 from tests.accounts import Balance, Balances, Open
 from tests.projections.victim import ACCOUNTS, bus, work_until_killed
+from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
-from twofold.engines import Engine, connect
+from twofold.engines import Engine
 from twofold.projection import ProjectionKind, fold, keys_of
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.projections.victim", "twofold.sqlite", "hypothesis"])
 LONGEST_LIFE = 0.06
 """Seconds after which a process is killed, at the latest."""
-
-
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[tuple[Engine, EventStore]]:
-    engine = connect(url)
-    await engine.log.open()
-    await engine.read_database.open()
-    try:
-        yield engine, EventStore(engine.log)
-    finally:
-        await engine.read_database.close()
-        await engine.log.close()
 
 
 def kill_many(
@@ -77,12 +64,12 @@ async def campaign(url: str, seed: int, kills: int, *, planted: bool = False) ->
     Raises:
         AssertionError: they differ.
     """
-    async with opened(url) as (engine, store):
+    async with engine_at(url) as (engine, store):
         for number in range(ACCOUNTS):
             await bus(store).dispatch(Open(account=f"a{number}"))
         await ReadModelSynchronizer(store, engine.read_database, [Balances()]).prepare()
     acknowledged = await asyncio.to_thread(kill_many, url, random.Random(seed), kills, planted=planted)
-    async with opened(url) as (engine, store):
+    async with engine_at(url) as (engine, store):
         store.events.register(*Balances().handles())
         events = [recorded async for recorded in store.read()]
         stored = Counter(recorded.metadata.command_id.bytes for recorded in events if recorded.metadata.command_id)
@@ -105,13 +92,13 @@ async def inline_campaign(url: str, seed: int, kills: int, *, planted: bool = Fa
     Raises:
         AssertionError: it does not.
     """
-    async with opened(url) as (engine, store):
+    async with engine_at(url) as (engine, store):
         for number in range(ACCOUNTS):
             await bus(store).dispatch(Open(account=f"a{number}"))
     chance, acknowledged = random.Random(seed), set[bytes]()
     for _ in range(kills // 2):
         acknowledged.update(await asyncio.to_thread(kill_many, url, chance, 2, "inline", planted=planted))
-        async with opened(url) as (engine, store):
+        async with engine_at(url) as (engine, store):
             await compare_as_it_stands(engine, store, acknowledged, seed)
     assert len(acknowledged) > kills, "the processes hardly lived"
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.projections.crew import CONTEXT, Member, Plan, deposit, opened, within, work, write
+from tests.projections.crew import CONTEXT, Member, Plan, deposit, within, work, write
 from tests.projections.trails import Trail, edition, fresh_fold, passed_over
+from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
 from twofold.engines import Engine
@@ -61,7 +62,7 @@ def read_throughout(plan: Plan, answer: object) -> None:
 
 
 async def _read_throughout(plan: Plan, answer: object) -> None:
-    async with opened(plan.url) as (engine, store):
+    async with engine_at(plan.url) as (engine, store):
         # Version 0 is never built: such a reader takes what serves, for the rows of all versions look alike.
         reader = Reader(ReadModelSynchronizer(store, engine.read_database).add(edition(0)()))
         complaint = ""
@@ -142,7 +143,7 @@ async def campaign(plan: Plan, seed: int, events: int, switches: list[Switch]) -
     """
     print(f"seed {seed}")
     chance = random.Random(seed)
-    async with opened(plan.url) as (engine, store):
+    async with engine_at(plan.url) as (engine, store):
         for _ in range(events // BULK):
             await store.append([deposit(chance) for _ in range(BULK)])
         run = Campaign(engine, store, plan)

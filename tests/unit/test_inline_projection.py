@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, Deposited, Open, Opened, Withdrawn, wire
-from tests.kinds import checkpoints, fresh, opened_engine, rows
-from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+from tests.kinds import checkpoints, fresh, rows
+from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running, until, write
 
 from twofold import (
     Application,
@@ -41,7 +41,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest_asyncio.fixture
 async def elsewhere(url: str, engine: Engine) -> AsyncIterator[EventStore]:
     """Return the same log as another process has it, which knows of no inline projection."""
-    async with opened_engine(url) as other:
+    async with engine_at(url) as (other, _):
         yield EventStore(other.log)
 
 
@@ -347,7 +347,7 @@ async def test_a_new_version_of_the_code_is_written_by_appends_once_it_serves(
 
 async def test_it_may_change_its_kind_to_and_fro(url: str) -> None:
     for number in range(6):
-        async with opened_engine(url) as engine:
+        async with engine_at(url) as (engine, _):
             store = EventStore(engine.log)
             synchronizer = ReadModelSynchronizer(store, engine.read_database, scratch=scratch_database)
             kind = ("asynchronous", "inline", "live")[number % 3]

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.kinds import fresh, opened_engine
-from tests.synchronizing import PATIENCE, running, write
+from tests.kinds import fresh
+from tests.synchronizing import PATIENCE, engine_at, running, write
 
 from twofold import Event, EventStore, FullText, Index, Key, Projection, ReadModel, ReadModelSynchronizer, Tag, on
 from twofold.engines import scratch_database
@@ -87,7 +87,7 @@ async def rows(model: ReadModel[Item]) -> dict[str, Item]:
 
 async def compare(url: str, batches: Sequence[Sequence[Event]], segments: int, batch_size: int) -> None:
     """Append with an inline projection and without, and compare all kinds with a fold in memory after each append."""
-    async with opened_engine(url) as engine:
+    async with engine_at(url) as (engine, _):
         store = EventStore(engine.log)
         synchronizer = ReadModelSynchronizer(
             store, engine.read_database, batch_size=batch_size, scratch=scratch_database
