@@ -209,9 +209,11 @@ class SegmentRunner:
     async def _handle(self, batch: Batch) -> None:
         events, waiting, failure = self._sorted(batch)
         position = batch.position if failure is None else failure.position - 1
-        parked = [Parked(each.recorded.position, each.text) for each in waiting if each.recorded.position <= position]
+        if failure is not None:
+            events = [each for each in events if each.recorded.position <= position]
+            waiting = [each for each in waiting if each.recorded.position <= position]
         if position > self._saved:  # else a step would only make it look as if nothing held it up
-            await self._step([each for each in events if each.recorded.position <= position], position, parked)
+            await self._step(events, position, [Parked(each.recorded.position, each.text) for each in waiting])
         if failure is not None:
             raise failure
 
