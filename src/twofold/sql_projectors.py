@@ -11,7 +11,7 @@ from twofold.generations import advance
 from twofold.messages import RecordedEvent
 from twofold.projection import KeyValues, ProjectionKind, check_projection_name
 from twofold.projectors import INFRASTRUCTURE, Failed, Portion, as_key, failed
-from twofold.read_database import ReadDatabase, ReadTransaction, Style
+from twofold.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.sql import quoted
 from twofold.sql_projection import Reaction, SqlProjection, applied, is_failure
 
@@ -65,7 +65,7 @@ class SqlProjector:
         """See `Projector.project`."""
         failures: Sequence[Failed] = ()
         try:
-            async with self._database.transaction(self.style) as transaction:
+            async with self._database.transaction(self.style, portion.step.lease or IDLE) as transaction:
                 failures = await self._apply(transaction, portion)
                 if failures and not portion.last_try:
                     raise _GiveUpError
@@ -150,7 +150,7 @@ class ReactionProjector:
                 failures.append(Failed(each, error))
                 if not portion.last_try:
                     return failures
-        async with self._database.transaction() as transaction:
+        async with self._database.transaction(idle=portion.step.lease or IDLE) as transaction:
             await _advance(transaction, self.name, portion, failures)
         return failures
 
