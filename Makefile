@@ -8,6 +8,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 READY := .venv/.ready
 RUN := PYTHONPATH=examples $(UV) run --no-sync
 ARGS ?=
+JOBS ?= 2
 MATRIX ?= 3.12 3.13
 REPORTS ?= data/reports.duckdb
 
@@ -25,8 +26,8 @@ import: $(READY) ## Replay a file of real orders through the example: make impor
 	@test -n "$(FILE)" || { echo "say which file: make import FILE=path/to/online_retail.csv" >&2; exit 2; }
 	$(RUN) python -m orders import "$(FILE)"
 
-test: $(READY) ## Run all tests but the campaigns at full length; ARGS go to pytest
-	$(RUN) pytest $(ARGS)
+test: $(READY) ## Run all tests but the campaigns at full length, JOBS files at a time; ARGS go to pytest
+	$(RUN) pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-matrix: $(READY) ## Run the tests on the other supported Pythons that this machine has
 	@for version in $(MATRIX); do \
