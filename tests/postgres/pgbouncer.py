@@ -12,13 +12,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.debian import find_program
 from tests.postgres_servers import unprivileged_user
 
 
 @contextmanager
-def pgbouncer(program: str, server: Path) -> Iterator[Path]:
-    """Yield the folder of the socket of a pooler in front of a server's."""
+def pgbouncer(server: Path) -> Iterator[Path]:
+    """Yield the folder of the socket of a pooler in front of a server's.
+
+    Raises:
+        ProgramMissingError: there is no pgbouncer on this machine, and none can be fetched.
+    """
     folder, user = Path(tempfile.mkdtemp(prefix="twofold-pgbouncer-")), unprivileged_user()
+    program = find_program("pgbouncer", "libevent-2.1-7", "libc-ares2", folder=folder)
     settings = {
         "unix_socket_dir": folder, "listen_port": 5432, "auth_type": "any", "pool_mode": "transaction",
         "default_pool_size": 3, "max_client_conn": 200, "ignore_startup_parameters": "extra_float_digits",
@@ -28,7 +34,9 @@ def pgbouncer(program: str, server: Path) -> Iterator[Path]:
     if user:
         shutil.chown(folder, user)
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, folder / "ini"], user=user, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [program.path, folder / "ini"], user=user, stdout=log, stderr=log, env=program.environment
+        )
     try:
         _wait_for(folder, process)
         yield folder

@@ -1,0 +1,70 @@
+"""Programs of Debian that the machine lacks: fetched and unpacked, not installed, so that no service starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+LIBRARIES = "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib"
+
+
+class ProgramMissingError(Exception):
+    """This machine neither has a program nor can fetch it."""
+
+
+class Program(NamedTuple):
+    """A program, and the environment that it needs."""
+
+    path: str
+    environment: Mapping[str, str]
+
+
+def find_program(name: str, *libraries: str, folder: Path) -> Program:
+    """Return the machine's own program, or one of the package of its name, unpacked into a folder.
+
+    Args:
+        name: of the program and of its package.
+        libraries: packages of libraries that a machine may lack.
+        folder: where to unpack.
+
+    Raises:
+        ProgramMissingError: neither is to be had; the text says why.
+    """
+    if own := shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin"):
+        return Program(own, os.environ)
+    try:
+        _download(name, folder)
+        for library in libraries:
+            if not _is_installed(library):
+                _download(library, folder)
+        for package in folder.glob("*.deb"):
+            _run("dpkg-deb", "-x", str(package), str(folder))
+        [path] = [each for each in folder.glob(f"usr/*/{name}") if each.parent.name in ("bin", "sbin")]
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", "") or str(error)
+        raise ProgramMissingError(
+            f"{name} is not installed, and cannot be fetched from Debian: {said.strip()}"
+        ) from error
+    return Program(str(path), {**os.environ, "LD_LIBRARY_PATH": ":".join(str(folder / each) for each in LIBRARIES)})
+
+
+def _is_installed(package: str) -> bool:
+    return subprocess.run(["dpkg", "-s", package], capture_output=True, check=False).returncode == 0
+
+
+def _download(package: str, folder: Path) -> None:
+    try:
+        _run("apt-get", "download", package, folder=folder)
+    except subprocess.CalledProcessError:  # the machine has never looked what packages there are
+        if os.geteuid() != 0:
+            raise
+        _run("apt-get", "update")
+        _run("apt-get", "download", package, folder=folder)
+
+
+def _run(*command: str, folder: Path | None = None) -> None:
+    subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
