@@ -14,6 +14,7 @@ from tests.synchronizing import PATIENCE
 
 from twofold import Application, Policy, ReadModel, Receipt, WhenLate, standing
 from twofold.errors import StaleReadError, StorageError
+from twofold.postgres import PostgresDatabase
 
 FRESH = Balance("a", "ann", Decimal(1), 1)
 STALE = Balance("a", "ann")
@@ -103,6 +104,27 @@ async def test_questions_are_answered_when_the_replica_is_back(pair: Pair) -> No
         answer = asyncio.create_task(app.queries.dispatch(GetBalance("a"), after=receipt, timeout=PATIENCE))
         await asyncio.to_thread(pair.standby.start)
         assert await answer == FRESH
+
+
+async def test_the_primary_answers_while_the_replica_is_away_if_both_are_named(
+    own_server: Callable[..., PostgresServer], new_standby: Callable[[PostgresServer], PostgresServer]
+) -> None:
+    primary = own_server()
+    standby = new_standby(primary)
+    hosts = f"{standby.folder},{primary.folder}"
+    both = f"postgresql://postgres@/postgres?host={hosts}&target_session_attrs=prefer-standby"
+    database = PostgresDatabase(both, migrate=False)
+    connection = await database.connect()
+    assert await (await connection.execute("SELECT pg_is_in_recovery()")).fetchone() == (True,)
+    await connection.close()
+    standby.stop()
+    app = Application(primary.url("postgres"), replica_url=both)
+    balances = app.projections.add(Balances())
+    wire(app)
+    async with app:
+        receipt = await app.commands.execute(Open(account="a"))
+        await app.projections.wait(receipt.position, PATIENCE)
+        assert await balances.get("a") == STALE
 
 
 async def test_a_replica_that_lags_at_the_start_is_waited_for(pair: Pair) -> None:
