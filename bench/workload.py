@@ -13,7 +13,7 @@ SHORT = 10
 """Events per stream of the log that is read."""
 TOUCHES = 15
 """Events per account of the log that is projected."""
-PROJECTED = 2500
+PROJECTED = 5000
 """Events that the floor takes into its read model at once."""
 BY_SQL = 15_000
 

@@ -26,7 +26,7 @@ SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position F
 class SqliteReadDatabase:
     """A `ReadDatabase` in a SQLite file: the event log's own, or another one."""
 
-    batch_size = 2500
+    batch_size = 5000
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
