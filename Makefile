@@ -27,7 +27,7 @@ import: $(READY) ## Replay a file of real orders through the example: make impor
 	$(RUN) python -m orders import "$(FILE)"
 
 test: $(READY) ## Run all tests but the campaigns at full length, JOBS files at a time; ARGS go to pytest
-	$(RUN) pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	$(RUN) pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-matrix: $(READY) ## Run the tests on the other supported Pythons that this machine has
 	@for version in $(MATRIX); do \
