@@ -91,7 +91,8 @@ class Chaos:
             rebuilding.cancel()
         await asyncio.gather(*self._rebuilds, return_exceptions=True)
         head = await self._store.head()
-        assert await within(90, lambda: self._caught_up(head)), f"it does not come to {head}: {await self._state()}"
+        there = await within(30 + patience, lambda: self._caught_up(head))
+        assert there, f"it does not come to {head}: {await self._state()}"
         for name in NAMES:
             await self._synchronizer.retry(name)
         done = await within(patience, self._nothing_parked)

@@ -26,7 +26,7 @@ BRIEF = 256
 """Rows that are read within a few hundred microseconds, most of them Python's."""
 SLOW, RESPITE = 0.002, 20
 """After a read that takes the loop longer than so many seconds, threads do all reading for so many times as long."""
-POLL = 0.005
+POLL = 0.002
 """Seconds between two looks for what other connections have changed, while somebody waits for it."""
 
 
