@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from twofold.errors import StorageError, StorageUnavailableError
+from twofold.errors import StorageError
 from twofold.positions import Positions
 from twofold.postgres.database import Connection, PostgresDatabase
 from twofold.postgres.errors import was_rolled_back
@@ -17,6 +17,7 @@ from twofold.postgres.listener import Listener, Steps
 from twofold.postgres.read_rows import load_rows, write_step
 from twofold.postgres.read_selection import select_page, select_totals
 from twofold.postgres.read_transaction import PostgresReadTransaction
+from twofold.postgres.reader import again_if_cut
 from twofold.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
 from twofold.row_type import Table
 from twofold.segments import Step
@@ -103,15 +104,14 @@ class PostgresReadDatabase:
 
     async def _ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
         """Ask; and once more if a restart had cut the connection, or a standby ended it for what it had to replay."""
+
+        async def run() -> T:
+            async with self._database.connection() as connection:
+                return await question(connection)
+
         try:
-            return await self._ask_once(question)
-        except StorageUnavailableError:
-            await self._database.discard_broken()
+            return await again_if_cut(self._database, run)
         except StorageError as error:
             if not (isinstance(error.__cause__, psycopg.Error) and was_rolled_back(error.__cause__)):
                 raise
-        return await self._ask_once(question)
-
-    async def _ask_once(self, question: Callable[[Connection], Awaitable[T]]) -> T:
-        async with self._database.connection() as connection:
-            return await question(connection)
+        return await run()

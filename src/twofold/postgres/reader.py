@@ -126,7 +126,7 @@ class Reader:
                 await cursor.execute(sql, arguments, binary=True)
                 return await cursor.fetchall()
 
-        return await self._again_if_cut(run)
+        return await again_if_cut(self._lender, run)
 
     async def _repeated(self, append: Append) -> Appended:
         if append.command and (known := await self.find_command(append.command.command_id)):
@@ -162,12 +162,13 @@ class Reader:
                 await cursor.execute(sql, arguments, prepare=prepare, binary=True)
                 return await cursor.fetchall()
 
-        return await self._again_if_cut(run)
+        return await again_if_cut(self._lender, run)
 
-    async def _again_if_cut(self, run: Callable[[], Awaitable[T]]) -> T:
-        """Read; and once more if the connection turns out to be dead, as all are after a restart of the server."""
-        try:
-            return await run()
-        except StorageUnavailableError:
-            await self._lender.discard_broken()
-            return await run()
+
+async def again_if_cut(lender: Lender, run: Callable[[], Awaitable[T]]) -> T:
+    """Read; and once more if the connection turns out to be dead, as all are after a restart of the server."""
+    try:
+        return await run()
+    except StorageUnavailableError:
+        await lender.discard_broken()
+        return await run()
