@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from itertools import groupby, repeat
 from typing import Any
 from uuid import UUID
 from zlib import crc32
@@ -28,6 +30,8 @@ from twofold.stored_event import StoredEvent, are_intact, checksummed_names, is_
 
 MAX_NAME = 500
 MAX_PAYLOAD = 16 * 1024 * 1024
+MANY = 16
+"""From so many events on, it is worth while to look which of them are alike."""
 MAX_PLACED = 10_000
 """Classes in streams whose names are kept in mind."""
 
@@ -69,13 +73,17 @@ class EventTypes:
         return self.encode_all([event], [event_id.bytes], stream_id, stream_type, metadata)[0]
 
     def encode_all(
-        self, events: Iterable[object], event_ids: Iterable[bytes], stream_id: str, stream_type: str, metadata: bytes
+        self, events: Sequence[object], event_ids: Sequence[bytes], stream_id: str, stream_type: str, metadata: bytes
     ) -> tuple[NewEvent, ...]:
         """Return events of one stream, or of none, as rows that wait for their positions; raises what `encode` raises.
 
         Raises:
             ValueError: there are not as many ids as events.
         """
+        if len(events) != len(event_ids):
+            raise ValueError(f"{len(events)} events need as many ids, got {len(event_ids)}")
+        if len(events) >= MANY:
+            return tuple(self._encode_many(events, event_ids, stream_id, stream_type, metadata))
         rows, placed = [], self._placed
         for event, event_id in zip(events, event_ids, strict=True):
             place = (stream_id, stream_type, type(event))
@@ -90,6 +98,28 @@ class EventTypes:
                 )
             )
         return tuple(rows)
+
+    def _encode_many(
+        self, events: Sequence[object], event_ids: Sequence[bytes], stream_id: str, stream_type: str, metadata: bytes
+    ) -> Iterator[NewEvent]:
+        """Encode column by column what is of one class: for many, that is half as much again as fast."""
+        start = 0
+        for cls, alike in groupby(events, type):
+            place = (stream_id, stream_type, cls)
+            codec, name, version, names = self._placed.get(place) or self._place(place)
+            run = list(alike)
+            payloads, ids = codec.encode_all(run), event_ids[start : start + len(run)]
+            tags = [codec.tags(event) for event in run] if codec.tagged else [()] * len(run)
+            tags_json = [_encoder.encode(each) if each else b"[]" for each in tags]
+            contents = map(crc32, map(b"".join, zip(ids, repeat(names), tags_json, repeat(metadata), payloads)))
+            yield from map(
+                as_new_event,
+                zip(
+                    ids, repeat(stream_id), repeat(stream_type), repeat(name), repeat(version), payloads,
+                    repeat(metadata), tags, tags_json, contents,
+                ),
+            )  # fmt: skip
+            start += len(run)
 
     def decode(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
         """Return rows as events of today's classes, verified and upcast.
@@ -181,15 +211,31 @@ class _TypeCodec:
             payload = self._dump(event)
             self._load(payload)
         except Exception as error:  # msgspec's, pydantic's, or one of the user's constructor
-            raise InvalidEventError(f"{type(event).__name__} cannot be stored: {error}") from error
+            raise InvalidEventError(f"{self.cls.__name__} cannot be stored: {error}") from error
+        if len(payload) > MAX_PAYLOAD or b"\\" in payload:  # one character is found many times faster than six
+            self._check(payload)
+        return payload
+
+    def encode_all(self, events: Sequence[object]) -> list[bytes]:
+        """Encode events as `encode` does."""
+        try:
+            payloads = list(map(self._dump, events))
+            deque(map(self._load, payloads), maxlen=0)
+        except Exception:  # of whatever kind: what is wrong is found out one by one
+            return [self.encode(event) for event in events]
+        for payload in payloads:
+            if len(payload) > MAX_PAYLOAD or b"\\" in payload:
+                self._check(payload)
+        return payloads
+
+    def _check(self, payload: bytes) -> None:
         if len(payload) > MAX_PAYLOAD:
             raise LimitExceededError(
-                f"{type(event).__name__} takes {len(payload)} bytes, the limit is {MAX_PAYLOAD}; "
+                f"{self.cls.__name__} takes {len(payload)} bytes, the limit is {MAX_PAYLOAD}; "
                 f"store large content elsewhere and its address in the event"
             )
-        if b"\\" in payload and b"\\u0000" in payload:  # one character is found many times faster than six
-            _refuse_nul(type(event).__name__, payload)
-        return payload
+        if b"\\u0000" in payload:
+            _refuse_nul(self.cls.__name__, payload)
 
     def tags(self, event: object) -> tuple[str, ...]:
         found: dict[str, None] = {}

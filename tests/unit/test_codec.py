@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold.codec import MAX_NAME, MAX_PAYLOAD, EventTypes, check_name, encode_metadata
+from twofold.codec import MANY, MAX_NAME, MAX_PAYLOAD, EventTypes, check_name, encode_metadata
 from twofold.errors import (
     InvalidEventError,
     InvalidMessageTypeError,
@@ -456,3 +456,41 @@ def test_fields_that_a_newer_writer_added_are_ignored() -> None:
     types.register(Ordered, Cancelled)
     rows = [raw(name, b'{"order_id":"o1","later":1}') for name in ("Ordered", "Cancelled")]
     assert [recorded.event.order_id for recorded in types.decode(rows)] == ["o1", "o1"]
+
+
+def encode_all(*events: object) -> tuple[NewEvent, ...]:
+    ids = [UUID(int=number).bytes for number in range(len(events))]
+    return EventTypes().encode_all(events, ids, "Order-1", "Order", b'{"user":"clerk"}')
+
+
+def test_many_events_are_encoded_as_each_is_alone() -> None:
+    many = [
+        Ordered(order_id=str(number), count=number) if number % 7 else Shipped(order_id=str(number))
+        for number in range(MANY * 3)
+    ]
+    types = EventTypes()
+    alone = [
+        types.encode(event, UUID(int=number), "Order-1", "Order", b'{"user":"clerk"}')
+        for number, event in enumerate(many)
+    ]
+    assert list(encode_all(*many)) == alone
+
+
+@pytest.mark.parametrize("event", [Ordered(order_id="a\0b"), Ordered(order_id="x" * MAX_PAYLOAD)])
+def test_one_among_many_that_cannot_be_stored_is_refused(event: Ordered) -> None:
+    with pytest.raises((InvalidEventError, LimitExceededError)) as alone:
+        encode_all(event)
+    with pytest.raises(type(alone.value)) as among:
+        encode_all(*[Ordered(order_id="o")] * MANY, event, *[Ordered(order_id="o")] * MANY)
+    assert str(among.value) == str(alone.value)
+
+
+def test_one_among_many_whose_values_do_not_fit_is_named() -> None:
+    with pytest.raises(InvalidEventError, match="Ordered cannot be stored: Expected `int`, got `str`"):
+        encode_all(*[Ordered(order_id="o")] * MANY, Ordered(order_id="o", count="many"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [1, MANY])
+def test_every_event_needs_an_id(count: int) -> None:
+    with pytest.raises(ValueError, match=f"{count} events need as many ids, got {count - 1}"):
+        EventTypes().encode_all([Ordered(order_id="o")] * count, [b"x" * 16] * (count - 1), "", "", b"{}")
