@@ -191,7 +191,7 @@ class ReadModel(Generic[R]):
         )
         values, total = await self._ask(lambda table: self._database.select(table, selection))
         return PaginatedResult(
-            items=[self._rows.load(each) for each in values],
+            items=self._rows.load_all(values),
             total=total,
             page=page,
             page_size=page_size,

@@ -7,7 +7,7 @@ import datetime as dt
 import inspect
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from enum import Enum, auto
 from operator import attrgetter
@@ -93,6 +93,8 @@ class Table(NamedTuple):
 _RESERVED = ("rank", "rowid", "row_number_")  # words of FTS5, and of our tables
 
 Dump = Callable[[Any], Any]
+PlacedChange = tuple[int, Dump]
+"""Where a value stands in a row, and what becomes of it."""
 
 
 class RowType(Generic[R]):
@@ -123,6 +125,12 @@ class RowType(Generic[R]):
         self._dumps = [(place, dump) for place, (_, dump, _) in enumerate(described) if dump]
         self._loads = [(place, load) for place, (_, _, load) in enumerate(described) if load]
 
+    def keys_of(self, rows: Iterable[Any]) -> list[tuple[Any, ...]]:
+        """Return the values of the keys of rows, or of what has fields of the same names."""
+        if len(self.key) == 1:
+            return list(zip(map(attrgetter(*self.key), rows)))
+        return list(map(self.key_of, rows))
+
     def table(self, name: str) -> Table:
         """Return the table that holds such rows under this name."""
         return Table(name, self.columns, self.key, self.indexes, self.full_text)
@@ -145,36 +153,23 @@ class RowType(Generic[R]):
 
     def dump(self, row: R) -> Sequence[Any]:
         """Return a row's values, in the order of the columns."""
-        values = self._get(row)
-        if not self._dumps:
-            return values
-        changed = list(values)
-        for place, dump in self._dumps:
-            if changed[place] is not None:
-                changed[place] = dump(changed[place])
-        return changed
+        return self.dump_all([row])[0]
+
+    def dump_all(self, rows: Iterable[R]) -> list[Sequence[Any]]:
+        """Return the values of rows, in the order of the columns."""
+        return changed(list(map(self._get, rows)), self._dumps)
 
     def load(self, values: Sequence[Any]) -> R:
-        """Return the row with these values.
+        """Return the row with these values; raises what `load_all` raises."""
+        return self.load_all([values])[0]
+
+    def load_all(self, rows: Sequence[Sequence[Any]]) -> list[R]:
+        """Return rows with these values.
 
         Raises:
             DamagedRowError: they are not what was stored.
         """
-        if self._loads:
-            values = list(values)
-            for place, load in self._loads:
-                if values[place] is not None:
-                    try:
-                        values[place] = load(values[place])
-                    except Exception as error:
-                        raise self._damaged(values, self.columns[place].name) from error
-        return self._make(values)
-
-    def _damaged(self, values: Sequence[Any], column: str) -> DamagedRowError:
-        key = tuple(value for value, each in zip(values, self.columns, strict=True) if each.name in self.key)
-        return DamagedRowError(
-            f"{column} of the {self.cls.__qualname__} {key!r} is not what was stored; build the read model again"
-        )
+        return list(map(self._make, restored(rows, self._loads, self.cls.__qualname__, self.columns, self.key)))
 
     def _refuse_what_no_table_can_hold(self) -> None:
         name = self.cls.__qualname__
@@ -185,6 +180,52 @@ class RowType(Generic[R]):
                 raise InvalidProjectionError(f"{name}.{column.name} is part of the key and must not be None")
             if column.name in _RESERVED:
                 raise InvalidProjectionError(f"{name}.{column.name} is a name that engines keep for themselves")
+
+
+def changed(rows: Sequence[Sequence[Any]], changes: Sequence[PlacedChange]) -> list[Sequence[Any]]:
+    """Return rows with the values at some places changed, None excepted; column by column, as that is much faster."""
+    if not rows or not changes:
+        return list(rows)
+    columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
+    for place, change in changes:
+        values = columns[place]
+        columns[place] = [None if v is None else change(v) for v in values] if None in values else map(change, values)
+    return list(zip(*columns, strict=True))
+
+
+def restored(
+    rows: Sequence[Sequence[Any]],
+    changes: Sequence[PlacedChange],
+    what: str,
+    columns: Sequence[Column],
+    key: Collection[str],
+) -> list[Sequence[Any]]:
+    """Return stored rows changed back.
+
+    Args:
+        rows: as they were stored.
+        changes: undo what was done to them then.
+        what: the rows are, for an error's text.
+        columns: of the rows.
+        key: the names of those that are the key.
+
+    Raises:
+        DamagedRowError: one of them is not what was stored.
+    """
+    try:
+        return changed(rows, changes)
+    except Exception:  # whatever it is: which row, and why, is found out one by one
+        for row in rows:
+            for place, change in changes:
+                try:
+                    changed([row], [(place, change)])
+                except Exception as error:
+                    known = tuple(value for value, column in zip(row, columns, strict=True) if column.name in key)
+                    raise DamagedRowError(
+                        f"{columns[place].name} of the {what} {known!r} is not what was stored; "
+                        f"build the read model again"
+                    ) from error
+        raise
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 from tests.accounts import Deposited
 from tests.synchronizing import PATIENCE, deposited, running, until, write
 
-from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on, runner
+from twofold import AwareDatetime, EventStore, Key, Projection, ReadModelSynchronizer, on, runner
 from twofold.engines import Engine
 from twofold.errors import DamagedRowError
 
@@ -64,6 +67,41 @@ async def test_the_events_of_a_damaged_row_wait_and_a_rebuild_mends_it(
         await synchronizer.rebuild_projection("sightings")
         assert await sightings.get("a") == Seen("a", (1, 1, 1))
         assert (await synchronizer.status())[0].problems == []
+
+
+NOBODY = UUID(int=1)
+
+
+@dataclass(frozen=True)
+class Plain:
+    account: Annotated[str, Key()]
+    total: Decimal = Decimal(0)
+    since: AwareDatetime | None = None
+    first: UUID = NOBODY
+
+
+class Plains(Projection[Plain]):
+    name = "plains"
+
+    @on(Deposited)
+    def deposited(self, row: Plain | None, event: Deposited) -> Plain:
+        return row or Plain(event.account, Decimal("1.5"), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("column", ["total", "since", "first"])
+async def test_a_damaged_column_of_any_kind_is_named(engine: Engine, store: EventStore, url: str, column: str) -> None:
+    if not url.startswith("sqlite"):
+        pytest.skip("PostgreSQL keeps such values in types of their own")
+    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    plains = synchronizer.add(Plains())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, deposited("a"), deposited("b")), PATIENCE)
+    async with engine.read_database.transaction() as transaction:
+        await transaction.run(f"UPDATE plains__1 SET {column} = 'what?' WHERE account = 'b'")
+    assert (await plains.get("a")) == Plain("a", Decimal("1.5"), datetime(2026, 1, 1, tzinfo=UTC))
+    for question in (plains.get("b"), plains.page()):
+        with pytest.raises(DamagedRowError, match=rf"{column} of the row of plains__1 \('b',\) is not what was stored"):
+            await question
 
 
 async def test_a_damaged_event_holds_it_up_by_name_until_somebody_decides(

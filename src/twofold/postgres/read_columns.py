@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from twofold.postgres.arrays import INT8, TEXT, Binary, array, int8s
-from twofold.row_type import Column, Kind, Table
+from twofold.row_type import Column, Kind, Table, changed
 from twofold.sql import names, quoted
 from twofold.words import search_words
 
@@ -33,10 +33,11 @@ def selected(columns: Iterable[Column]) -> str:
     return ", ".join(f"{quoted(c.name)}{'::text' if c.kind is Kind.JSON else ''}" for c in columns)
 
 
-def rows_from_sql(table: Table, rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
+def rows_from_sql(table: Table, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
     """Return rows as Python values, with times in UTC, whatever the session's time zone is."""
-    moments = [place for place, column in enumerate(table.columns) if column.kind is Kind.DATETIME]
-    return [_in_utc(row, moments) for row in rows] if moments else list(rows)
+    return changed(
+        rows, [(place, in_utc) for place, column in enumerate(table.columns) if column.kind is Kind.DATETIME]
+    )
 
 
 def in_utc(value: Any) -> Any:
@@ -74,10 +75,3 @@ def _as_array(kind: Kind, values: Sequence[Any]) -> Binary:
     if kind not in (Kind.TEXT, Kind.JSON):
         values = [None if value is None else str(value) for value in values]
     return array([None if value is None else value.encode() for value in values], TEXT)
-
-
-def _in_utc(row: Sequence[Any], moments: list[int]) -> Sequence[Any]:
-    values = list(row)
-    for place in moments:
-        values[place] = in_utc(values[place])
-    return values

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from twofold.row_type import Column, Kind, Table
+from twofold.row_type import Column, Kind, PlacedChange, Table, changed, restored
 from twofold.sql import quoted
 
 TYPES: dict[Kind, str] = {
@@ -59,33 +59,21 @@ def from_sql(kind: Kind, value: Any) -> Any:
     return value if value is None or convert is None else convert(value)
 
 
-def rows_to_sql(table: Table, rows: Iterable[Sequence[Any]]) -> Iterable[Sequence[Any]]:
+def rows_to_sql(table: Table, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
     """Return rows as SQLite keeps them."""
-    return _convert(_converters(table, to=True), rows)
+    return changed(rows, _converters(table, to=True))
 
 
-def rows_from_sql(table: Table, rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
-    """Return rows as Python values."""
-    return list(_convert(_converters(table, to=False), rows))
+def rows_from_sql(table: Table, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Return rows as Python values.
+
+    Raises:
+        DamagedRowError: they are not what was stored.
+    """
+    return restored(rows, _converters(table, to=False), f"row of {table.name}", table.columns, table.key)
 
 
 @cache
-def _converters(table: Table, *, to: bool) -> list[tuple[int, Callable[[Any], Any]]]:
+def _converters(table: Table, *, to: bool) -> list[PlacedChange]:
     by_kind = _TO_SQL if to else _FROM_SQL
     return [(place, by_kind[column.kind]) for place, column in enumerate(table.columns) if column.kind in by_kind]
-
-
-def _convert(
-    converters: list[tuple[int, Callable[[Any], Any]]], rows: Iterable[Sequence[Any]]
-) -> Iterable[Sequence[Any]]:
-    if not converters:
-        return rows
-    return (_convert_row(converters, row) for row in rows)
-
-
-def _convert_row(converters: list[tuple[int, Callable[[Any], Any]]], row: Sequence[Any]) -> Sequence[Any]:
-    values = list(row)
-    for place, convert in converters:
-        if values[place] is not None:
-            values[place] = convert(values[place])
-    return values

@@ -11,6 +11,7 @@ import msgspec
 from twofold.portable_log import Inspection, StoredCheckpoint, StoredCommand, refuse_gaps
 from twofold.sqlite.reading import SQL, read_head, within
 from twofold.sqlite.transaction import Transaction
+from twofold.sqlite.writing import write_rows
 from twofold.stored_event import StoredEvent
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
@@ -21,10 +22,10 @@ def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Seq
     connection = transaction.connection
     head = read_head(connection) if transaction.head is None else transaction.head
     refuse_gaps(rows, commands, head)
-    connection.executemany(SQL["insert_event"], map(_as_inserted, rows))
-    tags = ((tag, row.position) for row in rows for tag in dict.fromkeys(_decode_tags(row.tags)))
-    connection.executemany(SQL["insert_tag"], tags)
-    connection.executemany(SQL["insert_command"], commands)
+    write_rows(connection, SQL["insert_event"], list(map(_as_inserted, rows)))
+    tags = [(tag, row.position) for row in rows for tag in dict.fromkeys(_decode_tags(row.tags))]
+    write_rows(connection, SQL["insert_tag"], tags)
+    write_rows(connection, SQL["insert_command"], commands)
     transaction.head = head + len(rows)
     transaction.seen.versions.clear()
 

@@ -13,6 +13,7 @@ from twofold.row_type import Table
 from twofold.segments import Step
 from twofold.sql import names, quoted, sql_blocks
 from twofold.sqlite.columns import rows_from_sql, rows_to_sql, to_sql
+from twofold.sqlite.writing import write_rows
 
 SHARED = sql_blocks("twofold", "checkpoints.sql")
 
@@ -23,15 +24,15 @@ def load_rows(reader: sqlite3.Connection, table: Table, keys: Collection[tuple[A
     wanted = [_key_to_sql(table, key) for key in keys]
     if len(table.key) == 1:
         sql = f"{select} {quoted(table.key[0])} IN (SELECT value FROM json_each(?))"
-        return rows_from_sql(table, reader.execute(sql, (json.dumps([key[0] for key in wanted]),)))
+        return rows_from_sql(table, reader.execute(sql, (json.dumps([key[0] for key in wanted]),)).fetchall())
     sql = f"{select} {_key_condition(table)}"
-    return rows_from_sql(table, (row for key in wanted for row in reader.execute(sql, key)))
+    return rows_from_sql(table, [row for key in wanted for row in reader.execute(sql, key)])
 
 
 def in_sql(table: Table, changes: Changes) -> Changes:
     """Return changes with rows and keys as SQLite keeps them."""
     gone = [_key_to_sql(table, key) for key in changes.deletes]
-    return changes._replace(upserts=list(rows_to_sql(table, changes.upserts)), deletes=gone)
+    return changes._replace(upserts=rows_to_sql(table, changes.upserts), deletes=gone)
 
 
 def write_step(connection: sqlite3.Connection, table: Table, changes: Changes, step: Step) -> None:
@@ -42,8 +43,7 @@ def write_step(connection: sqlite3.Connection, table: Table, changes: Changes, s
     if not connection.execute(SHARED["take_step"], {**segment, **taken, "lease": lease}).fetchall():
         raise CheckpointMovedError(step.segment.projection)
     try:
-        if changes.upserts:
-            connection.executemany(_upsert(table), changes.upserts)
+        write_rows(connection, _upsert(table), changes.upserts)
     except (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError) as error:
         raise LimitExceededError(f"SQLite cannot store such a row of {table.name}: {error}") from error
     if changes.deletes:

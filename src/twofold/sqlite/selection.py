@@ -44,7 +44,7 @@ def select_page(connection: sqlite3.Connection, table: Table, selection: Selecti
         f"SELECT {fields} FROM {source} {_where(conditions)} ORDER BY {order} LIMIT ? OFFSET ?",
         (*arguments, selection.limit, selection.offset),
     )
-    return rows_from_sql(table, rows), total
+    return rows_from_sql(table, rows.fetchall()), total
 
 
 def select_totals(

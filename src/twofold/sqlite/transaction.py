@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
+from twofold.sqlite.writing import write_rows
+
 MAX_ADDED = 5000
 """Rows that are kept back at most, to be inserted together."""
 MAX_SEEN = 10_000
@@ -67,4 +69,4 @@ class Transaction:
         if self._count:
             added, self._added, self._count = self._added, {}, 0
             for sql, rows in added.items():
-                self.raw.executemany(sql, rows)
+                write_rows(self.raw, sql, rows)
