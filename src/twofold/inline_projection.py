@@ -221,7 +221,7 @@ class InlineProjection:
         events: list[Handed] = []
         for recorded in self._events.decode([row for row in rows if row[0] not in place.passed_over]):
             try:
-                each = handed(self._projector, recorded)
+                [each] = handed(self._projector, [recorded])
             except Exception as error:
                 raise self._failed(recorded, error) from error
             if recorded.position > place.segment_of(each.text).position:

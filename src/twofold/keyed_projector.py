@@ -11,8 +11,8 @@ from twofold.fingerprint import fingerprint
 from twofold.grouped_projection import GroupedProjection
 from twofold.known_rows import KnownRows
 from twofold.messages import RecordedEvent
-from twofold.projection import Folded, KeyValues, Projection, ProjectionKind, fold
-from twofold.projectors import INFRASTRUCTURE, Failed, Handed, Portion, as_key, failed
+from twofold.projection import Folded, KeyValues, Projection, ProjectionKind, fold, keys_of
+from twofold.projectors import INFRASTRUCTURE, Failed, Handed, Portion, failed
 from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Selection, Style
 from twofold.row_type import Table
 from twofold.sql import quoted
@@ -69,9 +69,11 @@ class KeyedProjector:
         """Return the table of a generation."""
         return self._table._replace(name=self._table.name + suffix)
 
-    def key(self, recorded: RecordedEvent[Any]) -> KeyValues:
-        """See `Projector.key`."""
-        return as_key(self.projection.key(recorded.event)) if self._own_key else self._rows.key_of(recorded.event)
+    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
+        """See `Projector.keys`."""
+        if self._own_key:
+            return keys_of(self.projection, events)
+        return self._rows.keys_of([recorded.event for recorded in events])
 
     async def project(self, portion: Portion) -> Sequence[Failed]:
         """See `Projector.project`."""
@@ -100,12 +102,12 @@ class KeyedProjector:
         makes_row = {event: self.projection.makes_row(event) for event in self.projection.handles()}
         looked_at = {each.key for each in events if not makes_row.get(type(each.recorded.event))}
         wanted = set(map(self._rows.dump_key, looked_at))
-        stored = map(self._rows.load, await self._database.load(table, wanted))
-        return {self._rows.key_of(row): row for row in stored}
+        stored = self._rows.load_all(await self._database.load(table, wanted))
+        return dict(zip(self._rows.keys_of(stored), stored, strict=True))
 
     def _changes(self, stored: Mapping[KeyValues, Any], folded: Folded) -> Changes:
         """Return what makes the folded rows of the stored ones."""
-        upserts = [self._rows.dump(row) for row in folded.rows.values() if row is not None]
+        upserts = self._rows.dump_all(row for row in folded.rows.values() if row is not None)
         return Changes(upserts, [self._rows.dump_key(key) for key, row in folded.rows.items() if row is None])
 
     def group(self, key: KeyValues) -> KeyValues:
@@ -154,13 +156,13 @@ class GroupedProjector(KeyedProjector):
     async def _stored(self, table: Table, events: Sequence[Handed]) -> dict[KeyValues, Any]:
         groups = tuple({self._rows.dump_key_part(each.key)[0] for each in events})
         selection = Selection(where=((table.key[0], "in", groups),), sort=table.key, limit=MOST_ROWS)
-        found = map(self._rows.load, (await self._database.select(table, selection))[0] if groups else ())
+        found = self._rows.load_all((await self._database.select(table, selection))[0] if groups else ())
         return {key: tuple(rows) for key, rows in groupby(found, lambda row: self.group(self._rows.key_of(row)))}
 
     def _changes(self, stored: Mapping[KeyValues, Any], folded: Folded) -> Changes:
         before = {self._rows.key_of(row): row for key in folded.rows for row in stored.get(key, ())}
         after = self.rows(folded)
-        upserts = [self._rows.dump(row) for key, row in after.items() if before.get(key) != row]
+        upserts = self._rows.dump_all(row for key, row in after.items() if before.get(key) != row)
         return Changes(upserts, [self._rows.dump_key(key) for key in before if key not in after])
 
     def group(self, key: KeyValues) -> KeyValues:

@@ -80,4 +80,4 @@ class Overlay:
         over = await self._database.query(SQL["passed_over"], name=self._projector.name, after=position)
         passed_over = {position for (position,) in over}
         events = self._store.events.decode([row for row in rows if row.position not in passed_over])
-        return [event for event in events if self._projector.key(event) == key]
+        return [event for event, its in zip(events, self._projector.keys(events), strict=True) if its == key]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
@@ -160,13 +161,14 @@ class Folded(NamedTuple):
     failures: Sequence[Failure] = ()
 
 
-def keys_of(projection: Projection[Any], events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
-    """Return the key of each event.
+def keys_of(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
+    """Return the key of each event, as the projection's `key` gives it.
 
     Raises:
-        Exception: whatever the projection's `key` raises.
+        Exception: whatever `key` raises.
     """
-    return [_key(projection, recorded) for recorded in events]
+    keys = [projection.key(recorded.event) for recorded in events]
+    return [key if type(key) is tuple else (key,) for key in keys]
 
 
 def fold(
@@ -179,13 +181,14 @@ def fold(
     changed: dict[KeyValues, Any] = {}
     failures: list[Failure] = []
     failed: set[KeyValues] = set()
-    key_of, apply = projection.key_of, _apply(projection)
+    key_of, folds = projection.key_of, _folds(projection)
     for key, recorded in zip(keys, events, strict=True):
         if failed and key in failed:
             failures.append(Failure(recorded, key))
             continue
         try:
-            row = apply(projection, changed[key] if key in changed else rows.get(key), recorded)
+            row = changed[key] if key in changed else rows.get(key)
+            row = folds[type(recorded.event)](projection, row, recorded)
             if row is not None and key_of(row) != key:
                 raise InvalidProjectionError(
                     f"{projection.name}: the event is about the row {key!r}, its method returned the row "
@@ -200,17 +203,10 @@ def fold(
     return Folded(changed, failures)
 
 
-def _apply(projection: Projection[Any]) -> Fold:
-    """Return `Projection.apply`; where it is the framework's own, without its detours, as it runs for each event."""
-    if type(projection).apply is not Projection.apply:
-        return type(projection).apply
-    folds = projection._folds_by_event()
-    return lambda projection, row, recorded: folds[type(recorded.event)](projection, row, recorded)
-
-
-def _key(projection: Projection[Any], recorded: RecordedEvent[Any]) -> KeyValues:
-    key = projection.key(recorded.event)
-    return key if type(key) is tuple else (key,)
+def _folds(projection: Projection[Any]) -> Mapping[type, Fold]:
+    """Return what `Projection.apply` looks up for each event, or an `apply` of the projection's own for all of them."""
+    apply = type(projection).apply
+    return projection._folds_by_event() if apply is Projection.apply else defaultdict(lambda: apply)
 
 
 def _fold(method: Callable[..., Any]) -> Fold:
@@ -221,19 +217,27 @@ def _fold(method: Callable[..., Any]) -> Fold:
         if wants_record:
             return lambda projection, _, recorded: method(projection, recorded.event, recorded=recorded)
         return lambda projection, _, recorded: method(projection, recorded.event)
-    makes_rows = _admits_none(method, arguments[0])
+    if wants_record:
 
-    def change(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
-        if row is None and not makes_rows:
+        def change(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
+            return method(projection, row, recorded.event, recorded=recorded)
+    else:
+
+        def change(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
+            return method(projection, row, recorded.event)
+
+    if _admits_none(method, arguments[0]):
+        return change
+
+    def change_what_exists(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
+        if row is None:
             raise RowNotFoundError(
                 f"{method.__qualname__} changes a row that does not exist, at position {recorded.position}; handle "
                 f"the event that creates it, or declare `{arguments[0]}: ... | None`"
             )
-        if wants_record:
-            return method(projection, row, recorded.event, recorded=recorded)
-        return method(projection, row, recorded.event)
+        return change(projection, row, recorded)
 
-    return change
+    return change_what_exists
 
 
 def _arguments(method: Callable[..., Any]) -> list[str]:

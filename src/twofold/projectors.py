@@ -94,8 +94,8 @@ class Projector(Buildable, Protocol):
     batch_size: int
     """Events that it takes at once, at most."""
 
-    def key(self, recorded: RecordedEvent[Any]) -> KeyValues:
-        """Return the key of an event.
+    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
+        """Return the key of each event.
 
         Raises:
             Exception: whatever the projection's own code raises.
@@ -113,23 +113,18 @@ class Projector(Buildable, Protocol):
         """
 
 
-def handed(projector: Projector, recorded: RecordedEvent[Any]) -> Handed:
-    """Return an event with its key.
+def handed(projector: Projector, events: Sequence[RecordedEvent[Any]]) -> list[Handed]:
+    """Return events with their keys.
 
     Raises:
         Exception: whatever the projection's own code raises.
     """
-    return Handed(recorded, projector.key(recorded))
+    return list(map(Handed, events, projector.keys(events)))
 
 
 def key_text(key: KeyValues) -> str:
     """Return a key as JSON. stored: version with care."""
     return _encode(key).decode()
-
-
-def as_key(key: Any) -> KeyValues:
-    """Return what a projection's `key` gave as the values of a key."""
-    return key if type(key) is tuple else (key,)
 
 
 def failed(events: Sequence[Handed], errors: Mapping[int, BaseException | None]) -> Sequence[Failed]:

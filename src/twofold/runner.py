@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from twofold.batches import Batch, Batches
 from twofold.errors import (
@@ -17,6 +18,7 @@ from twofold.errors import (
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Checkpoint, advance
+from twofold.messages import RecordedEvent
 from twofold.projection import ENDINGS
 from twofold.projectors import (
     INFRASTRUCTURE,
@@ -219,23 +221,32 @@ class SegmentRunner:
 
     def _sorted(self, batch: Batch) -> tuple[list[Handed], list[Handed], ProjectionFailedError | None]:
         """Return the events of this segment, those that wait for parked ones, and why one has no key."""
+        found, failure = self._handed(batch.events)
+        if self.segment.is_whole and not self._blocked:
+            return found, [], failure
         events: list[Handed] = []
         waiting: list[Handed] = []
-        all_go_in = self.segment.is_whole and not self._blocked
-        for recorded in batch.events:
-            try:
-                each = handed(self._projector, recorded)
-            except ENDINGS:
-                raise
-            except BaseException as error:
-                failure = ProjectionFailedError(self._projector.name, recorded)
-                failure.__cause__ = error
-                return events, waiting, failure
-            if all_go_in:
-                events.append(each)
-            elif self.segment.first <= slot_of(text := each.text) < self.segment.end:
+        for each in found:
+            if self.segment.first <= slot_of(text := each.text) < self.segment.end:
                 (waiting if text in self._blocked else events).append(each)
-        return events, waiting, None
+        return events, waiting, failure
+
+    def _handed(self, events: Sequence[RecordedEvent[Any]]) -> tuple[list[Handed], ProjectionFailedError | None]:
+        """Return the events up to the first that has no key, and why it has none."""
+        try:
+            return handed(self._projector, events), None
+        except ENDINGS:
+            raise
+        except BaseException as error:
+            if len(events) > 1:
+                first, failure = self._handed(events[: len(events) // 2])
+                if failure is None:
+                    second, failure = self._handed(events[len(events) // 2 :])
+                    first += second
+                return first, failure
+            failure = ProjectionFailedError(self._projector.name, events[0])
+            failure.__cause__ = error
+            return [], failure
 
     async def _step(self, events: Sequence[Handed], position: int, parked: Sequence[Parked] = ()) -> None:
         """Bring events into the read model and the checkpoint to a position; try again what fails, then park it."""
@@ -341,7 +352,7 @@ class SegmentRunner:
         rows = await self._store.log.read(
             EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
         )
-        return handed(self._projector, self._store.events.decode(rows)[0])
+        return handed(self._projector, self._store.events.decode(rows))[0]
 
     def _step_on_the_spot(self) -> Step:
         return Step(self.segment, self._epoch, self._saved, self._saved, self._lease)

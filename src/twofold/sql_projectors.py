@@ -9,8 +9,8 @@ from twofold.errors import CheckpointMovedError, ProjectionFailedError
 from twofold.fingerprint import fingerprint
 from twofold.generations import advance
 from twofold.messages import RecordedEvent
-from twofold.projection import KeyValues, ProjectionKind, check_projection_name
-from twofold.projectors import INFRASTRUCTURE, Failed, Portion, as_key, failed
+from twofold.projection import KeyValues, ProjectionKind, check_projection_name, keys_of
+from twofold.projectors import INFRASTRUCTURE, Failed, Portion, failed
 from twofold.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.sql import quoted
 from twofold.sql_projection import Reaction, SqlProjection, applied, is_failure
@@ -57,9 +57,9 @@ class SqlProjector:
         for table in self.projection.tables:
             await transaction.expose(table, table + suffix)
 
-    def key(self, recorded: RecordedEvent[Any]) -> KeyValues:
-        """See `Projector.key`."""
-        return as_key(self.projection.key(recorded.event))
+    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
+        """See `Projector.keys`."""
+        return keys_of(self.projection, events)
 
     async def project(self, portion: Portion) -> Sequence[Failed]:
         """See `Projector.project`."""
@@ -132,9 +132,9 @@ class ReactionProjector:
     async def expose(self, transaction: ReadTransaction, suffix: str) -> None:
         """See `Buildable.expose`. It has no tables."""
 
-    def key(self, recorded: RecordedEvent[Any]) -> KeyValues:
-        """See `Projector.key`."""
-        return as_key(self.projection.key(recorded.event))
+    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
+        """See `Projector.keys`."""
+        return keys_of(self.projection, events)
 
     async def project(self, portion: Portion) -> Sequence[Failed]:
         """See `Projector.project`. What it did before a failure stays done."""

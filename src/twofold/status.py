@@ -225,7 +225,7 @@ async def lag_of(store: EventStore, projector: Projector, row: Checkpoint) -> ti
     rows = await store.log.read(query, after=row.position, limit=1 if is_whole else LOOKED_AT)
     for stored in rows:
         try:
-            text = handed(projector, store.events.decode([stored])[0]).text if not is_whole else ""
+            text = handed(projector, store.events.decode([stored]))[0].text if not is_whole else ""
         except Exception:  # it cannot be read, and holds the segment up
             text = ""
         if is_whole or not text or row.first <= slot_of(text) < row.end:

@@ -361,7 +361,7 @@ class ReadModelSynchronizer:
         query = EventQuery.of(*projector.projection.handles())
         rows = await self._store.log.read(query, after=position - 1, before=position + 1, limit=1)
         try:
-            return slot_of(handed(projector, self._store.events.decode(rows)[0]).text)
+            return slot_of(handed(projector, self._store.events.decode(rows))[0].text)
         except Exception:  # that may be why it is to be left out
             return None
 

@@ -12,8 +12,8 @@ from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Generation
 from twofold.keyed_projector import KeyedProjector
-from twofold.projection import Folded, fold, keys_of
-from twofold.projectors import Projector
+from twofold.projection import Folded, fold
+from twofold.projectors import Projector, handed
 from twofold.read_database import ReadDatabase, Selection
 from twofold.read_model import FixedPlace, ReadModel
 from twofold.sql import names, quoted
@@ -141,7 +141,7 @@ async def _sampled_rows(
     while times:
         selection = Selection(sort=table.key, limit=SAMPLE // DRAWS, offset=offset)
         values, total = await database.select(table, selection)
-        found |= {rows.key_of(row): row for row in map(rows.load, values)}
+        found |= {rows.key_of(row): row for row in rows.load_all(values)}
         offset, times = random.randrange(max(total, 1)), times - 1  # noqa: S311
     return found
 
@@ -156,8 +156,8 @@ async def _fresh_rows(
     while wanted:
         rows = await store.log.read(query, after=after, before=end + 1, limit=CHUNK)
         readable = [row for row in rows if row.position not in passed_over]
-        events = [each for each in store.events.decode(readable) if projector.key(each) in wanted]
-        fresh |= fold(projection, fresh, keys_of(projection, events), events).rows
+        events = [each for each in handed(projector, store.events.decode(readable)) if each.key in wanted]
+        fresh |= fold(projection, fresh, [each.key for each in events], [each.recorded for each in events]).rows
         if len(rows) < CHUNK:
             break
         after = rows[-1].position
