@@ -21,15 +21,6 @@ SELECT position, event_id, stream_id, stream_type, version, type, schema_version
     recorded_at, checksum
 FROM twofold_events WHERE event_id = ANY (%(ids)s)
 
--- name: packed
--- The rows of a statement in one row, in their order, as packing.py takes them apart; `rows` is replaced by it.
-SELECT string_agg(position::text, ','), string_agg(uuid_send(event_id), ''),
-    string_agg(stream_id, chr(31)), string_agg(stream_type, chr(31)), string_agg(version::text, ','),
-    string_agg(type, chr(31)), string_agg(schema_version::text, ','),
-    convert_to(string_agg(payload::text, chr(10)), 'UTF8'), convert_to(string_agg(metadata::text, chr(10)), 'UTF8'),
-    convert_to(string_agg(tags::text, chr(10)), 'UTF8'), string_agg(recorded_at::text, ','), string_agg(checksum::text, ',')
-FROM ({rows}) AS rows HAVING count(*) > 0
-
 -- name: read_positions
 -- `walks` and `order` are replaced by what selection.py composes.
 SELECT position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,

@@ -12,7 +12,7 @@ from psycopg import AsyncCursor
 from psycopg.rows import tuple_row
 from psycopg.types.string import ByteaBinaryLoader
 
-from twofold.errors import LimitExceededError, OutcomeUnknownError, StorageUnavailableError
+from twofold.errors import OutcomeUnknownError, StorageUnavailableError
 from twofold.event_log import (
     MAX_CONFLICTS,
     Append,
@@ -28,7 +28,6 @@ from twofold.event_query import AppendCondition, EventQuery
 from twofold.head import Head
 from twofold.postgres.batch import Refusal
 from twofold.postgres.database import Connection
-from twofold.postgres.packing import FEW, packed, unpacked
 from twofold.postgres.queries import query as named
 from twofold.postgres.selection import END, select
 from twofold.stored_event import StoredEvent, as_stored_event
@@ -63,12 +62,12 @@ class Reader:
     ) -> Sequence[StoredEvent]:
         """See `EventLog.read`."""
         sql, arguments = select(query, after, before, limit, backwards=backwards)
-        return await self._many(sql, arguments, limit, keep_plan=query.is_all)
+        return await self._fetch(sql, arguments, keep_plan=query.is_all)
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
         """See `EventLog.read_stream`."""
         arguments = {"stream": stream_id, "after": min(after, END), "limit": min(limit, END)}
-        return await self._many(named("read_stream"), arguments, limit, keep_plan=True)
+        return await self._fetch(named("read_stream"), arguments, keep_plan=True)
 
     async def head(self) -> int:
         """See `EventLog.head`."""
@@ -132,30 +131,18 @@ class Reader:
         if append.command and (known := await self.find_command(append.command.command_id)):
             return repeated_command(append.command, known)
         ids = [UUID(bytes=event.event_id) for event in append.events]
-        stored = {
-            row.event_id: row for row in await self._fetch(named("read_events"), {"ids": ids}, as_stored_event, False)
-        }
+        found = await self._fetch(named("read_events"), {"ids": ids}, keep_plan=False)
+        stored = {row.event_id: row for row in found}
         earlier = repeated(append.events, [stored.get(event.event_id) for event in append.events])
         assert earlier is not None  # noqa: S101
         return earlier
 
-    async def _many(self, sql: bytes, arguments: Any, limit: int, *, keep_plan: bool) -> Sequence[StoredEvent]:
-        """Return events, packed if there may be many; what cannot be packed is read row by row."""
-        if limit > FEW:
-            try:
-                return [row for each in await self._fetch(packed(sql), arguments, unpacked, keep_plan) for row in each]
-            except (LimitExceededError, ValueError):
-                pass
-        return await self._fetch(sql, arguments, as_stored_event, keep_plan)
+    async def _fetch(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> Sequence[StoredEvent]:
+        """Return events."""
 
-    async def _fetch(
-        self, sql: bytes, arguments: Any, make: Callable[[Sequence[Any]], T], keep_plan: bool
-    ) -> Sequence[T]:
-        """Return what is made of each row; its text is left as bytes."""
-
-        async def run() -> Sequence[T]:
+        async def run() -> Sequence[StoredEvent]:
             async with self._lender.connection() as connection:
-                cursor = AsyncCursor(connection, row_factory=lambda _: make)
+                cursor = AsyncCursor(connection, row_factory=lambda _: as_stored_event)
                 for name in ("json", "uuid"):  # the bytes that the checksum covers
                     cursor.adapters.register_loader(name, ByteaBinaryLoader)
                 prepare = None if keep_plan and self._head.position > LONG else False
