@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.messages import RecordedEvent
+from twofold.pace import Pace
 from twofold.stored_event import StoredEvent
 
-MAX_BYTES = 16 << 20
-"""Payload that is read at once, about: where events are large, a batch has fewer of them."""
 FIRST_SIZE = 4
-"""Events of the first batch, at most, which tells how large they are; then up to twice as many each time."""
+"""Events of the first batch, at most, which tells how large they are."""
 
 
 class Batch(NamedTuple):
@@ -39,8 +38,7 @@ class Batches:
     def __init__(self, store: EventStore, query: EventQuery, size: int) -> None:
         self._store = store
         self._query = query
-        self._most = size
-        self._size = min(size, FIRST_SIZE)
+        self._pace = Pace(FIRST_SIZE, size)
         self._ahead: tuple[int, asyncio.Task[Batch]] | None = None
 
     async def read(self, after: int, end: int, passed_over: Collection[int]) -> Batch:
@@ -73,22 +71,16 @@ class Batches:
             await asyncio.gather(begun[1], return_exceptions=True)
 
     async def _read(self, after: int, end: int, passed_over: Collection[int]) -> Batch:
-        size = self._size
+        size = self._pace.size
         rows = await self._store.log.read(self._query, after=after, before=end + 1, limit=size)
         covered = rows[-1][0] if len(rows) == size else end
-        self._adapt(rows)
+        self._pace.adapt(rows)
         if passed_over:
             rows = [row for row in rows if row[0] not in passed_over]
         try:
             return Batch(self._store.events.decode(rows), covered)
         except Exception:
             return self._readable(rows)
-
-    def _adapt(self, rows: Sequence[StoredEvent]) -> None:
-        """Let the next batches have as many events as fit, if those are like these."""
-        fitting = len(rows) * MAX_BYTES // max(sum(len(row.payload) for row in rows), 1)
-        if rows:
-            self._size = max(1, min(2 * self._size, fitting, self._most))
 
     def _readable(self, rows: Sequence[StoredEvent]) -> Batch:
         """Return the events before the first that cannot be read."""

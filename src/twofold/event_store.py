@@ -216,8 +216,8 @@ class EventStore:
             query: which events; by default all.
             stream_id: only the events of this stream.
             after: the position from which to go on, such as a checkpoint.
-            batch_size: events per batch, at most. The next batch is read when it is asked for, so a slow consumer
-                costs no memory.
+            batch_size: events per batch, at most; fewer where they are large. The next batch is read when it is asked
+                for, so a slow consumer costs no memory.
         """
         return Subscription(self.log, self.events, query or EventQuery.all(), stream_id, after, batch_size)
 

@@ -7,12 +7,13 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import Any
 
+from twofold.pace import Pace
 from twofold.stored_event import StoredEvent
 
 FIRST, CHUNK = 100, 250
 """Rows of the first chunk, which is soon there, and of the largest, all of which fits into a processor's cache.
 
-No reader holds more than two chunks in memory.
+No reader holds more than two chunks in memory; where events are large, they have fewer rows.
 """
 
 Read = Callable[[StoredEvent | None, int], Coroutine[Any, Any, Sequence[StoredEvent]]]
@@ -21,12 +22,13 @@ Read = Callable[[StoredEvent | None, int], Coroutine[Any, Any, Sequence[StoredEv
 
 async def read_ahead(read: Read, limit: int | None = None) -> AsyncGenerator[Sequence[StoredEvent]]:
     """Iterate over the rows that `read` returns, at most so many, in chunks that grow."""
-    remaining = sys.maxsize if limit is None else limit
-    size = min(FIRST, remaining)
+    pace, remaining = Pace(FIRST, CHUNK), sys.maxsize if limit is None else limit
+    size = min(pace.size, remaining)
     rows: Sequence[StoredEvent] = await read(None, size) if size > 0 else []
     while len(rows) == size < remaining:
         remaining -= size
-        size = min(4 * size, CHUNK, remaining)
+        pace.adapt(rows)
+        size = min(pace.size, remaining)
         following = asyncio.create_task(read(rows[-1], size))
         following.add_done_callback(_look)
         try:

@@ -12,12 +12,13 @@ from twofold.errors import StorageUnavailableError
 from twofold.event_log import EventLog
 from twofold.event_query import EventQuery
 from twofold.messages import RecordedEvent
+from twofold.pace import Pace
 from twofold.stored_event import StoredEvent
 
 log = logging.getLogger(__name__)
 
-BATCH = 1000
-"""Events per batch, unless a subscriber wants fewer or more."""
+FIRST, BATCH = 100, 1000
+"""Events of the first batch, which tells how large they are, and of any, unless a subscriber wants fewer or more."""
 POLL = 30.0
 """Seconds after which a waiting subscription looks by itself, should every signal have failed."""
 FIRST_PAUSE, LAST_PAUSE = 0.1, 5.0
@@ -52,7 +53,7 @@ class Subscription:
         self._events = events
         self._query = query
         self._stream_id = stream_id
-        self._batch_size = batch_size
+        self._pace = Pace(FIRST, batch_size)
         self._version = 0
         self.position = after
         """Everything up to here has been handed out."""
@@ -84,19 +85,21 @@ class Subscription:
         if head <= self.position:
             return None
         if self._stream_id is None:
-            rows = await self._log.read(self._query, after=self.position, before=head + 1, limit=self._batch_size)
-            covered = rows[-1][0] if len(rows) == self._batch_size else head
+            size = self._pace.size
+            rows = await self._log.read(self._query, after=self.position, before=head + 1, limit=size)
+            covered = rows[-1][0] if len(rows) == size else head
         else:
             rows = await self._read_stream(self._stream_id)
             covered = rows[-1][0] if rows else head
         batch = Batch(self._events.decode(rows), covered)
+        self._pace.adapt(rows)
         self._version, self.position = rows[-1][4] if rows else self._version, covered
         return batch
 
     async def _read_stream(self, stream_id: str) -> Sequence[StoredEvent]:
         """Return what follows in the stream. After a restart its version is not known, only the position is."""
         after = self._version
-        while rows := await self._log.read_stream(stream_id, after=after, limit=self._batch_size):
+        while rows := await self._log.read_stream(stream_id, after=after, limit=self._pace.size):
             if fresh := [row for row in rows if row[0] > self.position]:
                 return fresh
             after = self._version = rows[-1][4]

@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from twofold.errors import CorruptEventError, StorageError
 from twofold.event_log import EventLog
 from twofold.event_query import EventQuery
+from twofold.pace import Pace
 from twofold.portable_log import PortableLog
 from twofold.stored_event import StoredEvent, is_intact
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, the position that it has reached, and the position at its end."""
 
-CHUNK = 2000
-"""Events that are read at once."""
+FIRST, CHUNK = 100, 2000
+"""Events that are read at once, at first and at most."""
 
 
 def no_progress(stage: str, position: int, end: int) -> None:
@@ -46,8 +47,9 @@ async def chunks(log: EventLog, end: int, *, after: int = 0) -> AsyncIterator[Se
         CorruptEventError: an event does not match its checksum.
         StorageError: an event is missing or misplaced.
     """
+    pace = Pace(FIRST, CHUNK)
     while after < end:
-        rows = await log.read(EventQuery.all(), after=after, before=end + 1, limit=CHUNK)
+        rows = await log.read(EventQuery.all(), after=after, before=end + 1, limit=pace.size)
         if not rows:
             raise StorageError(f"the log ends at {end}, but there is nothing after {after}; restore it from a backup")
         for position, row in enumerate(rows, after + 1):
@@ -56,6 +58,7 @@ async def chunks(log: EventLog, end: int, *, after: int = 0) -> AsyncIterator[Se
             if not is_intact(row):
                 raise CorruptEventError(position)
         yield rows
+        pace.adapt(rows)
         after = rows[-1].position
 
 

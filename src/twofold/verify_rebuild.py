@@ -12,6 +12,7 @@ from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Generation
 from twofold.keyed_projector import KeyedProjector
+from twofold.pace import Pace
 from twofold.projection import Folded, fold
 from twofold.projectors import Projector, handed
 from twofold.read_database import ReadDatabase, Selection
@@ -22,8 +23,8 @@ SAMPLE = 100
 """Rows that are compared with a fresh fold of the log."""
 DRAWS = 10
 """They are drawn from so many places."""
-CHUNK = 5000
-"""Events that are read at once."""
+FIRST, CHUNK = 100, 5000
+"""Events that are read at once, at first and at most."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,12 +154,15 @@ async def _fresh_rows(
     projection = projector.projection
     passed_over = {position for (position,) in await database.query(SQL["passed_over"], name=projector.name, after=0)}
     query, fresh, after = EventQuery.of(*projection.handles()), dict[tuple[Any, ...], Any](), 0
+    pace = Pace(FIRST, CHUNK)
     while wanted:
-        rows = await store.log.read(query, after=after, before=end + 1, limit=CHUNK)
+        size = pace.size
+        rows = await store.log.read(query, after=after, before=end + 1, limit=size)
+        pace.adapt(rows)
         readable = [row for row in rows if row.position not in passed_over]
         events = [each for each in handed(projector, store.events.decode(readable)) if each.key in wanted]
         fresh |= fold(projection, fresh, [each.key for each in events], [each.recorded for each in events]).rows
-        if len(rows) < CHUNK:
+        if len(rows) < size:
             break
         after = rows[-1].position
     return projector.rows(Folded(fresh))

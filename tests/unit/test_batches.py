@@ -46,7 +46,7 @@ async def test_batches_grow_while_events_are_small_and_shrink_where_they_are_lar
     log: RecordingLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("twofold.batches.FIRST_SIZE", 1)
-    monkeypatch.setattr("twofold.batches.MAX_BYTES", 500)
+    monkeypatch.setattr("twofold.pace.MAX_BYTES", 500)
     await write(EventStore(log), *(opened("a" * 200) for _ in range(6)))
     reader, after, found = batches(log, size=4), 0, []
     while after < 14:

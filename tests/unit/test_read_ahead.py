@@ -54,6 +54,13 @@ async def test_no_more_rows_are_read_than_the_limit_allows(limit: int) -> None:
     assert sum(source.asked) == limit
 
 
+async def test_chunks_shrink_where_events_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twofold.pace.MAX_BYTES", 50 * len(ROWS[0].payload))
+    source = Source(ROWS[:500])
+    assert [row async for chunk in read_ahead(source) for row in chunk] == ROWS[:500]
+    assert (source.asked[0], {*source.asked[1:]}) == (FIRST, {50})
+
+
 async def test_the_next_chunk_is_on_its_way_while_one_is_at_work() -> None:
     source = Source()
     async with aclosing(read_ahead(source)) as chunks:

@@ -58,6 +58,17 @@ async def test_it_catches_up_in_batches_and_then_follows(store: EventStore) -> N
     assert (places(batch), batch.position, subscribed.position) == ([6, 7], 7, 7)
 
 
+async def test_batches_grow_while_events_are_small_and_shrink_where_they_are_large(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twofold.subscription.FIRST", 1)
+    await write(store, 20)
+    subscribed = store.subscribe(batch_size=4)
+    assert [len((await following(subscribed)).events) for _ in range(4)] == [1, 2, 4, 4]
+    monkeypatch.setattr("twofold.pace.MAX_BYTES", 1)
+    assert [len((await following(subscribed)).events) for _ in range(3)] == [4, 1, 1]
+
+
 async def test_it_goes_on_after_a_position(store: EventStore) -> None:
     await write(store, 5)
     assert places(await following(store.subscribe(after=3))) == [4, 5]
