@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 
+from twofold.chance import CHANCE
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.generations import SQL, Generation
@@ -143,7 +143,7 @@ async def _sampled_rows(
         selection = Selection(sort=table.key, limit=SAMPLE // DRAWS, offset=offset)
         values, total = await database.select(table, selection)
         found |= {rows.key_of(row): row for row in rows.load_all(values)}
-        offset, times = random.randrange(max(total, 1)), times - 1  # noqa: S311
+        offset, times = CHANCE.randrange(max(total, 1)), times - 1
     return found
 
 

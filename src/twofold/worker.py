@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
+from twofold.chance import CHANCE
 from twofold.event_store import EventStore
 from twofold.generations import Generation
 from twofold.leases import ApartError, Held, Leases, Ledger, Turn, merge, new_worker
@@ -194,7 +194,7 @@ class Worker:
                 await runner.catch_up(position)
 
     async def _until_next_turn(self, *, soon: bool) -> None:
-        pause = self._lease / 3 * random.uniform(0.7, 1.0)  # noqa: S311
+        pause = self._lease / 3 * CHANCE.uniform(0.7, 1.0)
         try:
             async with asyncio.timeout(min(pause, WHILE_REBUILDING) if soon else pause):
                 await self._poked.wait()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
+
+from twofold.chance import CHANCE
 
 FIRST, LAST = 0.02, 1.0
 
@@ -12,5 +13,5 @@ def pauses() -> Iterator[float]:
     """Yield growing seconds with jitter, so that many processes do not come back at one moment."""
     pause = FIRST
     while True:
-        yield pause * random.uniform(0.5, 1.5)  # noqa: S311
+        yield pause * CHANCE.uniform(0.5, 1.5)
         pause = min(pause * 2, LAST)
