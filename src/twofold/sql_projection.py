@@ -9,6 +9,7 @@ import inspect
 import socket
 from collections.abc import Callable
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 from twofold.messages import RecordedEvent
@@ -139,5 +140,11 @@ def is_failure(error: BaseException) -> bool:
 
 def applied(projection: SqlProjection | Reaction, recorded: RecordedEvent[Any]) -> Callable[..., Any]:
     """Return `apply` with its event, to be called with what else it takes."""
-    more = {"recorded": recorded} if "recorded" in inspect.signature(projection.apply).parameters else {}
-    return lambda *arguments: projection.apply(recorded.event, *arguments, **more)
+    apply = projection.apply
+    more = {"recorded": recorded} if _wants_record(getattr(apply, "__func__", apply)) else {}
+    return lambda *arguments: apply(recorded.event, *arguments, **more)
+
+
+@lru_cache(256)
+def _wants_record(apply: Callable[..., Any]) -> bool:
+    return "recorded" in inspect.signature(apply).parameters

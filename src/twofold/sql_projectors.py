@@ -79,7 +79,7 @@ class SqlProjector:
         projection = self.projection.at(portion.suffix)
         blocked, errors = set[str](), dict[int, BaseException | None]()
         for each in portion.events:
-            if each.text in blocked:
+            if blocked and each.text in blocked:
                 errors[each.recorded.position] = None
                 continue
             if portion.last_try:
