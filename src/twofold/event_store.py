@@ -343,6 +343,6 @@ def _receipt(append: Append, appended: Appended) -> Receipt[None]:
         stream_id=events[-1].stream_id,
         version=appended.version,
         position=appended.last,
-        types=tuple({event.type: None for event in events}),
-        tags=tuple({tag: None for event in events for tag in event.tags}),
+        types=tuple(dict.fromkeys(event.type for event in events)),
+        tags=tuple(dict.fromkeys(tag for event in events for tag in event.tags)),
     )

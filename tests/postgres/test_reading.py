@@ -23,7 +23,7 @@ async def log(url: str) -> AsyncIterator[PostgresEventLog]:
     await log.close()
 
 
-@pytest.mark.parametrize("stream_id", ["Note-1", "Note-\x1f", "Note \\x00'"])
+@pytest.mark.parametrize("stream_id", ["Note-1", "Note-\x1f", "\x1f-\x1f", "Note \\x00'"])
 @pytest.mark.parametrize("metadata", [b"{}", b'{\n "user": "ann"\n}'], ids=["compact", "with line breaks"])
 async def test_many_rows_are_those_that_come_one_by_one(log: PostgresEventLog, stream_id: str, metadata: bytes) -> None:
     events = [new_event(stream_id, f"t{n}", text=f"line\nbreak \x1f {n}", metadata=metadata) for n in range(200)]
