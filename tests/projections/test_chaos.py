@@ -194,13 +194,20 @@ class Chaos:
     async def _generations(self) -> list[Generation]:
         return [Generation(*row) for row in await self._database.query(SQL["generations"])]
 
+    async def _may_serve(self) -> set[tuple[str, int]]:
+        """The others stand still for ever: an event was left out of the log's fold that they have in them."""
+        return {(each.name, each.number) for each in await self._generations() if not each.refused}
+
     async def _caught_up(self, head: int) -> bool:
         with suppress(StorageError):
-            return all(row[4] >= head for row in await self._database.query(SQL["checkpoints"]))
+            concerned = await self._may_serve()
+            rows = await self._database.query(SQL["checkpoints"])
+            return all(row[4] >= head for row in rows if tuple(row[:2]) in concerned)
         return False
 
     async def _nothing_parked(self) -> bool:
-        return not await self._database.query(SQL["parked_counts"])
+        concerned = await self._may_serve()
+        return not any(tuple(row[:2]) in concerned for row in await self._database.query(SQL["parked_counts"]))
 
     async def _state(self) -> str:
         rows = [row[:10] for row in await self._database.query(SQL["checkpoints"])]
