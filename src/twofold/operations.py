@@ -132,13 +132,11 @@ async def retry(database: ReadDatabase, name: str, key: str = ALL_KEYS) -> int:
     Raises:
         UnknownProjectionError, StorageError: as for `pause`.
     """
+    asked = 0
     async with database.transaction() as transaction:
-        live, asked = await _live(transaction, name), 0
-        for generation in await generations_of(transaction, name):  # one that is kept warm may have to serve again
-            place = {"name": name, "generation": generation.number}
-            found = await transaction.run(SQL["ask_retry"], **place, key=key)
-            await transaction.run(SQL["disturb"], **place)
-            asked += len(found) if generation.number == live.number else 0
+        for generation in await _disturbed(transaction, name):  # one that is kept warm may have to serve again
+            found = await transaction.run(SQL["ask_retry"], name=name, generation=generation.number, key=key)
+            asked += len(found) if generation.role == "live" else 0
     return asked
 
 
@@ -159,12 +157,12 @@ async def skip(database: ReadDatabase, name: str, position: int, reason: str, *,
         ValueError: there is no reason, or the event has come in already.
     """
     async with database.transaction() as transaction:
-        live = await _live(transaction, name)
-        place = {"name": name, "generation": live.number}
-        found = await transaction.run(SQL["parked_at"], **place, position=position)
+        generations = await _disturbed(transaction, name)
+        live = _serving(generations)
+        found = await transaction.run(SQL["parked_at"], name=name, generation=live.number, position=position)
         key, cause = found[0] if found else ("", "")
         slot = slot_of(key) if key else slot
-        await _pass_over(transaction, name, [(position, cause)], key, reason, slot)
+        await _pass_over(transaction, generations, [(position, cause)], key, reason, slot)
 
 
 async def discard(database: ReadDatabase, name: str, key: str, reason: str) -> int:
@@ -175,10 +173,10 @@ async def discard(database: ReadDatabase, name: str, key: str, reason: str) -> i
         ValueError: there is no reason.
     """
     async with database.transaction() as transaction:
-        live = await _live(transaction, name)
-        place = {"name": name, "generation": live.number}
-        found = await transaction.run(SQL["parked_of"], **place, key=key)
-        await _pass_over(transaction, name, found, key, reason, slot_of(key))
+        generations = await _disturbed(transaction, name)
+        live = _serving(generations)
+        found = await transaction.run(SQL["parked_of"], name=name, generation=live.number, key=key)
+        await _pass_over(transaction, generations, found, key, reason, slot_of(key))
     return len(found)
 
 
@@ -206,7 +204,7 @@ async def drop_warm(database: ReadDatabase, name: str) -> bool:
 
 async def _pass_over(
     transaction: ReadTransaction,
-    name: str,
+    generations: Sequence[Generation],
     events: Sequence[tuple[int, str]],
     key: str,
     reason: str,
@@ -214,12 +212,12 @@ async def _pass_over(
 ) -> None:
     if not reason.strip():
         raise ValueError("say why: the reason is recorded for those who ask later")
+    decision = {"name": generations[0].name, "key": key, "reason": reason}
     for position, cause in events:
-        await transaction.run(SQL["pass_over"], name=name, position=position, key=key, cause=cause, reason=reason)
-    for generation in await generations_of(transaction, name):
+        await transaction.run(SQL["pass_over"], **decision, position=position, cause=cause)
+    for generation in generations:
         for position, _ in events:
             await _leave_out(transaction, generation, position, slot)
-        await transaction.run(SQL["disturb"], name=name, generation=generation.number)
 
 
 async def _leave_out(transaction: ReadTransaction, generation: Generation, position: int, slot: int | None) -> None:
@@ -252,12 +250,31 @@ async def _set_paused(database: ReadDatabase, name: str, *, paused: int) -> None
         await transaction.run(SQL["take_out"], **place, owner="", lease=0)  # whoever works on it lets go at once
 
 
+async def _disturbed(transaction: ReadTransaction, name: str) -> list[Generation]:
+    """Return the generations as the last steps have left them; what was begun before this is committed no more.
+
+    To be called before anything is read that a step may change: one that is under way is waited for here.
+    """
+    generations = await _generations(transaction, name)
+    for each in generations:
+        await transaction.run(SQL["disturb"], name=name, generation=each.number)
+    return generations
+
+
 async def _live(transaction: ReadTransaction, name: str) -> Generation:
+    return _serving(await _generations(transaction, name))
+
+
+async def _generations(transaction: ReadTransaction, name: str) -> list[Generation]:
     await transaction.lock(name)
     await transaction.lock(LEDGER)
     generations = await generations_of(transaction, name)
     if not generations:
         raise UnknownProjectionError(name, {row[0] for row in await transaction.run(SQL["generations"])})
+    return generations
+
+
+def _serving(generations: Sequence[Generation]) -> Generation:
     return next(each for each in generations if each.role == "live")
 
 

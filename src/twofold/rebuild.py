@@ -146,13 +146,12 @@ class Takeover:
                 end = await self._bring_together(new, live)
                 report = await verify_rows(self._database, self._projector, live, new, report)
                 end = await self._bring_nearer(new, end)
-            if report.reason:
-                log.error("the new read model %s does not serve: %s", name, report.reason)
             try:
-                await self._decide(new, live, end, report)
+                report = await self._decide(new, live, end, report)
             except InvalidProjectionError as error:  # something stands in the way of its tables or views
-                report = msgspec.structs.replace(report, reason=str(error))
-                await self._decide(new, live, end, report)
+                report = await self._decide(new, live, end, msgspec.structs.replace(report, reason=str(error)))
+        if report.reason:
+            log.error("the new read model %s does not serve: %s", name, report.reason)
         return report
 
     async def roll_back(self, name: str) -> None:
@@ -174,7 +173,9 @@ class Takeover:
             await self._take_out(warm)
             await self._take_out(live)
             end = await self._bring_together(warm, live)
-            await self._decide(warm, live, end, _read(warm))
+            report = await self._decide(warm, live, end, _read(warm))
+        if report.reason:
+            raise RebuildFailedError(name, report.reason)
 
     async def _pair(self, name: str, number: int) -> tuple[Generation, Generation]:
         known = [Generation(*row) for row in await self._database.query(SQL["generations_of"], name=name)]
@@ -238,18 +239,20 @@ class Takeover:
             held = Held(segment_of(row), row.epoch, generation.suffix, generation.version)
             await self._make_runner(held, self._owner).catch_up(end)
 
-    async def _decide(self, new: Generation, live: Generation, end: int, report: Report) -> None:
+    async def _decide(self, new: Generation, live: Generation, end: int, report: Report) -> Report:
         """Let the new generation serve in the transaction that finds both still in our hands, or say why not."""
         async with self._database.transaction(self._projector.style) as transaction:
             await transaction.lock(new.name)
+            known = await generations_of(transaction, new.name)
             await self._check_hold(transaction, new, end)
+            if refused := next((each.refused for each in known if each.number == new.number), ""):
+                return msgspec.structs.replace(report, reason=refused)  # an event in it was left out meanwhile
             report = await self._complete(transaction, new, live, report)
             await _report(transaction, new, report)
             if report.reason:
                 await transaction.run(SQL["set_paused"], name=new.name, generation=new.number, paused=1)
-                return
+                return report
             await self._projector.expose(transaction, new.suffix)
-            known = await generations_of(transaction, new.name)
             for other in known:
                 if other.role == "warm" and other.number != new.number:
                     await forget(transaction, self._projector, other)
@@ -257,6 +260,7 @@ class Takeover:
             stands_still = live.version == self._projector.version and self._projector.kind != "inline"
             await self._check_hold(transaction, live, end if stands_still else None)
             await self._hand_over(transaction, next(each for each in known if each.number == live.number), new)
+        return report
 
     async def _complete(
         self, transaction: ReadTransaction, new: Generation, live: Generation, report: Report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,9 @@ from tests.synchronizing import PATIENCE, deposited, opened, running, until, wri
 from twofold import EventStore, ReadModelSynchronizer, State, on, runner
 from twofold.engines import Engine
 from twofold.errors import StorageFullError, UnknownProjectionError
+from twofold.generations import SQL, advance
+from twofold.read_database import Changes
+from twofold.segments import Segment, Step
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +159,28 @@ async def test_discarded_events_are_left_out_and_later_ones_come_in(
         await synchronizer.wait(await write(store, deposited("a", 4)), PATIENCE)
         assert await fussy.get("a") == Balance("a", "ann", Decimal(5), 2)
         assert [each.reason for each in await synchronizer.passed_over("fussy")] == ["test data", "test data"]
+
+
+@pytest.mark.parametrize("position", [2, 3], ids=["retried", "reached"])
+async def test_an_event_that_comes_in_at_this_moment_is_not_left_out_any_more(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, position: int
+) -> None:
+    """Fails if what a step is about to change is read before the step has ended."""
+    synchronizer.add(Fussy())
+    await write(store, opened("a"), deposited("a", 13))
+    async with running(synchronizer):
+        await synchronizer.wait(2, PATIENCE)
+    await write(store, opened("b"))
+    [[name, generation, first, end, reached, epoch, *_]] = await engine.read_database.query(SQL["checkpoints"])
+    step = Step(Segment(name, generation, first, end), epoch, reached, position, 1.0)
+    async with engine.read_database.transaction() as transaction:
+        assert await advance(transaction, Changes(released=[position] if position == 2 else []), step)
+        skipping = asyncio.create_task(synchronizer.skip("fussy", position, reason="too late"))
+        await asyncio.sleep(0.2)  # time to read, if it does not wait
+        assert not skipping.done()
+    with pytest.raises(ValueError, match=f"event {position} is in the read model fussy already"):
+        await skipping
+    assert await synchronizer.passed_over("fussy") == []
 
 
 async def test_a_decision_wants_a_reason_and_a_projection_that_there_is(synchronizer: ReadModelSynchronizer) -> None:

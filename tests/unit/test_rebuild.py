@@ -107,6 +107,31 @@ async def test_the_projections_own_check_may_refuse(
         assert await balances.get("b")
 
 
+async def test_an_event_that_is_left_out_during_the_verification_does_not_come_in_with_the_new_generation(
+    synchronizer: ReadModelSynchronizer, store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL")
+    mended = False
+
+    class Decided(Balances):
+        @on(Deposited)
+        def deposited(self, row: Balance, event: Deposited) -> Balance:
+            if not mended:
+                raise ArithmeticError("unlucky")
+            return super().deposited(row, event)
+
+        async def verify(self, rebuilt: Any) -> None:
+            await synchronizer.skip("balances", 2, reason="decided at the last moment")
+
+    balances = synchronizer.add(Decided())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a"), deposited("a")), PATIENCE)
+        mended = True
+        with pytest.raises(RebuildFailedError, match="event 2 was left out after it had come in; build it again"):
+            await synchronizer.rebuild_projection("balances")
+        assert await balances.get("a") == Balance("a", "ann", Decimal(0), 0)
+
+
 async def test_code_that_does_not_give_the_same_rows_twice_is_refused(
     synchronizer: ReadModelSynchronizer, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
