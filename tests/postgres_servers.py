@@ -25,6 +25,19 @@ _SETTINGS = {
     "max_wal_size": "2GB",
     "log_min_messages": "warning",
 }
+_EMPTY = """
+DO $$
+DECLARE
+    each text;
+BEGIN
+    PERFORM pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid();
+    FOR each IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', each);
+    END LOOP;
+    CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+    GRANT USAGE ON SCHEMA public TO PUBLIC;
+END $$"""
 
 
 class ServerMissingError(Exception):
@@ -72,6 +85,7 @@ class PostgresServer:
         self._user = unprivileged_user()
         self._bin = self._reachable(binaries(version))
         self._process: subprocess.Popen[bytes] | None = None
+        self._spare: list[str] = []
         if self._user:
             shutil.chown(self.folder, self._user)
         if not (self.data / "PG_VERSION").exists():
@@ -138,14 +152,25 @@ class PostgresServer:
             connection.execute(sql.encode())
 
     @contextmanager
-    def database(self, template: str = "template1") -> Iterator[str]:
-        """Yield the address of a fresh copy of a database, which is dropped afterwards."""
-        name = f"test_{uuid.uuid4().hex[:12]}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    def database(self, copy_of: str = "") -> Iterator[str]:
+        """Yield the address of an empty database, or of a copy of another one.
+
+        What was empty is emptied again for the next one who asks: to drop a database takes a checkpoint of the server.
+        """
+        if copy_of or not self._spare:
+            name = f"test_{uuid.uuid4().hex[:12]}"
+            self.execute(f"CREATE DATABASE {name} TEMPLATE {copy_of or 'template1'}")
+        else:
+            name = self._spare.pop()
         try:
             yield self.url(name)
         finally:
-            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            if copy_of:
+                self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            else:
+                self.execute(f"ALTER DATABASE {name} RESET ALL")
+                self.execute(_EMPTY, name)
+                self._spare.append(name)
 
     def _launch(self) -> int:
         """Start the process; return how long its log was before."""

@@ -40,7 +40,7 @@ def tablespace(server: PostgresServer, folder: Path) -> Iterator[str]:
         shutil.chown(folder, user)
     server.execute(f"CREATE TABLESPACE {name} LOCATION '{folder}'")
     try:
-        with server.database(f"template1 TABLESPACE {name}") as url:
+        with server.database(copy_of=f"template1 TABLESPACE {name}") as url:
             yield url
     finally:
         server.execute(f"DROP TABLESPACE {name}")
