@@ -338,11 +338,12 @@ class EventStore:
 
 def _receipt(append: Append, appended: Appended) -> Receipt[None]:
     events = append.events
+    alone = len(events) == 1
     return Receipt(
         value=None,
         stream_id=events[-1].stream_id,
         version=appended.version,
         position=appended.last,
-        types=tuple(dict.fromkeys(event.type for event in events)),
-        tags=tuple(dict.fromkeys(tag for event in events for tag in event.tags)),
+        types=(events[0].type,) if alone else tuple(dict.fromkeys(event.type for event in events)),
+        tags=events[0].tags if alone else tuple(dict.fromkeys(tag for event in events for tag in event.tags)),
     )

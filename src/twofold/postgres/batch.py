@@ -107,16 +107,16 @@ class Batch:
         head = arrays.read_integer(row[0]) or 0
         verdicts, stale, versions = map(arrays.read_int4s, row[1:])
         outcomes: list[Outcome] = []
+        slots, nths = self._event_slots, self._event_nths
         for place, (append, count, end) in enumerate(zip(self.appends, self._counts, self._ends, strict=True)):
-            verdict = verdicts[place] if verdicts else 0
-            if verdict:
+            if verdicts and (verdict := verdicts[place]):
                 which = self._expectations[stale[place] - 1][3] if verdict == 2 else 0
                 outcomes.append(Refusal(_REASONS[verdict], head, which, versions[place]))
                 continue
-            slot = self._event_slots[end - 1]
-            version = versions[place] if verdicts else (versions[slot - 1] + self._event_nths[end - 1] if slot else 0)
+            slot = slots[end - 1]
+            version = versions[place] if verdicts else (versions[slot - 1] + nths[end - 1] if slot else 0)
             result = append.command.result if append.command else b""
-            outcomes.append(Appended(head + 1, head + count, result=result, version=version))
+            outcomes.append(Appended(head + 1, head + count, False, result, version))
             head += count
         return outcomes
 
@@ -125,6 +125,7 @@ class Batch:
         for numbers in (self._slots, self._slot_expected, self._event_slots, self._event_nths, self._expectations):
             numbers.clear()  # a second try, after a value that did not fit
         touched: dict[int, int] = {}
+        slots = self._slots
         for place, append in enumerate(self.appends, 1):
             for which, (stream_id, expected) in enumerate(append.expected):
                 if expected is not ANY:
@@ -138,8 +139,8 @@ class Batch:
                         self.careful = True  # whether it holds depends on what becomes of an earlier append
             for event in append.events:
                 slot = nth = 0
-                if event.stream_id:
-                    slot = self._slot(event.stream_id)
+                if stream_id := event[1]:
+                    slot = slots.get(stream_id) or self._slot(stream_id)
                     nth = touched[slot] = touched.get(slot, 0) + 1
                 self._event_slots.append(slot)
                 self._event_nths.append(nth)
@@ -175,28 +176,20 @@ class Batch:
 
     def _condition_columns(self) -> tuple[Binary, ...]:
         """Return the items of all conditions, and which events of the batch itself would break them."""
+        if not any(append.condition for append in self.appends):
+            return _NO_CONDITIONS
         items: list[tuple[int, int, bytes | None, bytes | None, bytes | None]] = []
         breaking: list[tuple[int, int, int]] = []
-        if any(append.condition for append in self.appends):
-            earlier = _Earlier()
-            for place, append in enumerate(self.appends, 1):
-                if condition := append.condition:
-                    after = bounded_position(condition.after or 0)
-                    items.extend((place, after, *item_columns(item)) for item in condition.fail_if.items)
-                    breaking.extend((place, n, after) for n in earlier.matching(condition.fail_if))
-                earlier.add(append.events)
+        earlier = _Earlier()
+        for place, append in enumerate(self.appends, 1):
+            if condition := append.condition:
+                after = bounded_position(condition.after or 0)
+                items.extend((place, after, *item_columns(item)) for item in condition.fail_if.items)
+                breaking.extend((place, n, after) for n in earlier.matching(condition.fail_if))
+            earlier.add(append.events)
         if breaking:
             self.careful = True
-        appends, afters, tags, more, types = _columns(items, 5)
-        blocked, events, behind = _columns(breaking, 3)
-        return (
-            arrays.int4s(appends),
-            arrays.int8s(afters),
-            *(arrays.array(column, arrays.TEXT) for column in (tags, more, types)),
-            arrays.int4s(blocked),
-            arrays.int4s(events),
-            arrays.int8s(behind),
-        )
+        return _conditions(items, breaking)
 
     def _command_columns(self) -> tuple[Binary, ...]:
         rows = [
@@ -204,15 +197,7 @@ class Batch:
             for place, (append, count, end) in enumerate(zip(self.appends, self._counts, self._ends, strict=True), 1)
             if append.command
         ]
-        places, ids, hashes, results, firsts, lasts = _columns(rows, 6)
-        return (
-            arrays.int4s(places),
-            arrays.array(ids, arrays.UUID),
-            arrays.array(hashes, arrays.BYTEA),
-            arrays.array(results, arrays.TEXT),
-            arrays.int4s(firsts),
-            arrays.int4s(lasts),
-        )
+        return _commands(rows) if rows else _NO_COMMANDS
 
 
 def head_after(outcomes: Sequence[Outcome]) -> int:
@@ -276,8 +261,40 @@ def _literal(names: Sequence[str]) -> bytes | None:
 def _expected_number(expected: ExpectedVersion) -> int:
     if isinstance(expected, StreamState):
         return _EXISTS
-    return min(max(expected, _EXISTS + 1), _INT4)
+    return expected if _EXISTS < expected <= _INT4 else min(max(expected, _EXISTS + 1), _INT4)
+
+
+def _conditions(
+    items: Sequence[tuple[int, int, bytes | None, bytes | None, bytes | None]],
+    breaking: Sequence[tuple[int, int, int]],
+) -> tuple[Binary, ...]:
+    appends, afters, tags, more, types = _columns(items, 5)
+    blocked, events, behind = _columns(breaking, 3)
+    return (
+        arrays.int4s(appends),
+        arrays.int8s(afters),
+        *(arrays.array(column, arrays.TEXT) for column in (tags, more, types)),
+        arrays.int4s(blocked),
+        arrays.int4s(events),
+        arrays.int8s(behind),
+    )
+
+
+def _commands(rows: Sequence[tuple[Any, ...]]) -> tuple[Binary, ...]:
+    places, ids, hashes, results, firsts, lasts = _columns(rows, 6)
+    return (
+        arrays.int4s(places),
+        arrays.array(ids, arrays.UUID),
+        arrays.array(hashes, arrays.BYTEA),
+        arrays.array(results, arrays.TEXT),
+        arrays.int4s(firsts),
+        arrays.int4s(lasts),
+    )
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[tuple[Any, ...]]:
     return list(zip(*rows, strict=True)) if rows else [()] * count
+
+
+_NO_CONDITIONS = _conditions((), ())
+_NO_COMMANDS = _commands(())

@@ -105,11 +105,12 @@ class Lane:
         waiting, room, space = self._waiting, MAX_EVENTS, MAX_BYTES
         while waiting and len(members) < min(limit, MAX_APPENDS):
             append = waiting[0].append
-            room -= len(append.events)
-            space -= sum(len(event[5]) for event in append.events)
             own = [event[0] for event in append.events]
             if append.command:
                 own.append(append.command.command_id)
+            for event in append.events:
+                space -= len(event[5])
+            room -= len(append.events)
             if members and (room < 0 or space < 0 or not ids.isdisjoint(own)):
                 break
             ids.update(own)
