@@ -276,7 +276,7 @@ class Takeover:
 
     async def _check_hold(self, transaction: ReadTransaction, generation: Generation, end: int | None) -> None:
         rows = await checkpoints_of(transaction, generation)
-        if any(row.owner != self._owner or (end is not None and row.position != end) for row in rows):
+        if not rows or any(row.owner != self._owner or (end is not None and row.position != end) for row in rows):
             raise StorageError(f"somebody took the read model {generation.name} over meanwhile; it is tried again")
 
     async def _hand_over(self, transaction: ReadTransaction, live: Generation, new: Generation) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -133,13 +134,26 @@ def test_the_report_holds_the_rejected_lines(tmp_path: Path) -> None:
     assert (row["line"], row["invoice"], row["reason"]) == ("3", "8", "unreadable line")
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason=f"needs the sample of Online Retail at {SAMPLE}")
-async def test_every_figure_equals_one_computed_straight_from_the_file(shop: Shop, tmp_path: Path) -> None:
-    outcome = await imported(shop, SAMPLE)
+@pytest.fixture
+def sample(url: str, tmp_path: Path) -> Path:
+    """Return the sample; on PostgreSQL its first lines, as the figures do not depend on the engine."""
+    if not SAMPLE.exists():
+        pytest.skip(f"needs the sample of Online Retail at {SAMPLE}")
+    if url.startswith("sqlite"):
+        return SAMPLE
+    part = tmp_path / "part.csv.gz"
+    with gzip.open(SAMPLE, "rt", encoding="latin-1") as whole, gzip.open(part, "wt", encoding="latin-1") as beginning:
+        beginning.writelines(itertools.islice(whole, 10_000))
+    return part
+
+
+async def test_every_figure_equals_one_computed_straight_from_the_file(shop: Shop, sample: Path) -> None:
+    outcome = await imported(shop, sample)
     head = await shop.app.store.head()
     sales = await shop.ask(SalesByMonth())
 
-    expected = Computed(SAMPLE)
+    expected = Computed(sample)
+    assert expected.returned
     assert {
         (each.month, each.country): (each.orders, each.items_sold, each.revenue) for each in sales
     } == expected.sales
@@ -148,7 +162,7 @@ async def test_every_figure_equals_one_computed_straight_from_the_file(shop: Sho
     assert outcome.accepted + len(outcome.rejected) == expected.lines
     assert len({each.number for each in outcome.rejected}) == len(outcome.rejected)
 
-    again = await imported(shop, SAMPLE)
+    again = await imported(shop, sample)
     assert again.changes == 0
     assert (again.orders, again.returns, again.rejected) == (outcome.orders, outcome.returns, outcome.rejected)
     assert await shop.app.store.head() == head

@@ -244,12 +244,14 @@ async def campaign(
                 each.kill()
 
 
-async def _on_postgres(server: PostgresServer, folder: Path, seed: int, seconds: float) -> None:
+async def _on_postgres(server: PostgresServer, folder: Path, seed: int, seconds: float, patience: float = 60) -> None:
     chance = random.Random(seed)
+
+    def restart() -> None:
+        server.restart(chance.choice(["INT", "QUIT"]))
+
     with server.database() as url:
-        await campaign(
-            Plan(url, folder, lease=0.5), seed, seconds, lambda: server.restart(chance.choice(["INT", "QUIT"]))
-        )
+        await campaign(Plan(url, folder, lease=0.5), seed, seconds, restart, patience)
 
 
 async def test_read_models_on_sqlite_survive_everything_at_once(tmp_path: Path) -> None:
@@ -271,7 +273,9 @@ async def test_a_checkpoint_in_a_second_transaction_is_found_out(url: str, tmp_p
 @pytest.mark.soak
 @pytest.mark.parametrize("number", range(20))
 async def test_read_models_on_sqlite_survive_everything_for_long(tmp_path: Path, number: int) -> None:
-    await campaign(Plan(f"sqlite:///{tmp_path}/twofold.db", tmp_path, lease=0.5), random.randrange(2**32), 180)
+    await campaign(
+        Plan(f"sqlite:///{tmp_path}/twofold.db", tmp_path, lease=0.5), random.randrange(2**32), 180, patience=600
+    )
 
 
 @pytest.mark.soak
@@ -279,4 +283,4 @@ async def test_read_models_on_sqlite_survive_everything_for_long(tmp_path: Path,
 async def test_read_models_on_postgres_survive_everything_for_long(
     own_server: Callable[..., PostgresServer], tmp_path: Path, number: int
 ) -> None:
-    await _on_postgres(own_server(), tmp_path, random.randrange(2**32), 180)
+    await _on_postgres(own_server(), tmp_path, random.randrange(2**32), 180, patience=600)

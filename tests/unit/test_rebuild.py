@@ -14,7 +14,7 @@ from tests.synchronizing import PATIENCE, deposited, opened, running, until, wri
 from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on, read_model, rebuild, runner
 from twofold.engines import Engine
 from twofold.errors import ReadModelBuildingError, RebuildFailedError, UnknownProjectionError
-from twofold.generations import FRESH, SQL
+from twofold.generations import FRESH, SQL, Generation
 from twofold.rebuild_progress import RebuildProgress
 
 
@@ -130,6 +130,27 @@ async def test_an_event_that_is_left_out_during_the_verification_does_not_come_i
         with pytest.raises(RebuildFailedError, match="event 2 was left out after it had come in; build it again"):
             await synchronizer.rebuild_projection("balances")
         assert await balances.get("a") == Balance("a", "ann", Decimal(0), 0)
+
+
+async def test_a_rebuild_that_is_cancelled_during_the_verification_leaves_what_serves_alone(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL")
+
+    class Cancelled(Balances):
+        async def verify(self, rebuilt: Any) -> None:
+            await synchronizer.cancel_rebuild("balances")
+
+    balances = synchronizer.add(Cancelled())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        with pytest.raises(RebuildFailedError):
+            await synchronizer.rebuild_projection("balances")
+        await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
+        assert await balances.get("a") == Balance("a", "ann", Decimal(1), 1)
+        assert await engine.read_database.query("SELECT account FROM balances") == [("a",)]
+        generations = await engine.read_database.query(SQL["generations_of"], name="balances")
+        assert [Generation(*row).role for row in generations] == ["live"]
 
 
 async def test_code_that_does_not_give_the_same_rows_twice_is_refused(
