@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench import report, servers
 from bench.benchmarks import BENCHMARKS, Settings, run
-from bench.contenders import OURS, Entry, entries
+from bench.contenders import FLOOR, OURS, PEERS, Entry, entries
 
 ENGINES = ("sqlite", "postgres")
 
@@ -46,7 +46,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="medians are taken of so many rounds")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one append measurement")
     parser.add_argument("--events", type=int, default=50_000, help="length of the log that is read")
-    parser.add_argument("--only", nargs="+", metavar="contender", help=f"such as {OURS} floor umadb")
+    parser.add_argument("--only", nargs="+", choices=(OURS, FLOOR, *PEERS), help="measure these contenders")
     parser.add_argument("--no-peers", action="store_true", help="only the product and the floor")
     arguments = parser.parse_args()
     if unknown := set(arguments.benchmarks) - set(BENCHMARKS):

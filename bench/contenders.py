@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 OURS, FLOOR = "twofold", "floor"
+PEERS = ("eventsourcing", "umadb")
 PATIENCE = 60.0
 """Seconds for one answer."""
 
@@ -83,6 +84,6 @@ def entries(engine: str, files: Callable[[], str], databases: Callable[[], str],
         Entry(FLOOR, f"bench.workers.{engine}_floor", here, place),
     ]
     if peers:
-        found.append(Entry("eventsourcing", "bench.workers.eventsourcing_peer", peers, place))
-        found.append(Entry("umadb", "bench.workers.umadb_peer", peers, files))
+        for name, its_place in zip(PEERS, (place, files), strict=True):
+            found.append(Entry(name, f"bench.workers.{name}_peer", peers, its_place))
     return found

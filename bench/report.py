@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from bench.benchmarks import Result
+from bench.contenders import FLOOR, OURS, PEERS
 
-PEERS = ("eventsourcing", "umadb")
-HEADINGS = ("benchmark", "engine", "case", "unit", "twofold", "floor", *PEERS)
+HEADINGS = ("benchmark", "engine", "case", "unit", OURS, FLOOR, *PEERS)
 
 
 def as_json(result: Result) -> str:
