@@ -78,6 +78,12 @@ UNION ALL SELECT position, '', 0 FROM twofold_passed_over WHERE name = :name AND
 -- name: position_of
 SELECT min(position) FROM twofold_checkpoints WHERE name = :name AND generation = :generation
 
+-- name: state_of_row
+SELECT c.position, (SELECT count(*) FROM twofold_parked AS p
+    WHERE p.name = c.name AND p.generation = c.generation AND p.slot = :slot AND p.key = :key)
+FROM twofold_checkpoints AS c
+WHERE c.name = :name AND c.generation = :generation AND c.first_slot <= :slot AND c.end_slot > :slot
+
 -- name: lease
 UPDATE twofold_checkpoints SET owner = :owner, epoch = epoch + 1, leased_until = twofold_now() + :lease
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch

@@ -7,7 +7,7 @@ from typing import Any
 from twofold.errors import StaleReadError
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
-from twofold.generations import SQL, Checkpoint, Generation, Place
+from twofold.generations import SQL, Generation, Place
 from twofold.keyed_projector import KeyedProjector
 from twofold.messages import RecordedEvent
 from twofold.projection import KeyValues, fold
@@ -40,36 +40,26 @@ class Overlay:
         """
         generation = await self._place.find()
         text = key_text(key)
-        row, position = await self._stored(generation, key, text)
-        if await self._is_parked(generation, text):
+        row, position, parked = await self._stored(generation, key, text)
+        if parked:
             return row  # nothing comes in until it is retried
         events = await self._missing(key, position)
         folded = fold(self._projector.projection, {} if row is None else {key: row}, [key] * len(events), events)
         return folded.rows.get(key, row)
 
-    async def _stored(self, generation: Generation, key: KeyValues, text: str) -> tuple[Any, int]:
-        """Return a stored row, and the position up to which it is complete."""
+    async def _stored(self, generation: Generation, key: KeyValues, text: str) -> tuple[Any, int, bool]:
+        """Return a stored row, the position up to which it is complete, and whether events of it are parked."""
         rows = self._projector.projection.row_type()
         table, wanted = self._projector.table(generation.suffix), [rows.dump_key(key)]
-        before = 0
+        of = {"name": generation.name, "generation": generation.number, "key": text, "slot": slot_of(text)}
+        position = 0
         for _ in range(TRIES):
-            before = await self._position(generation, text)
+            before = await self._database.query(SQL["state_of_row"], **of)
             found = await self._database.load(table, wanted)
-            if before == await self._position(generation, text):
-                return (rows.load(found[0]) if found else None), before
-        raise StaleReadError(before + 1, {self._projector.name: before})
-
-    async def _position(self, generation: Generation, text: str) -> int:
-        rows = await self._database.query(SQL["checkpoints_of"], name=generation.name, generation=generation.number)
-        slot = slot_of(text)
-        return next(each.position for each in (Checkpoint(*row) for row in rows) if each.first <= slot < each.end)
-
-    async def _is_parked(self, generation: Generation, text: str) -> bool:
-        slot = slot_of(text)
-        parked = await self._database.query(
-            SQL["parked_keys"], name=generation.name, generation=generation.number, first=slot, end=slot + 1
-        )
-        return any(key == text for key, _ in parked)
+            if before and before == await self._database.query(SQL["state_of_row"], **of):
+                [(position, parked)] = before
+                return (rows.load(found[0]) if found else None), position, bool(parked)
+        raise StaleReadError(position + 1, {self._projector.name: position})
 
     async def _missing(self, key: KeyValues, position: int) -> list[RecordedEvent[Any]]:
         """Return the events of a row behind a position."""

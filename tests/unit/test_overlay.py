@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from tests.synchronizing import PATIENCE, deposited, opened, running, until, wri
 from twofold import EventStore, ReadModelSynchronizer, on, runner
 from twofold.engines import Engine, connect
 from twofold.errors import StaleReadError
+from twofold.generations import SQL
+from twofold.read_database import Values
 from twofold.read_model import overlaying
+from twofold.row_type import Table
 
 ACCOUNTS = ("a", "b", "c")
 
@@ -100,6 +104,33 @@ async def test_a_row_and_its_checkpoint_are_of_one_moment_while_both_move(engine
             assert row.amount == row.changes
         done.set()
         await writing
+
+
+async def test_a_row_and_what_is_parked_of_it_are_of_one_moment(
+    engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event is let in right behind the moment at which the row is read, and the next one is not in yet."""
+    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    rows = synchronizer.add(Fickle())
+    await write(store, opened("a"), deposited("a", 13))
+    await synchronizer.run_once(PATIENCE)
+    await write(store, deposited("a", 4))
+    load, let_in = engine.read_database.load, False
+
+    async def load_then_let_in(table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
+        nonlocal let_in
+        found = await load(table, keys)
+        if not let_in:
+            let_in = True
+            async with engine.read_database.transaction() as transaction:
+                await transaction.run("UPDATE fickle__1 SET amount = '13', changes = 1 WHERE account = 'a'")
+                released = {"name": "fickle", "generation": 1, "position": 2}
+                await transaction.run(SQL["release"], **released)
+        return found
+
+    monkeypatch.setattr(engine.read_database, "load", load_then_let_in)
+    with overlaying():
+        assert await rows.get("a") == Balance("a", "ann", Decimal(17), 2)
 
 
 def steps() -> st.SearchStrategy[list[tuple[str, int]]]:
