@@ -45,7 +45,7 @@ async def test_a_full_disk_under_a_read_model_is_named_and_costs_nothing(
         synchronizer = ReadModelSynchronizer(store, database, lease=1.0)
         widths = synchronizer.add(Widths())
         spare = disk / "spare"
-        spare.write_bytes(bytes(14 << 20))
+        spare.write_bytes(bytes(17 << 20))  # the rows need more than the rest, even in one step
 
         async def is_faulted() -> bool:
             return (await synchronizer.status())[0].state == "faulted"

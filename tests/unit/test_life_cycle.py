@@ -72,14 +72,14 @@ async def test_a_step_that_was_under_way_when_it_was_paused_is_not_committed(
 ) -> None:
     entered, go_on = asyncio.Event(), asyncio.Event()
     balances = synchronizer.add(Balances())
-    load = engine.read_database.load
+    commit = engine.read_database.commit
 
     async def held(*arguments: Any) -> Any:
         entered.set()
         await go_on.wait()
-        return await load(*arguments)
+        return await commit(*arguments)
 
-    monkeypatch.setattr(engine.read_database, "load", held)
+    monkeypatch.setattr(engine.read_database, "commit", held)
     async with running(synchronizer):
         await write(store, opened("a"))
         await asyncio.wait_for(entered.wait(), PATIENCE)
@@ -87,7 +87,7 @@ async def test_a_step_that_was_under_way_when_it_was_paused_is_not_committed(
         go_on.set()
         with pytest.raises(StaleReadError):
             await synchronizer.wait(1, 0.3)
-    monkeypatch.setattr(engine.read_database, "load", load)
+    monkeypatch.setattr(engine.read_database, "commit", commit)
     assert await balances.get("a") is None
 
 
