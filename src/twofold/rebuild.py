@@ -23,7 +23,7 @@ from twofold.projectors import INFRASTRUCTURE, Projector
 from twofold.read_database import ReadDatabase, ReadTransaction
 from twofold.runner import SegmentRunner
 from twofold.sql_projectors import ReactionProjector
-from twofold.verify_rebuild import Report, verify_rows, verify_same, verify_sample
+from twofold.verify_rebuild import Report, verify_nothing_parked, verify_rows, verify_same, verify_sample
 
 log = logging.getLogger(__name__)
 
@@ -267,6 +267,8 @@ class Takeover:
     ) -> Report:
         """Bring an inline one to the very head of the log; appends wait from here on until it serves."""
         projector = self._projector
+        if new.role == "shadow" and not report.reason:  # it has gone on since its rows were compared
+            report = await verify_nothing_parked(transaction.run, new, report)
         if report.reason or not isinstance(projector, KeyedProjector) or projector.kind != "inline":
             return report
         await transaction.carry_out(InlineProjection(projector, self._store.events).complete(new.number))

@@ -26,6 +26,9 @@ DRAWS = 10
 FIRST, CHUNK = 100, 5000
 """Events that are read at once, at first and at most."""
 
+Ask = Callable[..., Awaitable[list[tuple[Any, ...]]]]
+"""Runs a statement with its values, within a transaction or not."""
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What the verification found. Stored."""
@@ -53,10 +56,8 @@ async def verify_sample(
         StorageError: a database failed.
         Exception: an event cannot be read.
     """
-    parked = await database.query(SQL["parked_counts"])
-    if count := next((row[2] for row in parked if row[:2] == (new.name, new.number)), 0):
-        return msgspec.structs.replace(report, reason=f"{count} events failed and are parked")
-    if not isinstance(projector, KeyedProjector):
+    report = await verify_nothing_parked(database.query, new, report)
+    if report.reason or not isinstance(projector, KeyedProjector):
         return report
     stored = await _sampled_rows(database, projector, new)
     fresh = await _fresh_rows(store, database, projector, set(map(projector.group, stored)), end)
@@ -66,6 +67,17 @@ async def verify_sample(
             reason = f"the row {key!r} is {row!r}, a fresh fold of the log gives {fresh.get(key)!r}"
             return msgspec.structs.replace(report, reason=reason)
     return msgspec.structs.replace(report, sampled=len(stored))
+
+
+async def verify_nothing_parked(ask: Ask, new: Generation, report: Report) -> Report:
+    """Refuse a read model in which events failed.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    counts = {tuple(row[:2]): row[2] for row in await ask(SQL["parked_counts"])}
+    count = counts.get((new.name, new.number), 0)
+    return msgspec.structs.replace(report, reason=f"{count} events failed and are parked") if count else report
 
 
 async def verify_rows(
@@ -106,7 +118,7 @@ async def _compared(
 
 
 async def verify_same(
-    ask: Callable[..., Awaitable[list[tuple[Any, ...]]]],
+    ask: Ask,
     projector: KeyedProjector,
     live: Generation,
     new: Generation,

@@ -16,6 +16,7 @@ from twofold.engines import Engine
 from twofold.errors import ReadModelBuildingError, RebuildFailedError, UnknownProjectionError
 from twofold.generations import FRESH, SQL, Generation
 from twofold.rebuild_progress import RebuildProgress
+from twofold.verify_rebuild import Report, verify_sample
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +131,32 @@ async def test_an_event_that_is_left_out_during_the_verification_does_not_come_i
         with pytest.raises(RebuildFailedError, match="event 2 was left out after it had come in; build it again"):
             await synchronizer.rebuild_projection("balances")
         assert await balances.get("a") == Balance("a", "ann", Decimal(0), 0)
+
+
+async def test_an_event_that_fails_behind_the_verification_refuses_the_rebuild_too(
+    synchronizer: ReadModelSynchronizer,
+    store: EventStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("CRITICAL")
+
+    class Breaking(Balances):
+        @on(Deposited)
+        def deposited(self, row: Balance, event: Deposited) -> Balance:
+            raise ArithmeticError("unlucky")
+
+    async def verify_then_write(*arguments: Any) -> Report:
+        report = await verify_sample(*arguments)
+        await write(store, deposited("a"))
+        return report
+
+    monkeypatch.setattr(rebuild, "verify_sample", verify_then_write)
+    synchronizer.add(Breaking())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        with pytest.raises(RebuildFailedError, match="1 events failed and are parked"):
+            await synchronizer.rebuild_projection("balances")
 
 
 async def test_a_rebuild_that_is_cancelled_during_the_verification_leaves_what_serves_alone(
