@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 from twofold.event_query import EventQuery
 from twofold.event_store import EventStore
 from twofold.messages import RecordedEvent
-from twofold.pace import MAX_BYTES, Pace
-from twofold.read_ahead import CHUNK
+from twofold.pace import Pace
 from twofold.stored_event import StoredEvent
 
 FIRST_SIZE = 4
-"""Events of the first chunk, at most, which tells how large they are."""
+"""Events of the first batch, at most, which tells how large they are."""
 
 
 class Batch(NamedTuple):
@@ -39,8 +38,7 @@ class Batches:
     def __init__(self, store: EventStore, query: EventQuery, size: int) -> None:
         self._store = store
         self._query = query
-        self._size = size
-        self._pace = Pace(FIRST_SIZE, CHUNK)
+        self._pace = Pace(FIRST_SIZE, size)
         self._ahead: tuple[int, asyncio.Task[Batch]] | None = None
 
     async def read(self, after: int, end: int, passed_over: Collection[int]) -> Batch:
@@ -73,24 +71,20 @@ class Batches:
             await asyncio.gather(begun[1], return_exceptions=True)
 
     async def _read(self, after: int, end: int, passed_over: Collection[int]) -> Batch:
-        """Read in chunks: what was just fetched is still in the processor's cache when it is decoded."""
-        events: list[RecordedEvent[Any]] = []
-        room, position = MAX_BYTES, after
-        while position < end and len(events) < self._size and room > 0:
-            size = min(self._pace.size, self._size - len(events))
-            rows = await self._store.log.read(self._query, after=position, before=end + 1, limit=size)
-            position = rows[-1][0] if len(rows) == size else end
-            room -= self._pace.adapt(rows)
-            if passed_over:
-                rows = [row for row in rows if row[0] not in passed_over]
-            try:
-                events += self._store.events.decode(rows)
-            except Exception:
-                return self._readable(events, rows)
-        return Batch(events, position)
+        size = self._pace.size
+        rows = await self._store.log.read(self._query, after=after, before=end + 1, limit=size)
+        covered = rows[-1][0] if len(rows) == size else end
+        self._pace.adapt(rows)
+        if passed_over:
+            rows = [row for row in rows if row[0] not in passed_over]
+        try:
+            return Batch(self._store.events.decode(rows), covered)
+        except Exception:
+            return self._readable(rows)
 
-    def _readable(self, events: list[RecordedEvent[Any]], rows: Sequence[StoredEvent]) -> Batch:
-        """Return events, and those of some more rows up to the first that cannot be read."""
+    def _readable(self, rows: Sequence[StoredEvent]) -> Batch:
+        """Return the events before the first that cannot be read."""
+        events: list[RecordedEvent[Any]] = []
         for row in rows:
             try:
                 events += self._store.events.decode([row])

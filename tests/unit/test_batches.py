@@ -42,28 +42,18 @@ async def test_batches_follow_each_other_up_to_the_end_that_was_asked_for(log: R
     assert log.calls["read"] == 3, "there is nothing to be read ahead behind the end"
 
 
-async def test_a_batch_ends_where_it_is_large_enough(log: RecordingLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twofold.batches.FIRST_SIZE", 1)
-    for module in ("batches", "pace"):
-        monkeypatch.setattr(f"twofold.{module}.MAX_BYTES", 500)
-    await write(EventStore(log), *(opened("a" * 200) for _ in range(14)))
-    reader, after, found = batches(log, size=8), 0, []
-    while after < 22:
-        batch = await reader.read(after, 22, ())
-        found.append(len(batch.events))
-        after = batch.position
-    assert found == [8, 8, 4, 2]
-
-
-async def test_the_next_events_may_be_large_but_only_a_chunk_of_them_is_read(
+async def test_batches_grow_while_events_are_small_and_shrink_where_they_are_large(
     log: RecordingLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twofold.batches.CHUNK", 4)
-    for module in ("batches", "pace"):
-        monkeypatch.setattr(f"twofold.{module}.MAX_BYTES", 500)
-    await write(EventStore(log), *(opened("a" * 200) for _ in range(20)))
-    batch = await batches(log, size=1000).read(0, 28, ())
-    assert [each.position for each in batch.events] == list(range(1, 13)), "8 small ones, and one chunk of large ones"
+    monkeypatch.setattr("twofold.batches.FIRST_SIZE", 1)
+    monkeypatch.setattr("twofold.pace.MAX_BYTES", 500)
+    await write(EventStore(log), *(opened("a" * 200) for _ in range(6)))
+    reader, after, found = batches(log, size=4), 0, []
+    while after < 14:
+        batch = await reader.read(after, 14, ())
+        found.append(len(batch.events))
+        after = batch.position
+    assert found == [1, 2, 4, 4, 2, 1]
 
 
 async def test_a_batch_reaches_over_what_is_not_selected(log: RecordingLog) -> None:

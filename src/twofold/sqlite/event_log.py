@@ -20,7 +20,6 @@ from twofold.sqlite.appending import append_to, is_brief
 from twofold.sqlite.database import BRIEF, SqliteDatabase
 from twofold.sqlite.inline import append_inline
 from twofold.sqlite.joined import SqliteJoinedTransaction, join
-from twofold.sqlite.matching import ends_early
 from twofold.sqlite.read_database import SqliteReadDatabase
 from twofold.sqlite.reading import find_command, read, read_head, read_stream
 from twofold.stored_event import StoredEvent
@@ -65,7 +64,7 @@ class SqliteEventLog:
     ) -> Sequence[StoredEvent]:
         """See `EventLog.read`."""
         job = partial(read, query=query, after=after, before=before, limit=limit, backwards=backwards)
-        return await self._database.read(job, brief=limit <= BRIEF and ends_early(query))
+        return await self._database.read(job, brief=query.is_all and limit <= BRIEF)
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
         """See `EventLog.read_stream`."""

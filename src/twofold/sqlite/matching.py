@@ -20,11 +20,6 @@ MOST_MARKS = 1000
 """SQLite takes at most 32 766 parameters; an item with more types than this names them in one list."""
 
 
-def ends_early(query: EventQuery) -> bool:
-    """Return whether what is read for a query depends on its limit alone, however long the log is."""
-    return query.is_all or all(not item.tags and 0 < len(item.types) <= MANY_TYPES for item in query.items)
-
-
 def positions(
     connection: sqlite3.Connection, query: EventQuery, after: int, before: int, limit: int, *, backwards: bool
 ) -> list[int]:
