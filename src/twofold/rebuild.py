@@ -247,6 +247,8 @@ class Takeover:
             await self._check_hold(transaction, new, end)
             if refused := next((each.refused for each in known if each.number == new.number), ""):
                 return msgspec.structs.replace(report, reason=refused)  # an event in it was left out meanwhile
+            if new.role == "shadow" and not report.reason:  # it has gone on since its rows were compared
+                report = await verify_nothing_parked(transaction.run, new, report)
             report = await self._complete(transaction, new, live, report)
             await _report(transaction, new, report)
             if report.reason:
@@ -267,8 +269,6 @@ class Takeover:
     ) -> Report:
         """Bring an inline one to the very head of the log; appends wait from here on until it serves."""
         projector = self._projector
-        if new.role == "shadow" and not report.reason:  # it has gone on since its rows were compared
-            report = await verify_nothing_parked(transaction.run, new, report)
         if report.reason or not isinstance(projector, KeyedProjector) or projector.kind != "inline":
             return report
         await transaction.carry_out(InlineProjection(projector, self._store.events).complete(new.number))

@@ -75,8 +75,8 @@ async def verify_nothing_parked(ask: Ask, new: Generation, report: Report) -> Re
     Raises:
         StorageError: the database failed.
     """
-    counts = {tuple(row[:2]): row[2] for row in await ask(SQL["parked_counts"])}
-    count = counts.get((new.name, new.number), 0)
+    counts = await ask(SQL["parked_counts"])
+    count = next((row[2] for row in counts if row[:2] == (new.name, new.number)), 0)
     return msgspec.structs.replace(report, reason=f"{count} events failed and are parked") if count else report
 
 

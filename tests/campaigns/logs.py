@@ -55,6 +55,13 @@ class Around:
 class Patient(Around):
     """The client that the manual asks for: it repeats with the same ids until it knows, and reads until it can."""
 
+    async def open(self) -> None:
+        while True:
+            try:
+                return await super().open()
+            except StorageUnavailableError:
+                await asyncio.sleep(0.01)
+
     async def append(self, append: Append) -> Appended | Rejected:
         while True:
             try:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.campaigns.failing_disk import failing_commits, failing_run
-from tests.campaigns.logs import Around, Swallowing, sound
+from tests.campaigns.logs import Around, Patient, Swallowing, sound
 from tests.campaigns.stubborn import append_all
 from tests.postgres_servers import PostgresServer
 
-from twofold.errors import StorageUnavailableError
 from twofold.postgres import PostgresDatabase, PostgresEventLog
-from twofold.stored_event import StoredEvent
 from twofold.testing.judge import judge, whole_log
 
 
@@ -61,19 +58,11 @@ def run_on_postgres(
         with server.database() as url, failing_commits(server, place / "calls", failing):
             log = client(PostgresEventLog(PostgresDatabase(url), deadline=30.0 if client is Around else 0.02))
             asyncio.run(append_all(log, place, lambda n: n < 8, told=lambda error: None))
-            report = judge(asyncio.run(whole_log_of_a_server_that_may_crash_yet(url)), place)
+            # A client that swallows errors is done before the server has noticed the last of them.
+            report = judge(asyncio.run(whole_log(lambda: Patient(sound(url)))), place)
         print(report)
         assert report.events == 64
         assert "EIO" in (place / "calls").read_text(), "no sync ever failed"
-
-
-async def whole_log_of_a_server_that_may_crash_yet(url: str) -> list[StoredEvent]:
-    """Return all events; a client that swallows errors is done before the server has noticed the last of them."""
-    async with asyncio.timeout(60):
-        while True:
-            with suppress(StorageUnavailableError):
-                return await whole_log(lambda: sound(url))
-            await asyncio.sleep(0.05)  # nobody tells when it is back
 
 
 def test_an_error_of_the_disk_under_the_server_is_survived(

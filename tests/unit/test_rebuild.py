@@ -14,7 +14,7 @@ from tests.synchronizing import PATIENCE, deposited, opened, running, until, wri
 from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on, read_model, rebuild, runner
 from twofold.engines import Engine
 from twofold.errors import ReadModelBuildingError, RebuildFailedError, UnknownProjectionError
-from twofold.generations import FRESH, SQL, Generation
+from twofold.generations import FRESH, SQL
 from twofold.rebuild_progress import RebuildProgress
 from twofold.verify_rebuild import Report, verify_sample
 
@@ -27,6 +27,18 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def synchronizer(engine: Engine, store: EventStore) -> ReadModelSynchronizer:
     return ReadModelSynchronizer(store, engine.read_database, batch_size=10, changed_code="ignore")
+
+
+class Breaking(Balances):
+    """Fails on deposits while it is broken."""
+
+    broken = False
+
+    @on(Deposited)
+    def deposited(self, row: Balance, event: Deposited) -> Balance:
+        if self.broken:
+            raise ArithmeticError("broken by the last release")
+        return super().deposited(row, event)
 
 
 async def roles(engine: Engine) -> list[tuple[int, str]]:
@@ -109,25 +121,22 @@ async def test_the_projections_own_check_may_refuse(
 
 
 async def test_an_event_that_is_left_out_during_the_verification_does_not_come_in_with_the_new_generation(
-    synchronizer: ReadModelSynchronizer, store: EventStore, caplog: pytest.LogCaptureFixture
+    synchronizer: ReadModelSynchronizer,
+    store: EventStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("CRITICAL")
-    mended = False
+    monkeypatch.setattr(Breaking, "broken", True)
 
-    class Decided(Balances):
-        @on(Deposited)
-        def deposited(self, row: Balance, event: Deposited) -> Balance:
-            if not mended:
-                raise ArithmeticError("unlucky")
-            return super().deposited(row, event)
-
+    class Decided(Breaking):
         async def verify(self, rebuilt: Any) -> None:
             await synchronizer.skip("balances", 2, reason="decided at the last moment")
 
     balances = synchronizer.add(Decided())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a"), deposited("a")), PATIENCE)
-        mended = True
+        monkeypatch.setattr(Breaking, "broken", False)
         with pytest.raises(RebuildFailedError, match="event 2 was left out after it had come in; build it again"):
             await synchronizer.rebuild_projection("balances")
         assert await balances.get("a") == Balance("a", "ann", Decimal(0), 0)
@@ -140,11 +149,7 @@ async def test_an_event_that_fails_behind_the_verification_refuses_the_rebuild_t
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("CRITICAL")
-
-    class Breaking(Balances):
-        @on(Deposited)
-        def deposited(self, row: Balance, event: Deposited) -> Balance:
-            raise ArithmeticError("unlucky")
+    monkeypatch.setattr(Breaking, "broken", True)
 
     async def verify_then_write(*arguments: Any) -> Report:
         report = await verify_sample(*arguments)
@@ -176,8 +181,7 @@ async def test_a_rebuild_that_is_cancelled_during_the_verification_leaves_what_s
         await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
         assert await balances.get("a") == Balance("a", "ann", Decimal(1), 1)
         assert await engine.read_database.query("SELECT account FROM balances") == [("a",)]
-        generations = await engine.read_database.query(SQL["generations_of"], name="balances")
-        assert [Generation(*row).role for row in generations] == ["live"]
+        assert await roles(engine) == [(1, "live")]
 
 
 async def test_code_that_does_not_give_the_same_rows_twice_is_refused(
@@ -207,19 +211,10 @@ async def test_a_rebuild_in_which_events_fail_is_refused(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("CRITICAL")
-    broken = False
-
-    class Breaking(Balances):
-        @on(Deposited)
-        def deposited(self, row: Balance, event: Deposited) -> Balance:
-            if broken:
-                raise ArithmeticError("broken by the last release")
-            return super().deposited(row, event)
-
     balances = synchronizer.add(Breaking())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a"), deposited("a")), PATIENCE)
-        broken = True
+        monkeypatch.setattr(Breaking, "broken", True)
         with pytest.raises(RebuildFailedError, match="1 events failed and are parked"):
             await synchronizer.rebuild_projection("balances")
         assert await balances.get("a") == Balance("a", "ann", Decimal(1), 1)

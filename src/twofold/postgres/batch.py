@@ -261,7 +261,7 @@ def _literal(names: Sequence[str]) -> bytes | None:
 def _expected_number(expected: ExpectedVersion) -> int:
     if isinstance(expected, StreamState):
         return _EXISTS
-    return expected if _EXISTS < expected <= _INT4 else min(max(expected, _EXISTS + 1), _INT4)
+    return min(max(expected, _EXISTS + 1), _INT4)
 
 
 def _conditions(
