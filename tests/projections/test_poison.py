@@ -111,6 +111,7 @@ KINDS: dict[str, Callable[[Note], Any]] = {
     "a group of errors": lambda row: _raise(BaseExceptionGroup("some", [ValueError("one"), KeyError("two")])),
     "an infrastructure's error": lambda row: _raise(StorageUnavailableError("says the handler, which has no storage")),
 }
+BYTES_FOR_TEXT = "a key, and its row's, of another type"
 HOLDING: dict[str, Callable[[], Any]] = {
     "a key that raises": lambda: _raise(LookupError("no key")),
     "a key that no JSON can say": object,
@@ -120,6 +121,7 @@ PARKING: dict[str, Callable[[], Any]] = {
     "a key of too many fields": lambda: ("a", "b"),
     "a key with a NUL": lambda: "a\0b",
     "a key that cannot be hashed": lambda: ["a"],
+    BYTES_FOR_TEXT: lambda: b"a",
 }
 
 
@@ -138,7 +140,7 @@ class Notes(Projection[Note]):
 
     @on(Noted)
     def noted(self, row: Note | None, event: Noted) -> Note:
-        row = row or Note(event.topic)
+        row = row or Note(self.key(event) if event.poison == BYTES_FOR_TEXT else event.topic)
         if event.poison in KINDS and not self.mended:
             return KINDS[event.poison](row)  # type: ignore[no-any-return]
         if event.poison == "sometimes":

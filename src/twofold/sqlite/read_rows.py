@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 from twofold.errors import CheckpointMovedError, LimitExceededError
@@ -30,9 +32,12 @@ def load_rows(reader: sqlite3.Connection, table: Table, keys: Collection[tuple[A
 
 
 def in_sql(table: Table, changes: Changes) -> Changes:
-    """Return changes with rows and keys as SQLite keeps them."""
-    gone = [_key_to_sql(table, key) for key in changes.deletes]
-    return changes._replace(upserts=rows_to_sql(table, changes.upserts), deletes=gone)
+    """Return changes with rows and keys as SQLite keeps them; rows in the order of their keys are written faster."""
+    rows, gone = rows_to_sql(table, changes.upserts), [_key_to_sql(table, key) for key in changes.deletes]
+    names = [column.name for column in table.columns]
+    with suppress(TypeError):  # a value of the wrong type: the database will name the row
+        rows.sort(key=itemgetter(*map(names.index, table.key)))
+    return changes._replace(upserts=rows, deletes=gone)
 
 
 def write_step(connection: sqlite3.Connection, table: Table, changes: Changes, step: Step) -> None:
