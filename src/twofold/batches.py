@@ -73,10 +73,10 @@ class Batches:
     async def _read(self, after: int, end: int, passed_over: Collection[int]) -> Batch:
         size = self._pace.size
         rows = await self._store.log.read(self._query, after=after, before=end + 1, limit=size)
-        covered = rows[-1][0] if len(rows) == size else end
+        covered = rows[-1].position if len(rows) == size else end
         self._pace.adapt(rows)
         if passed_over:
-            rows = [row for row in rows if row[0] not in passed_over]
+            rows = [row for row in rows if row.position not in passed_over]
         try:
             return Batch(self._store.events.decode(rows), covered)
         except Exception:
@@ -89,5 +89,5 @@ class Batches:
             try:
                 events += self._store.events.decode([row])
             except Exception as error:
-                return Batch(events, row[0] - 1, error)
+                return Batch(events, row.position - 1, error)
         raise AssertionError("the second reading differs from the first")

@@ -119,7 +119,7 @@ class EventStore:
         async def follow(last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
             low, high = after, before
             if last is not None:
-                low, high = (after, last[0]) if backwards else (last[0], before)
+                low, high = (after, last.position) if backwards else (last.position, before)
             return await self.log.read(wanted, after=low, before=high, limit=size, backwards=backwards)
 
         async with aclosing(read_ahead(follow, limit)) as chunks:
@@ -298,7 +298,7 @@ class EventStore:
 
     def _stream_reader(self, stream_id: str, after: int) -> Read:
         async def follow(last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
-            return await self.log.read_stream(stream_id, after=last[4] if last else after, limit=size)
+            return await self.log.read_stream(stream_id, after=last.version if last else after, limit=size)
 
         return follow
 

@@ -112,7 +112,7 @@ class InlineProjection:
         if place is None or place.position >= head:
             return True
         rows = yield ReadEvents(self._query, place.position, head + 1, MAX_MISSING)
-        end = rows[-1][0] if len(rows) == MAX_MISSING else head
+        end = rows[-1].position if len(rows) == MAX_MISSING else head
         place = yield from self._make_up(place, end)
         return place is None or end == head
 
@@ -219,7 +219,7 @@ class InlineProjection:
     def _handed(self, place: _Place, rows: Sequence[StoredEvent]) -> list[Handed]:
         """Return the events that the segments lack, each with its key."""
         events: list[Handed] = []
-        for recorded in self._events.decode([row for row in rows if row[0] not in place.passed_over]):
+        for recorded in self._events.decode([row for row in rows if row.position not in place.passed_over]):
             try:
                 [each] = handed(self._projector, [recorded])
             except Exception as error:

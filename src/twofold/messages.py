@@ -173,52 +173,52 @@ class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=Fal
     @property
     def position(self) -> int:
         """Place in the global log, from 1."""
-        return self.stored[0]
+        return self.stored.position
 
     @property
     def event_id(self) -> UUID:
         """Identity of the event, unique in the log."""
-        return UUID(bytes=self.stored[1])
+        return UUID(bytes=self.stored.event_id)
 
     @property
     def stream_id(self) -> str:
         """The stream it belongs to; empty for an event of no stream."""
-        return self.stored[2]
+        return self.stored.stream_id
 
     @property
     def stream_type(self) -> str:
         """The type of its stream; empty for an event of no stream."""
-        return self.stored[3]
+        return self.stored.stream_type
 
     @property
     def version(self) -> int:
         """Number of events in its stream up to and including it; 0 for an event of no stream."""
-        return self.stored[4]
+        return self.stored.version
 
     @property
     def type(self) -> str:
         """The stored name of its type."""
-        return self.stored[5]
+        return self.stored.type
 
     @property
     def schema_version(self) -> int:
         """The schema version of the stored payload; `event` is upcast to today's."""
-        return self.stored[6]
+        return self.stored.schema_version
 
     @property
     def metadata(self) -> Metadata:
         """Correlation, causation, command, tenant and user."""
-        return _metadata_decoder.decode(self.stored[8])
+        return _metadata_decoder.decode(self.stored.metadata)
 
     @property
     def tags(self) -> tuple[str, ...]:
         """Its tags, such as `customer:c1`."""
-        return _tags_decoder.decode(self.stored[9])
+        return _tags_decoder.decode(self.stored.tags)
 
     @property
     def recorded_at(self) -> datetime:
         """When it was appended, aware, in UTC, in microseconds, by the clock of the writer or the server."""
-        return EPOCH + timedelta(microseconds=self.stored[10])
+        return EPOCH + timedelta(microseconds=self.stored.recorded_at)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RecordedEvent) and self.stored == other.stored

@@ -25,5 +25,5 @@ class Pace:
     def adapt(self, rows: Sequence[StoredEvent]) -> None:
         """Learn from what was just read: twice as many may follow, or as many as fit."""
         if rows:
-            fitting = len(rows) * MAX_BYTES // max(sum(len(row.payload) for row in rows), 1)
+            fitting = len(rows) * MAX_BYTES // max(sum([len(row.payload) for row in rows]), 1)
             self.size = max(1, min(2 * self.size, fitting, self._most))

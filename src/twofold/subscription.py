@@ -87,20 +87,20 @@ class Subscription:
         if self._stream_id is None:
             size = self._pace.size
             rows = await self._log.read(self._query, after=self.position, before=head + 1, limit=size)
-            covered = rows[-1][0] if len(rows) == size else head
+            covered = rows[-1].position if len(rows) == size else head
         else:
             rows = await self._read_stream(self._stream_id)
-            covered = rows[-1][0] if rows else head
+            covered = rows[-1].position if rows else head
         batch = Batch(self._events.decode(rows), covered)
         self._pace.adapt(rows)
-        self._version, self.position = rows[-1][4] if rows else self._version, covered
+        self._version, self.position = rows[-1].version if rows else self._version, covered
         return batch
 
     async def _read_stream(self, stream_id: str) -> Sequence[StoredEvent]:
         """Return what follows in the stream. After a restart its version is not known, only the position is."""
         after = self._version
         while rows := await self._log.read_stream(stream_id, after=after, limit=self._pace.size):
-            if fresh := [row for row in rows if row[0] > self.position]:
+            if fresh := [row for row in rows if row.position > self.position]:
                 return fresh
-            after = self._version = rows[-1][4]
+            after = self._version = rows[-1].version
         return ()

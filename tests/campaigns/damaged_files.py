@@ -105,7 +105,7 @@ async def _judge_answer(log: SqliteEventLog, name: str, rows: Sequence[StoredEve
         return "exact"
     expected = iter(rows)
     for row in found:  # what is there must be exact and in order, even if something lacks
-        assert any(row == other for other in expected), f"{name} is answered with the wrong event {row[:6]}"
+        assert any(row == other for other in expected), f"{name} is answered with the wrong event {row}"
     return "lacking"
 
 

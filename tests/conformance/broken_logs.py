@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from twofold.event_log import Append, Appended, Rejected, record
 from twofold.event_query import EventQuery, QueryItem
@@ -29,7 +30,7 @@ class VersionsOffByOne(MemoryEventLog):
         appended = super()._store(append)
         for place in range(appended.first - 1, appended.last):
             row = self._events[place]
-            wrong = row._replace(version=row.version - 1 if row.stream_id else 0)
+            wrong = replace(row, version=row.version - 1 if row.stream_id else 0)
             self._events[place] = wrong
             if row.stream_id:
                 self._streams[row.stream_id][row.version - 1] = wrong

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from twofold.memory import MemoryEventLog
 from twofold.portable_log import StoredCommand
@@ -34,7 +35,7 @@ class RecordedAnew(MemoryEventLog):
     """Gives the rows the time of their restoration."""
 
     async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
-        await super().restore([row._replace(recorded_at=row.recorded_at + 1) for row in rows], commands)
+        await super().restore([replace(row, recorded_at=row.recorded_at + 1) for row in rows], commands)
 
 
 class CommandsForgotten(MemoryEventLog):

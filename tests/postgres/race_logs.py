@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import psycopg
+from msgspec.structs import astuple
 
 from twofold.errors import OutcomeUnknownError, StorageError
 from twofold.event_log import Append, Appended, EventLog, NewEvent, Rejected, record
@@ -130,7 +131,7 @@ class OnASequence(PostgresEventLog):
         text = [each.decode() for each in (row.payload, row.metadata, row.tags)]
         await connection.execute(
             "INSERT INTO twofold_events VALUES (%s, encode(%s, 'hex')::uuid, %s, %s, %s, %s, %s, %s, %s, %s, 0, %s)",
-            [*row[:7], *text, row.checksum],
+            [*astuple(row)[:7], *text, row.checksum],
         )
         return position
 

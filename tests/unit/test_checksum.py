@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from twofold.errors import CorruptEventError
 from twofold.event_log import record
@@ -29,23 +30,18 @@ def flipped(row: StoredEvent, field: str, bit: int) -> StoredEvent:
     """Return the row with one bit of a field flipped, as a disk might."""
     value: Any = getattr(row, field)
     if isinstance(value, int):
-        return replaced(row, field, value ^ (1 << bit % 63))
+        return replace(row, **{field: value ^ (1 << bit % 63)})
     raw = bytearray(value.encode() if isinstance(value, str) else value)
     raw[bit // 8 % len(raw)] ^= 1 << bit % 8
     damaged = raw.decode("latin-1") if isinstance(value, str) else bytes(raw)
-    return replaced(row, field, damaged)
-
-
-def replaced(row: StoredEvent, field: str, value: Any) -> StoredEvent:
-    changes: dict[str, Any] = {field: value}
-    return row._replace(**changes)
+    return replace(row, **{field: damaged})
 
 
 def test_the_fields_of_these_tests_are_all_that_there_are() -> None:
-    assert {*NUMBERS, *TEXTS, *BYTES} == set(StoredEvent._fields)
+    assert {*NUMBERS, *TEXTS, *BYTES} == set(StoredEvent.__struct_fields__)
 
 
-@pytest.mark.parametrize("field", StoredEvent._fields)
+@pytest.mark.parametrize("field", StoredEvent.__struct_fields__)
 def test_every_flipped_bit_of_every_field_is_noticed(field: str) -> None:
     value = getattr(ROW, field)
     bits = 63 if isinstance(value, int) else 8 * len(value)
@@ -60,7 +56,7 @@ def test_every_flipped_bit_of_every_field_is_noticed(field: str) -> None:
 @given(
     text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
     place=st.tuples(st.integers(1, 1 << 50), st.integers(0, 1 << 50), st.integers(0, 1 << 52)),
-    field=st.sampled_from(StoredEvent._fields),
+    field=st.sampled_from(StoredEvent.__struct_fields__),
     bit=st.integers(0, 10_000),
 )
 @settings(deadline=None)
@@ -81,6 +77,6 @@ def test_the_modulus_is_prime() -> None:
 
 
 def test_a_row_at_another_place_is_not_intact() -> None:
-    assert not is_intact(ROW._replace(position=ROW.position + 1))
-    assert not is_intact(ROW._replace(version=ROW.version - 1))
-    assert not is_intact(ROW._replace(payload=ROW.metadata, metadata=ROW.payload))
+    assert not is_intact(replace(ROW, position=ROW.position + 1))
+    assert not is_intact(replace(ROW, version=ROW.version - 1))
+    assert not is_intact(replace(ROW, payload=ROW.metadata, metadata=ROW.payload))

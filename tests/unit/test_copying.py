@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from twofold import EventQuery
 from twofold.copying import copy_log, digest_log
@@ -190,7 +191,7 @@ async def test_somebody_else_who_writes_to_the_target_is_noticed(source: MemoryE
     [
         lambda log: log._commands.popitem(),
         lambda log: log._commands.update({k: (c._replace(result=b"{}"), a) for k, (c, a) in log._commands.items()}),
-        lambda log: log._events.__setitem__(50, log._events[50]._replace(metadata=b'{"user":"eve"}')),
+        lambda log: log._events.__setitem__(50, replace(log._events[50], metadata=b'{"user":"eve"}')),
         lambda log: log._events.pop(),
     ],
 )
@@ -208,7 +209,7 @@ async def test_a_copy_that_does_not_keep_what_it_is_given_is_noticed(
 
 
 async def test_a_damaged_source_is_not_copied_beyond_the_damage(source: MemoryEventLog, target: PortableLog) -> None:
-    source._events[40] = source._events[40]._replace(payload=b'{"text":"forged"}')
+    source._events[40] = replace(source._events[40], payload=b'{"text":"forged"}')
     with pytest.raises(CorruptEventError, match="event 41"):
         await copy_log(source, target)
     assert await target.head() <= 40

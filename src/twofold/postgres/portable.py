@@ -87,5 +87,8 @@ async def _copy(connection: Connection, command: bytes, rows: Sequence[tuple[obj
 
 
 def _as_copied(row: StoredEvent) -> tuple[object, ...]:
-    text = (row.payload.decode(), row.metadata.decode(), row.tags.decode())
-    return (row.position, UUID(bytes=row.event_id), *row[2:7], *text, row.recorded_at, row.checksum)
+    return (
+        row.position, UUID(bytes=row.event_id), row.stream_id, row.stream_type, row.version, row.type,
+        row.schema_version, row.payload.decode(), row.metadata.decode(), row.tags.decode(), row.recorded_at,
+        row.checksum,
+    )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import starmap
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -30,7 +31,7 @@ from twofold.postgres.batch import Refusal
 from twofold.postgres.database import Connection
 from twofold.postgres.queries import query as named
 from twofold.postgres.selection import END, select
-from twofold.stored_event import StoredEvent, as_stored_event
+from twofold.stored_event import StoredEvent
 
 T = TypeVar("T")
 
@@ -142,12 +143,12 @@ class Reader:
 
         async def run() -> Sequence[StoredEvent]:
             async with self._lender.connection() as connection:
-                cursor = AsyncCursor(connection, row_factory=lambda _: as_stored_event)
+                cursor = AsyncCursor(connection, row_factory=tuple_row)
                 for name in ("json", "uuid"):  # the bytes that the checksum covers
                     cursor.adapters.register_loader(name, ByteaBinaryLoader)
                 prepare = None if keep_plan and self._head.position > LONG else False
                 await cursor.execute(sql, arguments, prepare=prepare, binary=True)
-                return await cursor.fetchall()
+                return list(starmap(StoredEvent, await cursor.fetchall()))
 
         return await again_if_cut(self._lender, run)
 

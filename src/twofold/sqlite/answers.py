@@ -26,10 +26,10 @@ def check_range(rows: Sequence[StoredEvent], after: int, limit: int, *, backward
     """
     if not rows:
         return
-    first, last = (rows[-1][0], rows[0][0]) if backwards else (rows[0][0], rows[-1][0])
+    first, last = (rows[-1].position, rows[0].position) if backwards else (rows[0].position, rows[-1].position)
     expected: Iterable[int] = range(last, last - len(rows), -1) if backwards else range(first, first + len(rows))
     begins_late = first != after + 1 and (not backwards or len(rows) < limit)
-    if begins_late or [row[0] for row in rows] != list(expected):
+    if begins_late or [row.position for row in rows] != list(expected):
         raise _damaged(f"between {after} and {last}, events are missing or are not where they belong")
 
 
@@ -49,7 +49,7 @@ def check_stream(rows: Sequence[StoredEvent], stream_id: str, after: int) -> Non
     Raises:
         StorageError: the file is damaged.
     """
-    versions, streams = [row[4] for row in rows], {row[2] for row in rows}
+    versions, streams = [row.version for row in rows], {row.stream_id for row in rows}
     if versions != list(range(after + 1, after + 1 + len(rows))) or not streams <= {stream_id}:
         raise _damaged(f"after version {after}, stream {stream_id!r} is not as its index says")
 
@@ -65,8 +65,8 @@ def check_matches(rows: Sequence[StoredEvent], query: EventQuery, found: int) ->
     if suspects := _suspects(rows, query):
         untagged, tagged = _sorted_out(query)
         for row in suspects:
-            if row[5] not in untagged and not _matches_tagged(row, tagged):
-                raise _damaged(f"event {row[0]} does not match the query that an index named it for")
+            if row.type not in untagged and not _matches_tagged(row, tagged):
+                raise _damaged(f"event {row.position} does not match the query that an index named it for")
 
 
 def _suspects(rows: Sequence[StoredEvent], query: EventQuery) -> Sequence[StoredEvent]:
@@ -75,9 +75,9 @@ def _suspects(rows: Sequence[StoredEvent], query: EventQuery) -> Sequence[Stored
     if others:
         return rows
     types = frozenset(item.types)
-    suspects = [row for row in rows if row[5] not in types] if types else []
+    suspects = [row for row in rows if row.type not in types] if types else []
     for tag in map(_encode, item.tags):
-        suspects += [row for row in rows if tag not in (row[9] or b"")]
+        suspects += [row for row in rows if tag not in (row.tags or b"")]
     return suspects
 
 
@@ -95,10 +95,10 @@ def _sorted_out(query: EventQuery) -> tuple[set[str], dict[str, list[QueryItem]]
 
 def _matches_tagged(row: StoredEvent, tagged: dict[str, list[QueryItem]]) -> bool:
     try:
-        tags = _decode_tags(row[9])
+        tags = _decode_tags(row.tags)
     except (msgspec.DecodeError, ValueError, TypeError):
         return False
-    return any(item.matches(row[5], tags) for tag in tags for item in tagged.get(tag, ()))
+    return any(item.matches(row.type, tags) for tag in tags for item in tagged.get(tag, ()))
 
 
 def _damaged(what: str) -> StorageError:

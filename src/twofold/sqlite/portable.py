@@ -65,6 +65,7 @@ def inspect(reader: sqlite3.Connection, path: Path) -> Inspection:
 
 def _as_inserted(row: StoredEvent) -> tuple[object, ...]:
     return (
-        *row[:2], row.stream_id or None, row.stream_type or None, row.version or None, *row[5:7],
-        row.payload.decode(), row.metadata.decode(), row.tags.decode(), *row[10:],
+        row.position, row.event_id, row.stream_id or None, row.stream_type or None, row.version or None, row.type,
+        row.schema_version, row.payload.decode(), row.metadata.decode(), row.tags.decode(), row.recorded_at,
+        row.checksum,
     )  # fmt: skip

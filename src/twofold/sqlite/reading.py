@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from itertools import starmap
 
 from twofold.event_log import Appended, CommandRecord
 from twofold.event_query import EventQuery
 from twofold.sql import sql_blocks
 from twofold.sqlite.answers import check_matches, check_range, check_stream
 from twofold.sqlite.matching import END, positions
-from twofold.stored_event import StoredEvent, as_stored_event
+from twofold.stored_event import StoredEvent
 
 SQL = sql_blocks("twofold.sqlite")
 
@@ -64,7 +65,7 @@ def read_at(connection: sqlite3.Connection, wanted: list[int]) -> list[StoredEve
 
 def read_rows(connection: sqlite3.Connection, name: str, *arguments: object) -> list[StoredEvent]:
     """Return the rows that a named statement selects."""
-    return list(map(as_stored_event, connection.execute(SQL[name], arguments)))
+    return list(starmap(StoredEvent, connection.execute(SQL[name], arguments)))
 
 
 def read_head(connection: sqlite3.Connection) -> int:

@@ -62,8 +62,8 @@ async def whole_log(open_log: Callable[[], EventLog]) -> list[StoredEvent]:
     log = open_log()
     await log.open()
     events: list[StoredEvent] = []
-    while rows := await log.read(EventQuery.all(), after=events[-1][0] if events else 0, limit=10_000):
-        events += map(StoredEvent._make, rows)
+    while rows := await log.read(EventQuery.all(), after=events[-1].position if events else 0, limit=10_000):
+        events += rows
     await log.close()
     return events
 

@@ -13,6 +13,7 @@ try:
     from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 except ImportError as error:
     raise ImportError("twofold.testing.event_log_machine needs hypothesis; `pip install hypothesis`") from error
+import msgspec
 
 from twofold.errors import TwofoldError
 from twofold.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
@@ -56,7 +57,7 @@ def comparable(outcome: object, *, exact: bool) -> object:
 def contents(rows: Sequence[StoredEvent]) -> list[tuple[object, ...]]:
     """Return all of the rows but what differs from log to log: the time, and the checksum over it."""
     assert all(is_intact(row) for row in rows)
-    return [row[:-2] for row in rows]
+    return [msgspec.structs.astuple(row)[:-2] for row in rows]
 
 
 class EventLogMachine(RuleBasedStateMachine):

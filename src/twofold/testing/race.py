@@ -231,13 +231,13 @@ class _Writer:
         if appended is None:
             self._ledger.write(told="contradicted", ids=[], answer=f"{stream_id}, its own, is not at {version}")
             rows = await self._log.read_stream(stream_id, limit=1_000_000)
-            return rows[-1][4] if rows else 0
+            return rows[-1].version if rows else 0
         return version + len(events)
 
     async def _hot_stream(self) -> None:
         stream_id = f"Hot-{self._chance.randrange(HOT_TOPICS)}"
         rows = await self._log.read_stream(stream_id, after=self._hot[stream_id], limit=1_000_000)
-        expected = self._hot[stream_id] = rows[-1][4] if rows else self._hot[stream_id]
+        expected = self._hot[stream_id] = rows[-1].version if rows else self._hot[stream_id]
         other = f"Hot-{self._chance.randrange(HOT_TOPICS)}"
         events = (self._event(stream_id),) if other == stream_id else (self._event(stream_id), self._event(other))
         await self._append(Append(events, ((stream_id, expected),) if other == stream_id else (
@@ -303,8 +303,8 @@ async def _read(plan: Race, number: int) -> None:
         head = await log.wait(position, 0.2)
         rows = await log.read(EventQuery.all(), after=position, before=head + 1, limit=200)
         if rows:
-            ledger.write(told="saw", events=[(row[0], str(UUID(bytes=row[1]))) for row in rows])
-            position = rows[-1][0]
+            ledger.write(told="saw", events=[(row.position, str(UUID(bytes=row.event_id))) for row in rows])
+            position = rows[-1].position
         elif written and position >= await log.head():
             break
     await log.close()

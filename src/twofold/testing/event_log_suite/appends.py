@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from msgspec.structs import astuple
+
 from twofold.event_log import EventLog, Rejected
 from twofold.event_query import EventQuery
 from twofold.messages import uuid7
@@ -74,7 +76,7 @@ class AppendPromises:
     async def test_the_fields_have_the_types_that_the_row_declares(self, log: EventLog) -> None:
         await log.append(append_of(new_event("Note-1", "x")))
         (row,) = await log.read(EVERYTHING, limit=10)
-        assert [type(value) for value in row] == [int, bytes, str, str, int, str, int, bytes, bytes, bytes, int, int]
+        assert [type(each) for each in astuple(row)] == [int, bytes, str, str, int, str, int, *[bytes] * 3, int, int]
 
     async def test_awkward_text_comes_back_byte_for_byte(self, log: EventLog) -> None:
         events = [new_event("Note-1", text=text, metadata=b'{"user":"\xc3\xa9"}') for text in AWKWARD]
