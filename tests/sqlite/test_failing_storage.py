@@ -29,6 +29,28 @@ print("held", flush=True)
 sys.stdin.readline()
 """
 
+CUT_WHILE_READING = """
+import asyncio, os, sys
+from twofold.errors import StorageError
+from twofold.sqlite import SqliteDatabase
+
+def cut(reader):
+    rows = reader.execute("SELECT * FROM twofold_events ORDER BY position DESC")
+    next(rows)
+    os.truncate(sys.argv[1], os.path.getsize(sys.argv[1]) // 4)
+    rows.fetchall()
+
+async def read():
+    database = SqliteDatabase(sys.argv[1])
+    await database.open()
+    try:
+        await database.read(cut)
+    except StorageError as error:
+        print(error)
+
+asyncio.run(read())
+"""
+
 
 @contextmanager
 def locked_by_another_process(file: Path, how: str = "IMMEDIATE") -> Iterator[None]:
@@ -212,6 +234,19 @@ async def test_a_file_that_is_no_database_is_a_named_error_and_is_left_as_it_is(
         await SqliteEventLog(SqliteDatabase(file)).open()
     assert file.read_bytes() == content
     assert [each.name for each in file.parent.iterdir()] == [file.name]
+
+
+async def test_pages_that_cannot_be_read_are_a_named_error_and_not_the_end_of_the_process(
+    file: Path, log: SqliteEventLog
+) -> None:
+    """Were the file mapped into memory, a disk that fails would be a signal that nobody can handle."""
+    for n in range(100):
+        await log.append(bulky(n))
+    await log.close()
+    command = [sys.executable, "-c", CUT_WHILE_READING, str(file)]
+    reader = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+    assert reader.returncode == 0, reader
+    assert "restore it from a backup" in reader.stdout
 
 
 async def test_a_log_in_a_file_with_other_tables_leaves_them_alone(file: Path) -> None:

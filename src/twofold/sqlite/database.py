@@ -173,7 +173,6 @@ class SqliteDatabase:
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA fullfsync = 1")  # macOS: without it, fsync does not reach the disk
-            connection.execute("PRAGMA mmap_size = 268435456")
             connection.execute("PRAGMA cell_size_check = 1")  # a damaged page is an error, not an answer
             add_clock(connection)
         except BaseException:
