@@ -1,6 +1,6 @@
 -- What all engines say alike about read models, their segments and who works on them. `-- name:` begins a block.
 -- `twofold_now()` is the database's clock, in microseconds since 1970-01-01 UTC. A step never shortens a lease: appends
--- take steps, too, beside the holder.
+-- take steps, too, beside the holder. Where the engine locks rows, who changes several segments locks them in their order.
 
 -- name: take_step
 UPDATE twofold_checkpoints SET position = :after, moved_at = twofold_now(), error = '',
@@ -69,7 +69,7 @@ FROM twofold_checkpoints WHERE name = :name AND generation = :generation ORDER B
 SELECT p.generation, p.suffix, p.version, p.paused, c.first_slot, c.end_slot, c.epoch, c.position, c.error
 FROM twofold_projections AS p JOIN twofold_checkpoints AS c ON c.name = p.name AND c.generation = p.generation
 WHERE p.name = :name AND (p.generation = :generation OR (:generation = 0 AND p.role = 'live'))
-ORDER BY c.first_slot
+ORDER BY c.first_slot /* FOR UPDATE */
 
 -- name: set_aside
 SELECT 0, key, max(retry) FROM twofold_parked WHERE name = :name AND generation = :generation GROUP BY key
@@ -100,14 +100,22 @@ WHERE name = :name AND generation = :generation AND first_slot = :first AND epoc
 
 -- name: take_out
 UPDATE twofold_checkpoints SET owner = :owner, epoch = epoch + 1, leased_until = twofold_now() + :lease
-WHERE name = :name AND generation = :generation
+WHERE (name, generation, first_slot) IN (
+    SELECT name, generation, first_slot FROM twofold_checkpoints
+    WHERE name = :name AND generation = :generation ORDER BY name, generation, first_slot /* FOR UPDATE */)
 RETURNING first_slot
 
 -- name: renew_all
-UPDATE twofold_checkpoints SET leased_until = twofold_now() + :lease WHERE owner = :owner
+UPDATE twofold_checkpoints SET leased_until = twofold_now() + :lease
+WHERE (name, generation, first_slot) IN (
+    SELECT name, generation, first_slot FROM twofold_checkpoints
+    WHERE owner = :owner ORDER BY name, generation, first_slot /* FOR UPDATE */)
 
 -- name: give_back_all
-UPDATE twofold_checkpoints SET owner = '', leased_until = 0 WHERE owner = :owner
+UPDATE twofold_checkpoints SET owner = '', leased_until = 0
+WHERE (name, generation, first_slot) IN (
+    SELECT name, generation, first_slot FROM twofold_checkpoints
+    WHERE owner = :owner ORDER BY name, generation, first_slot /* FOR UPDATE */)
 
 -- name: set_error
 UPDATE twofold_checkpoints SET error = :error
@@ -115,11 +123,15 @@ WHERE name = :name AND generation = :generation AND first_slot = :first AND epoc
 
 -- name: disturb
 UPDATE twofold_checkpoints SET epoch = epoch + 1, moved_at = twofold_now()
-WHERE name = :name AND generation = :generation
+WHERE (name, generation, first_slot) IN (
+    SELECT name, generation, first_slot FROM twofold_checkpoints
+    WHERE name = :name AND generation = :generation ORDER BY name, generation, first_slot /* FOR UPDATE */)
 
 -- name: set_position
 UPDATE twofold_checkpoints SET position = :position, epoch = epoch + 1, moved_at = twofold_now(), error = ''
-WHERE name = :name AND generation = :generation
+WHERE (name, generation, first_slot) IN (
+    SELECT name, generation, first_slot FROM twofold_checkpoints
+    WHERE name = :name AND generation = :generation ORDER BY name, generation, first_slot /* FOR UPDATE */)
 
 -- name: end_segment
 UPDATE twofold_checkpoints SET end_slot = :end, epoch = epoch + 1

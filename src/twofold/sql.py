@@ -17,8 +17,9 @@ def sql_blocks(package: str, file: str = "queries.sql") -> dict[str, str]:
 
 
 def in_format(sql: str) -> str:
-    """Return a statement with `:names` as drivers with `%(names)s` want it."""
-    return re.sub(r"(?<!:):([a-z]\w*)", r"%(\1)s", sql.replace("%", "%%"))
+    """Return a statement with `:names` as drivers with `%(names)s` want it, on an engine that locks rows."""
+    sql = sql.replace("%", "%%").replace("/* FOR UPDATE */", "FOR UPDATE")
+    return re.sub(r"(?<!:):([a-z]\w*)", r"%(\1)s", sql)
 
 
 def quoted(name: str) -> str:

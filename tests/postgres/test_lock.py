@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from psycopg.types.json import Json
-from tests.postgres.test_outcomes import backend_that_appends, opened
+from tests.postgres.test_outcomes import backend_that_waits, opened
 
 from twofold.errors import LimitExceededError
 from twofold.event_log import Append, Appended, NewEvent, Rejected
@@ -53,7 +53,7 @@ async def test_who_waited_for_the_lock_sees_what_its_holder_committed(
     async with await psycopg.AsyncConnection.connect(url) as holder:
         assert await append_as_another_host(holder, new_event("Note-1", "x")) == 1
         pending = asyncio.create_task(log.append(late))
-        await backend_that_appends(url)
+        await backend_that_waits(url)
         await holder.commit()
     outcome = await pending
     assert isinstance(outcome, Rejected)
@@ -64,7 +64,7 @@ async def test_a_position_is_given_out_again_when_its_holder_rolls_back(log: Pos
     async with await psycopg.AsyncConnection.connect(url) as holder:
         assert await append_as_another_host(holder, new_event("Note-1")) == 1
         pending = asyncio.create_task(log.append(append_of(new_event("Note-2"), expected={"Note-2": 0})))
-        await backend_that_appends(url)
+        await backend_that_waits(url)
         await holder.rollback()
     outcome = await pending
     assert isinstance(outcome, Appended)

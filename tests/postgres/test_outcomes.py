@@ -53,7 +53,7 @@ async def lock_held(url: str) -> AsyncIterator[psycopg.AsyncConnection]:
         await holder.rollback()
 
 
-async def backend_that_appends(url: str) -> int:
+async def backend_that_waits(url: str) -> int:
     """Return the process id of the backend that waits for the lock."""
     async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(url, autocommit=True) as looker:
         while True:
@@ -112,7 +112,7 @@ async def test_a_backend_that_is_terminated_before_its_commit_is_replaced(url: s
         await log.append(append_of(new_event("Note-1")))
         async with lock_held(url) as holder:
             pending = asyncio.create_task(log.append(append_of(new_event("Note-1"), expected={"Note-1": 1})))
-            victim = await backend_that_appends(url)
+            victim = await backend_that_waits(url)
             await holder.execute("SELECT pg_terminate_backend(%s, 5000)", [victim])
         assert isinstance(await pending, Appended)
         assert await positions(log) == [1, 2]
@@ -171,7 +171,7 @@ async def test_a_cancelled_caller_does_not_cancel_the_commit(url: str) -> None:
     async with opened(url) as log:
         async with lock_held(url):
             pending = asyncio.create_task(log.append(append_of(new_event("Note-1"))))
-            await backend_that_appends(url)
+            await backend_that_waits(url)
             pending.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await pending

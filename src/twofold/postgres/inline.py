@@ -29,7 +29,7 @@ T = TypeVar("T")
 BEGIN = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '10s'"
 """The log is locked while this process folds: should it freeze or be cut off, the server ends the transaction. Should
 somebody who is frozen hold a segment, the append gives up."""
-LOCK_SEGMENTS = f"{in_format(SQL['segments_to_write'])} FOR UPDATE".encode()
+_LOCK_SEGMENTS = in_format(SQL["segments_to_write"]).encode()
 
 
 @asynccontextmanager
@@ -87,7 +87,7 @@ async def _answer(connection: Connection, request: object) -> Any:
         case Ask(sql, values):
             return await _run(connection, in_format(sql).encode(), values)
         case LockSegments(projection, generation):
-            return await _run(connection, LOCK_SEGMENTS, {"name": projection, "generation": generation})
+            return await _run(connection, _LOCK_SEGMENTS, {"name": projection, "generation": generation})
         case LockLog():
             await _run(connection, named("lock_head"), {})
             return (await _run(connection, named("head"), {}))[0][0]  # a newer snapshot than that of the lock
