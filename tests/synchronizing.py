@@ -39,9 +39,9 @@ async def running(synchronizer: ReadModelSynchronizer) -> AsyncIterator[ReadMode
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition: Callable[[], Awaitable[object]]) -> None:
+async def until(condition: Callable[[], Awaitable[object]], patience: float = PATIENCE) -> None:
     """Wait for what another task does in its own time."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience):
         while not await condition():  # noqa: ASYNC110  # nothing signals it
             await asyncio.sleep(0.001)
 

@@ -14,7 +14,7 @@ from tests.accounts import Deposited
 from tests.projections.mortal import MortalReadDatabase
 from tests.projections.trails import POISON, Tallies, Trail, Trails
 from tests.projections.victim import InTwoTransactions
-from tests.synchronizing import PATIENCE, engine_at, until
+from tests.synchronizing import engine_at, until
 
 from twofold import EventStore, ReadModelSynchronizer, RecordedEvent, on, runner
 from twofold.generations import SQL
@@ -23,6 +23,8 @@ from twofold.read_database import ReadDatabase
 HUGE = POISON + 1
 """Makes a row that no engine can store."""
 TOO_LARGE = 1 << 70
+LONG_PATIENCE = 300.0
+"""Seconds for one life: at full length the campaign takes minutes, in some of which a disk may do nothing else."""
 
 
 class Fragile(Trails):
@@ -63,11 +65,14 @@ class Life:
         synchronizer = self.synchronizer(database)
         running = asyncio.create_task(synchronizer.run())
         dead = asyncio.create_task(getattr(database, "dead", asyncio.Event()).wait())
-        done = asyncio.create_task(until(self._is_done))
-        await asyncio.wait({running, dead, done}, return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE)
-        for task in (running, dead, done):
+        done = asyncio.create_task(until(self._is_done, LONG_PATIENCE))
+        ended, going_on = await asyncio.wait({running, dead, done}, return_when=asyncio.FIRST_COMPLETED)
+        for task in going_on:
             task.cancel()
-        await asyncio.gather(running, dead, done, return_exceptions=True)
+        await asyncio.gather(*going_on, return_exceptions=True)
+        if dead not in ended:
+            for task in ended:
+                task.result()
         async with self._database.transaction() as transaction:
             await transaction.run("UPDATE twofold_checkpoints SET owner = ''")
             await transaction.run("DELETE FROM twofold_workers")
