@@ -34,7 +34,7 @@ class NewEvent(NamedTuple):
 
 
 as_new_event: Callable[[Iterable[object]], NewEvent] = partial(tuple.__new__, NewEvent)
-"""Make an event of a tuple, as `as_stored_event` does."""
+"""Make an event of a tuple: `NewEvent._make`, without a call of Python's own for each."""
 
 
 class CommandRecord(NamedTuple):
