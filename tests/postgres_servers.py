@@ -21,6 +21,7 @@ _WHEEL_FOLDERS = {16: "pginstall", 18: "pginstall18"}
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
+    "max_locks_per_transaction": "256",  # for the database with thousands of tables that a long campaign leaves
     "shared_buffers": "64MB",
     "max_wal_size": "2GB",
     "log_min_messages": "warning",
