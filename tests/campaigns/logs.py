@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from twofold import EventQuery
 from twofold.engines import connect
@@ -13,6 +14,8 @@ from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailable
 from twofold.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
 from twofold.messages import uuid7
 from twofold.stored_event import StoredEvent, content_checksum
+
+T = TypeVar("T")
 
 IN_DOUBT = (OutcomeUnknownError, StorageUnavailableError)
 
@@ -52,15 +55,19 @@ class Around:
         return await self._behind.find_command(command_id)
 
 
+async def _again_until_available(call: Callable[[], Awaitable[T]]) -> T:
+    while True:
+        try:
+            return await call()
+        except StorageUnavailableError:
+            await asyncio.sleep(0.01)
+
+
 class Patient(Around):
     """The client that the manual asks for: it repeats with the same ids until it knows, and reads until it can."""
 
     async def open(self) -> None:
-        while True:
-            try:
-                return await super().open()
-            except StorageUnavailableError:
-                await asyncio.sleep(0.01)
+        await _again_until_available(super().open)
 
     async def append(self, append: Append) -> Appended | Rejected:
         while True:
@@ -70,25 +77,13 @@ class Patient(Around):
                 await asyncio.sleep(0.01)
 
     async def read(self, query: EventQuery, **window: Any) -> Sequence[StoredEvent]:
-        while True:
-            try:
-                return await super().read(query, **window)
-            except StorageUnavailableError:
-                await asyncio.sleep(0.01)
+        return await _again_until_available(partial(super().read, query, **window))
 
     async def read_stream(self, stream_id: str, **window: Any) -> Sequence[StoredEvent]:
-        while True:
-            try:
-                return await super().read_stream(stream_id, **window)
-            except StorageUnavailableError:
-                await asyncio.sleep(0.01)
+        return await _again_until_available(partial(super().read_stream, stream_id, **window))
 
     async def head(self) -> int:
-        while True:
-            try:
-                return await super().head()
-            except StorageUnavailableError:
-                await asyncio.sleep(0.01)
+        return await _again_until_available(super().head)
 
 
 class FreshIds(Patient):
