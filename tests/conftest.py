@@ -16,7 +16,7 @@ from tests.postgres_servers import PostgresServer, ServerMissingError
 from tests.synchronizing import engine_at
 
 from twofold import EventStore
-from twofold.engines import Engine
+from twofold.engines.engine import Engine
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs in the background; tests send it
     signal.signal(signal.SIGINT, signal.default_int_handler)

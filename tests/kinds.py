@@ -7,9 +7,9 @@ from typing import Any
 from tests.accounts import Balances
 
 from twofold import EventStore, Projection, ReadModel
-from twofold.engines import Engine
-from twofold.generations import Checkpoint, checkpoints_of, generations_of
-from twofold.projection import fold, keys_of
+from twofold.engines.engine import Engine
+from twofold.ports.checkpoints import Checkpoint, checkpoints_of, generations_of
+from twofold.projections.projection import fold, keys_of
 
 
 async def rows(model: ReadModel[Any]) -> dict[Any, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from twofold import EventQuery
 from twofold.errors import StorageUnavailableError
-from twofold.event_log import Append, Appended, CommandRecord, EventLog, Rejected
-from twofold.stored_event import StoredEvent
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, Rejected
 
 
 class RecordingLog:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from tests.accounts import Deposited, Opened
 
 from twofold import EventStore, ReadModelSynchronizer
-from twofold.engines import Engine, connect
+from twofold.engines.engine import Engine, connect
 
 PATIENCE = 30.0
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from bench import workload
 from twofold import EventStore, Key, Projection, ReadModelSynchronizer, SqlProjection, Tag, on
-from twofold.engines import connect
+from twofold.engines.engine import connect
 
 PATIENCE = 50.0
 

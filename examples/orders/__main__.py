@@ -23,7 +23,7 @@ from orders.serving import Parts, loop_factory
 from orders.serving import serve as serve_http
 from orders.simulation import Simulation
 from twofold import open_event_store
-from twofold.engines import connect_replica
+from twofold.engines.engine import connect_replica
 from twofold.errors import StaleReadError, TwofoldError
 
 

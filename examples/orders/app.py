@@ -33,7 +33,7 @@ from orders.queries import (
 from orders.reports import add_reports
 from orders.views import OrderViews, Sales
 from twofold import Application, Command, Query, Receipt
-from twofold.policy import Policy, WhenLate
+from twofold.messages.read_policy import Policy, WhenLate
 
 R = TypeVar("R")
 

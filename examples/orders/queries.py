@@ -11,7 +11,7 @@ from enum import StrEnum
 from orders.order import OrderStatus
 from orders.views import OrderView, Sale
 from twofold import PaginatedResult, Query, QueryHandler, ReadModel
-from twofold.read_database import Filter
+from twofold.ports.read_database import Filter
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Annotated
 from orders.events import OrderCancelled, OrderCreated, OrderItemAdded, OrderItemRemoved, OrderItemReturned
 from orders.items import OrderItem
 from twofold import Application, GroupedProjection, Key, Query, QueryHandler, ReadModel, on
-from twofold.policy import Policy
+from twofold.messages.read_policy import Policy
 
 NOTHING = Decimal("0.00")
 
@@ -133,7 +133,7 @@ def add_reports(app: Application, reports: Path, policy: Policy) -> None:
     Raises:
         ModuleNotFoundError: DuckDB is not installed.
     """
-    from twofold.duckdb import DuckDbReadDatabase, ParquetSnapshots
+    from twofold.engines.duckdb import DuckDbReadDatabase, ParquetSnapshots
 
     if reports.suffix == ".duckdb":
         database = DuckDbReadDatabase(reports, snapshots=reports.with_suffix(""))

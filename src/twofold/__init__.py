@@ -1,43 +1,37 @@
 """CQRS and event sourcing for Python: one append-only log, read models folded from it."""
 
-from twofold.aggregate import Aggregate
 from twofold.application import Application
-from twofold.codec import EventTypes
-from twofold.command_bus import CommandBus, CommandHandler
-from twofold.consistency import Answer
-from twofold.consistent_query import ConsistentQueryHandler
-from twofold.context import current_metadata, metadata
-from twofold.decider import Decider
-from twofold.decision_model import Decision, DecisionModel, combine
-from twofold.engines import open_event_store
-from twofold.event_query import AppendCondition, EventQuery, QueryItem
-from twofold.event_store import EventStore
-from twofold.grouped_projection import GroupedProjection
-from twofold.handlers import Middleware
-from twofold.messages import (
-    AwareDatetime,
-    Command,
-    Event,
-    Metadata,
-    Query,
-    RecordedEvent,
-    Tag,
-    event_type,
-)
-from twofold.on import on
-from twofold.policy import Policy, WhenLate
-from twofold.projection import Projection
-from twofold.query_bus import QueryBus, QueryHandler
-from twofold.read_model import PaginatedResult, ReadModel
-from twofold.receipt import Receipt
-from twofold.repository import DeciderHandler, Repository
-from twofold.row_type import FullText, Index, Key
-from twofold.sql_projection import Reaction, SqlProjection
-from twofold.status import ProjectionStatus, State
-from twofold.streams import ANY, STREAM_EXISTS
-from twofold.subscription import Batch, Subscription
-from twofold.synchronizer import ReadModelSynchronizer
-from twofold.words import marked_html
+from twofold.commands.aggregate import Aggregate
+from twofold.commands.bus import CommandBus, CommandHandler
+from twofold.commands.decider import Decider
+from twofold.commands.repository import DeciderHandler, Repository
+from twofold.engines.engine import open_event_store
+from twofold.log.codec import EventTypes
+from twofold.log.decision_model import Decision, DecisionModel, combine
+from twofold.log.event_store import EventStore
+from twofold.log.subscription import Batch, Subscription
+from twofold.messages.answer import Answer
+from twofold.messages.command import Command
+from twofold.messages.context import current_metadata, metadata
+from twofold.messages.event import AwareDatetime, Event, Metadata, RecordedEvent, Tag, event_type
+from twofold.messages.event_methods import on
+from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
+from twofold.messages.query import Query
+from twofold.messages.read_policy import Policy, WhenLate
+from twofold.messages.receipt import Receipt
+from twofold.messages.stream import ANY, STREAM_EXISTS
+from twofold.middleware import Middleware
+from twofold.ports.full_text import marked_html
+from twofold.projections.grouped import GroupedProjection
+from twofold.projections.projection import Projection
+from twofold.projections.reaction import Reaction
+from twofold.projections.row_type import FullText, Index, Key
+from twofold.projections.sql_projection import SqlProjection
+from twofold.queries.bus import QueryBus, QueryHandler
+from twofold.queries.consistent_query import ConsistentQueryHandler
+from twofold.queries.read_model import PaginatedResult, ReadModel
+from twofold.synchronizer.status import ProjectionStatus, State
+from twofold.synchronizer.synchronizer import ReadModelSynchronizer
 
 __all__ = [
     "ANY",

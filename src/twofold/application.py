@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar
 
-from twofold.aggregate import Aggregate
-from twofold.command_bus import CommandBus
-from twofold.engines import connect, connect_replica, scratch_database
-from twofold.event_store import EventStore
-from twofold.handlers import Middleware
-from twofold.query_bus import QueryBus
-from twofold.repository import Repository
-from twofold.synchronizer import ChangedCode, ReadModelSynchronizer
+from twofold.commands.aggregate import Aggregate
+from twofold.commands.bus import CommandBus
+from twofold.commands.repository import Repository
+from twofold.engines.engine import connect, connect_replica, scratch_database
+from twofold.log.event_store import EventStore
+from twofold.middleware import Middleware
+from twofold.queries.bus import QueryBus
+from twofold.synchronizer.synchronizer import ChangedCode, ReadModelSynchronizer
 from twofold.tasks import end
 from twofold.telemetry import trace_message
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from twofold.messages import RecordedEvent
+    from twofold.messages.event import RecordedEvent
 
 
 class TwofoldError(Exception):

@@ -6,7 +6,14 @@ See https://github.com/python/cpython/issues/86296.
 from __future__ import annotations
 
 import asyncio
+from random import SystemRandom
 from typing import Any
+
+JITTER = SystemRandom()
+"""Random numbers that leave the `random` module alone: an application may have seeded that.
+
+They differ from process to process, also if one was forked from the other.
+"""
 
 PATIENCE = 0.5
 """Seconds after which a task that goes on is cancelled again."""

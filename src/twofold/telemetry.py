@@ -11,11 +11,11 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.trace import Span
 
-from twofold.handlers import Call
-from twofold.receipt import Receipt
+from twofold.messages.receipt import Receipt
+from twofold.middleware import Call
 
 MESSAGE = "twofold.message"
-PROJECTION = "twofold.projection"
+PROJECTION = "twofold.projections.projection"
 EVENTS = "twofold.events"
 POSITION = "twofold.position"
 REPEATED = "twofold.repeated"

@@ -6,13 +6,13 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.errors import CorruptEventError, StorageError, TwofoldError
-from twofold.event_log import CommandRecord
-from twofold.event_query import EventQuery, QueryItem
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
-from twofold.stored_event import StoredEvent, is_intact
+from twofold.log.verify import verify_log
+from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.messages.stored_event import StoredEvent, is_intact
+from twofold.ports.event_log import CommandRecord
 from twofold.testing.samples import Noted, Revised, append_of, new_command, new_event, topic
-from twofold.verification import verify_log
 
 STREAMS, TOPICS, APPENDS = 9, 7, 150
 NAMED = (StorageError, CorruptEventError)

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from twofold import EventQuery
-from twofold.engines import connect
+from twofold.engines.engine import connect
 from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
-from twofold.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
-from twofold.messages import uuid7
-from twofold.stored_event import StoredEvent, content_checksum
+from twofold.messages.ids import uuid7
+from twofold.messages.stored_event import StoredEvent, content_checksum
+from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 from twofold.errors import OutcomeUnknownError, StorageError
-from twofold.event_log import Append, EventLog, Rejected
+from twofold.ports.event_log import Append, EventLog, Rejected
 from twofold.testing.race import Ledger, conditions, outcome_facts
 from twofold.testing.samples import append_of, new_event
 

@@ -14,7 +14,7 @@ from tests.campaigns.logs import FreshIds, GivingUp, Interrupted, Patient, sound
 from tests.postgres.weak_line import weak_line
 from tests.postgres_servers import PostgresServer
 
-from twofold.event_log import EventLog
+from twofold.ports.event_log import EventLog
 from twofold.testing.judge import Report, judge, whole_log
 from twofold.testing.race import Race, write
 

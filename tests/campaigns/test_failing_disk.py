@@ -13,7 +13,7 @@ from tests.campaigns.logs import Around, Patient, Swallowing, sound
 from tests.campaigns.stubborn import append_all
 from tests.postgres_servers import PostgresServer
 
-from twofold.postgres import PostgresDatabase, PostgresEventLog
+from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.testing.judge import judge, whole_log
 
 

@@ -15,8 +15,8 @@ from tests.campaigns.logs import sound
 from tests.campaigns.power_cut import CUTS, Engine, Running, session
 from tests.postgres_servers import PostgresServer, unprivileged_user
 
-from twofold.event_log import EventLog
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.ports.event_log import EventLog
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 

@@ -17,12 +17,12 @@ from tests.campaigns.logs import Patient, renamed, sound
 from tests.campaigns.writing import until_all_go_on, writing
 from tests.postgres_servers import PostgresServer
 
-from twofold.event_log import Append, EventLog
-from twofold.postgres import PostgresDatabase, PostgresEventLog
-from twofold.postgres.batch import Batch, Outcome
-from twofold.postgres.lane import Lane
-from twofold.postgres.wire import Wire
-from twofold.postgres.writer import Writer
+from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
+from twofold.engines.postgres.log.batch import Batch, Outcome
+from twofold.engines.postgres.log.lane import Lane
+from twofold.engines.postgres.log.writer import Writer
+from twofold.engines.postgres.wire import Wire
+from twofold.ports.event_log import Append, EventLog
 from twofold.testing.judge import Report, judge, whole_log
 from twofold.testing.race import Race
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from twofold.testing.race import Race, run_writer
 
 _SERVER = multiprocessing.get_context("forkserver")  # a process costs milliseconds, its imports are done
-_SERVER.set_forkserver_preload(["twofold.testing.race", "twofold.postgres", "twofold.sqlite", "tests.campaigns.logs"])
+_SERVER.set_forkserver_preload(
+    ["twofold.testing.race", "twofold.engines.postgres", "twofold.engines.sqlite", "tests.campaigns.logs"]
+)
 
 
 @contextmanager

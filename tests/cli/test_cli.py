@@ -14,7 +14,7 @@ from tests.accounts import Balances, Open, wire
 from tests.cli.typed import Fails, Twofold
 
 from twofold import Application
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.testing.samples import Revised, append_of, new_command, new_event
 
 
@@ -192,8 +192,8 @@ def test_copy_does_not_make_a_source_that_is_not_there(fails: Fails, tmp_path: P
 
 COPY_AND_DIE = """
 import asyncio, os, signal, sys
-from twofold.copying import copy_log
-from twofold.engines import connect
+from twofold.log.copy import copy_log
+from twofold.engines.engine import connect
 
 def die(stage, position, end):
     if stage == "copying" and position >= 4_000:

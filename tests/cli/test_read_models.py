@@ -13,13 +13,14 @@ from tests.accounts import Balance, Balances, Deposited, Opened
 from tests.cli.typed import Fails, Twofold
 from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running, until, write
 
-from twofold import ReadModelSynchronizer, SqlProjection, on, runner
+from twofold import ReadModelSynchronizer, SqlProjection, on
+from twofold.synchronizer import segment_runner
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(runner, "LAST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 class Fussy(Balances):

@@ -14,8 +14,8 @@ import pytest
 from tests.cli.typed import Done
 from tests.synchronizing import until
 
-from twofold.engines import connect
-from twofold.generations import SQL
+from twofold.engines.engine import connect
+from twofold.ports.checkpoints import SQL
 
 SHOP = """
 from dataclasses import dataclass, replace

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from twofold.duckdb import DuckDbReadDatabase
-from twofold.engines import Engine, connect
+from twofold.engines.duckdb import DuckDbReadDatabase
+from twofold.engines.engine import Engine, connect
 
 
 @pytest_asyncio.fixture

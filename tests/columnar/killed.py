@@ -12,11 +12,11 @@ from typing import Any
 from tests.accounts import Balances
 
 from twofold import EventStore, ReadModelSynchronizer
-from twofold.duckdb import DuckDbReadDatabase
-from twofold.engines import connect
-from twofold.read_database import Changes
-from twofold.row_type import Table
-from twofold.segments import Step
+from twofold.engines.duckdb import DuckDbReadDatabase
+from twofold.engines.engine import connect
+from twofold.ports.read_database import Changes
+from twofold.ports.segments import Step
+from twofold.ports.table import Table
 
 LEASE = 1.0
 """Seconds until the share of a worker that was killed falls to the next one."""

@@ -12,8 +12,8 @@ from typing import Annotated
 from tests.synchronizing import running
 
 from twofold import Event, EventStore, Key, Projection, ReadModel, ReadModelSynchronizer, on
-from twofold.duckdb import DuckDbReadDatabase, ParquetSnapshots
-from twofold.engines import connect
+from twofold.engines.duckdb import DuckDbReadDatabase, ParquetSnapshots
+from twofold.engines.engine import connect
 
 ROWS = 500
 

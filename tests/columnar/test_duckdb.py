@@ -17,8 +17,8 @@ from tests.accounts import Balance, Balances, Deposited
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
 from twofold import Application, EventStore, Index, Key, ReadModelSynchronizer, SqlProjection, State
-from twofold.duckdb import DuckDbReadDatabase
-from twofold.engines import Engine
+from twofold.engines.duckdb import DuckDbReadDatabase
+from twofold.engines.engine import Engine
 from twofold.errors import (
     InvalidProjectionError,
     LimitExceededError,
@@ -27,8 +27,8 @@ from twofold.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from twofold.projection import OnFailure
-from twofold.row_type import RowType
+from twofold.projections.projection import OnFailure
+from twofold.projections.row_type import RowType
 from twofold.testing.read_samples import Model, Sample
 
 
@@ -58,7 +58,7 @@ async def test_an_application_opens_and_closes_the_databases_of_its_projections(
 def open_in_another_process(path: Path) -> str:
     code = f"""if True:
         import asyncio
-        from twofold.duckdb import DuckDbReadDatabase
+        from twofold.engines.duckdb import DuckDbReadDatabase
         from twofold.errors import StorageError
         try:
             asyncio.run(DuckDbReadDatabase({str(path)!r}).open())
@@ -272,7 +272,7 @@ async def test_sql_projections_write_with_the_drivers_connection(
 async def test_sql_projections_cannot_park_and_are_told_what_to_declare(
     engine: Engine, store: EventStore, database: DuckDbReadDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twofold.runner.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("twofold.synchronizer.segment_runner.FIRST_PAUSE", 0.001)
     synchronizer = ReadModelSynchronizer(store, database, [ParkingDeposits()])
     await write(store, opened("a"), deposited("a"))
 

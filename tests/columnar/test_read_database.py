@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from twofold.duckdb import DuckDbReadDatabase
+from twofold.engines.duckdb import DuckDbReadDatabase
 from twofold.testing import ReadDatabaseConformance
 
 

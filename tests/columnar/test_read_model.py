@@ -9,11 +9,12 @@ from tests.unit.test_read_model import *  # noqa: F403
 from tests.unit.test_read_model import ROWS, View, Views
 
 from twofold import ReadModel
-from twofold.engines import Engine
-from twofold.generations import Place, prepare
-from twofold.keyed_projector import KeyedProjector
-from twofold.read_database import Changes
-from twofold.segments import Segment, Step
+from twofold.engines.engine import Engine
+from twofold.ports.read_database import Changes
+from twofold.ports.segments import Segment, Step
+from twofold.projections.keyed_projector import KeyedProjector
+from twofold.queries.serving import Place
+from twofold.synchronizer.generations import prepare
 
 
 @pytest_asyncio.fixture  # type: ignore[no-redef]

@@ -19,9 +19,9 @@ from tests.columnar import snapshot_processes
 from tests.synchronizing import PATIENCE, deposited, opened, until, write
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
-from twofold.duckdb import DuckDbReadDatabase, ParquetSnapshots
-from twofold.duckdb.snapshots import numbers
-from twofold.engines import Engine
+from twofold.engines.duckdb import DuckDbReadDatabase, ParquetSnapshots
+from twofold.engines.duckdb.snapshots import numbers
+from twofold.engines.engine import Engine
 from twofold.errors import (
     MissingTableError,
     ReadOnlyStorageError,
@@ -155,7 +155,7 @@ async def test_a_snapshot_that_cannot_be_written_leaves_the_earlier_ones(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(StorageError):
-        patch.setattr("twofold.duckdb.snapshots._sync", fail)
+        patch.setattr("twofold.engines.duckdb.snapshots._sync", fail)
         await database.snapshot(folder)
     assert [each.name for each in folder.iterdir()] == ["snapshot-000000001"]
     assert (await database.snapshot(folder)).number == 2

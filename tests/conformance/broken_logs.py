@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from twofold.event_log import Append, Appended, Rejected, record
-from twofold.event_query import EventQuery, QueryItem
-from twofold.memory import MemoryEventLog
-from twofold.stored_event import StoredEvent
+from twofold.engines.memory import MemoryEventLog
+from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import Append, Appended, Rejected, record
 
 
 class NoConditionCheck(MemoryEventLog):

@@ -11,7 +11,6 @@ import pytest
 import pytest_asyncio
 
 from twofold import ANY, AppendCondition, Event, EventQuery, EventStore, QueryItem, Tag, event_type, open_event_store
-from twofold.codec import MAX_NAME, MAX_PAYLOAD
 from twofold.errors import (
     InvalidEventError,
     LimitExceededError,
@@ -19,8 +18,9 @@ from twofold.errors import (
     UnknownEventTypeError,
     UnreadableEventError,
 )
-from twofold.event_log import Append, Appended, EventLog, Rejected
-from twofold.event_store import MAX_BYTES, MAX_EVENTS
+from twofold.log.codec import MAX_NAME, MAX_PAYLOAD
+from twofold.log.event_store import MAX_BYTES, MAX_EVENTS
+from twofold.ports.event_log import Append, Appended, EventLog, Rejected
 from twofold.testing.samples import Revised, append_of, new_event, topic
 
 EVERYTHING = EventQuery.all()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from twofold.memory import MemoryEventLog
+from twofold.engines.memory import MemoryEventLog
 from twofold.testing import EventLogConformance
 
 

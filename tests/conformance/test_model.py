@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.conformance.broken_logs import BROKEN, broken
 
-from twofold.event_log import EventLog
-from twofold.memory import MemoryEventLog
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.engines.memory import MemoryEventLog
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.ports.event_log import EventLog
 from twofold.testing import event_log_machine
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
-from twofold.memory import MemoryEventLog
-from twofold.portable_log import StoredCommand
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
-from twofold.stored_event import StoredEvent
+from twofold.engines.memory import MemoryEventLog
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.maintenance import StoredCommand
 from twofold.testing import PortableLogConformance
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from twofold.event_log import EventLog
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.ports.event_log import EventLog
 from twofold.testing import EventLogConformance
 
 

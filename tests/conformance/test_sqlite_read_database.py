@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from twofold.read_database import ReadDatabase
-from twofold.sqlite import SqliteDatabase, SqliteReadDatabase
+from twofold.engines.sqlite import SqliteDatabase, SqliteReadDatabase
+from twofold.ports.read_database import ReadDatabase
 from twofold.testing import ReadDatabaseConformance
 from twofold.testing.read_database_suite.requests import RequestPromises
 

@@ -8,7 +8,7 @@ import inspect
 import pytest
 from tests.conformance.broken_logs import BROKEN, IN_TIME
 
-from twofold.memory import MemoryEventLog
+from twofold.engines.memory import MemoryEventLog
 from twofold.testing import EventLogConformance
 
 CAUGHT_BY = {

@@ -12,9 +12,9 @@ from uuid import UUID
 import psycopg
 from msgspec.structs import astuple
 
+from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.errors import OutcomeUnknownError, StorageError
-from twofold.event_log import Append, Appended, EventLog, NewEvent, Rejected, record
-from twofold.postgres import PostgresDatabase, PostgresEventLog
+from twofold.ports.event_log import Append, Appended, EventLog, NewEvent, Rejected, record
 from twofold.testing.race import Ledger, conditions, outcome_facts
 from twofold.testing.samples import append_of, new_event
 

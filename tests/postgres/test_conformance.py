@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 
-from twofold.event_log import EventLog
-from twofold.postgres import PostgresDatabase, PostgresEventLog
+from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
+from twofold.ports.event_log import EventLog
 from twofold.testing import EventLogConformance
 
 

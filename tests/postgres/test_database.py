@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from tests.postgres_servers import PostgresServer
 
-from twofold import migrations
-from twofold.engines import connect
+from twofold.engines.engine import connect
+from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.errors import (
     NewerStorageError,
     ReadOnlyStorageError,
@@ -22,14 +22,14 @@ from twofold.errors import (
     StorageUnavailableError,
     UnsafeStorageError,
 )
-from twofold.event_log import Appended
-from twofold.postgres import PostgresDatabase, PostgresEventLog
+from twofold.ports import migrations
+from twofold.ports.event_log import Appended
 from twofold.testing.samples import append_of, new_event
 
 READ_SIDE = ("twofold_projections", "twofold_checkpoints", "twofold_parked", "twofold_passed_over", "twofold_workers")
 OPEN_AND_APPEND = """
 import asyncio, sys
-from twofold.postgres import PostgresDatabase, PostgresEventLog
+from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.testing.samples import append_of, new_event
 
 async def main():
@@ -67,7 +67,7 @@ def test_processes_that_start_at_one_moment_migrate_once(url: str) -> None:
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT count(*), max(position) FROM twofold_events").fetchone() == (4, 4)
         applied = [row[0] for row in connection.execute("SELECT number FROM twofold_migrations ORDER BY number")]
-    assert applied == [migration.number for migration in migrations.load("twofold.postgres")]
+    assert applied == [migration.number for migration in migrations.load("twofold.engines.postgres")]
 
 
 async def test_many_openings_at_one_moment_migrate_once(url: str) -> None:

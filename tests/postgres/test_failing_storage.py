@@ -24,7 +24,7 @@ from twofold.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from twofold.event_log import Appended
+from twofold.ports.event_log import Appended
 from twofold.testing.samples import EVENT_TYPES, append_of, new_event, span, topic
 
 

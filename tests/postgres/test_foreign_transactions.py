@@ -15,10 +15,10 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from tests.postgres.test_outcomes import opened
 
-from twofold.event_log import Appended
-from twofold.event_query import EventQuery
-from twofold.postgres import PostgresDatabase, PostgresEventLog
-from twofold.stored_event import StoredEvent
+from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
+from twofold.messages.event_query import EventQuery
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import Appended
 from twofold.testing.samples import append_of, new_event
 
 EVERYTHING = EventQuery.all()

@@ -13,9 +13,9 @@ from tests.kinds import fresh, rows
 from tests.synchronizing import deposited, opened, write
 
 from twofold import EventStore, ReadModelSynchronizer, on
-from twofold.engines import Engine
+from twofold.engines.engine import Engine
+from twofold.engines.postgres.log import inline as inline_module
 from twofold.errors import StorageUnavailableError
-from twofold.postgres import inline as inline_module
 
 OTHER_WRITERS = """
     SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -11,10 +11,10 @@ import pytest_asyncio
 from psycopg.types.json import Json
 from tests.postgres.test_outcomes import backend_that_waits, opened
 
+from twofold.engines.postgres import PostgresEventLog
 from twofold.errors import LimitExceededError
-from twofold.event_log import Append, Appended, NewEvent, Rejected
-from twofold.event_query import EventQuery
-from twofold.postgres import PostgresEventLog
+from twofold.messages.event_query import EventQuery
+from twofold.ports.event_log import Append, Appended, NewEvent, Rejected
 from twofold.testing.samples import append_of, new_event, topic
 
 INCOMPRESSIBLE = "".join(map(chr, range(256, 9000)))

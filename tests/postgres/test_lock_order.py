@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from tests.postgres.test_outcomes import backend_that_waits
 
-from twofold.engines import connect
-from twofold.generations import SQL
-from twofold.read_database import ReadDatabase
+from twofold.engines.engine import connect
+from twofold.ports.checkpoints import SQL
+from twofold.ports.read_database import ReadDatabase
 
 VALUES = {"name": "views", "generation": 1, "position": 0, "owner": "worker", "lease": 1_000_000}
 INSERT = """

@@ -14,10 +14,10 @@ import pytest_asyncio
 from tests.postgres.weak_line import WeakLine, weak_line
 from tests.postgres_servers import PostgresServer
 
+from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.errors import OutcomeUnknownError, StorageUnavailableError
-from twofold.event_log import Append, Appended, Rejected
-from twofold.event_query import EventQuery
-from twofold.postgres import PostgresDatabase, PostgresEventLog
+from twofold.messages.event_query import EventQuery
+from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.testing.samples import append_of, new_command, new_event, topic
 
 EVERYTHING = EventQuery.all()

@@ -13,8 +13,8 @@ from tests.debian import ProgramMissingError
 from tests.postgres.pgbouncer import pgbouncer
 from tests.postgres_servers import PostgresServer
 
-from twofold.event_log import EventLog
-from twofold.postgres import PostgresDatabase, PostgresEventLog
+from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
+from twofold.ports.event_log import EventLog
 from twofold.testing import EventLogConformance
 
 

@@ -10,8 +10,8 @@ import pytest
 from tests.campaigns.logs import sound
 from tests.postgres_servers import PostgresServer
 
-from twofold.event_log import Appended, EventLog, Rejected
-from twofold.event_query import EventQuery, QueryItem
+from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.ports.event_log import Appended, EventLog, Rejected
 from twofold.testing.samples import append_of, new_event
 
 EVENTS = 1_000_000

@@ -9,13 +9,13 @@ import pytest
 import pytest_asyncio
 from tests.campaigns.logs import sound
 
-from twofold.copying import copy_log
-from twofold.engines import connect
+from twofold.engines.engine import connect
+from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.errors import StorageError
-from twofold.event_log import EventLog
-from twofold.event_query import EventQuery
-from twofold.postgres import PostgresDatabase, PostgresEventLog
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.log.copy import copy_log
+from twofold.messages.event_query import EventQuery
+from twofold.ports.event_log import EventLog
 from twofold.testing import PortableLogConformance
 from twofold.testing.samples import append_of, new_command, new_event
 

@@ -12,7 +12,7 @@ import pytest
 from tests.campaigns.logs import Hasty, Unconditional, around, sound
 from tests.postgres.race_logs import commit_late, cut_connections, hold_transactions, on_a_sequence
 
-from twofold.event_log import EventLog
+from twofold.ports.event_log import EventLog
 from twofold.testing import Race
 
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 
-from twofold.postgres import PostgresDatabase, PostgresReadDatabase
-from twofold.read_database import ReadDatabase
+from twofold.engines.postgres import PostgresDatabase, PostgresReadDatabase
+from twofold.ports.read_database import ReadDatabase
 from twofold.testing import ReadDatabaseConformance
 from twofold.testing.read_database_suite.requests import RequestPromises
 

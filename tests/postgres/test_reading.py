@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from twofold.event_query import EventQuery
-from twofold.postgres import PostgresDatabase, PostgresEventLog
-from twofold.stored_event import is_intact
+from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
+from twofold.messages.event_query import EventQuery
+from twofold.messages.stored_event import is_intact
 from twofold.testing.samples import append_of, new_event
 
 EVERYTHING = EventQuery.all()

@@ -12,9 +12,10 @@ from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 from tests.postgres_servers import PostgresServer
 from tests.synchronizing import PATIENCE
 
-from twofold import Application, Policy, ReadModel, Receipt, WhenLate, standing
+from twofold import Application, Policy, ReadModel, Receipt, WhenLate
+from twofold.engines.postgres import PostgresDatabase
 from twofold.errors import StaleReadError, StorageError
-from twofold.postgres import PostgresDatabase
+from twofold.synchronizer import read_model_progress
 
 FRESH = Balance("a", "ann", Decimal(1), 1)
 STALE = Balance("a", "ann")
@@ -145,7 +146,7 @@ async def test_a_replica_that_lags_at_the_start_is_waited_for(pair: Pair) -> Non
 async def test_a_replica_of_something_else_is_refused(
     own_server: Callable[..., PostgresServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "REPLICATION", 0.2)
+    monkeypatch.setattr(read_model_progress, "REPLICATION", 0.2)
     server = own_server()
     with server.database() as url, server.database() as other:
         async with Application(other):

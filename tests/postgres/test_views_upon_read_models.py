@@ -12,9 +12,10 @@ import pytest_asyncio
 from tests.accounts import Deposited, Opened
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
-from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on, runner
-from twofold.engines import Engine
+from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on
+from twofold.engines.engine import Engine
 from twofold.errors import RebuildFailedError
+from twofold.synchronizer import segment_runner
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class WithoutOwner(Projection[SumOnly]):
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
 
 
 @pytest_asyncio.fixture

@@ -21,12 +21,19 @@ from tests.accounts import Deposited
 from tests.projections.trails import FREEZING, KEYS, POISON, Tallies, edition
 from tests.synchronizing import engine_at
 
-from twofold import ReadModelSynchronizer, runner
+from twofold import ReadModelSynchronizer
 from twofold.errors import OutcomeUnknownError, StorageError
+from twofold.synchronizer import segment_runner
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["tests.projections.crew", "tests.projections.victim", "twofold.sqlite", "twofold.postgres", "hypothesis"]
+    [
+        "tests.projections.crew",
+        "tests.projections.victim",
+        "twofold.engines.sqlite",
+        "twofold.engines.postgres",
+        "hypothesis",
+    ]
 )
 PATIENCE = 60.0
 
@@ -86,7 +93,7 @@ def deposit(chance: random.Random, poison: float = 0.0) -> Deposited:
 async def _quietly(plan: Plan, task: Callable[[Plan], Coroutine[Any, Any, None]]) -> None:
     logging.getLogger("twofold").setLevel(logging.CRITICAL)  # failures are what it is all about
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
-    runner.FIRST_PAUSE, runner.LAST_PAUSE, runner.MAX_RETRIED = 0.005, 0.2, plan.retried
+    segment_runner.FIRST_PAUSE, segment_runner.LAST_PAUSE, segment_runner.MAX_RETRIED = 0.005, 0.2, plan.retried
     if plan.planted:
         plan.planted()
     while True:

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from twofold.errors import StorageUnavailableError
-from twofold.read_database import IDLE, Changes, ReadDatabase, ReadTransaction, Style, Values
-from twofold.row_type import Table
-from twofold.segments import Step
+from twofold.ports.read_database import IDLE, Changes, ReadDatabase, ReadTransaction, Style, Values
+from twofold.ports.segments import Step
+from twofold.ports.table import Table
 
 
 class MortalReadDatabase:

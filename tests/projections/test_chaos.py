@@ -16,12 +16,12 @@ from tests.projections.trails import Tallies, Trails, fresh_fold, fresh_tallies,
 from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModelSynchronizer
-from twofold.engines import Engine
+from twofold.engines.engine import Engine
 from twofold.errors import RebuildFailedError, StorageError
-from twofold.generations import SQL, Generation
-from twofold.read_database import Changes
-from twofold.row_type import Table
-from twofold.segments import SLOTS, Step
+from twofold.ports.checkpoints import SQL, Generation
+from twofold.ports.read_database import Changes
+from twofold.ports.segments import SLOTS, Step
+from twofold.ports.table import Table
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 NAMES = ("trails", "tallies")
@@ -30,8 +30,8 @@ MOST_WORKERS = 3
 
 def in_two_transactions() -> None:
     """The planted bug: rows are committed first, and the checkpoint after them."""
-    from twofold.postgres.read_database import PostgresReadDatabase
-    from twofold.sqlite.read_database import SqliteReadDatabase
+    from twofold.engines.postgres.read_models.read_database import PostgresReadDatabase
+    from twofold.engines.sqlite.read_models.read_database import SqliteReadDatabase
 
     for adapter in (PostgresReadDatabase, SqliteReadDatabase):
         commit = adapter.commit

@@ -15,7 +15,7 @@ from tests.projections.trails import Trails, fresh_fold
 from tests.synchronizing import engine_at
 
 from twofold import ReadModelSynchronizer
-from twofold.generations import SQL
+from twofold.ports.checkpoints import SQL
 
 JUMPS = (3600, -3600, 86_400, -86_400)
 
@@ -36,7 +36,7 @@ def with_a_clock_that_jumps() -> None:
 
 def with_leases_by_that_clock() -> None:
     """The planted bug: the times of leases are those of the process."""
-    from twofold.postgres.read_transaction import PostgresReadTransaction
+    from twofold.engines.postgres.read_models.transaction import PostgresReadTransaction
 
     with_a_clock_that_jumps()
     run = PostgresReadTransaction.run

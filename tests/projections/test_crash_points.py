@@ -16,9 +16,10 @@ from tests.projections.trails import POISON, Tallies, Trail, Trails
 from tests.projections.victim import InTwoTransactions
 from tests.synchronizing import engine_at, until
 
-from twofold import EventStore, ReadModelSynchronizer, RecordedEvent, on, runner
-from twofold.generations import SQL
-from twofold.read_database import ReadDatabase
+from twofold import EventStore, ReadModelSynchronizer, RecordedEvent, on
+from twofold.ports.checkpoints import SQL
+from twofold.ports.read_database import ReadDatabase
+from twofold.synchronizer import segment_runner
 
 HUGE = POISON + 1
 """Makes a row that no engine can store."""
@@ -144,8 +145,8 @@ async def campaign(
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.0001)
-    monkeypatch.setattr(runner, "LAST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.0001)
+    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 async def test_a_death_at_any_point_does_not_show(url: str, tmp_path: Path) -> None:

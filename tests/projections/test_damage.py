@@ -14,9 +14,10 @@ import pytest_asyncio
 from tests.accounts import Deposited
 from tests.synchronizing import PATIENCE, deposited, running, until, write
 
-from twofold import AwareDatetime, EventStore, Key, Projection, ReadModelSynchronizer, on, runner
-from twofold.engines import Engine
+from twofold import AwareDatetime, EventStore, Key, Projection, ReadModelSynchronizer, on
+from twofold.engines.engine import Engine
 from twofold.errors import DamagedRowError
+from twofold.synchronizer import segment_runner
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Sightings(Projection[Seen]):
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
 
 
 @pytest_asyncio.fixture

@@ -15,8 +15,8 @@ from tests.projections.trails import POISON, Tallies, freeze, fresh_tallies
 from tests.synchronizing import engine_at
 
 from twofold import ReadModelSynchronizer, RecordedEvent
-from twofold.generations import SQL
-from twofold.leases import Leases
+from twofold.ports.checkpoints import SQL
+from twofold.synchronizer.leases import Leases
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux"),
@@ -53,7 +53,7 @@ def in_its_turn(folder: Path) -> None:
 
 def in_its_sql_without_a_limit() -> None:
     """The planted bug: a transaction stays for as long as its process is there."""
-    from twofold.postgres import read_transaction
+    from twofold.engines.postgres.read_models import transaction as read_transaction
 
     in_its_sql()
     read_transaction._LIMIT = "SELECT :limit"

@@ -13,10 +13,11 @@ from tests.projections.crew import Member, Plan, arm, freezing, within, work
 from tests.projections.trails import POISON, Trails, fresh_fold
 from tests.synchronizing import engine_at, until
 
-from twofold import EventStore, ReadModelSynchronizer, leases
-from twofold.engines import Engine
-from twofold.generations import SQL
-from twofold.leases import new_worker
+from twofold import EventStore, ReadModelSynchronizer
+from twofold.engines.engine import Engine
+from twofold.ports.checkpoints import SQL
+from twofold.synchronizer import leases
+from twofold.synchronizer.leases import new_worker
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 
@@ -116,8 +117,8 @@ async def campaign(plan: Plan, seed: int, rounds: int, *, with_retries: bool = T
 
 def without_epoch() -> None:
     """The planted bug: whoever finds the checkpoint where it was may move it."""
-    from twofold.postgres import read_rows as on_postgres
-    from twofold.sqlite import read_rows as on_sqlite
+    from twofold.engines.postgres import rows as on_postgres
+    from twofold.engines.sqlite import rows as on_sqlite
 
     for statements in (SQL, on_sqlite.SHARED):
         statements["take_step"] = statements["take_step"].replace(" AND epoch = :epoch", "")
@@ -128,7 +129,7 @@ def all_of_one_name() -> None:
     """Let every worker think that it is this one."""
     name = "one-machine:0:one-name"
     leases.new_worker = lambda: name
-    from twofold import worker
+    from twofold.synchronizer import worker
 
     worker.new_worker = leases.new_worker  # type: ignore[attr-defined]
 

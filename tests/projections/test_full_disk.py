@@ -11,9 +11,10 @@ from tests.accounts import Deposited
 from tests.mounts import mounted
 from tests.synchronizing import PATIENCE, deposited, running, until, write
 
-from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on, runner
-from twofold.engines import connect
-from twofold.sqlite import SqliteDatabase, SqliteReadDatabase
+from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on
+from twofold.engines.engine import connect
+from twofold.engines.sqlite import SqliteDatabase, SqliteReadDatabase
+from twofold.synchronizer import segment_runner
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ async def test_a_full_disk_under_a_read_model_is_named_and_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL")
-    monkeypatch.setattr(runner, "LAST_PAUSE", 0.1)
+    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.1)
     log = connect(f"sqlite:///{tmp_path}/log.db").log
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=20m", "tmpfs") as disk:
         database = SqliteReadDatabase(SqliteDatabase(disk / "reads.db"))

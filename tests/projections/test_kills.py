@@ -16,11 +16,11 @@ from tests.projections.victim import ACCOUNTS, bus, work_until_killed
 from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
-from twofold.engines import Engine
-from twofold.projection import ProjectionKind, fold, keys_of
+from twofold.engines.engine import Engine
+from twofold.projections.projection import ProjectionKind, fold, keys_of
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.projections.victim", "twofold.sqlite", "hypothesis"])
+CONTEXT.set_forkserver_preload(["tests.projections.victim", "twofold.engines.sqlite", "hypothesis"])
 LONGEST_LIFE = 0.06
 """Seconds after which a process is killed, at the latest."""
 

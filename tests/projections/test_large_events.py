@@ -8,7 +8,7 @@ from typing import Annotated
 from tests.synchronizing import PATIENCE, running
 
 from twofold import Event, EventStore, Key, Projection, ReadModelSynchronizer, event_type, on
-from twofold.engines import Engine
+from twofold.engines.engine import Engine
 
 MEGABYTE = 1 << 20
 

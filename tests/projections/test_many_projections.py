@@ -6,7 +6,7 @@ from tests.accounts import Balances
 from tests.synchronizing import PATIENCE, deposited, opened, running, write
 
 from twofold import EventStore, ReadModelSynchronizer
-from twofold.engines import Engine
+from twofold.engines.engine import Engine
 
 MANY = 40
 MOST_CONNECTIONS = 8 + 3

@@ -10,22 +10,23 @@ from typing import Annotated, Any
 import pytest
 from tests.synchronizing import running, until
 
-from twofold import Event, EventStore, Key, Projection, ReadModelSynchronizer, event_type, on, runner
-from twofold.engines import Engine
+from twofold import Event, EventStore, Key, Projection, ReadModelSynchronizer, event_type, on
+from twofold.engines.engine import Engine
 from twofold.errors import StorageUnavailableError
-from twofold.event_log import Append
-from twofold.read_database import Changes, ReadDatabase
-from twofold.row_type import Table
-from twofold.segments import Step
-from twofold.stored_event import content_checksum
+from twofold.messages.stored_event import content_checksum
+from twofold.ports.event_log import Append
+from twofold.ports.read_database import Changes, ReadDatabase
+from twofold.ports.segments import Step
+from twofold.ports.table import Table
+from twofold.synchronizer import segment_runner
 
 PATIENCE = 30.0
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(runner, "LAST_PAUSE", 0.01)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.01)
 
 
 @event_type("Noted", version=1)

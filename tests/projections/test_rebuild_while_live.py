@@ -15,8 +15,8 @@ from tests.projections.trails import Trail, edition, fresh_fold, passed_over
 from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
-from twofold.engines import Engine
-from twofold.generations import SQL, Generation
+from twofold.engines.engine import Engine
+from twofold.ports.checkpoints import SQL, Generation
 
 Switch = Callable[["Campaign"], Awaitable[None]]
 BULK = 10_000

@@ -15,8 +15,8 @@ from zlib import crc32
 from tests.accounts import Deposited
 
 from twofold import EventStore, Index, Key, Projection, RecordedEvent, SqlProjection, on
-from twofold.generations import SQL
-from twofold.read_database import ReadDatabase
+from twofold.ports.checkpoints import SQL
+from twofold.ports.read_database import ReadDatabase
 
 POISON = Decimal(13)
 """Fails for as long as nothing is mended."""

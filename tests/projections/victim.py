@@ -12,14 +12,14 @@ from uuid import UUID
 from tests.accounts import ACCOUNT, Balances, Deposit, Open, Withdraw
 
 from twofold import Command, CommandBus, DeciderHandler, EventStore, ReadModelSynchronizer
-from twofold.engines import connect
-from twofold.event_log import Append, Appended, JoinableLog, Rejected
-from twofold.inline import Inline
-from twofold.messages import uuid7
-from twofold.projection import ProjectionKind
-from twofold.read_database import Changes, ReadDatabase
-from twofold.row_type import Table
-from twofold.segments import Step
+from twofold.engines.engine import connect
+from twofold.messages.ids import uuid7
+from twofold.ports.event_log import Append, Appended, JoinableLog, Rejected
+from twofold.ports.inline import Inline
+from twofold.ports.read_database import Changes, ReadDatabase
+from twofold.ports.segments import Step
+from twofold.ports.table import Table
+from twofold.projections.projection import ProjectionKind
 
 ACCOUNTS = 8
 

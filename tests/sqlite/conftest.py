@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 
 
 @pytest.fixture

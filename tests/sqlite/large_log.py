@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
-from twofold.sqlite import SqliteDatabase
+from twofold.engines.sqlite import SqliteDatabase
 
 EVENTS = 1_000_000
 PER_STREAM, TYPES, CUSTOMERS, KINDS, RARE = 10, 20, 50_000, 4, 100_000

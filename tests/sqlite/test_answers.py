@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from twofold.engines.sqlite.integrity import check_positions
 from twofold.errors import StorageError
-from twofold.sqlite.answers import check_positions
 
 
 def test_an_index_that_names_no_positions_is_damage() -> None:

@@ -14,10 +14,10 @@ import pytest
 from tests.mounts import ext4, immutable, mounted, remount
 
 from twofold import EventQuery
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.errors import ReadOnlyStorageError, StorageError, StorageFullError, StorageUnavailableError
-from twofold.event_log import Append, Appended
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
-from twofold.stored_event import is_intact
+from twofold.messages.stored_event import is_intact
+from twofold.ports.event_log import Append, Appended
 from twofold.testing.samples import append_of, new_command, new_event, span
 
 EVERYTHING = EventQuery.all()
@@ -32,7 +32,7 @@ sys.stdin.readline()
 CUT_WHILE_READING = """
 import asyncio, os, sys
 from twofold.errors import StorageError
-from twofold.sqlite import SqliteDatabase
+from twofold.engines.sqlite import SqliteDatabase
 
 def cut(reader):
     rows = reader.execute("SELECT * FROM twofold_events ORDER BY position DESC")

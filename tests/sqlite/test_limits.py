@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from twofold import EventStore
+from twofold.engines.sqlite import SqliteEventLog
 from twofold.errors import CorruptEventError, LimitExceededError, NewerStorageError
-from twofold.event_log import Append
-from twofold.sqlite import SqliteEventLog
+from twofold.ports.event_log import Append
 from twofold.testing.samples import append_of, new_event, span
 
 

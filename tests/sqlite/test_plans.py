@@ -11,11 +11,11 @@ import pytest
 from tests.sqlite.large_log import EVENTS, PER_STREAM, RARE, make_large_log
 
 from twofold import AppendCondition, EventQuery, QueryItem
-from twofold.event_log import Append, Appended, Rejected
-from twofold.sqlite.appending import append_to
-from twofold.sqlite.database import Transaction
-from twofold.sqlite.matching import MANY_TYPES, MOST_JOINS
-from twofold.sqlite.reading import find_command, read, read_head, read_stream
+from twofold.engines.sqlite.database import Transaction
+from twofold.engines.sqlite.log.appending import append_to
+from twofold.engines.sqlite.log.reader import find_command, read, read_head, read_stream
+from twofold.engines.sqlite.log.selection import MANY_TYPES, MOST_JOINS
+from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.testing.samples import append_of, new_command, new_event
 
 HEAD = "SEARCH twofold_events"  # max() of the primary key: the last entry, no walk

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from twofold.engines.sqlite import SqliteEventLog
+from twofold.engines.sqlite.database import RESPITE, SLOW
 from twofold.errors import StorageError
-from twofold.sqlite import SqliteEventLog
-from twofold.sqlite.database import RESPITE, SLOW
 from twofold.testing.samples import append_of, new_event
 
 LOOP, READER = threading.main_thread().name, "twofold-sqlite-reader"
@@ -27,7 +27,7 @@ async def test_the_loop_reads_by_itself_what_is_brief(log: SqliteEventLog) -> No
 
 async def test_after_a_slow_read_threads_read_for_a_while(log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr("twofold.sqlite.database.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("twofold.engines.sqlite.database.time", SimpleNamespace(monotonic=lambda: clock[0]))
 
     def slowly(reader: sqlite3.Connection) -> str:
         clock[0] += 2 * SLOW

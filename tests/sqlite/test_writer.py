@@ -13,13 +13,13 @@ import pytest
 import pytest_asyncio
 from tests.sqlite.test_failing_storage import locked_by_another_process
 
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.engines.sqlite.log.appending import append_to
+from twofold.engines.sqlite.transaction import Transaction
+from twofold.engines.sqlite.writer import CHECKPOINT_CHANGES, FAST, MAX_HERE, Writer
 from twofold.errors import DuplicateEventIdError
-from twofold.event_log import Appended, Rejected
-from twofold.event_query import EventQuery
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
-from twofold.sqlite.appending import append_to
-from twofold.sqlite.transaction import Transaction
-from twofold.sqlite.writer import CHECKPOINT_CHANGES, FAST, MAX_HERE, Writer
+from twofold.messages.event_query import EventQuery
+from twofold.ports.event_log import Appended, Rejected
 from twofold.testing.samples import append_of, new_event, repeated_span, span
 
 EVERYTHING = EventQuery.all()

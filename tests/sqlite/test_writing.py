@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from twofold.sqlite.writing import MARKS, write_rows
+from twofold.engines.sqlite.writing import MARKS, write_rows
 
 INSERT = "INSERT INTO notes VALUES (?, CAST(? AS TEXT))"
 UPSERT = f"{INSERT} ON CONFLICT (id) DO UPDATE SET text = excluded.text"

@@ -24,7 +24,7 @@ from twofold import (
     Repository,
     on,
 )
-from twofold.live_query import follow
+from twofold.queries.watch import follow
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from tests.recording_log import RecordingLog
 from tests.synchronizing import deposited, opened, write
 
 from twofold import EventQuery, EventStore
-from twofold.batches import Batches
+from twofold.engines.memory import MemoryEventLog
 from twofold.errors import StorageUnavailableError
-from twofold.memory import MemoryEventLog
+from twofold.log.batches import Batches
 
 
 @pytest_asyncio.fixture
@@ -45,8 +45,8 @@ async def test_batches_follow_each_other_up_to_the_end_that_was_asked_for(log: R
 async def test_batches_grow_while_events_are_small_and_shrink_where_they_are_large(
     log: RecordingLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twofold.batches.FIRST_SIZE", 1)
-    monkeypatch.setattr("twofold.pace.MAX_BYTES", 500)
+    monkeypatch.setattr("twofold.log.batches.FIRST_SIZE", 1)
+    monkeypatch.setattr("twofold.log.pace.MAX_BYTES", 500)
     await write(EventStore(log), *(opened("a" * 200) for _ in range(6)))
     reader, after, found = batches(log, size=4), 0, []
     while after < 14:

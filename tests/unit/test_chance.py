@@ -9,7 +9,7 @@ from tests.accounts import Balances
 from tests.synchronizing import PATIENCE, deposited, opened, running, write
 
 from twofold import EventStore, ReadModelSynchronizer
-from twofold.engines import Engine
+from twofold.engines.engine import Engine
 
 
 async def test_appends_and_projections_leave_the_random_module_alone(

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from twofold.errors import CorruptEventError
-from twofold.event_log import record
-from twofold.stored_event import SEAL_MODULUS, StoredEvent, is_intact, seal
+from twofold.messages.stored_event import SEAL_MODULUS, StoredEvent, is_intact, seal
+from twofold.ports.event_log import record
 from twofold.testing.samples import EVENT_TYPES, new_event
 
 ROW = record(

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twofold.codec import MANY, MAX_NAME, MAX_PAYLOAD, EventTypes, check_name, encode_metadata
 from twofold.errors import (
     InvalidEventError,
     InvalidMessageTypeError,
@@ -26,10 +25,11 @@ from twofold.errors import (
     UnknownEventTypeError,
     UnreadableEventError,
 )
-from twofold.event_log import NewEvent, record
-from twofold.event_query import EventQuery
-from twofold.messages import AwareDatetime, Event, Metadata, Tag, event_type
-from twofold.stored_event import StoredEvent, content_checksum, is_intact
+from twofold.log.codec import MANY, MAX_NAME, MAX_PAYLOAD, EventTypes, check_name, encode_metadata
+from twofold.messages.event import AwareDatetime, Event, Metadata, Tag, event_type
+from twofold.messages.event_query import EventQuery
+from twofold.messages.stored_event import StoredEvent, content_checksum, is_intact
+from twofold.ports.event_log import NewEvent, record
 
 
 class Colour(StrEnum):
@@ -266,7 +266,7 @@ def test_tags_of_a_parent_class_are_inherited() -> None:
 def test_sets_are_stored_alike_in_every_process() -> None:
     code = (
         "from dataclasses import dataclass; from typing import Annotated; from uuid import UUID\n"
-        "from twofold.codec import EventTypes; from twofold.messages import Event, Tag\n"
+        "from twofold.log.codec import EventTypes; from twofold.messages.event import Event, Tag\n"
         "@dataclass(frozen=True)\n"
         "class E(Event):\n"
         "    s: Annotated[frozenset[str], Tag('s')]\n"

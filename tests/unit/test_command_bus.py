@@ -21,7 +21,7 @@ from tests.accounts import Account, Deposit, Open, Opened, OverdrawnError, Trans
 from tests.recording_log import RecordingLog
 
 from twofold import Application, Command, CommandBus, EventStore, Repository, metadata, open_event_store
-from twofold.command_bus import BLIND_ATTEMPTS
+from twofold.commands.bus import BLIND_ATTEMPTS
 from twofold.errors import (
     AggregateNotFoundError,
     CommandReusedError,
@@ -31,8 +31,8 @@ from twofold.errors import (
     InvalidHandlerError,
     InvalidMessageTypeError,
 )
-from twofold.event_log import Append
-from twofold.messages import uuid7
+from twofold.messages.ids import uuid7
+from twofold.ports.event_log import Append
 
 
 @pytest_asyncio.fixture

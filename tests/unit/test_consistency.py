@@ -14,11 +14,14 @@ import pytest
 import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, Deposited, GetBalance, Open, Opened, Withdraw, wire
 
-from twofold import Application, Projection, Receipt, on, standing
-from twofold.consistency import Answer, Progress, Written, current_session, session
-from twofold.consistent_query import ConsistentQueryHandler
+from twofold import Application, Projection, Receipt, on
 from twofold.errors import InvalidHandlerError, StaleReadError, VersionMismatchError
-from twofold.policy import Policy, WhenLate
+from twofold.messages.answer import Answer
+from twofold.messages.read_policy import Policy, WhenLate
+from twofold.messages.session import Written, current_session, session
+from twofold.queries.consistency import Progress
+from twofold.queries.consistent_query import ConsistentQueryHandler
+from twofold.synchronizer import read_model_progress
 
 PATIENCE = 20.0
 AT_ONCE = Policy(0.0, WhenLate.REFUSE)
@@ -141,7 +144,7 @@ async def test_two_hundred_waiters_cost_no_more_queries_than_one(
         return await ask(sql, **values)
 
     monkeypatch.setattr(database, "query", counted)
-    monkeypatch.setattr(standing, "POLL", 0.1)
+    monkeypatch.setattr(read_model_progress, "POLL", 0.1)
     await ask_of(app, Balances())
     await app.projections.wait(0, PATIENCE)
     asked = 0

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from twofold import EventQuery
-from twofold.copying import copy_log, digest_log
+from twofold.engines.memory import MemoryEventLog
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.errors import CorruptEventError, LogsDifferError, StorageError, StorageUnavailableError
-from twofold.event_log import Appended
-from twofold.memory import MemoryEventLog
-from twofold.portable_log import PortableLog, StoredCommand
-from twofold.sqlite import SqliteDatabase, SqliteEventLog
-from twofold.stored_event import StoredEvent
+from twofold.log.copy import copy_log, digest_log
+from twofold.log.verify import verify_log
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import Appended
+from twofold.ports.maintenance import PortableLog, StoredCommand
 from twofold.testing.samples import append_of, new_command, new_event
-from twofold.verification import verify_log
 
 EVENTS = 100
 MakeLog = Callable[[str], Any]
@@ -30,8 +30,8 @@ MakeLog = Callable[[str], Any]
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a small log is copied in many chunks."""
-    monkeypatch.setattr("twofold.verification.CHUNK", 7)
-    monkeypatch.setattr("twofold.copying.CHUNK", 3)
+    monkeypatch.setattr("twofold.log.verify.CHUNK", 7)
+    monkeypatch.setattr("twofold.log.copy.CHUNK", 3)
 
 
 @pytest.fixture

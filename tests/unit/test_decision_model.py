@@ -26,7 +26,7 @@ from twofold import (
     open_event_store,
 )
 from twofold.errors import ConflictError
-from twofold.stored_event import StoredEvent
+from twofold.messages.stored_event import StoredEvent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ import msgspec
 import pydantic
 import pytest
 
-from twofold.codec import EventTypes
 from twofold.errors import InvalidMessageTypeError
-from twofold.event_fields import tagged_fields
-from twofold.messages import AwareDatetime, Event, Tag
+from twofold.log.codec import EventTypes
+from twofold.log.event_fields import tagged_fields
+from twofold.messages.event import AwareDatetime, Event, Tag
 
 T = TypeVar("T")
 When = NewType("When", datetime)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from twofold.event_query import AppendCondition, EventQuery, QueryItem
-from twofold.messages import Event, event_type
+from twofold.messages.event import Event, event_type
+from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
 
 
 @event_type("seat_taken", aliases=("SeatReserved",))

@@ -21,10 +21,10 @@ from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 from tests.recording_log import RecordingLog
 
 from twofold import Application, Receipt
-from twofold.consistency import Written
 from twofold.fastapi import IF_MATCH_REQUIRED, CommandId, Live, add_consistency, add_problem_details
 from twofold.fastapi.tokens import Tokens
-from twofold.policy import Policy, WhenLate
+from twofold.messages.read_policy import Policy, WhenLate
+from twofold.messages.session import Written
 
 TOKEN = "Consistency-Token"
 STALE = Policy(0.0, WhenLate.ANSWER_STALE)

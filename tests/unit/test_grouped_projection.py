@@ -9,14 +9,15 @@ from typing import Annotated
 import pytest
 from tests.synchronizing import PATIENCE, running, write
 
-from twofold import Event, EventStore, GroupedProjection, Key, ReadModel, ReadModelSynchronizer, on, runner
-from twofold.engines import Engine
-from twofold.read_database import Total
+from twofold import Event, EventStore, GroupedProjection, Key, ReadModel, ReadModelSynchronizer, on
+from twofold.engines.engine import Engine
+from twofold.ports.read_database import Total
+from twofold.synchronizer import segment_runner
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import pytest
 
 from twofold import Command
 from twofold.errors import InvalidHandlerError
-from twofold.handlers import Call, compose, resolve, result_type
+from twofold.middleware import Call, compose, resolve, result_type
 
 
 @dataclass(frozen=True, kw_only=True)

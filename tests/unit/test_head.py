@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from twofold.head import Head
+from twofold.ports.watermark import Head
 
 
 async def test_wait_returns_at_once_when_the_head_is_beyond() -> None:

@@ -25,17 +25,17 @@ from twofold import (
     State,
     on,
     open_event_store,
-    runner,
 )
-from twofold.engines import Engine, connect, scratch_database
+from twofold.engines.engine import Engine, connect, scratch_database
 from twofold.errors import InvalidProjectionError, ProjectionFailedError
-from twofold.inline_projection import MAX_MISSING
+from twofold.projections.inline_projection import MAX_MISSING
+from twofold.synchronizer import segment_runner
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(runner, "BEHIND_APPENDS", 0.01)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "BEHIND_APPENDS", 0.01)
 
 
 @pytest_asyncio.fixture

@@ -16,7 +16,7 @@ from tests.kinds import fresh
 from tests.synchronizing import PATIENCE, engine_at, running, write
 
 from twofold import Event, EventStore, FullText, Index, Key, Projection, ReadModel, ReadModelSynchronizer, Tag, on
-from twofold.engines import scratch_database
+from twofold.engines.engine import scratch_database
 from twofold.errors import ProjectionFailedError
 
 

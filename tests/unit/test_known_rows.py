@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from twofold import known_rows
-from twofold.known_rows import KnownRows
-from twofold.segments import Segment, Step
+from twofold.ports.segments import Segment, Step
+from twofold.projections import row_cache
+from twofold.projections.row_cache import KnownRows
 
 LEFT, RIGHT = Segment("sales", 1, 0, 128), Segment("sales", 1, 128, 256)
 
@@ -35,7 +35,7 @@ def test_after_a_step_whose_outcome_is_open_nothing_is_known() -> None:
 
 
 def test_what_is_known_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_rows, "MAX_KNOWN", 3)
+    monkeypatch.setattr(row_cache, "MAX_KNOWN", 3)
     known = KnownRows()
     known.give_back(Step(LEFT, 1, 0, 5), {"a": 1, "b": 2})
     known.give_back(Step(RIGHT, 1, 0, 5), {"c": 3, "d": 4})

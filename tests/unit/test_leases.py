@@ -15,11 +15,11 @@ from tests.accounts import Balance, Balances
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
 from twofold import EventStore, ReadModelSynchronizer
-from twofold.engines import Engine
-from twofold.generations import SQL, Checkpoint, Generation
-from twofold.keyed_projector import KeyedProjector
-from twofold.leases import Leases, Ledger, is_gone, new_worker, segment_of, shares
-from twofold.segments import SLOTS, Segment, bounds, slot_of
+from twofold.engines.engine import Engine
+from twofold.ports.checkpoints import SQL, Checkpoint, Generation
+from twofold.ports.segments import SLOTS, Segment, bounds, slot_of
+from twofold.projections.keyed_projector import KeyedProjector
+from twofold.synchronizer.leases import Leases, Ledger, is_gone, new_worker, segment_of, shares
 
 CODE = frozenset({("a", 1), ("b", 1)})
 

@@ -11,18 +11,19 @@ import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
-from twofold import EventStore, Projection, ReadModelSynchronizer, State, on, runner
-from twofold.engines import Engine
+from twofold import EventStore, Projection, ReadModelSynchronizer, State, on
+from twofold.engines.engine import Engine
 from twofold.errors import InvalidProjectionError, StaleReadError
-from twofold.fingerprint import fingerprint
-from twofold.generations import SQL
-from twofold.status import ProjectionStatus, SegmentStatus
+from twofold.ports.checkpoints import SQL
+from twofold.projections.fingerprint import fingerprint
+from twofold.synchronizer import segment_runner
+from twofold.synchronizer.status import ProjectionStatus, SegmentStatus
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(runner, "LAST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 @pytest.fixture

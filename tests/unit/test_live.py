@@ -16,7 +16,7 @@ from tests.recording_log import RecordingLog
 from tests.synchronizing import PATIENCE, deposited, opened, running, write
 
 from twofold import Application, EventStore, Reaction, ReadModelSynchronizer, State, on
-from twofold.engines import Engine, connect, scratch_database
+from twofold.engines.engine import Engine, connect, scratch_database
 from twofold.errors import InvalidProjectionError, ProjectionFailedError, StaleReadError
 
 

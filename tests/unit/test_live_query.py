@@ -11,9 +11,9 @@ import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 
 from twofold import Application, Query, QueryBus
-from twofold.consistency import Answer
 from twofold.errors import HandlerNotFoundError
-from twofold.live_query import follow
+from twofold.messages.answer import Answer
+from twofold.queries.watch import follow
 
 Answers = AsyncGenerator[Answer[Balance | None] | None]
 

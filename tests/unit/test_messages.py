@@ -8,9 +8,11 @@ import msgspec
 import pydantic
 import pytest
 
-from twofold.codec import EventTypes, encode_metadata
-from twofold.event_log import record
-from twofold.messages import Command, Event, EventType, Metadata, event_type, event_type_of, uuid7
+from twofold.log.codec import EventTypes, encode_metadata
+from twofold.messages.command import Command
+from twofold.messages.event import Event, EventType, Metadata, event_type, event_type_of
+from twofold.messages.ids import uuid7
+from twofold.ports.event_log import record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from twofold.errors import NewerStorageError
-from twofold.migrations import Migration, load, pending
+from twofold.ports.migrations import Migration, load, pending
 
 THREE = [Migration(n, f"step_{n}", "") for n in (1, 2, 3)]
 
@@ -58,5 +58,5 @@ def test_a_database_that_is_ahead_of_the_code_is_refused() -> None:
 
 
 def test_one_number_is_one_change_on_every_engine() -> None:
-    sqlite, postgres = (load(f"twofold.{engine}") for engine in ("sqlite", "postgres"))
+    sqlite, postgres = (load(f"twofold.engines.{engine}") for engine in ("sqlite", "postgres"))
     assert [each[:2] for each in sqlite] == [each[:2] for each in postgres]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twofold.on import methods_by_event, on
+from twofold.messages.event_methods import methods_by_event, on
 
 
 class A:

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from tests.accounts import Balance, Balances, Deposited, Withdrawn
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
-from twofold import EventStore, ReadModelSynchronizer, on, runner
-from twofold.engines import Engine, connect
+from twofold import EventStore, ReadModelSynchronizer, on
+from twofold.engines.engine import Engine, connect
 from twofold.errors import StaleReadError
-from twofold.generations import SQL
-from twofold.read_database import Values
-from twofold.read_model import overlaying
-from twofold.row_type import Table
+from twofold.ports.checkpoints import SQL
+from twofold.ports.read_database import Values
+from twofold.ports.table import Table
+from twofold.queries.read_model import overlaying
+from twofold.synchronizer import segment_runner
 
 ACCOUNTS = ("a", "b", "c")
 
@@ -45,7 +46,7 @@ class Fickle(Balances):
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.0001)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.0001)
 
 
 async def test_a_row_is_as_fresh_as_the_log_while_its_projection_stands_still(
@@ -70,7 +71,7 @@ async def test_a_row_is_as_fresh_as_the_log_while_its_projection_stands_still(
 async def test_it_gives_up_where_too_much_is_missing(
     engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twofold.overlay.MAX_EVENTS", 5)
+    monkeypatch.setattr("twofold.queries.overlay.MAX_EVENTS", 5)
     synchronizer = ReadModelSynchronizer(store, engine.read_database)
     balances = synchronizer.add(Balances())
     await synchronizer.prepare()

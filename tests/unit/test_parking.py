@@ -10,18 +10,19 @@ import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
-from twofold import EventStore, ReadModelSynchronizer, State, on, runner
-from twofold.engines import Engine
+from twofold import EventStore, ReadModelSynchronizer, State, on
+from twofold.engines.engine import Engine
 from twofold.errors import StorageFullError, UnknownProjectionError
-from twofold.generations import SQL, advance
-from twofold.read_database import Changes
-from twofold.segments import Segment, Step
+from twofold.ports.checkpoints import SQL, advance
+from twofold.ports.read_database import Changes
+from twofold.ports.segments import Segment, Step
+from twofold.synchronizer import segment_runner
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(runner, "LAST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 class Fussy(Balances):
@@ -195,7 +196,7 @@ async def test_a_decision_wants_a_reason_and_a_projection_that_there_is(synchron
 async def test_an_event_that_cannot_be_read_holds_it_up_until_it_is_skipped(
     synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("CRITICAL", "twofold.runner")
+    caplog.set_level("CRITICAL", "twofold.synchronizer.segment_runner")
     balances = synchronizer.add(Balances())
     await write(store, opened("a"))
     await EventStore(engine.log).append([type("Deposited", (Opened,), {})(account="a")])
@@ -238,7 +239,7 @@ async def test_a_database_that_fails_parks_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level("CRITICAL", "twofold.runner")
+    caplog.set_level("CRITICAL", "twofold.synchronizer.segment_runner")
     balances, commit, tries = synchronizer.add(Balances()), type(engine.read_database).commit, 0
 
     async def fail(*arguments: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from twofold.positions import Positions
-from twofold.segments import Segment
+from twofold.ports.positions import Positions
+from twofold.ports.segments import Segment
 
 WHOLE = Segment("a", 1)
 LEFT, RIGHT = WHOLE._replace(end=100), WHOLE._replace(first=100)

@@ -11,9 +11,9 @@ from tests.accounts import Balance, Balances, Deposited, Opened, Withdrawn
 
 from twofold import EventTypes, Key, Projection, RecordedEvent, on
 from twofold.errors import InvalidProjectionError, RowNotFoundError
-from twofold.event_log import record
-from twofold.messages import uuid7
-from twofold.projection import fold, keys_of
+from twofold.messages.ids import uuid7
+from twofold.ports.event_log import record
+from twofold.projections.projection import fold, keys_of
 
 TYPES = EventTypes()
 

@@ -16,7 +16,7 @@ from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 
 from twofold import Application, Query, QueryBus, ReadModel
 from twofold.errors import DuplicateHandlerError, HandlerNotFoundError, InvalidHandlerError, StaleReadError
-from twofold.handlers import Call
+from twofold.middleware import Call
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from contextlib import aclosing
 
 import pytest
 
-from twofold.event_log import record
-from twofold.read_ahead import CHUNK, FIRST, read_ahead
-from twofold.stored_event import StoredEvent
+from twofold.log.read_ahead import CHUNK, FIRST, read_ahead
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import record
 from twofold.testing.samples import new_event
 
 ROWS = [record(new_event(), position, 0, 1) for position in range(1, 3001)]
@@ -55,7 +55,7 @@ async def test_no_more_rows_are_read_than_the_limit_allows(limit: int) -> None:
 
 
 async def test_chunks_shrink_where_events_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twofold.pace.MAX_BYTES", 50 * len(ROWS[0].payload))
+    monkeypatch.setattr("twofold.log.pace.MAX_BYTES", 50 * len(ROWS[0].payload))
     source = Source(ROWS[:500])
     assert [row async for chunk in read_ahead(source) for row in chunk] == ROWS[:500]
     assert (source.asked[0], {*source.asked[1:]}) == (FIRST, {50})

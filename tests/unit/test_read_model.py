@@ -16,12 +16,13 @@ import pytest
 import pytest_asyncio
 
 from twofold import FullText, Index, Key, Projection, ReadModel
-from twofold.engines import connect
+from twofold.engines.engine import connect
 from twofold.errors import InvalidCursorError, InvalidFilterError, UnknownFieldError
-from twofold.generations import Place, prepare
-from twofold.keyed_projector import KeyedProjector
-from twofold.read_database import Changes, Total
-from twofold.segments import Segment, Step
+from twofold.ports.read_database import Changes, Total
+from twofold.ports.segments import Segment, Step
+from twofold.projections.keyed_projector import KeyedProjector
+from twofold.queries.serving import Place
+from twofold.synchronizer.generations import prepare
 
 
 class Status(StrEnum):

@@ -11,17 +11,20 @@ import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
-from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on, read_model, rebuild, runner
-from twofold.engines import Engine
+from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on
+from twofold.engines.engine import Engine
 from twofold.errors import ReadModelBuildingError, RebuildFailedError, UnknownProjectionError
-from twofold.generations import FRESH, SQL
-from twofold.rebuild_progress import RebuildProgress
-from twofold.verify_rebuild import Report, verify_sample
+from twofold.ports.checkpoints import SQL
+from twofold.queries import read_model
+from twofold.queries.serving import FRESH
+from twofold.synchronizer import rebuild, segment_runner
+from twofold.synchronizer.rebuild_checks import Report, verify_sample
+from twofold.synchronizer.rebuild_progress import RebuildProgress
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
 
 
 @pytest.fixture
@@ -272,15 +275,15 @@ async def test_what_served_until_just_now_does_not_go_ahead_of_what_serves_in_a_
         await synchronizer.rebuild_projection("balances")
     await write(store, deposited("a"))
     steps: list[dict[str, int]] = []
-    catch_up = runner.SegmentRunner.catch_up
+    catch_up = segment_runner.SegmentRunner.catch_up
 
-    async def noted(self: runner.SegmentRunner, end: int) -> None:
+    async def noted(self: segment_runner.SegmentRunner, end: int) -> None:
         await catch_up(self, end)
         role_of = dict(await roles(engine))
         rows = await engine.read_database.query(SQL["checkpoints"])
         steps.append({role_of[row[1]]: row[4] for row in rows})
 
-    monkeypatch.setattr(runner.SegmentRunner, "catch_up", noted)
+    monkeypatch.setattr(segment_runner.SegmentRunner, "catch_up", noted)
     await synchronizer.roll_back("balances")
     assert steps == [{"live": 2, "warm": 1}, {"live": 2, "warm": 2}]  # a reader may still ask the one, or the other
 

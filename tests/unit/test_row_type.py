@@ -14,7 +14,8 @@ import pytest
 
 from twofold import FullText, Index, Key
 from twofold.errors import InvalidProjectionError
-from twofold.row_type import Column, Kind, RowType
+from twofold.ports.table import Column, Kind
+from twofold.projections.row_type import RowType
 
 
 class Colour(Enum):

@@ -12,16 +12,17 @@ import sqlalchemy
 from tests.accounts import Deposited, Opened
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
-from twofold import EventStore, Reaction, ReadModelSynchronizer, RecordedEvent, SqlProjection, runner
-from twofold.engines import Engine
+from twofold import EventStore, Reaction, ReadModelSynchronizer, RecordedEvent, SqlProjection
+from twofold.engines.engine import Engine
 from twofold.errors import InvalidProjectionError
-from twofold.generations import SQL
+from twofold.ports.checkpoints import SQL
+from twofold.synchronizer import segment_runner
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(runner, "LAST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 class Totals(SqlProjection):
@@ -260,7 +261,7 @@ async def test_a_reaction_that_fails_is_tried_again_then_parked_and_can_be_retri
         await synchronizer.wait(await write(store, opened("a"), opened("bad"), opened("b")), PATIENCE)
         assert [each for each, _ in mails.sent] == ["a", "b"]
         assert [each.cause for each in await synchronizer.parked("mails")] == ["LookupError: no such address"]
-        assert mails.fails == runner.RETRIES + 1
+        assert mails.fails == segment_runner.RETRIES + 1
         mails.fails = 100
         await synchronizer.retry("mails", "bad")
 

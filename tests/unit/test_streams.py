@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from twofold.streams import ANY, STREAM_EXISTS, ExpectedVersion, holds
+from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion, holds
 
 
 @pytest.mark.parametrize(

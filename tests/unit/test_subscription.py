@@ -12,8 +12,9 @@ import pytest_asyncio
 from tests.accounts import Deposited, Opened
 from tests.recording_log import RecordingLog
 
-from twofold import ANY, Batch, EventQuery, EventStore, Subscription, open_event_store, subscription
+from twofold import ANY, Batch, EventQuery, EventStore, Subscription, open_event_store
 from twofold.errors import StorageError, UnknownEventTypeError
+from twofold.log import subscription
 
 PATIENCE = 30.0
 
@@ -61,11 +62,11 @@ async def test_it_catches_up_in_batches_and_then_follows(store: EventStore) -> N
 async def test_batches_grow_while_events_are_small_and_shrink_where_they_are_large(
     store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twofold.subscription.FIRST", 1)
+    monkeypatch.setattr("twofold.log.subscription.FIRST", 1)
     await write(store, 20)
     subscribed = store.subscribe(batch_size=4)
     assert [len((await following(subscribed)).events) for _ in range(4)] == [1, 2, 4, 4]
-    monkeypatch.setattr("twofold.pace.MAX_BYTES", 1)
+    monkeypatch.setattr("twofold.log.pace.MAX_BYTES", 1)
     assert [len((await following(subscribed)).events) for _ in range(3)] == [4, 1, 1]
 
 

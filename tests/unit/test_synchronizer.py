@@ -13,16 +13,17 @@ from tests.accounts import Balance, Balances, Deposited, Opened, Withdrawn
 from tests.recording_log import RecordingLog
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
-from twofold import EventStore, Key, Projection, ReadModelSynchronizer, State, on, runner
-from twofold.engines import Engine
+from twofold import EventStore, Key, Projection, ReadModelSynchronizer, State, on
+from twofold.engines.engine import Engine
 from twofold.errors import InvalidProjectionError, StaleReadError, StorageUnavailableError
-from twofold.generations import SQL
+from twofold.ports.checkpoints import SQL
+from twofold.synchronizer import segment_runner
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(runner, "LAST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 async def checkpoint(engine: Engine, name: str, generation: int = 1) -> int:
@@ -98,7 +99,7 @@ async def test_after_a_restart_with_nothing_to_do_a_projection_is_live(engine: E
 async def test_a_failing_event_stops_its_projection_right_there_and_no_other(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.runner")
+    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segment_runner")
     runner = ReadModelSynchronizer(store, engine.read_database)
     fussy, balances = runner.add(Fussy()), runner.add(Balances())
     await write(store, opened("a"), deposited("a", 2), deposited("a", 13), deposited("a", 4))
@@ -121,7 +122,7 @@ async def test_a_failing_event_stops_its_projection_right_there_and_no_other(
 async def test_mended_code_goes_on_at_the_event_that_failed(
     engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.runner")
+    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segment_runner")
     runner = ReadModelSynchronizer(store, engine.read_database, batch_size=3)
     fussy = runner.add(Fussy())
     await write(store, opened("a"), *(deposited("a", amount) for amount in (2, 13, 4, 5, 6, 7)))
@@ -158,7 +159,7 @@ class Unstorable(Projection[Strict]):
 async def test_a_row_that_cannot_be_stored_stops_it_exactly_at_its_event(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.runner")
+    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segment_runner")
     runner = ReadModelSynchronizer(store, engine.read_database)
     rows = runner.add(Unstorable())
     await write(store, *(opened(account) for account in ("a", "b", "bad", "c")))
@@ -175,7 +176,7 @@ async def test_a_row_that_cannot_be_stored_stops_it_exactly_at_its_event(
 async def test_an_event_that_cannot_be_read_stops_it_exactly_there(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.runner")
+    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segment_runner")
 
     @dataclass(frozen=True, kw_only=True)
     class Deposited:
@@ -319,8 +320,8 @@ async def test_it_waits_while_the_log_is_away_and_goes_on(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    monkeypatch.setattr("twofold.subscription.FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("twofold.subscription.LAST_PAUSE", 0.001)
+    monkeypatch.setattr("twofold.log.subscription.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("twofold.log.subscription.LAST_PAUSE", 0.001)
     log = RecordingLog(engine.log)
     store = EventStore(log)
     runner = ReadModelSynchronizer(store, engine.read_database)

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from twofold import ANY, AppendCondition, Event, EventQuery, EventStore, Tag, open_event_store
 from twofold.errors import ConflictError, DuplicateEventIdError
-from twofold.messages import uuid7
+from twofold.messages.ids import uuid7
 
 HELLO = "INSERT INTO mails VALUES ('hello')"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import marked_html
-from twofold.words import find_words, searchable, words_of
+from twofold.ports.full_text import find_words, searchable, words_of
 
 
 def marked(text: str, search: str) -> str:

@@ -6,9 +6,9 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from twofold.cli.output import opened, out, print_table, progress, say
-from twofold.copying import copy_log
-from twofold.portable_log import Inspection
-from twofold.verification import verify_log
+from twofold.log.copy import copy_log
+from twofold.log.verify import verify_log
+from twofold.ports.maintenance import Inspection
 
 
 async def status(url: str, /) -> None:

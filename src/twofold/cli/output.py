@@ -13,10 +13,10 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from twofold.engines import connect
-from twofold.portable_log import PortableLog
-from twofold.read_database import ReadDatabase
-from twofold.verification import Progress
+from twofold.engines.engine import connect
+from twofold.log.verify import Progress
+from twofold.ports.maintenance import PortableLog
+from twofold.ports.read_database import ReadDatabase
 
 WIDE = 250
 """Columns of what goes to a file or a program, where lines are better not broken."""

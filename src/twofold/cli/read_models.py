@@ -10,12 +10,12 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from twofold import operations
 from twofold.cli.output import opened, opened_read_models, print_table, say
-from twofold.event_query import EventQuery
-from twofold.event_store import EventStore
-from twofold.projectors import key_text
-from twofold.status import ProjectionStatus, State, read_status
+from twofold.log.event_store import EventStore
+from twofold.messages.event_query import EventQuery
+from twofold.projections.projector import key_text
+from twofold.synchronizer import control
+from twofold.synchronizer.status import ProjectionStatus, State, read_status
 
 Url = Annotated[str, Parameter(help="The database of the read models, such as sqlite:///orders.db.")]
 Name = Annotated[str, Parameter(help="The projection.")]
@@ -62,7 +62,7 @@ async def show(url: Url, /, *, log: Annotated[str, Parameter(help=LOG)] = "") ->
 async def pause(url: Url, name: Name, /) -> None:
     """Let a read model stand still, until it is resumed; it answers queries as it is."""
     async with opened_read_models(url) as database:
-        await operations.pause(database, name)
+        await control.pause(database, name)
     say(f"{name} stands still; `twofold projections resume` lets it go on")
 
 
@@ -70,7 +70,7 @@ async def pause(url: Url, name: Name, /) -> None:
 async def resume(url: Url, name: Name, /) -> None:
     """Let a read model go on that was paused."""
     async with opened_read_models(url) as database:
-        await operations.resume(database, name)
+        await control.resume(database, name)
     say(f"{name} goes on, as soon as a worker takes its next turn")
 
 
@@ -78,7 +78,7 @@ async def resume(url: Url, name: Name, /) -> None:
 async def scale(url: Url, name: Name, segments: Annotated[int, Parameter(help="How many, from 1 to 256.")], /) -> None:
     """Divide a read model into segments, on which as many workers can work at once; they do so while they run."""
     async with opened_read_models(url) as database:
-        await operations.scale(database, name, segments)
+        await control.scale(database, name, segments)
     say(f"{name} will have {segments} segments, as soon as its workers take their next turns")
 
 
@@ -89,7 +89,7 @@ async def set_position(url: Url, name: Name, position: Annotated[int, Parameter(
     This is for those who know what its rows hold. To have them made anew, use `twofold rebuild`.
     """
     async with opened_read_models(url) as database:
-        await operations.set_position(database, name, position)
+        await control.set_position(database, name, position)
     say(f"{name} goes on behind {position:,}; its rows are as they were")
 
 
@@ -104,7 +104,7 @@ async def parked(
 ) -> None:
     """Show the events that a projection failed on, and those that wait behind them, in order."""
     async with opened_read_models(url) as database:
-        found = await operations.parked(database, name, limit=limit)
+        found = await control.parked(database, name, limit=limit)
     if not found:
         say(f"nothing of {name} is parked")
     rows = [(f"{each.position:,}", each.key, each.cause or "waits", f"{each.parked_at:%F %T}") for each in found]
@@ -120,7 +120,7 @@ async def retry(
 ) -> None:
     """Have parked events tried again, in order; those that fail again stay parked, with the later ones of their row."""
     async with opened_read_models(url) as database:
-        asked = await operations.retry(database, name, _key(key) if key else operations.ALL_KEYS)
+        asked = await control.retry(database, name, _key(key) if key else control.ALL_KEYS)
     if not asked:
         raise ValueError(f"nothing of {name} is parked{f' under {_key(key)}' if key else ''}")
     say(f"{asked:,} events are tried again, as soon as a worker has the code")
@@ -132,7 +132,7 @@ async def skip(
 ) -> None:
     """Leave an event out for ever, in rebuilds too, and have the later ones of its row tried again."""
     async with opened_read_models(url) as database:
-        await operations.skip(database, name, position, reason)
+        await control.skip(database, name, position, reason)
     say(f"{name} leaves out event {position:,}")
 
 
@@ -142,7 +142,7 @@ async def discard(
 ) -> None:
     """Leave all parked events of a row out for ever, in rebuilds too, and let its later ones in."""
     async with opened_read_models(url) as database:
-        discarded = await operations.discard(database, name, _key(key), reason)
+        discarded = await control.discard(database, name, _key(key), reason)
     if not discarded:
         raise ValueError(f"nothing of {name} is parked under {_key(key)}")
     say(f"{name} leaves out {discarded:,} events of {_key(key)}")
@@ -152,7 +152,7 @@ async def discard(
 async def passed_over(url: Url, name: Name, /) -> None:
     """Show the events that somebody decided to leave out, and why."""
     async with opened_read_models(url) as database:
-        found = await operations.passed_over(database, name)
+        found = await control.passed_over(database, name)
     if not found:
         say(f"nothing of {name} was left out")
     rows = [(f"{each.position:,}", each.key, each.cause, each.reason, f"{each.passed_at:%F %T}") for each in found]
@@ -163,7 +163,7 @@ async def passed_over(url: Url, name: Name, /) -> None:
 async def drop_warm(url: Url, name: Name, /) -> None:
     """Drop the read model that the last rebuild replaced; there is no rolling back afterwards."""
     async with opened_read_models(url) as database:
-        dropped = await operations.drop_warm(database, name)
+        dropped = await control.drop_warm(database, name)
     say(f"the earlier read model {name} is dropped" if dropped else f"no earlier read model {name} is kept")
 
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from twofold.cli.applications import FORM, load
 from twofold.cli.output import InterruptedByUserError, progress, say
-from twofold.rebuild_progress import RebuildProgress
+from twofold.synchronizer.rebuild_progress import RebuildProgress
 
 Code = Annotated[str, Parameter(help=f"An `Application`, or a function that returns one, as {FORM}.")]
 Name = Annotated[str, Parameter(help="The projection.")]

@@ -7,7 +7,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from fastapi import Depends, Header
 
-from twofold.messages import Command
+from twofold.messages.command import Command
 
 
 def _command_id(

@@ -14,14 +14,14 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twofold.application import Application
-from twofold.consistency import Session, Written, session
 from twofold.errors import InvalidTokenError, StaleReadError, StorageError, VersionMismatchError
 from twofold.fastapi.live import Source
 from twofold.fastapi.preconditions import FailedPreconditionError, InvalidPreconditionError, etag, expected_version
 from twofold.fastapi.problems import answer_with, problem
 from twofold.fastapi.shutdown import ending
 from twofold.fastapi.tokens import Tokens
-from twofold.streams import ANY, ExpectedVersion
+from twofold.messages.session import Session, Written, session
+from twofold.messages.stream import ANY, ExpectedVersion
 
 log = logging.getLogger(__name__)
 

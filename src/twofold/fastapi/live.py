@@ -12,12 +12,13 @@ from fastapi import Depends, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
-from twofold.consistency import Answer, Written
 from twofold.errors import StorageError
 from twofold.fastapi.tokens import Tokens
-from twofold.live_query import follow
-from twofold.messages import Query
-from twofold.query_bus import QueryBus
+from twofold.messages.answer import Answer
+from twofold.messages.query import Query
+from twofold.messages.session import Written
+from twofold.queries.bus import QueryBus
+from twofold.queries.watch import follow
 
 log = logging.getLogger(__name__)
 

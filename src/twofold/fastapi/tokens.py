@@ -8,10 +8,10 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import blake2b
 from struct import Struct
 
-from twofold.consistency import MAX_MARKS, Written
 from twofold.errors import InvalidTokenError
-from twofold.event_query import EventQuery
-from twofold.event_store import EventStore
+from twofold.log.event_store import EventStore
+from twofold.messages.event_query import EventQuery
+from twofold.messages.session import MAX_MARKS, Written
 
 _HEAD = Struct(">BQ")  # what kind of token it is, and the position
 _MARKS, _ALL = 1, 2  # stored in clients: the marks follow; or there are none, anything may have been written

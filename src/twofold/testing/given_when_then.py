@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, NoReturn, TypeVar, overload
 from uuid import UUID
 
-from twofold.aggregate import Aggregate
-from twofold.codec import EventTypes
-from twofold.decider import Decider
-from twofold.event_log import record
-from twofold.messages import RecordedEvent
-from twofold.projection import Projection, fold, keys_of
+from twofold.commands.aggregate import Aggregate
+from twofold.commands.decider import Decider
+from twofold.log.codec import EventTypes
+from twofold.messages.event import RecordedEvent
+from twofold.ports.event_log import record
+from twofold.projections.projection import Projection, fold, keys_of
 
 A = TypeVar("A", bound=Aggregate)
 C = TypeVar("C")

@@ -13,9 +13,9 @@ from uuid import UUID
 
 import msgspec
 
-from twofold.event_log import EventLog
-from twofold.event_query import EventQuery, QueryItem
-from twofold.stored_event import StoredEvent, is_intact
+from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.messages.stored_event import StoredEvent, is_intact
+from twofold.ports.event_log import EventLog
 
 Fact = dict[str, Any]
 

@@ -15,12 +15,12 @@ except ImportError as error:
     raise ImportError("twofold.testing.event_log_machine needs hypothesis; `pip install hypothesis`") from error
 import msgspec
 
+from twofold.engines.memory import MemoryEventLog
 from twofold.errors import TwofoldError
-from twofold.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
-from twofold.event_query import AppendCondition, EventQuery, QueryItem
-from twofold.memory import MemoryEventLog
-from twofold.stored_event import StoredEvent, is_intact
-from twofold.streams import ANY, STREAM_EXISTS, ExpectedVersion
+from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
+from twofold.messages.stored_event import StoredEvent, is_intact
+from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
+from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
 from twofold.testing.samples import Noted, Revised, Withdrawn, new_event
 
 T = TypeVar("T")

@@ -13,11 +13,11 @@ from uuid import UUID
 
 import pytest
 
-from twofold.event_log import Appended
-from twofold.event_query import EventQuery
-from twofold.memory import MemoryEventLog
-from twofold.portable_log import PortableLog, StoredCommand
-from twofold.stored_event import StoredEvent
+from twofold.engines.memory import MemoryEventLog
+from twofold.messages.event_query import EventQuery
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import Appended
+from twofold.ports.maintenance import PortableLog, StoredCommand
 from twofold.testing.samples import Revised, append_of, new_command, new_event, repeated_span, span, topic
 
 EVERYTHING = EventQuery.all()

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from twofold.event_log import Append, Appended, EventLog
-from twofold.event_query import AppendCondition, EventQuery
-from twofold.messages import uuid7
-from twofold.streams import ANY
+from twofold.messages.event_query import AppendCondition, EventQuery
+from twofold.messages.ids import uuid7
+from twofold.messages.stream import ANY
+from twofold.ports.event_log import Append, Appended, EventLog
 from twofold.testing.judge import Report, facts, judge, whole_log
 from twofold.testing.samples import Noted, Revised, new_event, topic
 

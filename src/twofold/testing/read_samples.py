@@ -9,11 +9,13 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from twofold.generations import SQL, Checkpoint, Generation, prepare
-from twofold.read_database import Changes, ReadDatabase, ReadTransaction, Selection, Style
-from twofold.row_type import FullText, Index, Key, RowType, Table
-from twofold.segments import Parked, Segment, Step
-from twofold.sql import quoted
+from twofold.ports.checkpoints import SQL, Checkpoint, Generation
+from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, Selection, Style
+from twofold.ports.segments import Parked, Segment, Step
+from twofold.ports.sql import quoted
+from twofold.ports.table import Table
+from twofold.projections.row_type import FullText, Index, Key, RowType
+from twofold.synchronizer.generations import prepare
 
 
 @dataclass(frozen=True, kw_only=True)

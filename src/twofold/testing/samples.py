@@ -7,11 +7,12 @@ from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
-from twofold.codec import EventTypes
-from twofold.event_log import Append, Appended, CommandRecord, NewEvent
-from twofold.event_query import AppendCondition, EventQuery, QueryItem
-from twofold.messages import Event, Tag, event_type, uuid7
-from twofold.streams import ExpectedVersion
+from twofold.log.codec import EventTypes
+from twofold.messages.event import Event, Tag, event_type
+from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
+from twofold.messages.ids import uuid7
+from twofold.messages.stream import ExpectedVersion
+from twofold.ports.event_log import Append, Appended, CommandRecord, NewEvent
 
 
 @event_type("Noted")

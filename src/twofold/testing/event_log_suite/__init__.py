@@ -1,4 +1,4 @@
-"""The promises of `twofold.event_log.EventLog`, one test for each.
+"""The promises of `twofold.ports.event_log.EventLog`, one test for each.
 
 An adapter passes when a subclass of `EventLogConformance` is green:
 
@@ -26,7 +26,7 @@ except ImportError as error:
         "twofold.testing.EventLogConformance is a pytest suite; `pip install pytest pytest-asyncio`"
     ) from error
 
-from twofold.event_log import EventLog
+from twofold.ports.event_log import EventLog
 from twofold.testing.event_log_suite.appends import AppendPromises
 from twofold.testing.event_log_suite.concurrency import ConcurrencyPromises
 from twofold.testing.event_log_suite.conditions import ConditionPromises

@@ -7,10 +7,10 @@ from decimal import Decimal
 
 from msgspec.structs import astuple
 
-from twofold.event_log import EventLog, Rejected
-from twofold.event_query import EventQuery
-from twofold.messages import uuid7
-from twofold.stored_event import is_intact
+from twofold.messages.event_query import EventQuery
+from twofold.messages.ids import uuid7
+from twofold.messages.stored_event import is_intact
+from twofold.ports.event_log import EventLog, Rejected
 from twofold.testing.samples import EVENT_TYPES, Noted, append_of, new_event, span, topic
 
 EVERYTHING = EventQuery.all()

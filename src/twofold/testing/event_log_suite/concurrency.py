@@ -8,9 +8,9 @@ import asyncio
 import pytest
 
 from twofold.errors import CommandReusedError, DuplicateEventIdError
-from twofold.event_log import Append, Appended, EventLog, Rejected
-from twofold.event_query import EventQuery
-from twofold.stored_event import is_intact
+from twofold.messages.event_query import EventQuery
+from twofold.messages.stored_event import is_intact
+from twofold.ports.event_log import Append, Appended, EventLog, Rejected
 from twofold.testing.samples import append_of, new_command, new_event, repeated_span, span, topic
 
 EVERYTHING = EventQuery.all()

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from twofold.event_log import MAX_CONFLICTS, Appended, EventLog, Rejected
-from twofold.event_query import EventQuery, QueryItem
-from twofold.stored_event import is_intact
+from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.messages.stored_event import is_intact
+from twofold.ports.event_log import MAX_CONFLICTS, Appended, EventLog, Rejected
 from twofold.testing.samples import Noted, Revised, Withdrawn, append_of, new_event, span, topic
 
 EVERYTHING = EventQuery.all()

@@ -8,8 +8,8 @@ import statistics
 import time
 from collections.abc import Callable
 
-from twofold.event_log import EventLog
-from twofold.event_query import EventQuery
+from twofold.messages.event_query import EventQuery
+from twofold.ports.event_log import EventLog
 from twofold.testing.samples import append_of, new_event, span
 
 PATIENCE = 10.0

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from twofold.errors import CommandReusedError
-from twofold.event_log import Appended, EventLog, Rejected
-from twofold.event_query import EventQuery
+from twofold.messages.event_query import EventQuery
+from twofold.ports.event_log import Appended, EventLog, Rejected
 from twofold.testing.samples import append_of, new_command, new_event, repeated_span, span, topic
 
 EVERYTHING = EventQuery.all()

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from twofold.event_log import EventLog
-from twofold.event_query import EventQuery, QueryItem
-from twofold.stored_event import StoredEvent
+from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import EventLog
 from twofold.testing.samples import Noted, Revised, Withdrawn, append_of, new_event, topic
 
 EVERYTHING = EventQuery.all()

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from twofold.errors import CommandReusedError, DuplicateEventIdError
-from twofold.event_log import Append, Appended, EventLog, NewEvent, Rejected
-from twofold.event_query import EventQuery
-from twofold.messages import uuid7
+from twofold.messages.event_query import EventQuery
+from twofold.messages.ids import uuid7
+from twofold.ports.event_log import Append, Appended, EventLog, NewEvent, Rejected
 from twofold.testing.samples import EVENT_TYPES, Noted, Revised, append_of, new_command, new_event, repeated_span, topic
 
 EVERYTHING = EventQuery.all()

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from twofold.event_log import MAX_CONFLICTS, Appended, EventLog, Rejected
-from twofold.streams import ANY, STREAM_EXISTS, ExpectedVersion
+from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
+from twofold.ports.event_log import MAX_CONFLICTS, Appended, EventLog, Rejected
 from twofold.testing.samples import append_of, new_event, span
 
 

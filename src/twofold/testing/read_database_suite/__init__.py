@@ -1,4 +1,4 @@
-"""The promises of `twofold.read_database.ReadDatabase`, one test for each.
+"""The promises of `twofold.ports.read_database.ReadDatabase`, one test for each.
 
 An adapter passes when a subclass of `ReadDatabaseConformance` is green:
 
@@ -27,7 +27,7 @@ except ImportError as error:
         "twofold.testing.ReadDatabaseConformance is a pytest suite; `pip install pytest pytest-asyncio`"
     ) from error
 
-from twofold.read_database import ReadDatabase
+from twofold.ports.read_database import ReadDatabase
 from twofold.testing.read_database_suite.commits import CommitPromises
 from twofold.testing.read_database_suite.pages import PagePromises
 from twofold.testing.read_database_suite.searches import SearchPromises

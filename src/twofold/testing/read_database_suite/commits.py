@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from twofold.errors import CheckpointMovedError
-from twofold.generations import SQL
-from twofold.read_database import ReadDatabase
-from twofold.segments import Parked
+from twofold.ports.checkpoints import SQL
+from twofold.ports.read_database import ReadDatabase
+from twofold.ports.segments import Parked
 from twofold.testing.read_samples import Model, Pair, Sample
 
 

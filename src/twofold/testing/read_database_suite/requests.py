@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from twofold.errors import CheckpointMovedError
-from twofold.inline import Ask, LoadRows, LockSegments, Steps, WriteStep
-from twofold.read_database import Changes, ReadDatabase
+from twofold.ports.inline import Ask, LoadRows, LockSegments, Steps, WriteStep
+from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.testing.read_samples import SAMPLES, Model, Sample
 
 TOO_LARGE = 2**70

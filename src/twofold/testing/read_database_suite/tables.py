@@ -11,9 +11,9 @@ from typing import Annotated
 import pytest
 
 from twofold.errors import InvalidProjectionError, MissingTableError
-from twofold.generations import SQL
-from twofold.read_database import ReadDatabase
-from twofold.row_type import FullText, Index, Key, RowType
+from twofold.ports.checkpoints import SQL
+from twofold.ports.read_database import ReadDatabase
+from twofold.projections.row_type import FullText, Index, Key, RowType
 from twofold.testing.read_samples import PAIR_TABLE, SAMPLES, Model, Pair, Sample
 
 

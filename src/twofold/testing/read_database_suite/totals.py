@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from twofold.read_database import ReadDatabase, Total
+from twofold.ports.read_database import ReadDatabase, Total
 from twofold.testing.read_samples import Model, Sample
 
 NOON = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)

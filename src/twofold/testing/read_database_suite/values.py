@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from twofold.read_database import ReadDatabase
-from twofold.row_type import Key, RowType
+from twofold.ports.read_database import ReadDatabase
+from twofold.projections.row_type import Key, RowType
 from twofold.testing.read_samples import Model, Sample
 
 TOKYO = dt.timezone(dt.timedelta(hours=9))

@@ -1,0 +1,1 @@
+"""Deciding: the command bus, aggregates, deciders, repositories."""

@@ -1,0 +1,217 @@
+"""Reads the snapshots that the owner of a DuckDB file writes, in any number of processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import msgspec
+
+from twofold.engines.duckdb.columns import is_own
+from twofold.engines.duckdb.errors import translate
+from twofold.engines.duckdb.file import DRIVER_ERRORS, OFFLINE
+from twofold.engines.duckdb.selection import load_rows, select_page, select_totals
+from twofold.engines.duckdb.snapshots import MANIFEST, Manifest, numbers, path_of
+from twofold.engines.duckdb.statements import run, run_to_read
+from twofold.errors import ReadOnlyStorageError, StorageUnavailableError
+from twofold.ports.positions import Positions
+from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
+from twofold.ports.segments import Step
+from twofold.ports.sql import literal, names, quoted
+from twofold.ports.table import Table
+
+T = TypeVar("T")
+Connection = duckdb.DuckDBPyConnection
+
+ATTEMPTS = 3
+"""How often the latest snapshot is looked for, should it be removed just then."""
+WHOLE = "__whole"
+"""What is added to the name of a table that shows all columns."""
+
+
+class Snapshot:
+    """What the read models held at one moment. All answers of one snapshot fit each other."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._connection = _views(folder, manifest)
+
+    @property
+    def number(self) -> int:
+        """Later snapshots have greater ones."""
+        return self._manifest.number
+
+    @property
+    def taken_at(self) -> datetime:
+        """Of when it is."""
+        return self._manifest.taken_at
+
+    @property
+    def age(self) -> timedelta:
+        """How long ago that was, by this machine's clock."""
+        return datetime.now(UTC) - self.taken_at
+
+    def position(self, projection: str) -> int:
+        """Return how far a projection had come.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        return self._manifest.positions[projection]
+
+    async def sql(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """Run a statement of your own, as `DuckDbReadDatabase.sql` does.
+
+        Raises:
+            StorageUnavailableError: the snapshot has been removed by now; take the latest one.
+            MissingTableError: it names a table that is not there.
+            StorageError: it is no SQL, or the files cannot be read.
+        """
+        return await self.read(partial(run_to_read, sql=sql, values=values))
+
+    async def read(self, job: Callable[[Connection], T]) -> T:
+        """Run `job` with a connection that shows this snapshot, in a thread."""
+        return await asyncio.to_thread(self._read, job)
+
+    def _read(self, job: Callable[[Connection], T]) -> T:
+        try:
+            with self._connection.cursor() as cursor:
+                return job(cursor)
+        except DRIVER_ERRORS as error:
+            if not self._folder.is_dir():
+                raise _GoneError(f"{self._folder}: this snapshot was removed; take the latest one") from error
+            raise translate(error, self._folder) from error
+
+
+class _GoneError(StorageUnavailableError):
+    """A snapshot was removed while it was read."""
+
+
+class ParquetSnapshots:
+    """Reads the latest snapshot in a folder, in as many processes as you like; also a `ReadDatabase` that only reads.
+
+    It needs neither the DuckDB file nor its process, and disturbs neither. No answer is of two snapshots. Read models
+    are asked as ever: `ReadModel(ParquetSnapshots("reports"), Revenue())`.
+    """
+
+    batch_size = 1
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        self._found: Snapshot | None = None
+
+    async def latest(self) -> Snapshot:
+        """Return the latest snapshot, for several questions to one moment.
+
+        It can be read until two later ones have been written.
+
+        Raises:
+            StorageUnavailableError: there is none.
+        """
+        return await asyncio.to_thread(self._open_latest)
+
+    async def sql(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        """Run a statement of your own on the latest snapshot; see `DuckDbReadDatabase.sql`.
+
+        Raises:
+            StorageUnavailableError: there is no snapshot.
+            MissingTableError: it names a table that is not there.
+            StorageError: it is no SQL, or the files cannot be read.
+        """
+        return await self._read(partial(run_to_read, sql=sql, values=values))
+
+    def is_in(self, database: object) -> bool:
+        """See `ReadDatabase.is_in`. No event log is kept in snapshots."""
+        return False
+
+    async def open(self) -> None:
+        """See `ReadDatabase.open`. There need not be a snapshot yet."""
+
+    async def close(self) -> None:
+        """See `ReadDatabase.close`."""
+        self._found = None
+
+    def transaction(self, style: Style = "driver", idle: float = IDLE) -> AbstractAsyncContextManager[Any]:
+        """See `ReadDatabase.transaction`; there are none.
+
+        Raises:
+            ReadOnlyStorageError: always.
+        """
+        raise self._read_only()
+
+    def follow(self, positions: Positions) -> None:
+        """See `ReadDatabase.follow`; nobody waits for a snapshot."""
+
+    async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """See `ReadDatabase.query`."""
+        return await self._read(lambda connection: run(connection, sql, values))
+
+    async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
+        """See `ReadDatabase.load`."""
+        return await self._read(partial(load_rows, table=_whole(table), keys=keys)) if keys else []
+
+    async def commit(self, table: Table, changes: Changes, step: Step) -> None:
+        """See `ReadDatabase.commit`; there is none.
+
+        Raises:
+            ReadOnlyStorageError: always.
+        """
+        raise self._read_only()
+
+    async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
+        """See `ReadDatabase.select`."""
+        return await self._read(partial(select_page, table=_whole(table), selection=selection))
+
+    async def totals(
+        self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
+    ) -> Sequence[Total]:
+        """See `ReadDatabase.totals`."""
+        return await self._read(partial(select_totals, table=_whole(table), by=by, of=of, where=where))
+
+    async def _read(self, job: Callable[[Connection], T]) -> T:
+        for _ in range(ATTEMPTS - 1):
+            with suppress(_GoneError):
+                return await (await self.latest()).read(job)
+        return await (await self.latest()).read(job)
+
+    def _open_latest(self) -> Snapshot:
+        for _ in range(ATTEMPTS):
+            number = max(numbers(self._folder), default=0)
+            found = self._found
+            if found is not None and found.number == number:
+                return found
+            with suppress(FileNotFoundError):  # it has just been removed: there is a later one
+                path = path_of(self._folder, number)
+                self._found = Snapshot(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest))
+                return self._found
+        raise StorageUnavailableError(
+            f"{self._folder}: there is no snapshot; let the owner of the DuckDB file write one, by `snapshots=`"
+        )
+
+    def _read_only(self) -> ReadOnlyStorageError:
+        return ReadOnlyStorageError(f"{self._folder}: snapshots are only read; whoever owns the DuckDB file writes")
+
+
+def _views(folder: Path, manifest: Manifest) -> Connection:
+    """Return a connection that shows the tables of a snapshot, with and without the columns of the engine's own."""
+    connection = duckdb.connect(config=OFFLINE)
+    for name in manifest.tables:
+        path = folder / f"{name}.parquet"
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        connection.execute(f"CREATE VIEW {quoted(name + WHOLE)} AS FROM read_parquet({literal(path)})")
+        described = connection.execute(f"DESCRIBE {quoted(name + WHOLE)}").fetchall()
+        shown = names(column for column, *_ in described if not is_own(column))
+        connection.execute(f"CREATE VIEW {quoted(name)} AS SELECT {shown} FROM {quoted(name + WHOLE)}")
+    return connection
+
+
+def _whole(table: Table) -> Table:
+    return table._replace(name=table.name + WHOLE)

@@ -1,0 +1,95 @@
+"""The tables of read models on DuckDB: made, checked, shown under a lasting name, and dropped.
+
+There are no indexes but that of the key: columns are scanned, and what a scan need not look at is skipped by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import duckdb
+
+from twofold.engines.duckdb.columns import SEARCH, definitions, is_own
+from twofold.errors import InvalidProjectionError
+from twofold.ports.sql import names, quoted
+from twofold.ports.table import Table
+
+Connection = duckdb.DuckDBPyConnection
+
+
+def create(connection: Connection, table: Table) -> None:
+    """See `ReadTransaction.create`."""
+    if table.name in tables(connection):
+        raise InvalidProjectionError(f"there is a table {table.name} that is no read model; rename the projection")
+    columns = ", ".join(f"{quoted(name)} {definition}" for name, definition in definitions(table))
+    connection.execute(f"CREATE TABLE {quoted(table.name)} ({columns}, PRIMARY KEY ({names(table.key)}))")
+    if table.full_text:
+        fields = ",".join(table.full_text)
+        connection.execute(f"COMMENT ON COLUMN {quoted(table.name)}.{SEARCH} IS '{fields}'")
+
+
+def check(connection: Connection, table: Table) -> None:
+    """See `ReadTransaction.check`."""
+    found = _rows(
+        connection,
+        "SELECT column_name, data_type || CASE WHEN is_nullable THEN '' ELSE ' NOT NULL' END, comment"
+        " FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index",
+        table.name,
+    )
+    key = _rows(
+        connection,
+        "SELECT constraint_column_names FROM duckdb_constraints()"
+        " WHERE table_name = ? AND constraint_type = 'PRIMARY KEY'",
+        table.name,
+    )
+    comment = next((text for name, _, text in found if name == SEARCH), None)
+    layouts = {
+        "columns": ([each[:2] for each in found if each[0] != SEARCH], _declared(table)),
+        "key": ([*key[0][0]] if key else [], list(table.key)),
+        "full-text fields": (comment.split(",") if comment else [], list(table.full_text)),
+    }
+    for what, (there, wanted) in layouts.items():
+        if there != wanted:
+            raise InvalidProjectionError(
+                f"the {what} of {table.name} changed from {there} to {wanted}, but not the version of its projection; "
+                f"raise `version`, and the read model is built again"
+            )
+
+
+def drop(connection: Connection, name: str) -> None:
+    """See `ReadTransaction.drop`."""
+    connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+
+
+def expose(connection: Connection, name: str, table: str) -> None:
+    """See `ReadTransaction.expose`. The view hides the columns that only this engine needs."""
+    if name in tables(connection):
+        return
+    columns = _rows(
+        connection, "SELECT column_name FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", table
+    )
+    shown = names(column for (column,) in columns if not is_own(column))
+    connection.execute(f"CREATE OR REPLACE VIEW {quoted(name)} AS SELECT {shown} FROM {quoted(table)}")
+
+
+def tables(connection: Connection) -> Collection[str]:
+    """Return the names of all tables."""
+    return {name for (name,) in _rows(connection, "SELECT table_name FROM duckdb_tables()")}
+
+
+def views(connection: Connection) -> Collection[str]:
+    """Return the names of all views but the engine's own."""
+    return {name for (name,) in _rows(connection, "SELECT view_name FROM duckdb_views() WHERE NOT internal")}
+
+
+def all_names(connection: Connection) -> Collection[str]:
+    """See `ReadTransaction.names`."""
+    return {*tables(connection), *views(connection)}
+
+
+def _declared(table: Table) -> list[tuple[str, str]]:
+    return [(name, definition) for name, definition in definitions(table) if name != SEARCH]
+
+
+def _rows(connection: Connection, sql: str, *arguments: str) -> list[tuple[str, ...]]:
+    return connection.execute(sql, arguments).fetchall()

@@ -1,0 +1,76 @@
+"""Transactions on the read models' tables in DuckDB, for all that is not a plain step of a keyed projection."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Generator
+from functools import partial
+from typing import Any, TypeVar
+
+import duckdb
+
+from twofold.engines.duckdb import tables
+from twofold.engines.duckdb.errors import storage_failed
+from twofold.engines.duckdb.file import DuckDbFile
+from twofold.engines.duckdb.statements import run
+from twofold.errors import StorageError
+from twofold.ports.table import Table
+
+T = TypeVar("T")
+
+
+class DuckDbReadTransaction:
+    """See `ReadTransaction`."""
+
+    def __init__(self, file: DuckDbFile, connection: duckdb.DuckDBPyConnection) -> None:
+        self._file = file
+        self._connection = connection
+
+    async def call(self, code: Callable[[Any], Any]) -> Any:
+        """See `ReadTransaction.call`."""
+        result = code(self._connection)
+        return await result if inspect.isawaitable(result) else result
+
+    async def run(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """See `ReadTransaction.run`."""
+        if sql.startswith("SAVEPOINT"):
+            raise StorageError(
+                "DuckDB has no savepoints, so that no single event of a batch can be set aside: declare `on_failure = "
+                '"stop"` on SQL projections that it keeps, or write a keyed projection'
+            )
+        return await self._file.run(partial(run, self._connection, sql, values))
+
+    def is_to_blame(self, error: BaseException) -> bool:
+        """See `ReadTransaction.is_to_blame`."""
+        return storage_failed(error)
+
+    async def lock(self, name: str) -> None:
+        """See `ReadTransaction.lock`. Who writes to DuckDB is alone already."""
+
+    async def create(self, table: Table) -> None:
+        """See `ReadTransaction.create`."""
+        await self._file.run(partial(tables.create, self._connection, table))
+
+    async def check(self, table: Table) -> None:
+        """See `ReadTransaction.check`."""
+        await self._file.run(partial(tables.check, self._connection, table))
+
+    async def drop(self, name: str) -> None:
+        """See `ReadTransaction.drop`."""
+        await self._file.run(partial(tables.drop, self._connection, name))
+
+    async def expose(self, name: str, table: str) -> None:
+        """See `ReadTransaction.expose`."""
+        await self._file.run(partial(tables.expose, self._connection, name, table))
+
+    async def names(self) -> Collection[str]:
+        """See `ReadTransaction.names`."""
+        return await self._file.run(partial(tables.all_names, self._connection))
+
+    async def carry_out(self, steps: Generator[Any, Any, T]) -> T:
+        """See `ReadTransaction.carry_out`.
+
+        Raises:
+            StorageError: always; no event log is in DuckDB.
+        """
+        raise StorageError("DuckDB holds no event log whose appends could write its read models")

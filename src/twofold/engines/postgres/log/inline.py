@@ -1,0 +1,123 @@
+"""Inline projections on PostgreSQL: within the transaction of the appends, on their connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import AsyncCursor
+from psycopg.rows import tuple_row
+
+from twofold.engines.postgres.database import Connection
+from twofold.engines.postgres.errors import server_failed
+from twofold.engines.postgres.log.batch import Outcome
+from twofold.engines.postgres.log.reader import Reader
+from twofold.engines.postgres.queries import query as named
+from twofold.engines.postgres.rows import load_rows, write_step
+from twofold.engines.postgres.wire import Wire
+from twofold.errors import CheckpointMovedError, StorageError
+from twofold.ports.checkpoints import SQL
+from twofold.ports.event_log import Appended
+from twofold.ports.inline import Ask, Inline, LoadRows, LockLog, LockSegments, ReadEvents, WriteStep
+from twofold.ports.sql import in_format
+from twofold.ports.watermark import Head
+
+T = TypeVar("T")
+
+BEGIN = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '10s'"
+"""The log is locked while this process folds: should it freeze or be cut off, the server ends the transaction. Should
+somebody who is frozen hold a segment, the append gives up."""
+_LOCK_SEGMENTS = in_format(SQL["segments_to_write"]).encode()
+
+
+@asynccontextmanager
+async def in_transaction(wire: Wire) -> AsyncIterator[None]:
+    """Run the block in a transaction.
+
+    Raises:
+        psycopg.Error: the outcome is unknown only if the connection is lost.
+    """
+    await wire.command(BEGIN)
+    try:
+        yield
+    except BaseException:
+        try:
+            await wire.command(b"ROLLBACK")
+        except psycopg.Error:
+            await wire.close()
+        raise
+    if await wire.command(b"COMMIT") != b"COMMIT":  # a statement had failed, and somebody passed over that
+        raise StorageError("the transaction of an append was rolled back, so that nothing was stored")
+
+
+async def fold_in(connection: Connection, outcomes: Sequence[Outcome], inline: Sequence[Inline]) -> None:
+    """Fold what a transaction has appended into the inline read models.
+
+    Raises:
+        ProjectionFailedError: an event cannot be folded.
+        psycopg.Error: the database failed.
+    """
+    stored = [each for each in outcomes if isinstance(each, Appended) and not each.repeated]
+    if stored:
+        for each in inline:
+            await carry_out(connection, each.fold(stored[0].first - 1, stored[-1].last))
+
+
+async def carry_out(connection: Connection, steps: Generator[Any, Any, T]) -> T:
+    """Carry out the requests of `twofold.ports.inline.Steps` within an open transaction."""
+    try:
+        request = next(steps)
+        while True:
+            try:
+                answer = await _answer(connection, request)
+            except Exception as error:
+                if server_failed(error) or isinstance(error, StorageError | CheckpointMovedError):
+                    raise
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+async def _answer(connection: Connection, request: object) -> Any:
+    match request:
+        case Ask(sql, values):
+            return await _run(connection, in_format(sql).encode(), values)
+        case LockSegments(projection, generation):
+            return await _run(connection, _LOCK_SEGMENTS, {"name": projection, "generation": generation})
+        case LockLog():
+            await _run(connection, named("lock_head"), {})
+            return (await _run(connection, named("head"), {}))[0][0]  # a newer snapshot than that of the lock
+        case ReadEvents(query, after, before, limit):
+            head = Head()
+            head.advance(before - 1)
+            reader = Reader(_OneConnection(connection), head)
+            return await reader.read(query, after=after, before=before, limit=limit)
+        case LoadRows(table, keys):
+            return await load_rows(connection, table, keys)
+        case WriteStep(table, changes, step):
+            return await write_step(connection, table, changes, step)
+    raise TypeError(f"{request!r} is no request")
+
+
+async def _run(connection: Connection, sql: bytes, values: Any) -> list[tuple[Any, ...]]:
+    cursor = AsyncCursor(connection, row_factory=tuple_row)
+    await cursor.execute(sql, values)
+    return await cursor.fetchall() if cursor.description else []
+
+
+class _OneConnection:
+    """Lends the connection of the transaction; errors of the driver stay what they are."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        yield self._connection
+
+    async def discard_broken(self) -> None:
+        """There is no other connection."""

@@ -1,0 +1,162 @@
+"""What the event log reads, over the pool's connections or over one whose transaction is joined."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from itertools import starmap
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncCursor
+from psycopg.rows import tuple_row
+from psycopg.types.string import ByteaBinaryLoader
+
+from twofold.engines.postgres.database import Connection
+from twofold.engines.postgres.log.batch import Refusal
+from twofold.engines.postgres.log.selection import END, select
+from twofold.engines.postgres.queries import query as named
+from twofold.errors import OutcomeUnknownError, StorageUnavailableError
+from twofold.messages.event_query import AppendCondition, EventQuery
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import (
+    MAX_CONFLICTS,
+    Append,
+    Appended,
+    CommandRecord,
+    Rejected,
+    condition_rejection,
+    repeated,
+    repeated_command,
+    version_rejection,
+)
+from twofold.ports.watermark import Head
+
+T = TypeVar("T")
+
+NARROW = 1000
+"""A condition that looks at no more events than this is checked by the append alone."""
+LONG = 10_000
+"""From this length on the server's plans for reading are sure to use the indexes, and may be kept."""
+
+
+class Lender(Protocol):
+    """Where a reader has its connections from."""
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        """Lend a connection; errors of the driver are translated."""
+
+    async def discard_broken(self) -> None:
+        """Replace connections that were cut."""
+
+
+class Reader:
+    """Reads events and commands, and finds out why an append was refused."""
+
+    def __init__(self, lender: Lender, head: Head) -> None:
+        self._lender = lender
+        self._head = head
+
+    async def read(
+        self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
+    ) -> Sequence[StoredEvent]:
+        """See `EventLog.read`."""
+        sql, arguments = select(query, after, before, limit, backwards=backwards)
+        return await self._fetch(sql, arguments, keep_plan=query.is_all)
+
+    async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
+        """See `EventLog.read_stream`."""
+        arguments = {"stream": stream_id, "after": min(after, END), "limit": min(limit, END)}
+        return await self._fetch(named("read_stream"), arguments, keep_plan=True)
+
+    async def head(self) -> int:
+        """See `EventLog.head`."""
+        [(head,)] = await self.rows(named("head"), {})
+        self._head.advance(head)
+        return int(head)
+
+    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+        """See `EventLog.find_command`."""
+        found = await self.rows(named("find_command"), {"id": UUID(bytes=command_id)})
+        for known, content_hash, result, first, last, version in found:
+            return CommandRecord(known, content_hash, result), Appended(first, last, result=result, version=version)
+        return None
+
+    async def narrowed(self, append: Append) -> Append:
+        """Look through the long part of a condition's range before the append takes the lock.
+
+        What does not match now never will: the append then has to check only what is newer.
+        """
+        condition = append.condition
+        if condition is None or self._head.position - (condition.after or 0) <= NARROW:
+            return append
+        head = await self.head()
+        found = await self.read(condition.fail_if, after=condition.after or 0, before=head + 1, limit=1)
+        near = AppendCondition(condition.fail_if, found[0].position - 1 if found else head)
+        return msgspec.structs.replace(append, condition=near)
+
+    async def explained(self, append: Append, refusal: Refusal) -> Appended | Rejected:
+        """Find out what an append was refused for: the log only grows, so it is all still there."""
+        if refusal.reason == "known":
+            try:
+                return await self._repeated(append)
+            except StorageUnavailableError as error:
+                raise OutcomeUnknownError(f"it is stored, but the receipt cannot be read now: {error}") from error
+        if refusal.reason == "condition":
+            assert append.condition is not None  # noqa: S101
+            after = append.condition.after or 0
+            conflicts = await self.read(
+                append.condition.fail_if, after=after, before=refusal.head + 1, limit=MAX_CONFLICTS
+            )
+            return condition_rejection(append.condition, conflicts)
+        stream_id, expected = append.expected[refusal.expectation]
+        newer: Sequence[StoredEvent] = ()
+        if isinstance(expected, int):
+            rows = await self.read_stream(stream_id, after=max(expected, 0), limit=MAX_CONFLICTS)
+            newer = [row for row in rows if row.position <= refusal.head]
+        return version_rejection(stream_id, expected, refusal.version, newer)
+
+    async def rows(self, sql: bytes, arguments: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of any query."""
+
+        async def run() -> list[tuple[Any, ...]]:
+            async with self._lender.connection() as connection:
+                cursor = AsyncCursor(connection, row_factory=tuple_row)
+                await cursor.execute(sql, arguments, binary=True)
+                return await cursor.fetchall()
+
+        return await again_if_cut(self._lender, run)
+
+    async def _repeated(self, append: Append) -> Appended:
+        if append.command and (known := await self.find_command(append.command.command_id)):
+            return repeated_command(append.command, known)
+        ids = [UUID(bytes=event.event_id) for event in append.events]
+        found = await self._fetch(named("read_events"), {"ids": ids}, keep_plan=False)
+        stored = {row.event_id: row for row in found}
+        earlier = repeated(append.events, [stored.get(event.event_id) for event in append.events])
+        assert earlier is not None  # noqa: S101
+        return earlier
+
+    async def _fetch(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> Sequence[StoredEvent]:
+        """Return events."""
+
+        async def run() -> Sequence[StoredEvent]:
+            async with self._lender.connection() as connection:
+                cursor = AsyncCursor(connection, row_factory=tuple_row)
+                for name in ("json", "uuid"):  # the bytes that the checksum covers
+                    cursor.adapters.register_loader(name, ByteaBinaryLoader)
+                prepare = None if keep_plan and self._head.position > LONG else False
+                await cursor.execute(sql, arguments, prepare=prepare, binary=True)
+                return list(starmap(StoredEvent, await cursor.fetchall()))
+
+        return await again_if_cut(self._lender, run)
+
+
+async def again_if_cut(lender: Lender, run: Callable[[], Awaitable[T]]) -> T:
+    """Read; and once more if the connection turns out to be dead, as all are after a restart of the server."""
+    try:
+        return await run()
+    except StorageUnavailableError:
+        await lender.discard_broken()
+        return await run()

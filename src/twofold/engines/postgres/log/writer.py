@@ -1,0 +1,175 @@
+"""The connection that commits: it does not rest before the outcome of a batch is known."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import Awaitable, Sequence
+
+import psycopg
+
+from twofold.engines.postgres.database import PostgresDatabase, hang_up
+from twofold.engines.postgres.errors import (
+    STANDBY_GAVE_UP,
+    STATEMENT_IS_GONE,
+    UNIQUE_VIOLATION,
+    connection_is_lost,
+    is_about_the_data,
+    translate,
+    was_rolled_back,
+)
+from twofold.engines.postgres.log.batch import (
+    APPEND,
+    APPEND_ONE,
+    Batch,
+    Outcome,
+    head_after,
+    is_plain,
+    plain_arguments,
+    plain_outcome,
+)
+from twofold.engines.postgres.log.inline import fold_in, in_transaction
+from twofold.engines.postgres.pauses import pauses
+from twofold.engines.postgres.wire import Wire
+from twofold.errors import (
+    LimitExceededError,
+    OutcomeUnknownError,
+    ProjectionFailedError,
+    StorageError,
+    StorageUnavailableError,
+    TwofoldError,
+)
+from twofold.ports.inline import Inline
+from twofold.ports.watermark import Head
+
+
+class Writer:
+    """Commits one batch at a time on a connection of its own.
+
+    A batch whose outcome is unknown, because the connection broke after it was sent, is sent again over a new
+    connection until the server answers: the ids of events and commands make that harmless. Nothing here is ever
+    cancelled while a COMMIT may be under way; a server that does not answer by the deadline is hung up on.
+    """
+
+    def __init__(self, database: PostgresDatabase, head: Head, deadline: float) -> None:
+        self._database = database
+        self._head = head
+        self._deadline = deadline
+        self._wire: Wire | None = None
+        self._doubtful = False
+        self.inline: list[Inline] = []
+        """What is to be folded in the transactions of the appends."""
+
+    async def commit(self, batch: Batch) -> Sequence[Outcome | Exception]:
+        """Return what became of each append, or the error to raise for it."""
+        try:
+            return await self._settle(batch)
+        except psycopg.Error as error:
+            failure, theirs = translate(error), is_about_the_data(error)
+        except (ValueError, struct.error) as error:  # it does not even fit the protocol
+            failure, theirs = LimitExceededError(f"PostgreSQL cannot store such a value: {error}"), True
+        except ProjectionFailedError as error:
+            failure, theirs = error, True
+        except TwofoldError as error:
+            failure, theirs = error, False
+        if theirs and len(batch.appends) > 1:  # one of them is to blame; the others must not suffer
+            return [outcome for append in batch.appends for outcome in await self.commit(Batch([append]))]
+        return [failure] if len(batch.appends) == 1 else [_copy(failure) for _ in batch.appends]
+
+    async def close(self) -> None:
+        """Close the connection."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close()
+
+    async def _settle(self, batch: Batch) -> Sequence[Outcome]:
+        """Call until there is an answer."""
+        deadline = time.monotonic() + self._deadline
+        unknown = False
+        failure: Exception = StorageUnavailableError("PostgreSQL was not asked")
+        for pause in pauses():
+            self._doubtful = False
+            try:
+                outcomes = await self._bounded(self._call(await self._connected(), batch), deadline)
+            except psycopg.Error as error:
+                failure = error
+                if connection_is_lost(error):
+                    unknown = True
+                    await self.close()
+                elif error.sqlstate == STATEMENT_IS_GONE:  # the driver dropped it, when a fold went back to a savepoint
+                    await self.close()
+                    continue
+                elif error.sqlstate == UNIQUE_VIOLATION and not batch.careful:
+                    batch = Batch(batch.appends, careful=True)  # an id is known: have each append judged by itself
+                    continue
+                elif is_about_the_data(error) or not (unknown or was_rolled_back(error)):
+                    raise
+            except StorageError as error:  # while connecting
+                failure = error
+                if not (unknown or isinstance(error, StorageUnavailableError)):
+                    raise
+            else:
+                if not self._doubtful:
+                    return outcomes
+                unknown, failure = True, RuntimeError("somebody ended the wait for the synchronous standby")
+            if time.monotonic() + pause > deadline:
+                break
+            await asyncio.sleep(pause)
+        if not unknown:
+            raise failure
+        raise OutcomeUnknownError(
+            f"the outcome of an append could not be learnt within {self._deadline:g} seconds ({failure}); "
+            f"repeat it with the same ids"
+        )
+
+    async def _call(self, wire: Wire, batch: Batch) -> Sequence[Outcome]:
+        if not self.inline:
+            outcomes = await self._append(wire, batch)
+        else:
+            async with in_transaction(wire):
+                outcomes = await self._append(wire, batch)
+                with wire.lent() as connection:
+                    await fold_in(connection, outcomes, self.inline)
+        self._head.advance(head_after(outcomes))
+        return outcomes
+
+    async def _append(self, wire: Wire, batch: Batch) -> Sequence[Outcome]:
+        appends = batch.appends
+        if len(appends) == 1 and not batch.careful and is_plain(appends[0]):
+            row = await wire.call(APPEND_ONE, plain_arguments(appends[0]))
+            if outcome := plain_outcome(row):
+                return [outcome]
+        return batch.outcomes(await wire.call(APPEND, batch.arguments))
+
+    async def _connected(self) -> Wire:
+        if self._wire is None or self._wire.connection.closed:
+            await self.close()
+            connection = await self._database.connect()
+            connection.add_notice_handler(self._notice)
+            connection.prepare_threshold = None if self._database.pooled else 1
+            self._wire = Wire(connection, prepare=not self._database.pooled)
+        return self._wire
+
+    def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.sqlstate in STANDBY_GAVE_UP:
+            self._doubtful = True
+
+    async def _bounded(self, call: Awaitable[Sequence[Outcome]], deadline: float) -> Sequence[Outcome]:
+        """Wait for the server's answer; at the deadline hang up, which ends the call with an error."""
+        hang_up = asyncio.get_running_loop().call_later(max(deadline - time.monotonic(), 0), self._hang_up)
+        try:
+            return await call
+        finally:
+            hang_up.cancel()
+
+    def _hang_up(self) -> None:
+        if self._wire is not None:
+            hang_up(self._wire.connection)
+
+
+def _copy(error: TwofoldError) -> TwofoldError:
+    """Return an error for one caller: a shared one would collect the tracebacks of all."""
+    own = type(error)(*error.args)
+    own.__cause__ = error.__cause__
+    return own

@@ -1,0 +1,129 @@
+"""Rows of read models on a connection of PostgreSQL: loaded, and written with the step of their segment."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import AsyncCursor
+from psycopg.rows import tuple_row
+
+from twofold.engines.postgres.arrays import Binary, BinaryDumper, texts
+from twofold.engines.postgres.columns import SEARCH, as_arrays, rows_from_sql, selected, unnested
+from twofold.engines.postgres.database import Connection
+from twofold.engines.postgres.errors import is_about_the_data
+from twofold.errors import CheckpointMovedError, LimitExceededError
+from twofold.ports.full_text import searchable
+from twofold.ports.read_database import Changes, Values
+from twofold.ports.segments import Parked, Step
+from twofold.ports.sql import in_format, names, quoted, sql_blocks
+from twofold.ports.table import Column, Kind, Table
+
+_TAKE_STEP = in_format(sql_blocks("twofold.ports", "checkpoints.sql")["take_step"])
+_RELEASE = """
+    DELETE FROM twofold_parked WHERE name = %(name)s AND generation = %(generation)s
+    AND position = ANY (%(released)s) AND EXISTS (SELECT FROM moved)"""
+_PARKED = ("bigint", "integer", "text", "text", "text")
+
+
+async def load_rows(connection: Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
+    """See `ReadDatabase.load`."""
+    columns = _key_columns(table)
+    wanted = unnested(columns, "wanted", ["%s"] * len(table.key))
+    sql = f"SELECT {selected(table.columns)} FROM {quoted(table.name)} JOIN {wanted} USING ({names(table.key)})"
+    cursor = _cursor(connection)
+    await cursor.execute(sql.encode(), as_arrays(columns, keys))
+    return rows_from_sql(table, await cursor.fetchall())
+
+
+async def write_step(connection: Connection, table: Table, changes: Changes, step: Step) -> None:
+    """See `ReadDatabase.commit`. One statement, so one round trip."""
+    parts = [f"moved AS ({_TAKE_STEP})"]
+    segment = step.segment
+    arguments: dict[str, Any] = {
+        "name": segment.projection, "generation": segment.generation, "first": segment.first,
+        "epoch": step.epoch, "before": step.before, "after": step.after, "lease": int(step.lease * 1e6),
+    }  # fmt: skip
+    try:
+        if changes.upserts:
+            parts.append(f"upserted AS ({_upsert(table, arguments, changes.upserts)})")
+        if changes.deletes:
+            parts.append(f"deleted AS ({_delete(table, arguments, changes.deletes)})")
+    except (AttributeError, UnicodeError, struct.error) as error:
+        raise LimitExceededError(f"PostgreSQL cannot store such a row of {table.name}: {error}") from error
+    if changes.parked:
+        parts.append(f"parked AS ({_park(arguments, changes.parked)})")
+    if changes.released:
+        parts.append(f"released AS ({_RELEASE})")
+        arguments["released"] = list(changes.released)
+    sql = f"WITH {', '.join(parts)} SELECT count(*) FROM moved"
+    try:
+        row = await (await _cursor(connection).execute(sql.encode(), arguments)).fetchone()
+    except psycopg.Error as error:
+        if not is_about_the_data(error):
+            raise
+        raise LimitExceededError(f"PostgreSQL cannot store such a row of {table.name}: {error}") from error
+    if not row or row[0] != 1:
+        raise CheckpointMovedError(segment.projection)
+
+
+def _cursor(connection: Connection) -> AsyncCursor[tuple[Any, ...]]:
+    """Return a cursor on a connection that may be somebody else's, with arrays in the binary format."""
+    cursor = AsyncCursor(connection, row_factory=tuple_row)
+    cursor.adapters.register_dumper(Binary, BinaryDumper)
+    return cursor
+
+
+def _upsert(table: Table, arguments: dict[str, Any], rows: Sequence[Values]) -> str:
+    given = list(table.columns)
+    targets = [column.name for column in table.columns]
+    values = [f"new.{quoted(name)}" for name in targets]
+    arrays = as_arrays(table.columns, rows)
+    if table.full_text:
+        given.append(Column(SEARCH, Kind.TEXT, False))
+        values.append(f"to_tsvector('simple', new.{SEARCH})")
+        targets.append(SEARCH)
+        places = [place for place, column in enumerate(table.columns) if column.name in table.full_text]
+        arrays.append(texts(searchable(row[place] for place in places) for row in rows))
+    changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in targets if name not in table.key)
+    return (
+        f"INSERT INTO {quoted(table.name)} ({names(targets)}) SELECT {', '.join(values)}"
+        f" FROM {unnested(given, 'new', _named(arguments, 'new', arrays))} WHERE EXISTS (SELECT FROM moved)"
+        f" ON CONFLICT ({names(table.key)}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
+    )
+
+
+def _delete(table: Table, arguments: dict[str, Any], keys: Sequence[tuple[Any, ...]]) -> str:
+    same = " AND ".join(f"old.{quoted(name)} = gone.{quoted(name)}" for name in table.key)
+    columns = _key_columns(table)
+    marks = _named(arguments, "gone", as_arrays(columns, keys))
+    return (
+        f"DELETE FROM {quoted(table.name)} AS old USING {unnested(columns, 'gone', marks)}"
+        f" WHERE {same} AND EXISTS (SELECT FROM moved)"
+    )
+
+
+def _park(arguments: dict[str, Any], events: Sequence[Parked]) -> str:
+    columns = zip(*((e.position, e.slot, e.key, e.cause, e.traceback) for e in events), strict=True)
+    marks = _named(arguments, "parked", [list(column) for column in columns])
+    arrays = ", ".join(f"{mark}::{kind}[]" for mark, kind in zip(marks, _PARKED, strict=True))
+    return (
+        f"INSERT INTO twofold_parked (name, generation, position, slot, key, cause, traceback, parked_at)"
+        f" SELECT %(name)s, %(generation)s, e.*, twofold_now() FROM unnest({arrays}) AS e"
+        f" WHERE EXISTS (SELECT FROM moved)"
+        f" ON CONFLICT (name, generation, position) DO UPDATE"
+        f" SET cause = excluded.cause, traceback = excluded.traceback, retry = 0"
+    )
+
+
+def _named(arguments: dict[str, Any], prefix: str, arrays: Sequence[Any]) -> list[str]:
+    """Add arrays to the arguments, and return the marks that stand for them."""
+    for number, array in enumerate(arrays):
+        arguments[f"{prefix}_{number}"] = array
+    return [f"%({prefix}_{number})s" for number in range(len(arrays))]
+
+
+def _key_columns(table: Table) -> list[Column]:
+    return [column for name in table.key for column in table.columns if column.name == name]

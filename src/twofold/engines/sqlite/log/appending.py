@@ -1,0 +1,117 @@
+"""Appending on a connection of SQLite, within a transaction that holds the write lock."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+
+from twofold.engines.sqlite.log.reader import SQL, find_command, read_at, read_head, read_rows, read_version, within
+from twofold.engines.sqlite.log.selection import END, positions
+from twofold.engines.sqlite.transaction import Transaction
+from twofold.messages.stored_event import SEAL_MODULUS, StoredEvent
+from twofold.messages.stream import holds
+from twofold.ports.event_log import (
+    MAX_CONFLICTS,
+    Append,
+    Appended,
+    NewEvent,
+    Rejected,
+    condition_rejection,
+    repeated,
+    repeated_command,
+    version_rejection,
+)
+
+INSERT_EVENT, INSERT_TAG, INSERT_COMMAND = SQL["insert_event"], SQL["insert_tag"], SQL["insert_command"]
+
+
+BRIEF = 10
+"""Events that are stored within a few dozen microseconds."""
+
+
+def is_brief(append: Append) -> bool:
+    """Return whether an append takes microseconds for sure; a condition may have to look through the whole log."""
+    return append.condition is None and len(append.events) <= BRIEF
+
+
+def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
+    """Judge one decision and store it, within a transaction that others share.
+
+    The ids are looked up only if the append would fail otherwise, or failed already: then it may be a repeat.
+    """
+    if transaction.careful and (earlier := _repeated(transaction.connection, append)):
+        return earlier
+    if rejected := _violated(transaction, append):
+        return _repeated(transaction.connection, append) or rejected
+    first = head_of(transaction) + 1
+    last = first + len(append.events) - 1
+    rows, version = _allot(transaction, append.events, first)
+    transaction.head = last
+    transaction.add(INSERT_EVENT, rows)
+    if tags := [(tag, position) for position, event in enumerate(append.events, first) for tag in event.tags]:
+        transaction.add(INSERT_TAG, tags)
+    if append.command:
+        transaction.add(INSERT_COMMAND, [(*append.command, first, last)])
+    result = append.command.result if append.command else b""
+    return Appended(first, last, result=result, version=version)
+
+
+def _violated(transaction: Transaction, append: Append) -> Rejected | None:
+    for stream_id, expected in append.expected:
+        version = _version(transaction, stream_id)
+        if not holds(expected, version):
+            newer: list[StoredEvent] = []
+            if isinstance(expected, int):
+                newer = read_rows(transaction.connection, "read_stream", stream_id, within(expected), MAX_CONFLICTS)
+            return version_rejection(stream_id, expected, version, newer)
+    if condition := append.condition:
+        after = within(condition.after or 0)
+        found = positions(transaction.connection, condition.fail_if, after, END, MAX_CONFLICTS, backwards=False)
+        if found:
+            return condition_rejection(condition, read_at(transaction.connection, found))
+    return None
+
+
+def head_of(transaction: Transaction) -> int:
+    """Return the head of the log, as the jobs of the transaction have moved it."""
+    if transaction.head is None:
+        transaction.head = read_head(transaction.connection)
+        transaction.seen.hold_at(transaction.head)
+    return transaction.head
+
+
+def _version(transaction: Transaction, stream_id: str) -> int:
+    """Return the version of a stream; that of one whose rows are not inserted yet is among those seen."""
+    versions = transaction.seen.versions
+    if versions:
+        head_of(transaction)
+    version = versions.get(stream_id)
+    if version is None:
+        version = versions[stream_id] = read_version(transaction.raw, stream_id)
+    return version
+
+
+def _repeated(connection: sqlite3.Connection, append: Append) -> Appended | None:
+    if append.command and (known := find_command(connection, append.command.command_id)):
+        return repeated_command(append.command, known)
+    stored = [next(iter(read_rows(connection, "read_event", e.event_id)), None) for e in append.events]
+    return repeated(append.events, stored)
+
+
+def _allot(transaction: Transaction, events: Sequence[NewEvent], first: int) -> tuple[list[tuple[object, ...]], int]:
+    """Return the events as rows of the table, and the version of the last."""
+    now, version, versions = time.time_ns() // 1000, 0, transaction.seen.versions
+    rows: list[tuple[object, ...]] = []
+    for position, event in enumerate(events, first):
+        event_id, stream_id, stream_type, type_name, schema, payload, metadata, _, tags_json, content = event
+        version = 0
+        if stream_id:
+            known = versions.get(stream_id)
+            version = versions[stream_id] = (_version(transaction, stream_id) if known is None else known) + 1
+        rows.append((
+            position, event_id, stream_id or None, stream_type or None, version or None, type_name, schema,
+            payload.decode(), metadata.decode(), tags_json.decode(), now,
+            content ^ ((position * 31 + version * 17 + now) % SEAL_MODULUS),  # seal(...)
+        ))  # fmt: skip
+    return rows, version

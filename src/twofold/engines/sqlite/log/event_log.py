@@ -1,0 +1,121 @@
+"""The event log on SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from functools import partial
+from typing import Any
+
+from twofold.engines.sqlite.database import BRIEF, SqliteDatabase
+from twofold.engines.sqlite.log import maintenance
+from twofold.engines.sqlite.log.appending import append_to, is_brief
+from twofold.engines.sqlite.log.inline import append_inline
+from twofold.engines.sqlite.log.joined import SqliteJoinedTransaction, join
+from twofold.engines.sqlite.log.reader import find_command, read, read_head, read_stream
+from twofold.errors import LimitExceededError
+from twofold.messages.event_query import EventQuery
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected
+from twofold.ports.inline import Inline, elsewhere
+from twofold.ports.maintenance import Inspection, StoredCommand
+from twofold.ports.read_database import ReadDatabase
+from twofold.ports.watermark import Head
+
+
+class SqliteEventLog:
+    """An `EventLog` in a SQLite file. Appends of one process share commits; several processes take turns."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+        self._head = Head()
+        self._follower: asyncio.Task[None] | None = None
+        self._inline: list[Inline] = []
+
+    async def open(self) -> None:
+        """See `EventLog.open`."""
+        await self._database.open()
+
+    async def close(self) -> None:
+        """See `EventLog.close`."""
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+            self._follower = None
+        await self._database.close()
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        """See `EventLog.append`."""
+        job = partial(append_to, append=append)
+        if self._inline:
+            job = partial(append_inline, append=append, inline=self._inline)
+        try:
+            outcome = await self._database.write(job, brief=is_brief(append) and not self._inline)
+        except (OverflowError, UnicodeError) as error:
+            raise LimitExceededError(f"SQLite cannot store such a value: {error}; nothing was stored") from error
+        if isinstance(outcome, Appended):
+            self._head.advance(outcome.last)
+        return outcome
+
+    async def read(
+        self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
+    ) -> Sequence[StoredEvent]:
+        """See `EventLog.read`."""
+        job = partial(read, query=query, after=after, before=before, limit=limit, backwards=backwards)
+        return await self._database.read(job, brief=query.is_all and limit <= BRIEF)
+
+    async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
+        """See `EventLog.read_stream`."""
+        job = partial(read_stream, stream_id=stream_id, after=after, limit=limit)
+        return await self._database.read(job, brief=limit <= BRIEF)
+
+    async def head(self) -> int:
+        """See `EventLog.head`."""
+        head = await self._database.read(read_head, brief=True)
+        self._head.advance(head)
+        return head
+
+    async def wait(self, after: int, timeout: float) -> int:
+        """See `EventLog.wait`."""
+        if self._head.position <= after and (self._follower is None or self._follower.done()):
+            self._follower = asyncio.create_task(self._follow(), name="twofold-sqlite-follower")
+        return await self._head.wait(after, timeout)
+
+    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+        """See `EventLog.find_command`."""
+        return await self._database.read(partial(find_command, command_id=command_id), brief=True)
+
+    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[SqliteJoinedTransaction]:
+        """See `JoinableLog.transaction`."""
+        return join(self._database, connection, self._inline)
+
+    def attach(self, inline: Inline, database: ReadDatabase) -> None:
+        """See `JoinableLog.attach`. Projections are folded in the thread that commits."""
+        if not database.is_in(self._database):
+            raise elsewhere(inline)
+        self._inline.append(inline)
+
+    async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
+        """See `PortableLog.restore`."""
+        await self._database.write(partial(maintenance.restore, rows=rows, commands=commands))
+        if rows:
+            self._head.advance(rows[-1].position)
+
+    async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
+        """See `PortableLog.read_commands`."""
+        return await self._database.read(partial(maintenance.read_commands, after=after, limit=limit))
+
+    async def check(self) -> Sequence[str]:
+        """See `PortableLog.check`."""
+        return await self._database.read(maintenance.check)
+
+    async def inspect(self) -> Inspection:
+        """See `PortableLog.inspect`."""
+        return await self._database.read(partial(maintenance.inspect, path=self._database.path))
+
+    async def _follow(self) -> None:
+        """Notice other processes' appends."""
+        async with aclosing(self._database.changes(lambda: self._head.waiters)) as changes:
+            async for connection in changes:
+                self._head.advance(read_head(connection))

@@ -1,0 +1,77 @@
+"""Inline projections on SQLite: within the transaction of the appends, in the thread that commits them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from twofold.engines.sqlite.errors import storage_failed
+from twofold.engines.sqlite.log.appending import append_to, head_of
+from twofold.engines.sqlite.log.reader import read_head, read_within
+from twofold.engines.sqlite.rows import in_sql, load_rows, write_step
+from twofold.engines.sqlite.transaction import Transaction
+from twofold.errors import CheckpointMovedError, StorageError
+from twofold.ports.checkpoints import SQL
+from twofold.ports.event_log import Append, Appended, Rejected
+from twofold.ports.inline import Ask, Inline, LoadRows, LockLog, LockSegments, ReadEvents, WriteStep
+
+T = TypeVar("T")
+
+
+def append_inline(transaction: Transaction, append: Append, inline: Sequence[Inline]) -> Appended | Rejected:
+    """Append; all appends of the transaction are folded together, right before it commits."""
+    if transaction.before_commit is None:
+        transaction.before_commit = partial(_fold, inline=inline, after=head_of(transaction))
+    return append_to(transaction, append)
+
+
+def append_at_once(connection: sqlite3.Connection, append: Append, inline: Sequence[Inline]) -> Appended | Rejected:
+    """Append and fold within a transaction that somebody else commits."""
+    transaction = Transaction(connection, careful=True)
+    outcome = append_inline(transaction, append, inline)
+    if transaction.before_commit is not None:
+        transaction.before_commit(transaction)
+    return outcome
+
+
+def carry_out(connection: sqlite3.Connection, steps: Generator[Any, Any, T]) -> T:
+    """Carry out the requests of `twofold.ports.inline.Steps` within a transaction that holds the write lock."""
+    try:
+        request = next(steps)
+        while True:
+            try:
+                answer = _answer(connection, request)
+            except Exception as error:
+                if storage_failed(error) or isinstance(error, StorageError | CheckpointMovedError):
+                    raise
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+def _fold(transaction: Transaction, inline: Sequence[Inline], after: int) -> None:
+    if transaction.head is not None and transaction.head > after:
+        for each in inline:
+            carry_out(transaction.connection, each.fold(after, transaction.head))
+
+
+def _answer(connection: sqlite3.Connection, request: object) -> Any:
+    match request:
+        case Ask(sql, values):
+            return connection.execute(sql, values).fetchall()
+        case LockSegments(projection, generation):
+            values = {"name": projection, "generation": generation}
+            return connection.execute(SQL["segments_to_write"], values).fetchall()
+        case LockLog():
+            return read_head(connection)
+        case ReadEvents(query, after, before, limit):
+            return read_within(connection, query, after, before, limit)
+        case LoadRows(table, keys):
+            return load_rows(connection, table, keys)
+        case WriteStep(table, changes, step):
+            return write_step(connection, table, in_sql(table, changes), step)
+    raise TypeError(f"{request!r} is no request")

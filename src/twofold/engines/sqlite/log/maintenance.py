@@ -1,0 +1,71 @@
+"""What operators do with a whole log on SQLite; see `PortableLog`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from twofold.engines.sqlite.log.reader import SQL, read_head, within
+from twofold.engines.sqlite.transaction import Transaction
+from twofold.engines.sqlite.writing import write_rows
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.maintenance import Inspection, StoredCheckpoint, StoredCommand, refuse_gaps
+
+_decode_tags = msgspec.json.Decoder(list[str]).decode
+
+
+def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand]) -> None:
+    """See `PortableLog.restore`."""
+    connection = transaction.connection
+    head = read_head(connection) if transaction.head is None else transaction.head
+    refuse_gaps(rows, commands, head)
+    write_rows(connection, SQL["insert_event"], list(map(_as_inserted, rows)))
+    tags = [(tag, row.position) for row in rows for tag in dict.fromkeys(_decode_tags(row.tags))]
+    write_rows(connection, SQL["insert_tag"], tags)
+    write_rows(connection, SQL["insert_command"], commands)
+    transaction.head = head + len(rows)
+    transaction.seen.versions.clear()
+
+
+def read_commands(reader: sqlite3.Connection, after: bytes, limit: int) -> list[StoredCommand]:
+    """See `PortableLog.read_commands`."""
+    return list(map(StoredCommand._make, reader.execute(SQL["read_commands"], (after, within(limit)))))
+
+
+def check(reader: sqlite3.Connection) -> list[str]:
+    """See `PortableLog.check`."""
+    damages = [row[0] for row in reader.execute("PRAGMA integrity_check(10)") if row[0] != "ok"]
+    if damages:
+        return damages  # what stands below would only fail on it
+    if found := reader.execute(SQL["untagged"]).fetchone():
+        damages.append(f"event {found[0]} lacks an entry in the index of tags")
+    expected, indexed = reader.execute(SQL["count_tags"]).fetchone()
+    if indexed != expected:
+        damages.append(f"the index of tags has {indexed} entries, the events have {expected} tags")
+    if found := reader.execute(SQL["lost_command"]).fetchone():
+        damages.append(f"a command took effect at position {found[0]}, which is beyond the end of the log")
+    return damages
+
+
+def inspect(reader: sqlite3.Connection, path: Path) -> Inspection:
+    """See `PortableLog.inspect`."""
+    files = (path, path.with_name(path.name + "-wal"))
+    return Inspection(
+        read_head(reader),
+        dict(reader.execute(SQL["count_types"])),
+        reader.execute(SQL["count_commands"]).fetchone()[0],
+        sum(file.stat().st_size for file in files if file.exists()),
+        reader.execute(SQL["applied"]).fetchone()[0],
+        list(map(StoredCheckpoint._make, reader.execute(SQL["checkpoints"]))),
+    )
+
+
+def _as_inserted(row: StoredEvent) -> tuple[object, ...]:
+    return (
+        row.position, row.event_id, row.stream_id or None, row.stream_type or None, row.version or None, row.type,
+        row.schema_version, row.payload.decode(), row.metadata.decode(), row.tags.decode(), row.recorded_at,
+        row.checksum,
+    )  # fmt: skip

@@ -1,0 +1,89 @@
+"""Reading the log on a connection of SQLite: what readers and the writer have in common."""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import starmap
+
+from twofold.engines.sqlite.integrity import check_matches, check_range, check_stream
+from twofold.engines.sqlite.log.selection import END, positions
+from twofold.messages.event_query import EventQuery
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import Appended, CommandRecord
+from twofold.ports.sql import sql_blocks
+
+SQL = sql_blocks("twofold.engines.sqlite.log")
+
+
+def read(
+    reader: sqlite3.Connection, query: EventQuery, after: int, before: int | None, limit: int, backwards: bool
+) -> list[StoredEvent]:
+    """See `EventLog.read`."""
+    low, high, limit = within(after), END if before is None else within(before), within(limit)
+    if query.is_all:
+        rows = read_rows(reader, "read_range_backwards" if backwards else "read_range", low, high, limit)
+        check_range(rows, low, limit, backwards=backwards)
+        return rows
+    reader.execute("BEGIN")  # one snapshot for the positions and their rows
+    try:
+        found = positions(reader, query, low, high, limit, backwards=backwards)
+        rows = read_at(reader, sorted(found))
+    finally:
+        if reader.in_transaction:  # some errors have ended it by themselves
+            reader.execute("ROLLBACK")
+    check_matches(rows, query, len(found))
+    return rows[::-1] if backwards else rows
+
+
+def read_within(
+    connection: sqlite3.Connection, query: EventQuery, after: int, before: int, limit: int
+) -> list[StoredEvent]:
+    """See `EventLog.read`; within a transaction that is open already."""
+    if query.is_all:
+        rows = read_rows(connection, "read_range", within(after), within(before), within(limit))
+        check_range(rows, within(after), within(limit), backwards=False)
+        return rows
+    found = positions(connection, query, within(after), within(before), within(limit), backwards=False)
+    rows = read_at(connection, sorted(found))
+    check_matches(rows, query, len(found))
+    return rows
+
+
+def read_stream(reader: sqlite3.Connection, stream_id: str, after: int, limit: int) -> list[StoredEvent]:
+    """See `EventLog.read_stream`."""
+    rows = read_rows(reader, "read_stream", stream_id, within(after), within(limit))
+    check_stream(rows, stream_id, within(after))
+    return rows
+
+
+def read_at(connection: sqlite3.Connection, wanted: list[int]) -> list[StoredEvent]:
+    """Return the rows at these positions, given in order."""
+    if wanted and wanted[-1] - wanted[0] == len(wanted) - 1:
+        return read_rows(connection, "read_range", wanted[0] - 1, wanted[-1] + 1, len(wanted))
+    return read_rows(connection, "read_positions", str(wanted))
+
+
+def read_rows(connection: sqlite3.Connection, name: str, *arguments: object) -> list[StoredEvent]:
+    """Return the rows that a named statement selects."""
+    return list(starmap(StoredEvent, connection.execute(SQL[name], arguments)))
+
+
+def read_head(connection: sqlite3.Connection) -> int:
+    """Return the highest position."""
+    return int(connection.execute(SQL["head"]).fetchone()[0])
+
+
+def read_version(connection: sqlite3.Connection, stream_id: str) -> int:
+    """Return the version of a stream."""
+    return int(connection.execute(SQL["version"], (stream_id,)).fetchone()[0])
+
+
+def within(number: int) -> int:
+    """Return the nearest number that SQLite can compare with; what is beyond the head of the log stays beyond it."""
+    return min(max(number, 0), END)
+
+
+def find_command(connection: sqlite3.Connection, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+    """See `EventLog.find_command`."""
+    row = connection.execute(SQL["find_command"], (command_id,)).fetchone()
+    return row and (CommandRecord(*row[:3]), Appended(row[3], row[4], result=row[2], version=row[5]))

@@ -1,0 +1,122 @@
+"""Read models on SQLite: a table for each, an FTS5 index where there is full text, checkpoints beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from typing import Any
+
+from twofold.engines.sqlite.database import SqliteDatabase
+from twofold.engines.sqlite.errors import translate
+from twofold.engines.sqlite.read_models.selection import select_page, select_totals
+from twofold.engines.sqlite.read_models.transaction import SqliteReadTransaction
+from twofold.engines.sqlite.rows import in_sql, load_rows, write_step
+from twofold.engines.sqlite.threads import run_in_thread
+from twofold.ports.positions import Positions
+from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
+from twofold.ports.segments import Segment, Step
+from twofold.ports.table import Table
+
+SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
+
+
+class SqliteReadDatabase:
+    """A `ReadDatabase` in a SQLite file: the event log's own, or another one."""
+
+    batch_size = 5000
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+        self._alchemy: Any = None
+        self._followers: dict[Positions, asyncio.Task[None]] = {}
+
+    def is_in(self, database: object) -> bool:
+        """See `ReadDatabase.is_in`."""
+        return isinstance(database, SqliteDatabase) and self._database.path.resolve() == database.path.resolve()
+
+    async def open(self) -> None:
+        """See `ReadDatabase.open`."""
+        await self._database.open()
+
+    async def close(self) -> None:
+        """See `ReadDatabase.close`."""
+        for follower in self._followers.values():
+            follower.cancel()
+        await asyncio.gather(*self._followers.values(), return_exceptions=True)
+        self._followers.clear()
+        await self._database.close()
+
+    @asynccontextmanager
+    async def transaction(self, style: Style = "driver", idle: float = IDLE) -> AsyncIterator[SqliteReadTransaction]:
+        """See `ReadDatabase.transaction`. SQLite has one writer at a time: appends wait until the block has ended."""
+        if style == "driver":
+            async with self._database.borrow() as connection:
+                yield SqliteReadTransaction(connection)
+            return
+        async with self._database.borrow(begin=False), self._alchemy_connection() as alchemy:
+            yield SqliteReadTransaction(alchemy.connection.driver_connection, alchemy)
+
+    def follow(self, positions: Positions) -> None:
+        """See `ReadDatabase.follow`."""
+        follower = self._followers.get(positions)
+        if follower is None or follower.done():
+            self._followers[positions] = asyncio.create_task(self._follow(positions), name="twofold-sqlite-steps")
+
+    async def _follow(self, positions: Positions) -> None:
+        async with aclosing(self._database.changes(lambda: positions.waiters)) as changes:
+            async for connection in changes:
+                for *segment, epoch, position in connection.execute(SELECT_STEPS):
+                    positions.reached(Segment(*segment), epoch, position)
+
+    async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """See `ReadDatabase.query`."""
+        return await self._database.read(lambda reader: reader.execute(sql, values).fetchall())
+
+    async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
+        """See `ReadDatabase.load`."""
+        return await self._database.read(partial(load_rows, table=table, keys=keys)) if keys else []
+
+    async def commit(self, table: Table, changes: Changes, step: Step) -> None:
+        """See `ReadDatabase.commit`."""
+        job = partial(write_step, table=table, changes=in_sql(table, changes), step=step)
+        await self._database.write(lambda transaction: job(transaction.connection))
+
+    async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
+        """See `ReadDatabase.select`."""
+        return await self._database.read(partial(select_page, table=table, selection=selection))
+
+    async def totals(
+        self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
+    ) -> Sequence[Total]:
+        """See `ReadDatabase.totals`."""
+        return await self._database.read(partial(select_totals, table=table, by=by, of=of, where=where))
+
+    @asynccontextmanager
+    async def _alchemy_connection(self) -> AsyncIterator[Any]:
+        """Open a connection of SQLAlchemy in a transaction of its own; it has its turn, so nobody here competes."""
+        self._alchemy = self._alchemy or _alchemy_engine(self._database)
+        try:
+            connection = self._alchemy.connect()
+            try:
+                await run_in_thread(connection.begin)
+                yield connection
+                await run_in_thread(connection.commit)
+            finally:
+                connection.close()  # rolls back what is not committed
+        except Exception as error:
+            if isinstance(driver_error := getattr(error, "orig", None), sqlite3.Error):
+                raise translate(driver_error, self._database.path) from error
+            raise
+
+
+def _alchemy_engine(database: SqliteDatabase) -> Any:
+    """Return an engine of SQLAlchemy that makes its own connections, and so its own transactions."""
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine("sqlite://", creator=database.connect, poolclass=NullPool)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine

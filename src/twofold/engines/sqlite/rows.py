@@ -1,0 +1,77 @@
+"""Rows of read models on a connection of SQLite: loaded, and written with the step of their segment."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from operator import itemgetter
+from typing import Any
+
+from twofold.engines.sqlite.columns import rows_from_sql, rows_to_sql, to_sql
+from twofold.engines.sqlite.writing import write_rows
+from twofold.errors import CheckpointMovedError, LimitExceededError
+from twofold.ports.read_database import Changes, Values
+from twofold.ports.segments import Step
+from twofold.ports.sql import names, quoted, sql_blocks
+from twofold.ports.table import Table
+
+SHARED = sql_blocks("twofold.ports", "checkpoints.sql")
+
+
+def load_rows(reader: sqlite3.Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
+    """See `ReadDatabase.load`."""
+    select = f"SELECT {names(column.name for column in table.columns)} FROM {quoted(table.name)} WHERE"
+    wanted = [_key_to_sql(table, key) for key in keys]
+    if len(table.key) == 1:
+        sql = f"{select} {quoted(table.key[0])} IN (SELECT value FROM json_each(?))"
+        return rows_from_sql(table, reader.execute(sql, (json.dumps([key[0] for key in wanted]),)).fetchall())
+    sql = f"{select} {_key_condition(table)}"
+    return rows_from_sql(table, [row for key in wanted for row in reader.execute(sql, key)])
+
+
+def in_sql(table: Table, changes: Changes) -> Changes:
+    """Return changes with rows and keys as SQLite keeps them; rows in the order of their keys are written faster."""
+    rows, gone = rows_to_sql(table, changes.upserts), [_key_to_sql(table, key) for key in changes.deletes]
+    names = [column.name for column in table.columns]
+    with suppress(TypeError):  # a value of the wrong type: the database will name the row
+        rows.sort(key=itemgetter(*map(names.index, table.key)))
+    return changes._replace(upserts=rows, deletes=gone)
+
+
+def write_step(connection: sqlite3.Connection, table: Table, changes: Changes, step: Step) -> None:
+    """Take a step, within a transaction that others share; rows and keys are given as SQLite keeps them."""
+    segment = {"name": step.segment.projection, "generation": step.segment.generation}
+    taken = {"first": step.segment.first, "epoch": step.epoch, "before": step.before, "after": step.after}
+    lease = int(step.lease * 1e6)
+    if not connection.execute(SHARED["take_step"], {**segment, **taken, "lease": lease}).fetchall():
+        raise CheckpointMovedError(step.segment.projection)
+    try:
+        write_rows(connection, _upsert(table), changes.upserts)
+    except (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError) as error:
+        raise LimitExceededError(f"SQLite cannot store such a row of {table.name}: {error}") from error
+    if changes.deletes:
+        connection.executemany(f"DELETE FROM {quoted(table.name)} WHERE {_key_condition(table)}", changes.deletes)
+    for event in changes.parked:
+        connection.execute(SHARED["park"], {**segment, **event._asdict(), "slot": event.slot})
+    for position in changes.released:
+        connection.execute(SHARED["release"], {**segment, "position": position})
+
+
+def _upsert(table: Table) -> str:
+    fields = [column.name for column in table.columns]
+    changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in fields if name not in table.key)
+    return (
+        f"INSERT INTO {quoted(table.name)} ({names(fields)}) VALUES ({', '.join('?' * len(fields))})"
+        f" ON CONFLICT ({names(table.key)}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
+    )
+
+
+def _key_condition(table: Table) -> str:
+    return " AND ".join(f"{quoted(name)} = ?" for name in table.key)
+
+
+def _key_to_sql(table: Table, key: tuple[Any, ...]) -> tuple[Any, ...]:
+    kinds = {column.name: column.kind for column in table.columns}
+    return tuple(to_sql(kinds[name], value) for name, value in zip(table.key, key, strict=True))

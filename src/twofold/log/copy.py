@@ -1,0 +1,115 @@
+"""Copies a whole log from one engine to another; positions, ids, receipts and checkpoints stay valid."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from hashlib import blake2b
+from itertools import zip_longest
+from typing import NamedTuple
+
+import msgspec
+
+from twofold.errors import LogsDifferError
+from twofold.log.verify import CHUNK, Progress, chunks, no_progress
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.maintenance import PortableLog, StoredCommand
+
+
+class Copied(NamedTuple):
+    """A copy that was compared with its source and is alike."""
+
+    events: int
+    """Events that stand in both logs."""
+    commands: int
+    already: int
+    """Events that the target held before, from a copy that was interrupted."""
+    digest: str
+    """Of all events and commands, as `digest_log` gives it for both."""
+
+
+async def copy_log(source: PortableLog, target: PortableLog, *, progress: Progress = no_progress) -> Copied:
+    """Copy all events and commands up to the source's head of now, and compare both logs.
+
+    Everything is kept as it is: positions, versions, ids, times, checksums, the receipts of commands. If the target
+    holds the beginning of the source already, from a copy that was interrupted or is to be brought up to date, the
+    copy goes on from there. Nothing else may write to the target meanwhile; to the source, everybody may.
+
+    Args:
+        source: an open log.
+        target: an open log of any engine, empty or with the beginning of the source.
+        progress: told how far it has come, stage by stage.
+
+    Raises:
+        LogsDifferError: the target holds something else than the source; nothing was written after that was seen.
+        CorruptEventError: an event of the source does not match its checksum.
+        StorageError: a database failed, or an event of the source is missing; copy again to go on.
+    """
+    end, already = await source.head(), await target.head()
+    if already > end:
+        raise LogsDifferError(end + 1, "the target goes on where the source ends")
+    await _compare(source, target, already, "comparing what is there", progress)
+    async for rows in chunks(source, end, after=already):
+        await _restore(target, rows, (), rows[0].position)
+        progress("copying", rows[-1].position, end)
+    commands = await _copy_commands(source, target, end)
+    await _compare(source, target, end, "comparing both logs", progress)
+    digest = await digest_log(source, end)
+    if await target.head() > end or digest != await digest_log(target, end):
+        raise LogsDifferError(end, "the commands or the ends of the logs are not alike")
+    return Copied(end, commands, already, digest)
+
+
+async def digest_log(log: PortableLog, end: int) -> str:
+    """Return a digest over all events up to a position and all commands that took effect up to there.
+
+    Raises:
+        CorruptEventError: an event does not match its checksum.
+        StorageError: the database failed, or an event is missing.
+    """
+    digest = blake2b(digest_size=16)
+    encode = msgspec.msgpack.Encoder().encode
+    async for rows in chunks(log, end):
+        digest.update(encode(rows))
+    async for commands in _commands(log, end):
+        digest.update(encode(commands))
+    return digest.hexdigest()
+
+
+async def _compare(source: PortableLog, target: PortableLog, end: int, stage: str, progress: Progress) -> None:
+    copies = chunks(target, end)
+    async for rows in chunks(source, end):
+        copied = await anext(copies)
+        if list(rows) != list(copied):
+            pairs = enumerate(zip_longest(rows, copied), rows[0].position)
+            unlike = next(position for position, (row, other) in pairs if row != other)
+            raise LogsDifferError(unlike, "the target holds another event there, or none")
+        progress(stage, rows[-1].position, end)
+
+
+async def _copy_commands(source: PortableLog, target: PortableLog, end: int) -> int:
+    count, after = 0, b""
+    async for commands in _commands(source, end):
+        there = {command.command_id for command in await target.read_commands(after=after, limit=CHUNK)}
+        if missing := [command for command in commands if command.command_id not in there]:
+            await _restore(target, (), missing, end)
+        count += len(commands)
+        after = commands[-1].command_id
+    return count
+
+
+async def _restore(
+    target: PortableLog, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand], position: int
+) -> None:
+    try:
+        await target.restore(rows, commands)
+    except ValueError as error:
+        raise LogsDifferError(position, f"somebody else changes the target ({error})") from error
+
+
+async def _commands(log: PortableLog, end: int) -> AsyncIterator[Sequence[StoredCommand]]:
+    """Iterate over the commands that took effect up to a position, in the order of their ids."""
+    after = b""
+    while commands := await log.read_commands(after=after, limit=CHUNK):
+        if within := [command for command in commands if command.last_position <= end]:
+            yield within
+        after = commands[-1].command_id

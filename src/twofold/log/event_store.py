@@ -1,0 +1,350 @@
+"""The event store: typed events in, typed events out, on any event log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Self, TypeVar, cast
+from uuid import UUID
+
+import msgspec
+
+from twofold.errors import ConflictError, CorruptEventError, DuplicateEventIdError, LimitExceededError
+from twofold.log.codec import EventTypes, check_name, encode_metadata
+from twofold.log.decision_model import Decision, DecisionModel
+from twofold.log.read_ahead import Read, read_ahead
+from twofold.log.subscription import BATCH, Subscription
+from twofold.log.transaction import StoreTransaction
+from twofold.log.unit_of_work import History, UnitOfWork
+from twofold.messages.context import current_metadata
+from twofold.messages.event import Metadata, RecordedEvent
+from twofold.messages.event_query import AppendCondition, EventQuery
+from twofold.messages.ids import new_event_ids
+from twofold.messages.receipt import Receipt
+from twofold.messages.stored_event import StoredEvent, is_intact
+from twofold.messages.stream import ANY, ExpectedVersion
+from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, NewEvent, Rejected
+
+S = TypeVar("S")
+
+MAX_EVENTS = 100_000
+"""An append takes at most so many events,"""
+MAX_BYTES = 64 * 1024 * 1024
+"""with so many bytes of payload: what is larger keeps everybody else waiting."""
+
+
+class EventStore:
+    """One append-only log of typed events.
+
+    Every event that is read has been verified against its checksum and upcast to today's class, on every path.
+    """
+
+    def __init__(self, log: EventLog, events: EventTypes | None = None) -> None:
+        self.log = log
+        self.events = events or EventTypes()
+
+    async def __aenter__(self) -> Self:
+        await self.log.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.log.close()
+
+    async def append_events(
+        self,
+        stream_id: str,
+        stream_type: str,
+        events: Sequence[object],
+        *,
+        expected_version: ExpectedVersion,
+        event_ids: Sequence[UUID] | None = None,
+        metadata: Metadata | None = None,
+    ) -> Receipt[None]:
+        """Append events to one stream, all or nothing, durably.
+
+        Args:
+            stream_id: such as "Order-7f3".
+            stream_type: such as "Order".
+            events: at least one.
+            expected_version: the version before the append (0: no such stream yet), `ANY` or `STREAM_EXISTS`.
+            event_ids: one for each event. Repeated with the same ids and events, an append takes effect once.
+            metadata: instead of what `twofold.metadata(...)` has set.
+
+        Raises:
+            ConflictError: the stream is not as expected.
+            DuplicateEventIdError: an id is stored already with other content.
+            InvalidEventError, InvalidMessageTypeError, LimitExceededError: the events cannot be stored.
+            OutcomeUnknownError: it could not be learnt in time whether the append was committed.
+            StorageError: the database failed; nothing was stored.
+        """
+        check_name("stream id", stream_id)
+        check_name("stream type", stream_type)
+        encoded = self.encode(events, stream_id, stream_type, event_ids, metadata)
+        return await self._commit_at_once(Append(encoded, ((stream_id, expected_version),)))
+
+    async def append(
+        self,
+        events: Sequence[object],
+        *,
+        condition: AppendCondition | None = None,
+        event_ids: Sequence[UUID] | None = None,
+        metadata: Metadata | None = None,
+    ) -> Receipt[None]:
+        """Append events that belong to no stream, all or nothing, durably, if the condition holds.
+
+        Raises:
+            ConflictError: events match the condition; it carries them.
+            DuplicateEventIdError, InvalidEventError, InvalidMessageTypeError, LimitExceededError,
+            OutcomeUnknownError, StorageError: as for `append_events`.
+        """
+        encoded = self.encode(events, "", "", event_ids, metadata)
+        return await self._commit_at_once(Append(encoded, condition=condition))
+
+    async def read(
+        self,
+        query: EventQuery | None = None,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        backwards: bool = False,
+    ) -> AsyncIterator[RecordedEvent[Any]]:
+        """Iterate over the events that match (by default all) with `after < position < before`, in constant memory.
+
+        Raises:
+            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
+            StorageError: the database failed.
+        """
+        wanted = query or EventQuery.all()
+
+        async def follow(last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
+            low, high = after, before
+            if last is not None:
+                low, high = (after, last.position) if backwards else (last.position, before)
+            return await self.log.read(wanted, after=low, before=high, limit=size, backwards=backwards)
+
+        async with aclosing(read_ahead(follow, limit)) as chunks:
+            async for rows in chunks:
+                for recorded in self.events.decode(rows):
+                    yield recorded
+
+    async def read_stream(self, stream_id: str, *, after: int = 0) -> AsyncIterator[RecordedEvent[Any]]:
+        """Iterate over the events of a stream whose version is greater than `after`, in constant memory.
+
+        Raises:
+            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
+            StorageError: the database failed.
+        """
+        async with aclosing(read_ahead(self._stream_reader(stream_id, after))) as chunks:
+            async for rows in chunks:
+                for recorded in self.events.decode(rows):
+                    yield recorded
+
+    async def head(self) -> int:
+        """Return the highest position in the log, 0 if it is empty.
+
+        Raises:
+            StorageError: the database failed.
+        """
+        return await self.log.head()
+
+    async def decide(self, model: DecisionModel[S]) -> Decision[S]:
+        """Fold a decision model; append with the condition of the answer, and no decision can slip in between.
+
+        Raises:
+            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
+            StorageError: the database failed.
+        """
+        work = UnitOfWork.current()
+        if work and model.query in work.decisions:
+            events, after = work.decisions[model.query]
+        else:
+            after = await self.head()  # first: what is appended from here on is not read, and therefore must conflict
+            events = [recorded async for recorded in self.read(model.query, before=after + 1)]
+            if work:
+                work.decisions[model.query] = (events, after)
+        return Decision(model.fold(events), AppendCondition(model.query, after))
+
+    async def history(self, stream_id: str) -> History:
+        """Return a stream as the command that is being handled sees it: what is stored, and what it has staged.
+
+        Raises:
+            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
+            StorageError: the database failed.
+        """
+        work = UnitOfWork.current()
+        if work and (known := work.history(stream_id)):
+            return known
+        stored: list[RecordedEvent[Any]] = []
+        async with aclosing(read_ahead(self._stream_reader(stream_id, 0))) as chunks:
+            async for rows in chunks:
+                stored += self.events.decode(rows)
+        if work is None:
+            return History(stored, [])
+        work.histories[stream_id] = stored
+        return work.history(stream_id) or History(stored, [])
+
+    async def stage(
+        self,
+        events: Sequence[object],
+        *,
+        stream_id: str = "",
+        stream_type: str = "",
+        expected_version: ExpectedVersion = ANY,
+        condition: AppendCondition | None = None,
+    ) -> None:
+        """Append together with all that the command being handled writes, once its handler has returned.
+
+        Then everything is stored in one step with the command's id and result, or nothing is. If somebody else wrote
+        first, the handler runs again. Outside of a command handler, the events are appended at once.
+
+        Raises:
+            ValueError: a second, different condition is staged.
+            ConflictError and the others of `append_events`: outside of a command handler.
+        """
+        encoded = self.encode(events, stream_id, stream_type)
+        if work := UnitOfWork.current():
+            work.stage(encoded, events, expected_version, condition)
+        else:
+            await self.commit(Append(encoded, ((stream_id, expected_version),) if stream_id else (), condition))
+
+    def subscribe(
+        self, query: EventQuery | None = None, *, stream_id: str | None = None, after: int = 0, batch_size: int = BATCH
+    ) -> Subscription:
+        """Follow the log: first what stands there after the position, then what is appended, for ever.
+
+        Args:
+            query: which events; by default all.
+            stream_id: only the events of this stream.
+            after: the position from which to go on, such as a checkpoint.
+            batch_size: events per batch, at most; fewer where they are large. The next batch is read when it is asked
+                for, so a slow consumer costs no memory.
+        """
+        return Subscription(self.log, self.events, query or EventQuery.all(), stream_id, after, batch_size)
+
+    def encode(
+        self,
+        events: Sequence[object],
+        stream_id: str,
+        stream_type: str,
+        event_ids: Sequence[UUID] | None = None,
+        metadata: Metadata | None = None,
+    ) -> tuple[NewEvent, ...]:
+        """Return events as an `Append` wants them.
+
+        Raises:
+            ValueError: there is no event, or the ids do not match the events one by one.
+            DuplicateEventIdError: one id is given twice.
+            InvalidEventError, InvalidMessageTypeError, LimitExceededError: an event cannot be stored.
+        """
+        if not events:
+            raise ValueError("an append needs at least one event")
+        if len(events) > MAX_EVENTS:
+            raise LimitExceededError(f"an append takes at most {MAX_EVENTS} events, got {len(events)}; split it")
+        if event_ids is None:
+            work = UnitOfWork.current()
+            ids = [each.bytes for each in work.event_ids(len(events))] if work else new_event_ids(len(events))
+        else:
+            ids = [each.bytes for each in event_ids]
+            if len(set(ids)) < len(ids):
+                raise DuplicateEventIdError(next(each for each in event_ids if ids.count(each.bytes) > 1))
+        data = encode_metadata(metadata or current_metadata())
+        encoded = self.events.encode_all(events, ids, stream_id, stream_type, data)
+        if len(encoded) > 1 and (size := sum(len(event.payload) for event in encoded)) > MAX_BYTES:
+            raise LimitExceededError(f"an append takes at most {MAX_BYTES} bytes of payload, got {size}; split it")
+        return encoded
+
+    async def commit(self, append: Append) -> Receipt[None]:
+        """Store a prepared append; `append_events`, `append` and the command bus all end here.
+
+        Raises:
+            ConflictError, DuplicateEventIdError, CommandReusedError, OutcomeUnknownError, StorageError: see there.
+        """
+        appended = self._accepted(await self.log.append(append))
+        return await self._first_receipt(appended) if appended.repeated else _receipt(append, appended)
+
+    @asynccontextmanager
+    async def transaction(self, connection: Any = None) -> AsyncIterator[StoreTransaction]:
+        """Run your own SQL and append events in one transaction: `async with store.transaction() as tx: ...`.
+
+        The appends are made when the block ends, after all SQL, so that the log is locked as shortly as can be. If
+        the block raises, or an append is refused, nothing is stored, of the events or of your own rows.
+
+        Args:
+            connection: a connection with an open transaction, of the driver or of SQLAlchemy, to be joined. Its owner
+                commits it; until then nothing is durable. By default a transaction of its own is opened.
+
+        Raises:
+            ConflictError: an append was refused.
+            DuplicateEventIdError: an event id is stored already with other content.
+            StorageError: the database failed; nothing was stored.
+            TypeError: the log cannot be joined, or not by such a connection.
+        """
+        if not hasattr(self.log, "transaction"):
+            raise TypeError(f"{type(self.log).__name__} is not in a SQL database; there is no transaction to join")
+        log = cast(JoinableLog, self.log)
+        async with log.transaction(connection) as joined:
+            transaction = StoreTransaction(self.encode, joined.connection)
+            yield transaction
+            outcomes = [(append, self._accepted(await joined.append(append))) for append in transaction.appends]
+        transaction.receipts += [
+            await self._first_receipt(appended) if appended.repeated else _receipt(append, appended)
+            for append, appended in outcomes
+        ]
+
+    async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
+        """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect."""
+        known = await self.log.find_command(command_id.bytes)
+        return known and (known[0], await self._first_receipt(known[1]))
+
+    def _stream_reader(self, stream_id: str, after: int) -> Read:
+        async def follow(last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
+            return await self.log.read_stream(stream_id, after=last.version if last else after, limit=size)
+
+        return follow
+
+    async def _commit_at_once(self, append: Append) -> Receipt[None]:
+        receipt = await self.commit(append)
+        if work := UnitOfWork.current():
+            work.receipt = receipt
+        return receipt
+
+    def _accepted(self, outcome: Appended | Rejected) -> Appended:
+        if isinstance(outcome, Appended):
+            return outcome
+        raise ConflictError(
+            outcome.reason,
+            conflicts=self.events.decode(outcome.conflicts),
+            stream_id=outcome.stream_id,
+            version=outcome.version,
+        )
+
+    async def _first_receipt(self, appended: Appended) -> Receipt[None]:
+        """Make the receipt of an earlier call again, from the events that it stored."""
+        size = appended.last - appended.first + 1
+        rows = await self.log.read(EventQuery.all(), after=appended.first - 1, before=appended.last + 1, limit=size)
+        if damaged := [row.position for row in rows if not is_intact(row)]:
+            raise CorruptEventError(damaged[0])
+        tags = (tag for row in rows for tag in msgspec.json.decode(row.tags, type=list[str]))
+        return Receipt(
+            value=None,
+            stream_id=rows[-1].stream_id,
+            version=appended.version,
+            position=appended.last,
+            types=tuple(dict.fromkeys(row.type for row in rows)),
+            tags=tuple(dict.fromkeys(tags)),
+            repeated=True,
+        )
+
+
+def _receipt(append: Append, appended: Appended) -> Receipt[None]:
+    events = append.events
+    alone = len(events) == 1
+    return Receipt(
+        value=None,
+        stream_id=events[-1].stream_id,
+        version=appended.version,
+        position=appended.last,
+        types=(events[0].type,) if alone else tuple(dict.fromkeys(event.type for event in events)),
+        tags=events[0].tags if alone else tuple(dict.fromkeys(tag for event in events for tag in event.tags)),
+    )

@@ -1,0 +1,184 @@
+"""Events: facts that happened, how their classes are stored, and the record of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from twofold.messages.stored_event import StoredEvent
+
+E_co = TypeVar("E_co", covariant=True)
+T = TypeVar("T", bound=type)
+
+
+class AwareInPydantic:
+    """Tell pydantic what `msgspec.Meta(tz=True)` tells msgspec."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: Callable[[object], dict[str, Any]]) -> Any:
+        return handler(source) | {"tz_constraint": "aware"}
+
+
+AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True), AwareInPydantic()]
+"""A datetime that carries its time zone. Events declare this instead of `datetime`, which would admit naive values."""
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+"""Pure: the payload of one schema version in, the payload of the next one out."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def utc_now() -> datetime:
+    """Return the current time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Event:
+    """A fact that happened, named in the past tense.
+
+    Declare it as a frozen dataclass; a frozen `msgspec.Struct` or pydantic model serves as well and needs no base.
+    """
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Mark an event's field as a tag: `customer_id: Annotated[str, Tag("customer")]` gives `customer:c1`.
+
+    A field that is None gives no tag; one that holds a tuple, list or set gives a tag for each of its values.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class EventType:
+    """How a class of events is stored: its name, its schema version and the way from older payloads to today's."""
+
+    name: str
+    version: int = 1
+    upcasters: Mapping[int, Upcaster] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+
+def event_type(
+    name: str | None = None,
+    *,
+    version: int = 1,
+    upcasters: Mapping[int, Upcaster] | None = None,
+    aliases: tuple[str, ...] = (),
+) -> Callable[[T], T]:
+    """Declare how a class of events is stored; without it, the name is the class's own and the version is 1.
+
+    Args:
+        name: the stored name. It must never change, while the class may move and be renamed.
+        version: the schema version that is written today.
+        upcasters: for each older version n, the pure function from its payload to the one of version n + 1.
+        aliases: names under which older code stored events that this class now stands for.
+
+    Raises:
+        ValueError: an older version has no upcaster, or an upcaster leads nowhere.
+    """
+    steps = dict(upcasters or {})
+    if version < 1 or sorted(steps) != list(range(1, version)):
+        raise ValueError(f"version {version} needs upcasters for exactly the versions {list(range(1, version))}")
+
+    def declare(cls: T) -> T:
+        cls.__event_type__ = EventType(name or cls.__name__, version, steps, aliases)  # type: ignore[attr-defined]
+        return cls
+
+    return declare
+
+
+def event_type_of(cls: type) -> EventType:
+    """Return how a class of events is stored. A subclass does not inherit its parent's declaration."""
+    declared = cls.__dict__.get("__event_type__")
+    return declared if isinstance(declared, EventType) else EventType(cls.__name__)
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known about an event besides its content: who, why, on behalf of what."""
+
+    correlation_id: UUID | None = None
+    causation_id: UUID | None = None
+    command_id: UUID | None = None
+    tenant: str | None = None
+    user: str | None = None
+    extra: dict[str, str] = {}
+
+
+_metadata_decoder = msgspec.json.Decoder(Metadata)
+_tags_decoder = msgspec.json.Decoder(tuple[str, ...])
+
+
+class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=False):
+    """An event with its place in the log. What is rarely asked for is decoded when it is asked for."""
+
+    event: E_co
+    """The event, upcast to today's class."""
+    stored: StoredEvent
+    """The row as it stands in the log."""
+
+    @property
+    def position(self) -> int:
+        """Place in the global log, from 1."""
+        return self.stored.position
+
+    @property
+    def event_id(self) -> UUID:
+        """Identity of the event, unique in the log."""
+        return UUID(bytes=self.stored.event_id)
+
+    @property
+    def stream_id(self) -> str:
+        """The stream it belongs to; empty for an event of no stream."""
+        return self.stored.stream_id
+
+    @property
+    def stream_type(self) -> str:
+        """The type of its stream; empty for an event of no stream."""
+        return self.stored.stream_type
+
+    @property
+    def version(self) -> int:
+        """Number of events in its stream up to and including it; 0 for an event of no stream."""
+        return self.stored.version
+
+    @property
+    def type(self) -> str:
+        """The stored name of its type."""
+        return self.stored.type
+
+    @property
+    def schema_version(self) -> int:
+        """The schema version of the stored payload; `event` is upcast to today's."""
+        return self.stored.schema_version
+
+    @property
+    def metadata(self) -> Metadata:
+        """Correlation, causation, command, tenant and user."""
+        return _metadata_decoder.decode(self.stored.metadata)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its tags, such as `customer:c1`."""
+        return _tags_decoder.decode(self.stored.tags)
+
+    @property
+    def recorded_at(self) -> datetime:
+        """When it was appended, aware, in UTC, in microseconds, by the clock of the writer or the server."""
+        return EPOCH + timedelta(microseconds=self.stored.recorded_at)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RecordedEvent) and self.stored == other.stored
+
+    def __hash__(self) -> int:
+        return hash(self.stored)
+
+    def __repr__(self) -> str:
+        return f"<{self.position}: {self.stream_id}@{self.version} {self.event!r}>"

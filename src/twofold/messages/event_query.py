@@ -1,0 +1,79 @@
+"""Event queries and append conditions, with the semantics of https://dcb.events/specification/."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import msgspec
+
+from twofold.messages.event import event_type_of
+
+
+class QueryItem(msgspec.Struct, frozen=True):
+    """Matches an event that has one of the types and all of the tags. No types: any type. No tags: any event."""
+
+    types: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    def matches(self, type_name: str, tags: Collection[str]) -> bool:
+        """Return whether an event of this type with these tags is matched."""
+        return (not self.types or type_name in self.types) and all(tag in tags for tag in self.tags)
+
+
+class EventQuery(msgspec.Struct, frozen=True):
+    """A filter on the log: an event matches if one of the items matches it.
+
+    Raises:
+        ValueError: there is no item; `EventQuery.all()` says "every event", an empty query says nothing.
+    """
+
+    items: tuple[QueryItem, ...]
+
+    def __post_init__(self) -> None:
+        if not self.items:
+            raise ValueError("an event query needs an item; use EventQuery.all() for every event")
+
+    @classmethod
+    def all(cls) -> EventQuery:
+        """Match every event."""
+        return cls((QueryItem(),))
+
+    @classmethod
+    def of(cls, *types: type | str, tags: Iterable[str] = ()) -> EventQuery:
+        """Match events that have one of the types (classes or stored names) and all of the tags.
+
+        Raises:
+            TypeError: `tags` is a single string, which would be taken for its characters.
+        """
+        if isinstance(tags, str):
+            raise TypeError(f"tags are several strings; write tags=[{tags!r}]")
+        return cls((QueryItem(tuple(name for each in types for name in _names(each)), tuple(tags)),))
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every event matches."""
+        return any(not item.types and not item.tags for item in self.items)
+
+    def matches(self, type_name: str, tags: Collection[str]) -> bool:
+        """Return whether an event of this type with these tags matches."""
+        return any(item.matches(type_name, tags) for item in self.items)
+
+    def __or__(self, other: EventQuery) -> EventQuery:
+        return EventQuery(tuple(dict.fromkeys(self.items + other.items)))
+
+
+def _names(declared: type | str) -> tuple[str, ...]:
+    if isinstance(declared, str):
+        return (declared,)
+    stored = event_type_of(declared)
+    return (stored.name, *stored.aliases)
+
+
+class AppendCondition(msgspec.Struct, frozen=True):
+    """Fail the append if an event that matches the query stands after the position.
+
+    `after=None` considers the whole log. A position beyond the head is allowed and considers what comes after it.
+    """
+
+    fail_if: EventQuery
+    after: int | None = None

@@ -1,0 +1,113 @@
+"""Sessions: what one client has written and therefore wants to see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from zlib import crc32
+
+from twofold.messages.answer import Answer
+from twofold.messages.receipt import Receipt
+from twofold.messages.stream import ANY, ExpectedVersion
+
+MAX_MARKS = 32
+"""Of more types and tags than these it is not remembered which they were."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an answer must show: all up to a position, of which some types and tags are known to be of interest."""
+
+    position: int = 0
+    marks: frozenset[int] | None = frozenset()
+    """Check sums of the types and tags; None: there may be any. Two names with one sum only cause a needless wait."""
+
+    @classmethod
+    def of(cls, after: Receipt[Any] | Written | int) -> Written:
+        """Return what a receipt stands for, or all up to a position."""
+        if isinstance(after, Written):
+            return after
+        if isinstance(after, int):
+            return cls(after, None)
+        return cls(after.position, _marks(*after.types, *after.tags) if after.types else None)
+
+    def merge(self, other: Written) -> Written:
+        """Return what must be shown to show both."""
+        if not self.position or not other.position:
+            return other if other.position else self
+        marks = None if self.marks is None or other.marks is None else self.marks | other.marks
+        return Written(max(self.position, other.position), marks if len(marks or ()) <= MAX_MARKS else None)
+
+    def concerns(self, names: Iterable[str]) -> bool:
+        """Return whether something with one of these types or tags may have been written."""
+        return self.marks is None or not self.marks.isdisjoint(_marks(*names))
+
+
+@dataclass
+class Session:
+    """What one client has written and therefore wants to see, such as in one HTTP request; see `session`."""
+
+    written: Written = Written()
+    """What every answer must show. Each command adds what it writes."""
+    wait: float | None = None
+    """Seconds that the client will wait, instead of what the queries' policies say."""
+    expected_version: ExpectedVersion = ANY
+    """What the first command expects of the stream that it writes to, besides what its handler expects of it."""
+    receipt: Receipt[Any] | None = None
+    """The receipt of the last command."""
+    asked: bool = False
+    """Whether a query was answered."""
+    stale: bool = False
+    """Whether one of the answers was stale."""
+    age: timedelta | None = None
+    """Of the oldest of the stale answers, as far as it is known."""
+
+    def note(self, receipt: Receipt[Any]) -> None:
+        """Remember what a command has written."""
+        self.receipt = receipt
+        self.written = self.written.merge(Written.of(receipt))
+
+    def note_answer(self, answer: Answer[Any]) -> None:
+        """Remember how good an answer was."""
+        self.asked, self.stale = True, self.stale or answer.stale
+        self.age = max(filter(None, (self.age, answer.age)), default=None)
+
+    def take_expected_version(self) -> ExpectedVersion:
+        """Return what is expected of the stream, once."""
+        expected, self.expected_version = self.expected_version, ANY
+        return expected
+
+
+_session: ContextVar[Session | None] = ContextVar("twofold_session", default=None)
+
+
+def current_session() -> Session | None:
+    """Return the session in which this code runs, if there is one."""
+    return _session.get()
+
+
+@contextmanager
+def session(
+    written: Written | Receipt[Any] | int = 0, *, wait: float | None = None, expected_version: ExpectedVersion = ANY
+) -> Iterator[Session]:
+    """Let all queries within the block show what was written before, and what the block's own commands write.
+
+    Args:
+        written: by earlier commands.
+        wait: seconds that a query waits for it, instead of what its policy says.
+        expected_version: of the stream that the first command writes to.
+    """
+    inner = Session(Written.of(written), wait, expected_version)
+    token = _session.set(inner)
+    try:
+        yield inner
+    finally:
+        _session.reset(token)
+
+
+def _marks(*names: str) -> frozenset[int]:
+    return frozenset(crc32(name.encode()) for name in names)

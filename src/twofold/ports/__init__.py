@@ -1,0 +1,1 @@
+"""What an engine must do: each promise stands in the docstring of its port."""

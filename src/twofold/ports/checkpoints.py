@@ -1,0 +1,102 @@
+"""Checkpoints: how far each segment of each generation of a read model has come, as every engine stores it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from twofold.ports.read_database import Changes, ReadTransaction
+from twofold.ports.segments import Step
+from twofold.ports.sql import sql_blocks
+
+SQL = sql_blocks("twofold.ports", "checkpoints.sql")
+
+
+LEDGER = "all segments"
+"""The lock of whoever changes several checkpoints at once, lest two of them wait for each other.
+
+It is taken last: after the lock of a read model, and after its tables.
+"""
+
+
+Role = Literal["live", "shadow", "warm"]
+
+
+class Generation(NamedTuple):
+    """One read model as it was built. The order of the fields is that of `generations` in `checkpoints.sql`."""
+
+    name: str
+    number: int
+    version: int
+    suffix: str
+    """Of the names of its tables."""
+    role: Role
+    paused: int
+    segments: int
+    """How many it shall have."""
+    fingerprint: str
+    """JSON: a digest for each part of the code that builds it."""
+    report: str
+    """JSON: what came of the last attempt to let it serve."""
+    made_at: int
+
+    @property
+    def refused(self) -> str:
+        """Why it must not serve; empty if nothing speaks against it."""
+        return str(_load(self.report).get("reason", "")) if self.report else ""
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """A digest for each part of the code that builds it."""
+        return _load(self.fingerprint)
+
+
+class Checkpoint(NamedTuple):
+    """How far a segment has come, and who works on it. The order of the fields is that of `checkpoints`."""
+
+    name: str
+    generation: int
+    first: int
+    end: int
+    position: int
+    epoch: int
+    owner: str
+    leased_until: int
+    moved_at: int
+    error: str
+    now: int
+    """The database's clock. Times are microseconds since 1970-01-01 UTC."""
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether somebody holds it."""
+        return bool(self.owner) and self.leased_until >= self.now
+
+
+async def generations_of(transaction: ReadTransaction, name: str) -> list[Generation]:
+    """Return the generations of a read model, the oldest first."""
+    return [Generation(*row) for row in await transaction.run(SQL["generations_of"], name=name)]
+
+
+async def checkpoints_of(transaction: ReadTransaction, generation: Generation) -> list[Checkpoint]:
+    """Return a generation's segments in order."""
+    rows = await transaction.run(SQL["checkpoints_of"], name=generation.name, generation=generation.number)
+    return [Checkpoint(*row) for row in rows]
+
+
+async def advance(transaction: ReadTransaction, changes: Changes, step: Step) -> bool:
+    """Take a step within a transaction, with all but the rows; return whether the segment was where it had to be."""
+    segment = {"name": step.segment.projection, "generation": step.segment.generation}
+    taken = {"first": step.segment.first, "epoch": step.epoch, "before": step.before, "after": step.after}
+    if not await transaction.run(SQL["take_step"], **segment, **taken, lease=int(step.lease * 1e6)):
+        return False
+    for event in changes.parked:
+        await transaction.run(SQL["park"], **segment, **event._asdict(), slot=event.slot)
+    for position in changes.released:
+        await transaction.run(SQL["release"], **segment, position=position)
+    return True
+
+
+def _load(text: str) -> dict[str, Any]:
+    return msgspec.json.decode(text, type=dict[str, Any])

@@ -1,0 +1,266 @@
+"""The port of the event log: rows in, rows out. `EventStore` gives them their types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import msgspec
+
+from twofold.errors import CommandReusedError, DuplicateEventIdError
+from twofold.messages.event_query import AppendCondition, EventQuery
+from twofold.messages.stored_event import StoredEvent, seal
+from twofold.messages.stream import ExpectedVersion
+from twofold.ports.inline import Inline
+from twofold.ports.read_database import ReadDatabase
+
+
+class NewEvent(NamedTuple):
+    """An encoded event that waits for its position. `content_checksum` covers all other fields."""
+
+    event_id: bytes
+    stream_id: str
+    stream_type: str
+    type: str
+    schema_version: int
+    payload: bytes
+    metadata: bytes
+    tags: tuple[str, ...]
+    tags_json: bytes
+    content_checksum: int
+
+
+as_new_event: Callable[[Iterable[object]], NewEvent] = partial(tuple.__new__, NewEvent)
+"""Make an event of a tuple: `NewEvent._make`, without a call of Python's own for each."""
+
+
+class CommandRecord(NamedTuple):
+    """The command that an append carries out: a repeat of the id gets the first receipt and this result."""
+
+    command_id: bytes
+    content_hash: bytes
+    result: bytes
+
+
+class Append(msgspec.Struct, frozen=True):
+    """One decision: its events and all that must hold for them. It is stored as a whole or not at all.
+
+    Events may belong to several streams (or to none, with an empty stream id); `expected` names the version of each
+    stream before the append, a stream that is not named may have any.
+
+    Raises:
+        ValueError: there is no event.
+    """
+
+    events: tuple[NewEvent, ...]
+    expected: tuple[tuple[str, ExpectedVersion], ...] = ()
+    condition: AppendCondition | None = None
+    command: CommandRecord | None = None
+
+    def __post_init__(self) -> None:
+        if not self.events:
+            raise ValueError("an append needs at least one event")
+
+
+class Appended(NamedTuple):
+    """An append that is durable. Its events stand at the contiguous positions `first` to `last`."""
+
+    first: int
+    last: int
+    repeated: bool = False
+    """This call stored nothing: an earlier one with the same ids had done so."""
+    result: bytes = b""
+    """The recorded result of the command, if the append carries one."""
+    version: int = 0
+    """The version that the last event gave its stream; 0 if it belongs to none."""
+
+
+class Rejected(NamedTuple):
+    """An append that was refused; nothing of it is stored."""
+
+    reason: str
+    conflicts: tuple[StoredEvent, ...] = ()
+    stream_id: str = ""
+    version: int = 0
+
+
+MAX_CONFLICTS = 100
+"""A rejection carries at most so many of the events that caused it."""
+
+
+class EventLog(Protocol):
+    """An append-only log with one global order. Adapters pass `twofold.testing.EventLogConformance`."""
+
+    async def open(self) -> None:
+        """Connect and bring the schema up to date; safe when several processes do so at once, and when repeated.
+
+        Raises:
+            StorageError: in one of its kinds, with the remedy.
+        """
+
+    async def close(self) -> None:
+        """Finish the appends that were accepted and release all resources; may be repeated."""
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        """Store a decision durably, as a whole or not at all.
+
+        Checks and stores in one step, so that no other append comes between. Positions are contiguous and are
+        committed in their order. A repeat (the same command, or the same event ids with the same content) stores
+        nothing and answers as the first call did, whatever the versions are by now. Appends that wait at one
+        moment share one commit, and each is judged alone, in the order of the calls.
+
+        A cancelled caller does not know the outcome; the append itself goes on and is stored or rejected whole.
+
+        Raises:
+            DuplicateEventIdError: an event id is stored already with other content.
+            CommandReusedError: the command id is recorded already with another content hash.
+            LimitExceededError: a name or a number is out of the engine's range.
+            ProjectionFailedError: an inline read model cannot take the events; nothing was stored.
+            OutcomeUnknownError: the deadline passed before the outcome could be learnt.
+            StorageError: nothing was stored.
+        """
+
+    async def read(
+        self,
+        query: EventQuery,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int,
+        backwards: bool = False,
+    ) -> Sequence[StoredEvent]:
+        """Return up to `limit` matching events with `after < position < before`, in order or in reverse order.
+
+        Every event that was committed before the call and matches is seen; none is seen before one of a lower
+        position.
+        """
+
+    async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
+        """Return up to `limit` events of a stream whose version is greater than `after`, in order."""
+
+    async def head(self) -> int:
+        """Return the highest position, 0 for an empty log."""
+
+    async def wait(self, after: int, timeout: float) -> int:
+        """Wait until the head is beyond `after`, at most `timeout` seconds, and return it.
+
+        Woken by appends of this process and of all others.
+        """
+
+    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+        """Return what is recorded of a command, or None if it has not taken effect."""
+
+
+class JoinedTransaction(Protocol):
+    """An open transaction that appends can join."""
+
+    connection: Any
+    """The driver's connection, for the user's own SQL."""
+
+    async def append(self, append: Append) -> Appended | Rejected:
+        """Judge and store an append within the transaction, with the log locked from here to its end.
+
+        Raises:
+            DuplicateEventIdError, CommandReusedError, ProjectionFailedError, StorageError: as `EventLog.append`; the
+                transaction is lost.
+        """
+
+
+class JoinableLog(EventLog, Protocol):
+    """A log in a SQL database, where appends can join a transaction of the user's own."""
+
+    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[JoinedTransaction]:
+        """Open a transaction, to be committed when the block ends and rolled back when it raises.
+
+        Given a connection with an open transaction, of the driver or of SQLAlchemy, join that one; its owner commits.
+
+        Raises:
+            StorageError: it could not be opened or committed; nothing was stored.
+        """
+
+    def attach(self, inline: Inline, database: ReadDatabase) -> None:
+        """Have a read model written in the transaction of each append from now on, of `transaction` too.
+
+        An append whose events it refuses is rejected with `ProjectionFailedError`; the others of its group are not.
+        Appends of other processes, and `PortableLog.restore`, are brought in by the next append.
+
+        Raises:
+            InvalidProjectionError: the read model is in another database than the log.
+        """
+
+
+def record(event: NewEvent, position: int, version: int, recorded_at: int) -> StoredEvent:
+    """Return the row of an event at the place that the log allots to it."""
+    event_id, stream_id, stream_type, type_name, schema, payload, metadata, _, tags_json, content = event
+    checksum = seal(content, position, version, recorded_at)
+    return StoredEvent(
+        position, event_id, stream_id, stream_type, version, type_name, schema, payload, metadata, tags_json,
+        recorded_at, checksum,
+    )  # fmt: skip
+
+
+def is_repeat(event: NewEvent, stored: StoredEvent) -> bool:
+    """Return whether a row is this event, stored by an earlier try. Metadata may differ from one try to the next."""
+    return (event.stream_id, event.type, event.schema_version, event.payload, event.tags_json) == (
+        stored.stream_id,
+        stored.type,
+        stored.schema_version,
+        stored.payload,
+        stored.tags,
+    )
+
+
+def repeated(events: Sequence[NewEvent], stored: Sequence[StoredEvent | None]) -> Appended | None:
+    """Judge an append by what the log holds under its event ids; None if it holds none of them.
+
+    Raises:
+        DuplicateEventIdError: the ids were used for something else than exactly this append, or one of them twice
+            within it.
+    """
+    if len(events) > 1:
+        _refuse_twins(events)
+    known = [earlier for earlier in stored if earlier is not None]
+    if not known:
+        return None
+    first, last = known[0].position, known[0].position + len(events) - 1
+    for place, (event, earlier) in enumerate(zip(events, stored, strict=True), first):
+        if earlier is not None and (earlier.position != place or not is_repeat(event, earlier)):
+            raise DuplicateEventIdError(UUID(bytes=event.event_id))
+    if len(known) < len(events):
+        raise DuplicateEventIdError(UUID(bytes=known[0].event_id))
+    return Appended(first, last, repeated=True, version=known[-1].version)
+
+
+def _refuse_twins(events: Sequence[NewEvent]) -> None:
+    ids = [event.event_id for event in events]
+    if len(set(ids)) < len(ids):
+        raise DuplicateEventIdError(UUID(bytes=next(each for each in ids if ids.count(each) > 1)))
+
+
+def repeated_command(command: CommandRecord, known: tuple[CommandRecord, Appended]) -> Appended:
+    """Return the first outcome of a command that is recorded already.
+
+    Raises:
+        CommandReusedError: the command of that time had another content.
+    """
+    earlier, appended = known
+    if earlier.content_hash != command.content_hash:
+        raise CommandReusedError(UUID(bytes=command.command_id))
+    return appended._replace(repeated=True, result=earlier.result)
+
+
+def version_rejection(
+    stream_id: str, expected: ExpectedVersion, version: int, newer: Sequence[StoredEvent]
+) -> Rejected:
+    """Return the rejection of an append whose stream is not at the expected version."""
+    reason = f"stream {stream_id!r} is at version {version}, expected {expected!r}"
+    return Rejected(reason, tuple(newer[:MAX_CONFLICTS]), stream_id, version)
+
+
+def condition_rejection(condition: AppendCondition, conflicts: Sequence[StoredEvent]) -> Rejected:
+    """Return the rejection of an append whose condition does not hold."""
+    reason = f"the append condition fails on event {conflicts[0].position}, after {condition.after}"
+    return Rejected(reason, tuple(conflicts[:MAX_CONFLICTS]))

@@ -1,0 +1,89 @@
+"""The port of what operators do with a whole log: copy it to another engine, check it, look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import EventLog
+
+
+class StoredCommand(NamedTuple):
+    """A command that took effect, as the log records it."""
+
+    command_id: bytes
+    content_hash: bytes
+    result: bytes
+    first_position: int
+    last_position: int
+
+
+class StoredCheckpoint(NamedTuple):
+    """How far a projection has come, as its database records it."""
+
+    projection: str
+    version: int
+    position: int
+
+
+class Inspection(NamedTuple):
+    """What a database holds."""
+
+    head: int
+    types: Mapping[str, int]
+    """Number of events of each stored type."""
+    commands: int
+    size: int
+    """Bytes on disk, with all that belongs to the database."""
+    migration: int
+    """The number of the last migration that was applied."""
+    checkpoints: Sequence[StoredCheckpoint]
+
+
+class PortableLog(EventLog, Protocol):
+    """An event log that can be copied from and to."""
+
+    async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
+        """Store rows of another log exactly as they are, at their own positions, durably and in one transaction.
+
+        Raises:
+            ValueError: the rows do not begin right after the head, or not each follows the one before it; or a
+                command names positions that the log does not hold. Nothing was stored.
+            StorageError: nothing was stored.
+        """
+
+    async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
+        """Return up to `limit` commands whose id is greater than `after`, in the order of their ids.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+    async def check(self) -> Sequence[str]:
+        """Return what is wrong with the storage beneath the events, such as damaged pages and indexes; it reads all.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+    async def inspect(self) -> Inspection:
+        """Return what the database holds.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+
+def refuse_gaps(rows: Sequence[StoredEvent], commands: Sequence[StoredCommand], head: int) -> None:
+    """Refuse what cannot be restored to a log with this head.
+
+    Raises:
+        ValueError: it would leave a gap, or a command would point nowhere.
+    """
+    for position, row in enumerate(rows, head + 1):
+        if row.position != position:
+            raise ValueError(f"the log goes on at position {position}, the rows to restore with {row.position}")
+    for command in commands:
+        if not 0 < command.first_position <= command.last_position <= head + len(rows):
+            raise ValueError(f"a command to restore names position {command.last_position}, which is not in the log")

@@ -1,0 +1,43 @@
+"""How far read models have come, as this process knows it, and those who wait for it."""
+
+from __future__ import annotations
+
+from twofold.ports.segments import SLOTS, Segment
+from twofold.ports.watermark import Head
+
+
+class Positions:
+    """Takes note of what runners of this process report, and of what a database tells of the others."""
+
+    def __init__(self) -> None:
+        self._heads: dict[tuple[str, int], Head] = {}
+        self._segments: dict[tuple[str, int], dict[Segment, tuple[int, int]]] = {}
+
+    @property
+    def waiters(self) -> int:
+        """How many wait for a read model."""
+        return sum(head.waiters for head in self._heads.values())
+
+    def head(self, projection: str, generation: int) -> Head:
+        """Return the position up to which a generation is known to be complete."""
+        return self._heads.setdefault((projection, generation), Head())
+
+    def reached(self, segment: Segment, epoch: int, position: int) -> None:
+        """Take note that a segment has come to a position under an epoch.
+
+        News of an earlier epoch is outdated, and so is earlier news of its slots. A position may be lower than under an
+        earlier epoch, if somebody has set the read model back.
+        """
+        segments = self._segments.setdefault(segment[:2], {})
+        same = [each for each in segments if each.first < segment.end and segment.first < each.end]
+        if any(segments[each][0] > epoch for each in same):
+            return
+        is_set_back = any(segments[each][1] > position for each in same)
+        for each in same:
+            del segments[each]
+        segments[segment] = (epoch, position)
+        if sum(each.end - each.first for each in segments) == SLOTS:
+            complete, head = min(position for _, position in segments.values()), self.head(*segment[:2])
+            head.advance(complete)
+            if is_set_back:
+                head.set_back(complete)

@@ -1,0 +1,121 @@
+"""Tables of read models as engines see them: columns, what they hold, the key."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Collection, Iterable, Sequence
+from decimal import Decimal
+from enum import Enum, auto
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from twofold.errors import DamagedRowError
+
+
+class Kind(Enum):
+    """What a column holds, as Python values: str, int, float, bool, Decimal, datetime, date, UUID; JSON is a str."""
+
+    TEXT = auto()
+    INTEGER = auto()
+    REAL = auto()
+    BOOLEAN = auto()
+    DECIMAL = auto()
+    DATETIME = auto()
+    DATE = auto()
+    UUID = auto()
+    JSON = auto()
+
+    @property
+    def python(self) -> type:
+        """The type of its values."""
+        return _PYTHON[self]
+
+
+_KINDS: dict[Any, Kind] = {
+    str: Kind.TEXT,
+    int: Kind.INTEGER,
+    float: Kind.REAL,
+    bool: Kind.BOOLEAN,
+    Decimal: Kind.DECIMAL,
+    dt.datetime: Kind.DATETIME,
+    dt.date: Kind.DATE,
+    UUID: Kind.UUID,
+}
+
+
+_PYTHON: dict[Kind, type] = {kind: python for python, kind in _KINDS.items()} | {Kind.JSON: str}
+
+
+class Column(NamedTuple):
+    """One field of a row."""
+
+    name: str
+    kind: Kind
+    nullable: bool
+
+
+class Table(NamedTuple):
+    """A read model as an engine sees it."""
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    indexes: tuple[str, ...]
+    full_text: tuple[str, ...]
+
+    def column(self, name: str) -> Column | None:
+        """Return the column of this name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+Dump = Callable[[Any], Any]
+
+
+PlacedChange = tuple[int, Dump]
+"""Where a value stands in a row, and what becomes of it."""
+
+
+def changed(rows: Sequence[Sequence[Any]], changes: Sequence[PlacedChange]) -> list[Sequence[Any]]:
+    """Return rows with the values at some places changed, None excepted; column by column, as that is much faster."""
+    if not rows or not changes:
+        return list(rows)
+    columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
+    for place, change in changes:
+        values = columns[place]
+        columns[place] = [None if v is None else change(v) for v in values] if None in values else map(change, values)
+    return list(zip(*columns, strict=True))
+
+
+def restored(
+    rows: Sequence[Sequence[Any]],
+    changes: Sequence[PlacedChange],
+    what: str,
+    columns: Sequence[Column],
+    key: Collection[str],
+) -> list[Sequence[Any]]:
+    """Return stored rows changed back.
+
+    Args:
+        rows: as they were stored.
+        changes: undo what was done to them then.
+        what: the rows are, for an error's text.
+        columns: of the rows.
+        key: the names of those that are the key.
+
+    Raises:
+        DamagedRowError: one of them is not what was stored.
+    """
+    try:
+        return changed(rows, changes)
+    except Exception:  # whatever it is: which row, and why, is found out one by one
+        for row in rows:
+            for place, change in changes:
+                try:
+                    changed([row], [(place, change)])
+                except Exception as error:
+                    known = tuple(value for value, column in zip(row, columns, strict=True) if column.name in key)
+                    raise DamagedRowError(
+                        f"{columns[place].name} of the {what} {known!r} is not what was stored; "
+                        f"build the read model again"
+                    ) from error
+        raise

@@ -1,0 +1,1 @@
+"""Folding: projections and reactions, and how each kind is run."""

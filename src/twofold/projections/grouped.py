@@ -1,0 +1,48 @@
+"""Projections that keep any number of rows for a key, such as an order its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from twofold.errors import InvalidProjectionError
+from twofold.messages.event import RecordedEvent
+from twofold.projections.projection import KeyValues, Projection
+
+R = TypeVar("R")
+
+
+class GroupedProjection(Projection[R]):
+    """A keyed projection whose events are about a group of rows: those with the same first key field.
+
+    Methods marked with `@on` take `(self, event)` when they make a group, and `(self, rows, event)` when they change
+    one; `rows` is a tuple in the order of the keys. They return all rows that the group has from then on. Everything
+    else is as for a `Projection`; events wait for others of their group.
+    """
+
+    def key(self, event: Any) -> Any:
+        """Return which group an event is about; by default the event's field with the name of the first key field."""
+        return getattr(event, self.row_type().key[0])
+
+    def apply(self, row: Any, recorded: RecordedEvent[Any]) -> Any:
+        """Return the rows that a group has after an event, None if there are none.
+
+        Raises:
+            RowNotFoundError: the event changes a group that has no rows.
+            InvalidProjectionError: rows are of different groups, or have the same key.
+            Exception: whatever the method for the event raises.
+        """
+        rows: Iterable[R] | None = super().apply(row, recorded)  # type: ignore[assignment]
+        sorted_rows = tuple(sorted(rows or (), key=self.row_type().key_of))
+        keys = [self.row_type().key_of(each) for each in sorted_rows]
+        if len({key[0] for key in keys}) > 1 or len(set(keys)) < len(keys):
+            raise InvalidProjectionError(
+                f"{self.name}: all rows of a group have one {self.row_type().key[0]}, and each a key of its own: {keys}"
+            )
+        return sorted_rows or None
+
+    @property
+    def key_of(self) -> Callable[[Any], KeyValues]:
+        """Returns the key of a group."""
+        key_of = self.row_type().key_of
+        return lambda rows: key_of(rows[0])[:1]

@@ -1,0 +1,280 @@
+"""Inline projections: keyed ones whose rows are written in the transaction that appends the events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from twofold.errors import InvalidProjectionError, ProjectionFailedError
+from twofold.log.codec import EventTypes
+from twofold.messages.event import RecordedEvent
+from twofold.messages.event_query import EventQuery
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.checkpoints import SQL
+from twofold.ports.event_log import EventLog, JoinableLog
+from twofold.ports.inline import Ask, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
+from twofold.ports.read_database import Changes, ReadDatabase
+from twofold.ports.segments import SLOTS, Parked, Segment, Step, slot_of
+from twofold.projections.keyed_projector import GroupedProjector, KeyedProjector
+from twofold.projections.projection import KeyValues, fold
+from twofold.projections.projector import Handed, handed
+
+log = logging.getLogger(__name__)
+
+MAX_MISSING = 1000
+"""Events of others that an append brings in along with its own, at most."""
+LOOKS = 5
+"""How often the segments are looked up while others flip or divide the read model."""
+
+
+class _Standing(NamedTuple):
+    """A segment as it is found. The order of the fields is that of `segments_to_write` in `checkpoints.sql`."""
+
+    generation: int
+    suffix: str
+    version: int
+    paused: int
+    first: int
+    end: int
+    epoch: int
+    position: int
+    error: str
+
+
+class _Place(NamedTuple):
+    """Where the read model stands, and what must not be folded into it."""
+
+    segments: Sequence[_Standing]
+    parked: frozenset[str]
+    """Keys that have parked events."""
+    passed_over: frozenset[int]
+
+    @property
+    def position(self) -> int:
+        """Up to here all segments are complete."""
+        return min(each.position for each in self.segments)
+
+    def segment_of(self, text: str) -> _Standing:
+        """Return the segment that a key belongs to."""
+        slot = slot_of(text) if len(self.segments) > 1 else 0
+        return next(each for each in self.segments if slot < each.end)
+
+    def at(self, position: int) -> _Place:
+        """Return it with all segments complete up to a position."""
+        return self._replace(segments=[each._replace(position=max(position, each.position)) for each in self.segments])
+
+
+class InlineProjection:
+    """Folds what an append stores into the read model that serves, in the same transaction.
+
+    An append is rejected for what its own events do to the read model, and for nothing else. What else is missing in
+    it, as processes that do not know the projection as an inline one appended it, is brought in along with them. When
+    that cannot be (it is paused, an earlier event holds it up, parked events are being retried, more than `MAX_MISSING`
+    are missing, or it was built by another version of the code), the append is stored and the synchronizer brings the
+    read model up afterwards, as it does for asynchronous ones.
+
+    Args:
+        projector: the projection's code.
+        events: the types of events.
+    """
+
+    def __init__(self, projector: KeyedProjector, events: EventTypes) -> None:
+        self.name = projector.name
+        self._projector = projector
+        self._events = events
+        self._query = EventQuery.of(*projector.projection.handles())
+        self._types = frozenset(name for item in self._query.items for name in item.types)
+        self._rows = projector.projection.row_type()
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether its events are about groups of rows."""
+        return isinstance(self._projector, GroupedProjector)
+
+    def fold(self, after: int, head: int) -> Steps[None]:
+        """See `Inline.fold`."""
+        place = yield from self._place()
+        if place is None:
+            return
+        if place.position < after:
+            place = yield from self._make_up(place, after)
+        if place is not None:
+            yield from self._bring(place, head, head - place.position)
+
+    def catch_up(self, generation: int = 0) -> Steps[bool]:
+        """Bring a generation, by default the one that serves, nearer to the head of the log, which is locked.
+
+        Returns whether it is there, or has to be left to the synchronizer.
+        """
+        head = yield LockLog()
+        place = yield from self._place(generation)
+        if place is None or place.position >= head:
+            return True
+        rows = yield ReadEvents(self._query, place.position, head + 1, MAX_MISSING)
+        end = rows[-1].position if len(rows) == MAX_MISSING else head
+        place = yield from self._make_up(place, end)
+        return place is None or end == head
+
+    def complete(self, generation: int) -> Steps[None]:
+        """Bring a generation that is about to serve to the head of the log, which stays where it is until then.
+
+        Raises:
+            ProjectionFailedError: an event cannot be folded.
+        """
+        head = yield LockLog()
+        place = yield from self._place(generation)
+        if place is not None:
+            yield from self._bring(place, head, head - place.position)
+
+    def _place(self, generation: int = 0) -> Steps[_Place | None]:
+        """Find out where to write; None if that is not to be done by an append now."""
+        name = self.name
+        for _ in range(LOOKS):  # it may be flipped or divided while we wait for the lock: then some are not seen
+            segments = [_Standing(*row) for row in (yield LockSegments(name, generation))]
+            if sum(each.end - each.first for each in segments) == SLOTS:
+                break
+        else:
+            return None
+        first = segments[0]
+        if first.paused or first.version != self._projector.version or any(each.error for each in segments):
+            return None
+        after = min(each.position for each in segments)
+        aside = yield Ask(SQL["set_aside"], {"name": name, "generation": first.generation, "after": after})
+        if any(retry for _, _, retry in aside):
+            return None
+        keys, positions = {key for _, key, _ in aside if key}, {position for position, _, _ in aside if position}
+        return _Place(segments, frozenset(keys), frozenset(positions))
+
+    def _make_up(self, place: _Place, end: int) -> Steps[_Place | None]:
+        """Bring in what others appended; if that fails, no append is to blame: leave all to the synchronizer."""
+        yield Ask("SAVEPOINT twofold_inline")
+        try:
+            place = yield from self._bring(place, end, MAX_MISSING)
+        except Exception as error:  # the user's code; the synchronizer comes upon it, too, and reports it
+            log.info("%s is left to the synchronizer for now: %r", self.name, error)
+            yield Ask("ROLLBACK TO SAVEPOINT twofold_inline")
+            return None
+        yield Ask("RELEASE SAVEPOINT twofold_inline")
+        return place
+
+    def _bring(self, place: _Place, end: int, at_most: int) -> Steps[_Place]:
+        """Fold what stands in the log between the segments and a position.
+
+        Raises:
+            ProjectionFailedError: an event cannot be folded.
+            _TooManyError: there are more events than allowed.
+        """
+        rows = yield from self._read(place.position, end, at_most)
+        events = self._handed(place, rows)
+        parked = [each for each in events if each.text in place.parked]
+        changed = yield from self._fold([each for each in events if each.text not in place.parked], place)
+        last = events[-1].recorded if events else None
+        table = self._projector.table(place.segments[0].suffix)
+        for segment in place.segments:
+            if segment.position < end:
+                try:
+                    changes = self._changes(place, segment, changed, parked)
+                    yield WriteStep(table, changes, self._step(segment, end))
+                except Exception as error:  # a row that cannot be stored
+                    if last is None:
+                        raise
+                    raise self._failed(last, error) from error
+        return place.at(end)
+
+    def _read(self, after: int, end: int, at_most: int) -> Steps[Sequence[StoredEvent]]:
+        """Return the events of the projection's types; all are read where they lie close together."""
+        if end - after <= at_most:
+            rows = yield ReadEvents(EventQuery.all(), after, end + 1, end - after)
+            return [row for row in rows if row.type in self._types]
+        rows = yield ReadEvents(self._query, after, end + 1, at_most + 1)
+        if len(rows) > at_most:
+            raise _TooManyError(f"more than {at_most} events are missing")
+        return rows  # type: ignore[no-any-return]
+
+    def _fold(self, events: Sequence[Handed], place: _Place) -> Steps[Mapping[KeyValues, tuple[str, Any]]]:
+        """Return the text of the key, and the values of the row, for each row that changes."""
+        if not events:
+            return {}
+        table, rows = self._projector.table(place.segments[0].suffix), self._rows
+        last = {each.key: each for each in events}
+        try:
+            keys = {rows.dump_key(each.key) for each in events}
+            stored = map(rows.load, (yield LoadRows(table, keys)))
+            before = {rows.key_of(row): row for row in stored}
+        except Exception as error:  # a key that no table can hold
+            raise self._failed(events[-1].recorded, error) from error
+        folded = fold(self._projector.projection, before, [e.key for e in events], [e.recorded for e in events])
+        for failure in folded.failures:
+            if failure.error is not None:
+                raise self._failed(failure.recorded, failure.error) from failure.error
+        changed: dict[KeyValues, tuple[str, Any]] = {}
+        for key, row in folded.rows.items():
+            try:
+                changed[key] = last[key].text, None if row is None else rows.dump(row)
+            except Exception as error:
+                raise self._failed(last[key].recorded, error) from error
+        return changed
+
+    def _handed(self, place: _Place, rows: Sequence[StoredEvent]) -> list[Handed]:
+        """Return the events that the segments lack, each with its key."""
+        events: list[Handed] = []
+        for recorded in self._events.decode([row for row in rows if row.position not in place.passed_over]):
+            try:
+                [each] = handed(self._projector, [recorded])
+            except Exception as error:
+                raise self._failed(recorded, error) from error
+            if recorded.position > place.segment_of(each.text).position:
+                events.append(each)
+        return events
+
+    def _changes(
+        self,
+        place: _Place,
+        segment: _Standing,
+        changed: Mapping[KeyValues, tuple[str, Any]],
+        parked: Sequence[Handed],
+    ) -> Changes:
+        """Return what a step makes of one segment."""
+        mine = {key: row for key, (text, row) in changed.items() if place.segment_of(text) is segment}
+        upserts = [row for row in mine.values() if row is not None]
+        deletes = [self._rows.dump_key(key) for key, row in mine.items() if row is None]
+        waiting = [Parked(e.recorded.position, e.text) for e in parked if place.segment_of(e.text) is segment]
+        return Changes(upserts, deletes, waiting)
+
+    def _step(self, segment: _Standing, end: int) -> Step:
+        part = Segment(self.name, segment.generation, segment.first, segment.end)
+        return Step(part, segment.epoch, segment.position, end)
+
+    def _failed(self, recorded: RecordedEvent[Any], error: BaseException) -> ProjectionFailedError:
+        return ProjectionFailedError(self.name, recorded, repr(error))
+
+
+def attach(log: EventLog, inline: InlineProjection, database: ReadDatabase) -> None:
+    """Have a log write an inline projection's read model in the transactions of its appends.
+
+    Raises:
+        InvalidProjectionError: the read model is in another database than the log, or the log in none, or it keeps
+            groups of rows.
+    """
+    if inline.is_grouped:
+        raise InvalidProjectionError(f"{inline.name} cannot be inline: it keeps groups of rows; make it asynchronous")
+    if not hasattr(log, "attach"):
+        raise InvalidProjectionError(f"{inline.name} cannot be inline: {type(log).__name__} is not in a SQL database")
+    cast(JoinableLog, log).attach(inline, database)
+
+
+async def catch_up(database: ReadDatabase, inline: InlineProjection) -> None:
+    """Bring in what others appended, some of it at a time, as appends wait meanwhile.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    is_there = False
+    while not is_there:
+        async with database.transaction() as transaction:
+            is_there = await transaction.carry_out(inline.catch_up())
+
+
+class _TooManyError(Exception):
+    """More is missing than an append brings in."""

@@ -1,0 +1,262 @@
+"""Projections: code that folds events into the rows of a read model."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+
+from twofold.errors import InvalidProjectionError, RowNotFoundError
+from twofold.messages.event import RecordedEvent
+from twofold.messages.event_methods import methods_by_event
+from twofold.messages.read_policy import Policy
+from twofold.ports.table import Table
+from twofold.projections.row_type import RowType
+
+R = TypeVar("R")
+
+KeyValues = tuple[Any, ...]
+OnFailure = Literal["park", "stop"]
+ProjectionKind = Literal["asynchronous", "inline", "live"]
+"""When the rows follow from the events: soon after the append, in its transaction, or when somebody asks."""
+Fold = Callable[[Any, Any, RecordedEvent[Any]], Any]
+ENDINGS = (KeyboardInterrupt, SystemExit)
+"""What ends the process, whoever raises it. All else that code of the user's raises is a failure of that code."""
+
+
+class Projection(Generic[R]):
+    """A keyed projection: pure functions from a row and an event to the next row.
+
+    Methods marked with `@on` take `(self, event)` when they make a row, and `(self, row, event)` when they change one;
+    both may take the `RecordedEvent` as a further argument named `recorded`. They return the row, or None to delete
+    it. A method whose `row` may be None (`row: Totals | None`) also gets the events of keys that have no row yet.
+
+    The framework loads the rows that a batch of events touches, folds the whole batch, and writes the rows back in the
+    transaction that moves the checkpoint: each event's effect is in the read model exactly once.
+    Rows that this process wrote last are not loaded again, so nobody else may write them.
+    """
+
+    name: ClassVar[str] = ""
+    """The name of the read model, and of its table. Stored: change it with care."""
+    version: ClassVar[int] = 1
+    """Raised whenever the same events would give other rows: the read model is then built again."""
+    max_lag: ClassVar[timedelta | None] = None
+    """How far behind the log the read model may be before that is a fault."""
+    policy: ClassVar[Policy | None] = None
+    """How long queries that read it wait for it, and what happens then, unless they have a policy of their own."""
+    on_failure: ClassVar[OnFailure] = "park"
+    """What becomes of an event that fails again and again.
+
+    `park`: it and the later events of its row are set aside, in order, to be retried; other rows go on.
+    `stop`: the projection stands still right before it, until its code is mended.
+    """
+    follows: ClassVar[tuple[str, ...]] = ()
+    """Names of projections that this one never overtakes."""
+
+    _rows: ClassVar[RowType[Any] | None] = None
+    _folds: ClassVar[dict[type, Fold] | None] = None
+    _making: ClassVar[frozenset[type]] = frozenset()
+
+    def handles(self) -> tuple[type, ...]:
+        """Return the classes of the events that it takes.
+
+        Raises:
+            InvalidProjectionError: a method has other parameters than the class's text allows.
+        """
+        return tuple(self._folds_by_event())
+
+    def key(self, event: Any) -> Any:
+        """Return the key of the row that an event is about; by default the event's fields of the same names.
+
+        A tuple, if the key has several fields.
+        """
+        return tuple(getattr(event, name) for name in self.row_type().key)
+
+    def apply(self, row: R | None, recorded: RecordedEvent[Any]) -> R | None:
+        """Return what becomes of a row by an event.
+
+        Raises:
+            RowNotFoundError: the event changes a row that does not exist.
+            Exception: whatever the method for the event raises.
+        """
+        return typing.cast("R | None", self._folds_by_event()[type(recorded.event)](self, row, recorded))
+
+    async def verify(self, rebuilt: Any) -> None:
+        """Raise if a read model that was built anew must not serve; `rebuilt` is that `ReadModel`.
+
+        Raises:
+            Exception: any; its text becomes the reason.
+        """
+
+    def row_type(self) -> RowType[R]:
+        """Return what its rows look like.
+
+        Raises:
+            InvalidProjectionError: the class does not say so, or not in a way that can be stored.
+        """
+        cls = type(self)
+        if cls.__dict__.get("_rows") is None:
+            cls._rows = RowType(_row_class(cls))
+        return typing.cast("RowType[R]", cls._rows)
+
+    def makes_row(self, event: type) -> bool:
+        """Return whether the method for a class of events makes a row, whatever there was before."""
+        if type(self).apply is not Projection.apply:
+            return False
+        return event in self._folds_by_event() and event in type(self).__dict__["_making"]
+
+    @property
+    def key_of(self) -> Callable[[Any], KeyValues]:
+        """Return the key that what `apply` returned is of."""
+        return self.row_type().key_of
+
+    def table(self) -> Table:
+        """Return the table of its read model.
+
+        Raises:
+            InvalidProjectionError: the name cannot be the name of a table.
+        """
+        check_projection_name(self)
+        return self.row_type().table(self.name)
+
+    @classmethod
+    def _folds_by_event(cls) -> dict[type, Fold]:
+        folds: dict[type, Fold] | None = cls.__dict__.get("_folds")
+        if folds is None:
+            methods = methods_by_event(cls)
+            folds = cls._folds = {event: _fold(method) for event, method in methods.items()}
+            cls._making = frozenset(event for event, method in methods.items() if len(_arguments(method)) == 1)
+        return folds
+
+
+def check_projection_name(projection: Any) -> None:
+    """Refuse a projection whose name cannot be the name of a table.
+
+    Raises:
+        InvalidProjectionError: it is none.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", projection.name) or projection.name.startswith("twofold_"):
+        raise InvalidProjectionError(
+            f'{type(projection).__qualname__} needs a `name` such as "order_views": lower case letters, digits and _, '
+            f"at most 40, not beginning with twofold_"
+        )
+
+
+class Failure(NamedTuple):
+    """An event that took no effect: it failed, or (without an error) it waits behind one of its row that did."""
+
+    recorded: RecordedEvent[Any]
+    key: KeyValues
+    error: BaseException | None = None
+
+
+class Folded(NamedTuple):
+    """What a batch of events makes of the rows that it touches."""
+
+    rows: dict[KeyValues, Any]
+    """The changed rows by key; None for one that is to be deleted."""
+    failures: Sequence[Failure] = ()
+
+
+def keys_of(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
+    """Return the key of each event, as the projection's `key` gives it.
+
+    Raises:
+        Exception: whatever `key` raises.
+    """
+    keys = [projection.key(recorded.event) for recorded in events]
+    return [key if type(key) is tuple else (key,) for key in keys]
+
+
+def fold(
+    projection: Projection[Any],
+    rows: dict[KeyValues, Any],
+    keys: Sequence[KeyValues],
+    events: Sequence[RecordedEvent[Any]],
+) -> Folded:
+    """Fold events over rows, in order. One that fails takes no effect, nor do the later ones of its row."""
+    changed: dict[KeyValues, Any] = {}
+    failures: list[Failure] = []
+    failed: set[KeyValues] = set()
+    key_of, folds = projection.key_of, _folds(projection)
+    for key, recorded in zip(keys, events, strict=True):
+        if failed and key in failed:
+            failures.append(Failure(recorded, key))
+            continue
+        try:
+            row = changed[key] if key in changed else rows.get(key)
+            row = folds[type(recorded.event)](projection, row, recorded)
+            if row is not None and key_of(row) != key:
+                raise InvalidProjectionError(
+                    f"{projection.name}: the event is about the row {key!r}, its method returned the row "
+                    f"{key_of(row)!r}; a row keeps its key, and `key(event)` says which one it is"
+                )
+            changed[key] = row
+        except ENDINGS:
+            raise
+        except BaseException as error:  # the user's code; it is reported, retried, and never passed over
+            failures.append(Failure(recorded, key, error))
+            failed.add(key)
+    return Folded(changed, failures)
+
+
+def _folds(projection: Projection[Any]) -> Mapping[type, Fold]:
+    """Return what `Projection.apply` looks up for each event, or an `apply` of the projection's own for all of them."""
+    apply = type(projection).apply
+    return projection._folds_by_event() if apply is Projection.apply else defaultdict(lambda: apply)
+
+
+def _fold(method: Callable[..., Any]) -> Fold:
+    wants_record, arguments = "recorded" in inspect.signature(method).parameters, _arguments(method)
+    if len(arguments) not in (1, 2):
+        raise InvalidProjectionError(f"{method.__qualname__} must take (self, event) or (self, row, event)")
+    if len(arguments) == 1:
+        if wants_record:
+            return lambda projection, _, recorded: method(projection, recorded.event, recorded=recorded)
+        return lambda projection, _, recorded: method(projection, recorded.event)
+    if wants_record:
+
+        def change(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
+            return method(projection, row, recorded.event, recorded=recorded)
+    else:
+
+        def change(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
+            return method(projection, row, recorded.event)
+
+    if _admits_none(method, arguments[0]):
+        return change
+
+    def change_what_exists(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
+        if row is None:
+            raise RowNotFoundError(
+                f"{method.__qualname__} changes a row that does not exist, at position {recorded.position}; handle "
+                f"the event that creates it, or declare `{arguments[0]}: ... | None`"
+            )
+        return change(projection, row, recorded)
+
+    return change_what_exists
+
+
+def _arguments(method: Callable[..., Any]) -> list[str]:
+    return [name for name in list(inspect.signature(method).parameters)[1:] if name != "recorded"]
+
+
+def _admits_none(method: Callable[..., Any], argument: str) -> bool:
+    try:
+        return type(None) in typing.get_args(typing.get_type_hints(method).get(argument))
+    except NameError:  # names that only type checkers, or the enclosing function, can see
+        return re.search(r"\bNone\b|\bOptional\b", str(method.__annotations__.get(argument))) is not None
+
+
+def _row_class(cls: type) -> type:
+    for parent in cls.__mro__:
+        for base in getattr(parent, "__orig_bases__", ()):
+            origin = typing.get_origin(base)
+            is_ours = isinstance(origin, type) and issubclass(origin, Projection)
+            if is_ours and isinstance(typing.get_args(base)[0], type):
+                return typing.cast(type, typing.get_args(base)[0])
+    raise InvalidProjectionError(f"{cls.__qualname__} does not name its row type; declare `Projection[YourRow]`")

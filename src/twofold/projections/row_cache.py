@@ -1,0 +1,36 @@
+"""Rows that need not be read again: those that the last steps of a segment have left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twofold.ports.segments import Segment, Step
+
+MAX_KNOWN = 20_000
+"""Rows of a read model that are kept in mind, at most."""
+
+
+class KnownRows:
+    """The rows of a read model as this process has left them, for each segment that it works on.
+
+    Only who holds the epoch of a segment writes its rows, and whatever an operator or another worker does raises it.
+    So they are as they were left, as long as the next step begins under the same epoch where the last one ended.
+    """
+
+    def __init__(self) -> None:
+        self._by_segment: dict[Segment, tuple[int, int, dict[Any, Any]]] = {}
+
+    def take(self, step: Step) -> dict[Any, Any]:
+        """Return what is known before a step, by key, None for a row that is not there; and keep it no longer.
+
+        Who could not take the step, or does not know whether it was taken, gives nothing back.
+        """
+        epoch, position, rows = self._by_segment.pop(step.segment, (0, 0, {}))
+        return rows if (epoch, position) == (step.epoch, step.before) else {}
+
+    def give_back(self, step: Step, rows: dict[Any, Any]) -> None:
+        """Keep the rows of a segment as a step that was taken has left them."""
+        if len(rows) + sum(len(known) for _, _, known in self._by_segment.values()) > MAX_KNOWN:
+            self._by_segment.clear()
+        if len(rows) <= MAX_KNOWN:
+            self._by_segment[step.segment] = step.epoch, step.after, rows

@@ -1,0 +1,103 @@
+"""Projections that write their own SQL, and reactions that have effects elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, ClassVar, Self
+
+from twofold.messages.event import RecordedEvent
+from twofold.messages.read_policy import Policy
+from twofold.ports.read_database import Style
+from twofold.ports.sql import quoted
+from twofold.projections.projection import ENDINGS, OnFailure
+from twofold.projections.reaction import Reaction
+
+
+class SqlProjection:
+    """A projection with tables of its own design: the way out where rows and keys do not fit.
+
+    `apply(event, connection)` runs the SQL, in the transaction that moves the checkpoint, so that each event takes
+    effect exactly once. Name tables by `self.table("revenue")`: a rebuild fills other ones, and afterwards the views
+    `revenue` and so on show those. Neither commit nor roll back, and do not think for longer than a worker's lease
+    between two statements: PostgreSQL then ends the transaction, so that a frozen process keeps nobody else waiting.
+    """
+
+    name: ClassVar[str] = ""
+    """The name of the read model. Stored: change it with care."""
+    version: ClassVar[int] = 1
+    """Raised whenever the same events would give other rows: the read model is then built again."""
+    tables: ClassVar[tuple[str, ...]] = ()
+    """The names of its tables."""
+    connection: ClassVar[Style] = "driver"
+    """What `apply` gets: the driver's connection, or SQLAlchemy's `Connection`, for which it is a plain function."""
+    max_lag: ClassVar[timedelta | None] = None
+    """How far behind the log the read model may be before that is a fault."""
+    policy: ClassVar[Policy | None] = None
+    """See `Projection.policy`."""
+    on_failure: ClassVar[OnFailure] = "park"
+    """See `Projection.on_failure`. Without a `key`, all events depend on each other, and a failure stops it."""
+    follows: ClassVar[tuple[str, ...]] = ()
+    """Names of projections that this one never overtakes, so that it may read their tables."""
+
+    _suffix = ""
+
+    def handles(self) -> tuple[type, ...]:
+        """Return the classes of the events that it takes."""
+        raise NotImplementedError(
+            f"{type(self).__qualname__}.handles() returns the classes of the events that it takes"
+        )
+
+    def key(self, event: Any) -> Any:
+        """Return what an event is about; only events with the same key depend on each other. By default all do."""
+        return ()
+
+    def create(self, connection: Any) -> Any:
+        """Create the tables, `async` or not as `apply` is."""
+        raise NotImplementedError(f"{type(self).__qualname__}.create(connection) makes the tables {self.tables}")
+
+    def apply(self, event: Any, connection: Any) -> Any:
+        """Write what follows from an event; a further parameter `recorded` gets the `RecordedEvent`."""
+        raise NotImplementedError(
+            f"{type(self).__qualname__}.apply(event, connection) writes what follows from an event"
+        )
+
+    def table(self, name: str) -> str:
+        """Return the name of a table as it is to be written in SQL.
+
+        Raises:
+            ValueError: it is none of `tables`.
+        """
+        if name not in self.tables:
+            raise ValueError(f"{name!r} is none of the tables of {self.name}: {', '.join(self.tables)}")
+        return quoted(f"{name}{self._suffix}")
+
+    def at(self, suffix: str) -> Self:
+        """Return the same projection with other tables."""
+        other = copy.copy(self)
+        other._suffix = suffix
+        return other
+
+
+def is_failure(error: BaseException) -> bool:
+    """Return whether code that was awaited has failed, and it is not that we are to end, or the process is."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+    return not isinstance(error, (*ENDINGS, GeneratorExit))
+
+
+def applied(projection: SqlProjection | Reaction, recorded: RecordedEvent[Any]) -> Callable[..., Any]:
+    """Return `apply` with its event, to be called with what else it takes."""
+    apply = projection.apply
+    more = {"recorded": recorded} if _wants_record(getattr(apply, "__func__", apply)) else {}
+    return lambda *arguments: apply(recorded.event, *arguments, **more)
+
+
+@lru_cache(256)
+def _wants_record(apply: Callable[..., Any]) -> bool:
+    return "recorded" in inspect.signature(apply).parameters

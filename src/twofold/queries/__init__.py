@@ -1,0 +1,1 @@
+"""Asking: the query bus, read models, and waiting for consistency."""

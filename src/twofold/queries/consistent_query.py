@@ -1,0 +1,63 @@
+"""Queries after commands, for those who know only the stream and its version."""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar
+
+from twofold.log.event_store import EventStore
+from twofold.messages.answer import Answer
+from twofold.messages.query import Query
+from twofold.messages.read_policy import Policy, WhenLate
+from twofold.queries.bus import QueryBus
+
+R = TypeVar("R")
+
+
+class ConsistentQueryHandler:
+    """Answers queries so that they show a version of a stream, whoever wrote it.
+
+    Who has the receipt of the command does better with `QueryBus.ask(query, after=receipt)`: that knows which read
+    models are concerned.
+    """
+
+    def __init__(self, queries: QueryBus, store: EventStore) -> None:
+        self._queries = queries
+        self._store = store
+
+    async def query_after_command(
+        self, query: Query[R], expected_version: int, stream_id: str, timeout: float = 5.0
+    ) -> Answer[R]:
+        """Answer a query once its read models show a version of a stream; marked as stale if that takes too long.
+
+        Args:
+            query: the question.
+            expected_version: the version of the stream that the answer must show. It need not be written yet.
+            stream_id: the stream, such as "Order-7f3".
+            timeout: seconds to wait, at most, for the version to be written and to be shown.
+
+        Raises:
+            HandlerNotFoundError: no handler is registered for the query.
+            StorageError: the database failed.
+            Exception: whatever the handler raises, as it is.
+        """
+        deadline = time.monotonic() + timeout
+        position = await self._position_of(stream_id, expected_version, deadline)
+        remaining = max(deadline - time.monotonic(), 0.0)
+        policy = Policy(remaining, WhenLate.ANSWER_STALE)
+        answer = await self._queries.ask(query, after=position or 0, timeout=remaining, policy=policy)
+        return answer if position is not None else Answer(answer.value, stale=True, age=answer.age)
+
+    async def _position_of(self, stream_id: str, version: int, deadline: float) -> int | None:
+        """Return the position of a version, waiting for it; None if it does not come in time."""
+        log = self._store.log
+        if version <= 0:
+            return 0
+        while True:
+            head = await log.head()
+            if rows := await log.read_stream(stream_id, after=version - 1, limit=1):
+                return rows[0].position
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return None
+            await log.wait(head, remaining)

@@ -1,0 +1,161 @@
+"""Live projections: nothing is stored for good, the rows are folded when somebody asks for them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from twofold.errors import CheckpointMovedError, ProjectionFailedError
+from twofold.log.event_store import EventStore
+from twofold.messages.event_query import EventQuery
+from twofold.ports.checkpoints import SQL, Generation, generations_of
+from twofold.ports.read_database import ReadDatabase
+from twofold.ports.segments import Segment
+from twofold.ports.table import Table
+from twofold.ports.watermark import Head
+from twofold.projections.keyed_projector import KeyedProjector
+from twofold.projections.projection import Projection
+from twofold.projections.projector import key_text
+from twofold.queries.read_model import ReadModel
+from twofold.synchronizer.generations import prepare
+from twofold.synchronizer.segment_runner import SegmentRunner
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class LiveRows:
+    """The rows of a live projection, in a database that this process has for itself and nobody keeps.
+
+    The first question folds the log from its beginning, each later one what was appended since.
+
+    Args:
+        store: where the events are.
+        database: where the rows are; it is opened by the first question.
+        projector: what folds them.
+    """
+
+    def __init__(self, store: EventStore, database: ReadDatabase, projector: KeyedProjector) -> None:
+        self.database = database
+        self.projector = projector
+        self._store = store
+        self._head = Head()
+        self._updating = asyncio.Lock()
+        self._runner: SegmentRunner | None = None
+        self._generation: Generation | None = None
+
+    @property
+    def position(self) -> int:
+        """Up to here they have been folded."""
+        return self._runner.position if self._runner else 0
+
+    @property
+    def reached(self) -> int:
+        """The position that they have passed for certain: whoever asks finds all that is in the log."""
+        return self._head.position
+
+    async def lag(self) -> timedelta:
+        """See `Standing.lag`."""
+        return timedelta()
+
+    async def wait(self, position: int, deadline: float) -> int:
+        """See `Standing.wait`."""
+        if self._head.position < position:
+            self._head.advance(await self._store.log.wait(position - 1, max(deadline - time.monotonic(), 0)))
+        if self._head.position < position:
+            self._head.advance(await self._store.head())  # should the signal have been lost
+        return self._head.position
+
+    async def find(self, *, again: bool = False) -> Generation:
+        """Bring the rows up to the head of the log, and return where they are; see `Places.find`.
+
+        Raises:
+            ProjectionFailedError: an event holds up all rows.
+            StorageError: a database failed.
+            Exception: an event cannot be read.
+        """
+        async with self._updating:
+            generation = self._generation or await self._open()
+            runner = self._runner = self._runner or self._run(generation)
+            head = await self._store.head()
+            while runner.position < head:
+                try:
+                    await runner.catch_up(head)
+                except CheckpointMovedError:  # by a question that was cancelled meanwhile
+                    continue
+            return generation
+
+    async def refuse_failed(self, *key: Any) -> None:
+        """Refuse to answer if an event of a row, or without a key of any, could not be folded.
+
+        Raises:
+            ProjectionFailedError: so it is.
+        """
+        if self._runner is None or not self._runner.has_parked:
+            return
+        place = {"name": self.projector.name, "generation": self._runner.segment.generation}
+        if key:
+            found = [row[:2] for row in await self.database.query(SQL["parked_of"], **place, key=key_text(key))]
+        else:
+            found = [(row[0], row[3]) for row in await self.database.query(SQL["parked"], **place, limit=1)]
+        for position, cause in found[:1]:
+            rows = await self._store.log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
+            raise ProjectionFailedError(self.projector.name, self._store.events.decode(rows)[0], cause)
+
+    async def close(self) -> None:
+        """Throw the rows away; the next question begins anew."""
+        async with self._updating:
+            self._runner = self._generation = None
+            await self.database.close()
+
+    async def _open(self) -> Generation:
+        await self.database.open()
+        await prepare(self.database, self.projector)
+        async with self.database.transaction() as transaction:
+            [self._generation] = await generations_of(transaction, self.projector.name)
+        return self._generation
+
+    def _run(self, generation: Generation) -> SegmentRunner:
+        segment = Segment(generation.name, generation.number)
+        return SegmentRunner(
+            self._store, self.database, self.projector, generation.suffix, segment, "", 0.0, _reached, _head
+        )
+
+
+class LiveReadModel(ReadModel[R]):
+    """Answers questions about a live projection, as of the moment when they are asked.
+
+    An event that cannot be folded concerns those who ask for its row, and those who ask for several rows.
+    """
+
+    def __init__(self, rows: LiveRows, projection: Projection[R]) -> None:
+        super().__init__(rows.database, projection, rows)
+        self._live = rows
+
+    async def get(self, *key: Any) -> R | None:
+        """See `ReadModel.get`.
+
+        Raises:
+            ProjectionFailedError: an event of this row cannot be folded.
+        """
+        wanted = [self._rows.dump_key(key)]
+        table = await self._where()
+        await self._live.refuse_failed(*key)
+        found = await self._database.load(table, wanted)
+        return self._rows.load(found[0]) if found else None
+
+    async def _ask(self, question: Callable[[Table], Awaitable[T]]) -> T:
+        table = await self._where()
+        await self._live.refuse_failed()
+        return await question(table)
+
+
+def _reached(segment: Segment, epoch: int, position: int) -> None:
+    """Nobody waits for what is up to date whenever it is asked."""
+
+
+async def _head(after: int, timeout: float) -> int:
+    raise AssertionError("it does not follow the log")

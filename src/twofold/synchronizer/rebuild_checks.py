@@ -1,0 +1,180 @@
+"""Whether a read model that was built anew may serve: compared with the log, with the earlier one, and by the user."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from twofold.log.event_store import EventStore
+from twofold.log.pace import Pace
+from twofold.messages.event_query import EventQuery
+from twofold.ports.checkpoints import SQL, Generation
+from twofold.ports.read_database import ReadDatabase, Selection
+from twofold.ports.sql import names, quoted
+from twofold.projections.keyed_projector import KeyedProjector
+from twofold.projections.projection import Folded, fold
+from twofold.projections.projector import Projector, handed
+from twofold.queries.read_model import FixedPlace, ReadModel
+from twofold.tasks import JITTER
+
+SAMPLE = 100
+"""Rows that are compared with a fresh fold of the log."""
+DRAWS = 10
+"""They are drawn from so many places."""
+FIRST, CHUNK = 100, 5000
+"""Events that are read at once, at first and at most."""
+
+Ask = Callable[..., Awaitable[list[tuple[Any, ...]]]]
+"""Runs a statement with its values, within a transaction or not."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What the verification found. Stored."""
+
+    expect_same: bool = False
+    """Whether any difference to the earlier read model is a fault."""
+    reason: str = ""
+    """Why it must not serve; empty if nothing speaks against it."""
+    sampled: int = 0
+    """Rows that were compared with a fresh fold of the log, and equal it."""
+    rows_before: int | None = None
+    rows_after: int | None = None
+    missing: int | None = None
+    """Rows of the earlier read model that are not, or not so, in the new one; compared if `expect_same`."""
+    added: int | None = None
+    """Rows of the new read model that are not, or not so, in the earlier one."""
+
+
+async def verify_sample(
+    store: EventStore, database: ReadDatabase, projector: Projector, new: Generation, end: int, report: Report
+) -> Report:
+    """Compare rows at random with a fresh fold of the log up to a position, at which the read model stands.
+
+    Raises:
+        StorageError: a database failed.
+        Exception: an event cannot be read.
+    """
+    report = await verify_nothing_parked(database.query, new, report)
+    if report.reason or not isinstance(projector, KeyedProjector):
+        return report
+    stored = await _sampled_rows(database, projector, new)
+    fresh = await _fresh_rows(store, database, projector, set(map(projector.group, stored)), end)
+    dump = projector.projection.row_type().dump
+    for key, row in stored.items():
+        if key not in fresh or list(dump(fresh[key])) != list(dump(row)):
+            reason = f"the row {key!r} is {row!r}, a fresh fold of the log gives {fresh.get(key)!r}"
+            return msgspec.structs.replace(report, reason=reason)
+    return msgspec.structs.replace(report, sampled=len(stored))
+
+
+async def verify_nothing_parked(ask: Ask, new: Generation, report: Report) -> Report:
+    """Refuse a read model in which events failed.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    counts = await ask(SQL["parked_counts"])
+    count = next((row[2] for row in counts if row[:2] == (new.name, new.number)), 0)
+    return msgspec.structs.replace(report, reason=f"{count} events failed and are parked") if count else report
+
+
+async def verify_rows(
+    database: ReadDatabase, projector: Projector, live: Generation, new: Generation, report: Report
+) -> Report:
+    """Compare the new read model with the earlier one, and ask the projection's own check.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    if not isinstance(projector, KeyedProjector):
+        return report
+    if live.version == new.version:
+        report = await _compared(database, projector, live, new, report)
+        if report.reason:
+            return report
+    model = ReadModel(database, projector.projection, FixedPlace(new))
+    try:
+        await projector.projection.verify(model)
+    except Exception as error:  # the user's own check says no, in whatever way
+        return msgspec.structs.replace(report, reason=f"its own check says: {error or repr(error)}")
+    return report
+
+
+async def _compared(
+    database: ReadDatabase, projector: KeyedProjector, live: Generation, new: Generation, report: Report
+) -> Report:
+    before, after = projector.table(live.suffix).name, projector.table(new.suffix).name
+    [(rows_before, rows_after)] = await database.query(
+        f"SELECT (SELECT count(*) FROM {quoted(before)}), (SELECT count(*) FROM {quoted(after)})"
+    )
+    report = msgspec.structs.replace(report, rows_before=rows_before, rows_after=rows_after)
+    if rows_before and not rows_after:
+        return msgspec.structs.replace(report, reason=f"it has no rows, the one that serves has {rows_before}")
+    if not report.expect_same or projector.kind == "inline":  # appends go on; it is done when they wait
+        return report
+    return await verify_same(database.query, projector, live, new, report)
+
+
+async def verify_same(
+    ask: Ask,
+    projector: KeyedProjector,
+    live: Generation,
+    new: Generation,
+    report: Report,
+) -> Report:
+    """Compare all rows of two generations that stand at the same position.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    before, after = projector.table(live.suffix).name, projector.table(new.suffix).name
+    columns = names(column.name for column in projector.table("").columns)
+
+    async def only_in(one: str, other: str) -> int:
+        sql = f"SELECT {columns} FROM {quoted(one)} EXCEPT SELECT {columns} FROM {quoted(other)}"
+        return int((await ask(f"SELECT count(*) FROM ({sql}) AS d"))[0][0])
+
+    missing, added = await only_in(before, after), await only_in(after, before)
+    reason = (
+        f"{missing} rows of the one that serves are not so in it, {added} of its own are new"
+        if missing or added
+        else ""
+    )
+    return msgspec.structs.replace(report, missing=missing, added=added, reason=reason)
+
+
+async def _sampled_rows(
+    database: ReadDatabase, projector: KeyedProjector, generation: Generation
+) -> dict[tuple[Any, ...], Any]:
+    table, rows = projector.table(generation.suffix), projector.projection.row_type()
+    found: dict[tuple[Any, ...], Any] = {}
+    offset, times = 0, DRAWS
+    while times:
+        selection = Selection(sort=table.key, limit=SAMPLE // DRAWS, offset=offset)
+        values, total = await database.select(table, selection)
+        found |= {rows.key_of(row): row for row in rows.load_all(values)}
+        offset, times = JITTER.randrange(max(total, 1)), times - 1
+    return found
+
+
+async def _fresh_rows(
+    store: EventStore, database: ReadDatabase, projector: KeyedProjector, wanted: set[tuple[Any, ...]], end: int
+) -> Mapping[tuple[Any, ...], Any]:
+    """Fold the events of some rows, from the beginning of the log to a position."""
+    projection = projector.projection
+    passed_over = {position for (position,) in await database.query(SQL["passed_over"], name=projector.name, after=0)}
+    query, fresh, after = EventQuery.of(*projection.handles()), dict[tuple[Any, ...], Any](), 0
+    pace = Pace(FIRST, CHUNK)
+    while wanted:
+        size = pace.size
+        rows = await store.log.read(query, after=after, before=end + 1, limit=size)
+        pace.adapt(rows)
+        readable = [row for row in rows if row.position not in passed_over]
+        events = [each for each in handed(projector, store.events.decode(readable)) if each.key in wanted]
+        fresh |= fold(projection, fresh, [each.key for each in events], [each.recorded for each in events]).rows
+        if len(rows) < size:
+            break
+        after = rows[-1].position
+    return projector.rows(Folded(fresh))

@@ -1,0 +1,389 @@
+"""Runs one segment of one read model: from its checkpoint on, batch after batch, until somebody else takes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from twofold.errors import (
+    CheckpointMovedError,
+    ProjectionFailedError,
+    StorageUnavailableError,
+    TwofoldError,
+)
+from twofold.log.batches import Batch, Batches
+from twofold.log.event_store import EventStore
+from twofold.messages.event import RecordedEvent
+from twofold.messages.event_query import EventQuery
+from twofold.ports.checkpoints import SQL, Checkpoint, advance
+from twofold.ports.read_database import Changes, ReadDatabase
+from twofold.ports.segments import Parked, Segment, Step, slot_of
+from twofold.projections.projection import ENDINGS
+from twofold.projections.projector import (
+    INFRASTRUCTURE,
+    MAX_CAUSE,
+    Failed,
+    Handed,
+    Portion,
+    Projector,
+    described,
+    handed,
+    storable,
+)
+from twofold.projections.sql_projection import is_failure
+from twofold.tasks import end_if_cancelled
+from twofold.telemetry import trace_batch
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LAST_PAUSE = 0.1, 30.0
+"""Seconds before a failed step is tried again, doubled from the first to the last."""
+RETRIES = 3
+"""How often an event that fails is tried again before it is parked."""
+IDLE_SAVE = 0.25
+"""Seconds between two saves of a checkpoint that moves only over events which the projection does not handle."""
+BEHIND_APPENDS = 0.25
+"""Seconds for which an inline projection, which is near the head, is left to the appends."""
+NEAR = 1000
+"""So many positions behind the head is near."""
+MAX_RETRIED = 1000
+"""Parked events that are retried in one transaction, at most."""
+
+
+class LeaseLostError(Exception):
+    """Somebody else has the segment now."""
+
+
+class SegmentRunner:
+    """Keeps one segment in step with the log, as long as it holds the lease.
+
+    Args:
+        store: where the events are.
+        database: where the read model is.
+        projector: the projection's code.
+        suffix: of the names of the generation's tables.
+        segment: what to run.
+        owner: who holds the lease.
+        lease: seconds for which each step prolongs it.
+        reached: told of each position up to which the segment is complete.
+        head: waits until there is more than up to a position, at most some seconds, and returns up to where.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        database: ReadDatabase,
+        projector: Projector,
+        suffix: str,
+        segment: Segment,
+        owner: str,
+        lease: float,
+        reached: Callable[[Segment, int, int], None],
+        head: Callable[[int, float], Awaitable[int]],
+    ) -> None:
+        self.segment = segment
+        self.is_moving = True
+        """Set whenever the work goes on, even if that is waiting; whoever renews the lease clears it."""
+        self._store = store
+        self._database = database
+        self._projector = projector
+        self._suffix = suffix
+        self._owner = owner
+        self._lease = lease
+        self._reached = reached
+        self._head = head
+        self._batches = Batches(store, EventQuery.of(*projector.projection.handles()), projector.batch_size)
+        self._epoch = self._saved = self._passed = 0
+        self._saved_at = 0.0
+        self._blocked: set[str] = set()
+        self._passed_over: set[int] = set()
+        self._has_error = False
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the lease under which it works; 0 before it has begun."""
+        return self._epoch
+
+    @property
+    def position(self) -> int:
+        """Up to here the segment is complete."""
+        return self._passed
+
+    @property
+    def has_parked(self) -> bool:
+        """Whether any event of the segment is set aside."""
+        return bool(self._blocked)
+
+    async def run(self) -> None:
+        """Follow the log until the lease is lost; what fails is reported and tried again, for ever."""
+        pause = FIRST_PAUSE
+        while True:
+            before = self._saved
+            try:
+                await self._load()
+                await self._retry_parked()
+                while True:
+                    await self._go_on(await self._wait())
+            except LeaseLostError:
+                return
+            except CheckpointMovedError as moved:
+                log.info("%s; going on from where it stands now", moved)
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
+                pause = FIRST_PAUSE if self._saved > before else min(pause * 2, LAST_PAUSE)
+                await self._report(error, pause)
+                await self._rest(pause)
+            finally:
+                await self._batches.forget()
+
+    async def catch_up(self, end: int) -> None:
+        """Bring the segment to a position, exactly.
+
+        Raises:
+            LeaseLostError: somebody else has the segment.
+            Exception: whatever holds it up.
+        """
+        await self._load()
+        await self._retry_parked()
+        try:
+            while self._passed < end:
+                await self._go_on(end)
+        finally:
+            await self._batches.forget()
+        if self._saved < end:
+            await self._step((), end)
+
+    async def _load(self) -> None:
+        """Find out where the segment stands, and what is parked of it."""
+        await self._batches.forget()
+        of = {"name": self.segment.projection, "generation": self.segment.generation}
+        rows = [Checkpoint(*row) for row in await self._database.query(SQL["checkpoints_of"], **of)]
+        row = next((each for each in rows if each.first == self.segment.first), None)
+        if row is None or row.owner != self._owner or row.end != self.segment.end:
+            raise LeaseLostError
+        self._epoch, self._saved, self._passed, self._has_error = row.epoch, row.position, row.position, bool(row.error)
+        self._blocked = await self._still_parked()
+        passed_over = await self._database.query(SQL["passed_over"], name=of["name"], after=row.position)
+        self._passed_over = {position for (position,) in passed_over}
+        self._reached(self.segment, self._epoch, row.position)
+
+    async def _wait(self) -> int:
+        """Wait until there is more in the log, and return its head; meanwhile save a checkpoint that has moved."""
+        while True:
+            end_if_cancelled()
+            self.is_moving = True
+            unsaved = self._passed > self._saved
+            patience = self._saved_at + IDLE_SAVE - time.monotonic() if unsaved else self._lease / 3
+            head = await self._head(self._passed, max(patience, 0))
+            if head > self._passed and not await self._is_done_by_appends(head):
+                return head
+            if unsaved:
+                await self._step((), self._passed)
+
+    async def _is_done_by_appends(self, head: int) -> bool:
+        """Return whether the appends brought an inline projection as far themselves, which they are left time for."""
+        if self._projector.kind != "inline" or head - self._passed > NEAR:
+            return False
+        await self._rest(BEHIND_APPENDS)
+        epoch = self._epoch
+        await self._load()
+        if self._epoch != epoch:  # something was changed: begin anew
+            raise CheckpointMovedError(self.segment.projection)
+        return self._passed >= head
+
+    async def _go_on(self, end: int) -> None:
+        """Handle one batch, of events up to a position."""
+        self.is_moving = True
+        batch = await self._batches.read(self._passed, end, self._passed_over)
+        if batch.events or batch.failure or time.monotonic() >= self._saved_at + IDLE_SAVE:
+            with trace_batch(self._projector.name, len(batch.events), batch.position):
+                await self._handle(batch)
+        else:  # a crash only skips the same events again
+            self._passed = batch.position
+            self._reached(self.segment, self._epoch, batch.position)
+        if batch.failure:
+            raise batch.failure
+
+    async def _handle(self, batch: Batch) -> None:
+        events, waiting, failure = self._sorted(batch)
+        position = batch.position if failure is None else failure.position - 1
+        if failure is not None:
+            events = [each for each in events if each.recorded.position <= position]
+            waiting = [each for each in waiting if each.recorded.position <= position]
+        if position > self._saved:  # else a step would only make it look as if nothing held it up
+            await self._step(events, position, [Parked(each.recorded.position, each.text) for each in waiting])
+        if failure is not None:
+            raise failure
+
+    def _sorted(self, batch: Batch) -> tuple[list[Handed], list[Handed], ProjectionFailedError | None]:
+        """Return the events of this segment, those that wait for parked ones, and why one has no key."""
+        found, failure = self._handed(batch.events)
+        if self.segment.is_whole and not self._blocked:
+            return found, [], failure
+        events: list[Handed] = []
+        waiting: list[Handed] = []
+        for each in found:
+            if self.segment.first <= slot_of(text := each.text) < self.segment.end:
+                (waiting if text in self._blocked else events).append(each)
+        return events, waiting, failure
+
+    def _handed(self, events: Sequence[RecordedEvent[Any]]) -> tuple[list[Handed], ProjectionFailedError | None]:
+        """Return the events up to the first that has no key, and why it has none."""
+        try:
+            return handed(self._projector, events), None
+        except ENDINGS:
+            raise
+        except BaseException as error:
+            if len(events) > 1:
+                first, failure = self._handed(events[: len(events) // 2])
+                if failure is None:
+                    second, failure = self._handed(events[len(events) // 2 :])
+                    first += second
+                return first, failure
+            failure = ProjectionFailedError(self._projector.name, events[0])
+            failure.__cause__ = error
+            return [], failure
+
+    async def _step(self, events: Sequence[Handed], position: int, parked: Sequence[Parked] = ()) -> None:
+        """Bring events into the read model and the checkpoint to a position; try again what fails, then park it."""
+        changes = Changes(parked=parked)
+        failures: Sequence[Failed] = ()
+        retries = 0 if self._projector.kind == "live" else RETRIES  # what is in memory fails again
+        for attempt in range(retries + 1):
+            last_try = attempt == retries and self._projector.projection.on_failure == "park"
+            failures = await self._project(events, position, changes, last_try=last_try)
+            if not failures or last_try:
+                break
+            await self._rest(FIRST_PAUSE * 2**attempt)
+        else:
+            await self._stop_right_before(events, position, changes, failures)
+            return  # none failed this time
+        self._blocked.update(each.handed.text for each in failures)
+        for each in failures:
+            if each.error:
+                cause, _ = described(each.error)
+                log.warning("%s parked event %d: %s", self._projector.name, each.handed.recorded.position, cause)
+
+    async def _project(
+        self, events: Sequence[Handed], position: int, changes: Changes, *, last_try: bool
+    ) -> Sequence[Failed]:
+        step = Step(self.segment, self._epoch, self._saved, position, self._lease)
+        failures = await self._projector.project(
+            Portion(self._suffix, events, step, changes, last_try=last_try, moving=self._move)
+        )
+        if last_try or not failures:
+            self._saved, self._passed, self._saved_at, self._has_error = position, position, time.monotonic(), False
+            self._reached(self.segment, self._epoch, position)
+        return failures
+
+    async def _stop_right_before(
+        self, events: Sequence[Handed], position: int, changes: Changes, failures: Sequence[Failed]
+    ) -> None:
+        """Go on one by one, up to the event that fails; it may not be known which of the batch that is.
+
+        Raises:
+            ProjectionFailedError: there.
+        """
+        if len(events) == 1:
+            raise ProjectionFailedError(self._projector.name, events[0].recorded) from failures[0].error
+
+        def waiting(end: int) -> Changes:
+            return Changes(parked=[each for each in changes.parked if self._saved < each.position <= end])
+
+        for place, each in enumerate(events):
+            last, before = place == len(events) - 1, each.recorded.position - 1
+            end = position if last else events[place + 1].recorded.position - 1
+            if failed := await self._project([each], end, waiting(end), last_try=False):
+                if before > self._saved:
+                    await self._project((), before, waiting(before), last_try=False)
+                raise ProjectionFailedError(self._projector.name, each.recorded) from failed[0].error
+
+    async def _retry_parked(self) -> None:
+        """Fold the parked events that somebody wants to be retried: all at once, or else row by row."""
+        while found := await self._database.query(
+            SQL["parked_to_retry"], name=self.segment.projection, generation=self.segment.generation,
+            first=self.segment.first, end=self.segment.end, limit=min(MAX_RETRIED, self._projector.batch_size),
+        ):  # fmt: skip
+            waiting = [Parked(*row) for row in found]
+            if await self._fold_parked(waiting) is not None:
+                for key in dict.fromkeys(each.key for each in waiting):
+                    await self._retry([each for each in waiting if each.key == key])
+            self._blocked = await self._still_parked()
+
+    async def _retry(self, waiting: Sequence[Parked]) -> None:
+        """Fold events of one row, one after the other; where one fails again, it and the later ones wait on."""
+        for place, each in enumerate(waiting):
+            error = await self._fold_parked([each])
+            if error is not None:
+                cause, trace = described(error)
+                later = [later._replace(cause="", traceback="") for later in waiting[place + 1 :]]
+                await self._leave_parked([each._replace(cause=cause, traceback=trace), *later])
+                return
+
+    async def _leave_parked(self, waiting: Sequence[Parked]) -> None:
+        """Store why the first of them still fails, and that nobody waits for a retry of their row any more."""
+        place = {"name": self.segment.projection, "generation": self.segment.generation}
+        async with self._database.transaction() as transaction:
+            if not await advance(transaction, Changes(parked=waiting), self._step_on_the_spot()):
+                raise CheckpointMovedError(self._projector.name)
+            await transaction.run(SQL["retried"], **place, key=waiting[0].key)
+
+    async def _fold_parked(self, waiting: Sequence[Parked]) -> BaseException | None:
+        """Bring parked events in, all or none; return why that fails, None if it does so no longer."""
+        try:
+            events = [await self._parked_event(each) for each in waiting]
+        except (*INFRASTRUCTURE, *ENDINGS):
+            raise
+        except BaseException as error:  # it cannot be read any more
+            if not is_failure(error):
+                raise
+            return error
+        released = Changes(released=[each.position for each in waiting])
+        step = self._step_on_the_spot()
+        failures = await self._projector.project(Portion(self._suffix, events, step, released, moving=self._move))
+        return failures[0].error if failures else None
+
+    async def _parked_event(self, parked: Parked) -> Handed:
+        self._move()
+        rows = await self._store.log.read(
+            EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
+        )
+        return handed(self._projector, self._store.events.decode(rows))[0]
+
+    def _step_on_the_spot(self) -> Step:
+        return Step(self.segment, self._epoch, self._saved, self._saved, self._lease)
+
+    def _move(self) -> None:
+        self.is_moving = True
+
+    async def _still_parked(self) -> set[str]:
+        of = {"name": self.segment.projection, "generation": self.segment.generation}
+        slots = {"first": self.segment.first, "end": self.segment.end}
+        return {key for key, _ in await self._database.query(SQL["parked_keys"], **of, **slots)}
+
+    async def _rest(self, seconds: float) -> None:
+        """Pause; the lease is kept meanwhile."""
+        until = time.monotonic() + seconds
+        while (remaining := until - time.monotonic()) > 0:
+            self.is_moving = True
+            await asyncio.sleep(min(remaining, self._lease / 3))
+
+    async def _report(self, error: BaseException, pause: float) -> None:
+        """Store what holds the segment up, where everybody can see it."""
+        if not isinstance(error, StorageUnavailableError):
+            log.error("projection %s stands still, next try in %.1f s", self._projector.name, pause, exc_info=error)
+        text = str(error) if isinstance(error, TwofoldError) else described(error)[0]
+        if isinstance(error, ProjectionFailedError):
+            text += f": {described(error.__cause__)[0]}"
+        try:
+            async with self._database.transaction() as transaction:
+                await transaction.run(
+                    SQL["set_error"], name=self.segment.projection, generation=self.segment.generation,
+                    first=self.segment.first, epoch=self._epoch, error=storable(text, MAX_CAUSE),
+                )  # fmt: skip
+        except Exception as also:
+            log.warning("projection %s cannot say what holds it up: %s", self._projector.name, also)

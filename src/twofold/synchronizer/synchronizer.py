@@ -1,0 +1,395 @@
+"""The synchronizer: keeps read models in step with the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Literal, TypeVar, cast, overload
+
+from twofold.errors import InvalidProjectionError, RebuildFailedError
+from twofold.log.event_store import EventStore
+from twofold.messages.event_query import EventQuery
+from twofold.ports.read_database import ReadDatabase
+from twofold.ports.segments import slot_of
+from twofold.projections.inline_projection import InlineProjection, catch_up
+from twofold.projections.keyed_projector import KeyedProjector
+from twofold.projections.projection import Projection, ProjectionKind
+from twofold.projections.projector import Projector, handed, key_text
+from twofold.projections.reaction import Reaction
+from twofold.projections.sql_projection import SqlProjection
+from twofold.queries.read_model import ReadModel
+from twofold.synchronizer import control, rebuild
+from twofold.synchronizer.control import ParkedEvent, PassedOver
+from twofold.synchronizer.generations import prepare
+from twofold.synchronizer.query_progress import ReadModelProgress
+from twofold.synchronizer.rebuild_checks import Report
+from twofold.synchronizer.rebuild_progress import RebuildProgress, follow_rebuild
+from twofold.synchronizer.registry import Registrations, Start
+from twofold.synchronizer.status import ProjectionStatus, live_status, read_status, unknown_status
+from twofold.synchronizer.worker import LEASE, Worker
+from twofold.tasks import end
+
+log = logging.getLogger(__name__)
+R = TypeVar("R")
+
+ChangedCode = Literal["warn", "refuse", "ignore"]
+
+
+class ReadModelSynchronizer:
+    """Runs projections: reads the log from each one's checkpoint on, folds, and writes rows and checkpoint together.
+
+    Any number of processes may run the same projections: they share the work. An event that fails again and again is
+    set aside with the later ones of its row; it is never skipped. Killed at any point and started again, all goes on
+    where it was, exactly.
+
+    Args:
+        event_store: where the events are.
+        read_db: where the read models are.
+        projections: what to run; more can be added until `run` is called.
+        batch_size: events that are folded and committed together, at most, by default as many as suit the database;
+            those that write SQL take fewer.
+        lease: seconds after which another worker takes over from one that shows no sign of life.
+        replica: a copy of `read_db` that follows it, such as a streaming standby of PostgreSQL, and that answers the
+            questions in its place; whoever waits for a read model waits for it there.
+        scratch: gives a database for the rows of a live projection, which closing it deletes.
+        changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
+            `refuse` or `ignore`.
+    """
+
+    def __init__(
+        self,
+        event_store: EventStore,
+        read_db: ReadDatabase,
+        projections: Iterable[Projection[Any] | SqlProjection | Reaction] = (),
+        *,
+        batch_size: int | None = None,
+        lease: float = LEASE,
+        replica: ReadDatabase | None = None,
+        scratch: Callable[[], ReadDatabase] | None = None,
+        changed_code: ChangedCode = "warn",
+    ) -> None:
+        self._store = event_store
+        self._lease = lease
+        self._replica = replica
+        self._changed_code = changed_code
+        self._registrations = Registrations(
+            event_store, read_db, replica=replica, batch_size=batch_size, scratch=scratch
+        )
+        self._of = self._registrations.of
+        self._workers: list[Worker] = []
+        self.progress = ReadModelProgress(event_store, self._registrations)
+        """What a `QueryBus` asks about the read models."""
+        for projection in projections:
+            self.add(projection)
+
+    @overload
+    def add(
+        self,
+        projection: Projection[R],
+        *,
+        kind: ProjectionKind = ...,
+        start: Start | None = ...,
+        database: ReadDatabase | None = ...,
+    ) -> ReadModel[R]: ...
+    @overload
+    def add(
+        self, projection: SqlProjection | Reaction, *, start: Start | None = ..., database: ReadDatabase | None = ...
+    ) -> None: ...
+
+    def add(
+        self,
+        projection: Any,
+        *,
+        kind: ProjectionKind = "asynchronous",
+        start: Start | None = None,
+        database: ReadDatabase | None = None,
+    ) -> ReadModel[Any] | None:
+        """Take on a projection; return its read model, to be queried, if it is a keyed one.
+
+        Args:
+            projection: what to run.
+            kind: when the rows follow from the events: `asynchronous`, soon after the append; `inline`, in its
+                transaction, so that a failure rejects the append; `live`, whenever somebody asks. The code of a keyed
+                projection is the same for all three; others are asynchronous.
+            start: whether it begins with the first event, as projections do, or with what comes after it was first
+                added, as reactions do.
+            database: where its read model is, if not in the synchronizer's own.
+
+        Raises:
+            InvalidProjectionError: it cannot work as it is declared, or its name is taken.
+            InvalidMessageTypeError: an event that it handles cannot be stored as declared.
+        """
+        return self._registrations.add(projection, kind=kind, start=start, database=database)
+
+    @property
+    def databases(self) -> Sequence[ReadDatabase]:
+        """All that it works with, its own first; whoever owns the synchronizer opens and closes them."""
+        written = [database for database, _ in self._registrations.by_database()]
+        return written if self._replica is None else [*written, self._replica]
+
+    async def prepare(self) -> None:
+        """Make the read models' tables, or begin to build those of a new version; `run` does it too.
+
+        Inline ones that serve are brought up to the head of the log, whatever time that takes.
+
+        Raises:
+            InvalidProjectionError: a projection's rows changed and its version did not, or its code did and that is
+                to be refused.
+            StorageError: the database failed.
+        """
+        for registered in self._registrations.stored.values():
+            start = await self._store.head() if registered.start == "now" else 0
+            changed = await prepare(registered.database, registered.projector, start)
+            if changed and self._changed_code != "ignore":
+                self._complain(registered.projector, changed)
+            if registered.projector.kind == "inline":
+                inline = InlineProjection(cast(KeyedProjector, registered.projector), self._store.events)
+                await catch_up(registered.database, inline)
+        for registered in self._registrations.stored.values():
+            if registered.served is not registered.standing:
+                await registered.served.appear()
+
+    async def close(self) -> None:
+        """Throw away what live projections have folded; may be repeated."""
+        for rows in self._registrations.live.values():
+            await rows.close()
+
+    async def run(self) -> None:
+        """Keep all projections in step with the log, together with other processes, until cancelled.
+
+        Raises:
+            InvalidProjectionError, StorageError: as `prepare`.
+        """
+        await self.prepare()
+        self._workers = [
+            Worker(self._store, database, projectors, self._registrations.positions, self._ceiling, self._lease)
+            for database, projectors in self._registrations.by_database()
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for worker in self._workers:
+                    group.create_task(worker.run(), name="twofold-worker")
+        finally:
+            self._workers = []
+
+    async def run_once(self, timeout: float | None = None) -> int:
+        """Bring all projections up to the head of the log as it is now, and return that position.
+
+        Raises:
+            TimeoutError: they did not get there in time.
+            InvalidProjectionError, StorageError: as `prepare`.
+        """
+        head = await self._store.head()
+        running = asyncio.create_task(self.run(), name="twofold-synchronizer-once")
+        arriving = asyncio.create_task(self._arrive(head), name="twofold-synchronizer-arriving")
+        try:
+            async with asyncio.timeout(timeout):
+                done, _ = await asyncio.wait({running, arriving}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                await task
+            return head
+        finally:
+            await end(running, arriving)
+
+    async def wait(self, position: int, timeout: float, projections: Collection[str] | None = None) -> None:
+        """Wait until the projections (by default all) have passed a position, in whichever process they run.
+
+        Live ones have passed whatever is in the log.
+
+        Raises:
+            StaleReadError: they had not after `timeout` seconds.
+            UnknownProjectionError: there is none of that name.
+            ReadModelBuildingError: one is being built, and what serves has other columns.
+            StorageError: the database failed.
+        """
+        await self.progress.wait(position, timeout, projections)
+
+    async def status(self) -> Sequence[ProjectionStatus]:
+        """Return where all read models stand, by what their databases say: also those whose code is not here.
+
+        Raises:
+            StorageError: a database failed.
+        """
+        found = [await read_status(self._store, *each) for each in self._registrations.by_database()]
+        by_name = {status.name: status for statuses in found for status in statuses}
+        head = await self._store.head()
+        own = [
+            by_name.pop(name) if name in by_name else unknown_status(registered.projector, head)
+            for name, registered in self._registrations.stored.items()
+        ]
+        live = self._registrations.live
+        folded = [live_status(rows.projector, head) for rows in live.values()]
+        stored = [status for name, status in by_name.items() if name not in live]
+        return [*own, *folded, *stored]
+
+    # -- operations -------------------------------------------------------------------------------------------------
+
+    async def pause(self, name: str) -> None:
+        """Let a read model stand still from now on; see `twofold.synchronizer.control.pause`."""
+        await control.pause(self._of(name).database, name)
+        self._poke()
+
+    async def resume(self, name: str) -> None:
+        """Let a read model go on that was paused."""
+        await control.resume(self._of(name).database, name)
+        self._poke()
+
+    async def set_position(self, name: str, position: int) -> None:
+        """Let a read model go on behind a position; its rows stay as they are."""
+        await control.set_position(self._of(name).database, name, position)
+        await self._of(name).standing.look()
+        self._poke()
+
+    async def reset(self, name: str) -> None:
+        """Empty a read model in place and let it begin again; to keep it serving, use `rebuild_projection`.
+
+        Raises:
+            UnknownProjectionError: there is none of this name.
+            StorageError: the database failed.
+        """
+        await rebuild.reset(self._of(name).database, self._of(name).projector)
+        await self._of(name).standing.look()
+        self._poke()
+
+    async def scale(self, name: str, segments: int) -> None:
+        """Divide a read model into so many segments, on which as many workers can work."""
+        await control.scale(self._of(name).database, name, segments)
+        self._poke()
+
+    async def parked(self, name: str, *, limit: int = 1000) -> Sequence[ParkedEvent]:
+        """Return the events that are set aside, in order."""
+        return await control.parked(self._of(name).database, name, limit=limit)
+
+    async def passed_over(self, name: str) -> Sequence[PassedOver]:
+        """Return the events that somebody decided to leave out, with the reasons."""
+        return await control.passed_over(self._of(name).database, name)
+
+    async def retry(self, name: str, *key: Any) -> int:
+        """Have the parked events of one row, or of all, tried again; return how many there are."""
+        text = key_text(key) if key else control.ALL_KEYS
+        asked = await control.retry(self._of(name).database, name, text)
+        self._poke()
+        return asked
+
+    async def skip(self, name: str, position: int, *, reason: str) -> None:
+        """Leave an event out for ever that is parked or not yet reached; the later ones of its row are tried again.
+
+        Raises:
+            ValueError: there is no reason, or the event has come in already.
+            UnknownProjectionError: there is none of this name.
+            StorageError: the database failed.
+        """
+        registered = self._of(name)
+        slot = await self._slot(registered.projector, position)
+        await control.skip(registered.database, name, position, reason, slot=slot)
+        self._poke()
+
+    async def discard(self, name: str, *key: Any, reason: str) -> int:
+        """Leave all parked events of a row out for ever; return how many there were."""
+        discarded = await control.discard(self._of(name).database, name, key_text(key), reason)
+        self._poke()
+        return discarded
+
+    # -- rebuilds ---------------------------------------------------------------------------------------------------
+
+    async def rebuild_projection(
+        self,
+        name: str,
+        *,
+        expect_same: bool = False,
+        progress: Callable[[RebuildProgress], object] = lambda _: None,
+    ) -> Report:
+        """Build a read model anew beside the one that serves, verify it, and let it take over in one transaction.
+
+        All workers share the work, and go on with it should this process die or be cancelled; calling it again joins
+        what is under way. Some worker must run, here or elsewhere.
+
+        Args:
+            name: the projection.
+            expect_same: whether any difference to the rows that serve is a fault.
+            progress: told now and then how far it has come.
+
+        Raises:
+            RebuildFailedError: the new rows did not pass the verification; the earlier ones serve on.
+            UnknownProjectionError: there is none of this name.
+            InvalidProjectionError: it is a reaction.
+            StorageError: the database failed.
+        """
+        registered = self._of(name)
+        generation = await rebuild.begin(registered.database, registered.projector, expect_same=expect_same)
+        self._poke()
+        report = await follow_rebuild(self._store, registered.database, generation, progress)
+        registered.forget()
+        if report.reason:
+            raise RebuildFailedError(name, report.reason)
+        return report
+
+    async def cancel_rebuild(self, name: str) -> bool:
+        """Drop what is being built; return whether anything was."""
+        cancelled = await rebuild.cancel(self._of(name).database, self._of(name).projector)
+        self._poke()
+        return cancelled
+
+    async def roll_back(self, name: str) -> None:
+        """Let the generation that served before the last rebuild serve again; the present one is kept warm.
+
+        Raises:
+            RebuildFailedError: none was kept, or it is of another version of the code.
+            StorageError: the database failed.
+        """
+        registered = self._of(name)
+        worker = Worker(
+            self._store, registered.database, {name: registered.projector}, self._registrations.positions,
+            self._ceiling, self._lease,
+        )  # fmt: skip
+        await worker.takeover(registered.projector).roll_back(name)
+        registered.forget()
+        self._poke()
+
+    async def drop_warm(self, name: str) -> bool:
+        """Drop the generation that is kept for a roll-back; return whether there was one."""
+        dropped = await rebuild.drop_warm(self._of(name).database, self._of(name).projector)
+        self._poke()
+        return dropped
+
+    # ---------------------------------------------------------------------------------------------------------------
+
+    async def _slot(self, projector: Projector, position: int) -> int | None:
+        """Return the slot of an event, None if it cannot be known."""
+        query = EventQuery.of(*projector.projection.handles())
+        rows = await self._store.log.read(query, after=position - 1, before=position + 1, limit=1)
+        try:
+            return slot_of(handed(projector, self._store.events.decode(rows))[0].text)
+        except Exception:  # that may be why it is to be left out
+            return None
+
+    def _poke(self) -> None:
+        for worker in self._workers:
+            worker.poke()
+
+    async def _arrive(self, position: int) -> None:
+        """Wait until all projections have passed a position, where their read models are written."""
+        standings = [each.standing for each in self._registrations.stored.values()]
+        await asyncio.gather(*(each.wait(position, math.inf) for each in standings))
+
+    async def _ceiling(self, projector: Projector, after: int, timeout: float) -> int:
+        """Wait until there is more in the log, and until the projections that it follows have handled that."""
+        deadline = time.monotonic() + timeout
+        head = await self._store.log.wait(after, timeout)
+        if head <= after:
+            head = await self._store.head()  # should the signal have been lost
+        for name in projector.projection.follows if head > after else ():
+            head = min(head, await self._of(name).standing.wait(after + 1, deadline))
+        return head
+
+    def _complain(self, projector: Projector, changed: Sequence[str]) -> None:
+        text = (
+            f"the code of {projector.name} changed ({', '.join(changed)}) and its version did not: what is stored may "
+            f"differ from what it would make now. Raise `version`, or call rebuild_projection({projector.name!r})"
+        )
+        if self._changed_code == "refuse":
+            raise InvalidProjectionError(text)
+        log.warning("%s", text)
