@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Path, Query, Response, status
 from fastapi.responses import StreamingResponse
 
+from fastapi import APIRouter, FastAPI, Path, Query, Response, status
 from orders.commands import AddItem, CancelOrder, CreateOrder, RemoveItem, ShipOrder
 from orders.errors import InvalidOrderError, ItemNotInOrderError, OrderError
 from orders.order import Order, OrderStatus

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from fastapi import FastAPI
 from twofold.fastapi.bodies import MAX_BODY, BodyLimit, ExactJsonRoute
 from twofold.fastapi.command_ids import CommandId
 from twofold.fastapi.consistency import add_consistency

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fastapi import HTTPException, Request, Response
 from twofold.fastapi.problems import problem
 
 MAX_BODY = 1024 * 1024

@@ -6,7 +6,6 @@ from typing import Annotated
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from fastapi import Depends, Header
-
 from twofold.messages.command import Command
 
 

@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from fastapi import FastAPI, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fastapi import FastAPI, Response
 from twofold.application import Application
 from twofold.errors import InvalidTokenError, StaleReadError, StorageError, VersionMismatchError
 from twofold.fastapi.live import Source

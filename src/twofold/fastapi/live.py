@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any, NamedTuple
 
-from fastapi import Depends, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
+from fastapi import Depends, Header, Request
 from twofold.errors import StorageError
 from twofold.fastapi.tokens import Tokens
 from twofold.messages.answer import Answer

@@ -6,7 +6,6 @@ import re
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, HTTPException
-
 from twofold.messages.stream import STREAM_EXISTS, ExpectedVersion
 
 _SENT = re.compile(r'\s*(?:\*|(?P<weak>W/)?"(?P<tag>[\x21\x23-\x7e]*)")\s*')

@@ -1,3 +1,0 @@
-"""The tests of the same name hold on DuckDB, too: with the fixture `engine` of this folder."""
-
-from tests.unit.test_parking import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The tests of the same name hold on DuckDB, too: with the fixture `engine` of this folder."""
+
+from tests.synchronizer.test_rebuild import *  # noqa: F403

@@ -1,0 +1,119 @@
+"""What the hot statements touch on a log of a million events: index entries that they need, and no table as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import psycopg
+import pytest
+from tests.campaigns.log.logs import sound
+from tests.postgres_servers import PostgresServer
+
+from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.ports.event_log import Appended, EventLog, Rejected
+from twofold.testing.samples import append_of, new_event
+
+EVENTS = 1_000_000
+FILL = f"""
+    INSERT INTO twofold_events
+    SELECT n, gen_random_uuid(), 'S-' || n % 100000, 'S', (n - 1) / 100000 + 1,
+        CASE WHEN n % 100000 = 0 THEN 'Rare' ELSE 'Common' || n % 3 END, 1, '{{}}', '{{}}', '[]', n, 0
+    FROM generate_series(1, {EVENTS}) AS n;
+    INSERT INTO twofold_event_tags
+    SELECT tag, n FROM generate_series(1, {EVENTS}) AS n, LATERAL (
+        VALUES ('half:' || n % 2), ('few:' || n % 50000)) AS t (tag);
+    ANALYZE"""
+TABLES = "('twofold_events', 'twofold_event_tags', 'twofold_commands')"
+
+
+@pytest.fixture(scope="module")
+def million(postgres_server: Callable[[int], PostgresServer]) -> Iterator[str]:
+    """Return the address of a log of a million events in 100 000 streams; each has a tag of many and one of few."""
+    with postgres_server(18).database() as url:
+        asyncio.run(_migrated(url))
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SET session_replication_role = replica; SET synchronous_commit = off")
+            connection.execute(FILL.encode())
+        yield url
+
+
+async def _migrated(url: str) -> None:
+    log = sound(url)
+    await log.open()
+    await log.close()
+
+
+def read(query: EventQuery, *, limit: int = 100, after: int = 0) -> Callable[[EventLog], Awaitable[object]]:
+    return lambda log: log.read(query, after=after, limit=limit)
+
+
+async def load_a_stream(log: EventLog) -> None:
+    assert len(await log.read_stream("S-77", limit=1000)) == 10
+
+
+async def append_to_a_stream(log: EventLog) -> None:
+    outcome = await log.append(append_of(new_event("S-77"), expected={"S-77": 0}))
+    assert isinstance(outcome, Rejected)
+    outcome = await log.append(append_of(new_event("S-77"), expected={"S-77": outcome.version}))
+    assert isinstance(outcome, Appended)
+
+
+async def decide_on_a_rare_tag(log: EventLog) -> None:
+    query = EventQuery((QueryItem((), ("few:7",)), QueryItem(("Rare",), ("half:1",))))
+    assert isinstance(await log.append(append_of(new_event(""), fail_if=query, after=EVENTS)), Appended)
+
+
+async def decide_on_two_tags_over_the_whole_log(log: EventLog) -> None:
+    query = EventQuery((QueryItem((), ("few:7", "half:0")),))
+    assert isinstance(await log.append(append_of(new_event(""), fail_if=query)), Appended)
+
+
+@pytest.mark.parametrize(
+    ("do", "most"),
+    [
+        (load_a_stream, 100),
+        (append_to_a_stream, 1000),
+        (decide_on_a_rare_tag, 1000),
+        (decide_on_two_tags_over_the_whole_log, 2000),
+        (read(EventQuery.all(), after=EVENTS // 2), 1000),
+        (read(EventQuery.of("Common1", "Common2", "Rare"), after=EVENTS // 2), 2000),
+        (read(EventQuery.of("Rare")), 1000),
+        (read(EventQuery.of(tags=["few:7"])), 1000),
+        (read(EventQuery.of(tags=["few:7", "half:1"])), 2000),
+        (read(EventQuery.of("Common1", tags=["half:1"]), limit=10), 2000),
+    ],
+)
+async def test_a_hot_statement_reads_no_table_as_a_whole(
+    million: str, do: Callable[[EventLog], Awaitable[object]], most: int
+) -> None:
+    before = touched(million)
+    log = sound(million)
+    await log.open()
+    await do(log)
+    await log.close()  # backends tell what they did when they end
+    scanned, fetched = (after - earlier for after, earlier in zip(touched(million), before, strict=True))
+    assert scanned == 0
+    assert fetched < most
+
+
+def test_a_scan_would_be_noticed(million: str) -> None:
+    before = touched(million)
+    with psycopg.connect(million) as connection:
+        connection.execute("SELECT count(*) FROM twofold_events WHERE payload::text = 'nothing'")
+    assert touched(million)[0] - before[0] >= EVENTS
+
+
+def touched(url: str) -> tuple[int, int]:
+    """Return how many rows were read by scans, and how many entries of indexes, since the tables exist."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        pids = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        while connection.execute(f"{pids} AND backend_type = 'client backend'".encode()).fetchone() != (0,):
+            pass  # another backend is about to end
+        sql = f"""
+            SELECT coalesce(sum(seq_tup_read), 0)::bigint,
+                (SELECT coalesce(sum(idx_tup_read), 0)::bigint FROM pg_stat_user_indexes WHERE relname IN {TABLES})
+            FROM pg_stat_user_tables WHERE relname IN {TABLES}"""
+        row = connection.execute(sql.encode()).fetchone()
+        assert row is not None
+        return row[0], row[1]
