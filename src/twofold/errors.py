@@ -48,6 +48,10 @@ class InvalidProjectionError(TwofoldError):
     """A projection or its row type is declared in a way that cannot work; the text names the remedy."""
 
 
+class OwnershipError(TwofoldError):
+    """What was opened in one process and event loop is used in another one, or started twice; the text says which."""
+
+
 # -- events -----------------------------------------------------------------------------------------------------
 
 
