@@ -1,9 +1,14 @@
-"""Every error that Twofold raises by itself. Facts are attributes; a docstring says what happened and what to do."""
+"""Every error that Twofold raises. Facts are attributes; each docstring says what happened and what to do.
+
+An error survives pickling and copying with its text, attributes and notes, so that process pools and task queues can
+hand it on. A new class needs nothing for that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+import pickle
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -11,14 +16,37 @@ if TYPE_CHECKING:
 
 
 class TwofoldError(Exception):
-    """Base of all errors of the framework; the errors of your own handlers are never wrapped in it."""
+    """Base of all errors of the framework. Errors of your own handlers reach you unchanged, never wrapped in it."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        # `Exception` would call the class with `args`, which hold the text and not what `__init__` takes.
+        facts = {name: _portable(value) for name, value in self.__dict__.items()}
+        return _restored, (type(self), self.args), facts
+
+    def __copy__(self) -> Self:
+        twin: Self = _restored(type(self), self.args)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+
+def _restored(error_type: type[TwofoldError], args: tuple[Any, ...]) -> Any:
+    return error_type.__new__(error_type, *args)
+
+
+def _portable(fact: object) -> object:
+    """Return a fact, or its representation if it cannot leave the process, such as a handler with a connection."""
+    try:
+        pickle.dumps(fact)
+    except Exception:  # the objects of applications raise what they like
+        return repr(fact)
+    return fact
 
 
 # -- wiring -----------------------------------------------------------------------------------------------------
 
 
 class HandlerNotFoundError(TwofoldError):
-    """No handler is registered for this message; register one before dispatching it."""
+    """No handler is registered for the message. Register one before dispatching it."""
 
     def __init__(self, message_type: type, bus: str) -> None:
         name = message_type.__name__
@@ -27,7 +55,7 @@ class HandlerNotFoundError(TwofoldError):
 
 
 class DuplicateHandlerError(TwofoldError):
-    """A message has one handler; a second registration is refused."""
+    """The message has a handler already. Remove one of the two registrations."""
 
     def __init__(self, message_type: type, existing: object) -> None:
         name = message_type.__name__
@@ -37,7 +65,7 @@ class DuplicateHandlerError(TwofoldError):
 
 
 class InvalidHandlerError(TwofoldError):
-    """The object given as a handler cannot handle the message."""
+    """The object given as a handler cannot handle the message. The text names the reason."""
 
 
 class InvalidMessageTypeError(TwofoldError):
@@ -56,11 +84,11 @@ class OwnershipError(TwofoldError):
 
 
 class InvalidEventError(TwofoldError):
-    """This event's values do not fit its own declaration, so that it could never be read back. Nothing was stored."""
+    """The event's values do not fit its own declaration and could not be read back. Nothing was stored."""
 
 
 class UnknownEventTypeError(TwofoldError):
-    """The log holds an event of a type that this application has not registered."""
+    """The log holds an event of a type that this application has not registered. Register its class or an alias."""
 
     def __init__(self, type_name: str, position: int) -> None:
         super().__init__(
@@ -72,7 +100,7 @@ class UnknownEventTypeError(TwofoldError):
 
 
 class NewerSchemaError(TwofoldError):
-    """The event was written by newer code than this; deploy the newer code before reading it."""
+    """Newer code has written the event. Deploy that code to this process, which reads it."""
 
     def __init__(self, type_name: str, position: int, stored: int, known: int) -> None:
         super().__init__(
@@ -84,7 +112,7 @@ class NewerSchemaError(TwofoldError):
 
 
 class UnreadableEventError(TwofoldError):
-    """A stored payload does not fit the event type of today; add an upcaster for its schema version."""
+    """A stored payload does not fit today's event class. Add an upcaster for its schema version."""
 
     def __init__(self, type_name: str, position: int, schema_version: int, reason: str) -> None:
         super().__init__(f"event {position} ({type_name}, schema version {schema_version}) cannot be read: {reason}")
@@ -94,7 +122,7 @@ class UnreadableEventError(TwofoldError):
 
 
 class CorruptEventError(TwofoldError):
-    """The checksum of a stored event does not match its bytes: the storage changed them. Restore from a backup."""
+    """The checksum of a stored event does not match its bytes: they were changed. Restore them from a backup."""
 
     def __init__(self, position: int) -> None:
         super().__init__(f"event {position} does not match its checksum: the stored bytes were changed")
@@ -102,20 +130,20 @@ class CorruptEventError(TwofoldError):
 
 
 class DamagedRowError(TwofoldError):
-    """A row of a read model does not fit its class: something else has written it. Build the read model again."""
+    """A row of a read model does not fit its class: another program has written it. Rebuild the read model."""
 
 
 class LimitExceededError(TwofoldError):
-    """A name, payload or batch is larger than the log accepts. Nothing was stored."""
+    """A name, payload or batch is larger than the log accepts. Nothing was stored; the text names the limit."""
 
 
 # -- appends ----------------------------------------------------------------------------------------------------
 
 
 class ConflictError(TwofoldError):
-    """Somebody else wrote first: the expected version or the append condition no longer holds. Nothing was stored.
+    """Another append came first, and the expected version or the append condition no longer holds. Nothing was stored.
 
-    `conflicts` holds the events that caused it (up to a hundred), so that the decision can be taken again on them.
+    `conflicts` holds the events that caused it (up to a hundred), so that the caller can decide again on them.
     """
 
     def __init__(
@@ -133,7 +161,7 @@ class ConflictError(TwofoldError):
 
 
 class VersionMismatchError(ConflictError):
-    """The stream is not at the version that the caller expects it to be. Nothing was stored; look at it again."""
+    """The stream is not at the version that the caller expects. Nothing was stored; read the stream again."""
 
     def __init__(self, stream_id: str, expected: object, version: int) -> None:
         reason = f"stream {stream_id!r} is at version {version}, the caller expects {expected!r}"
@@ -142,27 +170,27 @@ class VersionMismatchError(ConflictError):
 
 
 class DuplicateEventIdError(TwofoldError):
-    """An event id of this append is stored already with other content. Nothing was stored; use a new id."""
+    """An event id of this append is stored with other content. Nothing was stored; use a new id."""
 
     def __init__(self, event_id: UUID) -> None:
-        super().__init__(f"event id {event_id} is stored already with another stream, type or payload")
+        super().__init__(f"event id {event_id} is stored with another stream, type or payload; use a new id")
         self.event_id = event_id
 
 
 class CommandReusedError(TwofoldError):
-    """A command id was used again for a command with other content. Nothing was stored; use a new command id."""
+    """An earlier command with other content has the same command id. Nothing was stored; use a new command id."""
 
     def __init__(self, command_id: UUID) -> None:
-        super().__init__(f"command id {command_id} was used before for a command with other content")
+        super().__init__(f"command id {command_id} belongs to an earlier command with other content; use a new one")
         self.command_id = command_id
 
 
 class OutcomeUnknownError(TwofoldError):
-    """The database could not be asked in time whether an append was committed. Repeat it with the same ids."""
+    """The database did not say in time whether it committed an append. Repeat the append with the same ids."""
 
 
 class AggregateNotFoundError(TwofoldError):
-    """There is no aggregate with this id: its stream is empty."""
+    """No aggregate has this id: its stream is empty."""
 
     def __init__(self, stream_type: str, id: str) -> None:
         super().__init__(f"there is no {stream_type} {id!r}")
@@ -174,7 +202,7 @@ class AggregateNotFoundError(TwofoldError):
 
 
 class StorageError(TwofoldError):
-    """The database refused or failed; nothing was stored. The text names the remedy."""
+    """The database refused or failed. Nothing was stored; the text names the remedy."""
 
 
 class StorageUnavailableError(StorageError):
@@ -182,27 +210,27 @@ class StorageUnavailableError(StorageError):
 
 
 class StorageFullError(StorageError):
-    """The disk is full. The append was rolled back; free some space and try again."""
+    """The disk is full. Nothing was stored; free some space and try again."""
 
 
 class ReadOnlyStorageError(StorageError):
-    """The database file, its folder or the server is read-only for this process."""
+    """The database file, its folder or the server is read-only for this process. Nothing was stored."""
 
 
 class MissingTableError(StorageError):
-    """A table is not there (any more): the read model was dropped, or another generation of it serves by now."""
+    """A table does not exist: its read model was dropped, or another generation of it serves now."""
 
 
 class UnsafeStorageError(StorageError):
-    """The server is configured so that it may lose what it acknowledged; the text names the setting."""
+    """The server's configuration may lose acknowledged data. The text names the setting to change."""
 
 
 class NewerStorageError(StorageError):
-    """The database was migrated by a newer release than this one; upgrade this process."""
+    """A newer release has migrated the database. Upgrade this process."""
 
 
 class LogsDifferError(TwofoldError):
-    """The target of a copy holds something else than its source. Copy to an empty database, or find out who wrote."""
+    """The target of a copy holds other events than its source. Copy to an empty database."""
 
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"the logs differ at position {position}: {reason}; copy to an empty database")
@@ -213,11 +241,11 @@ class LogsDifferError(TwofoldError):
 
 
 class ProjectionFailedError(TwofoldError):
-    """A projection's code raised on an event. It stands still there, and tries again, until the code is mended.
+    """A projection's code raised on an event. Mend the code; the projection then goes on with that event.
 
-    Raised by an append, it says that an inline projection cannot fold one of the append's own events; then nothing of
-    the append is stored, and the position is given to another event. Raised by a question, it says that a live
-    projection cannot fold an event that the answer depends on.
+    An append raises it when an inline projection cannot fold one of its events; nothing of the append is stored, and
+    the position goes to another event. A query raises it when a projection that folds on demand cannot fold an event
+    on which the answer depends.
     """
 
     def __init__(self, projection: str, recorded: RecordedEvent[Any], remark: str = "") -> None:
@@ -228,11 +256,11 @@ class ProjectionFailedError(TwofoldError):
 
 
 class RowNotFoundError(TwofoldError):
-    """An event changes a row that no earlier event created; the projection is missing a handler for it."""
+    """An event changes a row that no earlier event created. Add a handler for the event that begins the row."""
 
 
 class StaleReadError(TwofoldError):
-    """The read models did not reach the position in time; ask again, or look at the synchronizer's status."""
+    """The read models did not reach the position in time. Ask again, or look at the synchronizer's status."""
 
     def __init__(self, position: int, behind: dict[str, int]) -> None:
         where = ", ".join(f"{name} at {at}" for name, at in behind.items())
@@ -242,15 +270,15 @@ class StaleReadError(TwofoldError):
 
 
 class InvalidTokenError(TwofoldError):
-    """A consistency token is damaged, forged, from another log, or from the future. Go on without it."""
+    """A consistency token is damaged, forged, from another log, or beyond the log's end. Ask again without it."""
 
 
 class InvalidCursorError(TwofoldError):
-    """A page cursor is damaged or belongs to another query; begin again at the first page."""
+    """A page cursor is damaged or belongs to another query. Begin again with the first page."""
 
 
 class CheckpointMovedError(TwofoldError):
-    """Another worker has moved this projection's checkpoint. Nothing was written; go on from where it stands now."""
+    """Another worker has moved the projection's checkpoint. Nothing was written; go on from the new checkpoint."""
 
     def __init__(self, projection: str) -> None:
         super().__init__(f"another worker has moved the checkpoint of {projection!r}")
@@ -258,7 +286,7 @@ class CheckpointMovedError(TwofoldError):
 
 
 class UnknownProjectionError(TwofoldError):
-    """There is no read model of this name, or this application does not have the code of its projection."""
+    """No read model has this name, or this application lacks the code of its projection."""
 
     def __init__(self, projection: str, known: Iterable[str]) -> None:
         super().__init__(f"there is no projection {projection!r}; there are: {', '.join(sorted(known)) or 'none'}")
@@ -266,12 +294,12 @@ class UnknownProjectionError(TwofoldError):
 
 
 class ReadModelBuildingError(TwofoldError):
-    """The read model of this version of the code is still being built, and what serves has other columns; wait."""
+    """The read model of this code's version is still being built, and the one that serves has other columns. Wait."""
 
     def __init__(self, projection: str, version: int, position: int) -> None:
         super().__init__(
-            f"version {version} of the read model {projection} is being built and has come to position {position}; "
-            f"it can be asked once it is complete. Let workers of the new code build it before others are deployed"
+            f"version {version} of the read model {projection} is being built and has reached position {position}; "
+            f"it answers queries once it is complete. Let workers of the new code build it before you deploy the rest"
         )
         self.projection = projection
         self.version = version
@@ -279,7 +307,7 @@ class ReadModelBuildingError(TwofoldError):
 
 
 class RebuildFailedError(TwofoldError):
-    """What was built anew did not pass the verification. The earlier read model serves on; the report says why."""
+    """The new generation of a read model failed its checks. The earlier one keeps serving; the report says why."""
 
     def __init__(self, projection: str, reason: str) -> None:
         super().__init__(f"the new read model {projection} does not serve: {reason}")
@@ -288,8 +316,8 @@ class RebuildFailedError(TwofoldError):
 
 
 class InvalidFilterError(TwofoldError):
-    """A filter compares a field in a way, or with a value, that its type does not allow; the text names the remedy."""
+    """A filter compares a field in a way, or with a value, that its type does not allow. The text names the remedy."""
 
 
 class UnknownFieldError(TwofoldError):
-    """A filter or sort names a field that the row does not have or that was not declared for it."""
+    """A filter or sort names a field that the row lacks, or that was not declared for it. The text names the remedy."""
