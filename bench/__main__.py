@@ -1,4 +1,4 @@
-"""Run benchmarks: `python -m bench append load read latency size project [--engine sqlite] [--json]`."""
+"""Run benchmarks: `python -m bench append load read [--engine sqlite] [--against REF]`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench import report, servers
 from bench.benchmarks import BENCHMARKS, Settings, run
-from bench.contenders import FLOOR, OURS, PEERS, Entry, entries
+from bench.contenders import BEFORE, FLOOR, OURS, PEERS, Entry, entries
 
 ENGINES = ("sqlite", "postgres")
 
@@ -24,6 +24,7 @@ def main() -> None:
     peers = None if arguments.no_peers else servers.peers_python()
     if peers is None and not arguments.no_peers:
         print("bench: the peers could not be installed (no network?); going on without them", file=sys.stderr)
+    before = servers.checkout(arguments.against) if arguments.against else None
     if not arguments.json:
         print(report.heading(), flush=True)
     with ExitStack() as stack:
@@ -31,7 +32,7 @@ def main() -> None:
         files = _files(place)
         databases = stack.enter_context(servers.postgres(place / "pg")) if "postgres" in arguments.engine else files
         for name, engine in itertools.product(arguments.benchmarks, arguments.engine):
-            competitors = [e for e in entries(engine, files, databases, peers) if _wanted(e, arguments.only)]
+            competitors = [e for e in entries(engine, files, databases, peers, before) if _wanted(e, arguments.only)]
             for result in run(name, engine, competitors, settings):
                 print(report.as_json(result) if arguments.json else report.as_row(result), flush=True)
 
@@ -46,7 +47,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="medians are taken of so many rounds")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one append measurement")
     parser.add_argument("--events", type=int, default=50_000, help="length of the log that is read")
-    parser.add_argument("--only", nargs="+", choices=(OURS, FLOOR, *PEERS), help="measure these contenders")
+    parser.add_argument("--only", nargs="+", choices=(OURS, BEFORE, FLOOR, *PEERS), help="measure these contenders")
+    parser.add_argument("--against", metavar="REF", help="measure Twofold at another revision in turns with this one")
     parser.add_argument("--no-peers", action="store_true", help="only the product and the floor")
     arguments = parser.parse_args()
     if unknown := set(arguments.benchmarks) - set(BENCHMARKS):

@@ -13,19 +13,22 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-OURS, FLOOR = "twofold", "floor"
+OURS, BEFORE, FLOOR = "twofold", "before", "floor"
+"""`BEFORE` is Twofold at another revision, see `--against`."""
+ROOT = Path(__file__).parents[1]
 PEERS = ("eventsourcing", "umadb")
 PATIENCE = 60.0
 """Seconds for one answer."""
 
 
 class Entry(NamedTuple):
-    """A contender that can be started: its module, its interpreter, and where it stores its events."""
+    """A contender that can be started: its module, its interpreter, where it stores its events, and its checkout."""
 
     name: str
     module: str
     python: Path
     place: Callable[[], str]
+    root: Path = ROOT
 
 
 class Contender:
@@ -68,19 +71,23 @@ def started(entries: list[Entry]) -> Iterator[list[Contender]]:
                 stdout=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+                env={**os.environ, "PYTHONPATH": str(entry.root)},
+                cwd=entry.root,
             )
             stack.enter_context(process)  # closes its standard input, upon which it ends, and waits for it
             contenders.append(Contender(entry.name, process))
         yield contenders
 
 
-def entries(engine: str, files: Callable[[], str], databases: Callable[[], str], peers: Path | None) -> list[Entry]:
-    """Return who competes on an engine."""
+def entries(
+    engine: str, files: Callable[[], str], databases: Callable[[], str], peers: Path | None, before: Path | None = None
+) -> list[Entry]:
+    """Return who competes on an engine; `before` is a checkout of another revision that is set up."""
     here, place = Path(sys.executable), files if engine == "sqlite" else databases
     ours = place if engine == "postgres" else lambda: f"sqlite:///{files()}"
     found = [
         Entry(OURS, "bench.workers.twofold_itself", here, ours),
+        *([Entry(BEFORE, "bench.workers.twofold_itself", before / ".venv/bin/python", ours, before)] if before else []),
         Entry(FLOOR, f"bench.workers.{engine}_floor", here, place),
     ]
     if peers:

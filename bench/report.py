@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from bench.benchmarks import Result
-from bench.contenders import FLOOR, OURS, PEERS
+from bench.contenders import BEFORE, FLOOR, OURS, PEERS
 
-HEADINGS = ("benchmark", "engine", "case", "unit", OURS, FLOOR, *PEERS)
+HEADINGS = ("benchmark", "engine", "case", "unit", OURS, BEFORE, FLOOR, *PEERS)
 
 
 def as_json(result: Result) -> str:
@@ -23,7 +23,7 @@ def heading() -> str:
 
 def as_row(result: Result) -> str:
     """Return a result as a row of the table."""
-    others = (result.floor, *(result.peers.get(name) for name in PEERS))
+    others = (result.peers.get(BEFORE), result.floor, *(result.peers.get(name) for name in PEERS))
     compared = (_compared(result, other) for other in others)
     return _line((result.name, result.engine, result.case, result.unit, _number(result.value), *compared))
 

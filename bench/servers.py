@@ -49,10 +49,42 @@ def _require_durability(connection: psycopg.Connection) -> None:
             raise SystemExit(f"bench: PostgreSQL runs with {setting} = {row and row[0]}; a comparison needs {wanted!r}")
 
 
+def checkout(revision: str) -> Path:
+    """Return a checkout of another revision with a virtual environment of its own, made on first use.
+
+    Raises:
+        SystemExit: git does not know the revision, or its dependencies cannot be installed.
+    """
+    try:
+        commit = _output("git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+        place = CACHE / f"revision-{commit[:12]}"
+        if not (place / ".venv" / "bin" / "python").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            _output("git", "clone", "--quiet", "--no-checkout", ".", str(place))
+            _output("git", "-C", str(place), "checkout", "--quiet", commit)
+            _output(_uv(), "sync", "--quiet", "--frozen", "--all-extras", "--project", str(place))
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SystemExit(f"bench: {revision} cannot be set up: {error}; name a commit of this repository") from error
+    return place
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=_environment()).stdout.strip()
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without what points uv at this checkout's own virtual environment."""
+    return {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT")}
+
+
+def _uv() -> str:
+    return os.environ.get("UV") or shutil.which("uv") or str(Path(".tools/bin/uv").absolute())
+
+
 def peers_python() -> Path | None:
     """Return the interpreter of the peers' virtual environment, made on first use; None if it cannot be made."""
     place = CACHE / f"peers-{hashlib.sha256(repr(PEERS).encode()).hexdigest()[:8]}"
-    python, uv = place / "bin" / "python", os.environ.get("UV") or shutil.which("uv") or ".tools/bin/uv"
+    python, uv = place / "bin" / "python", _uv()
     if python.exists():
         return python
     try:
