@@ -9,8 +9,9 @@ from typing import Any
 
 from twofold import EventQuery
 from twofold.errors import StorageUnavailableError
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, Rejected
+from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, Rejected, Scan
 
 
 class RecordingLog:
@@ -27,7 +28,7 @@ class RecordingLog:
     @property
     def reads(self) -> int:
         """Number of times that events were read."""
-        return self.calls["read"] + self.calls["read_stream"]
+        return self.calls["read"] + self.calls["scan"] + self.calls["read_stream"]
 
     async def asked(self, call: str, times: int) -> None:
         """Wait until a call has been made so often."""
@@ -52,6 +53,14 @@ class RecordingLog:
     ) -> Sequence[StoredEvent]:
         await self._note("read")
         return await self._behind.read(query, after=after, before=before, limit=limit, backwards=backwards)
+
+    async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
+        await self._note("scan")
+        return await self._behind.scan(query, after=after, end=end, limit=limit)
+
+    async def mark(self, position: int) -> Mark | None:
+        await self._note("mark")
+        return await self._behind.mark(position)
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
         await self._note("read_stream")

@@ -13,6 +13,7 @@ from uuid import UUID
 
 if TYPE_CHECKING:
     from twofold.messages.event import RecordedEvent
+    from twofold.messages.mark import Mark
 
 
 class TwofoldError(Exception):
@@ -227,6 +228,33 @@ class UnsafeStorageError(StorageError):
 
 class NewerStorageError(StorageError):
     """A newer release has migrated the database. Upgrade this process."""
+
+
+class HistoryChangedError(TwofoldError):
+    """A consumer has read events that are not, or not so, in the log any more; the text names the consumer.
+
+    The log was restored to an older state, or is another log. The consumer stands still: it skips nothing and repeats
+    nothing by itself. Rebuild the read model, set the consumer back, or give it the log that it has read.
+    """
+
+    def __init__(self, read: Mark, found: Mark | None, head: int, consumer: str = "") -> None:
+        who = consumer or "this consumer"
+        where = f"it has {found} there" if found else f"it ends at {head}"
+        rewind = f"`twofold projections rebuild {consumer}`, or `rewind {consumer}`" if consumer else "an earlier one"
+        super().__init__(
+            f"{who} has read up to event {read}, and the log has another history: {where}. It was restored to an older "
+            f"state, or is another log; nothing is skipped. Go on with {rewind}"
+        )
+        self.read = read
+        """What the consumer has read last."""
+        self.found = found
+        """What stands in the log at that position; None: the log ends before it."""
+        self.head = head
+        self.consumer = consumer
+
+    def of(self, consumer: str) -> HistoryChangedError:
+        """Return the error with the name of the consumer that it stops."""
+        return HistoryChangedError(self.read, self.found, self.head, consumer)
 
 
 class LogsDifferError(TwofoldError):

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from twofold.engines.memory import MemoryEventLog
 from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import Append, Appended, Rejected, record
+from twofold.ports.event_log import Append, Appended, Rejected, Scan, record
 
 
 class NoConditionCheck(MemoryEventLog):
@@ -167,6 +168,19 @@ class CommittedLate(MemoryEventLog):
         return [row for row in await super().read(query, **window) if row.position not in self._late]
 
 
+class MarksNotCompared(MemoryEventLog):
+    async def scan(self, query: EventQuery, *, after: Mark, **window: Any) -> Scan:
+        return await super().scan(query, after=Mark(min(after.position, len(self._events))), **window)
+
+
+class CoveredToTheHead(MemoryEventLog):
+    """Takes the head for covered, although the limit may have ended the rows before it."""
+
+    async def scan(self, query: EventQuery, **window: Any) -> Scan:
+        scan = await super().scan(query, **window)
+        return scan._replace(covered=await self.mark(len(self._events)) or scan.covered)
+
+
 class Polling(MemoryEventLog):
     """Looks for new events again and again, with a sleep in between."""
 
@@ -188,7 +202,7 @@ BROKEN: dict[str, type[MemoryEventLog]] = {
     for cls in (
         NoConditionCheck, NoVersionCheck, VersionsOffByOne, PartialAppend, NoIdempotency, CommandsForgotten, TagsOred,
         AfterIncluded, ConditionAfterIncluded, EmptyReadUnprotected, ItemsReadOneByOne, LimitBeforeOrder,
-        GapAfterRejection, ConflictsWithheld, PayloadRewritten,
+        GapAfterRejection, ConflictsWithheld, PayloadRewritten, MarksNotCompared, CoveredToTheHead,
     )
 }  # fmt: skip
 IN_TIME: dict[str, type[MemoryEventLog]] = {cls.__name__: cls for cls in (CommittedLate, Polling)}

@@ -27,6 +27,8 @@ CAUGHT_BY = {
     "GapAfterRejection": "test_a_rejected_append_leaves_no_gap_in_the_positions",
     "ConflictsWithheld": "test_a_wrong_version_answers_with_the_newer_events_in_order",
     "PayloadRewritten": "test_awkward_text_comes_back_byte_for_byte",
+    "MarksNotCompared": "test_a_scan_refuses_a_mark_of_another_history",
+    "CoveredToTheHead": "test_a_scan_covers_up_to_its_last_row_if_there_may_be_more",
     "CommittedLate": "test_wait_and_read_in_turns_miss_nothing",
     "Polling": "test_waiting_is_woken_and_does_not_look_again_and_again",
 }

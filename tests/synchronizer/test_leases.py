@@ -33,7 +33,7 @@ def ledger(*rows: Checkpoint, workers: str = "xyz", segments: int = 4, paused: i
 
 
 def row(first: int, end: int, owner: str = "", *, name: str = "a", leased: bool = True) -> Checkpoint:
-    return Checkpoint(name, 1, first, end, 0, 1, owner, 10 if leased and owner else 0, 0, "", 5)
+    return Checkpoint(name, 1, first, end, 0, "", 1, owner, 10 if leased and owner else 0, 0, "", 5)
 
 
 def quarters(owners: str = "    ", name: str = "a") -> list[Checkpoint]:
@@ -115,11 +115,10 @@ async def test_a_turn_keeps_only_what_is_worked_on(engine: Engine) -> None:
         return bool((await other.take_turn([])).held)
 
     await until(taken_over)
-    [(position, epoch)] = [
-        (row[4], row[5]) for row in await engine.read_database.query(SQL["checkpoints"]) if row[0] == "balances"
-    ]
-    assert position == 0
-    assert epoch > held.epoch
+    found = [Checkpoint(*row) for row in await engine.read_database.query(SQL["checkpoints"])]
+    [row] = [each for each in found if each.name == "balances"]
+    assert row.position == 0
+    assert row.epoch > held.epoch
 
 
 async def segments(synchronizer: ReadModelSynchronizer) -> list[tuple[int, int]]:

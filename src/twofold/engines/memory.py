@@ -6,10 +6,14 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
+from uuid import uuid4
 
 import msgspec
 
+from twofold.errors import HistoryChangedError
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.messages.stream import holds
 from twofold.ports.event_log import (
@@ -17,10 +21,12 @@ from twofold.ports.event_log import (
     Appended,
     CommandRecord,
     Rejected,
+    Scan,
     condition_rejection,
     record,
     repeated,
     repeated_command,
+    scanned,
     version_rejection,
 )
 from twofold.ports.maintenance import Inspection, StoredCommand, refuse_gaps
@@ -30,6 +36,7 @@ class MemoryEventLog:
     """Keep everything in lists, for as long as the process lives. For tests, and to be read."""
 
     def __init__(self) -> None:
+        self._id = uuid4().bytes
         self._events: list[StoredEvent] = []
         self._streams: dict[str, list[StoredEvent]] = {}
         self._by_id: dict[bytes, StoredEvent] = {}
@@ -60,6 +67,18 @@ class MemoryEventLog:
         end = len(self._events) if before is None else max(before - 1, 0)
         found = [event for event in self._events[max(after, 0) : end] if _matches(query, event)]
         return (found[::-1] if backwards else found)[:limit]
+
+    async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
+        head = len(self._events)
+        stands = self._mark(after.position)
+        if stands is None or not after.agrees(stands):
+            raise HistoryChangedError(after, stands, head)
+        last = max(head if end is None else min(end, head), after.position)
+        found = (event for event in self._events[after.position : last] if _matches(query, event))
+        return scanned(list(islice(found, limit)), limit, self._mark(last) or stands)
+
+    async def mark(self, position: int) -> Mark | None:
+        return self._mark(position)
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
         """See `EventLog.read_stream`."""
@@ -107,6 +126,11 @@ class MemoryEventLog:
         """See `PortableLog.inspect`."""
         types = Counter(event.type for event in self._events)
         return Inspection(len(self._events), types, len(self._commands), 0, 0, [])
+
+    def _mark(self, position: int) -> Mark | None:
+        if position == 0:
+            return Mark(0, self._id)
+        return Mark(position, self._events[position - 1].event_id) if 0 < position <= len(self._events) else None
 
     def _repeated(self, append: Append) -> Appended | None:
         if append.command and (known := self._commands.get(append.command.command_id)):

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from twofold.messages.mark import Mark
 from twofold.ports.read_database import Changes, ReadTransaction
 from twofold.ports.segments import Step
 from twofold.ports.sql import sql_blocks
@@ -60,6 +61,8 @@ class Checkpoint(NamedTuple):
     first: int
     end: int
     position: int
+    event_id: str
+    """Of the event that stands at the position, as `Mark.text` gives it."""
     epoch: int
     owner: str
     leased_until: int
@@ -67,6 +70,11 @@ class Checkpoint(NamedTuple):
     error: str
     now: int
     """The database's clock. Times are microseconds since 1970-01-01 UTC."""
+
+    @property
+    def mark(self) -> Mark:
+        """What it has handled last."""
+        return Mark.stored(self.position, self.event_id)
 
     @property
     def is_leased(self) -> bool:
@@ -88,8 +96,7 @@ async def checkpoints_of(transaction: ReadTransaction, generation: Generation) -
 async def advance(transaction: ReadTransaction, changes: Changes, step: Step) -> bool:
     """Take a step within a transaction, with all but the rows; return whether the segment was where it had to be."""
     segment = {"name": step.segment.projection, "generation": step.segment.generation}
-    taken = {"first": step.segment.first, "epoch": step.epoch, "before": step.before, "after": step.after}
-    if not await transaction.run(SQL["take_step"], **segment, **taken, lease=int(step.lease * 1e6)):
+    if not await transaction.run(SQL["take_step"], **step.values()):
         return False
     for event in changes.parked:
         await transaction.run(SQL["park"], **segment, **event._asdict(), slot=event.slot)

@@ -3,7 +3,7 @@
 -- take steps, too, beside the holder. Where the engine locks rows, who changes several segments locks them in their order.
 
 -- name: take_step
-UPDATE twofold_checkpoints SET position = :after, moved_at = twofold_now(), error = '',
+UPDATE twofold_checkpoints SET position = :after, event_id = :event_id, moved_at = twofold_now(), error = '',
     leased_until = CASE WHEN leased_until < twofold_now() + :lease THEN twofold_now() + :lease ELSE leased_until END
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :before
 RETURNING 1
@@ -30,8 +30,8 @@ INSERT INTO twofold_projections (name, generation, version, suffix, role, segmen
 VALUES (:name, :generation, :version, :suffix, :role, :segments, :fingerprint, twofold_now())
 
 -- name: make_segment
-INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, epoch, moved_at)
-VALUES (:name, :generation, :first, :end, :position, :epoch, :epoch)
+INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, event_id, epoch, moved_at)
+VALUES (:name, :generation, :first, :end, :position, :event_id, :epoch, :epoch)
 
 -- name: forget_generation
 DELETE FROM twofold_projections WHERE name = :name AND generation = :generation
@@ -58,11 +58,13 @@ UPDATE twofold_projections SET paused = :paused WHERE name = :name AND generatio
 UPDATE twofold_projections SET segments = :segments WHERE name = :name AND generation = :generation
 
 -- name: checkpoints
-SELECT name, generation, first_slot, end_slot, position, epoch, owner, leased_until, moved_at, error, twofold_now()
+SELECT name, generation, first_slot, end_slot, position, event_id, epoch, owner, leased_until, moved_at, error,
+    twofold_now()
 FROM twofold_checkpoints ORDER BY name, generation, first_slot
 
 -- name: checkpoints_of
-SELECT name, generation, first_slot, end_slot, position, epoch, owner, leased_until, moved_at, error, twofold_now()
+SELECT name, generation, first_slot, end_slot, position, event_id, epoch, owner, leased_until, moved_at, error,
+    twofold_now()
 FROM twofold_checkpoints WHERE name = :name AND generation = :generation ORDER BY first_slot
 
 -- name: segments_to_write
@@ -128,7 +130,8 @@ WHERE (name, generation, first_slot) IN (
     WHERE name = :name AND generation = :generation ORDER BY name, generation, first_slot /* FOR UPDATE */)
 
 -- name: set_position
-UPDATE twofold_checkpoints SET position = :position, epoch = epoch + 1, moved_at = twofold_now(), error = ''
+UPDATE twofold_checkpoints SET position = :position, event_id = :event_id, epoch = epoch + 1,
+    moved_at = twofold_now(), error = ''
 WHERE (name, generation, first_slot) IN (
     SELECT name, generation, first_slot FROM twofold_checkpoints
     WHERE name = :name AND generation = :generation ORDER BY name, generation, first_slot /* FOR UPDATE */)
@@ -144,8 +147,9 @@ WHERE name = :name AND generation = :generation AND first_slot = :first AND epoc
 RETURNING 1
 
 -- name: split_off
-INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, epoch, owner, leased_until, moved_at)
-SELECT name, generation, :first, :end, position, epoch, owner, leased_until, moved_at
+INSERT INTO twofold_checkpoints (
+    name, generation, first_slot, end_slot, position, event_id, epoch, owner, leased_until, moved_at)
+SELECT name, generation, :first, :end, position, event_id, epoch, owner, leased_until, moved_at
 FROM twofold_checkpoints WHERE name = :name AND generation = :generation AND first_slot = :parent
 
 -- name: remove_segment

@@ -12,6 +12,7 @@ import msgspec
 
 from twofold.errors import CommandReusedError, DuplicateEventIdError
 from twofold.messages.event_query import AppendCondition, EventQuery
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent, seal
 from twofold.messages.stream import ExpectedVersion
 from twofold.ports.inline import Inline
@@ -87,6 +88,15 @@ class Rejected(NamedTuple):
     version: int = 0
 
 
+class Scan(NamedTuple):
+    """What a consumer reads of the log, and how far it has then seen it: both of one snapshot."""
+
+    rows: Sequence[StoredEvent]
+    """The matching events, in order."""
+    covered: Mark
+    """No further event up to here matches, and none will: positions are committed in their order."""
+
+
 MAX_CONFLICTS = 100
 """A rejection carries at most so many of the events that caused it."""
 
@@ -138,16 +148,42 @@ class EventLog(Protocol):
         position.
         """
 
+    async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
+        """Return up to `limit` matching events behind a mark, and how far the log has then been seen.
+
+        It is seen up to the last of the rows if there are `limit` of them, else up to `end` or the head of the log,
+        whichever comes first. The rows, the head and the comparison of the mark are of one snapshot. So whoever goes
+        on from `covered` skips nothing, whatever became of the log between two calls.
+
+        Args:
+            query: which events.
+            after: where the consumer stands. A mark without an event id is only compared with the head.
+            end: events beyond this position are not looked at; by default all are.
+            limit: number of events, at most; at least 1.
+
+        Raises:
+            HistoryChangedError: the event of the mark does not stand at its position.
+            StorageError: the database failed.
+        """
+
+    async def mark(self, position: int) -> Mark | None:
+        """Return what stands at a position, None beyond the head. At 0 it is the id of the log, made with it.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
         """Return up to `limit` events of a stream whose version is greater than `after`, in order."""
 
     async def head(self) -> int:
-        """Return the highest position, 0 for an empty log."""
+        """Return the highest position, 0 for an empty log. It is out of date when it arrives: see `scan`."""
 
     async def wait(self, after: int, timeout: float) -> int:
-        """Wait until the head is beyond `after`, at most `timeout` seconds, and return it.
+        """Wait until the head is beyond `after`, at most `timeout` seconds, and return it as it is known.
 
-        Woken by appends of this process and of all others.
+        Woken by appends of this process and of all others. What it returns is a hint that there is something to read,
+        and proves nothing: only `scan` says how far a consumer has seen the log.
         """
 
     async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
@@ -190,6 +226,13 @@ class JoinableLog(EventLog, Protocol):
         Raises:
             InvalidProjectionError: the read model is in another database than the log.
         """
+
+
+def scanned(rows: Sequence[StoredEvent], limit: int, end: Mark) -> Scan:
+    """Return rows with what they cover: up to the last of them if there may be more, else up to `end`."""
+    if len(rows) == limit:
+        end = Mark(rows[-1].position, rows[-1].event_id)
+    return Scan(rows, end)
 
 
 def record(event: NewEvent, position: int, version: int, recorded_at: int) -> StoredEvent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 SLOTS = 256
@@ -33,6 +33,16 @@ class Step(NamedTuple):
     after: int
     lease: float = 0.0
     """Seconds for which the holder keeps the segment from here on, by the database's clock."""
+    event_id: str = ""
+    """Of the event at `after`, as `Mark.text` gives it; empty: not known."""
+
+    def values(self) -> dict[str, Any]:
+        """Return the values of `take_step` in `checkpoints.sql`."""
+        return {
+            "name": self.segment.projection, "generation": self.segment.generation, "first": self.segment.first,
+            "epoch": self.epoch, "before": self.before, "after": self.after, "event_id": self.event_id,
+            "lease": int(self.lease * 1e6),
+        }  # fmt: skip
 
 
 class Parked(NamedTuple):

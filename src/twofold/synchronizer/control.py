@@ -79,7 +79,7 @@ async def set_position(database: ReadDatabase, name: str, position: int) -> None
     async with database.transaction() as transaction:
         live = await _live(transaction, name)
         place = {"name": name, "generation": live.number}
-        await transaction.run(SQL["set_position"], **place, position=position)
+        await transaction.run(SQL["set_position"], **place, position=position, event_id="")
         await transaction.run(SQL["forget_parked"], **place)
 
 

@@ -8,13 +8,14 @@ from itertools import pairwise
 import msgspec
 
 from twofold.errors import InvalidProjectionError
+from twofold.messages.mark import START, Mark
 from twofold.ports.checkpoints import LEDGER, SQL, Generation, Role, generations_of
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import bounds
 from twofold.projections.projector import Buildable
 
 
-async def prepare(database: ReadDatabase, code: Buildable, start: int = 0) -> Sequence[str]:
+async def prepare(database: ReadDatabase, code: Buildable, start: Mark = START) -> Sequence[str]:
     """Make sure that there is a read model for this code, and return which parts of the code changed since.
 
     The first one serves from the beginning. One for a higher version is built beside the one that serves.
@@ -52,7 +53,7 @@ async def prepare(database: ReadDatabase, code: Buildable, start: int = 0) -> Se
 
 
 async def build(
-    transaction: ReadTransaction, code: Buildable, role: Role, *, segments: int = 1, start: int = 0
+    transaction: ReadTransaction, code: Buildable, role: Role, *, segments: int = 1, start: Mark = START
 ) -> Generation:
     """Make a new, empty generation."""
     known = await generations_of(transaction, code.name)
@@ -67,8 +68,9 @@ async def build(
     )  # fmt: skip
     for first, end in pairwise(bounds(segments)):
         await transaction.run(
-            SQL["make_segment"], name=code.name, generation=number, first=first, end=end, position=start, epoch=epoch
-        )
+            SQL["make_segment"], name=code.name, generation=number, first=first, end=end, epoch=epoch,
+            position=start.position, event_id=start.text,
+        )  # fmt: skip
     if role == "live":
         await code.expose(transaction, suffix)
     return next(each for each in await generations_of(transaction, code.name) if each.number == number)

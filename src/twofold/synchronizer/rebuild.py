@@ -80,7 +80,8 @@ async def reset(database: ReadDatabase, projector: Projector) -> None:
             raise UnknownProjectionError(projector.name, ())
         of = {"name": live.name, "generation": live.number}
         await transaction.lock(LEDGER)
-        await transaction.run(SQL["set_position"], **of, position=0)  # before the rows, as appends lock them
+        beginning = {"position": 0, "event_id": ""}
+        await transaction.run(SQL["set_position"], **of, **beginning)  # before the rows, as appends lock them
         await projector.clear(transaction, live.suffix)
         await transaction.run(SQL["forget_parked"], **of)
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 from twofold.errors import InvalidProjectionError, RebuildFailedError
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import START
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import slot_of
 from twofold.projections.inline_projection import InlineProjection, catch_up
@@ -141,8 +142,8 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         for registered in self._registrations.stored.values():
-            start = await self._store.head() if registered.start == "now" else 0
-            changed = await prepare(registered.database, registered.projector, start)
+            start = await self._store.log.mark(await self._store.head()) if registered.start == "now" else None
+            changed = await prepare(registered.database, registered.projector, start or START)
             if changed and self._changed_code != "ignore":
                 self._complain(registered.projector, changed)
             if registered.projector.kind == "inline":

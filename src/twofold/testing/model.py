@@ -16,8 +16,9 @@ except ImportError as error:
 import msgspec
 
 from twofold.engines.memory import MemoryEventLog
-from twofold.errors import TwofoldError
+from twofold.errors import HistoryChangedError, TwofoldError
 from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent, is_intact
 from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
 from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
@@ -126,6 +127,16 @@ class EventLogMachine(RuleBasedStateMachine):
         found = [self.run(_read(log, query, after, before, limit, backwards)) for log in (self.reference, self.log)]
         assert contents(found[0]) == contents(found[1])
 
+    @rule(query=queries | st.just(EventQuery.all()), place=places, end=st.none() | places, limit=st.integers(1, 12),
+          known=st.sampled_from([True, True, False]))  # fmt: skip
+    def scan(self, query: EventQuery, place: int, end: int | None, limit: int, known: bool) -> None:
+        head = self.run(self.reference.head())
+        position, last = max(place + head // 2, 0), None if end is None else max(end + head, 0)
+        mark = (self.run(self.reference.mark(position)) if position else None) or Mark(position)
+        after = mark if known else Mark(position, self._next_id().bytes)
+        found = [self.run(_scan(log, query, after, last, limit)) for log in (self.reference, self.log)]
+        assert found[0] == found[1]
+
     @rule(stream_id=st.sampled_from(STREAMS[1:]), after=st.integers(0, 5), limit=st.integers(1, 12))
     def read_stream(self, stream_id: str, after: int, limit: int) -> None:
         found = [self.run(_read_stream(log, stream_id, after, limit)) for log in (self.reference, self.log)]
@@ -200,6 +211,15 @@ async def _read(
     log: EventLog, query: EventQuery, after: int, before: int | None, limit: int, backwards: bool
 ) -> Sequence[StoredEvent]:
     return await log.read(query, after=after, before=before, limit=limit, backwards=backwards)
+
+
+async def _scan(log: EventLog, query: EventQuery, after: Mark, end: int | None, limit: int) -> object:
+    """Return all that two logs have in common; each has an id of its own, which stands at position 0."""
+    try:
+        rows, covered = await log.scan(query, after=after, end=end, limit=limit)
+    except HistoryChangedError as error:
+        return error.read, error.found and error.found.position, error.head
+    return contents(rows), covered if covered.position else covered.position
 
 
 async def _read_stream(log: EventLog, stream_id: str, after: int, limit: int) -> Sequence[StoredEvent]:

@@ -12,8 +12,9 @@ from twofold import EventQuery
 from twofold.engines.engine import connect
 from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
 from twofold.messages.ids import uuid7
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent, content_checksum
-from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
+from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected, Scan
 
 T = TypeVar("T")
 
@@ -41,6 +42,12 @@ class Around:
 
     async def read(self, query: EventQuery, **window: Any) -> Sequence[StoredEvent]:
         return await self._behind.read(query, **window)
+
+    async def scan(self, query: EventQuery, **window: Any) -> Scan:
+        return await self._behind.scan(query, **window)
+
+    async def mark(self, position: int) -> Mark | None:
+        return await self._behind.mark(position)
 
     async def read_stream(self, stream_id: str, **window: Any) -> Sequence[StoredEvent]:
         return await self._behind.read_stream(stream_id, **window)
@@ -78,6 +85,12 @@ class Patient(Around):
 
     async def read(self, query: EventQuery, **window: Any) -> Sequence[StoredEvent]:
         return await _again_until_available(partial(super().read, query, **window))
+
+    async def scan(self, query: EventQuery, **window: Any) -> Scan:
+        return await _again_until_available(partial(super().scan, query, **window))
+
+    async def mark(self, position: int) -> Mark | None:
+        return await _again_until_available(partial(super().mark, position))
 
     async def read_stream(self, stream_id: str, **window: Any) -> Sequence[StoredEvent]:
         return await _again_until_available(partial(super().read_stream, stream_id, **window))

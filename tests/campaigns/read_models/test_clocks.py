@@ -63,7 +63,7 @@ async def campaign(plan: Plan, seed: int, jumps: int) -> None:
         workers = [Member(work, replace(plan, planted=None)), Member(work, plan)]
 
         async def holders() -> list[tuple[str, int]]:
-            return [(row[6], row[5]) for row in await engine.read_database.query(SQL["checkpoints"])]
+            return [(row[7], row[6]) for row in await engine.read_database.query(SQL["checkpoints"])]
 
         async def shared() -> bool:
             return len({owner for owner, _ in await holders() if owner}) == 2

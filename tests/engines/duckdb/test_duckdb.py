@@ -119,7 +119,7 @@ async def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, kind: str) ->
 
 def test_the_shared_tables_are_alike_on_all_engines() -> None:
     source = Path(sys.modules["twofold"].__file__ or "").parent
-    files = ["sqlite/migrations/0003_segments.sql", "duckdb/migrations/0001_read_models.sql"]
+    files = ["engines/sqlite/migrations/0003_segments.sql", "engines/duckdb/migrations/0001_read_models.sql"]
     sqlite, columnar = ((source / file).read_text() for file in files)
     with sqlite3.connect(":memory:") as connection:
         connection.execute("CREATE TABLE twofold_projections (name, version, position)")

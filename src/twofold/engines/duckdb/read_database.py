@@ -174,8 +174,7 @@ class DuckDbReadDatabase:
 def commit(connection: Connection, table: Table, changes: Changes, step: Step) -> None:
     """Take a step within a transaction."""
     segment = {"name": step.segment.projection, "generation": step.segment.generation}
-    taken = {"first": step.segment.first, "epoch": step.epoch, "before": step.before, "after": step.after}
-    if not run(connection, SHARED["take_step"], {**segment, **taken, "lease": int(step.lease * 1e6)}):
+    if not run(connection, SHARED["take_step"], step.values()):
         raise CheckpointMovedError(step.segment.projection)
     try:
         _write_rows(connection, table, changes)

@@ -29,6 +29,21 @@ FROM twofold_events JOIN (
     SELECT DISTINCT position FROM ({walks}) AS walk ORDER BY position {order} LIMIT %(limit)s
 ) AS found USING (position) ORDER BY position {order}
 
+-- name: covered
+-- One row beside those that are read, of version -1: what stands where they end if they are fewer than the limit, and,
+-- in the place of the stream's name, what stands where they begin. One statement is one snapshot.
+SELECT coalesce(c.position, 0), coalesce(c.event_id, uuid '00000000-0000-0000-0000-000000000000'),
+    coalesce((SELECT event_id::text FROM twofold_events WHERE position = %(after)s),
+        (SELECT log_id::text FROM twofold_head WHERE %(after)s = 0), ''),
+    '', -1, '', 0, NULL::json, NULL::json, NULL::json, 0::bigint, 0::bigint
+FROM (SELECT) AS one LEFT JOIN (
+    SELECT position, event_id FROM twofold_events WHERE position < %(before)s ORDER BY position DESC LIMIT 1
+) AS c ON true
+
+-- name: mark
+SELECT position, uuid_send(event_id) FROM twofold_events WHERE position = %(position)s
+UNION ALL SELECT 0, uuid_send(log_id) FROM twofold_head WHERE %(position)s = 0
+
 -- name: walk_types
 -- Each type's own index walk ends at the limit, whatever else the log holds. Compared and sorted as pairs, so that the
 -- planner cannot walk the whole log by position instead, in the hope of finding enough events of a rare type soon.

@@ -41,11 +41,7 @@ async def load_rows(connection: Connection, table: Table, keys: Collection[tuple
 async def write_step(connection: Connection, table: Table, changes: Changes, step: Step) -> None:
     """See `ReadDatabase.commit`. One statement, so one round trip."""
     parts = [f"moved AS ({_TAKE_STEP})"]
-    segment = step.segment
-    arguments: dict[str, Any] = {
-        "name": segment.projection, "generation": segment.generation, "first": segment.first,
-        "epoch": step.epoch, "before": step.before, "after": step.after, "lease": int(step.lease * 1e6),
-    }  # fmt: skip
+    arguments = step.values()
     try:
         if changes.upserts:
             parts.append(f"upserted AS ({_upsert(table, arguments, changes.upserts)})")
@@ -66,7 +62,7 @@ async def write_step(connection: Connection, table: Table, changes: Changes, ste
             raise
         raise LimitExceededError(f"PostgreSQL cannot store such a row of {table.name}: {error}") from error
     if not row or row[0] != 1:
-        raise CheckpointMovedError(segment.projection)
+        raise CheckpointMovedError(step.segment.projection)
 
 
 def _cursor(connection: Connection) -> AsyncCursor[tuple[Any, ...]]:

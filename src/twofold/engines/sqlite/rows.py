@@ -43,9 +43,7 @@ def in_sql(table: Table, changes: Changes) -> Changes:
 def write_step(connection: sqlite3.Connection, table: Table, changes: Changes, step: Step) -> None:
     """Take a step, within a transaction that others share; rows and keys are given as SQLite keeps them."""
     segment = {"name": step.segment.projection, "generation": step.segment.generation}
-    taken = {"first": step.segment.first, "epoch": step.epoch, "before": step.before, "after": step.after}
-    lease = int(step.lease * 1e6)
-    if not connection.execute(SHARED["take_step"], {**segment, **taken, "lease": lease}).fetchall():
+    if not connection.execute(SHARED["take_step"], step.values()).fetchall():
         raise CheckpointMovedError(step.segment.projection)
     try:
         write_rows(connection, _upsert(table), changes.upserts)

@@ -34,6 +34,7 @@ from twofold.testing.event_log_suite.following import FollowingPromises
 from twofold.testing.event_log_suite.lifetime import LifetimePromises
 from twofold.testing.event_log_suite.reads import ReadPromises
 from twofold.testing.event_log_suite.repeats import RepeatPromises
+from twofold.testing.event_log_suite.scans import ScanPromises
 from twofold.testing.event_log_suite.versions import VersionPromises
 
 __all__ = ["EventLogConformance"]
@@ -46,6 +47,7 @@ class EventLogConformance(
     RepeatPromises,
     ConcurrencyPromises,
     ReadPromises,
+    ScanPromises,
     FollowingPromises,
     LifetimePromises,
 ):

@@ -23,6 +23,7 @@ CREATE TABLE twofold_checkpoints (
     first_slot   INTEGER NOT NULL,
     end_slot     INTEGER NOT NULL,
     position     BIGINT  NOT NULL,
+    event_id     VARCHAR NOT NULL DEFAULT '',
     epoch        BIGINT  NOT NULL DEFAULT 0,
     owner        VARCHAR NOT NULL DEFAULT '',
     leased_until BIGINT  NOT NULL DEFAULT 0,

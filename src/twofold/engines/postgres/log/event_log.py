@@ -14,8 +14,9 @@ from twofold.engines.postgres.log.lane import Lane
 from twofold.engines.postgres.log.reader import Reader
 from twofold.engines.postgres.log.writer import Writer
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected, repeated
+from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected, Scan, repeated
 from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import Inspection, StoredCommand
 from twofold.ports.read_database import ReadDatabase
@@ -77,6 +78,12 @@ class PostgresEventLog:
     ) -> Sequence[StoredEvent]:
         """See `EventLog.read`."""
         return await self._reader.read(query, after=after, before=before, limit=limit, backwards=backwards)
+
+    async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
+        return await self._reader.scan(query, after=after, end=end, limit=limit)
+
+    async def mark(self, position: int) -> Mark | None:
+        return await self._reader.mark(position)
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
         """See `EventLog.read_stream`."""

@@ -14,11 +14,12 @@ from psycopg.rows import tuple_row
 from psycopg.types.string import ByteaBinaryLoader
 
 from twofold.engines.postgres.database import Connection
-from twofold.engines.postgres.log.batch import Refusal
-from twofold.engines.postgres.log.selection import END, select
+from twofold.engines.postgres.log.batch import Refusal, bounded_position
+from twofold.engines.postgres.log.selection import END, select, select_scan
 from twofold.engines.postgres.queries import query as named
-from twofold.errors import OutcomeUnknownError, StorageUnavailableError
+from twofold.errors import HistoryChangedError, OutcomeUnknownError, StorageUnavailableError
 from twofold.messages.event_query import AppendCondition, EventQuery
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import (
     MAX_CONFLICTS,
@@ -26,9 +27,11 @@ from twofold.ports.event_log import (
     Appended,
     CommandRecord,
     Rejected,
+    Scan,
     condition_rejection,
     repeated,
     repeated_command,
+    scanned,
     version_rejection,
 )
 from twofold.ports.watermark import Head
@@ -64,6 +67,20 @@ class Reader:
         """See `EventLog.read`."""
         sql, arguments = select(query, after, before, limit, backwards=backwards)
         return await self._fetch(sql, arguments, keep_plan=query.is_all)
+
+    async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
+        sql, arguments = select_scan(query, after.position, end, limit)
+        rows = await self._fetch(sql, arguments, keep_plan=query.is_all)
+        reached = rows.pop(0 if rows[0].version < 0 else next(n for n, row in enumerate(rows) if row.version < 0))
+        found = Mark(after.position, UUID(reached.stream_id).bytes) if reached.stream_id else None
+        if found is None or not after.agrees(found):
+            raise HistoryChangedError(after, found, reached.position)
+        is_beyond = reached.position > after.position
+        return scanned(rows, limit, Mark(reached.position, reached.event_id) if is_beyond else found)
+
+    async def mark(self, position: int) -> Mark | None:
+        found = await self.rows(named("mark"), {"position": bounded_position(position)})
+        return Mark(*found[0]) if found else None
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
         """See `EventLog.read_stream`."""
@@ -138,10 +155,10 @@ class Reader:
         assert earlier is not None  # noqa: S101
         return earlier
 
-    async def _fetch(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> Sequence[StoredEvent]:
+    async def _fetch(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> list[StoredEvent]:
         """Return events."""
 
-        async def run() -> Sequence[StoredEvent]:
+        async def run() -> list[StoredEvent]:
             async with self._lender.connection() as connection:
                 cursor = AsyncCursor(connection, row_factory=tuple_row)
                 for name in ("json", "uuid"):  # the bytes that the checksum covers

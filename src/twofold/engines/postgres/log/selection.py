@@ -40,6 +40,13 @@ def select(query: EventQuery, after: int, before: int | None, limit: int, *, bac
     return named("read_positions").decode().replace("{walks}", union).replace("{order}", order).encode(), arguments
 
 
+def select_scan(query: EventQuery, after: int, end: int | None, limit: int) -> tuple[bytes, Any]:
+    """Return SQL and arguments that read the matching events, and one more row as `covered` in `queries.sql` has it."""
+    before = None if end is None else max(end, after) + 1
+    sql, arguments = select(query, after, before, limit, backwards=False)
+    return b"(%b) UNION ALL (%b)" % (named("covered"), sql), arguments
+
+
 def _walk(item: QueryItem, number: int, arguments: dict[str, Any]) -> str:
     """Return a walk for one item. The planner decides what leads: it knows the rarest tag."""
     sources, conditions = [], []

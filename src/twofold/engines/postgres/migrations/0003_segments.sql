@@ -29,6 +29,7 @@ CREATE TABLE twofold_checkpoints (
     first_slot   integer NOT NULL,            -- of 256; the segment ends before the next one
     end_slot     integer NOT NULL,
     position     bigint  NOT NULL,
+    event_id     text    NOT NULL DEFAULT '',  -- of the event there, in hexadecimal digits; empty: not known
     epoch        bigint  NOT NULL DEFAULT 0,  -- raised by whoever takes the segment, or changes anything of it
     owner        text    NOT NULL DEFAULT '',
     leased_until bigint  NOT NULL DEFAULT 0,

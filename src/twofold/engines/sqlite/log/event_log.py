@@ -13,11 +13,12 @@ from twofold.engines.sqlite.log import maintenance
 from twofold.engines.sqlite.log.appending import append_to, is_brief
 from twofold.engines.sqlite.log.inline import append_inline
 from twofold.engines.sqlite.log.joined import SqliteJoinedTransaction, join
-from twofold.engines.sqlite.log.reader import find_command, read, read_head, read_stream
+from twofold.engines.sqlite.log.reader import find_command, read, read_head, read_mark, read_stream, scan, within
 from twofold.errors import LimitExceededError
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected
+from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected, Scan
 from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import Inspection, StoredCommand
 from twofold.ports.read_database import ReadDatabase
@@ -64,6 +65,13 @@ class SqliteEventLog:
         """See `EventLog.read`."""
         job = partial(read, query=query, after=after, before=before, limit=limit, backwards=backwards)
         return await self._database.read(job, brief=query.is_all and limit <= BRIEF)
+
+    async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
+        job = partial(scan, query=query, after=after, end=end, limit=limit)
+        return await self._database.read(job, brief=query.is_all and limit <= BRIEF)
+
+    async def mark(self, position: int) -> Mark | None:
+        return await self._database.read(partial(read_mark, position=within(position)), brief=True)
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
         """See `EventLog.read_stream`."""

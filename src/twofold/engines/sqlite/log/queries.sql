@@ -25,6 +25,15 @@ SELECT position, event_id, ifnull(stream_id, ''), ifnull(stream_type, ''), ifnul
     CAST(payload AS BLOB), CAST(metadata AS BLOB), CAST(tags AS BLOB), recorded_at, checksum
 FROM twofold_events WHERE event_id = ?
 
+-- name: mark
+SELECT position, event_id FROM twofold_events WHERE position = ?
+
+-- name: mark_of_log
+SELECT 0, log_id FROM twofold_log
+
+-- name: last_mark
+SELECT position, event_id FROM twofold_events WHERE position <= ? ORDER BY position DESC LIMIT 1
+
 -- name: head
 SELECT ifnull(max(position), 0) FROM twofold_events
 

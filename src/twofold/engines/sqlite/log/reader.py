@@ -7,9 +7,11 @@ from itertools import starmap
 
 from twofold.engines.sqlite.integrity import check_matches, check_range, check_stream
 from twofold.engines.sqlite.log.selection import END, positions
+from twofold.errors import HistoryChangedError
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import Appended, CommandRecord
+from twofold.ports.event_log import Appended, CommandRecord, Scan, scanned
 from twofold.ports.sql import sql_blocks
 
 SQL = sql_blocks("twofold.engines.sqlite.log")
@@ -33,6 +35,29 @@ def read(
             reader.execute("ROLLBACK")
     check_matches(rows, query, len(found))
     return rows[::-1] if backwards else rows
+
+
+def scan(reader: sqlite3.Connection, query: EventQuery, after: Mark, end: int | None, limit: int) -> Scan:
+    """See `EventLog.scan`."""
+    low, last, limit = within(after.position), END - 1 if end is None else within(end), within(limit)
+    reader.execute("BEGIN")  # one snapshot for the mark, the rows and the head
+    try:
+        found = read_mark(reader, low)
+        if found is None or not after.agrees(found):
+            raise HistoryChangedError(after, found, read_head(reader))
+        rows = read_within(reader, query, low, last + 1, limit)
+        reached = None if len(rows) == limit else reader.execute(SQL["last_mark"], (max(last, low),)).fetchone()
+    finally:
+        if reader.in_transaction:  # some errors have ended it by themselves
+            reader.execute("ROLLBACK")
+    return scanned(rows, limit, Mark(*reached) if reached else found)
+
+
+def read_mark(connection: sqlite3.Connection, position: int) -> Mark | None:
+    """See `EventLog.mark`."""
+    found = connection.execute(SQL["mark"], (position,)) if position else connection.execute(SQL["mark_of_log"])
+    row = found.fetchone()
+    return Mark(*row) if row else None
 
 
 def read_within(

@@ -1,5 +1,13 @@
 -- The event log. Columns stand in the order of `twofold.ports.event_log.StoredEvent`.
 
+-- Identifies the log, so that what was read of another one is told from it also while it is empty.
+CREATE TABLE twofold_log (
+    id     INTEGER PRIMARY KEY CHECK (id = 1),
+    log_id BLOB    NOT NULL
+) STRICT;
+
+INSERT INTO twofold_log VALUES (1, randomblob(16));
+
 CREATE TABLE twofold_events (
     position       INTEGER PRIMARY KEY,
     event_id       BLOB    NOT NULL UNIQUE,

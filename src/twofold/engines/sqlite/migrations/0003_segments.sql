@@ -25,6 +25,7 @@ CREATE TABLE twofold_checkpoints (
     first_slot   INTEGER NOT NULL,            -- of 256; the segment ends before the next one
     end_slot     INTEGER NOT NULL,
     position     INTEGER NOT NULL,
+    event_id     TEXT    NOT NULL DEFAULT '',  -- of the event there, in hexadecimal digits; empty: not known
     epoch        INTEGER NOT NULL DEFAULT 0,  -- raised by whoever takes the segment, or changes anything of it
     owner        TEXT    NOT NULL DEFAULT '',
     leased_until INTEGER NOT NULL DEFAULT 0,
