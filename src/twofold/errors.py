@@ -14,6 +14,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from twofold.messages.event import RecordedEvent
     from twofold.messages.mark import Mark
+    from twofold.messages.receipt import Receipt
 
 
 class TwofoldError(Exception):
@@ -186,8 +187,34 @@ class CommandReusedError(TwofoldError):
         self.command_id = command_id
 
 
+class RepeatedTransactionError(TwofoldError):
+    """An earlier try of this transaction is committed. Roll this one back; `receipts` are those of the earlier try."""
+
+    def __init__(self, receipts: Sequence[Receipt[Any]]) -> None:
+        super().__init__(
+            "the appends of this transaction are stored by an earlier try; roll back the connection that it has "
+            "joined, and go on with `receipts`"
+        )
+        self.receipts = tuple(receipts)
+
+
+class TransactionReusedError(TwofoldError):
+    """Some appends of a transaction are stored and others are not. Nothing was stored; repeat it with the same ids.
+
+    The events of each append of a transaction need `event_ids`, and a repeat has the same appends.
+    """
+
+    def __init__(self, stored: int, missing: int) -> None:
+        super().__init__(
+            f"append {stored} of the transaction is stored by an earlier call, append {missing} is not; give each "
+            f"append of a transaction `event_ids`, and repeat the transaction with the same appends and ids"
+        )
+        self.stored = stored
+        self.missing = missing
+
+
 class OutcomeUnknownError(TwofoldError):
-    """The database did not say in time whether it committed an append. Repeat the append with the same ids."""
+    """It could not be learnt whether an append was committed. Repeat the append or command with the same ids."""
 
 
 class AggregateNotFoundError(TwofoldError):
@@ -203,7 +230,10 @@ class AggregateNotFoundError(TwofoldError):
 
 
 class StorageError(TwofoldError):
-    """The database refused or failed. Nothing was stored; the text names the remedy."""
+    """The database refused or failed. This call stored nothing; the text names the remedy.
+
+    An earlier call with the same ids may have stored something: a repeat of it must keep the ids.
+    """
 
 
 class StorageUnavailableError(StorageError):

@@ -30,6 +30,7 @@ from twofold.errors import (
     HandlerNotFoundError,
     InvalidHandlerError,
     InvalidMessageTypeError,
+    OutcomeUnknownError,
 )
 from twofold.messages.ids import uuid7
 from twofold.ports.event_log import Append
@@ -294,6 +295,43 @@ async def test_one_command_many_times_in_flight_takes_effect_once(app: Applicati
     assert sorted(receipt.repeated for receipt in receipts) == [False] + [True] * 24
     assert {(receipt.position, receipt.value) for receipt in receipts} == {(2, Decimal(7))}
     assert await balance(app, "a") == 7
+
+
+async def test_a_repeat_whose_receipt_cannot_be_read_is_of_unknown_outcome(bank: Bank, log: RecordingLog) -> None:
+    async def open_blindly(command: Open) -> str:
+        await bank.store.stage([Opened(account="a")], stream_id="Account-a", stream_type="Account")
+        return command.account
+
+    def go_away(append: Append) -> None:
+        log.away = True  # the append itself still gets through
+
+    bank.commands.register(Open, open_blindly)
+    command = Open(account="a")
+    await bank.commands.dispatch(command)
+    log.before_append = go_away
+    with pytest.raises(OutcomeUnknownError, match="repeat it with the same id"):
+        await bank.commands.execute(command)
+    log.away = False
+    log.before_append = None
+    assert (await bank.commands.execute(command)).repeated
+
+
+async def test_an_unknown_outcome_stays_unknown_while_the_database_is_away(bank: Bank, log: RecordingLog) -> None:
+    async def open_account(command: Open) -> str:
+        await bank.accounts.save(Account.open(command.account))
+        return command.account
+
+    def cut(append: Append) -> None:
+        log.away = True
+        raise OutcomeUnknownError("the connection was cut, says the test")
+
+    bank.commands.register(Open, open_account)
+    command = Open(account="a")
+    log.before_append = cut
+    with pytest.raises(OutcomeUnknownError, match="the connection was cut"):
+        await bank.commands.execute(command)
+    log.away, log.before_append = False, None
+    assert not (await bank.commands.execute(command)).repeated
 
 
 async def test_the_timestamp_is_not_content(app: Application) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -15,8 +16,8 @@ import pytest_asyncio
 import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from twofold import ANY, AppendCondition, Event, EventQuery, EventStore, Tag, open_event_store
-from twofold.errors import ConflictError, DuplicateEventIdError
+from twofold import ANY, AppendCondition, Event, EventQuery, EventStore, Receipt, Tag, open_event_store
+from twofold.errors import ConflictError, DuplicateEventIdError, RepeatedTransactionError, TransactionReusedError
 from twofold.messages.ids import uuid7
 
 HELLO = "INSERT INTO mails VALUES ('hello')"
@@ -123,15 +124,91 @@ async def test_an_append_sees_the_earlier_ones_of_its_transaction(store: EventSt
     assert await store.head() == 0
 
 
-async def test_a_repeat_of_an_earlier_append_stores_own_rows_alone(store: EventStore, users: Users) -> None:
+async def book(store: EventStore, *event_ids: UUID, connection: Any = None) -> Sequence[Receipt[None]]:
+    """Write a mail and book two seats in one transaction."""
+    first, second = ([each] for each in event_ids) if event_ids else (None, None)
+    async with store.transaction(connection) as tx:
+        await done(tx.connection.execute(HELLO))
+        tx.append_events("Seat-1", "Seat", [Booked(seat="1")], expected_version=0, event_ids=first)
+        tx.append([Booked(seat="2")], event_ids=second)
+    return tx.receipts
+
+
+async def test_a_repeat_of_a_transaction_rolls_own_rows_back_and_gives_the_first_receipts(
+    store: EventStore, users: Users
+) -> None:
+    event_ids = uuid7(), uuid7()
+    first = await book(store, *event_ids)
+    again = await book(store, *event_ids)
+    assert await users.mails() == ["hello"]
+    assert await store.head() == 2
+    assert [receipt.repeated for receipt in (*first, *again)] == [False, False, True, True]
+    assert [replace(receipt, repeated=False) for receipt in again] == first
+
+
+async def test_many_repeats_of_a_transaction_at_once_take_effect_once(store: EventStore, users: Users) -> None:
+    event_ids = uuid7(), uuid7()
+    outcomes = await asyncio.gather(*(book(store, *event_ids) for _ in range(8)))
+    assert await users.mails() == ["hello"]
+    assert await store.head() == 2
+    assert sorted(receipts[0].repeated for receipts in outcomes) == [False] + [True] * 7
+    assert {tuple(receipt.position for receipt in receipts) for receipts in outcomes} == {(1, 2)}
+
+
+async def test_more_transactions_at_once_than_there_are_threads_all_come_to_their_turn(
+    store: EventStore, users: Users
+) -> None:
+    async def write(number: int) -> None:
+        async with store.transaction() as tx:
+            await done(tx.connection.execute(HELLO))
+            tx.append([Booked(seat=str(number))])
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*map(write, range(40)))
+    assert len(await users.mails()) == await store.head() == 40
+
+
+async def test_a_repeat_on_a_connection_of_the_users_own_is_told_so_that_its_owner_rolls_back(
+    store: EventStore, users: Users
+) -> None:
+    event_ids = uuid7(), uuid7()
+    first = await book(store, *event_ids)
+    connection = await users.connect()
+    with pytest.raises(RepeatedTransactionError, match="roll back the connection") as caught:
+        await book(store, *event_ids, connection=connection)
+    await done(connection.execute("ROLLBACK"))
+    await done(connection.close())
+    assert [replace(receipt, repeated=False) for receipt in caught.value.receipts] == first
+    assert await users.mails() == ["hello"]
+    assert await store.head() == 2
+
+
+async def test_a_repeat_of_an_append_that_was_alone_rolls_own_rows_back(store: EventStore, users: Users) -> None:
     event_id = uuid7()
     await store.append([Booked(seat="1")], event_ids=[event_id])
     async with store.transaction() as tx:
         await done(tx.connection.execute(HELLO))
         tx.append([Booked(seat="1")], event_ids=[event_id])
     assert [(receipt.position, receipt.repeated) for receipt in tx.receipts] == [(1, True)]
-    assert await users.mails() == ["hello"]
+    assert await users.mails() == []
     assert await store.head() == 1
+
+
+async def test_a_transaction_that_is_stored_in_part_is_refused_whole(store: EventStore, users: Users) -> None:
+    event_ids = uuid7(), uuid7()
+    await book(store, *event_ids)
+    with pytest.raises(TransactionReusedError, match=r"append 1 of the transaction is stored .*, append 2 is not"):
+        await book(store, event_ids[0], uuid7())
+    assert await users.mails() == ["hello"]
+    assert await store.head() == 2
+
+
+async def test_an_error_of_the_users_own_sql_passes_through_unchanged(store: EventStore, users: Users) -> None:
+    with pytest.raises(sqlite3.OperationalError if users.is_sqlite else psycopg.errors.UndefinedTable):
+        async with store.transaction() as tx:
+            tx.append([Booked(seat="1")])
+            await done(tx.connection.execute("INSERT INTO nowhere VALUES (1)"))
+    assert await store.head() == 0
 
 
 async def test_an_event_id_of_another_event_takes_all_back(store: EventStore, users: Users) -> None:

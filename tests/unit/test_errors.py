@@ -18,7 +18,7 @@ from uuid import UUID
 import pytest
 
 import twofold
-from twofold import Event, RecordedEvent
+from twofold import Event, Receipt, RecordedEvent
 from twofold.errors import AggregateNotFoundError, DuplicateHandlerError, TwofoldError
 from twofold.messages.stored_event import StoredEvent
 
@@ -40,6 +40,7 @@ SAMPLES: dict[Any, Any] = {
     dict[str, int]: {"orders": 2},
     RecordedEvent[Any]: RECORDED,
     Sequence[RecordedEvent[Any]]: (RECORDED,),
+    Sequence[Receipt[Any]]: (Receipt(value=None, position=7),),
     BaseException: ValueError("the cause"),
     Exception: ValueError("the cause"),
 }
@@ -62,7 +63,9 @@ def sample(error: type[TwofoldError]) -> TwofoldError:
     """Return an error of a class, made by its own parameters."""
     if "__init__" not in {name for cls in error.__mro__[:-3] for name in vars(cls)}:
         return error("what happened")
-    hints = get_type_hints(error.__init__, {**vars(import_module(error.__module__)), "RecordedEvent": RecordedEvent})
+    hints = get_type_hints(
+        error.__init__, {**vars(import_module(error.__module__)), "RecordedEvent": RecordedEvent, "Receipt": Receipt}
+    )
     values: dict[str, Any] = {}
     for parameter in list(inspect.signature(error.__init__).parameters.values())[1:]:
         assert hints[parameter.name] in SAMPLES, f"{error.__name__}: add a sample of {hints[parameter.name]}"

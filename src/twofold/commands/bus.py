@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -20,6 +21,8 @@ from twofold.errors import (
     HandlerNotFoundError,
     InvalidHandlerError,
     InvalidMessageTypeError,
+    OutcomeUnknownError,
+    StorageError,
     VersionMismatchError,
 )
 from twofold.log.event_fields import is_pydantic
@@ -127,6 +130,11 @@ class CommandBus:
                         raise
                     if UnitOfWork.current() is None:  # a command within a command would wait for its own outer one
                         await turn.take(contested)
+                except OutcomeUnknownError as unknown:
+                    with suppress(StorageError):  # which would say that nothing was stored
+                        if earlier := await self._earlier(handler, command_id, content_hash):
+                            return earlier
+                    raise unknown
                 except Exception:
                     # A repeat of a command that has taken effect may well break a rule by now.
                     if earlier := await self._earlier(handler, command_id, content_hash):

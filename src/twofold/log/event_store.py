@@ -9,7 +9,16 @@ from uuid import UUID
 
 import msgspec
 
-from twofold.errors import ConflictError, CorruptEventError, DuplicateEventIdError, LimitExceededError
+from twofold.errors import (
+    ConflictError,
+    CorruptEventError,
+    DuplicateEventIdError,
+    LimitExceededError,
+    OutcomeUnknownError,
+    RepeatedTransactionError,
+    StorageError,
+    TransactionReusedError,
+)
 from twofold.log.codec import EventTypes, check_name, encode_metadata
 from twofold.log.decision_model import Decision, DecisionModel
 from twofold.log.read_ahead import Read, read_ahead
@@ -261,7 +270,9 @@ class EventStore:
             ConflictError, DuplicateEventIdError, CommandReusedError, OutcomeUnknownError, StorageError: see there.
         """
         appended = self._accepted(await self.log.append(append))
-        return await self._first_receipt(appended) if appended.repeated else _receipt(append, appended)
+        if appended.repeated and append.command:  # a repeat of a command may have made other events than the first
+            return await self._first_receipt(appended)
+        return _receipt(append, appended)
 
     @asynccontextmanager
     async def transaction(self, connection: Any = None) -> AsyncIterator[StoreTransaction]:
@@ -270,6 +281,9 @@ class EventStore:
         The appends are made when the block ends, after all SQL, so that the log is locked as shortly as can be. If
         the block raises, or an append is refused, nothing is stored, of the events or of your own rows.
 
+        A repeat with the same event ids takes effect once, as a whole: its SQL is rolled back, and its receipts are
+        those of the first try. Give all of its appends `event_ids` then.
+
         Args:
             connection: a connection with an open transaction, of the driver or of SQLAlchemy, to be joined. Its owner
                 commits it; until then nothing is durable. By default a transaction of its own is opened.
@@ -277,20 +291,29 @@ class EventStore:
         Raises:
             ConflictError: an append was refused.
             DuplicateEventIdError: an event id is stored already with other content.
+            TransactionReusedError: some of the appends are stored already, and the others are not.
+            RepeatedTransactionError: an earlier try is committed, and `connection` was joined: its owner must roll
+                back, which the error does in a block such as `async with engine.begin()`.
+            OutcomeUnknownError: it could not be learnt whether the transaction was committed; repeat it with the same
+                event ids.
             StorageError: the database failed; nothing was stored.
             TypeError: the log cannot be joined, or not by such a connection.
         """
         if not hasattr(self.log, "transaction"):
             raise TypeError(f"{type(self.log).__name__} is not in a SQL database; there is no transaction to join")
         log = cast(JoinableLog, self.log)
-        async with log.transaction(connection) as joined:
-            transaction = StoreTransaction(self.encode, joined.connection)
-            yield transaction
-            outcomes = [(append, self._accepted(await joined.append(append))) for append in transaction.appends]
-        transaction.receipts += [
-            await self._first_receipt(appended) if appended.repeated else _receipt(append, appended)
-            for append, appended in outcomes
-        ]
+        repeat: RepeatedTransactionError | None = None
+        try:
+            async with log.transaction(connection) as joined:
+                transaction = StoreTransaction(self.encode, joined.connection)
+                yield transaction
+                receipts = [_receipt(each, self._accepted(await joined.append(each))) for each in transaction.appends]
+                if repeat := _repeated_transaction(receipts):
+                    raise repeat  # which rolls back the user's SQL: the earlier try has committed it with the events
+        except RepeatedTransactionError as error:
+            if error is not repeat or connection is not None:  # a transaction that is joined, its owner rolls back
+                raise
+        transaction.receipts += receipts
 
     async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
         """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect."""
@@ -320,9 +343,16 @@ class EventStore:
         )
 
     async def _first_receipt(self, appended: Appended) -> Receipt[None]:
-        """Make the receipt of an earlier call again, from the events that it stored."""
+        """Make the receipt of an earlier call again, from the events that it stored.
+
+        Raises:
+            OutcomeUnknownError: they could not be read. That the call took effect is certain: it must be repeated.
+        """
         size = appended.last - appended.first + 1
-        rows = await self.log.read(EventQuery.all(), after=appended.first - 1, before=appended.last + 1, limit=size)
+        try:
+            rows = await self.log.read(EventQuery.all(), after=appended.first - 1, before=appended.last + 1, limit=size)
+        except StorageError as error:
+            raise OutcomeUnknownError(f"no receipt could be read ({error}); repeat it with the same id") from error
         if damaged := [row.position for row in rows if not is_intact(row)]:
             raise CorruptEventError(damaged[0])
         tags = (tag for row in rows for tag in msgspec.json.decode(row.tags, type=list[str]))
@@ -337,7 +367,22 @@ class EventStore:
         )
 
 
+def _repeated_transaction(receipts: Sequence[Receipt[None]]) -> RepeatedTransactionError | None:
+    """Return the error that rolls a transaction back whose appends are stored already; None if none of them is.
+
+    Raises:
+        TransactionReusedError: some are, and others are not.
+    """
+    stored = [receipt.repeated for receipt in receipts]
+    if not any(stored):
+        return None
+    if not all(stored):
+        raise TransactionReusedError(stored.index(True) + 1, stored.index(False) + 1)
+    return RepeatedTransactionError(receipts)
+
+
 def _receipt(append: Append, appended: Appended) -> Receipt[None]:
+    """Make a receipt. Of a repeat, too: an append is one only if its events are the same as those of the first."""
     events = append.events
     alone = len(events) == 1
     return Receipt(
@@ -347,4 +392,5 @@ def _receipt(append: Append, appended: Appended) -> Receipt[None]:
         position=appended.last,
         types=(events[0].type,) if alone else tuple(dict.fromkeys(event.type for event in events)),
         tags=events[0].tags if alone else tuple(dict.fromkeys(tag for event in events for tag in event.tags)),
+        repeated=appended.repeated,
     )

@@ -53,7 +53,8 @@ class SqliteDatabase:
     ) -> None:
         self.path = Path(path)
         self._synchronous = synchronous
-        self._lock_timeout = lock_timeout
+        self.lock_timeout = lock_timeout
+        """Seconds to wait for another writer."""
         self._reader_count = readers
         self._may_migrate = migrate
         self._local = threading.local()
@@ -71,7 +72,7 @@ class SqliteDatabase:
             return
         self._loop = asyncio.get_running_loop()
         self._readers = ThreadPoolExecutor(self._reader_count, "twofold-sqlite-reader")
-        self._writer = Writer(await asyncio.to_thread(self._open_file), self.path, self._lock_timeout)
+        self._writer = Writer(await asyncio.to_thread(self._open_file), self.path, self.lock_timeout)
 
     async def close(self) -> None:
         """Finish the accepted jobs and close all connections; may be repeated."""
@@ -168,7 +169,7 @@ class SqliteDatabase:
     def connect(self) -> sqlite3.Connection:
         """Return a new connection, which the caller closes."""
         connection = sqlite3.connect(
-            self.path, timeout=self._lock_timeout, isolation_level=None, check_same_thread=False, cached_statements=512
+            self.path, timeout=self.lock_timeout, isolation_level=None, check_same_thread=False, cached_statements=512
         )
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -217,7 +218,7 @@ class SqliteDatabase:
                 _refuse_outdated(self.path)
             connection = self.connect()
             try:
-                _until_unlocked(self._lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
+                _until_unlocked(self.lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
                 _migrate(connection)
                 self._here = self._connect_reader()
                 self._here.execute("PRAGMA busy_timeout = 0")  # the loop never waits for a lock

@@ -10,6 +10,7 @@ from pathlib import Path
 from twofold.errors import (
     LimitExceededError,
     MissingTableError,
+    OutcomeUnknownError,
     ReadOnlyStorageError,
     StorageError,
     StorageFullError,
@@ -72,9 +73,11 @@ def storage_failed(error: object) -> bool:
     )
 
 
-def may_have_committed(error: sqlite3.Error) -> bool:
-    """Return whether a COMMIT that failed like this may yet be found committed."""
-    return _primary_code(error) == sqlite3.SQLITE_IOERR
+def commit_failed(error: BaseException, path: Path) -> TwofoldError:
+    """Return the error to raise for a COMMIT that failed: after an I/O error, it may yet be found committed."""
+    if _primary_code(error) == sqlite3.SQLITE_IOERR:
+        return OutcomeUnknownError(f"{path}: the commit failed: {error}; repeat it with the same ids")
+    return translate(error, path)
 
 
 def _translate_folder(error: OSError, path: Path) -> StorageError:

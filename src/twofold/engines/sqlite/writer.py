@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
-from twofold.engines.sqlite.errors import may_have_committed, translate
+from twofold.engines.sqlite.errors import commit_failed, translate
 from twofold.engines.sqlite.transaction import Seen, Transaction
 from twofold.errors import OutcomeUnknownError
 
@@ -191,9 +191,7 @@ class Writer:
             if self._connection.in_transaction:
                 self._connection.execute(ending)
         except sqlite3.Error as error:
-            outcome = translate(error, self._path)
-            if ending == "COMMIT" and may_have_committed(error):
-                outcome = OutcomeUnknownError(f"{self._path}: the commit failed: {error}; look before going on")
+            outcome = (commit_failed if ending == "COMMIT" else translate)(error, self._path)
             self._roll_back()
         self._seen_changes = self._connection.total_changes
         self._loop.call_soon_threadsafe(self._end_loan, loan.ended, outcome)
@@ -226,9 +224,7 @@ class Writer:
                 return [self._commit([job], careful=True)[0] for job in group]
             if not isinstance(error, sqlite3.Error | MemoryError):
                 return [error]
-            if committing and isinstance(error, sqlite3.Error) and may_have_committed(error):
-                return [OutcomeUnknownError(f"{self._path}: the commit failed: {error}; repeat it with the same ids")]
-            return [translate(error, self._path)]
+            return [(commit_failed if committing else translate)(error, self._path)]
         return results
 
     def _run(self, group: list[_Job], *, careful: bool) -> list[Any]:

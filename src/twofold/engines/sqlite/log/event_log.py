@@ -33,6 +33,7 @@ class SqliteEventLog:
         self._head = Head()
         self._follower: asyncio.Task[None] | None = None
         self._inline: list[Inline] = []
+        self._transactions = asyncio.Lock()
 
     async def open(self) -> None:
         """See `EventLog.open`."""
@@ -96,7 +97,7 @@ class SqliteEventLog:
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[SqliteJoinedTransaction]:
         """See `JoinableLog.transaction`."""
-        return join(self._database, connection, self._inline)
+        return join(self._database, connection, self._inline, self._transactions)
 
     def attach(self, inline: Inline, database: ReadDatabase) -> None:
         """See `JoinableLog.attach`. Projections are folded in the thread that commits."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from twofold.engines.sqlite.database import SqliteDatabase, add_clock
-from twofold.engines.sqlite.errors import translate
+from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translate
 from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.log.inline import append_at_once
 from twofold.engines.sqlite.threads import run_in_thread
 from twofold.engines.sqlite.transaction import Transaction
+from twofold.errors import LimitExceededError, StorageUnavailableError
 from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.ports.inline import Inline
 
@@ -20,36 +23,74 @@ from twofold.ports.inline import Inline
 class SqliteJoinedTransaction:
     """See `JoinedTransaction`. The connection may be used from any thread, by one at a time."""
 
-    def __init__(self, connection: sqlite3.Connection, inline: Sequence[Inline]) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, inline: Sequence[Inline]) -> None:
         self.connection = connection
+        self._path = path
         self._inline = inline
         if inline:
             add_clock(connection)
 
     async def append(self, append: Append) -> Appended | Rejected:
         """See `JoinedTransaction.append`."""
-        if self._inline:
-            return await run_in_thread(append_at_once, self.connection, append, self._inline)
-        return await run_in_thread(append_to, Transaction(self.connection, careful=True), append)
+        try:
+            if self._inline:
+                return await run_in_thread(append_at_once, self.connection, append, self._inline)
+            return await run_in_thread(append_to, Transaction(self.connection, careful=True), append)
+        except DRIVER_ERRORS as error:
+            raise translate(error, self._path) from error
+        except (OverflowError, UnicodeError) as error:
+            raise LimitExceededError(f"SQLite cannot store such a value: {error}; nothing was stored") from error
 
 
 @asynccontextmanager
 async def join(
-    database: SqliteDatabase, connection: Any, inline: Sequence[Inline]
+    database: SqliteDatabase, connection: Any, inline: Sequence[Inline], turns: asyncio.Lock
 ) -> AsyncIterator[SqliteJoinedTransaction]:
-    """See `JoinableLog.transaction`. SQLite has one writer at a time: other appends wait until the block has ended."""
+    """See `JoinableLog.transaction`. SQLite has one writer at a time: other appends wait until the block has ended.
+
+    Errors of the user's own SQL pass through unchanged.
+
+    Raises:
+        OutcomeUnknownError: the commit failed in a way that leaves the outcome open.
+    """
     if connection is not None:
-        yield SqliteJoinedTransaction(joinable(connection), inline)
+        yield SqliteJoinedTransaction(joinable(connection), database.path, inline)
         return
-    own = await run_in_thread(database.connect)
+    async with _turn(turns, database):
+        own = await run_in_thread(database.connect)
+        try:
+            try:
+                await run_in_thread(own.execute, "BEGIN IMMEDIATE")
+            except DRIVER_ERRORS as error:
+                raise translate(error, database.path) from error
+            yield SqliteJoinedTransaction(own, database.path, inline)
+            try:
+                await run_in_thread(own.execute, "COMMIT")
+            except DRIVER_ERRORS as error:
+                raise commit_failed(error, database.path) from error
+        finally:
+            own.close()  # rolls back what is not committed
+
+
+@asynccontextmanager
+async def _turn(turns: asyncio.Lock, database: SqliteDatabase) -> AsyncIterator[None]:
+    """Wait for the transactions of this process. In threads, they would take all threads from the one that has begun.
+
+    Raises:
+        StorageUnavailableError: the others have not ended within the time-out for locks.
+    """
     try:
-        await run_in_thread(own.execute, "BEGIN IMMEDIATE")
-        yield SqliteJoinedTransaction(own, inline)
-        await run_in_thread(own.execute, "COMMIT")
-    except sqlite3.Error as error:
-        raise translate(error, database.path) from error
+        async with asyncio.timeout(database.lock_timeout):
+            await turns.acquire()
+    except TimeoutError:
+        raise StorageUnavailableError(
+            f"{database.path}: another transaction of this process has been open for {database.lock_timeout:g} "
+            f"seconds; keep `store.transaction()` short, and open none within another"
+        ) from None
+    try:
+        yield
     finally:
-        own.close()  # rolls back what is not committed
+        turns.release()
 
 
 def joinable(connection: Any) -> sqlite3.Connection:
