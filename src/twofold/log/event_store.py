@@ -302,10 +302,11 @@ class EventStore:
         if not hasattr(self.log, "transaction"):
             raise TypeError(f"{type(self.log).__name__} is not in a SQL database; there is no transaction to join")
         log = cast(JoinableLog, self.log)
+        transaction, receipts = StoreTransaction(self.encode), list[Receipt[None]]()
         repeat: RepeatedTransactionError | None = None
         try:
             async with log.transaction(connection) as joined:
-                transaction = StoreTransaction(self.encode, joined.connection)
+                transaction.connection = joined.connection
                 yield transaction
                 receipts = [_receipt(each, self._accepted(await joined.append(each))) for each in transaction.appends]
                 if repeat := _repeated_transaction(receipts):

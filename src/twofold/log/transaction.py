@@ -17,9 +17,9 @@ from twofold.ports.event_log import Append
 class StoreTransaction:
     """Made by `EventStore.transaction`; usable until its block ends."""
 
-    def __init__(self, encode: Any, connection: Any) -> None:
+    def __init__(self, encode: Any) -> None:
         self._encode = encode
-        self.connection = connection
+        self.connection: Any = None
         """The driver's connection, for your own SQL. Neither commit it nor roll it back."""
         self.appends: list[Append] = []
         self.receipts: list[Receipt[None]] = []
