@@ -9,7 +9,7 @@ from tests.accounts import Balances
 from twofold import EventStore, Projection, ReadModel
 from twofold.engines.engine import Engine
 from twofold.ports.checkpoints import Checkpoint, checkpoints_of, generations_of
-from twofold.projections.projection import fold, keys_of
+from twofold.projections.folding import fold, keyed
 
 
 async def rows(model: ReadModel[Any]) -> dict[Any, Any]:
@@ -22,7 +22,7 @@ async def fresh(store: EventStore, projection: Projection[Any] | None = None) ->
     projection = projection or Balances()
     store.events.register(*projection.handles())
     events = [each async for each in store.read() if type(each.event) in projection.handles()]
-    folded = fold(projection, {}, keys_of(projection, events), events).rows
+    folded = fold(projection, {}, keyed(projection, events)).rows
     return {key[0]: row for key, row in folded.items() if row is not None}
 
 

@@ -28,7 +28,7 @@ from twofold import (
 )
 from twofold.engines.engine import Engine, connect, scratch_database
 from twofold.errors import InvalidProjectionError, ProjectionFailedError
-from twofold.projections.inline_projection import MAX_MISSING
+from twofold.projections.inline import MAX_MISSING
 from twofold.synchronizer import segment_runner
 
 
@@ -350,7 +350,7 @@ async def test_it_may_change_its_kind_to_and_fro(url: str) -> None:
         async with engine_at(url) as (engine, _):
             store = EventStore(engine.log)
             synchronizer = ReadModelSynchronizer(store, engine.read_database, scratch=scratch_database)
-            kind = ("asynchronous", "inline", "live")[number % 3]
+            kind = ("asynchronous", "inline", "on_demand")[number % 3]
             balances = synchronizer.add(Balances(), kind=kind)  # type: ignore[call-overload]
             async with running(synchronizer):
                 await synchronizer.run_once(PATIENCE) if kind == "asynchronous" else await synchronizer.prepare()

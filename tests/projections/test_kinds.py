@@ -93,7 +93,7 @@ async def compare(url: str, batches: Sequence[Sequence[Event]], segments: int, b
             store, engine.read_database, batch_size=batch_size, scratch=scratch_database
         )
         inline = synchronizer.add(Items(), kind="inline")
-        live = synchronizer.add(Named("live_items"), kind="live")
+        live = synchronizer.add(Named("live_items"), kind="on_demand")
         soon = synchronizer.add(Named("soon_items"))
         await synchronizer.prepare()
         await synchronizer.scale("soon_items", segments)
@@ -140,7 +140,7 @@ def test_all_kinds_show_what_a_fold_in_memory_gives_on_postgres(postgres_server:
     all_show_the_same()
 
 
-@pytest.mark.parametrize("kind", ["asynchronous", "inline", "live"])
+@pytest.mark.parametrize("kind", ["asynchronous", "inline", "on_demand"])
 async def test_each_kind_answers_every_question(engine: Any, store: EventStore, kind: Any) -> None:
     synchronizer = ReadModelSynchronizer(store, engine.read_database, scratch=scratch_database)
     items = synchronizer.add(Items(), kind=kind)

@@ -20,7 +20,8 @@ from twofold.engines.engine import connect
 from twofold.errors import InvalidCursorError, InvalidFilterError, UnknownFieldError
 from twofold.ports.read_database import Changes, Total
 from twofold.ports.segments import Segment, Step
-from twofold.projections.keyed_projector import KeyedProjector
+from twofold.projections.keyed_runner import KeyedRunner
+from twofold.projections.kinds import ASYNCHRONOUS
 from twofold.queries.serving import Place
 from twofold.synchronizer.generations import prepare
 
@@ -61,11 +62,11 @@ ROWS = [
 async def views(url: str) -> AsyncIterator[ReadModel[View]]:
     database, rows = connect(url).read_database, Views().row_type()
     await database.open()
-    projector = KeyedProjector(database, Views(), 1)
-    await prepare(database, projector)
+    runner = KeyedRunner(database, Views(), 1, ASYNCHRONOUS)
+    await prepare(database, runner)
     changes = Changes([rows.dump(row) for row in ROWS])
-    await database.commit(projector.table("__1"), changes, Step(Segment("views", 1), 0, 0, 1))
-    yield ReadModel(database, Views(), Place(database, projector))
+    await database.commit(runner.table("__1"), changes, Step(Segment("views", 1), 0, 0, 1))
+    yield ReadModel(database, Views(), Place(database, runner))
     await database.close()
 
 

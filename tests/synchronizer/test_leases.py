@@ -18,7 +18,8 @@ from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines.engine import Engine
 from twofold.ports.checkpoints import SQL, Checkpoint, Generation
 from twofold.ports.segments import SLOTS, Segment, bounds, slot_of
-from twofold.projections.keyed_projector import KeyedProjector
+from twofold.projections.keyed_runner import KeyedRunner
+from twofold.projections.kinds import ASYNCHRONOUS
 from twofold.synchronizer.leases import Leases, Ledger, is_gone, new_worker, segment_of, shares
 
 CODE = frozenset({("a", 1), ("b", 1)})
@@ -191,6 +192,6 @@ def test_a_checkpoint_tells_its_segment() -> None:
 
 async def test_code_of_another_version_does_not_work_on_it(engine: Engine, store: EventStore) -> None:
     await ReadModelSynchronizer(store, engine.read_database, [Balances()]).prepare()
-    projector = KeyedProjector(engine.read_database, Balances(), 1)
-    other = Leases(engine.read_database, new_worker(), [(projector.name, 2)], 1.0)
+    runner = KeyedRunner(engine.read_database, Balances(), 1, ASYNCHRONOUS)
+    other = Leases(engine.read_database, new_worker(), [(runner.name, 2)], 1.0)
     assert (await other.take_turn([])).held == []

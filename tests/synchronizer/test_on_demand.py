@@ -51,7 +51,7 @@ class Fussy(Balances):
 async def test_who_waits_for_a_live_projection_waits_for_the_log(
     synchronizer: ReadModelSynchronizer, store: EventStore
 ) -> None:
-    synchronizer.add(Balances(), kind="live")
+    synchronizer.add(Balances(), kind="on_demand")
     with pytest.raises(StaleReadError, match="balances at 0"):
         await synchronizer.wait(1, 0.01, ["balances"])
     waiting = asyncio.create_task(synchronizer.wait(1, PATIENCE, ["balances"]))
@@ -63,7 +63,7 @@ async def test_who_waits_for_a_live_projection_waits_for_the_log(
 async def test_each_answer_is_as_of_the_moment_of_the_question(
     synchronizer: ReadModelSynchronizer, store: EventStore
 ) -> None:
-    balances = synchronizer.add(Balances(), kind="live")
+    balances = synchronizer.add(Balances(), kind="on_demand")
     assert await balances.get("a") is None
     for count in range(1, 20):
         await write(store, opened(f"a{count}"), *(deposited(f"a{count}") for _ in range(count)))
@@ -76,7 +76,7 @@ async def test_each_answer_is_as_of_the_moment_of_the_question(
 async def test_many_questions_at_once_are_all_answered_up_to_date(
     synchronizer: ReadModelSynchronizer, store: EventStore
 ) -> None:
-    balances = synchronizer.add(Balances(), kind="live")
+    balances = synchronizer.add(Balances(), kind="on_demand")
     await write(store, *(opened(f"a{number}") for number in range(20)))
 
     async def deposit_and_ask(number: int) -> None:
@@ -90,7 +90,7 @@ async def test_many_questions_at_once_are_all_answered_up_to_date(
 async def test_a_question_that_is_cancelled_harms_no_later_one(
     synchronizer: ReadModelSynchronizer, store: EventStore
 ) -> None:
-    balances = synchronizer.add(Balances(), kind="live")
+    balances = synchronizer.add(Balances(), kind="on_demand")
     await write(store, opened("a"))
     for count in range(1, 30):
         await write(store, *(deposited("a") for _ in range(10)))
@@ -105,7 +105,7 @@ async def test_a_question_that_is_cancelled_harms_no_later_one(
 async def test_an_event_that_fails_concerns_those_who_ask_for_its_row_or_for_several(
     synchronizer: ReadModelSynchronizer, store: EventStore
 ) -> None:
-    balances = synchronizer.add(Fussy(), kind="live")
+    balances = synchronizer.add(Fussy(), kind="on_demand")
     await write(store, opened("a"), opened("b"), deposited("a", 13), deposited("a"), deposited("b"))
     for _ in range(2):
         with pytest.raises(ProjectionFailedError, match=r"failed on event 3 \(Deposited\): ArithmeticError: unlucky"):
@@ -123,7 +123,7 @@ async def test_one_that_is_to_stop_at_a_failure_answers_nobody(
     class Strict(Fussy):
         on_failure = "stop"
 
-    balances = synchronizer.add(Strict(), kind="live")
+    balances = synchronizer.add(Strict(), kind="on_demand")
     await write(store, opened("a"), opened("b"), deposited("a", 13))
     for _ in range(2):
         with pytest.raises(ProjectionFailedError, match="event 3"):
@@ -136,7 +136,7 @@ async def test_it_costs_nothing_when_nobody_asks_and_leaves_nothing_behind(
     log = RecordingLog(engine.log)
     store = EventStore(log)
     synchronizer = ReadModelSynchronizer(store, engine.read_database, scratch=scratch_database)
-    balances = synchronizer.add(Balances(), kind="live")
+    balances = synchronizer.add(Balances(), kind="on_demand")
     await write(store, opened("a"))
     async with running(synchronizer):
         await synchronizer.wait(1, 0)
@@ -156,7 +156,7 @@ async def test_it_costs_nothing_when_nobody_asks_and_leaves_nothing_behind(
 
 async def test_it_works_beside_read_models_in_another_database(url: str, tmp_path: Path) -> None:
     app = Application(url, read_url=f"sqlite:///{tmp_path}/apart.db")
-    balances = app.projections.add(Balances(), kind="live")
+    balances = app.projections.add(Balances(), kind="on_demand")
     wire(app)
 
     async def get_balance(query: GetBalance) -> Balance | None:
@@ -170,12 +170,12 @@ async def test_it_works_beside_read_models_in_another_database(url: str, tmp_pat
             "a", "ann", Decimal(1), 1
         )
         [status] = await app.projections.status()
-    assert (status.kind, status.state, status.position, status.problems) == ("live", State.LIVE, 2, [])
+    assert (status.kind, status.state, status.position, status.problems) == ("on_demand", State.LIVE, 2, [])
 
 
 async def test_there_is_nothing_to_be_operated(synchronizer: ReadModelSynchronizer, store: EventStore) -> None:
-    synchronizer.add(Balances(), kind="live")
-    with pytest.raises(InvalidProjectionError, match="balances is folded whenever somebody asks"):
+    synchronizer.add(Balances(), kind="on_demand")
+    with pytest.raises(InvalidProjectionError, match="balances is folded on demand"):
         await synchronizer.pause("balances")
 
 
@@ -190,15 +190,15 @@ async def test_what_cannot_be_live_is_refused_when_it_is_added(
         follows = ("balances",)
 
     with pytest.raises(InvalidProjectionError, match="mails can be asynchronous only"):
-        synchronizer.add(Mails(), kind="live")  # type: ignore[call-overload]
+        synchronizer.add(Mails(), kind="on_demand")  # type: ignore[call-overload]
     with pytest.raises(InvalidProjectionError, match="folded from all events, and stored nowhere"):
-        synchronizer.add(Balances(), kind="live", start="now")
+        synchronizer.add(Balances(), kind="on_demand", start="now")
     apart = connect(f"sqlite:///{tmp_path}/apart.db").read_database
     with pytest.raises(InvalidProjectionError, match="folded from all events, and stored nowhere"):
-        synchronizer.add(Balances(), kind="live", database=apart)
+        synchronizer.add(Balances(), kind="on_demand", database=apart)
     with pytest.raises(InvalidProjectionError, match="give the synchronizer `scratch="):
-        ReadModelSynchronizer(store, engine.read_database).add(Balances(), kind="live")
-    synchronizer.add(Balances(), kind="live")
+        ReadModelSynchronizer(store, engine.read_database).add(Balances(), kind="on_demand")
+    synchronizer.add(Balances(), kind="on_demand")
     with pytest.raises(InvalidProjectionError, match="two projections named 'balances'"):
         synchronizer.add(Balances())
     with pytest.raises(InvalidProjectionError, match=r"later follows 'balances'; add that one before it"):

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from twofold.cli.output import opened, opened_read_models, print_table, say
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
-from twofold.projections.projector import key_text
+from twofold.projections.folding import key_text
 from twofold.synchronizer import control
 from twofold.synchronizer.status import ProjectionStatus, State, read_status
 

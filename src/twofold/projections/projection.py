@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from twofold.errors import InvalidProjectionError, RowNotFoundError
 from twofold.messages.event import RecordedEvent
@@ -21,11 +20,7 @@ R = TypeVar("R")
 
 KeyValues = tuple[Any, ...]
 OnFailure = Literal["park", "stop"]
-ProjectionKind = Literal["asynchronous", "inline", "live"]
-"""When the rows follow from the events: soon after the append, in its transaction, or when somebody asks."""
 Fold = Callable[[Any, Any, RecordedEvent[Any]], Any]
-ENDINGS = (KeyboardInterrupt, SystemExit)
-"""What ends the process, whoever raises it. All else that code of the user's raises is a failure of that code."""
 
 
 class Projection(Generic[R]):
@@ -67,7 +62,7 @@ class Projection(Generic[R]):
         Raises:
             InvalidProjectionError: a method has other parameters than the class's text allows.
         """
-        return tuple(self._folds_by_event())
+        return tuple(self.folds_by_event())
 
     def key(self, event: Any) -> Any:
         """Return the key of the row that an event is about; by default the event's fields of the same names.
@@ -83,7 +78,7 @@ class Projection(Generic[R]):
             RowNotFoundError: the event changes a row that does not exist.
             Exception: whatever the method for the event raises.
         """
-        return typing.cast("R | None", self._folds_by_event()[type(recorded.event)](self, row, recorded))
+        return typing.cast("R | None", self.folds_by_event()[type(recorded.event)](self, row, recorded))
 
     async def verify(self, rebuilt: Any) -> None:
         """Raise if a read model that was built anew must not serve; `rebuilt` is that `ReadModel`.
@@ -107,7 +102,7 @@ class Projection(Generic[R]):
         """Return whether the method for a class of events makes a row, whatever there was before."""
         if type(self).apply is not Projection.apply:
             return False
-        return event in self._folds_by_event() and event in type(self).__dict__["_making"]
+        return event in self.folds_by_event() and event in type(self).__dict__["_making"]
 
     @property
     def key_of(self) -> Callable[[Any], KeyValues]:
@@ -124,7 +119,8 @@ class Projection(Generic[R]):
         return self.row_type().table(self.name)
 
     @classmethod
-    def _folds_by_event(cls) -> dict[type, Fold]:
+    def folds_by_event(cls) -> Mapping[type, Fold]:
+        """Return for each class of events the function that folds one into a row."""
         folds: dict[type, Fold] | None = cls.__dict__.get("_folds")
         if folds is None:
             methods = methods_by_event(cls)
@@ -144,70 +140,6 @@ def check_projection_name(projection: Any) -> None:
             f'{type(projection).__qualname__} needs a `name` such as "order_views": lower case letters, digits and _, '
             f"at most 40, not beginning with twofold_"
         )
-
-
-class Failure(NamedTuple):
-    """An event that took no effect: it failed, or (without an error) it waits behind one of its row that did."""
-
-    recorded: RecordedEvent[Any]
-    key: KeyValues
-    error: BaseException | None = None
-
-
-class Folded(NamedTuple):
-    """What a batch of events makes of the rows that it touches."""
-
-    rows: dict[KeyValues, Any]
-    """The changed rows by key; None for one that is to be deleted."""
-    failures: Sequence[Failure] = ()
-
-
-def keys_of(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
-    """Return the key of each event, as the projection's `key` gives it.
-
-    Raises:
-        Exception: whatever `key` raises.
-    """
-    keys = [projection.key(recorded.event) for recorded in events]
-    return [key if type(key) is tuple else (key,) for key in keys]
-
-
-def fold(
-    projection: Projection[Any],
-    rows: dict[KeyValues, Any],
-    keys: Sequence[KeyValues],
-    events: Sequence[RecordedEvent[Any]],
-) -> Folded:
-    """Fold events over rows, in order. One that fails takes no effect, nor do the later ones of its row."""
-    changed: dict[KeyValues, Any] = {}
-    failures: list[Failure] = []
-    failed: set[KeyValues] = set()
-    key_of, folds = projection.key_of, _folds(projection)
-    for key, recorded in zip(keys, events, strict=True):
-        if failed and key in failed:
-            failures.append(Failure(recorded, key))
-            continue
-        try:
-            row = changed[key] if key in changed else rows.get(key)
-            row = folds[type(recorded.event)](projection, row, recorded)
-            if row is not None and key_of(row) != key:
-                raise InvalidProjectionError(
-                    f"{projection.name}: the event is about the row {key!r}, its method returned the row "
-                    f"{key_of(row)!r}; a row keeps its key, and `key(event)` says which one it is"
-                )
-            changed[key] = row
-        except ENDINGS:
-            raise
-        except BaseException as error:  # the user's code; it is reported, retried, and never passed over
-            failures.append(Failure(recorded, key, error))
-            failed.add(key)
-    return Folded(changed, failures)
-
-
-def _folds(projection: Projection[Any]) -> Mapping[type, Fold]:
-    """Return what `Projection.apply` looks up for each event, or an `apply` of the projection's own for all of them."""
-    apply = type(projection).apply
-    return projection._folds_by_event() if apply is Projection.apply else defaultdict(lambda: apply)
 
 
 def _fold(method: Callable[..., Any]) -> Fold:

@@ -10,7 +10,7 @@ MAX_KNOWN = 20_000
 """Rows of a read model that are kept in mind, at most."""
 
 
-class KnownRows:
+class RowCache:
     """The rows of a read model as this process has left them, for each segment that it works on.
 
     Only who holds the epoch of a segment writes its rows, and whatever an operator or another worker does raises it.

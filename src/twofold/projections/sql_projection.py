@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import inspect
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from twofold.messages.event import RecordedEvent
 from twofold.messages.read_policy import Policy
 from twofold.ports.read_database import Style
 from twofold.ports.sql import quoted
-from twofold.projections.projection import ENDINGS, OnFailure
+from twofold.projections.projection import OnFailure
 from twofold.projections.reaction import Reaction
 
 
@@ -81,14 +80,6 @@ class SqlProjection:
         other = copy.copy(self)
         other._suffix = suffix
         return other
-
-
-def is_failure(error: BaseException) -> bool:
-    """Return whether code that was awaited has failed, and it is not that we are to end, or the process is."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is not None and not task.cancelling()
-    return not isinstance(error, (*ENDINGS, GeneratorExit))
 
 
 def applied(projection: SqlProjection | Reaction, recorded: RecordedEvent[Any]) -> Callable[..., Any]:

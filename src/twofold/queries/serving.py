@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from twofold.errors import ReadModelBuildingError, UnknownProjectionError
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase
-from twofold.projections.projector import Buildable
+from twofold.projections.runner import ReadModelBuilder
 
 FRESH = 1.0
 """Seconds after which it is looked up again which generation serves."""
@@ -33,7 +33,7 @@ class Place:
             appends.
     """
 
-    def __init__(self, database: ReadDatabase, code: Buildable, fresh: float = FRESH) -> None:
+    def __init__(self, database: ReadDatabase, code: ReadModelBuilder, fresh: float = FRESH) -> None:
         self._fresh = fresh
         self._database = database
         self._code = code

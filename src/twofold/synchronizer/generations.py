@@ -12,10 +12,10 @@ from twofold.messages.mark import START, Mark
 from twofold.ports.checkpoints import LEDGER, SQL, Generation, Role, generations_of
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import bounds
-from twofold.projections.projector import Buildable
+from twofold.projections.runner import ReadModelBuilder
 
 
-async def prepare(database: ReadDatabase, code: Buildable, start: Mark = START) -> Sequence[str]:
+async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = START) -> Sequence[str]:
     """Make sure that there is a read model for this code, and return which parts of the code changed since.
 
     The first one serves from the beginning. One for a higher version is built beside the one that serves.
@@ -53,7 +53,7 @@ async def prepare(database: ReadDatabase, code: Buildable, start: Mark = START) 
 
 
 async def build(
-    transaction: ReadTransaction, code: Buildable, role: Role, *, segments: int = 1, start: Mark = START
+    transaction: ReadTransaction, code: ReadModelBuilder, role: Role, *, segments: int = 1, start: Mark = START
 ) -> Generation:
     """Make a new, empty generation."""
     known = await generations_of(transaction, code.name)
@@ -76,7 +76,7 @@ async def build(
     return next(each for each in await generations_of(transaction, code.name) if each.number == number)
 
 
-async def forget(transaction: ReadTransaction, code: Buildable, generation: Generation) -> None:
+async def forget(transaction: ReadTransaction, code: ReadModelBuilder, generation: Generation) -> None:
     """Drop a generation with its tables, its checkpoints and what is parked of it."""
     await code.drop(transaction, generation.suffix)
     await forget_records(transaction, generation)
@@ -89,7 +89,7 @@ async def forget_records(transaction: ReadTransaction, generation: Generation) -
         await transaction.run(SQL[statement], name=generation.name, generation=generation.number)
 
 
-def _changed_parts(generation: Generation, code: Buildable) -> Sequence[str]:
+def _changed_parts(generation: Generation, code: ReadModelBuilder) -> Sequence[str]:
     built, now = generation.parts, code.fingerprint()
     return sorted(part for part in built.keys() | now.keys() if built.get(part) != now.get(part)) if built else ()
 

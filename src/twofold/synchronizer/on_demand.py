@@ -1,4 +1,4 @@
-"""Live projections: nothing is stored for good, the rows are folded when somebody asks for them."""
+"""Projections on demand: nothing is stored for good, the rows are folded when a question is asked."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Segment
 from twofold.ports.table import Table
 from twofold.ports.watermark import Head
-from twofold.projections.keyed_projector import KeyedProjector
+from twofold.projections.folding import key_text
 from twofold.projections.projection import Projection
-from twofold.projections.projector import key_text
+from twofold.projections.runner import RowRunner
 from twofold.queries.read_model import ReadModel
 from twofold.synchronizer.generations import prepare
 from twofold.synchronizer.segment_runner import SegmentRunner
@@ -27,30 +27,30 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class LiveRows:
-    """The rows of a live projection, in a database that this process has for itself and nobody keeps.
+class OnDemandRows:
+    """The rows of a projection that is folded on demand, in a database of this process alone, which is not kept.
 
     The first question folds the log from its beginning, each later one what was appended since.
 
     Args:
         store: where the events are.
         database: where the rows are; it is opened by the first question.
-        projector: what folds them.
+        runner: what folds them.
     """
 
-    def __init__(self, store: EventStore, database: ReadDatabase, projector: KeyedProjector) -> None:
+    def __init__(self, store: EventStore, database: ReadDatabase, runner: RowRunner) -> None:
         self.database = database
-        self.projector = projector
+        self.runner = runner
         self._store = store
         self._head = Head()
         self._updating = asyncio.Lock()
-        self._runner: SegmentRunner | None = None
+        self._segment_runner: SegmentRunner | None = None
         self._generation: Generation | None = None
 
     @property
     def position(self) -> int:
         """Up to here they have been folded."""
-        return self._runner.position if self._runner else 0
+        return self._segment_runner.position if self._segment_runner else 0
 
     @property
     def reached(self) -> int:
@@ -79,11 +79,11 @@ class LiveRows:
         """
         async with self._updating:
             generation = self._generation or await self._open()
-            runner = self._runner = self._runner or self._run(generation)
+            segment_runner = self._segment_runner = self._segment_runner or self._run(generation)
             head = await self._store.head()
-            while runner.position < head:
+            while segment_runner.position < head:
                 try:
-                    await runner.catch_up(head)
+                    await segment_runner.catch_up(head)
                 except CheckpointMovedError:  # by a question that was cancelled meanwhile
                     continue
             return generation
@@ -94,46 +94,46 @@ class LiveRows:
         Raises:
             ProjectionFailedError: so it is.
         """
-        if self._runner is None or not self._runner.has_parked:
+        if self._segment_runner is None or not self._segment_runner.has_parked:
             return
-        place = {"name": self.projector.name, "generation": self._runner.segment.generation}
+        place = {"name": self.runner.name, "generation": self._segment_runner.segment.generation}
         if key:
             found = [row[:2] for row in await self.database.query(SQL["parked_of"], **place, key=key_text(key))]
         else:
             found = [(row[0], row[3]) for row in await self.database.query(SQL["parked"], **place, limit=1)]
         for position, cause in found[:1]:
             rows = await self._store.log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
-            raise ProjectionFailedError(self.projector.name, self._store.events.decode(rows)[0], cause)
+            raise ProjectionFailedError(self.runner.name, self._store.events.decode(rows)[0], cause)
 
     async def close(self) -> None:
         """Throw the rows away; the next question begins anew."""
         async with self._updating:
-            self._runner = self._generation = None
+            self._segment_runner = self._generation = None
             await self.database.close()
 
     async def _open(self) -> Generation:
         await self.database.open()
-        await prepare(self.database, self.projector)
+        await prepare(self.database, self.runner)
         async with self.database.transaction() as transaction:
-            [self._generation] = await generations_of(transaction, self.projector.name)
+            [self._generation] = await generations_of(transaction, self.runner.name)
         return self._generation
 
     def _run(self, generation: Generation) -> SegmentRunner:
         segment = Segment(generation.name, generation.number)
         return SegmentRunner(
-            self._store, self.database, self.projector, generation.suffix, segment, "", 0.0, _reached, _head
+            self._store, self.database, self.runner, generation.suffix, segment, "", 0.0, _reached, _head
         )
 
 
-class LiveReadModel(ReadModel[R]):
-    """Answers questions about a live projection, as of the moment when they are asked.
+class OnDemandReadModel(ReadModel[R]):
+    """Answers questions about a projection on demand, as of the moment when they are asked.
 
     An event that cannot be folded concerns those who ask for its row, and those who ask for several rows.
     """
 
-    def __init__(self, rows: LiveRows, projection: Projection[R]) -> None:
+    def __init__(self, rows: OnDemandRows, projection: Projection[R]) -> None:
         super().__init__(rows.database, projection, rows)
-        self._live = rows
+        self._folded = rows
 
     async def get(self, *key: Any) -> R | None:
         """See `ReadModel.get`.
@@ -143,13 +143,13 @@ class LiveReadModel(ReadModel[R]):
         """
         wanted = [self._rows.dump_key(key)]
         table = await self._where()
-        await self._live.refuse_failed(*key)
+        await self._folded.refuse_failed(*key)
         found = await self._database.load(table, wanted)
         return self._rows.load(found[0]) if found else None
 
     async def _ask(self, question: Callable[[Table], Awaitable[T]]) -> T:
         table = await self._where()
-        await self._live.refuse_failed()
+        await self._folded.refuse_failed()
         return await question(table)
 
 

@@ -11,8 +11,7 @@ from twofold.errors import StaleReadError
 from twofold.log.event_store import EventStore
 from twofold.messages.event import event_type_of
 from twofold.messages.read_policy import Policy
-from twofold.projections.sql_projectors import ReactionProjector
-from twofold.synchronizer.on_demand import LiveRows
+from twofold.synchronizer.on_demand import OnDemandRows
 from twofold.synchronizer.read_model_progress import Standing
 from twofold.synchronizer.registry import Registrations
 
@@ -31,23 +30,23 @@ class ReadModelProgress:
         """Return the names of the projections that have read models; what reactions did can be queried nowhere."""
         stored = self._registrations.stored.items()
         return [
-            *(name for name, each in stored if not isinstance(each.projector, ReactionProjector)),
-            *self._registrations.live,
+            *(name for name, each in stored if each.runner.has_read_model),
+            *self._registrations.on_demand,
         ]
 
     def handled(self, projection: str) -> frozenset[str]:
         """See `Progress.handled`."""
-        types = map(event_type_of, self._of(projection).projector.projection.handles())
+        types = map(event_type_of, self._of(projection).runner.projection.handles())
         return frozenset(name for each in types for name in (each.name, *each.aliases))
 
     def max_lag(self, projection: str) -> timedelta | None:
         """See `Progress.max_lag`."""
-        limit: timedelta | None = self._of(projection).projector.projection.max_lag
+        limit: timedelta | None = self._of(projection).runner.projection.max_lag
         return limit
 
     def policy(self, projection: str) -> Policy | None:
         """See `Progress.policy`."""
-        declared: Policy | None = self._of(projection).projector.projection.policy
+        declared: Policy | None = self._of(projection).runner.projection.policy
         return declared
 
     def reached(self, projection: str) -> int:
@@ -77,5 +76,5 @@ class ReadModelProgress:
         """See `Progress.head`."""
         return await self._store.head()
 
-    def _of(self, name: str) -> Standing | LiveRows:
-        return self._registrations.live.get(name) or self._registrations.of(name).served
+    def _of(self, name: str) -> Standing | OnDemandRows:
+        return self._registrations.on_demand.get(name) or self._registrations.of(name).served

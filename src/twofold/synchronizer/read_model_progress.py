@@ -13,7 +13,7 @@ from twofold.ports.checkpoints import SQL, Checkpoint, Generation
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import REPLICATION, ReadDatabase
 from twofold.ports.watermark import Head
-from twofold.projections.projector import Projector
+from twofold.projections.runner import ProjectionRunner
 from twofold.queries.serving import FRESH, UNREADY, Place
 from twofold.synchronizer.leases import segment_of
 from twofold.synchronizer.status import lag_of
@@ -28,13 +28,15 @@ class Standing:
     Args:
         store: where the events are.
         database: where the read model is.
-        projector: its code.
+        runner: its code.
         positions: what this process knows of the read models in this database.
     """
 
-    def __init__(self, store: EventStore, database: ReadDatabase, projector: Projector, positions: Positions) -> None:
-        self.projector = projector
-        self.place = Place(database, projector, FRESH if projector.kind == "asynchronous" else 0.0)
+    def __init__(
+        self, store: EventStore, database: ReadDatabase, runner: ProjectionRunner, positions: Positions
+    ) -> None:
+        self.runner = runner
+        self.place = Place(database, runner, 0.0 if runner.drive.by_appends else FRESH)
         self._store = store
         self._database = database
         self._positions = positions
@@ -56,7 +58,7 @@ class Standing:
         if self.reached >= await self._store.head():
             return timedelta()
         rows = await self._checkpoints(await self.place.find())
-        return max([await lag_of(self._store, self.projector, row) for row in rows], default=timedelta())
+        return max([await lag_of(self._store, self.runner, row) for row in rows], default=timedelta())
 
     async def wait(self, position: int, deadline: float) -> int:
         """Wait until it has passed a position, at most until a time of `time.monotonic`; return how far it has come.
@@ -97,7 +99,7 @@ class Standing:
             else:
                 return
         raise StorageError(
-            f"the replica does not show the read model {self.projector.name} after {REPLICATION:g} s; make sure that "
+            f"the replica does not show the read model {self.runner.name} after {REPLICATION:g} s; make sure that "
             f"it follows the database that this application writes to"
         )
 
@@ -117,7 +119,7 @@ class Standing:
         """Return how far the generation that serves has come, after a while at most if that is not far enough."""
         asked = time.monotonic()
         head = self._head(await self.place.find())
-        if head.position < position and self.projector.kind == "inline":  # the append has told only the database
+        if head.position < position and self.runner.drive.by_appends:  # the append has told only the database
             await self._look_up(asked)
         if head.position < position:
             self._database.follow(self._positions)

@@ -17,10 +17,8 @@ from twofold.errors import InvalidProjectionError, RebuildFailedError, StorageEr
 from twofold.log.event_store import EventStore
 from twofold.ports.checkpoints import LEDGER, SQL, Generation, checkpoints_of, generations_of
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
-from twofold.projections.inline_projection import InlineProjection
-from twofold.projections.keyed_projector import KeyedProjector
-from twofold.projections.projector import INFRASTRUCTURE, Projector
-from twofold.projections.sql_projectors import ReactionProjector
+from twofold.projections.failure import INFRASTRUCTURE
+from twofold.projections.runner import ProjectionRunner
 from twofold.queries.serving import HELD
 from twofold.synchronizer.generations import build, forget
 from twofold.synchronizer.leases import CHANGING_OVER, REBUILDING, Held, Ledger, read_ledger, segment_of
@@ -34,10 +32,10 @@ NEAR = 5000
 MAX_SEGMENTS = 8
 """A new generation is built in so many segments at most, if there are as many workers."""
 
-MakeRunner = Callable[[Held, str], SegmentRunner]
+MakeSegmentRunner = Callable[[Held, str], SegmentRunner]
 
 
-async def begin(database: ReadDatabase, projector: Projector, *, expect_same: bool) -> Generation:
+async def begin(database: ReadDatabase, runner: ProjectionRunner, *, expect_same: bool) -> Generation:
     """Make an empty generation beside the one that serves, or return the one that is being built already.
 
     Raises:
@@ -45,55 +43,55 @@ async def begin(database: ReadDatabase, projector: Projector, *, expect_same: bo
         UnknownProjectionError: there is no read model of this name.
         StorageError: the database failed.
     """
-    if isinstance(projector, ReactionProjector):
-        raise InvalidProjectionError(f"{projector.name} is a reaction; what it did elsewhere is not done again")
-    async with database.transaction(projector.style) as transaction:
-        await transaction.lock(projector.name)
-        known = await generations_of(transaction, projector.name)
+    if not runner.has_read_model:
+        raise InvalidProjectionError(f"{runner.name} is a reaction; what it did elsewhere is not done again")
+    async with database.transaction(runner.style) as transaction:
+        await transaction.lock(runner.name)
+        known = await generations_of(transaction, runner.name)
         if not known:
-            raise UnknownProjectionError(projector.name, ())
+            raise UnknownProjectionError(runner.name, ())
         for shadow in (each for each in known if each.role == "shadow"):
-            if shadow.version == projector.version and not shadow.refused:
+            if shadow.version == runner.version and not shadow.refused:
                 return shadow
-            await forget(transaction, projector, shadow)
+            await forget(transaction, runner, shadow)
         workers = (await read_ledger(transaction)).workers.values()
-        able = sum((projector.name, projector.version) in codes for codes in workers)
+        able = sum((runner.name, runner.version) in codes for codes in workers)
         live = next(each for each in known if each.role == "live")
         segments = max(live.segments, min(able, MAX_SEGMENTS))
-        generation = await build(transaction, projector, "shadow", segments=segments)
+        generation = await build(transaction, runner, "shadow", segments=segments)
         await _report(transaction, generation, Report(expect_same=expect_same))
         return generation
 
 
-async def reset(database: ReadDatabase, projector: Projector) -> None:
+async def reset(database: ReadDatabase, runner: ProjectionRunner) -> None:
     """Empty a read model in place and let it begin again.
 
     Raises:
         UnknownProjectionError: there is none of this name.
         StorageError: the database failed.
     """
-    async with database.transaction(projector.style) as transaction:
-        await transaction.lock(projector.name)
-        known = await generations_of(transaction, projector.name)
+    async with database.transaction(runner.style) as transaction:
+        await transaction.lock(runner.name)
+        known = await generations_of(transaction, runner.name)
         live = next((each for each in known if each.role == "live"), None)
         if live is None:
-            raise UnknownProjectionError(projector.name, ())
+            raise UnknownProjectionError(runner.name, ())
         of = {"name": live.name, "generation": live.number}
         await transaction.lock(LEDGER)
         beginning = {"position": 0, "event_id": ""}
         await transaction.run(SQL["set_position"], **of, **beginning)  # before the rows, as appends lock them
-        await projector.clear(transaction, live.suffix)
+        await runner.clear(transaction, live.suffix)
         await transaction.run(SQL["forget_parked"], **of)
 
 
-async def cancel(database: ReadDatabase, projector: Projector) -> bool:
+async def cancel(database: ReadDatabase, runner: ProjectionRunner) -> bool:
     """Drop the generation that is being built; return whether there was one."""
-    return await _forget_all(database, projector, "shadow")
+    return await _forget_all(database, runner, "shadow")
 
 
-async def drop_warm(database: ReadDatabase, projector: Projector) -> bool:
+async def drop_warm(database: ReadDatabase, runner: ProjectionRunner) -> bool:
     """Drop the generation that served before; return whether there was one."""
-    return await _forget_all(database, projector, "warm")
+    return await _forget_all(database, runner, "warm")
 
 
 async def report_of(database: ReadDatabase, name: str, number: int) -> tuple[str, Report]:
@@ -109,8 +107,8 @@ class Takeover:
     Args:
         store: where the events are.
         database: where the read model is.
-        projector: the code of both generations, or of the new one only if they differ in version.
-        make_runner: makes a runner for a segment, under the name of an owner.
+        runner: the code of both generations, or of the new one only if they differ in version.
+        make_segment_runner: makes what runs a segment, under the name of an owner.
         worker: the worker that does it.
         lease: seconds for which the segments are kept if the worker dies over it.
     """
@@ -119,15 +117,15 @@ class Takeover:
         self,
         store: EventStore,
         database: ReadDatabase,
-        projector: Projector,
-        make_runner: MakeRunner,
+        runner: ProjectionRunner,
+        make_segment_runner: MakeSegmentRunner,
         worker: str,
         lease: float,
     ) -> None:
         self._store = store
         self._database = database
-        self._projector = projector
-        self._make_runner = make_runner
+        self._runner = runner
+        self._make_segment_runner = make_segment_runner
         self._owner = REBUILDING + worker
         self._lease = lease
 
@@ -142,12 +140,12 @@ class Takeover:
             await self._take_out(new)
             end = await self._store.head()
             await self._bring_to(new, end)
-            report = await verify_sample(self._store, self._database, self._projector, new, end, _read(new))
+            report = await verify_sample(self._store, self._database, self._runner, new, end, _read(new))
             if not report.reason:
                 await self._bring_to(new, await self._store.head())  # the verification has taken its time
                 await self._take_out(live)
                 end = await self._bring_together(new, live)
-                report = await verify_rows(self._database, self._projector, live, new, report)
+                report = await verify_rows(self._database, self._runner, live, new, report)
                 end = await self._bring_nearer(new, end)
             try:
                 report = await self._decide(new, live, end, report)
@@ -168,7 +166,7 @@ class Takeover:
         known = [Generation(*row) for row in await self._database.query(SQL["generations_of"], name=name)]
         warm = next((each for each in known if each.role == "warm"), None)
         live = next(each for each in known if each.role == "live")
-        if warm is None or warm.version != self._projector.version:
+        if warm is None or warm.version != self._runner.version:
             raise RebuildFailedError(name, "no earlier generation of this version was kept")
         if warm.refused:
             raise RebuildFailedError(name, warm.refused)
@@ -223,14 +221,14 @@ class Takeover:
         The one that serves goes first: of two readers, one may ask the other one yet, which served until just now.
         """
         end = await self._store.head()
-        if live.version == self._projector.version:
+        if live.version == self._runner.version:
             await self._bring_to(live, end)
         await self._bring_to(new, end)
         return end
 
     async def _bring_nearer(self, new: Generation, end: int) -> int:
         """Bring an inline one nearer to the head, before the appends have to wait for the rest of the way."""
-        if self._projector.kind == "inline":
+        if self._runner.drive.by_appends:
             end = await self._store.head()
             await self._bring_to(new, end)
         return end
@@ -240,11 +238,11 @@ class Takeover:
             rows = await checkpoints_of(transaction, generation)
         for row in rows:
             held = Held(segment_of(row), row.epoch, generation.suffix, generation.version)
-            await self._make_runner(held, self._owner).catch_up(end)
+            await self._make_segment_runner(held, self._owner).catch_up(end)
 
     async def _decide(self, new: Generation, live: Generation, end: int, report: Report) -> Report:
         """Let the new generation serve in the transaction that finds both still in our hands, or say why not."""
-        async with self._database.transaction(self._projector.style) as transaction:
+        async with self._database.transaction(self._runner.style) as transaction:
             await transaction.lock(new.name)
             known = await generations_of(transaction, new.name)
             await self._check_hold(transaction, new, end)
@@ -257,12 +255,12 @@ class Takeover:
             if report.reason:
                 await transaction.run(SQL["set_paused"], name=new.name, generation=new.number, paused=1)
                 return report
-            await self._projector.expose(transaction, new.suffix)
+            await self._runner.expose(transaction, new.suffix)
             for other in known:
                 if other.role == "warm" and other.number != new.number:
-                    await forget(transaction, self._projector, other)
+                    await forget(transaction, self._runner, other)
             await transaction.lock(LEDGER)  # nobody takes a segment from here on, should our lease have run out
-            stands_still = live.version == self._projector.version and self._projector.kind != "inline"
+            stands_still = live.version == self._runner.version and not self._runner.drive.by_appends
             await self._check_hold(transaction, live, end if stands_still else None)
             await self._hand_over(transaction, next(each for each in known if each.number == live.number), new)
         return report
@@ -271,12 +269,12 @@ class Takeover:
         self, transaction: ReadTransaction, new: Generation, live: Generation, report: Report
     ) -> Report:
         """Bring an inline one to the very head of the log; appends wait from here on until it serves."""
-        projector = self._projector
-        if report.reason or not isinstance(projector, KeyedProjector) or projector.kind != "inline":
+        runner = self._runner
+        if report.reason or not runner.drive.by_appends:
             return report
-        await transaction.carry_out(InlineProjection(projector, self._store.events).complete(new.number))
-        if report.expect_same and new.role == "shadow" and new.version == live.version:
-            report = await verify_same(transaction.run, projector, live, new, report)
+        await runner.drive.complete(runner, self._store.events, transaction, new.number)
+        if runner.rows and report.expect_same and new.role == "shadow" and new.version == live.version:
+            report = await verify_same(transaction.run, runner.rows, live, new, report)
         return report
 
     async def _check_hold(self, transaction: ReadTransaction, generation: Generation, end: int | None) -> None:
@@ -308,15 +306,15 @@ def due(ledger: Ledger, head: int) -> list[Generation]:
     return [each for each in waiting if position(each) >= head - NEAR]
 
 
-async def _forget_all(database: ReadDatabase, projector: Projector, role: str) -> bool:
-    async with database.transaction(projector.style) as transaction:
-        await transaction.lock(projector.name)
-        found = [each for each in await generations_of(transaction, projector.name) if each.role == role]
+async def _forget_all(database: ReadDatabase, runner: ProjectionRunner, role: str) -> bool:
+    async with database.transaction(runner.style) as transaction:
+        await transaction.lock(runner.name)
+        found = [each for each in await generations_of(transaction, runner.name) if each.role == role]
         for generation in found:
-            await forget(transaction, projector, generation)
-        live = [each for each in await generations_of(transaction, projector.name) if each.role == "live"]
-        if found and live and live[0].version == projector.version:
-            await projector.expose(transaction, live[0].suffix)
+            await forget(transaction, runner, generation)
+        live = [each for each in await generations_of(transaction, runner.name) if each.role == "live"]
+        if found and live and live[0].version == runner.version:
+            await runner.expose(transaction, live[0].suffix)
     return bool(found)
 
 

@@ -13,9 +13,8 @@ from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase, Selection
 from twofold.ports.sql import names, quoted
-from twofold.projections.keyed_projector import KeyedProjector
-from twofold.projections.projection import Folded, fold
-from twofold.projections.projector import Projector, handed
+from twofold.projections.folding import Folded, fold
+from twofold.projections.runner import ProjectionRunner, RowRunner, with_keys
 from twofold.queries.read_model import FixedPlace, ReadModel
 from twofold.tasks import JITTER
 
@@ -48,7 +47,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def verify_sample(
-    store: EventStore, database: ReadDatabase, projector: Projector, new: Generation, end: int, report: Report
+    store: EventStore, database: ReadDatabase, runner: ProjectionRunner, new: Generation, end: int, report: Report
 ) -> Report:
     """Compare rows at random with a fresh fold of the log up to a position, at which the read model stands.
 
@@ -57,11 +56,11 @@ async def verify_sample(
         Exception: an event cannot be read.
     """
     report = await verify_nothing_parked(database.query, new, report)
-    if report.reason or not isinstance(projector, KeyedProjector):
+    if report.reason or (rows := runner.rows) is None:
         return report
-    stored = await _sampled_rows(database, projector, new)
-    fresh = await _fresh_rows(store, database, projector, set(map(projector.group, stored)), end)
-    dump = projector.projection.row_type().dump
+    stored = await _sampled_rows(database, rows, new)
+    fresh = await _fresh_rows(store, database, rows, set(map(rows.group, stored)), end)
+    dump = rows.projection.row_type().dump
     for key, row in stored.items():
         if key not in fresh or list(dump(fresh[key])) != list(dump(row)):
             reason = f"the row {key!r} is {row!r}, a fresh fold of the log gives {fresh.get(key)!r}"
@@ -81,45 +80,45 @@ async def verify_nothing_parked(ask: Ask, new: Generation, report: Report) -> Re
 
 
 async def verify_rows(
-    database: ReadDatabase, projector: Projector, live: Generation, new: Generation, report: Report
+    database: ReadDatabase, runner: ProjectionRunner, live: Generation, new: Generation, report: Report
 ) -> Report:
     """Compare the new read model with the earlier one, and ask the projection's own check.
 
     Raises:
         StorageError: the database failed.
     """
-    if not isinstance(projector, KeyedProjector):
+    if (rows := runner.rows) is None:
         return report
     if live.version == new.version:
-        report = await _compared(database, projector, live, new, report)
+        report = await _compared(database, rows, live, new, report)
         if report.reason:
             return report
-    model = ReadModel(database, projector.projection, FixedPlace(new))
+    model = ReadModel(database, rows.projection, FixedPlace(new))
     try:
-        await projector.projection.verify(model)
+        await rows.projection.verify(model)
     except Exception as error:  # the user's own check says no, in whatever way
         return msgspec.structs.replace(report, reason=f"its own check says: {error or repr(error)}")
     return report
 
 
 async def _compared(
-    database: ReadDatabase, projector: KeyedProjector, live: Generation, new: Generation, report: Report
+    database: ReadDatabase, runner: RowRunner, live: Generation, new: Generation, report: Report
 ) -> Report:
-    before, after = projector.table(live.suffix).name, projector.table(new.suffix).name
+    before, after = runner.table(live.suffix).name, runner.table(new.suffix).name
     [(rows_before, rows_after)] = await database.query(
         f"SELECT (SELECT count(*) FROM {quoted(before)}), (SELECT count(*) FROM {quoted(after)})"
     )
     report = msgspec.structs.replace(report, rows_before=rows_before, rows_after=rows_after)
     if rows_before and not rows_after:
         return msgspec.structs.replace(report, reason=f"it has no rows, the one that serves has {rows_before}")
-    if not report.expect_same or projector.kind == "inline":  # appends go on; it is done when they wait
+    if not report.expect_same or runner.drive.by_appends:  # appends go on; it is done when they wait
         return report
-    return await verify_same(database.query, projector, live, new, report)
+    return await verify_same(database.query, runner, live, new, report)
 
 
 async def verify_same(
     ask: Ask,
-    projector: KeyedProjector,
+    runner: RowRunner,
     live: Generation,
     new: Generation,
     report: Report,
@@ -129,8 +128,8 @@ async def verify_same(
     Raises:
         StorageError: the database failed.
     """
-    before, after = projector.table(live.suffix).name, projector.table(new.suffix).name
-    columns = names(column.name for column in projector.table("").columns)
+    before, after = runner.table(live.suffix).name, runner.table(new.suffix).name
+    columns = names(column.name for column in runner.table("").columns)
 
     async def only_in(one: str, other: str) -> int:
         sql = f"SELECT {columns} FROM {quoted(one)} EXCEPT SELECT {columns} FROM {quoted(other)}"
@@ -146,9 +145,9 @@ async def verify_same(
 
 
 async def _sampled_rows(
-    database: ReadDatabase, projector: KeyedProjector, generation: Generation
+    database: ReadDatabase, runner: RowRunner, generation: Generation
 ) -> dict[tuple[Any, ...], Any]:
-    table, rows = projector.table(generation.suffix), projector.projection.row_type()
+    table, rows = runner.table(generation.suffix), runner.projection.row_type()
     found: dict[tuple[Any, ...], Any] = {}
     offset, times = 0, DRAWS
     while times:
@@ -160,11 +159,11 @@ async def _sampled_rows(
 
 
 async def _fresh_rows(
-    store: EventStore, database: ReadDatabase, projector: KeyedProjector, wanted: set[tuple[Any, ...]], end: int
+    store: EventStore, database: ReadDatabase, runner: RowRunner, wanted: set[tuple[Any, ...]], end: int
 ) -> Mapping[tuple[Any, ...], Any]:
     """Fold the events of some rows, from the beginning of the log to a position."""
-    projection = projector.projection
-    passed_over = {position for (position,) in await database.query(SQL["passed_over"], name=projector.name, after=0)}
+    projection = runner.projection
+    passed_over = {position for (position,) in await database.query(SQL["passed_over"], name=runner.name, after=0)}
     query, fresh, after = EventQuery.of(*projection.handles()), dict[tuple[Any, ...], Any](), 0
     pace = Pace(FIRST, CHUNK)
     while wanted:
@@ -172,9 +171,9 @@ async def _fresh_rows(
         rows = await store.log.read(query, after=after, before=end + 1, limit=size)
         pace.adapt(rows)
         readable = [row for row in rows if row.position not in passed_over]
-        events = [each for each in handed(projector, store.events.decode(readable)) if each.key in wanted]
-        fresh |= fold(projection, fresh, [each.key for each in events], [each.recorded for each in events]).rows
+        events = [each for each in with_keys(runner, store.events.decode(readable)) if each.key in wanted]
+        fresh |= fold(projection, fresh, events).rows
         if len(rows) < size:
             break
         after = rows[-1].position
-    return projector.rows(Folded(fresh))
+    return runner.rows_by_key(Folded(fresh))

@@ -21,19 +21,9 @@ from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import SQL, Checkpoint, advance
 from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import Parked, Segment, Step, slot_of
-from twofold.projections.projection import ENDINGS
-from twofold.projections.projector import (
-    INFRASTRUCTURE,
-    MAX_CAUSE,
-    Failed,
-    Handed,
-    Portion,
-    Projector,
-    described,
-    handed,
-    storable,
-)
-from twofold.projections.sql_projection import is_failure
+from twofold.projections.failure import INFRASTRUCTURE, MAX_CAUSE, PROCESS_EXITS, described, is_failure, storable
+from twofold.projections.folding import FailedEvent, KeyedEvent
+from twofold.projections.runner import ProjectionBatch, ProjectionRunner, with_keys
 from twofold.tasks import end_if_cancelled
 from twofold.telemetry import trace_batch
 
@@ -63,7 +53,7 @@ class SegmentRunner:
     Args:
         store: where the events are.
         database: where the read model is.
-        projector: the projection's code.
+        runner: the projection's code.
         suffix: of the names of the generation's tables.
         segment: what to run.
         owner: who holds the lease.
@@ -76,7 +66,7 @@ class SegmentRunner:
         self,
         store: EventStore,
         database: ReadDatabase,
-        projector: Projector,
+        runner: ProjectionRunner,
         suffix: str,
         segment: Segment,
         owner: str,
@@ -89,13 +79,13 @@ class SegmentRunner:
         """Set whenever the work goes on, even if that is waiting; whoever renews the lease clears it."""
         self._store = store
         self._database = database
-        self._projector = projector
+        self._runner = runner
         self._suffix = suffix
         self._owner = owner
         self._lease = lease
         self._reached = reached
         self._head = head
-        self._batches = Batches(store, EventQuery.of(*projector.projection.handles()), projector.batch_size)
+        self._batches = Batches(store, EventQuery.of(*runner.projection.handles()), runner.batch_size)
         self._epoch = self._saved = self._passed = 0
         self._saved_at = 0.0
         self._blocked: set[str] = set()
@@ -186,7 +176,7 @@ class SegmentRunner:
 
     async def _is_done_by_appends(self, head: int) -> bool:
         """Return whether the appends brought an inline projection as far themselves, which they are left time for."""
-        if self._projector.kind != "inline" or head - self._passed > NEAR:
+        if not self._runner.drive.by_appends or head - self._passed > NEAR:
             return False
         await self._rest(BEHIND_APPENDS)
         epoch = self._epoch
@@ -200,7 +190,7 @@ class SegmentRunner:
         self.is_moving = True
         batch = await self._batches.read(self._passed, end, self._passed_over)
         if batch.events or batch.failure or time.monotonic() >= self._saved_at + IDLE_SAVE:
-            with trace_batch(self._projector.name, len(batch.events), batch.position):
+            with trace_batch(self._runner.name, len(batch.events), batch.position):
                 await self._handle(batch)
         else:  # a crash only skips the same events again
             self._passed = batch.position
@@ -219,42 +209,42 @@ class SegmentRunner:
         if failure is not None:
             raise failure
 
-    def _sorted(self, batch: Batch) -> tuple[list[Handed], list[Handed], ProjectionFailedError | None]:
+    def _sorted(self, batch: Batch) -> tuple[list[KeyedEvent], list[KeyedEvent], ProjectionFailedError | None]:
         """Return the events of this segment, those that wait for parked ones, and why one has no key."""
-        found, failure = self._handed(batch.events)
+        found, failure = self._keyed(batch.events)
         if self.segment.is_whole and not self._blocked:
             return found, [], failure
-        events: list[Handed] = []
-        waiting: list[Handed] = []
+        events: list[KeyedEvent] = []
+        waiting: list[KeyedEvent] = []
         for each in found:
             if self.segment.first <= slot_of(text := each.text) < self.segment.end:
                 (waiting if text in self._blocked else events).append(each)
         return events, waiting, failure
 
-    def _handed(self, events: Sequence[RecordedEvent[Any]]) -> tuple[list[Handed], ProjectionFailedError | None]:
+    def _keyed(self, events: Sequence[RecordedEvent[Any]]) -> tuple[list[KeyedEvent], ProjectionFailedError | None]:
         """Return the events up to the first that has no key, and why it has none."""
         try:
-            return handed(self._projector, events), None
-        except ENDINGS:
+            return with_keys(self._runner, events), None
+        except PROCESS_EXITS:
             raise
         except BaseException as error:
             if len(events) > 1:
-                first, failure = self._handed(events[: len(events) // 2])
+                first, failure = self._keyed(events[: len(events) // 2])
                 if failure is None:
-                    second, failure = self._handed(events[len(events) // 2 :])
+                    second, failure = self._keyed(events[len(events) // 2 :])
                     first += second
                 return first, failure
-            failure = ProjectionFailedError(self._projector.name, events[0])
+            failure = ProjectionFailedError(self._runner.name, events[0])
             failure.__cause__ = error
             return [], failure
 
-    async def _step(self, events: Sequence[Handed], position: int, parked: Sequence[Parked] = ()) -> None:
+    async def _step(self, events: Sequence[KeyedEvent], position: int, parked: Sequence[Parked] = ()) -> None:
         """Bring events into the read model and the checkpoint to a position; try again what fails, then park it."""
         changes = Changes(parked=parked)
-        failures: Sequence[Failed] = ()
-        retries = 0 if self._projector.kind == "live" else RETRIES  # what is in memory fails again
+        failures: Sequence[FailedEvent] = ()
+        retries = RETRIES if self._runner.drive.tries_again else 0
         for attempt in range(retries + 1):
-            last_try = attempt == retries and self._projector.projection.on_failure == "park"
+            last_try = attempt == retries and self._runner.projection.on_failure == "park"
             failures = await self._project(events, position, changes, last_try=last_try)
             if not failures or last_try:
                 break
@@ -262,18 +252,18 @@ class SegmentRunner:
         else:
             await self._stop_right_before(events, position, changes, failures)
             return  # none failed this time
-        self._blocked.update(each.handed.text for each in failures)
+        self._blocked.update(each.keyed.text for each in failures)
         for each in failures:
             if each.error:
                 cause, _ = described(each.error)
-                log.warning("%s parked event %d: %s", self._projector.name, each.handed.recorded.position, cause)
+                log.warning("%s parked event %d: %s", self._runner.name, each.keyed.recorded.position, cause)
 
     async def _project(
-        self, events: Sequence[Handed], position: int, changes: Changes, *, last_try: bool
-    ) -> Sequence[Failed]:
+        self, events: Sequence[KeyedEvent], position: int, changes: Changes, *, last_try: bool
+    ) -> Sequence[FailedEvent]:
         step = Step(self.segment, self._epoch, self._saved, position, self._lease)
-        failures = await self._projector.project(
-            Portion(self._suffix, events, step, changes, last_try=last_try, moving=self._move)
+        failures = await self._runner.project(
+            ProjectionBatch(self._suffix, events, step, changes, last_try=last_try, moving=self._move)
         )
         if last_try or not failures:
             self._saved, self._passed, self._saved_at, self._has_error = position, position, time.monotonic(), False
@@ -281,7 +271,7 @@ class SegmentRunner:
         return failures
 
     async def _stop_right_before(
-        self, events: Sequence[Handed], position: int, changes: Changes, failures: Sequence[Failed]
+        self, events: Sequence[KeyedEvent], position: int, changes: Changes, failures: Sequence[FailedEvent]
     ) -> None:
         """Go on one by one, up to the event that fails; it may not be known which of the batch that is.
 
@@ -289,7 +279,7 @@ class SegmentRunner:
             ProjectionFailedError: there.
         """
         if len(events) == 1:
-            raise ProjectionFailedError(self._projector.name, events[0].recorded) from failures[0].error
+            raise ProjectionFailedError(self._runner.name, events[0].recorded) from failures[0].error
 
         def waiting(end: int) -> Changes:
             return Changes(parked=[each for each in changes.parked if self._saved < each.position <= end])
@@ -300,13 +290,13 @@ class SegmentRunner:
             if failed := await self._project([each], end, waiting(end), last_try=False):
                 if before > self._saved:
                     await self._project((), before, waiting(before), last_try=False)
-                raise ProjectionFailedError(self._projector.name, each.recorded) from failed[0].error
+                raise ProjectionFailedError(self._runner.name, each.recorded) from failed[0].error
 
     async def _retry_parked(self) -> None:
         """Fold the parked events that somebody wants to be retried: all at once, or else row by row."""
         while found := await self._database.query(
             SQL["parked_to_retry"], name=self.segment.projection, generation=self.segment.generation,
-            first=self.segment.first, end=self.segment.end, limit=min(MAX_RETRIED, self._projector.batch_size),
+            first=self.segment.first, end=self.segment.end, limit=min(MAX_RETRIED, self._runner.batch_size),
         ):  # fmt: skip
             waiting = [Parked(*row) for row in found]
             if await self._fold_parked(waiting) is not None:
@@ -329,14 +319,14 @@ class SegmentRunner:
         place = {"name": self.segment.projection, "generation": self.segment.generation}
         async with self._database.transaction() as transaction:
             if not await advance(transaction, Changes(parked=waiting), self._step_on_the_spot()):
-                raise CheckpointMovedError(self._projector.name)
+                raise CheckpointMovedError(self._runner.name)
             await transaction.run(SQL["retried"], **place, key=waiting[0].key)
 
     async def _fold_parked(self, waiting: Sequence[Parked]) -> BaseException | None:
         """Bring parked events in, all or none; return why that fails, None if it does so no longer."""
         try:
             events = [await self._parked_event(each) for each in waiting]
-        except (*INFRASTRUCTURE, *ENDINGS):
+        except (*INFRASTRUCTURE, *PROCESS_EXITS):
             raise
         except BaseException as error:  # it cannot be read any more
             if not is_failure(error):
@@ -344,15 +334,15 @@ class SegmentRunner:
             return error
         released = Changes(released=[each.position for each in waiting])
         step = self._step_on_the_spot()
-        failures = await self._projector.project(Portion(self._suffix, events, step, released, moving=self._move))
+        failures = await self._runner.project(ProjectionBatch(self._suffix, events, step, released, moving=self._move))
         return failures[0].error if failures else None
 
-    async def _parked_event(self, parked: Parked) -> Handed:
+    async def _parked_event(self, parked: Parked) -> KeyedEvent:
         self._move()
         rows = await self._store.log.read(
             EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
         )
-        return handed(self._projector, self._store.events.decode(rows))[0]
+        return with_keys(self._runner, self._store.events.decode(rows))[0]
 
     def _step_on_the_spot(self) -> Step:
         return Step(self.segment, self._epoch, self._saved, self._saved, self._lease)
@@ -375,7 +365,7 @@ class SegmentRunner:
     async def _report(self, error: BaseException, pause: float) -> None:
         """Store what holds the segment up, where everybody can see it."""
         if not isinstance(error, StorageUnavailableError):
-            log.error("projection %s stands still, next try in %.1f s", self._projector.name, pause, exc_info=error)
+            log.error("projection %s stands still, next try in %.1f s", self._runner.name, pause, exc_info=error)
         text = str(error) if isinstance(error, TwofoldError) else described(error)[0]
         if isinstance(error, ProjectionFailedError):
             text += f": {described(error.__cause__)[0]}"
@@ -386,4 +376,4 @@ class SegmentRunner:
                     first=self.segment.first, epoch=self._epoch, error=storable(text, MAX_CAUSE),
                 )  # fmt: skip
         except Exception as also:
-            log.warning("projection %s cannot say what holds it up: %s", self._projector.name, also)
+            log.warning("projection %s cannot say what holds it up: %s", self._runner.name, also)

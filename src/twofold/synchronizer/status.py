@@ -12,8 +12,7 @@ from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import SQL, Checkpoint, Generation
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import SLOTS, slot_of
-from twofold.projections.projection import ProjectionKind
-from twofold.projections.projector import Projector, handed
+from twofold.projections.runner import ProjectionKind, ProjectionRunner, with_keys
 from twofold.synchronizer.leases import Ledger, read_ledger
 
 UNATTENDED = timedelta(seconds=30)
@@ -104,7 +103,7 @@ class ProjectionStatus:
 
 
 async def read_status(
-    store: EventStore, database: ReadDatabase, projectors: Mapping[str, Projector]
+    store: EventStore, database: ReadDatabase, runners: Mapping[str, ProjectionRunner]
 ) -> list[ProjectionStatus]:
     """Return the status of all read models of a database, in the order of their names.
 
@@ -117,47 +116,47 @@ async def read_status(
     parked = {(name, number): count for name, number, count, _ in counts}
     head = await store.head()
     return [
-        await _status(store, projectors.get(name), ledger, generations, parked, head)
+        await _status(store, runners.get(name), ledger, generations, parked, head)
         for name, generations in _by_name(ledger.generations).items()
     ]
 
 
-def unknown_status(projector: Projector, head: int) -> ProjectionStatus:
+def unknown_status(runner: ProjectionRunner, head: int) -> ProjectionStatus:
     """Return the status of a read model that was never prepared."""
     return ProjectionStatus(
-        name=projector.name, version=projector.version, generation=0, state=State.NEW, position=0, head=head,
-        kind=projector.kind, max_lag=projector.projection.max_lag,
+        name=runner.name, version=runner.version, generation=0, state=State.NEW, position=0, head=head,
+        kind=runner.drive.name, max_lag=runner.projection.max_lag,
     )  # fmt: skip
 
 
-def live_status(projector: Projector, head: int) -> ProjectionStatus:
+def on_demand_status(runner: ProjectionRunner, head: int) -> ProjectionStatus:
     """Return the status of what is folded when somebody asks, and then never late."""
     return ProjectionStatus(
-        name=projector.name, version=projector.version, generation=0, state=State.LIVE, position=head, head=head,
-        kind="live", max_lag=projector.projection.max_lag,
+        name=runner.name, version=runner.version, generation=0, state=State.LIVE, position=head, head=head,
+        kind=runner.drive.name, max_lag=runner.projection.max_lag,
     )  # fmt: skip
 
 
 async def _status(
     store: EventStore,
-    projector: Projector | None,
+    runner: ProjectionRunner | None,
     ledger: Ledger,
     generations: Sequence[Generation],
     parked: Mapping[tuple[str, int], int],
     head: int,
 ) -> ProjectionStatus:
     live = next(each for each in generations if each.role == "live")
-    own = next((each for each in generations if projector and each.version == projector.version), live)
+    own = next((each for each in generations if runner and each.version == runner.version), live)
     shown = live if live.version == own.version else own
     rows = [row for row in ledger.checkpoints if (row.name, row.generation) == (shown.name, shown.number)]
     shadows = [each for each in generations if each.role == "shadow"]
     refused = next((each.refused for each in shadows if each.refused), "")
     rebuilding = bool(shadows) and not refused
     building = [row.position for row in ledger.checkpoints if rebuilding and _is_of(row, shadows[-1])]
-    segments = [await _segment(store, projector, row) for row in rows]
+    segments = [await _segment(store, runner, row) for row in rows]
     lag = max((each.lag for each in segments), default=timedelta())
     position = min((row.position for row in rows), default=0)
-    known = projector is not None or any((shown.name, shown.version) in codes for codes in ledger.workers.values())
+    known = runner is not None or any((shown.name, shown.version) in codes for codes in ledger.workers.values())
     errors = [each.error for each in segments if each.error]
     return ProjectionStatus(
         name=shown.name,
@@ -166,9 +165,9 @@ async def _status(
         state=_state(shown, rows, known=known, errors=errors, rebuilding=rebuilding, late=lag > timedelta()),
         position=position,
         head=max(head, position),
-        kind=projector.kind if projector else "asynchronous",
+        kind=runner.drive.name if runner else "asynchronous",
         lag=lag,
-        max_lag=projector.projection.max_lag if projector else None,
+        max_lag=runner.projection.max_lag if runner else None,
         parked=parked.get((shown.name, shown.number), 0),
         error=errors[0] if errors else None,
         building=min(building) if building else None,
@@ -199,9 +198,9 @@ def _state(
     return State.CATCHING_UP if late else State.LIVE
 
 
-async def _segment(store: EventStore, projector: Projector | None, row: Checkpoint) -> SegmentStatus:
-    lag = await lag_of(store, projector, row) if projector else timedelta()
-    needs_nobody = projector is not None and projector.kind == "inline" and not lag  # the appends do the work
+async def _segment(store: EventStore, runner: ProjectionRunner | None, row: Checkpoint) -> SegmentStatus:
+    lag = await lag_of(store, runner, row) if runner else timedelta()
+    needs_nobody = runner is not None and runner.drive.by_appends and not lag  # the appends do the work
     idle = 0 if row.is_leased or needs_nobody else row.now - max(row.leased_until, row.moved_at)
     return SegmentStatus(
         first=row.first,
@@ -214,18 +213,18 @@ async def _segment(store: EventStore, projector: Projector | None, row: Checkpoi
     )
 
 
-async def lag_of(store: EventStore, projector: Projector, row: Checkpoint) -> timedelta:
+async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -> timedelta:
     """Return the age of the oldest event that a segment still has to handle, by the clock of its database.
 
     Raises:
         StorageError: the database failed.
     """
-    query = EventQuery.of(*projector.projection.handles())
+    query = EventQuery.of(*runner.projection.handles())
     is_whole = row.end - row.first == SLOTS
     rows = await store.log.read(query, after=row.position, limit=1 if is_whole else LOOKED_AT)
     for stored in rows:
         try:
-            text = handed(projector, store.events.decode([stored]))[0].text if not is_whole else ""
+            text = with_keys(runner, store.events.decode([stored]))[0].text if not is_whole else ""
         except Exception:  # it cannot be read, and holds the segment up
             text = ""
         if is_whole or not text or row.first <= slot_of(text) < row.end:

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, overload
 
 from twofold.errors import InvalidProjectionError, RebuildFailedError
 from twofold.log.event_store import EventStore
@@ -15,11 +15,10 @@ from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import START
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import slot_of
-from twofold.projections.inline_projection import InlineProjection, catch_up
-from twofold.projections.keyed_projector import KeyedProjector
-from twofold.projections.projection import Projection, ProjectionKind
-from twofold.projections.projector import Projector, handed, key_text
+from twofold.projections.folding import key_text
+from twofold.projections.projection import Projection
 from twofold.projections.reaction import Reaction
+from twofold.projections.runner import ProjectionKind, ProjectionRunner, Start, with_keys
 from twofold.projections.sql_projection import SqlProjection
 from twofold.queries.read_model import ReadModel
 from twofold.synchronizer import control, rebuild
@@ -28,8 +27,8 @@ from twofold.synchronizer.generations import prepare
 from twofold.synchronizer.query_progress import ReadModelProgress
 from twofold.synchronizer.rebuild_checks import Report
 from twofold.synchronizer.rebuild_progress import RebuildProgress, follow_rebuild
-from twofold.synchronizer.registry import Registrations, Start
-from twofold.synchronizer.status import ProjectionStatus, live_status, read_status, unknown_status
+from twofold.synchronizer.registry import Registrations
+from twofold.synchronizer.status import ProjectionStatus, on_demand_status, read_status, unknown_status
 from twofold.synchronizer.worker import LEASE, Worker
 from twofold.tasks import end
 
@@ -55,7 +54,7 @@ class ReadModelSynchronizer:
         lease: seconds after which another worker takes over from one that shows no sign of life.
         replica: a copy of `read_db` that follows it, such as a streaming standby of PostgreSQL, and that answers the
             questions in its place; whoever waits for a read model waits for it there.
-        scratch: gives a database for the rows of a live projection, which closing it deletes.
+        scratch: gives a database for the rows of a projection on demand, which closing it deletes.
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
             `refuse` or `ignore`.
     """
@@ -113,8 +112,8 @@ class ReadModelSynchronizer:
         Args:
             projection: what to run.
             kind: when the rows follow from the events: `asynchronous`, soon after the append; `inline`, in its
-                transaction, so that a failure rejects the append; `live`, whenever somebody asks. The code of a keyed
-                projection is the same for all three; others are asynchronous.
+                transaction, so that a failure rejects the append; `on_demand`, whenever a question is asked. The code
+                of a keyed projection is the same for all three; others are asynchronous.
             start: whether it begins with the first event, as projections do, or with what comes after it was first
                 added, as reactions do.
             database: where its read model is, if not in the synchronizer's own.
@@ -143,19 +142,17 @@ class ReadModelSynchronizer:
         """
         for registered in self._registrations.stored.values():
             start = await self._store.log.mark(await self._store.head()) if registered.start == "now" else None
-            changed = await prepare(registered.database, registered.projector, start or START)
+            changed = await prepare(registered.database, registered.runner, start or START)
             if changed and self._changed_code != "ignore":
-                self._complain(registered.projector, changed)
-            if registered.projector.kind == "inline":
-                inline = InlineProjection(cast(KeyedProjector, registered.projector), self._store.events)
-                await catch_up(registered.database, inline)
+                self._complain(registered.runner, changed)
+            await registered.runner.drive.catch_up(registered.runner, self._store.events, registered.database)
         for registered in self._registrations.stored.values():
             if registered.served is not registered.standing:
                 await registered.served.appear()
 
     async def close(self) -> None:
-        """Throw away what live projections have folded; may be repeated."""
-        for rows in self._registrations.live.values():
+        """Throw away what projections on demand have folded; may be repeated."""
+        for rows in self._registrations.on_demand.values():
             await rows.close()
 
     async def run(self) -> None:
@@ -166,8 +163,8 @@ class ReadModelSynchronizer:
         """
         await self.prepare()
         self._workers = [
-            Worker(self._store, database, projectors, self._registrations.positions, self._ceiling, self._lease)
-            for database, projectors in self._registrations.by_database()
+            Worker(self._store, database, runners, self._registrations.positions, self._ceiling, self._lease)
+            for database, runners in self._registrations.by_database()
         ]
         try:
             async with asyncio.TaskGroup() as group:
@@ -198,7 +195,7 @@ class ReadModelSynchronizer:
     async def wait(self, position: int, timeout: float, projections: Collection[str] | None = None) -> None:
         """Wait until the projections (by default all) have passed a position, in whichever process they run.
 
-        Live ones have passed whatever is in the log.
+        Those on demand have passed whatever is in the log.
 
         Raises:
             StaleReadError: they had not after `timeout` seconds.
@@ -218,12 +215,12 @@ class ReadModelSynchronizer:
         by_name = {status.name: status for statuses in found for status in statuses}
         head = await self._store.head()
         own = [
-            by_name.pop(name) if name in by_name else unknown_status(registered.projector, head)
+            by_name.pop(name) if name in by_name else unknown_status(registered.runner, head)
             for name, registered in self._registrations.stored.items()
         ]
-        live = self._registrations.live
-        folded = [live_status(rows.projector, head) for rows in live.values()]
-        stored = [status for name, status in by_name.items() if name not in live]
+        on_demand = self._registrations.on_demand
+        folded = [on_demand_status(rows.runner, head) for rows in on_demand.values()]
+        stored = [status for name, status in by_name.items() if name not in on_demand]
         return [*own, *folded, *stored]
 
     # -- operations -------------------------------------------------------------------------------------------------
@@ -251,7 +248,7 @@ class ReadModelSynchronizer:
             UnknownProjectionError: there is none of this name.
             StorageError: the database failed.
         """
-        await rebuild.reset(self._of(name).database, self._of(name).projector)
+        await rebuild.reset(self._of(name).database, self._of(name).runner)
         await self._of(name).standing.look()
         self._poke()
 
@@ -284,7 +281,7 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         registered = self._of(name)
-        slot = await self._slot(registered.projector, position)
+        slot = await self._slot(registered.runner, position)
         await control.skip(registered.database, name, position, reason, slot=slot)
         self._poke()
 
@@ -320,7 +317,7 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         registered = self._of(name)
-        generation = await rebuild.begin(registered.database, registered.projector, expect_same=expect_same)
+        generation = await rebuild.begin(registered.database, registered.runner, expect_same=expect_same)
         self._poke()
         report = await follow_rebuild(self._store, registered.database, generation, progress)
         registered.forget()
@@ -330,7 +327,7 @@ class ReadModelSynchronizer:
 
     async def cancel_rebuild(self, name: str) -> bool:
         """Drop what is being built; return whether anything was."""
-        cancelled = await rebuild.cancel(self._of(name).database, self._of(name).projector)
+        cancelled = await rebuild.cancel(self._of(name).database, self._of(name).runner)
         self._poke()
         return cancelled
 
@@ -343,27 +340,27 @@ class ReadModelSynchronizer:
         """
         registered = self._of(name)
         worker = Worker(
-            self._store, registered.database, {name: registered.projector}, self._registrations.positions,
+            self._store, registered.database, {name: registered.runner}, self._registrations.positions,
             self._ceiling, self._lease,
         )  # fmt: skip
-        await worker.takeover(registered.projector).roll_back(name)
+        await worker.takeover(registered.runner).roll_back(name)
         registered.forget()
         self._poke()
 
     async def drop_warm(self, name: str) -> bool:
         """Drop the generation that is kept for a roll-back; return whether there was one."""
-        dropped = await rebuild.drop_warm(self._of(name).database, self._of(name).projector)
+        dropped = await rebuild.drop_warm(self._of(name).database, self._of(name).runner)
         self._poke()
         return dropped
 
     # ---------------------------------------------------------------------------------------------------------------
 
-    async def _slot(self, projector: Projector, position: int) -> int | None:
+    async def _slot(self, runner: ProjectionRunner, position: int) -> int | None:
         """Return the slot of an event, None if it cannot be known."""
-        query = EventQuery.of(*projector.projection.handles())
+        query = EventQuery.of(*runner.projection.handles())
         rows = await self._store.log.read(query, after=position - 1, before=position + 1, limit=1)
         try:
-            return slot_of(handed(projector, self._store.events.decode(rows))[0].text)
+            return slot_of(with_keys(runner, self._store.events.decode(rows))[0].text)
         except Exception:  # that may be why it is to be left out
             return None
 
@@ -376,20 +373,20 @@ class ReadModelSynchronizer:
         standings = [each.standing for each in self._registrations.stored.values()]
         await asyncio.gather(*(each.wait(position, math.inf) for each in standings))
 
-    async def _ceiling(self, projector: Projector, after: int, timeout: float) -> int:
+    async def _ceiling(self, runner: ProjectionRunner, after: int, timeout: float) -> int:
         """Wait until there is more in the log, and until the projections that it follows have handled that."""
         deadline = time.monotonic() + timeout
         head = await self._store.log.wait(after, timeout)
         if head <= after:
             head = await self._store.head()  # should the signal have been lost
-        for name in projector.projection.follows if head > after else ():
+        for name in runner.projection.follows if head > after else ():
             head = min(head, await self._of(name).standing.wait(after + 1, deadline))
         return head
 
-    def _complain(self, projector: Projector, changed: Sequence[str]) -> None:
+    def _complain(self, runner: ProjectionRunner, changed: Sequence[str]) -> None:
         text = (
-            f"the code of {projector.name} changed ({', '.join(changed)}) and its version did not: what is stored may "
-            f"differ from what it would make now. Raise `version`, or call rebuild_projection({projector.name!r})"
+            f"the code of {runner.name} changed ({', '.join(changed)}) and its version did not: what is stored may "
+            f"differ from what it would make now. Raise `version`, or call rebuild_projection({runner.name!r})"
         )
         if self._changed_code == "refuse":
             raise InvalidProjectionError(text)

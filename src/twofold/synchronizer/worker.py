@@ -12,7 +12,8 @@ from twofold.ports.checkpoints import Generation
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Segment
-from twofold.projections.projector import INFRASTRUCTURE, Projector, described
+from twofold.projections.failure import INFRASTRUCTURE, described
+from twofold.projections.runner import ProjectionRunner
 from twofold.synchronizer.leases import ApartError, Held, Leases, Ledger, Turn, merge, new_worker
 from twofold.synchronizer.rebuild import Takeover, due
 from twofold.synchronizer.segment_runner import SegmentRunner
@@ -29,12 +30,12 @@ WHILE_REBUILDING = 0.25
 NEAR = 1000
 """Positions that two segments may be apart to be made one: the work of both rests while the one comes to the other."""
 
-Ceiling = Callable[[Projector, int, float], Awaitable[int]]
+Ceiling = Callable[[ProjectionRunner, int, float], Awaitable[int]]
 """Waits until a projection may go beyond a position, at most some seconds, and returns how far it may go."""
 
 
 class _Running(NamedTuple):
-    runner: SegmentRunner
+    segment_runner: SegmentRunner
     task: asyncio.Task[None]
 
 
@@ -44,7 +45,7 @@ class Worker:
     Args:
         store: where the events are.
         database: where the read models are.
-        projectors: the code that it has, by name.
+        runners: the code that it has, by name.
         positions: told how far the segments have come.
         ceiling: see `Ceiling`.
         lease: seconds for which a segment stays with a worker that shows no sign of life.
@@ -54,7 +55,7 @@ class Worker:
         self,
         store: EventStore,
         database: ReadDatabase,
-        projectors: Mapping[str, Projector],
+        runners: Mapping[str, ProjectionRunner],
         positions: Positions,
         ceiling: Ceiling,
         lease: float,
@@ -62,7 +63,7 @@ class Worker:
         self.name = new_worker()
         self._store = store
         self._database = database
-        self._projectors = projectors
+        self._runners = runners
         self._positions = positions
         self._ceiling = ceiling
         self._lease = lease
@@ -76,7 +77,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until cancelled; what is held is then given back."""
-        codes = [(each.name, each.version) for each in self._projectors.values()]
+        codes = [(each.name, each.version) for each in self._runners.values()]
         leases = Leases(self._database, self.name, codes, self._lease)
         try:
             while True:
@@ -100,21 +101,21 @@ class Worker:
             except (*INFRASTRUCTURE, TimeoutError) as error:
                 log.info("the leases of worker %s will run out: %s", self.name, error)
 
-    def runner(self, held: Held, owner: str = "") -> SegmentRunner:
+    def segment_runner(self, held: Held, owner: str = "") -> SegmentRunner:
         """Return what runs a segment."""
-        projector = self._projectors[held.segment.projection]
+        runner = self._runners[held.segment.projection]
 
         async def head(after: int, timeout: float) -> int:
-            return await self._ceiling(projector, after, timeout)
+            return await self._ceiling(runner, after, timeout)
 
         return SegmentRunner(
-            self._store, self._database, projector, held.suffix, held.segment, owner or self.name, self._lease,
+            self._store, self._database, runner, held.suffix, held.segment, owner or self.name, self._lease,
             self._positions.reached, head,
         )  # fmt: skip
 
-    def takeover(self, projector: Projector) -> Takeover:
+    def takeover(self, runner: ProjectionRunner) -> Takeover:
         """Return what lets one generation take over from another."""
-        return Takeover(self._store, self._database, projector, self.runner, self.name, self._lease)
+        return Takeover(self._store, self._database, runner, self.segment_runner, self.name, self._lease)
 
     async def _finish_rebuilds(self, turn: Turn) -> None:
         """Let a new generation take over that is complete; who holds its first segment does it."""
@@ -126,7 +127,7 @@ class Worker:
 
     async def _finish(self, generation: Generation) -> None:
         try:
-            await self.takeover(self._projectors[generation.name]).finish(generation.name, generation.number)
+            await self.takeover(self._runners[generation.name]).finish(generation.name, generation.number)
             self.poke()
         except Exception as error:  # it is tried again in the next turn
             log.warning("the new read model %s is not complete yet: %s", generation.name, described(error)[0])
@@ -135,16 +136,16 @@ class Worker:
 
     def _working(self) -> list[Segment]:
         """Return the segments whose work went on since the last turn."""
-        working = [segment for segment, running in self._running.items() if running.runner.is_moving]
+        working = [segment for segment, running in self._running.items() if running.segment_runner.is_moving]
         for running in self._running.values():
-            running.runner.is_moving = False
+            running.segment_runner.is_moving = False
         return working
 
     async def _bring_in_line(self, turn: Turn) -> None:
         held = {each.segment: each for each in turn.held}
         changed = [
-            segment for segment, (runner, task) in self._running.items()
-            if segment not in held or task.done() or runner.epoch not in (0, held[segment].epoch)
+            segment for segment, (segment_runner, task) in self._running.items()
+            if segment not in held or task.done() or segment_runner.epoch not in (0, held[segment].epoch)
         ]  # fmt: skip
         await self._let_go(changed)
         for left, right in turn.to_merge:
@@ -157,9 +158,9 @@ class Worker:
             break  # the others have their turn after this one
         for segment, each in held.items():
             if segment not in self._running:
-                runner = self.runner(each)
-                task = asyncio.create_task(runner.run(), name=f"twofold-projection-{segment.projection}")
-                self._running[segment] = _Running(runner, task)
+                segment_runner = self.segment_runner(each)
+                task = asyncio.create_task(segment_runner.run(), name=f"twofold-projection-{segment.projection}")
+                self._running[segment] = _Running(segment_runner, task)
 
     async def _let_go(self, segments: list[Segment]) -> None:
         gone = [self._running.pop(segment) for segment in segments if segment in self._running]
@@ -184,13 +185,13 @@ class Worker:
             await merge(transaction, left, right)
 
     async def _bring_together(self, left: Held, right: Held) -> None:
-        runners = [self.runner(left), self.runner(right)]
+        both = [self.segment_runner(left), self.segment_runner(right)]
         async with asyncio.timeout(self._lease / 3):  # what else this worker holds wants to be kept
-            for runner in runners:
-                await runner.catch_up(0)
-            position = max(runner.position for runner in runners)
-            for runner in runners:
-                await runner.catch_up(position)
+            for each in both:
+                await each.catch_up(0)
+            position = max(each.position for each in both)
+            for each in both:
+                await each.catch_up(position)
 
     async def _until_next_turn(self, *, soon: bool) -> None:
         pause = self._lease / 3 * JITTER.uniform(0.7, 1.0)

@@ -23,7 +23,8 @@ from twofold.commands.decider import Decider
 from twofold.log.codec import EventTypes
 from twofold.messages.event import RecordedEvent
 from twofold.ports.event_log import record
-from twofold.projections.projection import Projection, fold, keys_of
+from twofold.projections.folding import fold, keyed
+from twofold.projections.projection import Projection
 
 A = TypeVar("A", bound=Aggregate)
 C = TypeVar("C")
@@ -115,7 +116,7 @@ class GivenRows(Generic[R]):
     def __init__(self, projection: Projection[R], events: Sequence[object]) -> None:
         self._key_of = projection.row_type().key_of
         handled = [each for each in _recorded(events) if type(each.event) in projection.handles()]
-        folded = fold(projection, {}, keys_of(projection, handled), handled)
+        folded = fold(projection, {}, keyed(projection, handled))
         for failure in folded.failures:
             if failure.error:
                 raise failure.error

@@ -62,7 +62,7 @@ class Code:
         self._table = table
 
     def fingerprint(self) -> Mapping[str, str]:
-        """See `Buildable.fingerprint`."""
+        """See `ReadModelBuilder.fingerprint`."""
         return {"row": repr(self._table)}
 
     def table(self, suffix: str) -> Table:
@@ -70,23 +70,23 @@ class Code:
         return self._table._replace(name=self.name + suffix)
 
     async def make(self, transaction: ReadTransaction, suffix: str) -> None:
-        """See `Buildable.make`."""
+        """See `ReadModelBuilder.make`."""
         await transaction.create(self.table(suffix))
 
     async def check(self, transaction: ReadTransaction, suffix: str) -> None:
-        """See `Buildable.check`."""
+        """See `ReadModelBuilder.check`."""
         await transaction.check(self.table(suffix))
 
     async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
-        """See `Buildable.clear`."""
+        """See `ReadModelBuilder.clear`."""
         await transaction.run(f"DELETE FROM {quoted(self.name + suffix)}")
 
     async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
-        """See `Buildable.drop`."""
+        """See `ReadModelBuilder.drop`."""
         await transaction.drop(self.name + suffix)
 
     async def expose(self, transaction: ReadTransaction, suffix: str) -> None:
-        """See `Buildable.expose`."""
+        """See `ReadModelBuilder.expose`."""
         await transaction.expose(self.name, self.name + suffix)
 
 

@@ -17,7 +17,8 @@ from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
 from twofold.engines.engine import Engine
-from twofold.projections.projection import ProjectionKind, fold, keys_of
+from twofold.projections.folding import fold, keyed
+from twofold.projections.runner import ProjectionKind
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.campaigns.read_models.victim", "twofold.engines.sqlite", "hypothesis"])
@@ -81,7 +82,7 @@ async def campaign(url: str, seed: int, kills: int, *, planted: bool = False) ->
         task = asyncio.create_task(runner.run())
         await runner.wait(len(events), 60)
         task.cancel()
-        expected = fold(Balances(), {}, keys_of(Balances(), events), events).rows
+        expected = fold(Balances(), {}, keyed(Balances(), events)).rows
         assert {(row.account,): row for row in await rows(balances)} == expected, f"seed {seed}"
         assert len(acknowledged) > kills, "the processes hardly lived"
 
@@ -119,7 +120,7 @@ async def compare_as_it_stands(engine: Engine, store: EventStore, acknowledged: 
         head = len(events)
     stored = {each.metadata.command_id.bytes for each in events if each.metadata.command_id}
     assert acknowledged <= stored, f"seed {seed}: an acknowledged command was lost"
-    expected = fold(projection, {}, keys_of(projection, events), events).rows
+    expected = fold(projection, {}, keyed(projection, events)).rows
     assert {(row.account,): row for row in found} == expected, f"seed {seed}"
 
 

@@ -19,7 +19,7 @@ from twofold.ports.inline import Inline
 from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import Step
 from twofold.ports.table import Table
-from twofold.projections.projection import ProjectionKind
+from twofold.projections.runner import ProjectionKind
 
 ACCOUNTS = 8
 

@@ -12,7 +12,8 @@ from twofold import ReadModel
 from twofold.engines.engine import Engine
 from twofold.ports.read_database import Changes
 from twofold.ports.segments import Segment, Step
-from twofold.projections.keyed_projector import KeyedProjector
+from twofold.projections.keyed_runner import KeyedRunner
+from twofold.projections.kinds import ASYNCHRONOUS
 from twofold.queries.serving import Place
 from twofold.synchronizer.generations import prepare
 
@@ -20,8 +21,8 @@ from twofold.synchronizer.generations import prepare
 @pytest_asyncio.fixture  # type: ignore[no-redef]
 async def views(engine: Engine) -> AsyncIterator[ReadModel[View]]:
     database, rows = engine.read_database, Views().row_type()
-    projector = KeyedProjector(database, Views(), 1)
-    await prepare(database, projector)
+    runner = KeyedRunner(database, Views(), 1, ASYNCHRONOUS)
+    await prepare(database, runner)
     changes = Changes([rows.dump(row) for row in ROWS])
-    await database.commit(projector.table("__1"), changes, Step(Segment("views", 1), 0, 0, 1))
-    yield ReadModel(database, Views(), Place(database, projector))
+    await database.commit(runner.table("__1"), changes, Step(Segment("views", 1), 0, 0, 1))
+    yield ReadModel(database, Views(), Place(database, runner))

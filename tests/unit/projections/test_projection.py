@@ -13,7 +13,7 @@ from twofold import EventTypes, Key, Projection, RecordedEvent, on
 from twofold.errors import InvalidProjectionError, RowNotFoundError
 from twofold.messages.ids import uuid7
 from twofold.ports.event_log import record
-from twofold.projections.projection import fold, keys_of
+from twofold.projections.folding import fold, keyed
 
 TYPES = EventTypes()
 
@@ -25,7 +25,7 @@ def recorded(*events: object) -> list[RecordedEvent[Any]]:
 
 def folded(projection: Projection[Any], *events: object, rows: Any = None) -> Any:
     happened = recorded(*events)
-    return fold(projection, rows or {}, keys_of(projection, happened), happened)
+    return fold(projection, rows or {}, keyed(projection, happened))
 
 
 def deposited(account: str = "a", amount: int = 1) -> Deposited:
@@ -89,14 +89,14 @@ def test_a_row_can_come_back_after_it_was_deleted() -> None:
 
 def test_an_event_for_a_row_that_is_not_there_fails_with_the_remedy() -> None:
     result = folded(Balances(), Opened(account="a"), deposited("x"), deposited("a"))
-    assert [failure.recorded.position for failure in result.failures] == [2]
+    assert [failure.position for failure in result.failures] == [2]
     assert result.rows == {("a",): Balance("a", "ann", Decimal(1), 1)}
     assert isinstance(result.failures[0].error, RowNotFoundError)
     assert "declare `row: ... | None`" in str(result.failures[0].error)
 
 
 def failures(result: Any) -> list[tuple[int, str]]:
-    return [(failure.recorded.position, repr(failure.error or "")) for failure in result.failures]
+    return [(failure.position, repr(failure.error or "")) for failure in result.failures]
 
 
 def test_an_event_that_fails_takes_no_effect_nor_do_the_later_ones_of_its_row() -> None:

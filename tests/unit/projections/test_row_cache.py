@@ -6,13 +6,13 @@ import pytest
 
 from twofold.ports.segments import Segment, Step
 from twofold.projections import row_cache
-from twofold.projections.row_cache import KnownRows
+from twofold.projections.row_cache import RowCache
 
 LEFT, RIGHT = Segment("sales", 1, 0, 128), Segment("sales", 1, 128, 256)
 
 
 def test_what_a_step_left_is_known_to_the_next_one() -> None:
-    known = KnownRows()
+    known = RowCache()
     assert known.take(Step(LEFT, 1, 0, 5)) == {}
     known.give_back(Step(LEFT, 1, 0, 5), {"a": 1, "b": None})
     assert known.take(Step(LEFT, 1, 5, 9)) == {"a": 1, "b": None}
@@ -22,13 +22,13 @@ def test_what_a_step_left_is_known_to_the_next_one() -> None:
     "step", [Step(LEFT, 2, 5, 9), Step(LEFT, 1, 4, 9), Step(RIGHT, 1, 5, 9), Step(LEFT._replace(generation=2), 1, 5, 9)]
 )
 def test_nothing_is_known_under_another_epoch_at_another_position_or_of_another_segment(step: Step) -> None:
-    known = KnownRows()
+    known = RowCache()
     known.give_back(Step(LEFT, 1, 0, 5), {"a": 1})
     assert known.take(step) == {}
 
 
 def test_after_a_step_whose_outcome_is_open_nothing_is_known() -> None:
-    known = KnownRows()
+    known = RowCache()
     known.give_back(Step(LEFT, 1, 0, 5), {"a": 1})
     known.take(Step(LEFT, 1, 5, 5))
     assert known.take(Step(LEFT, 1, 5, 5)) == {}
@@ -36,7 +36,7 @@ def test_after_a_step_whose_outcome_is_open_nothing_is_known() -> None:
 
 def test_what_is_known_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_cache, "MAX_KNOWN", 3)
-    known = KnownRows()
+    known = RowCache()
     known.give_back(Step(LEFT, 1, 0, 5), {"a": 1, "b": 2})
     known.give_back(Step(RIGHT, 1, 0, 5), {"c": 3, "d": 4})
     assert known.take(Step(LEFT, 1, 5, 9)) == {}

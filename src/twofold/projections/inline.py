@@ -16,9 +16,9 @@ from twofold.ports.event_log import EventLog, JoinableLog
 from twofold.ports.inline import Ask, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
 from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import SLOTS, Parked, Segment, Step, slot_of
-from twofold.projections.keyed_projector import GroupedProjector, KeyedProjector
-from twofold.projections.projection import KeyValues, fold
-from twofold.projections.projector import Handed, handed
+from twofold.projections.folding import KeyedEvent, fold
+from twofold.projections.projection import KeyValues
+from twofold.projections.runner import RowRunner, with_keys
 
 log = logging.getLogger(__name__)
 
@@ -75,22 +75,17 @@ class InlineProjection:
     read model up afterwards, as it does for asynchronous ones.
 
     Args:
-        projector: the projection's code.
+        runner: the projection's code.
         events: the types of events.
     """
 
-    def __init__(self, projector: KeyedProjector, events: EventTypes) -> None:
-        self.name = projector.name
-        self._projector = projector
+    def __init__(self, runner: RowRunner, events: EventTypes) -> None:
+        self.name = runner.name
+        self._runner = runner
         self._events = events
-        self._query = EventQuery.of(*projector.projection.handles())
+        self._query = EventQuery.of(*runner.projection.handles())
         self._types = frozenset(name for item in self._query.items for name in item.types)
-        self._rows = projector.projection.row_type()
-
-    @property
-    def is_grouped(self) -> bool:
-        """Whether its events are about groups of rows."""
-        return isinstance(self._projector, GroupedProjector)
+        self._rows = runner.projection.row_type()
 
     def fold(self, after: int, head: int) -> Steps[None]:
         """See `Inline.fold`."""
@@ -137,7 +132,7 @@ class InlineProjection:
         else:
             return None
         first = segments[0]
-        if first.paused or first.version != self._projector.version or any(each.error for each in segments):
+        if first.paused or first.version != self._runner.version or any(each.error for each in segments):
             return None
         after = min(each.position for each in segments)
         aside = yield Ask(SQL["set_aside"], {"name": name, "generation": first.generation, "after": after})
@@ -166,11 +161,11 @@ class InlineProjection:
             _TooManyError: there are more events than allowed.
         """
         rows = yield from self._read(place.position, end, at_most)
-        events = self._handed(place, rows)
+        events = self._keyed(place, rows)
         parked = [each for each in events if each.text in place.parked]
         changed = yield from self._fold([each for each in events if each.text not in place.parked], place)
         last = events[-1].recorded if events else None
-        table = self._projector.table(place.segments[0].suffix)
+        table = self._runner.table(place.segments[0].suffix)
         for segment in place.segments:
             if segment.position < end:
                 try:
@@ -192,11 +187,11 @@ class InlineProjection:
             raise _TooManyError(f"more than {at_most} events are missing")
         return rows  # type: ignore[no-any-return]
 
-    def _fold(self, events: Sequence[Handed], place: _Place) -> Steps[Mapping[KeyValues, tuple[str, Any]]]:
+    def _fold(self, events: Sequence[KeyedEvent], place: _Place) -> Steps[Mapping[KeyValues, tuple[str, Any]]]:
         """Return the text of the key, and the values of the row, for each row that changes."""
         if not events:
             return {}
-        table, rows = self._projector.table(place.segments[0].suffix), self._rows
+        table, rows = self._runner.table(place.segments[0].suffix), self._rows
         last = {each.key: each for each in events}
         try:
             keys = {rows.dump_key(each.key) for each in events}
@@ -204,10 +199,10 @@ class InlineProjection:
             before = {rows.key_of(row): row for row in stored}
         except Exception as error:  # a key that no table can hold
             raise self._failed(events[-1].recorded, error) from error
-        folded = fold(self._projector.projection, before, [e.key for e in events], [e.recorded for e in events])
+        folded = fold(self._runner.projection, before, events)
         for failure in folded.failures:
             if failure.error is not None:
-                raise self._failed(failure.recorded, failure.error) from failure.error
+                raise self._failed(failure.keyed.recorded, failure.error) from failure.error
         changed: dict[KeyValues, tuple[str, Any]] = {}
         for key, row in folded.rows.items():
             try:
@@ -216,12 +211,12 @@ class InlineProjection:
                 raise self._failed(last[key].recorded, error) from error
         return changed
 
-    def _handed(self, place: _Place, rows: Sequence[StoredEvent]) -> list[Handed]:
+    def _keyed(self, place: _Place, rows: Sequence[StoredEvent]) -> list[KeyedEvent]:
         """Return the events that the segments lack, each with its key."""
-        events: list[Handed] = []
+        events: list[KeyedEvent] = []
         for recorded in self._events.decode([row for row in rows if row.position not in place.passed_over]):
             try:
-                [each] = handed(self._projector, [recorded])
+                [each] = with_keys(self._runner, [recorded])
             except Exception as error:
                 raise self._failed(recorded, error) from error
             if recorded.position > place.segment_of(each.text).position:
@@ -233,7 +228,7 @@ class InlineProjection:
         place: _Place,
         segment: _Standing,
         changed: Mapping[KeyValues, tuple[str, Any]],
-        parked: Sequence[Handed],
+        parked: Sequence[KeyedEvent],
     ) -> Changes:
         """Return what a step makes of one segment."""
         mine = {key: row for key, (text, row) in changed.items() if place.segment_of(text) is segment}
@@ -254,11 +249,8 @@ def attach(log: EventLog, inline: InlineProjection, database: ReadDatabase) -> N
     """Have a log write an inline projection's read model in the transactions of its appends.
 
     Raises:
-        InvalidProjectionError: the read model is in another database than the log, or the log in none, or it keeps
-            groups of rows.
+        InvalidProjectionError: the read model is in another database than the log, or the log in none.
     """
-    if inline.is_grouped:
-        raise InvalidProjectionError(f"{inline.name} cannot be inline: it keeps groups of rows; make it asynchronous")
     if not hasattr(log, "attach"):
         raise InvalidProjectionError(f"{inline.name} cannot be inline: {type(log).__name__} is not in a SQL database")
     cast(JoinableLog, log).attach(inline, database)

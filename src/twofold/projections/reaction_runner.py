@@ -1,0 +1,73 @@
+"""Runs reactions: one event after the other, and the checkpoint follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twofold.errors import ProjectionFailedError
+from twofold.messages.event import RecordedEvent
+from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
+from twofold.projections.failure import INFRASTRUCTURE, is_failure
+from twofold.projections.folding import FailedEvent, keys_of
+from twofold.projections.projection import KeyValues, check_projection_name
+from twofold.projections.reaction import Reaction
+from twofold.projections.runner import Drive, ProjectionBatch, Start, take_step
+from twofold.projections.sql_projection import applied
+
+
+class ReactionRunner:
+    """Runs a `Reaction`, one event after the other; the checkpoint follows."""
+
+    batch_size = 1
+    start: Start = "now"
+    has_read_model = False
+    rows = None
+
+    def __init__(self, database: ReadDatabase, projection: Reaction, drive: Drive) -> None:
+        check_projection_name(projection)
+        self.drive = drive
+        self.projection = projection
+        self.name, self.version = projection.name, 1
+        self.style: Style = "driver"
+        self._database = database
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return an empty one: nothing that was built depends on its code."""
+        return {"row": ""}
+
+    async def make(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Do nothing: a reaction has no tables."""
+
+    async def check(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Do nothing: a reaction has no tables."""
+
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Do nothing: a reaction has no tables."""
+
+    async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Do nothing: a reaction has no tables."""
+
+    async def expose(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Do nothing: a reaction has no tables."""
+
+    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
+        return keys_of(self.projection, events)
+
+    async def project(self, batch: ProjectionBatch) -> Sequence[FailedEvent]:
+        """Do what follows from each event, then take the step. What was done before a failure stays done."""
+        failures: list[FailedEvent] = []
+        for each in batch.events:
+            try:
+                await applied(self.projection, each.recorded)()
+            except BaseException as error:
+                if not is_failure(error) or isinstance(error, INFRASTRUCTURE):
+                    raise
+                if self.projection.is_outage(error):
+                    raise ProjectionFailedError(self.name, each.recorded) from error
+                failures.append(FailedEvent(each, error))
+                if not batch.last_try:
+                    return failures
+        async with self._database.transaction(idle=batch.step.lease or IDLE) as transaction:
+            await take_step(transaction, batch, failures)
+        return failures

@@ -1,0 +1,196 @@
+"""The strategies of the kinds of projections, as the synchronizer and the queries see them.
+
+A `ProjectionRunner` says what differs by what a projection writes: rows by key, rows by group, SQL of its own, or
+effects elsewhere. Its `Drive` says what differs by who brings the events in: workers, appends, or questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+from twofold.errors import CheckpointMovedError
+from twofold.log.codec import EventTypes
+from twofold.messages.event import RecordedEvent
+from twofold.ports.checkpoints import advance
+from twofold.ports.event_log import EventLog
+from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, Style
+from twofold.ports.segments import Step
+from twofold.ports.table import Table
+from twofold.projections.folding import FailedEvent, Folded, KeyedEvent
+from twofold.projections.projection import KeyValues, Projection
+
+ProjectionKind = Literal["asynchronous", "inline", "on_demand"]
+"""When the rows follow from the events: soon after the append, in its transaction, or when a question is asked."""
+Start = Literal["beginning", "now"]
+"""The event that a projection begins with: the first of the log, or the next after the projection was added."""
+
+
+class ProjectionBatch(NamedTuple):
+    """Events that are to go into one generation of a read model, in one transaction."""
+
+    suffix: str
+    """Of the names of the generation's tables."""
+    events: Sequence[KeyedEvent]
+    """In order; none is of a key that is parked."""
+    step: Step
+    """How the checkpoint moves."""
+    changes: Changes = Changes()
+    """What else is to be parked and released."""
+    last_try: bool = False
+    """Whether failures are parked."""
+    moving: Callable[[], object] = lambda: None
+    """Called after each event that takes time of its own, to tell that the work goes on."""
+
+    def with_parked(self, failures: Iterable[FailedEvent]) -> Changes:
+        """Return its changes with failures parked, too."""
+        return self.changes._replace(parked=[*self.changes.parked, *(each.parked() for each in failures)])
+
+
+class ReadModelBuilder(Protocol):
+    """What can be built: the code of a projection, of one kind or another."""
+
+    name: str
+    version: int
+    style: Style
+    """Whose connection its code gets."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return a digest for each part of its code; `row` is that of what its rows look like."""
+
+    async def make(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Make the empty tables of a generation.
+
+        Raises:
+            InvalidProjectionError: a table of this name is there already.
+        """
+
+    async def check(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Make sure that a generation's tables stand as declared.
+
+        Raises:
+            InvalidProjectionError: they do not.
+        """
+
+    async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Delete all rows of a generation."""
+
+    async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Drop the tables of a generation."""
+
+    async def expose(self, transaction: ReadTransaction, suffix: str) -> None:
+        """Let the lasting names show the tables of this generation."""
+
+
+class ProjectionRunner(ReadModelBuilder, Protocol):
+    """The code of a projection, of one kind or another, ready to run."""
+
+    projection: Any
+    drive: Drive
+    """Who brings the events in."""
+    batch_size: int
+    """Events that it takes at once, at most."""
+    start: Start
+    """What it begins with, unless `add(start=…)` says so."""
+    has_read_model: bool
+    """Whether it makes something that can be queried, and built again from the events."""
+
+    @property
+    def rows(self) -> RowRunner | None:
+        """This runner, if the framework folds and knows its rows; None if only the projection's own code does."""
+
+    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
+        """Return the key of each event.
+
+        Raises:
+            Exception: whatever the projection's own code raises.
+        """
+
+    async def project(self, batch: ProjectionBatch) -> Sequence[FailedEvent]:
+        """Bring a batch of events into the read model and take the step, in one transaction.
+
+        If some fail, nothing is stored, and they are returned. On the last try they are parked instead, and so are
+        the later events of their keys; the others are stored.
+
+        Raises:
+            CheckpointMovedError: nothing was stored; see `ReadDatabase.commit`.
+            StorageError: nothing was stored, or it cannot be said.
+        """
+
+
+class RowRunner(ProjectionRunner, Protocol):
+    """A runner whose rows the framework folds: it can compare them, and fold some of them again."""
+
+    projection: Projection[Any]
+    folds_single_rows: bool
+    """Whether the events of one key make one row, which can be folded by itself."""
+
+    def table(self, suffix: str) -> Table:
+        """Return the table of a generation."""
+
+    def group(self, key: KeyValues) -> KeyValues:
+        """Return the key of the events that the row with this key is made of."""
+
+    def rows_by_key(self, folded: Folded) -> Mapping[KeyValues, Any]:
+        """Return the rows that there are after events, by their own keys."""
+
+
+class Drive(Protocol):
+    """Who brings the events of a projection into its read model, and when."""
+
+    name: ProjectionKind
+    is_stored: bool
+    """Whether the rows are kept, and workers see to them."""
+    by_appends: bool
+    """Whether each append writes the rows itself, so that workers do only what appends leave."""
+    tries_again: bool
+    """Whether an event that failed may succeed a moment later."""
+
+    def refuse(self, runner: ProjectionRunner, others: Collection[ProjectionRunner]) -> None:
+        """Refuse a projection that cannot be driven so, or not behind those that it follows.
+
+        Raises:
+            InvalidProjectionError: it cannot.
+        """
+
+    def attach(self, runner: ProjectionRunner, log: EventLog, events: EventTypes, database: ReadDatabase) -> None:
+        """Let the log know the projection, if appends are to write its rows.
+
+        Raises:
+            InvalidProjectionError: the log and the rows are in different databases.
+        """
+
+    async def catch_up(self, runner: ProjectionRunner, events: EventTypes, database: ReadDatabase) -> None:
+        """Bring the rows that serve up to the head of the log before appends go on writing them.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+    async def complete(
+        self, runner: ProjectionRunner, events: EventTypes, transaction: ReadTransaction, generation: int
+    ) -> None:
+        """Bring a generation that is about to serve to the head of the log, which stays where it is until then.
+
+        Raises:
+            ProjectionFailedError: an event cannot be folded.
+        """
+
+
+async def take_step(transaction: ReadTransaction, batch: ProjectionBatch, failures: Sequence[FailedEvent]) -> None:
+    """Move the checkpoint as a batch says, with failures parked, in a transaction that has written the rows.
+
+    Raises:
+        CheckpointMovedError: another worker has the segment; the transaction must be rolled back.
+    """
+    if not await advance(transaction, batch.with_parked(failures), batch.step):
+        raise CheckpointMovedError(batch.step.segment.projection)
+
+
+def with_keys(runner: ProjectionRunner, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
+    """Return events with their keys.
+
+    Raises:
+        Exception: whatever the projection's own code raises.
+    """
+    return list(map(KeyedEvent, events, runner.keys(events)))
