@@ -52,7 +52,7 @@ format: $(READY) ## Format the code and apply the safe fixes of the linter
 	$(RUN) ruff format
 	$(RUN) ruff check --fix
 
-bench: $(READY) ## Measure against raw drivers and peers: make bench ARGS="append load read latency size project --json"
+bench: $(READY) ## Measure against raw drivers and peers: make bench ARGS="append load read latency size project http idle --json"
 	@$(RUN) python -m bench $(ARGS)
 
 soak: $(READY) ## Run the campaigns at full length (hours)

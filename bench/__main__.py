@@ -32,7 +32,9 @@ def main() -> None:
         files = _files(place)
         databases = stack.enter_context(servers.postgres(place / "pg")) if "postgres" in arguments.engine else files
         for name, engine in itertools.product(arguments.benchmarks, arguments.engine):
-            competitors = [e for e in entries(engine, files, databases, peers, before) if _wanted(e, arguments.only)]
+            competitors = [
+                e for e in entries(name, engine, files, databases, peers, before) if _wanted(e, arguments.only)
+            ]
             for result in run(name, engine, competitors, settings):
                 print(report.as_json(result) if arguments.json else report.as_row(result), flush=True)
 

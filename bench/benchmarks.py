@@ -9,6 +9,8 @@ from typing import NamedTuple
 from bench import workload
 from bench.contenders import FLOOR, OURS, Contender, Entry, started
 
+FOLLOWERS = 1000
+
 
 class Settings(NamedTuple):
     """How long to measure."""
@@ -91,6 +93,53 @@ def consistency(settings: Settings) -> list[Measurement]:
     ]
 
 
+def idle(settings: Settings) -> list[Measurement]:
+    """Percent of a core that an application uses while nothing happens, by projections and by followers of a query."""
+
+    def measurement(case: str, projections: int, followers: int) -> Measurement:
+        return Measurement(
+            case, "% of a core",
+            lambda contender: contender.ask(
+                "idle", projections=projections, followers=followers, seconds=10 * settings.seconds
+            ),
+        )  # fmt: skip
+
+    return [
+        measurement("1", 1, 0), measurement("10", 10, 0), measurement("40", 40, 0),
+        measurement("1000-followers", 1, FOLLOWERS),
+    ]  # fmt: skip
+
+
+def followers(settings: Settings) -> list[Measurement]:
+    """What followers of queries cost 16 writers, in appends per second, and how soon a change reaches all of them."""
+
+    def writing(case: str, followers: int) -> Measurement:
+        return Measurement(
+            case, "appends/s",
+            lambda contender: contender.ask("followed", followers=followers, seconds=3 * settings.seconds),
+        )  # fmt: skip
+
+    return [
+        writing("none", 0), writing("1000-idle", FOLLOWERS),
+        Measurement("reach-1000", "ms", lambda contender: contender.ask("reach", followers=FOLLOWERS, changes=5)),
+    ]  # fmt: skip
+
+
+def http(settings: Settings) -> list[Measurement]:
+    """Requests per second of the Orders API, one worker, 16 connections; the floor validates and stores nothing."""
+
+    def measurement(case: str, request: str, apart: int) -> Measurement:
+        return Measurement(
+            case, "req/s",
+            lambda contender: contender.ask("http", request=request, seconds=3 * settings.seconds, apart=apart),
+        )  # fmt: skip
+
+    return [
+        measurement("post", "post", 0), measurement("get", "get", 0),
+        measurement("post-apart", "post", 1), measurement("get-apart", "get", 1),
+    ]  # fmt: skip
+
+
 BENCHMARKS = {
     "append": append,
     "load": load,
@@ -99,6 +148,9 @@ BENCHMARKS = {
     "size": size,
     "project": project,
     "consistency": consistency,
+    "http": http,
+    "idle": idle,
+    "followers": followers,
 }
 FILLED = {"load": ("fill", 1), "read": ("fill", 1), "size": ("fill", 1), "project": ("fill_accounts", 3)}
 """How the log is made that the measurements share, and how many times as long as the settings say."""

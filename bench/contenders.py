@@ -16,8 +16,8 @@ from typing import NamedTuple
 OURS, BEFORE, FLOOR = "twofold", "before", "floor"
 """`BEFORE` is Twofold at another revision, see `--against`."""
 ROOT = Path(__file__).parents[1]
-PEERS = ("eventsourcing", "umadb")
-PATIENCE = 60.0
+PEERS = ("eventsourcing", "umadb", "sqlalchemy")
+PATIENCE = 120.0
 """Seconds for one answer."""
 
 
@@ -71,7 +71,7 @@ def started(entries: list[Entry]) -> Iterator[list[Contender]]:
                 stdout=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": str(entry.root)},
+                env={**os.environ, "PYTHONPATH": f"{entry.root}:{entry.root / 'examples'}"},
                 cwd=entry.root,
             )
             stack.enter_context(process)  # closes its standard input, upon which it ends, and waits for it
@@ -80,9 +80,16 @@ def started(entries: list[Entry]) -> Iterator[list[Contender]]:
 
 
 def entries(
-    engine: str, files: Callable[[], str], databases: Callable[[], str], peers: Path | None, before: Path | None = None
+    name: str,
+    engine: str,
+    files: Callable[[], str],
+    databases: Callable[[], str],
+    peers: Path | None,
+    before: Path | None = None,
 ) -> list[Entry]:
-    """Return who competes on an engine; `before` is a checkout of another revision that is set up."""
+    """Return who competes in a benchmark on an engine; `before` is a checkout of another revision that is set up."""
+    if name == "http":
+        return _http_entries(engine, files, databases, peers, before)
     here, place = Path(sys.executable), files if engine == "sqlite" else databases
     ours = place if engine == "postgres" else lambda: f"sqlite:///{files()}"
     found = [
@@ -91,6 +98,19 @@ def entries(
         Entry(FLOOR, f"bench.workers.{engine}_floor", here, place),
     ]
     if peers:
-        for name, its_place in zip(PEERS, (place, files), strict=True):
-            found.append(Entry(name, f"bench.workers.{name}_peer", peers, its_place))
+        for peer, its_place in zip(("eventsourcing", "umadb"), (place, files), strict=True):
+            found.append(Entry(peer, f"bench.workers.{peer}_peer", peers, its_place))
+    return found
+
+
+def _http_entries(
+    engine: str, files: Callable[[], str], databases: Callable[[], str], peers: Path | None, before: Path | None
+) -> list[Entry]:
+    here, place = Path(sys.executable), files if engine == "sqlite" else databases
+    ours = place if engine == "postgres" else lambda: f"sqlite:///{files()}"
+    found = [Entry(OURS, "bench.http.twofold_itself", here, ours)]
+    if before:  # its application, asked by the client of this revision
+        found.append(Entry(BEFORE, "bench.http.twofold_itself", before / ".venv/bin/python", ours, before))
+    found.append(Entry(FLOOR, "bench.http.bare", here, place))
+    found += [Entry(peer, f"bench.http.{peer}_peer", peers, place) for peer in ("eventsourcing", "sqlalchemy") if peers]
     return found

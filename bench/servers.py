@@ -14,7 +14,10 @@ from pathlib import Path
 
 import psycopg
 
-PEERS = ("eventsourcing[postgres]>=9.5,<9.6", "umadb>=0.7,<0.8", "msgspec>=0.20")
+PEERS = (
+    "eventsourcing[postgres]>=9.5,<9.6", "umadb>=0.7,<0.8", "msgspec>=0.20",
+    "fastapi>=0.165", "uvicorn[standard]>=0.38", "sqlalchemy[asyncio]>=2.0", "aiosqlite>=0.20", "psycopg[binary]>=3.2",
+)  # fmt: skip
 CACHE = Path(".cache").absolute()
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 

@@ -28,6 +28,11 @@ def serve(opened: AbstractContextManager[Any]) -> None:
     - `fill_accounts(events)`: store the movements of `workload.accounts(events)`, unmeasured
     - `project(kind, workers)`: events per second into a new, empty read model of accounts; `keyed` by a function from
       row and event to row, `sql` by a statement for each event
+    - `http(request, seconds, apart)`: requests per second of `post` or `get`; `apart` asks for the projections in a
+      process of their own
+    - `idle(projections, followers, seconds)`: percent of a core while nothing happens
+    - `followed(followers, seconds)`: appends per second beside followers of queries whose answers do not change
+    - `reach(followers, changes)`: milliseconds until a change has reached all followers of its row
     - `consistency(commits, processes)`: milliseconds from a commit to a query that sees it, in a read model that is
       kept by the same process or by a second one
     """

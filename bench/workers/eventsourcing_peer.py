@@ -183,7 +183,8 @@ def environment_of(url: str) -> dict[str, str]:
     }
 
 
-def _synchronise_fully() -> None:
+def synchronise_fully() -> None:
+    """Let it sync at each commit on SQLite, as all others here do."""
     create = SQLiteConnectionPool._create_connection
 
     def create_durable(pool: SQLiteConnectionPool) -> Any:
@@ -196,7 +197,7 @@ def _synchronise_fully() -> None:
 
 @contextmanager
 def opened(url: str) -> Iterator[EventsourcingPeer]:
-    _synchronise_fully()
+    synchronise_fully()
     application = Application[UUID](env=environment_of(url))
     yield EventsourcingPeer(application, url)
     application.close()

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from bench import workload
 from bench.worker import another_process, serve
-from bench.workers import consistency, projecting
+from bench.workers import consistency, projecting, resting
 from twofold import Aggregate, Event, EventStore, Metadata, Repository, on, open_event_store
 
 
@@ -163,6 +163,15 @@ class Twofold:
             return self._runner.run(consistency.measure(self._url, commits, synchronize=True))
         with another_process("bench.workers.consistency", self._url):
             return self._runner.run(consistency.measure(self._url, commits, synchronize=False))
+
+    def idle(self, projections: int, followers: int, seconds: float) -> float:
+        return resting.in_a_process("rest", self._url, projections, followers, seconds)
+
+    def followed(self, followers: int, seconds: float) -> float:
+        return resting.in_a_process("write_beside", self._url, followers, seconds)
+
+    def reach(self, followers: int, changes: int) -> float:
+        return resting.in_a_process("reach", self._url, followers, changes)
 
     def size(self, events: int) -> float:
         return (
