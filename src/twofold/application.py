@@ -11,8 +11,10 @@ from twofold.commands.aggregate import Aggregate
 from twofold.commands.bus import CommandBus
 from twofold.commands.repository import Repository
 from twofold.engines.engine import connect, connect_replica, scratch_database
+from twofold.errors import OwnershipError
 from twofold.log.event_store import EventStore
 from twofold.middleware import Middleware
+from twofold.ports.owner import Owner
 from twofold.queries.bus import QueryBus
 from twofold.synchronizer.synchronizer import ChangedCode, ReadModelSynchronizer
 from twofold.tasks import end
@@ -49,6 +51,7 @@ class Application:
         engine = connect(url)
         read_db = connect(read_url).read_database if read_url else engine.read_database
         self._synchronize = synchronize
+        self._owner: Owner | None = None
         self._running: asyncio.Task[None] | None = None
         self.store = EventStore(engine.log)
         middleware = (trace_message, *middleware)
@@ -74,11 +77,16 @@ class Application:
         """Open the databases and begin to run the projections.
 
         Raises:
+            OwnershipError: the application is started already, here or in another process or event loop.
             InvalidProjectionError: a projection's rows changed and its version did not.
             StorageError: a database cannot be opened; the text names the remedy.
         """
-        await self.store.log.open()
+        if self._owner is not None:
+            self._owner.check()
+            raise OwnershipError("the application is started already; start it once, or make another one")
+        self._owner = Owner("the application")
         try:
+            await self.store.log.open()
             for database in self.projections.databases:
                 await database.open()
             await self.projections.prepare()
@@ -89,7 +97,13 @@ class Application:
             self._running = asyncio.create_task(self.projections.run(), name="twofold-synchronizer")
 
     async def stop(self) -> None:
-        """Stop the projections and close the databases; may be repeated."""
+        """Stop the projections and close the databases; may be repeated.
+
+        Raises:
+            OwnershipError: the application was started in another process or event loop.
+        """
+        if self._owner is not None:
+            self._owner.check()
         if self._running is not None:
             await end(self._running)
             self._running = None
@@ -97,6 +111,7 @@ class Application:
         for database in self.projections.databases:
             await database.close()
         await self.store.log.close()
+        self._owner = None
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -252,6 +252,10 @@ class MissingTableError(StorageError):
     """A table does not exist: its read model was dropped, or another generation of it serves now."""
 
 
+class StorageReplacedError(StorageError):
+    """The database file was deleted or replaced while it was in use. Put the right one in its place and start again."""
+
+
 class UnsafeStorageError(StorageError):
     """The server's configuration may lose acknowledged data. The text names the setting to change."""
 

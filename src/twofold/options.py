@@ -33,6 +33,53 @@ class SynchronizerOptions:
 class SqliteOptions:
     """SQLite: its writer, its readers, looking for the commits of other processes."""
 
+    lock_timeout: float = 10.0
+    """Seconds to wait for another process that holds the write lock. Raised, a stuck process delays every append for
+    longer; lowered, appends fail while another process writes much."""
+    readers: int = 4
+    """Threads, with a connection each, that read. Raised, they take Python from the event loop; lowered, a slow report
+    delays other reads."""
+    poll: float = 0.002
+    """Seconds between two looks for what other processes have committed, while a task waits for it. Raised, such a task
+    learns of it later; lowered, the looks cost more of the event loop."""
+    file_check: float = 0.05
+    """Seconds for which a read believes that the file was not deleted or replaced; each commit looks by itself. Raised,
+    a read may answer from the old file for longer; lowered, reads cost a microsecond more each."""
+    brief_read: int = 256
+    """Rows up to which the event loop reads by itself. Raised, other tasks wait longer for it; lowered, more reads pay
+    for the way to a thread and back."""
+    slow_read: float = 0.002
+    """Seconds from which on a read in the event loop counts as slow, after which threads do all reading for a while."""
+    respite: float = 20.0
+    """Length of that while, as a multiple of the slow read. Raised, fast reads return to the loop later; lowered, a
+    slow disk may hold the event loop for more than a twentieth of the time."""
+    min_group: int = 16
+    """Appends below which a group is not split in two. Raised, fewer callers go on during a commit; lowered, a commit
+    carries fewer appends."""
+    max_group: int = 1000
+    """Appends that share a commit at most. Raised, the first of them waits longer; lowered, there are more commits."""
+    loop_group: int = 8
+    """Appends up to which the event loop commits by itself. Raised, it stands still for longer; lowered, more commits
+    pay for the way to the thread and back."""
+    fast_commit: float = 0.0005
+    """Seconds of a commit, on average, up to which the event loop commits by itself: not much more than the way to a
+    thread and back. Raised, the loop waits for slower disks; lowered, it hands over what it could do faster."""
+    checkpoint_pages: int = 4000
+    """Pages in the write-ahead log from which on the writer's thread moves them into the file, behind a commit. Raised,
+    the file beside the database grows and opening after a crash takes longer; lowered, commits wait more often."""
+    checkpoint_changes: int = 250
+    """Changed rows after which the event loop leaves a commit to the thread, which looks whether a checkpoint is due.
+    Raised, checkpoints come later; lowered, more commits take the slower way."""
+    rows_together: int = 5000
+    """Rows that the jobs of one commit keep back, to insert them together. Raised, they take more memory; lowered,
+    there are more statements."""
+    versions_kept: int = 10_000
+    """Streams whose versions the writer remembers. Raised, they take more memory; lowered, more appends look theirs
+    up."""
+    step_events: int = 5000
+    """Events that a read model takes in one commit while it catches up. Raised, appends wait longer for the write lock;
+    lowered, catching up takes more commits."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresOptions:

@@ -13,6 +13,7 @@ from tests.engines.broken_logs import BROKEN, broken
 
 from twofold.engines.memory import MemoryEventLog
 from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
+from twofold.options import SqliteOptions
 from twofold.ports.event_log import EventLog
 from twofold.testing import event_log_machine
 
@@ -36,7 +37,7 @@ class Sqlite:
 
     async def __call__(self) -> EventLog:
         path = Path(tempfile.mkdtemp(dir=self.folder)) / "events.db"
-        log = SqliteEventLog(SqliteDatabase(path, synchronous="NORMAL", readers=1))
+        log = SqliteEventLog(SqliteDatabase(path, synchronous="NORMAL", options=SqliteOptions(readers=1)))
         await log.open()
         return log
 

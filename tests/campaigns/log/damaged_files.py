@@ -11,6 +11,7 @@ from twofold.errors import CorruptEventError, StorageError, TwofoldError
 from twofold.log.verify import verify_log
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.stored_event import StoredEvent, is_intact
+from twofold.options import SqliteOptions
 from twofold.ports.event_log import CommandRecord
 from twofold.testing.samples import Noted, Revised, append_of, new_command, new_event, topic
 
@@ -21,7 +22,7 @@ Answers = dict[str, Sequence[StoredEvent]]
 
 
 def open_log(path: Path) -> SqliteEventLog:
-    return SqliteEventLog(SqliteDatabase(path, readers=1))
+    return SqliteEventLog(SqliteDatabase(path, options=SqliteOptions(readers=1)))
 
 
 async def write_log(path: Path, seed: int) -> tuple[Answers, list[CommandRecord]]:

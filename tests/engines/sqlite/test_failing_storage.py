@@ -17,6 +17,7 @@ from twofold import EventQuery
 from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.errors import ReadOnlyStorageError, StorageError, StorageFullError, StorageUnavailableError
 from twofold.messages.stored_event import is_intact
+from twofold.options import SqliteOptions
 from twofold.ports.event_log import Append, Appended
 from twofold.testing.samples import append_of, new_command, new_event, span
 
@@ -186,7 +187,7 @@ async def test_a_path_below_a_file_is_a_named_error(tmp_path: Path) -> None:
 
 
 async def test_appends_wait_for_a_lock_until_the_timeout_and_work_when_it_is_released(file: Path) -> None:
-    log = SqliteEventLog(SqliteDatabase(file, lock_timeout=0.2))
+    log = SqliteEventLog(SqliteDatabase(file, options=SqliteOptions(lock_timeout=0.2)))
     await log.open()
     await log.append(append_of(new_event("Note-1")))
     with locked_by_another_process(file):
@@ -211,7 +212,7 @@ async def test_a_lock_that_is_released_in_time_is_not_noticed(file: Path, log: S
 async def test_a_log_that_exists_opens_while_another_process_writes(file: Path, log: SqliteEventLog, how: str) -> None:
     await log.append(append_of(new_event("Note-1")))
     with locked_by_another_process(file, how):
-        other = SqliteEventLog(SqliteDatabase(file, lock_timeout=0.2))
+        other = SqliteEventLog(SqliteDatabase(file, options=SqliteOptions(lock_timeout=0.2)))
         await other.open()
         assert await other.head() == 1
         await other.close()
@@ -219,7 +220,7 @@ async def test_a_log_that_exists_opens_while_another_process_writes(file: Path, 
 
 async def test_a_new_file_that_is_locked_for_too_long_refuses_to_open_and_opens_later(file: Path) -> None:
     sqlite3.connect(file).close()
-    log = SqliteEventLog(SqliteDatabase(file, lock_timeout=0.2))
+    log = SqliteEventLog(SqliteDatabase(file, options=SqliteOptions(lock_timeout=0.2)))
     with locked_by_another_process(file, "EXCLUSIVE"), pytest.raises(StorageUnavailableError, match="another process"):
         await log.open()
     await log.open()

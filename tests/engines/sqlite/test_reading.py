@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from twofold.engines.sqlite import SqliteEventLog
-from twofold.engines.sqlite.database import RESPITE, SLOW
 from twofold.errors import StorageError
+from twofold.options import SqliteOptions
 from twofold.testing.samples import append_of, new_event
 
+SLOW, RESPITE = SqliteOptions.slow_read, SqliteOptions.respite
 LOOP, READER = threading.main_thread().name, "twofold-sqlite-reader"
 
 

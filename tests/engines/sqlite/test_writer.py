@@ -16,9 +16,10 @@ from tests.engines.sqlite.test_failing_storage import locked_by_another_process
 from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.transaction import Transaction
-from twofold.engines.sqlite.writer import CHECKPOINT_CHANGES, FAST, MAX_HERE, Writer
+from twofold.engines.sqlite.writer import Writer
 from twofold.errors import DuplicateEventIdError
 from twofold.messages.event_query import EventQuery
+from twofold.options import SqliteOptions
 from twofold.ports.event_log import Appended, Rejected
 from twofold.testing.samples import append_of, new_event, repeated_span, span
 
@@ -53,10 +54,10 @@ async def test_the_loop_commits_a_brief_job_by_itself_while_the_disk_is_fast(fas
 
 
 async def test_on_a_slow_disk_and_for_many_jobs_the_thread_commits(log: SqliteEventLog) -> None:
-    writer_of(log)._average = FAST
+    writer_of(log)._average = SqliteOptions.fast_commit
     assert await log._database.write(where, brief=True) == "twofold-sqlite-writer"
     writer_of(log)._average = -1e300
-    crowd = await asyncio.gather(*(log._database.write(where, brief=True) for _ in range(MAX_HERE + 1)))
+    crowd = await asyncio.gather(*(log._database.write(where, brief=True) for _ in range(SqliteOptions.loop_group + 1)))
     assert set(crowd) == {"twofold-sqlite-writer"}
 
 
@@ -130,9 +131,9 @@ async def test_now_and_then_the_thread_commits_so_that_the_write_ahead_log_stays
         append_to(transaction, append_of(new_event("Note-1")))
         return where(transaction)
 
-    names = Counter([await fast._database.write(add, brief=True) for _ in range(2 * CHECKPOINT_CHANGES)])
+    names = Counter([await fast._database.write(add, brief=True) for _ in range(2 * SqliteOptions.checkpoint_changes)])
     assert names["twofold-sqlite-writer"] in (1, 2)
-    assert names.total() == 2 * CHECKPOINT_CHANGES
+    assert names.total() == 2 * SqliteOptions.checkpoint_changes
 
 
 @pytest.mark.parametrize("average", [-1e300, 1e300], ids=["in the loop", "in the thread"])

@@ -15,6 +15,7 @@ import duckdb
 from twofold.engines.duckdb.errors import storage_failed, translate, translate_opening
 from twofold.errors import OutcomeUnknownError
 from twofold.ports import migrations
+from twofold.ports.owner import Owner
 
 T = TypeVar("T")
 Connection = duckdb.DuckDBPyConnection
@@ -39,15 +40,19 @@ class DuckDbFile:
         self._reader_count = readers
         self._local = threading.local()
         self._root: Connection | None = None
+        self._owner: Owner | None = None
 
     async def open(self) -> None:
         """Open the file and bring its schema up to date; does nothing when it is open.
 
         Raises:
+            OwnershipError: another process or event loop has opened it.
             StorageError: in one of its kinds, with the remedy.
         """
+        self.check_owner()
         if self._root is not None:
             return
+        owner = Owner(f"the database {self.path}")
         self._turn = asyncio.Lock()
         self._writer_thread = ThreadPoolExecutor(1, "twofold-duckdb-writer")
         self._reader_threads = ThreadPoolExecutor(self._reader_count, "twofold-duckdb-reader")
@@ -56,17 +61,31 @@ class DuckDbFile:
         except BaseException:
             self._stop_threads()
             raise
-        self._writer = self._root.cursor()
+        self._writer, self._owner = self._root.cursor(), owner
 
     async def close(self) -> None:
-        """Finish what has begun and close the file; may be repeated."""
+        """Finish what has begun and close the file; may be repeated.
+
+        Raises:
+            OwnershipError: another process or event loop has opened it.
+        """
+        self.check_owner()
         if self._root is None:
             return
-        root, self._root = self._root, None
+        root, self._root, self._owner = self._root, None, None
         await asyncio.to_thread(self._stop_threads)
         self._writer.close()
         self._local = threading.local()  # the readers' connections go with their threads
         await asyncio.to_thread(root.close)
+
+    def check_owner(self) -> None:
+        """Make sure that the caller may use the file, if it is open.
+
+        Raises:
+            OwnershipError: another process or event loop has opened it.
+        """
+        if self._owner is not None:
+            self._owner.check()
 
     async def write(self, job: Callable[[Connection], T]) -> T:
         """Run `job` in a transaction of its own and return its result once it is durable.
@@ -118,6 +137,7 @@ class DuckDbFile:
     def _check_open(self) -> None:
         if self._root is None:
             raise RuntimeError(f"{self.path} is not open; await open() first")
+        self.check_owner()
 
     def _stop_threads(self) -> None:
         self._writer_thread.shutdown()

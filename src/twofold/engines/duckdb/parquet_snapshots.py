@@ -135,7 +135,6 @@ class ParquetSnapshots:
         """See `ReadDatabase.open`. There need not be a snapshot yet."""
 
     async def close(self) -> None:
-        """See `ReadDatabase.close`."""
         self._found = None
 
     def transaction(self, style: Style = "driver", idle: float = IDLE) -> AbstractAsyncContextManager[Any]:
@@ -150,11 +149,9 @@ class ParquetSnapshots:
         """See `ReadDatabase.follow`; nobody waits for a snapshot."""
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        """See `ReadDatabase.query`."""
         return await self._read(lambda connection: run(connection, sql, values))
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
-        """See `ReadDatabase.load`."""
         return await self._read(partial(load_rows, table=_whole(table), keys=keys)) if keys else []
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
@@ -166,13 +163,11 @@ class ParquetSnapshots:
         raise self._read_only()
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
-        """See `ReadDatabase.select`."""
         return await self._read(partial(select_page, table=_whole(table), selection=selection))
 
     async def totals(
         self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
     ) -> Sequence[Total]:
-        """See `ReadDatabase.totals`."""
         return await self._read(partial(select_totals, table=_whole(table), by=by, of=of, where=where))
 
     async def _read(self, job: Callable[[Connection], T]) -> T:

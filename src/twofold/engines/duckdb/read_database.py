@@ -80,7 +80,7 @@ class DuckDbReadDatabase:
             self._taking = asyncio.create_task(self._take_snapshots(self._folder), name="twofold-duckdb-snapshots")
 
     async def close(self) -> None:
-        """See `ReadDatabase.close`."""
+        self._file.check_owner()
         if self._taking is not None and self._folder is not None:
             taking, self._taking = self._taking, None
             taking.cancel()
@@ -111,26 +111,21 @@ class DuckDbReadDatabase:
             positions.reached(segment, epoch, position)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        """See `ReadDatabase.query`."""
         return await self._file.read(lambda reader: run(reader, sql, values))
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
-        """See `ReadDatabase.load`."""
         return await self._file.read(partial(load_rows, table=table, keys=keys)) if keys else []
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
-        """See `ReadDatabase.commit`."""
         await self._file.write(partial(commit, table=table, changes=changes, step=step))
         self._tell(step.segment, step.epoch, step.after)
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
-        """See `ReadDatabase.select`."""
         return await self._file.read(partial(select_page, table=table, selection=selection))
 
     async def totals(
         self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
     ) -> Sequence[Total]:
-        """See `ReadDatabase.totals`."""
         return await self._file.read(partial(select_totals, table=table, by=by, of=of, where=where))
 
     async def sql(self, sql: str, **values: Any) -> list[dict[str, Any]]:

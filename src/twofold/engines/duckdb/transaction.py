@@ -27,12 +27,10 @@ class DuckDbReadTransaction:
         self._connection = connection
 
     async def call(self, code: Callable[[Any], Any]) -> Any:
-        """See `ReadTransaction.call`."""
         result = code(self._connection)
         return await result if inspect.isawaitable(result) else result
 
     async def run(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        """See `ReadTransaction.run`."""
         if sql.startswith("SAVEPOINT"):
             raise StorageError(
                 "DuckDB has no savepoints, so that no single event of a batch can be set aside: declare `on_failure = "
@@ -41,30 +39,24 @@ class DuckDbReadTransaction:
         return await self._file.run(partial(run, self._connection, sql, values))
 
     def is_to_blame(self, error: BaseException) -> bool:
-        """See `ReadTransaction.is_to_blame`."""
         return storage_failed(error)
 
     async def lock(self, name: str) -> None:
         """See `ReadTransaction.lock`. Who writes to DuckDB is alone already."""
 
     async def create(self, table: Table) -> None:
-        """See `ReadTransaction.create`."""
         await self._file.run(partial(tables.create, self._connection, table))
 
     async def check(self, table: Table) -> None:
-        """See `ReadTransaction.check`."""
         await self._file.run(partial(tables.check, self._connection, table))
 
     async def drop(self, name: str) -> None:
-        """See `ReadTransaction.drop`."""
         await self._file.run(partial(tables.drop, self._connection, name))
 
     async def expose(self, name: str, table: str) -> None:
-        """See `ReadTransaction.expose`."""
         await self._file.run(partial(tables.expose, self._connection, name, table))
 
     async def names(self) -> Collection[str]:
-        """See `ReadTransaction.names`."""
         return await self._file.run(partial(tables.all_names, self._connection))
 
     async def carry_out(self, steps: Generator[Any, Any, T]) -> T:

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate
+from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate, commit_failed
+from twofold.engines.sqlite.file_identity import FileIdentity, refuse_torn_copy
+from twofold.engines.sqlite.migration import migrate_file, refuse_outdated
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.writer import Writer
-from twofold.errors import StorageError, StorageUnavailableError
-from twofold.ports import migrations
+from twofold.options import SqliteOptions
+from twofold.ports.owner import Owner
 
 __all__ = ["SqliteDatabase", "Transaction"]
 
 T = TypeVar("T")
-
-BRIEF = 256
-"""Rows that are read within a few hundred microseconds, most of them Python's."""
-SLOW, RESPITE = 0.002, 20
-"""After a read that takes the loop longer than so many seconds, threads do all reading for so many times as long."""
-POLL = 0.002
-"""Seconds between two looks for what other connections have changed, while somebody waits for it."""
 
 
 class SqliteDatabase:
     """Owner of a database file. The event log and the read models in one file share one.
 
     Args:
-        path: the file; it is created, its folder too.
+        path: the file; it is created, its folder too. Only the user of this process may read a new one.
         synchronous: `FULL` survives a power cut. `NORMAL` may lose the last commits in one, which only a file that
             holds nothing but read models can afford, and `OFF` the whole file, which must be worth nothing then.
-        readers: number of threads, and connections, that read.
-        lock_timeout: seconds to wait for another process that writes.
         migrate: whether opening makes the file and brings its schema up to date; otherwise both must be as they should.
+        options: what can be tuned.
     """
 
     def __init__(
@@ -47,43 +42,71 @@ class SqliteDatabase:
         path: str | Path,
         *,
         synchronous: Literal["FULL", "NORMAL", "OFF"] = "FULL",
-        readers: int = 4,
-        lock_timeout: float = 10.0,
         migrate: bool = True,
+        options: SqliteOptions | None = None,
     ) -> None:
         self.path = Path(path)
+        self.options = options or SqliteOptions()
         self._synchronous = synchronous
-        self.lock_timeout = lock_timeout
-        """Seconds to wait for another writer."""
-        self._reader_count = readers
         self._may_migrate = migrate
         self._local = threading.local()
-        self._here_from = 0.0
+        self._read_here_from = 0.0
         self._connections: list[sqlite3.Connection] = []
+        self._owner: Owner | None = None
+        self._file: FileIdentity | None = None
         self._writer: Writer | None = None
 
     async def open(self) -> None:
         """Open the file and bring its schema up to date; does nothing when it is open.
 
         Raises:
+            OwnershipError: another process or event loop has opened it.
             StorageError: in one of its kinds, with the remedy.
         """
-        if self._writer is not None:
-            return
+        if self._owner is not None:
+            return self._owner.check()
+        owner = Owner(f"the database {self.path}")
+        connection, file = await asyncio.to_thread(self._open_file)
         self._loop = asyncio.get_running_loop()
-        self._readers = ThreadPoolExecutor(self._reader_count, "twofold-sqlite-reader")
-        self._writer = Writer(await asyncio.to_thread(self._open_file), self.path, self.lock_timeout)
+        self._readers = ThreadPoolExecutor(self.options.readers, "twofold-sqlite-reader")
+        self._writer, self._file = Writer(connection, self.path, file, self.options), file
+        self._owner = owner
+        return None
 
     async def close(self) -> None:
-        """Finish the accepted jobs and close all connections; may be repeated."""
+        """Finish the accepted jobs and close all connections; may be repeated.
+
+        Raises:
+            OwnershipError: another process or event loop has opened it.
+        """
+        self.check_owner()
         if self._writer is None:
             return
-        writer, self._writer = self._writer, None
+        writer, self._writer, self._owner = self._writer, None, None
         await writer.close()
         self._readers.shutdown()
         for connection in self._connections:
             connection.close()
         self._connections.clear()
+        self._file = None
+
+    def check(self) -> None:
+        """Make sure that the caller may use the database.
+
+        Raises:
+            RuntimeError: it is not open.
+            OwnershipError: another process or event loop has opened it.
+        """
+        self._open_writer()
+
+    def check_owner(self) -> None:
+        """Make sure that the caller may close the database, if it is open.
+
+        Raises:
+            OwnershipError: another process or event loop has opened it.
+        """
+        if self._owner is not None:
+            self._owner.check()
 
     async def write(self, job: Callable[[Transaction], T], *, brief: bool = False) -> T:
         """Run `job` in the next commit and return its result once it is durable.
@@ -96,6 +119,7 @@ class SqliteDatabase:
             brief: it takes a few microseconds, so that it may run in the event loop while the disk is fast.
 
         Raises:
+            OwnershipError: another process or event loop has opened the database.
             StorageError: nothing was written.
             OutcomeUnknownError: the commit failed in a way that leaves the outcome open.
         """
@@ -109,10 +133,12 @@ class SqliteDatabase:
             brief: it reads little, along an index, so that it may run in the event loop while the disk is fast.
 
         Raises:
-            StorageError: the database could not be read.
+            OwnershipError: another process or event loop has opened the database.
+            StorageError: the database could not be read, or its file was deleted or replaced.
         """
         self._open_writer()
-        if brief and time.monotonic() >= self._here_from:
+        self._identity().check_now_and_then()
+        if brief and time.monotonic() >= self._read_here_from:
             with suppress(*DRIVER_ERRORS):  # whatever it is, the thread waits longer, or finds out
                 return self._read_here(job)
         return await self._loop.run_in_executor(self._readers, self._read, job)
@@ -127,6 +153,7 @@ class SqliteDatabase:
             begin: whether to open a transaction; otherwise the block only has its turn.
 
         Raises:
+            OwnershipError: another process or event loop has opened the database.
             StorageError: nothing was written.
             OutcomeUnknownError: the commit failed in a way that leaves the outcome open.
         """
@@ -151,25 +178,43 @@ class SqliteDatabase:
         """Yield a connection at once and whenever another one may have changed the file, as long as that is wanted.
 
         `PRAGMA data_version` costs microseconds, so it is asked in the event loop, every few milliseconds.
+
+        Raises:
+            StorageError: the database could not be read, or its file was deleted or replaced.
         """
-        connection = self.connect()
+        connection: sqlite3.Connection | None = None
         try:
+            connection = self.connect()
             seen = None
             while True:
+                self._identity().check_now_and_then()
                 version = connection.execute("PRAGMA data_version").fetchone()[0]
                 if version != seen:
                     seen = version
                     yield connection
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(self.options.poll)
                 if not wanted():
                     return
+        except DRIVER_ERRORS as error:
+            raise translate(error, self.path) from error
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
     def connect(self) -> sqlite3.Connection:
-        """Return a new connection, which the caller closes."""
+        """Return a new connection, which the caller closes.
+
+        Raises:
+            StorageReplacedError: the file was deleted or replaced since it was opened.
+        """
+        if self._file is not None:
+            self._file.check()  # a connection would make a new one
         connection = sqlite3.connect(
-            self.path, timeout=self.lock_timeout, isolation_level=None, check_same_thread=False, cached_statements=512
+            self.path,
+            timeout=self.options.lock_timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
         )
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -181,20 +226,40 @@ class SqliteDatabase:
             raise
         return connection
 
+    def commit(self, connection: sqlite3.Connection) -> None:
+        """Commit the transaction of a connection that `connect` has returned.
+
+        Raises:
+            StorageError: nothing was written.
+            OutcomeUnknownError: the commit failed in a way that leaves the outcome open.
+        """
+        try:
+            connection.execute("COMMIT")
+        except DRIVER_ERRORS as error:
+            raise commit_failed(error, self.path) from error
+        if lost := self._identity().after_commit():
+            raise lost
+
     def _open_writer(self) -> Writer:
-        if self._writer is None:
+        if self._owner is None or self._writer is None:
             raise RuntimeError(f"{self.path} is not open; use `async with`, or await open() first")
+        self._owner.check()
         return self._writer
+
+    def _identity(self) -> FileIdentity:
+        if self._file is None:
+            raise RuntimeError(f"{self.path} is not open; use `async with`, or await open() first")
+        return self._file
 
     def _read_here(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Read in the loop: a way to a thread and back takes longer, and Python runs one thread at a time anyway."""
         start = time.monotonic()
         try:
-            return job(self._here)
+            return job(self._reader_here)
         finally:
             end = time.monotonic()
-            if end - start > SLOW:
-                self._here_from = end + RESPITE * (end - start)
+            if end - start > self.options.slow_read:
+                self._read_here_from = end + self.options.respite * (end - start)
 
     def _connect_reader(self) -> sqlite3.Connection:
         connection = self.connect()
@@ -210,29 +275,37 @@ class SqliteDatabase:
         except DRIVER_ERRORS as error:
             raise translate(error, self.path) from error
 
-    def _open_file(self) -> sqlite3.Connection:
+    def _open_file(self) -> tuple[sqlite3.Connection, FileIdentity]:
         try:
             if self._may_migrate:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+                _make_private(self.path)
             else:
-                _refuse_outdated(self.path)
+                refuse_outdated(self.path)
+            refuse_torn_copy(self.path)
             connection = self.connect()
             try:
-                _until_unlocked(self.lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
-                _migrate(connection)
-                self._here = self._connect_reader()
-                self._here.execute("PRAGMA busy_timeout = 0")  # the loop never waits for a lock
+                _until_unlocked(self.options.lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
+                migrate_file(connection)
+                self._reader_here = self._connect_reader()
+                self._reader_here.execute("PRAGMA busy_timeout = 0")  # the loop never waits for a lock
+                return connection, FileIdentity(self.path, self.options.file_check)
             except BaseException:
                 connection.close()
                 raise
         except (*DRIVER_ERRORS, OSError) as error:
             raise translate(error, self.path) from error
-        return connection
 
 
 def add_clock(connection: sqlite3.Connection) -> None:
     """Let a connection know `twofold_now()`."""
     connection.create_function("twofold_now", 0, lambda: time.time_ns() // 1000)
+
+
+def _make_private(path: Path) -> None:
+    """Make a file that only this user can read, if there is none; SQLite's own beside it get the same permissions."""
+    with suppress(OSError):  # there is one, or opening tells the cause
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _until_unlocked(seconds: float, action: Callable[[], object]) -> None:
@@ -247,48 +320,3 @@ def _until_unlocked(seconds: float, action: Callable[[], object]) -> None:
             time.sleep(0.01)
         else:
             return
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Apply what is missing in one transaction, under the write lock, so that of several processes one does it."""
-    known = migrations.load("twofold.engines.sqlite")
-    if _applied(connection) == len(known):
-        return  # no lock is needed to find that out
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for migration in migrations.pending(known, _applied(connection)):
-            for statement in _statements(migration.sql):
-                connection.execute(statement)
-            connection.execute("INSERT INTO twofold_migrations VALUES (?, ?)", migration[:2])
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _refuse_outdated(path: Path) -> None:
-    """Look at a file without changing anything."""
-    if not path.is_file():
-        raise StorageUnavailableError(f"{path}: there is no such file")
-    known = migrations.load("twofold.engines.sqlite")
-    with closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as connection:
-        tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'twofold_migrations'").fetchone()
-        applied = _applied(connection) if tables[0] else 0
-    if migrations.pending(known, applied):
-        raise StorageError(f"{path}: is at migration {applied} of {len(known)}; run `twofold migrate` on it first")
-
-
-def _applied(connection: sqlite3.Connection) -> int:
-    connection.execute("CREATE TABLE IF NOT EXISTS twofold_migrations (number INTEGER PRIMARY KEY, name TEXT) STRICT")
-    return int(connection.execute("SELECT count(*) FROM twofold_migrations").fetchone()[0])
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Split a script; `executescript` would commit the transaction that it runs in."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

@@ -1,4 +1,8 @@
-"""SQLite's errors in the framework's words, told apart by result code (https://sqlite.org/rescode.html)."""
+"""SQLite's errors in the framework's words, told apart by result code (https://sqlite.org/rescode.html).
+
+Every path uses these functions: `translate` for what failed before the commit, when nothing was stored for certain, and
+`commit_failed` for a COMMIT.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,10 @@ _FAILURES_OF_STORAGE = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT,
     sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PERM,
+}  # fmt: skip
+_NOT_COMMITTED = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_CONSTRAINT,
 }  # fmt: skip
 DRIVER_ERRORS = (sqlite3.Error, MemoryError, UnicodeDecodeError)
 """What the driver raises; the last one on a damaged file, where not even the error's text is UTF-8."""
@@ -74,10 +82,14 @@ def storage_failed(error: object) -> bool:
 
 
 def commit_failed(error: BaseException, path: Path) -> TwofoldError:
-    """Return the error to raise for a COMMIT that failed: after an I/O error, it may yet be found committed."""
-    if _primary_code(error) == sqlite3.SQLITE_IOERR:
-        return OutcomeUnknownError(f"{path}: the commit failed: {error}; repeat it with the same ids")
-    return translate(error, path)
+    """Return the error to raise instead of the driver's when COMMIT failed.
+
+    A disk that fails to sync may have kept what it was given. Only codes that SQLite gives before it writes are
+    certain.
+    """
+    if _primary_code(error) in _NOT_COMMITTED:
+        return translate(error, path)
+    return OutcomeUnknownError(f"{path}: the commit failed: {error}; look, or repeat it with the same ids")
 
 
 def _translate_folder(error: OSError, path: Path) -> StorageError:

@@ -1,4 +1,4 @@
-"""What the jobs of one commit write with, and what a connection keeps in mind from one commit to the next."""
+"""What the jobs of one commit write with, and what the writer remembers of the log from one commit to the next."""
 
 from __future__ import annotations
 
@@ -6,50 +6,73 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from twofold.engines.sqlite.writing import write_rows
-
-MAX_ADDED = 5000
-"""Rows that are kept back at most, to be inserted together."""
-MAX_SEEN = 10_000
-"""Streams whose versions are kept in mind."""
+from twofold.options import SqliteOptions
 
 
-class Seen:
-    """What the connection knows of streams from its own appends; it holds until the head of the log is another one."""
+class LogMemory:
+    """The end of the log and the versions of streams, as the writer's own appends have left them.
+
+    They are believed only while `PRAGMA data_version` says that no other connection has committed: another process may
+    have appended, or may have put the database back to an older state that ends at the same position.
+    """
+
+    __slots__ = ("_state", "head", "versions")
 
     def __init__(self) -> None:
+        self._state: int | None = None
         self.head: int | None = None
+        """The last position; None until it is read."""
         self.versions: dict[str, int] = {}
 
-    def hold_at(self, head: int) -> None:
-        """Forget what was seen before, unless the log still ends where it ended then."""
-        if self.head not in (None, head) or len(self.versions) > MAX_SEEN:
+    def believe_only(self, state: int, most: int) -> None:
+        """Forget everything unless it is of this state of the database, and versions if they are more than `most`."""
+        if state != self._state:
+            self.head = None
             self.versions.clear()
-        self.head = head
-
-    def keep(self, head: int | None) -> None:
-        """Keep what a transaction has seen, if it has also seen where the log ends."""
-        self.head = self.head if head is None else head
-        if self.head is None:
+            self._state = state
+        elif len(self.versions) > most:
             self.versions.clear()
 
 
 class Transaction:
-    """What a job writes with. Rows that jobs add are inserted together, before anybody looks or commits."""
+    """What a job writes with. Rows that jobs add are inserted together, before a statement could see them or commit.
 
-    __slots__ = ("_added", "_count", "before_commit", "careful", "head", "raw", "seen")
+    Args:
+        connection: with an open transaction that holds the write lock.
+        careful: the job has failed before; it is alone now, and must not fail on anything that it could look up.
+        memory: what the connection's earlier transactions have left.
+        options: how much is kept.
+    """
 
-    def __init__(self, connection: sqlite3.Connection, *, careful: bool, seen: Seen | None = None) -> None:
+    __slots__ = ("_added", "_count", "_is_current", "_memory", "_options", "before_commit", "careful", "raw")
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        careful: bool,
+        memory: LogMemory | None = None,
+        options: SqliteOptions | None = None,
+    ) -> None:
         self.raw = connection
         """The connection without what was added and is not yet inserted."""
         self.careful = careful
-        """The job has failed before; it is alone now, and must not fail on anything that it could look up."""
-        self.seen = Seen() if seen is None else seen
-        self.head: int | None = None
-        """The last position of the log, once somebody has asked for it."""
         self.before_commit: Callable[[Transaction], None] | None = None
         """What is to be done once for all jobs, after them."""
+        self._options = options or SqliteOptions()
+        self._memory = memory or LogMemory()
+        self._is_current = False
         self._added: dict[str, list[tuple[object, ...]]] = {}
         self._count = 0
+
+    @property
+    def memory(self) -> LogMemory:
+        """What is known of the log, as of the state of the database that this transaction began with."""
+        if not self._is_current:
+            state = self.raw.execute("PRAGMA data_version").fetchone()[0]
+            self._memory.believe_only(state, self._options.versions_kept)
+            self._is_current = True
+        return self._memory
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -61,7 +84,7 @@ class Transaction:
         """Insert rows, by the end of the transaction at the latest; for a careful job, at once."""
         self._added.setdefault(sql, []).extend(rows)
         self._count += len(rows)
-        if self.careful or self._count > MAX_ADDED:
+        if self.careful or self._count > self._options.rows_together:
             self.flush()
 
     def flush(self) -> None:

@@ -1,4 +1,12 @@
-"""The connection of a SQLite file that writes: what waits at one moment shares one commit."""
+"""The connection of a SQLite file that writes: jobs that wait at one moment share one commit.
+
+1. `submit` takes a job; at the end of the loop's turn, the jobs that came in it are one group.
+2. While commits are fast and the jobs brief, the loop commits the group by itself, without waiting for a lock.
+3. Otherwise, or if that fails, the loop hands the jobs over to the writer's thread, which commits them in groups.
+4. If a job of a group fails, the group is rolled back, and the thread runs each of its jobs again, alone and careful.
+5. After each commit, the writer looks whether the file is still at its path; only then it answers the callers.
+6. `lend` gives the connection to a task once the jobs before it are done; the thread waits until it is back.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +19,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
-from twofold.engines.sqlite.errors import commit_failed, translate
-from twofold.engines.sqlite.transaction import Seen, Transaction
-from twofold.errors import OutcomeUnknownError
+from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate, commit_failed
+from twofold.engines.sqlite.file_identity import FileIdentity
+from twofold.engines.sqlite.transaction import LogMemory, Transaction
+from twofold.errors import OutcomeUnknownError, StorageError
+from twofold.options import SqliteOptions
 
 T = TypeVar("T")
-
-MIN_GROUP, MAX_GROUP = 16, 1000
-"""A group is not split below the one, and never grows beyond the other."""
-MAX_HERE = 8
-"""The loop commits at most so many jobs by itself: from then on it gains by going on while the thread commits."""
-FAST = 0.0005
-"""Seconds of a commit, on average, up to which the loop may commit by itself: not much more than two thread hops."""
-CHECKPOINT_PAGES = 4000
-"""From so many pages on in the write-ahead log, the thread moves them into the file behind a commit."""
-CHECKPOINT_CHANGES = 250
-"""After so many changed rows the loop leaves a commit to the thread, which looks whether a checkpoint is due."""
 
 
 class _Job(NamedTuple):
@@ -49,25 +48,28 @@ class Loan(NamedTuple):
 class Writer:
     """Commits jobs in groups, in the order in which they came.
 
-    A thread holds the connection while it has jobs to do, and the event loop otherwise. While the disk is fast, the
-    loop commits brief jobs by itself, since handing them over and back takes as long as the commit. It never waits: if
-    another process has the lock, if anything fails, or if a checkpoint may be due, the thread does it all again.
+    A thread holds the connection while it has jobs to do, and the event loop otherwise. Handing jobs over and back
+    takes as long as a fast commit, so the loop commits brief jobs by itself. It never waits: if another process has the
+    lock, if anything fails, or if a checkpoint may be due, the thread does it all again.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, lock_timeout: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, file: FileIdentity, options: SqliteOptions) -> None:
         self._connection = connection
         self._path = path
-        self._lock_timeout = round(lock_timeout * 1000)
+        self._file = file
+        self._options = options
+        self._lock_timeout = round(options.lock_timeout * 1000)
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Job] = []
         self._handed_over = 0
         self._queue: SimpleQueue[_Job | Loan | None] = SimpleQueue()
         self._loan: Loan | None = None
-        self._average = 2 * FAST
-        self._untold: list[tuple[list[_Job], list[Any]]] = []
+        self._average = 2 * options.fast_commit
+        self._unanswered: list[tuple[list[_Job], list[Any]]] = []
         self._seen_changes = 0
         self._patient: bool | None = None
-        self._seen = Seen()
+        self._file_in_doubt = False
+        self._memory = LogMemory()
         self._thread = threading.Thread(target=self._work, name="twofold-sqlite-writer", daemon=True)
         self._thread.start()
 
@@ -94,6 +96,8 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
         self._connection.close()
 
+    # -- in the event loop --------------------------------------------------------------------------------------
+
     def _commit_waiting(self) -> None:
         committed = not self._waiting
         try:
@@ -105,9 +109,10 @@ class Writer:
     def _may_commit_here(self) -> bool:
         return (
             self._handed_over == 0
-            and self._average < FAST
-            and self._connection.total_changes - self._seen_changes < CHECKPOINT_CHANGES
-            and len(self._waiting) <= MAX_HERE
+            and self._average < self._options.fast_commit
+            and self._connection.total_changes - self._seen_changes < self._options.checkpoint_changes
+            and len(self._waiting) <= self._options.loop_group
+            and not self._file_in_doubt
             and all(job.brief for job in self._waiting)
         )
 
@@ -125,7 +130,7 @@ class Writer:
                 raise
             return False
         self._waiting = []
-        _resolve(group, results)
+        _resolve(group, self._checked(results))
         return True
 
     def _hand_over(self) -> None:
@@ -139,131 +144,159 @@ class Writer:
             self._handed_over -= len(group)
             _resolve(group, outcomes)
 
+    def _end_loan(self, future: asyncio.Future[Any], outcome: object) -> None:
+        self._handed_over -= 1
+        _settle(future, outcome)
+
+    # -- in the writer's thread ---------------------------------------------------------------------------------
+
     def _work(self) -> None:
         while group := self._next_group():
             if isinstance(group, Loan):
                 self._lend_out(group)
                 continue
             if not all(job.brief for job in group):
-                self._tell()
+                self._answer()
             try:
                 outcomes = self._commit(group)
-            except BaseException as error:  # a roll-back that fails; whatever it is, nobody may wait for ever
+            except BaseException as error:  # a roll-back that fails, or a fault of this class: no caller waits for ever
                 outcomes = [OutcomeUnknownError(f"{self._path}: {error}; repeat it with the same ids") for _ in group]
             self._seen_changes = self._connection.total_changes
-            self._untold.append((group, outcomes))
-        self._tell()
+            self._unanswered.append((group, outcomes))
+        self._answer()
 
     def _next_group(self) -> list[_Job] | Loan:
         """Wait for jobs and return them, at most about half of all that are under way; none at the end.
 
-        Then one half goes on, when it is told, while the other half is being committed.
+        The callers of one half go on, once they are answered, while the other half is being committed.
         """
         if self._loan is not None:
             loan, self._loan = self._loan, None
             return loan
         if self._queue.empty():
-            self._tell()
+            self._answer()
         group: list[_Job] = []
         while (job := self._queue.get()) is not None:
             if isinstance(job, Loan):
                 self._loan = job if group else None
                 return group or job
             group.append(job)
-            half = (self._handed_over + 1) // 2
-            if self._queue.empty() or len(group) >= min(max(half, MIN_GROUP), MAX_GROUP):
+            half = max((self._handed_over + 1) // 2, self._options.min_group)
+            if self._queue.empty() or len(group) >= min(half, self._options.max_group):
                 return group
         self._queue.put(None)  # the end is to be found once more, behind this group
         return group
 
     def _lend_out(self, loan: Loan) -> None:
-        self._tell()
+        self._answer()
         try:
             self._set_patience(True)
+            self._file.check()
             if loan.begin:
                 self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            self._loop.call_soon_threadsafe(self._end_loan, loan.lent, translate(error, self._path))
+        except (StorageError, *DRIVER_ERRORS) as error:
+            self._call(self._end_loan, loan.lent, self._translated(error))
             return
-        self._loop.call_soon_threadsafe(_settle, loan.lent, self._connection)
-        ending, outcome = loan.back.get(), None
+        self._call(_settle, loan.lent, self._connection)
+        outcome = self._take_in(loan.back.get())
+        self._memory = LogMemory()  # what the task has done is not known
+        self._seen_changes = self._connection.total_changes
+        self._call(self._end_loan, loan.ended, outcome)
+
+    def _take_in(self, ending: str) -> BaseException | None:
+        """End the transaction of a loan, and return the error to raise from it."""
         try:
             if self._connection.in_transaction:
                 self._connection.execute(ending)
-        except sqlite3.Error as error:
-            outcome = (commit_failed if ending == "COMMIT" else translate)(error, self._path)
+        except DRIVER_ERRORS as error:
             self._roll_back()
-        self._seen_changes = self._connection.total_changes
-        self._loop.call_soon_threadsafe(self._end_loan, loan.ended, outcome)
+            return commit_failed(error, self._path) if ending == "COMMIT" else translate(error, self._path)
+        return self._file.after_commit() if ending == "COMMIT" else None
 
-    def _end_loan(self, future: asyncio.Future[Any], outcome: object) -> None:
-        self._handed_over -= 1
-        _settle(future, outcome)
+    def _answer(self) -> None:
+        """Answer the callers of the groups that were committed."""
+        unanswered, self._unanswered = self._unanswered, []  # first: the loop may go on before the call returns
+        if unanswered:
+            self._call(self._take_back, unanswered)
 
-    def _tell(self) -> None:
-        """Answer the groups that were committed."""
-        untold, self._untold = self._untold, []  # first: the loop may go on before the call returns
-        if untold and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._take_back, untold)
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     def _commit(self, group: list[_Job], *, careful: bool = False) -> list[Any]:
         """Return each job's result, or the error that it is to raise."""
         committing = False
         try:
             self._begin()
-        except sqlite3.Error as error:
-            return [translate(error, self._path) for _ in group]
+        except (StorageError, *DRIVER_ERRORS) as error:
+            return [self._translated(error) for _ in group]
         try:
             results = self._run(group, careful=careful)
-            self._tell()  # so that those who were answered go on while the disk is at work
+            self._answer()  # so that those who were answered go on while the disk is at work
             committing = True
             self._end()
         except BaseException as error:
             self._roll_back()
             if not careful:
                 return [self._commit([job], careful=True)[0] for job in group]
-            if not isinstance(error, sqlite3.Error | MemoryError):
-                return [error]
-            return [(commit_failed if committing else translate)(error, self._path)]
-        return results
-
-    def _run(self, group: list[_Job], *, careful: bool) -> list[Any]:
-        transaction = Transaction(self._connection, careful=careful, seen=self._seen)
-        results = [job.run(transaction) for job in group]
-        if transaction.before_commit is not None:
-            transaction.before_commit(transaction)
-        transaction.flush()
-        self._seen.keep(transaction.head)
-        return results
+            if committing and isinstance(error, DRIVER_ERRORS):
+                return [commit_failed(error, self._path)]
+            return [translate(error, self._path) if isinstance(error, sqlite3.Error | MemoryError) else error]
+        return self._checked(results)
 
     def _begin(self) -> None:
         """Wait for the write lock in the thread; those who were answered do not wait for it."""
-        if self._untold:
+        if self._file_in_doubt:
+            self._file.check()
+            self._file_in_doubt = False
+        if self._unanswered:
             self._set_patience(False)
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError:
-                self._tell()
+                self._answer()
         self._set_patience(True)
         if not self._connection.in_transaction:
             self._connection.execute("BEGIN IMMEDIATE")
+
+    # -- in either ----------------------------------------------------------------------------------------------
+
+    def _run(self, group: list[_Job], *, careful: bool) -> list[Any]:
+        transaction = Transaction(self._connection, careful=careful, memory=self._memory, options=self._options)
+        results = [job.run(transaction) for job in group]
+        if transaction.before_commit is not None:
+            transaction.before_commit(transaction)
+        transaction.flush()
+        return results
 
     def _end(self) -> None:
         start = time.perf_counter()
         self._connection.execute("COMMIT")
         self._average += (time.perf_counter() - start - self._average) / 8
 
+    def _checked(self, results: list[Any]) -> list[Any]:
+        """Return the results of a commit, or errors if it may have gone to a file that has no name any more."""
+        if (lost := self._file.after_commit()) is None:
+            return results
+        self._file_in_doubt = True
+        self._memory = LogMemory()
+        return [OutcomeUnknownError(str(lost)) for _ in results]
+
     def _roll_back(self) -> None:
-        self._seen = Seen()
+        self._memory = LogMemory()
         if self._connection.in_transaction:  # some errors, such as a full disk, have rolled back by themselves
             self._connection.execute("ROLLBACK")
 
     def _set_patience(self, patient: bool) -> None:
         """Have the connection wait for locks and look after the write-ahead log, or do neither."""
         if patient != self._patient:
+            pages = self._options.checkpoint_pages if patient else 0
             self._connection.execute(f"PRAGMA busy_timeout = {self._lock_timeout if patient else 0}")
-            self._connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES if patient else 0}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
             self._patient = patient
+
+    def _translated(self, error: BaseException) -> BaseException:
+        return error if isinstance(error, StorageError) else translate(error, self._path)
 
 
 def _resolve(group: list[_Job], outcomes: list[Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from twofold.engines.sqlite.log.reader import SQL, find_command, read_at, read_head, read_rows, read_version, within
 from twofold.engines.sqlite.log.selection import END, positions
-from twofold.engines.sqlite.transaction import Transaction
+from twofold.engines.sqlite.transaction import LogMemory, Transaction
 from twofold.messages.stored_event import SEAL_MODULUS, StoredEvent
 from twofold.messages.stream import holds
 from twofold.ports.event_log import (
@@ -25,9 +25,9 @@ from twofold.ports.event_log import (
 
 INSERT_EVENT, INSERT_TAG, INSERT_COMMAND = SQL["insert_event"], SQL["insert_tag"], SQL["insert_command"]
 
-
 BRIEF = 10
-"""Events that are stored within a few dozen microseconds."""
+"""Events that are stored within a few dozen microseconds. Raised, the event loop stands still for longer; lowered, more
+appends pay for the way to the writer's thread and back."""
 
 
 def is_brief(append: Append) -> bool:
@@ -44,10 +44,10 @@ def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
         return earlier
     if rejected := _violated(transaction, append):
         return _repeated(transaction.connection, append) or rejected
+    memory = transaction.memory
     first = head_of(transaction) + 1
-    last = first + len(append.events) - 1
-    rows, version = _allot(transaction, append.events, first)
-    transaction.head = last
+    memory.head = last = first + len(append.events) - 1
+    rows, version = _allot(transaction.raw, memory, append.events, first)
     transaction.add(INSERT_EVENT, rows)
     if tags := [(tag, position) for position, event in enumerate(append.events, first) for tag in event.tags]:
         transaction.add(INSERT_TAG, tags)
@@ -57,9 +57,17 @@ def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
     return Appended(first, last, result=result, version=version)
 
 
+def head_of(transaction: Transaction) -> int:
+    """Return the head of the log, as the jobs of the transaction have moved it."""
+    memory = transaction.memory
+    if memory.head is None:
+        memory.head = read_head(transaction.connection)
+    return memory.head
+
+
 def _violated(transaction: Transaction, append: Append) -> Rejected | None:
     for stream_id, expected in append.expected:
-        version = _version(transaction, stream_id)
+        version = _version(transaction.raw, transaction.memory, stream_id)
         if not holds(expected, version):
             newer: list[StoredEvent] = []
             if isinstance(expected, int):
@@ -73,22 +81,11 @@ def _violated(transaction: Transaction, append: Append) -> Rejected | None:
     return None
 
 
-def head_of(transaction: Transaction) -> int:
-    """Return the head of the log, as the jobs of the transaction have moved it."""
-    if transaction.head is None:
-        transaction.head = read_head(transaction.connection)
-        transaction.seen.hold_at(transaction.head)
-    return transaction.head
-
-
-def _version(transaction: Transaction, stream_id: str) -> int:
-    """Return the version of a stream; that of one whose rows are not inserted yet is among those seen."""
-    versions = transaction.seen.versions
-    if versions:
-        head_of(transaction)
-    version = versions.get(stream_id)
+def _version(connection: sqlite3.Connection, memory: LogMemory, stream_id: str) -> int:
+    """Return the version of a stream; a stream whose rows are not inserted yet is remembered."""
+    version = memory.versions.get(stream_id)
     if version is None:
-        version = versions[stream_id] = read_version(transaction.raw, stream_id)
+        version = memory.versions[stream_id] = read_version(connection, stream_id)
     return version
 
 
@@ -99,16 +96,18 @@ def _repeated(connection: sqlite3.Connection, append: Append) -> Appended | None
     return repeated(append.events, stored)
 
 
-def _allot(transaction: Transaction, events: Sequence[NewEvent], first: int) -> tuple[list[tuple[object, ...]], int]:
+def _allot(
+    connection: sqlite3.Connection, memory: LogMemory, events: Sequence[NewEvent], first: int
+) -> tuple[list[tuple[object, ...]], int]:
     """Return the events as rows of the table, and the version of the last."""
-    now, version, versions = time.time_ns() // 1000, 0, transaction.seen.versions
+    now, version, versions = time.time_ns() // 1000, 0, memory.versions
     rows: list[tuple[object, ...]] = []
     for position, event in enumerate(events, first):
         event_id, stream_id, stream_type, type_name, schema, payload, metadata, _, tags_json, content = event
         version = 0
         if stream_id:
             known = versions.get(stream_id)
-            version = versions[stream_id] = (_version(transaction, stream_id) if known is None else known) + 1
+            version = versions[stream_id] = (_version(connection, memory, stream_id) if known is None else known) + 1
         rows.append((
             position, event_id, stream_id or None, stream_type or None, version or None, type_name, schema,
             payload.decode(), metadata.decode(), tags_json.decode(), now,

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 from typing import Any
 
-from twofold.engines.sqlite.database import BRIEF, SqliteDatabase
+from twofold.engines.sqlite.database import SqliteDatabase
 from twofold.engines.sqlite.log import maintenance
 from twofold.engines.sqlite.log.appending import append_to, is_brief
 from twofold.engines.sqlite.log.inline import append_inline
@@ -36,11 +36,10 @@ class SqliteEventLog:
         self._transactions = asyncio.Lock()
 
     async def open(self) -> None:
-        """See `EventLog.open`."""
         await self._database.open()
 
     async def close(self) -> None:
-        """See `EventLog.close`."""
+        self._database.check_owner()
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
@@ -48,7 +47,6 @@ class SqliteEventLog:
         await self._database.close()
 
     async def append(self, append: Append) -> Appended | Rejected:
-        """See `EventLog.append`."""
         job = partial(append_to, append=append)
         if self._inline:
             job = partial(append_inline, append=append, inline=self._inline)
@@ -63,68 +61,82 @@ class SqliteEventLog:
     async def read(
         self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
     ) -> Sequence[StoredEvent]:
-        """See `EventLog.read`."""
         job = partial(read, query=query, after=after, before=before, limit=limit, backwards=backwards)
-        return await self._database.read(job, brief=query.is_all and limit <= BRIEF)
+        return await self._database.read(job, brief=query.is_all and limit <= self._database.options.brief_read)
 
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
         job = partial(scan, query=query, after=after, end=end, limit=limit)
-        return await self._database.read(job, brief=query.is_all and limit <= BRIEF)
+        known = self._head.position
+        found = await self._database.read(job, brief=query.is_all and limit <= self._database.options.brief_read)
+        if len(found.rows) < limit and (end is None or found.covered.position < end):
+            self._see(found.covered.position, known)
+        return found
 
     async def mark(self, position: int) -> Mark | None:
         return await self._database.read(partial(read_mark, position=within(position)), brief=True)
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
-        """See `EventLog.read_stream`."""
         job = partial(read_stream, stream_id=stream_id, after=after, limit=limit)
-        return await self._database.read(job, brief=limit <= BRIEF)
+        return await self._database.read(job, brief=limit <= self._database.options.brief_read)
 
     async def head(self) -> int:
-        """See `EventLog.head`."""
+        known = self._head.position
         head = await self._database.read(read_head, brief=True)
-        self._head.advance(head)
+        self._see(head, known)
         return head
 
     async def wait(self, after: int, timeout: float) -> int:
-        """See `EventLog.wait`."""
+        self._database.check()
         if self._head.position <= after and (self._follower is None or self._follower.done()):
             self._follower = asyncio.create_task(self._follow(), name="twofold-sqlite-follower")
         return await self._head.wait(after, timeout)
 
     async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
-        """See `EventLog.find_command`."""
         return await self._database.read(partial(find_command, command_id=command_id), brief=True)
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[SqliteJoinedTransaction]:
+<<<<<<< HEAD
         """See `JoinableLog.transaction`."""
         return join(self._database, connection, self._inline, self._transactions)
+=======
+        return join(self._database, connection, self._inline)
+>>>>>>> d16d841 (Believe what is remembered of a SQLite file only while it is that file in that state, and refuse other processes and loops by name)
 
     def attach(self, inline: Inline, database: ReadDatabase) -> None:
-        """See `JoinableLog.attach`. Projections are folded in the thread that commits."""
         if not database.is_in(self._database):
             raise elsewhere(inline)
         self._inline.append(inline)
 
     async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
-        """See `PortableLog.restore`."""
         await self._database.write(partial(maintenance.restore, rows=rows, commands=commands))
         if rows:
             self._head.advance(rows[-1].position)
 
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
-        """See `PortableLog.read_commands`."""
         return await self._database.read(partial(maintenance.read_commands, after=after, limit=limit))
 
     async def check(self) -> Sequence[str]:
-        """See `PortableLog.check`."""
         return await self._database.read(maintenance.check)
 
     async def inspect(self) -> Inspection:
-        """See `PortableLog.inspect`."""
         return await self._database.read(partial(maintenance.inspect, path=self._database.path))
 
+    def _see(self, head: int, known: int) -> None:
+        """Take note of the head that was just read, when `known` was believed before.
+
+        A log that was put back to an older state ends earlier. A read that began before the latest append shows less,
+        too, and proves nothing: it tells only of what was believed before it began.
+        """
+        if head >= known:
+            self._head.advance(head)
+        elif self._head.position == known:
+            self._head.set_back(head)
+
     async def _follow(self) -> None:
-        """Notice other processes' appends."""
-        async with aclosing(self._database.changes(lambda: self._head.waiters)) as changes:
-            async for connection in changes:
-                self._head.advance(read_head(connection))
+        """Notice other processes' appends, and a log that was put back to an older state."""
+        try:
+            async with aclosing(self._database.changes(lambda: self._head.waiters)) as changes:
+                async for connection in changes:
+                    self._see(read_head(connection), self._head.position)
+        except Exception as error:
+            self._head.fail(error)

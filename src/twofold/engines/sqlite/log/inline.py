@@ -28,7 +28,7 @@ def append_inline(transaction: Transaction, append: Append, inline: Sequence[Inl
 
 
 def append_at_once(connection: sqlite3.Connection, append: Append, inline: Sequence[Inline]) -> Appended | Rejected:
-    """Append and fold within a transaction that somebody else commits."""
+    """Append and fold within a transaction that its owner commits."""
     transaction = Transaction(connection, careful=True)
     outcome = append_inline(transaction, append, inline)
     if transaction.before_commit is not None:
@@ -54,9 +54,9 @@ def carry_out(connection: sqlite3.Connection, steps: Generator[Any, Any, T]) -> 
 
 
 def _fold(transaction: Transaction, inline: Sequence[Inline], after: int) -> None:
-    if transaction.head is not None and transaction.head > after:
+    if (head := head_of(transaction)) > after:
         for each in inline:
-            carry_out(transaction.connection, each.fold(after, transaction.head))
+            carry_out(transaction.connection, each.fold(after, head))
 
 
 def _answer(connection: sqlite3.Connection, request: object) -> Any:

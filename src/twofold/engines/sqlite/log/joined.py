@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.engines.sqlite.database import SqliteDatabase, add_clock
-from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translate
+from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate
 from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.log.inline import append_at_once
 from twofold.engines.sqlite.threads import run_in_thread
@@ -21,7 +21,7 @@ from twofold.ports.inline import Inline
 
 
 class SqliteJoinedTransaction:
-    """See `JoinedTransaction`. The connection may be used from any thread, by one at a time."""
+    """An open transaction that appends can join. The connection may be used from any thread, by one at a time."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, inline: Sequence[Inline]) -> None:
         self.connection = connection
@@ -31,7 +31,6 @@ class SqliteJoinedTransaction:
             add_clock(connection)
 
     async def append(self, append: Append) -> Appended | Rejected:
-        """See `JoinedTransaction.append`."""
         try:
             if self._inline:
                 return await run_in_thread(append_at_once, self.connection, append, self._inline)
@@ -46,7 +45,7 @@ class SqliteJoinedTransaction:
 async def join(
     database: SqliteDatabase, connection: Any, inline: Sequence[Inline], turns: asyncio.Lock
 ) -> AsyncIterator[SqliteJoinedTransaction]:
-    """See `JoinableLog.transaction`. SQLite has one writer at a time: other appends wait until the block has ended.
+    """Open a transaction, or join one. SQLite has one writer at a time: other appends wait until the block has ended.
 
     Errors of the user's own SQL pass through unchanged.
 
@@ -56,6 +55,7 @@ async def join(
     if connection is not None:
         yield SqliteJoinedTransaction(joinable(connection), database.path, inline)
         return
+    database.check()
     async with _turn(turns, database):
         own = await run_in_thread(database.connect)
         try:
@@ -64,10 +64,7 @@ async def join(
             except DRIVER_ERRORS as error:
                 raise translate(error, database.path) from error
             yield SqliteJoinedTransaction(own, database.path, inline)
-            try:
-                await run_in_thread(own.execute, "COMMIT")
-            except DRIVER_ERRORS as error:
-                raise commit_failed(error, database.path) from error
+            await run_in_thread(database.commit, own)
         finally:
             own.close()  # rolls back what is not committed
 
@@ -80,11 +77,11 @@ async def _turn(turns: asyncio.Lock, database: SqliteDatabase) -> AsyncIterator[
         StorageUnavailableError: the others have not ended within the time-out for locks.
     """
     try:
-        async with asyncio.timeout(database.lock_timeout):
+        async with asyncio.timeout(database.options.lock_timeout):
             await turns.acquire()
     except TimeoutError:
         raise StorageUnavailableError(
-            f"{database.path}: another transaction of this process has been open for {database.lock_timeout:g} "
+            f"{database.path}: another transaction of this process has been open for {database.options.lock_timeout:g} "
             f"seconds; keep `store.transaction()` short, and open none within another"
         ) from None
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from twofold.engines.sqlite.log.appending import head_of
 from twofold.engines.sqlite.log.reader import SQL, read_head, within
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.writing import write_rows
@@ -19,15 +20,14 @@ _decode_tags = msgspec.json.Decoder(list[str]).decode
 
 def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand]) -> None:
     """See `PortableLog.restore`."""
-    connection = transaction.connection
-    head = read_head(connection) if transaction.head is None else transaction.head
+    connection, head = transaction.connection, head_of(transaction)
     refuse_gaps(rows, commands, head)
     write_rows(connection, SQL["insert_event"], list(map(_as_inserted, rows)))
     tags = [(tag, row.position) for row in rows for tag in dict.fromkeys(_decode_tags(row.tags))]
     write_rows(connection, SQL["insert_tag"], tags)
     write_rows(connection, SQL["insert_command"], commands)
-    transaction.head = head + len(rows)
-    transaction.seen.versions.clear()
+    transaction.memory.head = head + len(rows)
+    transaction.memory.versions.clear()
 
 
 def read_commands(reader: sqlite3.Connection, after: bytes, limit: int) -> list[StoredCommand]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 from twofold.engines.sqlite.database import SqliteDatabase
-from twofold.engines.sqlite.errors import translate
+from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate, commit_failed
 from twofold.engines.sqlite.read_models.selection import select_page, select_totals
 from twofold.engines.sqlite.read_models.transaction import SqliteReadTransaction
 from twofold.engines.sqlite.rows import in_sql, load_rows, write_step
 from twofold.engines.sqlite.threads import run_in_thread
+from twofold.errors import StorageError
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
 from twofold.ports.segments import Segment, Step
@@ -34,15 +34,13 @@ class SqliteReadDatabase:
         self._followers: dict[Positions, asyncio.Task[None]] = {}
 
     def is_in(self, database: object) -> bool:
-        """See `ReadDatabase.is_in`."""
         return isinstance(database, SqliteDatabase) and self._database.path.resolve() == database.path.resolve()
 
     async def open(self) -> None:
-        """See `ReadDatabase.open`."""
         await self._database.open()
 
     async def close(self) -> None:
-        """See `ReadDatabase.close`."""
+        self._database.check_owner()
         for follower in self._followers.values():
             follower.cancel()
         await asyncio.gather(*self._followers.values(), return_exceptions=True)
@@ -60,55 +58,52 @@ class SqliteReadDatabase:
             yield SqliteReadTransaction(alchemy.connection.driver_connection, alchemy)
 
     def follow(self, positions: Positions) -> None:
-        """See `ReadDatabase.follow`."""
         follower = self._followers.get(positions)
         if follower is None or follower.done():
             self._followers[positions] = asyncio.create_task(self._follow(positions), name="twofold-sqlite-steps")
 
     async def _follow(self, positions: Positions) -> None:
-        async with aclosing(self._database.changes(lambda: positions.waiters)) as changes:
-            async for connection in changes:
-                for *segment, epoch, position in connection.execute(SELECT_STEPS):
-                    positions.reached(Segment(*segment), epoch, position)
+        with suppress(StorageError):  # the waiting tasks read, too, and tell the cause; they ask to follow again
+            async with aclosing(self._database.changes(lambda: positions.waiters)) as changes:
+                async for connection in changes:
+                    for *segment, epoch, position in connection.execute(SELECT_STEPS):
+                        positions.reached(Segment(*segment), epoch, position)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        """See `ReadDatabase.query`."""
         return await self._database.read(lambda reader: reader.execute(sql, values).fetchall())
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
-        """See `ReadDatabase.load`."""
         return await self._database.read(partial(load_rows, table=table, keys=keys)) if keys else []
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
-        """See `ReadDatabase.commit`."""
         job = partial(write_step, table=table, changes=in_sql(table, changes), step=step)
         await self._database.write(lambda transaction: job(transaction.connection))
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
-        """See `ReadDatabase.select`."""
         return await self._database.read(partial(select_page, table=table, selection=selection))
 
     async def totals(
         self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
     ) -> Sequence[Total]:
-        """See `ReadDatabase.totals`."""
         return await self._database.read(partial(select_totals, table=table, by=by, of=of, where=where))
 
     @asynccontextmanager
     async def _alchemy_connection(self) -> AsyncIterator[Any]:
-        """Open a connection of SQLAlchemy in a transaction of its own; it has its turn, so nobody here competes."""
+        """Open a connection of SQLAlchemy in a transaction of its own; within a loan, so that no other task writes."""
         self._alchemy = self._alchemy or _alchemy_engine(self._database)
+        translated = translate
         try:
             connection = self._alchemy.connect()
             try:
                 await run_in_thread(connection.begin)
                 yield connection
+                translated = commit_failed
                 await run_in_thread(connection.commit)
             finally:
                 connection.close()  # rolls back what is not committed
         except Exception as error:
-            if isinstance(driver_error := getattr(error, "orig", None), sqlite3.Error):
-                raise translate(driver_error, self._database.path) from error
+            if isinstance(driver_error := getattr(error, "orig", None), DRIVER_ERRORS):
+                raise translated(driver_error, self._database.path) from error
             raise
 
 

@@ -19,11 +19,9 @@ class ScratchDatabase(SqliteReadDatabase):
         super().__init__(SqliteDatabase(self._folder / "rows.db", synchronous="OFF"))
 
     async def open(self) -> None:
-        """See `ReadDatabase.open`."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         await super().open()
 
     async def close(self) -> None:
-        """See `ReadDatabase.close`."""
         await super().close()
         shutil.rmtree(self._folder, ignore_errors=True)

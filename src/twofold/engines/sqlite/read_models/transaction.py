@@ -24,41 +24,33 @@ class SqliteReadTransaction:
         self._alchemy = alchemy
 
     async def call(self, code: Callable[[Any], Any]) -> Any:
-        """See `ReadTransaction.call`."""
         if self._alchemy is not None:
             return await run_in_thread(code, self._alchemy)
         result = code(self._connection)
         return await result if inspect.isawaitable(result) else result
 
     async def run(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        """See `ReadTransaction.run`."""
         return self._connection.execute(sql, values).fetchall()
 
     def is_to_blame(self, error: BaseException) -> bool:
-        """See `ReadTransaction.is_to_blame`."""
         return storage_failed(getattr(error, "orig", error))
 
     async def lock(self, name: str) -> None:
         """See `ReadTransaction.lock`. Who writes to SQLite is alone already."""
 
     async def create(self, table: Table) -> None:
-        """See `ReadTransaction.create`."""
         tables.create(self._connection, table)
 
     async def check(self, table: Table) -> None:
-        """See `ReadTransaction.check`."""
         await run_in_thread(tables.check, self._connection, table)
 
     async def drop(self, name: str) -> None:
-        """See `ReadTransaction.drop`."""
         await run_in_thread(tables.drop, self._connection, name)
 
     async def expose(self, name: str, table: str) -> None:
-        """See `ReadTransaction.expose`."""
         tables.expose(self._connection, name, table)
 
     async def names(self) -> Collection[str]:
-        """See `ReadTransaction.names`."""
         return [name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")]
 
     async def carry_out(self, steps: Generator[Any, Any, T]) -> T:

@@ -1,0 +1,111 @@
+"""Which file a database was opened in: SQLite goes on writing to a file that has no name any more."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from twofold.errors import OutcomeUnknownError, StorageError, StorageReplacedError
+
+_HEADER, _WRITE_AHEAD = 100, 2
+"""Bytes of a database's header, and the format in it of a file that has a write-ahead log beside it."""
+
+
+class FileIdentity:
+    """The file that was at a path when it was opened, known by its device and inode.
+
+    Args:
+        path: the file, which must exist.
+        check_every: seconds for which `check_now_and_then` believes its last look.
+
+    Raises:
+        OSError: there is no such file.
+    """
+
+    def __init__(self, path: Path, check_every: float) -> None:
+        self._path = path
+        self._name = os.fspath(path)  # a `Path` would double the time of each look
+        self._identity = self._found()
+        self._check_every = check_every
+        self._check_at = 0.0
+
+    def is_replaced(self) -> bool:
+        """Return whether another file, or none, is at the path now."""
+        try:
+            return self._found() != self._identity
+        except OSError:
+            return True
+
+    def check(self) -> None:
+        """Make sure that the file is still at its path.
+
+        Raises:
+            StorageReplacedError: it was deleted or replaced.
+        """
+        if self.is_replaced():
+            raise StorageReplacedError(f"{self._told()}; nothing was stored")
+
+    def check_now_and_then(self) -> None:
+        """Make sure of the same, unless the last look was a moment ago.
+
+        Raises:
+            StorageReplacedError: the file was deleted or replaced.
+        """
+        now = time.monotonic()
+        if now >= self._check_at:
+            self.check()
+            self._check_at = now + self._check_every
+
+    def after_commit(self) -> OutcomeUnknownError | None:
+        """Return the error to raise instead of acknowledging a commit, if it may have gone to a file without a name."""
+        if self.is_replaced():
+            return OutcomeUnknownError(f"{self._told()}; it may hold what was written just now, or not")
+        return None
+
+    def _found(self) -> tuple[int, int]:
+        found = os.stat(self._name)  # noqa: PTH116
+        return found.st_dev, found.st_ino
+
+    def _told(self) -> str:
+        return (
+            f"{self._path}: was deleted or replaced while this process had it open; put the right file in its place "
+            f"and start the process again"
+        )
+
+
+def refuse_torn_copy(path: Path) -> None:
+    """Refuse a copy of a file in use that lacks the write-ahead log, if it would open as an empty database.
+
+    A database in use keeps its first changes beside it, in `-wal`, until a checkpoint moves them into the file. Before
+    the first one, the file itself says that it has a write-ahead log, and holds nothing.
+
+    Raises:
+        StorageError: the file is such a copy.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER)
+    except OSError:
+        return  # opening tells the cause
+    is_logged = header.startswith(b"SQLite format 3\0") and header[18:20] == bytes([_WRITE_AHEAD, _WRITE_AHEAD])
+    if is_logged and not path.with_name(f"{path.name}-wal").exists() and _is_empty(path):
+        raise StorageError(
+            f"{path}: was copied without {path.name}-wal, which holds all of its content: copy databases in use by "
+            f"`VACUUM INTO` or `.backup`. If there is nothing to restore, delete the file, and a new one is made"
+        )
+
+
+def _is_empty(path: Path) -> bool:
+    connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro&immutable=1", uri=True)
+    try:
+        return not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    except sqlite3.Error:
+        return False  # opening tells the cause
+    finally:
+        connection.close()
+
+
+def _quoted(path: Path) -> str:
+    return path.absolute().as_uri().removeprefix("file:")
