@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate, commit_failed
+from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translate
 from twofold.engines.sqlite.file_identity import FileIdentity, refuse_torn_copy
 from twofold.engines.sqlite.migration import migrate_file, refuse_outdated
 from twofold.engines.sqlite.transaction import Transaction

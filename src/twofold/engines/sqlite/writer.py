@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
-from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate, commit_failed
+from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translate
 from twofold.engines.sqlite.file_identity import FileIdentity
 from twofold.engines.sqlite.transaction import LogMemory, Transaction
 from twofold.errors import OutcomeUnknownError, StorageError

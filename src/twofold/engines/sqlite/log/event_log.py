@@ -95,12 +95,7 @@ class SqliteEventLog:
         return await self._database.read(partial(find_command, command_id=command_id), brief=True)
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[SqliteJoinedTransaction]:
-<<<<<<< HEAD
-        """See `JoinableLog.transaction`."""
         return join(self._database, connection, self._inline, self._transactions)
-=======
-        return join(self._database, connection, self._inline)
->>>>>>> d16d841 (Believe what is remembered of a SQLite file only while it is that file in that state, and refuse other processes and loops by name)
 
     def attach(self, inline: Inline, database: ReadDatabase) -> None:
         if not database.is_in(self._database):

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from twofold.engines.sqlite.database import SqliteDatabase
-from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate, commit_failed
+from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translate
 from twofold.engines.sqlite.read_models.selection import select_page, select_totals
 from twofold.engines.sqlite.read_models.transaction import SqliteReadTransaction
 from twofold.engines.sqlite.rows import in_sql, load_rows, write_step
