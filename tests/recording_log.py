@@ -9,6 +9,7 @@ from typing import Any
 
 from twofold import EventQuery
 from twofold.errors import StorageUnavailableError
+from twofold.log.chunks import NOTHING
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, Rejected, Scan
@@ -55,7 +56,7 @@ class RecordingLog:
         return await self._behind.read(query, after=after, before=before, limit=limit, backwards=backwards)
 
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
-        await self._note("scan")
+        await self._note("scan" if query != NOTHING else "compare")
         return await self._behind.scan(query, after=after, end=end, limit=limit)
 
     async def mark(self, position: int) -> Mark | None:

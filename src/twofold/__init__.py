@@ -6,10 +6,11 @@ from twofold.commands.bus import CommandBus, CommandHandler
 from twofold.commands.decider import Decider
 from twofold.commands.repository import DeciderHandler, Repository
 from twofold.engines.engine import open_event_store
+from twofold.log.chunks import Batch
 from twofold.log.codec import EventTypes
 from twofold.log.decision_model import Decision, DecisionModel, combine
 from twofold.log.event_store import EventStore
-from twofold.log.subscription import Batch, Subscription
+from twofold.log.subscription import Subscription
 from twofold.messages.answer import Answer
 from twofold.messages.command import Command
 from twofold.messages.context import current_metadata, metadata

@@ -71,7 +71,7 @@ class InvalidHandlerError(TwofoldError):
 
 
 class InvalidMessageTypeError(TwofoldError):
-    """A message class cannot be stored or sent as it is declared; the text names the field and the remedy."""
+    """A message class cannot be stored or sent in the way it is declared; the text names the field and the remedy."""
 
 
 class InvalidProjectionError(TwofoldError):

@@ -13,6 +13,28 @@ from dataclasses import dataclass, field
 class LogOptions:
     """Event store, subscriptions and everything that reads the log in chunks."""
 
+    first_chunk: int = 100
+    """Events of the first chunk, whose size tells how many the next may have. Fewer: more round trips at the beginning;
+    more: large events are read in too large a chunk once."""
+    chunk: int = 250
+    """The most events of a chunk where events are read one by one. Fewer: more round trips; more: a chunk does not fit
+    into the processor's cache."""
+    first_batch: int = 4
+    """Events of the first batch of a projection, with the effect of `first_chunk`."""
+    subscription_batch: int = 1000
+    """The most events of a subscription's batch, unless the subscriber says otherwise. More: more memory."""
+    whole_log_chunk: int = 2000
+    """The most events of a chunk where a whole log is verified or copied. More: more memory."""
+    chunk_bytes: int = 16 << 20
+    """Bytes of payload of a chunk, about: where events are large, a chunk has fewer. More: more memory."""
+    poll: float = 30.0
+    """Seconds after which a waiting subscription reads by itself, should every signal have failed. Less: more reads;
+    more: a lost signal, or a log that was restored, is noticed later."""
+    first_pause: float = 0.1
+    """Seconds before a subscription tries again to reach a database that is away; they double from one to the next,"""
+    last_pause: float = 5.0
+    """up to these. Less: more connections to a server that starts; more: events arrive later when it is back."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CommandOptions:
@@ -40,14 +62,8 @@ class SqliteOptions:
     """Threads, with a connection each, that read. Raised, they take Python from the event loop; lowered, a slow report
     delays other reads."""
     poll: float = 0.002
-    """Seconds between two looks for what other processes have committed, while writes go on and a task waits for them.
-    Raised, such a task learns of a commit later; lowered, the looks cost more of the event loop."""
-    settling: float = 0.05
-    """Seconds for which the looks go on after the last write. Raised, an application at rest costs more;
-    lowered, a commit whose sync takes longer is seen only by the next look at rest."""
-    rest: float = 0.5
-    """Seconds between two looks while nothing is written. Raised, a write that the platform did not tell of is seen
-    later; lowered, an application at rest uses more of the processor."""
+    """Seconds between two looks for what other processes have committed, while a task waits for it. Raised, such a task
+    learns of it later; lowered, the looks cost more of the event loop."""
     file_check: float = 0.05
     """Seconds for which a read believes that the file was not deleted or replaced; each commit looks by itself. Raised,
     a read may answer from the old file for longer; lowered, reads cost a microsecond more each."""

@@ -19,6 +19,7 @@ from twofold.errors import CorruptEventError, LogsDifferError, StorageError, Sto
 from twofold.log.copy import copy_log, digest_log
 from twofold.log.verify import verify_log
 from twofold.messages.stored_event import StoredEvent
+from twofold.options import LogOptions
 from twofold.ports.event_log import Appended
 from twofold.ports.maintenance import PortableLog, StoredCommand
 from twofold.testing.samples import append_of, new_command, new_event
@@ -27,11 +28,8 @@ EVENTS = 100
 MakeLog = Callable[[str], Any]
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a small log is copied in many chunks."""
-    monkeypatch.setattr("twofold.log.verify.CHUNK", 7)
-    monkeypatch.setattr("twofold.log.copy.CHUNK", 3)
+SMALL = LogOptions(whole_log_chunk=7)
+"""So that a small log is copied in many chunks."""
 
 
 @pytest.fixture
@@ -79,17 +77,28 @@ class Interrupted(MemoryEventLog):
         await super().restore(rows, commands)
 
 
+async def test_marks_of_the_source_are_valid_on_the_copy(source: MemoryEventLog, target: PortableLog) -> None:
+    await copy_log(source, target, options=SMALL)
+    for position in (0, 1, 50, EVENTS):
+        mark = await source.mark(position)
+        assert mark is not None
+        assert mark == await target.mark(position)
+        assert (await target.scan(EventQuery.all(), after=mark, limit=1)).rows == [
+            *await source.read(EventQuery.all(), after=position, limit=1)
+        ]
+
+
 async def test_a_copy_has_every_event_and_command_of_its_source(source: MemoryEventLog, target: PortableLog) -> None:
-    copied = await copy_log(source, target)
+    copied = await copy_log(source, target, options=SMALL)
     assert await contents(target) == await contents(source)
     assert (copied.events, copied.already) == (EVENTS, 0)
     assert copied.commands == len(await source.read_commands(limit=1000))
     assert copied.digest == await digest_log(source, EVENTS) == await digest_log(target, EVENTS)
-    assert await verify_log(target) == EVENTS
+    assert await verify_log(target, options=SMALL) == EVENTS
 
 
 async def test_an_empty_log_has_an_empty_copy(target: PortableLog) -> None:
-    copied = await copy_log(MemoryEventLog(), target)
+    copied = await copy_log(MemoryEventLog(), target, options=SMALL)
     assert (copied.events, copied.commands) == (0, 0)
 
 
@@ -99,7 +108,7 @@ async def test_a_copy_goes_both_ways_between_engines(source: MemoryEventLog, tmp
     await second.open()
     back = MemoryEventLog()
     for one, other in ((source, first), (first, second), (second, back)):
-        await copy_log(one, other)
+        await copy_log(one, other, options=SMALL)
     assert await contents(back) == await contents(source)
     await first.close()
     await second.close()
@@ -108,7 +117,7 @@ async def test_a_copy_goes_both_ways_between_engines(source: MemoryEventLog, tmp
 async def test_a_retried_command_gets_its_first_receipt_from_the_copy(
     source: MemoryEventLog, target: PortableLog
 ) -> None:
-    await copy_log(source, target)
+    await copy_log(source, target, options=SMALL)
     first = (await source.read_commands(limit=1))[0]
     repeat = new_command(first.content_hash)._replace(command_id=first.command_id)
     outcome = await target.append(append_of(new_event(), command=repeat))
@@ -121,18 +130,18 @@ async def test_a_retried_command_gets_its_first_receipt_from_the_copy(
 async def test_an_interrupted_copy_goes_on_wherever_it_was(source: MemoryEventLog, restorations: int) -> None:
     target = Interrupted(restorations)
     try:
-        await copy_log(source, target)
+        await copy_log(source, target, options=SMALL)
     except StorageUnavailableError:
         target.remaining = 1000
         already = await target.head()
-        assert (await copy_log(source, target)).already == already
+        assert (await copy_log(source, target, options=SMALL)).already == already
     assert await contents(target) == await contents(source)
 
 
 async def test_a_second_copy_brings_what_was_appended_since(source: MemoryEventLog, target: PortableLog) -> None:
-    await copy_log(source, target)
+    await copy_log(source, target, options=SMALL)
     await filled(source, EVENTS + 30)
-    copied = await copy_log(source, target)
+    copied = await copy_log(source, target, options=SMALL)
     assert (copied.already, copied.events) == (EVENTS, EVENTS + 30)
     assert await contents(target) == await contents(source)
 
@@ -147,7 +156,7 @@ async def test_what_is_appended_to_the_source_meanwhile_waits_for_the_next_copy(
 
     busy = Busy()
     await busy.restore(*await contents(source))
-    copied = await copy_log(busy, target)
+    copied = await copy_log(busy, target, options=SMALL)
     assert copied.events == EVENTS
     assert await contents(target) == await contents(source)
 
@@ -164,16 +173,16 @@ async def test_a_target_that_holds_something_else_is_refused_and_left_alone(
     await foreign.append(append_of(other))
     before = await contents(foreign)
     with pytest.raises(LogsDifferError, match="copy to an empty database") as caught:
-        await copy_log(source, foreign)
+        await copy_log(source, foreign, options=SMALL)
     assert caught.value.position == position
     assert await contents(foreign) == before
 
 
 async def test_a_target_that_is_longer_than_the_source_is_refused(source: MemoryEventLog, target: PortableLog) -> None:
-    await copy_log(source, target)
+    await copy_log(source, target, options=SMALL)
     await target.append(append_of(new_event()))
     with pytest.raises(LogsDifferError, match="goes on where the source ends"):
-        await copy_log(source, target)
+        await copy_log(source, target, options=SMALL)
 
 
 async def test_somebody_else_who_writes_to_the_target_is_noticed(source: MemoryEventLog) -> None:
@@ -182,8 +191,8 @@ async def test_somebody_else_who_writes_to_the_target_is_noticed(source: MemoryE
             await self.append(append_of(new_event()))
             await super().restore(rows, commands)
 
-    with pytest.raises(LogsDifferError, match="somebody else changes the target"):
-        await copy_log(source, Shared())
+    with pytest.raises(LogsDifferError, match="another program changes the target"):
+        await copy_log(source, Shared(), options=SMALL)
 
 
 @pytest.mark.parametrize(
@@ -205,19 +214,19 @@ async def test_a_copy_that_does_not_keep_what_it_is_given_is_noticed(
                 alter(self)
 
     with pytest.raises((LogsDifferError, CorruptEventError, StorageError)):
-        await copy_log(source, Lossy())
+        await copy_log(source, Lossy(), options=SMALL)
 
 
 async def test_a_damaged_source_is_not_copied_beyond_the_damage(source: MemoryEventLog, target: PortableLog) -> None:
     source._events[40] = replace(source._events[40], payload=b'{"text":"forged"}')
     with pytest.raises(CorruptEventError, match="event 41"):
-        await copy_log(source, target)
+        await copy_log(source, target, options=SMALL)
     assert await target.head() <= 40
 
 
 async def test_progress_is_told_for_every_stage_up_to_its_end(source: MemoryEventLog, target: PortableLog) -> None:
     told: list[tuple[str, int, int]] = []
-    await copy_log(source, target, progress=lambda *step: told.append(step))
+    await copy_log(source, target, progress=lambda *step: told.append(step), options=SMALL)
     for stage in ("copying", "comparing both logs"):
         positions = [position for name, position, end in told if name == stage]
         assert positions == sorted(positions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from tests.accounts import Deposited, Opened
 from tests.recording_log import RecordingLog
 
 from twofold import ANY, Batch, EventQuery, EventStore, Subscription, open_event_store
-from twofold.errors import StorageError, UnknownEventTypeError
-from twofold.log import subscription
+from twofold.errors import HistoryChangedError, StorageError, UnknownEventTypeError
+from twofold.messages.ids import uuid7
+from twofold.options import LogOptions
 
 PATIENCE = 30.0
 
@@ -59,15 +61,13 @@ async def test_it_catches_up_in_batches_and_then_follows(store: EventStore) -> N
     assert (places(batch), batch.position, subscribed.position) == ([6, 7], 7, 7)
 
 
-async def test_batches_grow_while_events_are_small_and_shrink_where_they_are_large(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("twofold.log.subscription.FIRST", 1)
-    await write(store, 20)
+async def test_batches_grow_while_events_are_small_and_shrink_where_they_are_large(log: RecordingLog) -> None:
+    store = EventStore(log, options=LogOptions(first_chunk=1, chunk_bytes=500))
+    store.events.register(Opened)
+    await write(store, 11)
+    await write(store, 6, "a" * 200)
     subscribed = store.subscribe(batch_size=4)
-    assert [len((await following(subscribed)).events) for _ in range(4)] == [1, 2, 4, 4]
-    monkeypatch.setattr("twofold.log.pace.MAX_BYTES", 1)
-    assert [len((await following(subscribed)).events) for _ in range(3)] == [4, 1, 1]
+    assert [len((await following(subscribed)).events) for _ in range(6)] == [1, 2, 4, 4, 4, 2]
 
 
 async def test_it_goes_on_after_a_position(store: EventStore) -> None:
@@ -75,17 +75,37 @@ async def test_it_goes_on_after_a_position(store: EventStore) -> None:
     assert places(await following(store.subscribe(after=3))) == [4, 5]
 
 
-async def test_a_position_beyond_the_head_waits_for_what_comes_after_it(store: EventStore) -> None:
+async def test_a_position_beyond_the_head_is_of_another_history(store: EventStore) -> None:
     await write(store, 1)
-    waiting = asyncio.create_task(following(store.subscribe(after=2)))
-    await write(store, 3)
-    assert places(await waiting) == [3, 4]
+    with pytest.raises(HistoryChangedError, match=r"the subscription has read up to event 2.* it ends at 1"):
+        await following(store.subscribe(after=2))
+
+
+async def test_it_goes_on_after_a_mark_and_refuses_that_of_another_history(store: EventStore) -> None:
+    await write(store, 5)
+    mark = (await following(store.subscribe(batch_size=3))).mark
+    assert mark.position == 3
+    assert places(await following(store.subscribe(after=mark))) == [4, 5]
+    other = mark._replace(event_id=uuid7().bytes)
+    with pytest.raises(HistoryChangedError, match=r"event 3 \(.*\), and the log has another history") as refused:
+        await following(store.subscribe(after=other))
+    assert (refused.value.read, refused.value.found, refused.value.head) == (other, mark, 5)
+
+
+async def test_one_stream_goes_on_after_a_mark_and_refuses_that_of_another_history(store: EventStore) -> None:
+    for account in "abab":
+        await write(store, 2, account)
+    mark = (await following(store.subscribe(stream_id="Account-a", batch_size=1))).mark
+    assert places(await following(store.subscribe(stream_id="Account-a", after=mark))) == [2, 5, 6]
+    with pytest.raises(HistoryChangedError):
+        await following(store.subscribe(stream_id="Account-a", after=mark._replace(event_id=uuid7().bytes)))
 
 
 async def test_a_filter_moves_the_position_over_what_it_skips(store: EventStore) -> None:
     await write(store, 9)
     subscribed = store.subscribe(EventQuery.of(Deposited), batch_size=2)
-    assert await following(subscribed) == Batch([], 9)
+    batch = await following(subscribed)
+    assert (batch.events, batch.position) == ([], 9)
     await store.append([Opened(account="b"), Deposited(account="b", amount=1), Opened(account="b")])  # type: ignore[arg-type]
     batch = await following(subscribed)
     assert (places(batch), batch.position) == ([11], 12)
@@ -171,18 +191,18 @@ async def test_appends_of_another_process_wake_it(url: str, store: EventStore) -
 
 
 async def test_it_waits_while_the_database_is_away_and_goes_on_where_it_was(
-    store: EventStore, log: RecordingLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    log: RecordingLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(subscription, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(subscription, "LAST_PAUSE", 0.001)
+    store = EventStore(log, options=LogOptions(first_pause=0.001, last_pause=0.001))
+    store.events.register(Opened)
     await write(store, 3)
     subscribed = store.subscribe(batch_size=2)
     assert places(await following(subscribed)) == [1, 2]
     log.away = True
     waiting = asyncio.create_task(following(subscribed))
-    before = log.calls["wait"]
+    before = log.calls["scan"]
     async with asyncio.timeout(PATIENCE):
-        await log.asked("wait", before + 5)
+        await log.asked("scan", before + 5)
     assert "subscription at 2 waits for the database" in caplog.text
     log.away = False
     assert places(await waiting) == [3]
@@ -198,6 +218,21 @@ async def test_an_event_that_cannot_be_read_stops_it_and_it_stays_before_it(stor
         assert subscribed.position == 0
         reader.events.register(Opened)
         assert places(await following(subscribed)) == [1]
+
+
+async def test_the_events_before_one_that_cannot_be_read_are_handed_out(store: EventStore, url: str) -> None:
+    await write(store, 3)
+    await store.append([Deposited(account="a", amount=Decimal(1)), Opened(account="b")])
+    async with open_event_store(url) as reader:
+        reader.events.register(Opened)
+        subscribed = reader.subscribe()
+        batch = await following(subscribed)
+        assert (places(batch), batch.mark) == ([1, 2, 3], await reader.log.mark(3))
+        for _ in range(2):
+            with pytest.raises(UnknownEventTypeError):
+                await following(subscribed)
+        reader.events.register(Deposited)
+        assert places(await following(subscribed)) == [4, 5]
 
 
 async def test_an_error_that_trying_again_does_not_mend_comes_through(store: EventStore, log: RecordingLog) -> None:

@@ -13,7 +13,7 @@ from tests.synchronizing import PATIENCE, deposited, opened, running, until, wri
 from twofold import EventStore, ReadModelSynchronizer, State, on
 from twofold.engines.engine import Engine
 from twofold.errors import StorageFullError, UnknownProjectionError
-from twofold.ports.checkpoints import SQL, advance
+from twofold.ports.checkpoints import SQL, Checkpoint, advance
 from twofold.ports.read_database import Changes
 from twofold.ports.segments import Segment, Step
 from twofold.synchronizer import segment_runner
@@ -172,8 +172,8 @@ async def test_an_event_that_comes_in_at_this_moment_is_not_left_out_any_more(
     async with running(synchronizer):
         await synchronizer.wait(2, PATIENCE)
     await write(store, opened("b"))
-    [[name, generation, first, end, reached, epoch, *_]] = await engine.read_database.query(SQL["checkpoints"])
-    step = Step(Segment(name, generation, first, end), epoch, reached, position, 1.0)
+    [row] = [Checkpoint(*row) for row in await engine.read_database.query(SQL["checkpoints"])]
+    step = Step(Segment(row.name, row.generation, row.first, row.end), row.epoch, row.position, position, 1.0)
     async with engine.read_database.transaction() as transaction:
         assert await advance(transaction, Changes(released=[position] if position == 2 else []), step)
         skipping = asyncio.create_task(synchronizer.skip("fussy", position, reason="too late"))

@@ -316,12 +316,8 @@ async def test_what_cannot_work_is_refused_when_it_is_added(engine: Engine, stor
         runner.add(Odd())
 
 
-async def test_it_waits_while_the_log_is_away_and_goes_on(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_it_waits_while_the_log_is_away_and_goes_on(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
-    monkeypatch.setattr("twofold.log.subscription.FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("twofold.log.subscription.LAST_PAUSE", 0.001)
     log = RecordingLog(engine.log)
     store = EventStore(log)
     runner = ReadModelSynchronizer(store, engine.read_database)
@@ -329,10 +325,10 @@ async def test_it_waits_while_the_log_is_away_and_goes_on(
     async with running(runner):
         await runner.wait(await write(store, opened("a")), PATIENCE)
         log.away = True
-        before = log.calls["wait"]
+        before = log.calls["compare"]
         await EventStore(engine.log).append([deposited("a")])
         async with asyncio.timeout(PATIENCE):
-            await log.asked("wait", before + 3)
+            await log.asked("compare", before + 3)
         log.away = False
         await runner.wait(2, PATIENCE)
         assert await balances.get("a") == Balance("a", "ann", Decimal(1), 1)

@@ -112,6 +112,9 @@ class MemoryEventLog:
             self._commands[command_id] = (CommandRecord(command_id, content_hash, result), appended)
         self._wake()
 
+    async def adopt(self, log_id: bytes) -> None:
+        self._id = self._id if self._events else log_id
+
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         """See `PortableLog.read_commands`."""
         wanted = sorted(command_id for command_id in self._commands if command_id > after)[:limit]

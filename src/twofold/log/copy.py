@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from hashlib import blake2b
 from itertools import zip_longest
 from typing import NamedTuple
@@ -10,8 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from twofold.errors import LogsDifferError
-from twofold.log.verify import CHUNK, Progress, chunks, no_progress
+from twofold.log.verify import Progress, no_progress, verified
 from twofold.messages.stored_event import StoredEvent
+from twofold.options import LogOptions
 from twofold.ports.maintenance import PortableLog, StoredCommand
 
 
@@ -27,39 +29,51 @@ class Copied(NamedTuple):
     """Of all events and commands, as `digest_log` gives it for both."""
 
 
-async def copy_log(source: PortableLog, target: PortableLog, *, progress: Progress = no_progress) -> Copied:
+async def copy_log(
+    source: PortableLog,
+    target: PortableLog,
+    *,
+    progress: Progress = no_progress,
+    options: LogOptions | None = None,
+) -> Copied:
     """Copy all events and commands up to the source's head of now, and compare both logs.
 
-    Everything is kept as it is: positions, versions, ids, times, checksums, the receipts of commands. If the target
-    holds the beginning of the source already, from a copy that was interrupted or is to be brought up to date, the
-    copy goes on from there. Nothing else may write to the target meanwhile; to the source, everybody may.
+    Everything stays the same: positions, versions, ids, times, checksums, the receipts of commands. So the checkpoints
+    of read models, reactions and subscribers are valid on the copy. If the target holds the beginning of the source
+    already, from a copy that was interrupted or is to be brought up to date, the copy goes on from there. Nothing else
+    may write to the target during a copy; applications may go on writing to the source.
 
     Args:
         source: an open log.
         target: an open log of any engine, empty or with the beginning of the source.
         progress: told how far it has come, stage by stage.
+        options: how many events and commands are read at once.
 
     Raises:
         LogsDifferError: the target holds something else than the source; nothing was written after that was seen.
         CorruptEventError: an event of the source does not match its checksum.
         StorageError: a database failed, or an event of the source is missing; copy again to go on.
     """
+    options = options or LogOptions()
     end, already = await source.head(), await target.head()
     if already > end:
         raise LogsDifferError(end + 1, "the target goes on where the source ends")
-    await _compare(source, target, already, "comparing what is there", progress)
-    async for rows in chunks(source, end, after=already):
-        await _restore(target, rows, (), rows[0].position)
-        progress("copying", rows[-1].position, end)
-    commands = await _copy_commands(source, target, end)
-    await _compare(source, target, end, "comparing both logs", progress)
-    digest = await digest_log(source, end)
-    if await target.head() > end or digest != await digest_log(target, end):
+    await _compare(source, target, already, "comparing what is there", progress, options)
+    if beginning := await source.mark(0):
+        await target.adopt(beginning.event_id)
+    async with aclosing(verified(source, end, after=already, options=options)) as chunks:
+        async for rows in chunks:
+            await _restore(target, rows, (), rows[0].position)
+            progress("copying", rows[-1].position, end)
+    commands = await _copy_commands(source, target, end, options.whole_log_chunk)
+    await _compare(source, target, end, "comparing both logs", progress, options)
+    digest = await digest_log(source, end, options=options)
+    if await target.head() > end or digest != await digest_log(target, end, options=options):
         raise LogsDifferError(end, "the commands or the ends of the logs are not alike")
     return Copied(end, commands, already, digest)
 
 
-async def digest_log(log: PortableLog, end: int) -> str:
+async def digest_log(log: PortableLog, end: int, *, options: LogOptions | None = None) -> str:
     """Return a digest over all events up to a position and all commands that took effect up to there.
 
     Raises:
@@ -68,28 +82,33 @@ async def digest_log(log: PortableLog, end: int) -> str:
     """
     digest = blake2b(digest_size=16)
     encode = msgspec.msgpack.Encoder().encode
-    async for rows in chunks(log, end):
-        digest.update(encode(rows))
-    async for commands in _commands(log, end):
-        digest.update(encode(commands))
+    options = options or LogOptions()
+    async with aclosing(verified(log, end, options=options)) as chunks:
+        async for rows in chunks:
+            digest.update(b"".join(map(encode, rows)))  # the same for chunks of any size
+    async for commands in _commands(log, end, options.whole_log_chunk):
+        digest.update(b"".join(map(encode, commands)))
     return digest.hexdigest()
 
 
-async def _compare(source: PortableLog, target: PortableLog, end: int, stage: str, progress: Progress) -> None:
-    copies = chunks(target, end)
-    async for rows in chunks(source, end):
-        copied = await anext(copies)
-        if list(rows) != list(copied):
-            pairs = enumerate(zip_longest(rows, copied), rows[0].position)
-            unlike = next(position for position, (row, other) in pairs if row != other)
-            raise LogsDifferError(unlike, "the target holds another event there, or none")
-        progress(stage, rows[-1].position, end)
+async def _compare(
+    source: PortableLog, target: PortableLog, end: int, stage: str, progress: Progress, options: LogOptions
+) -> None:
+    originals, copies = (verified(log, end, options=options) for log in (source, target))
+    async with aclosing(originals), aclosing(copies):
+        async for rows in originals:
+            copied = await anext(copies)
+            if list(rows) != list(copied):
+                pairs = enumerate(zip_longest(rows, copied), rows[0].position)
+                unlike = next(position for position, (row, other) in pairs if row != other)
+                raise LogsDifferError(unlike, "the target holds another event there, or none")
+            progress(stage, rows[-1].position, end)
 
 
-async def _copy_commands(source: PortableLog, target: PortableLog, end: int) -> int:
+async def _copy_commands(source: PortableLog, target: PortableLog, end: int, most: int) -> int:
     count, after = 0, b""
-    async for commands in _commands(source, end):
-        there = {command.command_id for command in await target.read_commands(after=after, limit=CHUNK)}
+    async for commands in _commands(source, end, most):
+        there = {command.command_id for command in await target.read_commands(after=after, limit=most)}
         if missing := [command for command in commands if command.command_id not in there]:
             await _restore(target, (), missing, end)
         count += len(commands)
@@ -103,13 +122,13 @@ async def _restore(
     try:
         await target.restore(rows, commands)
     except ValueError as error:
-        raise LogsDifferError(position, f"somebody else changes the target ({error})") from error
+        raise LogsDifferError(position, f"another program changes the target ({error})") from error
 
 
-async def _commands(log: PortableLog, end: int) -> AsyncIterator[Sequence[StoredCommand]]:
+async def _commands(log: PortableLog, end: int, most: int) -> AsyncIterator[Sequence[StoredCommand]]:
     """Iterate over the commands that took effect up to a position, in the order of their ids."""
     after = b""
-    while commands := await log.read_commands(after=after, limit=CHUNK):
+    while commands := await log.read_commands(after=after, limit=most):
         if within := [command for command in commands if command.last_position <= end]:
             yield within
         after = commands[-1].command_id

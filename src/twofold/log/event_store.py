@@ -19,19 +19,21 @@ from twofold.errors import (
     StorageError,
     TransactionReusedError,
 )
+from twofold.log.chunks import Pace, Read, Rows, chunks
 from twofold.log.codec import EventTypes, check_name, encode_metadata
 from twofold.log.decision_model import Decision, DecisionModel
-from twofold.log.read_ahead import Read, read_ahead
-from twofold.log.subscription import BATCH, Subscription
+from twofold.log.subscription import Subscription
 from twofold.log.transaction import StoreTransaction
 from twofold.log.unit_of_work import History, UnitOfWork
 from twofold.messages.context import current_metadata
 from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.ids import new_event_ids
+from twofold.messages.mark import Mark
 from twofold.messages.receipt import Receipt
-from twofold.messages.stored_event import StoredEvent, is_intact
+from twofold.messages.stored_event import is_intact
 from twofold.messages.stream import ANY, ExpectedVersion
+from twofold.options import LogOptions
 from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, NewEvent, Rejected
 
 S = TypeVar("S")
@@ -48,9 +50,10 @@ class EventStore:
     Every event that is read has been verified against its checksum and upcast to today's class, on every path.
     """
 
-    def __init__(self, log: EventLog, events: EventTypes | None = None) -> None:
+    def __init__(self, log: EventLog, events: EventTypes | None = None, *, options: LogOptions | None = None) -> None:
         self.log = log
         self.events = events or EventTypes()
+        self.options = options or LogOptions()
 
     async def __aenter__(self) -> Self:
         await self.log.open()
@@ -126,14 +129,14 @@ class EventStore:
         """
         wanted = query or EventQuery.all()
 
-        async def follow(last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
-            low, high = after, before
-            if last is not None:
-                low, high = (after, last.position) if backwards else (last.position, before)
-            return await self.log.read(wanted, after=low, before=high, limit=size, backwards=backwards)
+        async def follow(place: tuple[int, int | None], size: int) -> tuple[Rows, tuple[int, int | None]]:
+            low, high = place
+            rows = await self.log.read(wanted, after=low, before=high, limit=size, backwards=backwards)
+            last = rows[-1].position if rows else 0
+            return rows, (low, last) if backwards else (last, high)
 
-        async with aclosing(read_ahead(follow, limit)) as chunks:
-            async for rows in chunks:
+        async with aclosing(chunks(follow, (after, before), self._pace(), limit)) as found:
+            async for rows in found:
                 for recorded in self.events.decode(rows):
                     yield recorded
 
@@ -144,8 +147,8 @@ class EventStore:
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
             StorageError: the database failed.
         """
-        async with aclosing(read_ahead(self._stream_reader(stream_id, after))) as chunks:
-            async for rows in chunks:
+        async with aclosing(chunks(self._stream_reader(stream_id), after, self._pace())) as found:
+            async for rows in found:
                 for recorded in self.events.decode(rows):
                     yield recorded
 
@@ -185,8 +188,8 @@ class EventStore:
         if work and (known := work.history(stream_id)):
             return known
         stored: list[RecordedEvent[Any]] = []
-        async with aclosing(read_ahead(self._stream_reader(stream_id, 0))) as chunks:
-            async for rows in chunks:
+        async with aclosing(chunks(self._stream_reader(stream_id), 0, self._pace())) as found:
+            async for rows in found:
                 stored += self.events.decode(rows)
         if work is None:
             return History(stored, [])
@@ -218,18 +221,26 @@ class EventStore:
             await self.commit(Append(encoded, ((stream_id, expected_version),) if stream_id else (), condition))
 
     def subscribe(
-        self, query: EventQuery | None = None, *, stream_id: str | None = None, after: int = 0, batch_size: int = BATCH
+        self,
+        query: EventQuery | None = None,
+        *,
+        stream_id: str | None = None,
+        after: Mark | int = 0,
+        batch_size: int | None = None,
     ) -> Subscription:
-        """Follow the log: first what stands there after the position, then what is appended, for ever.
+        """Follow the log: first what stands there behind a mark, then what is appended, for ever.
 
         Args:
             query: which events; by default all.
             stream_id: only the events of this stream.
-            after: the position from which to go on, such as a checkpoint.
+            after: what was seen last: the `mark` of a batch, kept as a checkpoint, with which a log of another history
+                is refused. A mere position is only compared with the head of the log.
             batch_size: events per batch, at most; fewer where they are large. The next batch is read when it is asked
                 for, so a slow consumer costs no memory.
         """
-        return Subscription(self.log, self.events, query or EventQuery.all(), stream_id, after, batch_size)
+        mark = after if isinstance(after, Mark) else Mark(after)
+        wanted, most = query or EventQuery.all(), batch_size or self.options.subscription_batch
+        return Subscription(self.log, self.events, wanted, stream_id, mark, most, self.options)
 
     def encode(
         self,
@@ -321,9 +332,13 @@ class EventStore:
         known = await self.log.find_command(command_id.bytes)
         return known and (known[0], await self._first_receipt(known[1]))
 
-    def _stream_reader(self, stream_id: str, after: int) -> Read:
-        async def follow(last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
-            return await self.log.read_stream(stream_id, after=last.version if last else after, limit=size)
+    def _pace(self) -> Pace:
+        return Pace(self.options.first_chunk, self.options.chunk, self.options.chunk_bytes)
+
+    def _stream_reader(self, stream_id: str) -> Read[int]:
+        async def follow(version: int, size: int) -> tuple[Rows, int]:
+            rows = await self.log.read_stream(stream_id, after=version, limit=size)
+            return rows, rows[-1].version if rows else version
 
         return follow
 

@@ -2,64 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 from twofold.errors import CorruptEventError, StorageError
-from twofold.log.pace import Pace
+from twofold.log.chunks import Pace, Rows, scan_chunks
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent, is_intact
+from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
 from twofold.ports.maintenance import PortableLog
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, the position that it has reached, and the position at its end."""
 
-FIRST, CHUNK = 100, 2000
-"""Events that are read at once, at first and at most."""
-
 
 def no_progress(stage: str, position: int, end: int) -> None:
-    """Tell nobody."""
+    """Show no progress."""
 
 
-async def verify_log(log: PortableLog, *, progress: Progress = no_progress) -> int:
+async def verify_log(log: PortableLog, *, progress: Progress = no_progress, options: LogOptions | None = None) -> int:
     """Check every event up to today's head, and the storage beneath; return how many events are intact: all.
 
     Raises:
         CorruptEventError: an event does not match its checksum.
+        HistoryChangedError: the log was put back to an older state while it was read.
         StorageError: an event is missing or misplaced, or the storage is damaged; the text names the first damage.
     """
     versions: dict[str, int] = {}
     head = await log.head()
-    async for rows in chunks(log, head):
-        for row in rows:
-            _check_version(row, versions)
-        progress("verifying", rows[-1].position, head)
+    async with aclosing(verified(log, head, options=options)) as chunks:
+        async for rows in chunks:
+            for row in rows:
+                _check_version(row, versions)
+            progress("verifying", rows[-1].position, head)
     if damages := await log.check():
         raise StorageError(f"the storage is damaged: {damages[0]}; restore it from a backup")
     return head
 
 
-async def chunks(log: EventLog, end: int, *, after: int = 0) -> AsyncIterator[Sequence[StoredEvent]]:
-    """Iterate over the log from one position to another, verified, a chunk at a time.
+async def verified(
+    log: EventLog, end: int, *, after: int = 0, options: LogOptions | None = None
+) -> AsyncGenerator[Rows]:
+    """Iterate over the log from one position to another, verified, a chunk at a time; no chunk is empty.
 
     Raises:
         CorruptEventError: an event does not match its checksum.
+        HistoryChangedError: the log was put back to an older state while it was read.
         StorageError: an event is missing or misplaced.
     """
-    pace = Pace(FIRST, CHUNK)
-    while after < end:
-        rows = await log.read(EventQuery.all(), after=after, before=end + 1, limit=pace.size)
-        if not rows:
-            raise StorageError(f"the log ends at {end}, but there is nothing after {after}; restore it from a backup")
-        for position, row in enumerate(rows, after + 1):
-            if row.position != position:
-                raise StorageError(f"event {position} is missing, {row.position} follows; restore it from a backup")
-            if not is_intact(row):
-                raise CorruptEventError(position)
-        yield rows
-        pace.adapt(rows)
-        after = rows[-1].position
+    options = options or LogOptions()
+    pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
+    async with aclosing(scan_chunks(log, EventQuery.all(), Mark(after), end, pace)) as chunks:
+        async for rows in chunks:
+            for position, row in enumerate(rows, after + 1):
+                if row.position != position:
+                    raise StorageError(f"event {position} is missing, {row.position} follows; restore it from a backup")
+                if not is_intact(row):
+                    raise CorruptEventError(position)
+            after += len(rows)
+            if rows:
+                yield rows
+    if after < end:
+        raise StorageError(f"the log ends at {end}, but there is nothing after {after}; restore it from a backup")
 
 
 def _check_version(row: StoredEvent, versions: dict[str, int]) -> None:

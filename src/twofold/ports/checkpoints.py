@@ -15,7 +15,7 @@ SQL = sql_blocks("twofold.ports", "checkpoints.sql")
 
 
 LEDGER = "all segments"
-"""The lock of whoever changes several checkpoints at once, lest two of them wait for each other.
+"""The lock of all that changes several checkpoints at once, so that no two transactions wait for each other.
 
 It is taken last: after the lock of a read model, and after its tables.
 """
@@ -78,7 +78,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def is_leased(self) -> bool:
-        """Whether somebody holds it."""
+        """Whether a worker holds it."""
         return bool(self.owner) and self.leased_until >= self.now
 
 

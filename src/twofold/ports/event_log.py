@@ -98,7 +98,7 @@ class Scan(NamedTuple):
 
 
 MAX_CONFLICTS = 100
-"""A rejection carries at most so many of the events that caused it."""
+"""The most events that a rejection carries of those that caused it. More: larger answers to callers who lost."""
 
 
 class EventLog(Protocol):
@@ -152,8 +152,8 @@ class EventLog(Protocol):
         """Return up to `limit` matching events behind a mark, and how far the log has then been seen.
 
         It is seen up to the last of the rows if there are `limit` of them, else up to `end` or the head of the log,
-        whichever comes first. The rows, the head and the comparison of the mark are of one snapshot. So whoever goes
-        on from `covered` skips nothing, whatever became of the log between two calls.
+        whichever comes first. The rows, the head and the comparison of the mark are of one snapshot. So a consumer that
+        goes on from `covered` skips nothing, whatever became of the log between two calls.
 
         Args:
             query: which events.
@@ -180,7 +180,7 @@ class EventLog(Protocol):
         """Return the highest position, 0 for an empty log. It is out of date when it arrives: see `scan`."""
 
     async def wait(self, after: int, timeout: float) -> int:
-        """Wait until the head is beyond `after`, at most `timeout` seconds, and return it as it is known.
+        """Wait until the head is beyond `after`, at most `timeout` seconds, and return the head that is known.
 
         Woken by appends of this process and of all others. What it returns is a hint that there is something to read,
         and proves nothing: only `scan` says how far a consumer has seen the log.

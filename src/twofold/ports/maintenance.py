@@ -53,6 +53,13 @@ class PortableLog(EventLog, Protocol):
             StorageError: nothing was stored.
         """
 
+    async def adopt(self, log_id: bytes) -> None:
+        """Take over the id of the log that this one becomes a copy of; a log that holds events keeps its own.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         """Return up to `limit` commands whose id is greater than `after`, in the order of their ids.
 

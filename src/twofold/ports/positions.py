@@ -26,7 +26,7 @@ class Positions:
         """Take note that a segment has come to a position under an epoch.
 
         News of an earlier epoch is outdated, and so is earlier news of its slots. A position may be lower than under an
-        earlier epoch, if somebody has set the read model back.
+        earlier epoch, if an operator has set the read model back.
         """
         segments = self._segments.setdefault(segment[:2], {})
         same = [each for each in segments if each.first < segment.end and segment.first < each.end]

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from twofold.errors import CheckpointMovedError, ProjectionFailedError
+from twofold.errors import CheckpointMovedError, HistoryChangedError, ProjectionFailedError
+from twofold.log.chunks import mark_at
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import SQL, Generation, generations_of
@@ -78,15 +79,23 @@ class OnDemandRows:
             Exception: an event cannot be read.
         """
         async with self._updating:
-            generation = self._generation or await self._open()
-            segment_runner = self._segment_runner = self._segment_runner or self._run(generation)
-            head = await self._store.head()
-            while segment_runner.position < head:
+            while True:
+                generation = self._generation or await self._open()
+                segment_runner = self._segment_runner = self._segment_runner or self._run(generation)
                 try:
-                    await segment_runner.catch_up(head)
-                except CheckpointMovedError:  # by a question that was cancelled meanwhile
+                    await self._catch_up(segment_runner)
+                except CheckpointMovedError:  # by a question that was cancelled, or the log has another history now
                     continue
-            return generation
+                except HistoryChangedError:
+                    await self._throw_away()
+                else:
+                    return generation
+
+    async def _catch_up(self, segment_runner: SegmentRunner) -> None:
+        """Fold what was appended; a log of another history is told from one that has not grown, even at one length."""
+        head = await mark_at(self._store.log, segment_runner.mark)
+        if head.position > segment_runner.position:
+            await segment_runner.catch_up(head.position)
 
     async def refuse_failed(self, *key: Any) -> None:
         """Refuse to answer if an event of a row, or without a key of any, could not be folded.
@@ -108,8 +117,11 @@ class OnDemandRows:
     async def close(self) -> None:
         """Throw the rows away; the next question begins anew."""
         async with self._updating:
-            self._segment_runner = self._generation = None
-            await self.database.close()
+            await self._throw_away()
+
+    async def _throw_away(self) -> None:
+        self._segment_runner = self._generation = None
+        await self.database.close()
 
     async def _open(self) -> Generation:
         await self.database.open()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 
+from twofold.log.chunks import Pace, scan_chunks
 from twofold.log.event_store import EventStore
-from twofold.log.pace import Pace
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import START
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase, Selection
 from twofold.ports.sql import names, quoted
@@ -22,8 +24,6 @@ SAMPLE = 100
 """Rows that are compared with a fresh fold of the log."""
 DRAWS = 10
 """They are drawn from so many places."""
-FIRST, CHUNK = 100, 5000
-"""Events that are read at once, at first and at most."""
 
 Ask = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 """Runs a statement with its values, within a transaction or not."""
@@ -164,16 +164,12 @@ async def _fresh_rows(
     """Fold the events of some rows, from the beginning of the log to a position."""
     projection = runner.projection
     passed_over = {position for (position,) in await database.query(SQL["passed_over"], name=runner.name, after=0)}
-    query, fresh, after = EventQuery.of(*projection.handles()), dict[tuple[Any, ...], Any](), 0
-    pace = Pace(FIRST, CHUNK)
-    while wanted:
-        size = pace.size
-        rows = await store.log.read(query, after=after, before=end + 1, limit=size)
-        pace.adapt(rows)
-        readable = [row for row in rows if row.position not in passed_over]
-        events = [each for each in with_keys(runner, store.events.decode(readable)) if each.key in wanted]
-        fresh |= fold(projection, fresh, events).rows
-        if len(rows) < size:
-            break
-        after = rows[-1].position
+    query, fresh, options = EventQuery.of(*projection.handles()), dict[tuple[Any, ...], Any](), store.options
+    pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
+    if wanted:
+        async with aclosing(scan_chunks(store.log, query, START, end, pace)) as chunks:
+            async for rows in chunks:
+                readable = [row for row in rows if row.position not in passed_over]
+                events = [each for each in with_keys(runner, store.events.decode(readable)) if each.key in wanted]
+                fresh |= fold(projection, fresh, events).rows
     return runner.rows_by_key(Folded(fresh))

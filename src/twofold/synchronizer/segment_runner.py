@@ -6,18 +6,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from twofold.errors import (
     CheckpointMovedError,
+    HistoryChangedError,
     ProjectionFailedError,
+    StorageError,
     StorageUnavailableError,
     TwofoldError,
 )
-from twofold.log.batches import Batch, Batches
+from twofold.log.chunks import Batch, EventBatches, mark_at
 from twofold.log.event_store import EventStore
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import START, Mark
 from twofold.ports.checkpoints import SQL, Checkpoint, advance
 from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import Parked, Segment, Step, slot_of
@@ -28,6 +31,7 @@ from twofold.tasks import end_if_cancelled
 from twofold.telemetry import trace_batch
 
 log = logging.getLogger(__name__)
+H = TypeVar("H")
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 30.0
 """Seconds before a failed step is tried again, doubled from the first to the last."""
@@ -85,8 +89,10 @@ class SegmentRunner:
         self._lease = lease
         self._reached = reached
         self._head = head
-        self._batches = Batches(store, EventQuery.of(*runner.projection.handles()), runner.batch_size)
-        self._epoch = self._saved = self._passed = 0
+        query = EventQuery.of(*runner.projection.handles())
+        self._batches = EventBatches(store.log, store.events, query, runner.batch_size, store.options)
+        self._epoch = 0
+        self._saved = self._passed = START
         self._saved_at = 0.0
         self._blocked: set[str] = set()
         self._passed_over: set[int] = set()
@@ -100,6 +106,11 @@ class SegmentRunner:
     @property
     def position(self) -> int:
         """Up to here the segment is complete."""
+        return self._passed.position
+
+    @property
+    def mark(self) -> Mark:
+        """What it has handled last."""
         return self._passed
 
     @property
@@ -124,7 +135,7 @@ class SegmentRunner:
             except BaseException as error:
                 if not is_failure(error):
                     raise
-                pause = FIRST_PAUSE if self._saved > before else min(pause * 2, LAST_PAUSE)
+                pause = FIRST_PAUSE if self._saved.position > before.position else min(pause * 2, LAST_PAUSE)
                 await self._report(error, pause)
                 await self._rest(pause)
             finally:
@@ -140,12 +151,16 @@ class SegmentRunner:
         await self._load()
         await self._retry_parked()
         try:
-            while self._passed < end:
+            while (before := self.position) < end:
                 await self._go_on(end)
+                if self.position == before:
+                    raise StorageError(
+                        f"the log ends at {before}, before the position {end} to which it was to be read"
+                    )
         finally:
             await self._batches.forget()
-        if self._saved < end:
-            await self._step((), end)
+        if self._saved.position < end:
+            await self._step((), self._passed)
 
     async def _load(self) -> None:
         """Find out where the segment stands, and what is parked of it."""
@@ -155,57 +170,78 @@ class SegmentRunner:
         row = next((each for each in rows if each.first == self.segment.first), None)
         if row is None or row.owner != self._owner or row.end != self.segment.end:
             raise LeaseLostError
-        self._epoch, self._saved, self._passed, self._has_error = row.epoch, row.position, row.position, bool(row.error)
+        self._epoch, self._saved, self._passed, self._has_error = row.epoch, row.mark, row.mark, bool(row.error)
         self._blocked = await self._still_parked()
         passed_over = await self._database.query(SQL["passed_over"], name=of["name"], after=row.position)
         self._passed_over = {position for (position,) in passed_over}
+        try:
+            self._saved = self._passed = await self._mark_at(row.position)
+        except HistoryChangedError as error:
+            self._reached(self.segment, self._epoch, 0)  # what it was thought to have reached is not in this log
+            raise error.of(self._runner.name) from None
         self._reached(self.segment, self._epoch, row.position)
+
+    async def _compare(self) -> None:
+        """Make sure that the log is the one that was read, also if there is no more of it.
+
+        Raises:
+            CheckpointMovedError: it is not. Either the checkpoint has gone back with the log, or `_load` refuses it.
+        """
+        await self._in_this_history(mark_at(self._store.log, self._passed, self.position))
+
+    async def _in_this_history(self, reading: Awaitable[H]) -> H:
+        try:
+            return await reading
+        except HistoryChangedError as error:
+            raise CheckpointMovedError(self._runner.name) from error
 
     async def _wait(self) -> int:
         """Wait until there is more in the log, and return its head; meanwhile save a checkpoint that has moved."""
         while True:
             end_if_cancelled()
             self.is_moving = True
-            unsaved = self._passed > self._saved
+            unsaved = self.position > self._saved.position
             patience = self._saved_at + IDLE_SAVE - time.monotonic() if unsaved else self._lease / 3
-            head = await self._head(self._passed, max(patience, 0))
-            if head > self._passed and not await self._is_done_by_appends(head):
+            head = await self._head(self.position, max(patience, 0))
+            if head > self.position and not await self._is_done_by_appends(head):
                 return head
+            await self._compare()
             if unsaved:
                 await self._step((), self._passed)
 
     async def _is_done_by_appends(self, head: int) -> bool:
         """Return whether the appends brought an inline projection as far themselves, which they are left time for."""
-        if not self._runner.drive.by_appends or head - self._passed > NEAR:
+        if not self._runner.drive.by_appends or head - self.position > NEAR:
             return False
         await self._rest(BEHIND_APPENDS)
         epoch = self._epoch
         await self._load()
         if self._epoch != epoch:  # something was changed: begin anew
             raise CheckpointMovedError(self.segment.projection)
-        return self._passed >= head
+        return self.position >= head
 
     async def _go_on(self, end: int) -> None:
         """Handle one batch, of events up to a position."""
         self.is_moving = True
-        batch = await self._batches.read(self._passed, end, self._passed_over)
+        batch = await self._in_this_history(self._batches.read(self._passed, end, self._passed_over))
         if batch.events or batch.failure or time.monotonic() >= self._saved_at + IDLE_SAVE:
             with trace_batch(self._runner.name, len(batch.events), batch.position):
                 await self._handle(batch)
         else:  # a crash only skips the same events again
-            self._passed = batch.position
+            self._passed = batch.mark
             self._reached(self.segment, self._epoch, batch.position)
         if batch.failure:
             raise batch.failure
 
     async def _handle(self, batch: Batch) -> None:
         events, waiting, failure = self._sorted(batch)
-        position = batch.position if failure is None else failure.position - 1
+        mark = batch.mark
         if failure is not None:
-            events = [each for each in events if each.recorded.position <= position]
-            waiting = [each for each in waiting if each.recorded.position <= position]
-        if position > self._saved:  # else a step would only make it look as if nothing held it up
-            await self._step(events, position, [Parked(each.recorded.position, each.text) for each in waiting])
+            mark = await self._in_this_history(self._mark_at(failure.position - 1))
+            events = [each for each in events if each.recorded.position <= mark.position]
+            waiting = [each for each in waiting if each.recorded.position <= mark.position]
+        if mark.position > self._saved.position:  # else a step would only make it look as if nothing held it up
+            await self._step(events, mark, [Parked(each.recorded.position, each.text) for each in waiting])
         if failure is not None:
             raise failure
 
@@ -238,19 +274,19 @@ class SegmentRunner:
             failure.__cause__ = error
             return [], failure
 
-    async def _step(self, events: Sequence[KeyedEvent], position: int, parked: Sequence[Parked] = ()) -> None:
-        """Bring events into the read model and the checkpoint to a position; try again what fails, then park it."""
+    async def _step(self, events: Sequence[KeyedEvent], mark: Mark, parked: Sequence[Parked] = ()) -> None:
+        """Bring events into the read model and the checkpoint to a mark; try again what fails, then park it."""
         changes = Changes(parked=parked)
         failures: Sequence[FailedEvent] = ()
         retries = RETRIES if self._runner.drive.tries_again else 0
         for attempt in range(retries + 1):
             last_try = attempt == retries and self._runner.projection.on_failure == "park"
-            failures = await self._project(events, position, changes, last_try=last_try)
+            failures = await self._project(events, mark, changes, last_try=last_try)
             if not failures or last_try:
                 break
             await self._rest(FIRST_PAUSE * 2**attempt)
         else:
-            await self._stop_right_before(events, position, changes, failures)
+            await self._stop_right_before(events, mark, changes, failures)
             return  # none failed this time
         self._blocked.update(each.keyed.text for each in failures)
         for each in failures:
@@ -259,19 +295,19 @@ class SegmentRunner:
                 log.warning("%s parked event %d: %s", self._runner.name, each.keyed.recorded.position, cause)
 
     async def _project(
-        self, events: Sequence[KeyedEvent], position: int, changes: Changes, *, last_try: bool
+        self, events: Sequence[KeyedEvent], mark: Mark, changes: Changes, *, last_try: bool
     ) -> Sequence[FailedEvent]:
-        step = Step(self.segment, self._epoch, self._saved, position, self._lease)
+        step = self._step_to(mark)
         failures = await self._runner.project(
             ProjectionBatch(self._suffix, events, step, changes, last_try=last_try, moving=self._move)
         )
         if last_try or not failures:
-            self._saved, self._passed, self._saved_at, self._has_error = position, position, time.monotonic(), False
-            self._reached(self.segment, self._epoch, position)
+            self._saved, self._passed, self._saved_at, self._has_error = mark, mark, time.monotonic(), False
+            self._reached(self.segment, self._epoch, mark.position)
         return failures
 
     async def _stop_right_before(
-        self, events: Sequence[KeyedEvent], position: int, changes: Changes, failures: Sequence[FailedEvent]
+        self, events: Sequence[KeyedEvent], mark: Mark, changes: Changes, failures: Sequence[FailedEvent]
     ) -> None:
         """Go on one by one, up to the event that fails; it may not be known which of the batch that is.
 
@@ -282,14 +318,15 @@ class SegmentRunner:
             raise ProjectionFailedError(self._runner.name, events[0].recorded) from failures[0].error
 
         def waiting(end: int) -> Changes:
-            return Changes(parked=[each for each in changes.parked if self._saved < each.position <= end])
+            return Changes(parked=[each for each in changes.parked if self._saved.position < each.position <= end])
 
         for place, each in enumerate(events):
             last, before = place == len(events) - 1, each.recorded.position - 1
-            end = position if last else events[place + 1].recorded.position - 1
-            if failed := await self._project([each], end, waiting(end), last_try=False):
-                if before > self._saved:
-                    await self._project((), before, waiting(before), last_try=False)
+            end = mark if last else await self._in_this_history(self._mark_at(events[place + 1].recorded.position - 1))
+            if failed := await self._project([each], end, waiting(end.position), last_try=False):
+                if before > self._saved.position:
+                    mark_before = await self._in_this_history(self._mark_at(before))
+                    await self._project((), mark_before, waiting(before), last_try=False)
                 raise ProjectionFailedError(self._runner.name, each.recorded) from failed[0].error
 
     async def _retry_parked(self) -> None:
@@ -345,7 +382,14 @@ class SegmentRunner:
         return with_keys(self._runner, self._store.events.decode(rows))[0]
 
     def _step_on_the_spot(self) -> Step:
-        return Step(self.segment, self._epoch, self._saved, self._saved, self._lease)
+        return self._step_to(self._saved)
+
+    def _step_to(self, mark: Mark) -> Step:
+        return Step(self.segment, self._epoch, self._saved.position, mark.position, self._lease, mark.text)
+
+    async def _mark_at(self, position: int) -> Mark:
+        """Return the mark of a position behind the checkpoint, in the history that was read up to there."""
+        return await mark_at(self._store.log, self._saved, position)
 
     def _move(self) -> None:
         self.is_moving = True

@@ -110,6 +110,16 @@ class PortableLogConformance:
             found += [command.command_id for command in page]
         assert found == sorted(ids)
 
+    async def test_an_empty_log_takes_over_the_id_of_the_log_that_it_becomes_a_copy_of(self, log: PortableLog) -> None:
+        source = await sample_log()
+        beginning = await source.mark(0)
+        assert beginning is not None
+        await log.adopt(beginning.event_id)
+        await log.restore(await rows_of(source))
+        assert await log.mark(0) == beginning
+        await log.adopt(bytes(16))
+        assert await log.mark(0) == beginning, "a log that holds events keeps its own"
+
     async def test_whoever_waits_is_woken_by_what_is_restored(self, log: PortableLog) -> None:
         waiting = asyncio.create_task(log.wait(0, 10))
         await asyncio.sleep(0)

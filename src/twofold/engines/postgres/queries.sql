@@ -40,6 +40,9 @@ FROM (SELECT) AS one LEFT JOIN (
     SELECT position, event_id FROM twofold_events WHERE position < %(before)s ORDER BY position DESC LIMIT 1
 ) AS c ON true
 
+-- name: adopt
+UPDATE twofold_head SET log_id = %(log_id)s WHERE NOT EXISTS (SELECT FROM twofold_events)
+
 -- name: mark
 SELECT position, uuid_send(event_id) FROM twofold_events WHERE position = %(position)s
 UNION ALL SELECT 0, uuid_send(log_id) FROM twofold_head WHERE %(position)s = 0

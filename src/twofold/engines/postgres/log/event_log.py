@@ -119,6 +119,9 @@ class PostgresEventLog:
         if rows:
             self._head.advance(rows[-1].position)
 
+    async def adopt(self, log_id: bytes) -> None:
+        await maintenance.adopt(self._database, log_id)
+
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         """See `PortableLog.read_commands`."""
         return await maintenance.read_commands(self._reader, after, limit)

@@ -36,6 +36,13 @@ async def restore(database: PostgresDatabase, rows: Sequence[StoredEvent], comma
         await connection.execute(named("notify"), {"head": head + len(rows)})
 
 
+async def adopt(database: PostgresDatabase, log_id: bytes) -> None:
+    """See `PortableLog.adopt`."""
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute(named("lock_head"))
+        await connection.execute(named("adopt"), {"log_id": UUID(bytes=log_id)})
+
+
 async def read_commands(reader: Reader, after: bytes, limit: int) -> list[StoredCommand]:
     """See `PortableLog.read_commands`."""
     beyond = UUID(bytes=after) if after else None

@@ -10,9 +10,10 @@ from twofold.messages.event_query import EventQuery, QueryItem
 
 END = (1 << 63) - 1
 PLANNED_ITEMS = 16
-"""Up to so many items are planned one by one, by what the server knows of each tag; more are walked all alike."""
+"""Items up to which each is planned by itself, by what the server knows of its tags; with more, all are walked alike.
+More: planning takes longer; fewer: rare tags of larger queries are not used."""
 PLANNED_TAGS = 12
-"""The same of the tags of an item: the planner tries the orders in which to join them, which are soon too many."""
+"""The same of the tags of an item: the planner tries the orders in which to join them, which soon take too long."""
 
 
 def select(query: EventQuery, after: int, before: int | None, limit: int, *, backwards: bool) -> tuple[bytes, Any]:

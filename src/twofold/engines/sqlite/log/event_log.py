@@ -107,6 +107,9 @@ class SqliteEventLog:
         if rows:
             self._head.advance(rows[-1].position)
 
+    async def adopt(self, log_id: bytes) -> None:
+        await self._database.write(partial(maintenance.adopt, log_id=log_id))
+
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         return await self._database.read(partial(maintenance.read_commands, after=after, limit=limit))
 

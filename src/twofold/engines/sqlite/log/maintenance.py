@@ -30,6 +30,11 @@ def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Seq
     transaction.memory.versions.clear()
 
 
+def adopt(transaction: Transaction, log_id: bytes) -> None:
+    """See `PortableLog.adopt`."""
+    transaction.connection.execute(SQL["adopt"], (log_id,))
+
+
 def read_commands(reader: sqlite3.Connection, after: bytes, limit: int) -> list[StoredCommand]:
     """See `PortableLog.read_commands`."""
     return list(map(StoredCommand._make, reader.execute(SQL["read_commands"], (after, within(limit)))))

@@ -31,6 +31,9 @@ SELECT position, event_id FROM twofold_events WHERE position = ?
 -- name: mark_of_log
 SELECT 0, log_id FROM twofold_log
 
+-- name: adopt
+UPDATE twofold_log SET log_id = ? WHERE NOT EXISTS (SELECT 1 FROM twofold_events)
+
 -- name: last_mark
 SELECT position, event_id FROM twofold_events WHERE position <= ? ORDER BY position DESC LIMIT 1
 

@@ -13,7 +13,7 @@ from twofold.messages.event_query import EventQuery, QueryItem
 
 END = (1 << 63) - 1
 MANY_TYPES = 16
-"""From so many types on, one walk through the whole log is cheaper than a walk through the index of each."""
+"""Types from which on one walk through the whole log is cheaper than a walk through the index of each."""
 MOST_JOINS = 20
 """SQLite joins at most 64 tables; an item with more tags than this names the others in one list."""
 MOST_MARKS = 1000

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import pytest
 
-from twofold.log.read_ahead import CHUNK, FIRST, read_ahead
+from twofold.log.chunks import Pace, Rows, chunks
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import record
 from twofold.testing.samples import new_event
 
+FIRST, CHUNK, BYTES = 100, 250, 16 << 20
 ROWS = [record(new_event(), position, 0, 1) for position in range(1, 3001)]
 
 
@@ -25,24 +26,27 @@ class Source:
         self.held.set()
         self.cancelled = False
 
-    async def __call__(self, last: StoredEvent | None, size: int) -> Sequence[StoredEvent]:
+    async def __call__(self, after: int, size: int) -> tuple[Rows, int]:
         self.asked.append(size)
         try:
             await self.held.wait()
         except asyncio.CancelledError:
             self.cancelled = True
             raise
-        after = last.position if last else 0
         if after >= self.fails_after:
             raise ZeroDivisionError
-        return self.rows[after : after + size]
+        return self.rows[after : after + size], after + size
+
+
+def in_chunks(source: Source, limit: int | None = None, *, most_bytes: int = BYTES) -> AsyncGenerator[Rows]:
+    return chunks(source, 0, Pace(FIRST, CHUNK, most_bytes), limit)
 
 
 @pytest.mark.parametrize("count", [0, 1, FIRST - 1, FIRST, FIRST + 1, 5 * FIRST, 3000])
 async def test_all_rows_come_in_order_in_chunks_that_grow(count: int) -> None:
     source = Source(ROWS[:count])
-    chunks = [chunk async for chunk in read_ahead(source)]
-    assert [row for chunk in chunks for row in chunk] == ROWS[:count]
+    found = [chunk async for chunk in in_chunks(source)]
+    assert [row for chunk in found for row in chunk] == ROWS[:count]
     assert source.asked == sorted(source.asked)
     assert max(source.asked) <= CHUNK
 
@@ -50,29 +54,29 @@ async def test_all_rows_come_in_order_in_chunks_that_grow(count: int) -> None:
 @pytest.mark.parametrize("limit", [0, 1, FIRST, FIRST + 1, 2500])
 async def test_no_more_rows_are_read_than_the_limit_allows(limit: int) -> None:
     source = Source()
-    assert [row async for chunk in read_ahead(source, limit) for row in chunk] == ROWS[:limit]
+    assert [row async for chunk in in_chunks(source, limit) for row in chunk] == ROWS[:limit]
     assert sum(source.asked) == limit
 
 
-async def test_chunks_shrink_where_events_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twofold.log.pace.MAX_BYTES", 50 * len(ROWS[0].payload))
+async def test_chunks_shrink_where_events_are_large() -> None:
     source = Source(ROWS[:500])
-    assert [row async for chunk in read_ahead(source) for row in chunk] == ROWS[:500]
+    found = in_chunks(source, most_bytes=50 * len(ROWS[0].payload))
+    assert [row async for chunk in found for row in chunk] == ROWS[:500]
     assert (source.asked[0], {*source.asked[1:]}) == (FIRST, {50})
 
 
 async def test_the_next_chunk_is_on_its_way_while_one_is_at_work() -> None:
     source = Source()
-    async with aclosing(read_ahead(source)) as chunks:
-        await anext(chunks)
+    async with aclosing(in_chunks(source)) as found:
+        await anext(found)
         assert len(source.asked) == 2
 
 
-async def test_a_reader_that_stops_calls_off_what_was_read_ahead() -> None:
+async def test_a_reader_that_stops_calls_off_what_was_in_chunks() -> None:
     source = Source()
-    async with aclosing(read_ahead(source)) as chunks:
+    async with aclosing(in_chunks(source)) as found:
         source.held.set()
-        first = asyncio.ensure_future(anext(chunks))
+        first = asyncio.ensure_future(anext(found))
         await asyncio.sleep(0)
         source.held.clear()
         await first
@@ -83,6 +87,6 @@ async def test_a_reader_that_stops_calls_off_what_was_read_ahead() -> None:
 async def test_an_error_comes_after_the_rows_that_were_read_before_it() -> None:
     seen: list[StoredEvent] = []
     with pytest.raises(ZeroDivisionError):
-        async for chunk in read_ahead(Source(fails_after=FIRST)):
+        async for chunk in in_chunks(Source(fails_after=FIRST)):
             seen += chunk
     assert seen == ROWS[:FIRST]

@@ -1,0 +1,213 @@
+"""Reading the log in chunks: all that goes through more of it than fits into one answer reads it here.
+
+1. A `Pace` says how many events to read next: more and more, as long as they are small.
+2. A `ChunkReader` reads a chunk from a place on, learns its size, and reads the next chunk ahead if it is told to.
+3. `chunks` iterates over all that there is, `scan_chunks` over the log from a mark on; `EventBatches` decodes.
+
+A place is whatever the read function goes on from: a `Mark` of the log, a version of a stream. No position of the log
+counts as seen because a head that was heard of lies beyond it: `EventLog.scan` says how far the log was seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from twofold.log.codec import EventTypes
+from twofold.messages.event import RecordedEvent
+from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.messages.mark import Mark
+from twofold.messages.stored_event import StoredEvent
+from twofold.options import LogOptions
+from twofold.ports.event_log import EventLog, Scan
+
+P = TypeVar("P")
+
+Rows = Sequence[StoredEvent]
+Read = Callable[[P, int], Coroutine[Any, Any, tuple[Rows, P]]]
+"""Return at most a number of rows behind a place, and the place to go on from."""
+
+NOTHING = EventQuery((QueryItem(("",)),))
+"""Matches no event: no type has an empty name."""
+
+
+class Pace:
+    """Tells how many events to read next, if they are like the last ones.
+
+    Args:
+        first: events to begin with.
+        most: events that it never exceeds.
+        most_bytes: bytes of payload that are read at once, about.
+    """
+
+    def __init__(self, first: int, most: int, most_bytes: int) -> None:
+        self.size = min(first, most)
+        self._most = most
+        self._most_bytes = most_bytes
+
+    def adapt(self, rows: Rows) -> None:
+        """Learn from what was just read: twice as many may follow, or as many as fit."""
+        if rows:
+            fitting = len(rows) * self._most_bytes // max(sum([len(row.payload) for row in rows]), 1)
+            self.size = max(1, min(2 * self.size, fitting, self._most))
+
+
+class ChunkReader(Generic[P]):
+    """Reads chunk after chunk. While one is worked on, the next may be on its way; there are never more than two."""
+
+    def __init__(self, read: Read[P], pace: Pace) -> None:
+        self._read = read
+        self._pace = pace
+        self._ahead: tuple[P, asyncio.Task[tuple[Rows, P]]] | None = None
+
+    async def next(self, place: P, most: int = sys.maxsize) -> tuple[Rows, P, bool]:
+        """Return what follows a place, the place behind it, and whether there may be more of it.
+
+        Raises:
+            StorageError: the log failed.
+            HistoryChangedError: the log has another history than the place is of.
+        """
+        size = min(self._pace.size, most)
+        if self._ahead and self._ahead[0] == place:
+            (_, ahead), self._ahead = self._ahead, None
+            rows, behind = await ahead
+        else:
+            await self.forget()
+            rows, behind = await self._read(place, size)
+        self._pace.adapt(rows)
+        return rows, behind, len(rows) == size
+
+    def read_ahead(self, place: P, most: int = sys.maxsize) -> None:
+        """Begin to read what follows a place; `next` returns it."""
+        size = min(self._pace.size, most)
+        task = asyncio.create_task(self._read(place, size), name="twofold-read-ahead")
+        task.add_done_callback(_look)
+        self._ahead = place, task
+
+    async def forget(self) -> None:
+        """Drop what was read ahead."""
+        begun, self._ahead = self._ahead, None
+        if begun and begun[1].cancel():  # it was not done
+            await asyncio.wait([begun[1]])
+
+
+async def chunks(read: Read[P], place: P, pace: Pace, limit: int | None = None) -> AsyncGenerator[Rows]:
+    """Iterate over the rows that follow a place, at most `limit`, in chunks that grow, each read ahead of its use."""
+    reader, remaining = ChunkReader(read, pace), sys.maxsize if limit is None else limit
+    try:
+        is_more = remaining > 0
+        while is_more:
+            rows, place, is_more = await reader.next(place, remaining)
+            remaining -= len(rows)
+            if is_more := is_more and remaining > 0:
+                reader.read_ahead(place, remaining)
+                await asyncio.sleep(0)  # let it begin
+            yield rows
+    finally:
+        await reader.forget()
+
+
+def scan_chunks(log: EventLog, query: EventQuery, after: Mark, end: int, pace: Pace) -> AsyncGenerator[Rows]:
+    """Iterate over the events that match, from behind a mark up to a position or the end of the log."""
+
+    async def read(place: Mark, size: int) -> Scan:
+        return await log.scan(query, after=place, end=end, limit=size)
+
+    return chunks(read, after, pace)
+
+
+async def mark_at(log: EventLog, known: Mark, position: int | None = None) -> Mark:
+    """Return the mark of a position in the history of an earlier mark; of the head, if the log ends before it.
+
+    Raises:
+        HistoryChangedError: the log has another history than the earlier mark is of.
+        StorageError: the log failed.
+    """
+    return (await log.scan(NOTHING, after=known, end=position, limit=1)).covered
+
+
+class Batch(NamedTuple):
+    """Some events, in order, and how far the log has been seen with them."""
+
+    events: Sequence[RecordedEvent[Any]]
+    """May be empty: then no event up to the mark matches."""
+    mark: Mark
+    """All that matches up to here has been handed out. Save it as the checkpoint, with what you made of the events."""
+    failure: Exception | None = None
+    """Why the event right behind the mark cannot be handed out."""
+
+    @property
+    def position(self) -> int:
+        """The position of the mark."""
+        return self.mark.position
+
+
+class EventBatches:
+    """Reads and decodes the events that a query selects, batch after batch; the next is read ahead.
+
+    Args:
+        log: where the events are.
+        events: their types.
+        query: selects them.
+        most: events of a batch, at most.
+        options: how a batch begins, and how large it gets.
+    """
+
+    def __init__(
+        self, log: EventLog, events: EventTypes, query: EventQuery, most: int, options: LogOptions | None = None
+    ) -> None:
+        options = options or LogOptions()
+        self._log = log
+        self._events = events
+        self._query = query
+        self._end: int | None = None
+        self._reader = ChunkReader(self._scan, Pace(options.first_batch, most, options.chunk_bytes))
+        self.forget = self._reader.forget
+
+    async def read(self, after: Mark, end: int, skipped: Collection[int] = ()) -> Batch:
+        """Return what follows a mark, up to a position, and begin to read what follows that.
+
+        Args:
+            after: the mark.
+            end: events beyond this are not looked at.
+            skipped: positions of events that are left out.
+
+        Raises:
+            HistoryChangedError: the log has another history than the mark is of.
+            StorageError: the log failed.
+        """
+        self._end = end
+        rows, mark, is_more = await self._reader.next(after)
+        if skipped:
+            rows = [row for row in rows if row.position not in skipped]
+        batch = await decoded(self._log, self._events, rows, after, mark)
+        if is_more and mark.position < end and not batch.failure:
+            self._reader.read_ahead(mark)
+        return batch
+
+    async def _scan(self, after: Mark, size: int) -> Scan:
+        return await self._log.scan(self._query, after=after, end=self._end, limit=size)
+
+
+async def decoded(log: EventLog, events: EventTypes, rows: Rows, after: Mark, mark: Mark) -> Batch:
+    """Return rows between two marks as a batch. If one cannot be read, it is the batch of those before it."""
+    try:
+        return Batch(events.decode(rows), mark)
+    except Exception:
+        readable: list[RecordedEvent[Any]] = []
+        for row in rows:
+            try:
+                readable += events.decode([row])
+            except Exception as error:
+                is_next = row.position - 1 == after.position
+                return Batch(readable, after if is_next else await mark_at(log, after, row.position - 1), error)
+            after = Mark(row.position, row.event_id)
+        raise AssertionError("the second reading differs from the first") from None
+
+
+def _look(chunk: asyncio.Task[Any]) -> None:
+    """Take notice of an error, in case the chunk is not wanted any more."""
+    if not chunk.cancelled():
+        chunk.exception()
