@@ -29,5 +29,5 @@ async def fresh(store: EventStore, projection: Projection[Any] | None = None) ->
 async def checkpoints(engine: Engine, name: str = "balances") -> list[Checkpoint]:
     """Return the segments of the generation that serves."""
     async with engine.read_database.transaction() as transaction:
-        [live] = [each for each in await generations_of(transaction, name) if each.role == "live"]
+        [live] = [each for each in await generations_of(transaction, name) if each.role == "serving"]
         return await checkpoints_of(transaction, live)

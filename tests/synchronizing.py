@@ -6,13 +6,23 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from typing import Any
 
 from tests.accounts import Deposited, Opened
 
 from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines.engine import Engine, connect
+from twofold.options import Backoff, SynchronizerOptions
 
 PATIENCE = 30.0
+
+
+def quick(pause: float = 0.001, **options: Any) -> SynchronizerOptions:
+    """Return options with short pauses after failures."""
+    return SynchronizerOptions(backoff=Backoff(first=pause, last=pause), **options)
+
+
+QUICK = quick()
 
 
 @asynccontextmanager

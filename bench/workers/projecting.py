@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from bench import workload
 from twofold import EventStore, Key, Projection, ReadModelSynchronizer, SqlProjection, Tag, on
 from twofold.engines.engine import connect
+from twofold.options import SynchronizerOptions
 
 PATIENCE = 50.0
 
@@ -81,7 +82,7 @@ class AccountsBySql(SqlProjection):
 async def running(url: str, name: str, kind: str) -> AsyncIterator[ReadModelSynchronizer]:
     engine = connect(url)
     store = EventStore(engine.log)
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, lease=1.0)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, options=SynchronizerOptions(lease=1.0))
     if kind == "keyed":
         synchronizer.add(Accounts(name), start="now")
     else:

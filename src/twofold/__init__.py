@@ -31,7 +31,7 @@ from twofold.projections.sql_projection import SqlProjection
 from twofold.queries.bus import QueryBus, QueryHandler
 from twofold.queries.consistent_query import ConsistentQueryHandler
 from twofold.queries.read_model import PaginatedResult, ReadModel
-from twofold.synchronizer.status import ProjectionStatus, State
+from twofold.synchronizer.status import ProjectionState, ProjectionStatus
 from twofold.synchronizer.synchronizer import ReadModelSynchronizer
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "PaginatedResult",
     "Policy",
     "Projection",
+    "ProjectionState",
     "ProjectionStatus",
     "Query",
     "QueryBus",
@@ -76,7 +77,6 @@ __all__ = [
     "RecordedEvent",
     "Repository",
     "SqlProjection",
-    "State",
     "Subscription",
     "Tag",
     "WhenLate",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar
@@ -14,10 +13,10 @@ from twofold.engines.engine import connect, connect_replica, scratch_database
 from twofold.errors import OwnershipError
 from twofold.log.event_store import EventStore
 from twofold.middleware import Middleware
+from twofold.options import Options
 from twofold.ports.owner import Owner
 from twofold.queries.bus import QueryBus
 from twofold.synchronizer.synchronizer import ChangedCode, ReadModelSynchronizer
-from twofold.tasks import end
 from twofold.telemetry import trace_message
 
 A = TypeVar("A", bound=Aggregate)
@@ -47,12 +46,13 @@ class Application:
         middleware: Sequence[Middleware] = (),
         synchronize: bool = True,
         changed_code: ChangedCode = "warn",
+        options: Options | None = None,
     ) -> None:
+        options = options or Options()
         engine = connect(url)
         read_db = connect(read_url).read_database if read_url else engine.read_database
         self._synchronize = synchronize
         self._owner: Owner | None = None
-        self._running: asyncio.Task[None] | None = None
         self.store = EventStore(engine.log)
         middleware = (trace_message, *middleware)
         self.commands = CommandBus(self.store, middleware=middleware)
@@ -62,6 +62,7 @@ class Application:
             replica=connect_replica(replica_url) if replica_url else None,
             changed_code=changed_code,
             scratch=scratch_database,
+            options=options.synchronizer,
         )
         self.queries = QueryBus(middleware=middleware, progress=self.projections.progress)
 
@@ -94,7 +95,7 @@ class Application:
             await self.stop()
             raise
         if self._synchronize:
-            self._running = asyncio.create_task(self.projections.run(), name="twofold-synchronizer")
+            self.projections.begin()
 
     async def stop(self) -> None:
         """Stop the projections and close the databases; may be repeated.
@@ -104,9 +105,7 @@ class Application:
         """
         if self._owner is not None:
             self._owner.check()
-        if self._running is not None:
-            await end(self._running)
-            self._running = None
+        await self.projections.end()
         await self.projections.close()
         for database in self.projections.databases:
             await database.close()

@@ -7,7 +7,7 @@ hand it on. A new class needs nothing for that.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
@@ -324,11 +324,14 @@ class RowNotFoundError(TwofoldError):
 class StaleReadError(TwofoldError):
     """The read models did not reach the position in time. Ask again, or look at the synchronizer's status."""
 
-    def __init__(self, position: int, behind: dict[str, int]) -> None:
-        where = ", ".join(f"{name} at {at}" for name, at in behind.items())
-        super().__init__(f"the read models have not reached position {position} in time: {where or 'none is running'}")
+    def __init__(self, position: int, behind: dict[str, int], faults: Mapping[str, str] | None = None) -> None:
+        faults = {name: fault for name, fault in (faults or {}).items() if name in behind}
+        texts = [f"{name} at {at}" + (f" ({faults[name]})" if name in faults else "") for name, at in behind.items()]
+        where = ", ".join(texts) or "none is running"
+        super().__init__(f"the read models have not reached position {position} in time: {where}")
         self.position = position
         self.behind = behind
+        self.faults = faults
 
 
 class InvalidTokenError(TwofoldError):
@@ -344,6 +347,43 @@ class CheckpointMovedError(TwofoldError):
 
     def __init__(self, projection: str) -> None:
         super().__init__(f"another worker has moved the checkpoint of {projection!r}")
+        self.projection = projection
+
+
+class LeaseLostError(TwofoldError):
+    """Another worker, a takeover or an operator has taken the segment. Nothing was written; its new holder goes on."""
+
+    def __init__(self, projection: str) -> None:
+        super().__init__(
+            f"a segment of {projection!r} was taken by another worker, a takeover or an operator; try again"
+        )
+        self.projection = projection
+
+
+class NoWorkerError(TwofoldError):
+    """No worker runs that has the code of this projection. What was begun is kept; it goes on when a worker starts."""
+
+    def __init__(self, projection: str, seconds: float) -> None:
+        super().__init__(
+            f"no worker that has this version of {projection!r} has run for {seconds:g} s; start an `Application` or a "
+            f"`ReadModelSynchronizer` with it, which goes on with the rebuild: that is begun"
+        )
+        self.projection = projection
+
+
+class SegmentsApartError(TwofoldError):
+    """Two segments that are to be one do not stand at the same position. Both go on, and it is tried again."""
+
+    def __init__(self, projection: str) -> None:
+        super().__init__(f"two segments of {projection!r} do not stand at the same position, and stay two for now")
+        self.projection = projection
+
+
+class TimeLimitError(TwofoldError):
+    """A step or a reaction took longer than its time limit and was given up. It is tried again; see its limit."""
+
+    def __init__(self, projection: str, what: str, seconds: float, remedy: str) -> None:
+        super().__init__(f"{what} of {projection} took longer than its time limit of {seconds:g} s; {remedy}")
         self.projection = projection
 
 

@@ -10,6 +10,21 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """Pauses between the tries of what fails again and again: each twice as long as the one before."""
+
+    first: float = 0.1
+    """Seconds after the first failure. Lower, and a fault that lasts costs more work in vain; higher, and a fault that
+    is over at once delays more."""
+    last: float = 30.0
+    """Seconds, at most. Higher, and what stood still takes longer to notice that the fault is over."""
+
+    def pause(self, failures: int) -> float:
+        """Return the seconds after that number of failures in a row."""
+        return float(min(self.first * 2 ** min(failures - 1, 30), self.last))
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogOptions:
     """Event store, subscriptions and everything that reads the log in chunks."""
 
@@ -49,6 +64,49 @@ class QueryOptions:
 @dataclass(frozen=True, kw_only=True)
 class SynchronizerOptions:
     """Workers, leases, steps, retries, rebuilds."""
+
+    lease: float = 10.0
+    """Seconds for which a segment stays with a worker whose work does not go on. Lower, and a short freeze moves
+    segments to other workers; higher, and the segments of a dead worker on another machine rest for longer."""
+    time_limit: float = 30.0
+    """Seconds that one step may take; until then its worker keeps the segment. Higher, and a step that hangs is noticed
+    later; lower, and a step that is only slow is given up and tried again. A reaction has a `time_limit` of its own."""
+    backoff: Backoff = Backoff()
+    """Pauses of whatever fails: a segment, a worker, the preparation. Workers that fail pause for a third of the lease
+    at most, as they would lose their segments otherwise."""
+    retries: int = 3
+    """Tries of an event that fails, after the first, before it is parked. Higher, and the rest of the segment waits
+    longer behind an event that always fails; lower, and a short disturbance parks events."""
+    idle_save: float = 0.25
+    """Seconds between two saves of a checkpoint that moves only over events which the projection does not handle.
+    Lower, and more is written for nothing; higher, and other processes wait longer for such a read model."""
+    behind_appends: float = 0.25
+    """Seconds for which an inline projection that is near the head is left to the appends. Lower, and the worker and
+    the appends compete for it more often; higher, and what other processes appended waits longer."""
+    near_head: int = 1000
+    """Positions behind the head up to which an inline projection is near it."""
+    retried_at_once: int = 1000
+    """Parked events that are retried in one transaction, at most. Higher, and that transaction takes longer."""
+    merged_within: int = 1000
+    """Positions that two segments may be apart to be made one. Higher, and the work of both rests for longer while one
+    catches up to the other; lower, and two segments of a busy log may never come close enough."""
+    finished_within: int = 5000
+    """Positions behind the head from which on a new generation is verified and takes over. Higher, and the verification
+    begins with more left to do; lower, and a busy log may keep ahead of it."""
+    build_segments: int = 8
+    """Segments in which a new generation is built, at most, if there are as many workers."""
+    turn_while_building: float = 0.25
+    """Seconds between two rounds of a worker while a new generation is being built. Lower, and the database is asked
+    more often; higher, and a rebuild ends that much later."""
+    verification_limit: float = 3600.0
+    """Seconds that one part of the verification of a new generation may take. Higher, and one that hangs is noticed
+    later; lower, and a large read model can never be verified."""
+    roll_backs: int = 8
+    """Tries of a roll-back while others take the segments. Lower, and it is refused sooner."""
+    unattended: float = 30.0
+    """Seconds without work on a segment after which that is a fault, unless the projection's `max_lag` is shorter."""
+    look: float = 0.1
+    """Seconds between two looks at a rebuild whose progress is followed."""
 
 
 @dataclass(frozen=True, kw_only=True)

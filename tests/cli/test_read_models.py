@@ -11,16 +11,9 @@ from typing import Any
 import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
 from tests.cli.typed import Fails, Twofold
-from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running, until, write
+from tests.synchronizing import PATIENCE, QUICK, deposited, engine_at, opened, quick, running, until, write
 
 from twofold import ReadModelSynchronizer, SqlProjection, on
-from twofold.synchronizer import segment_runner
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 class Fussy(Balances):
@@ -56,7 +49,7 @@ def project(url: str, projection: Any, *events: object, then: Work | None = None
     async def work() -> None:
         async with engine_at(url) as (engine, store):
             head = await write(store, *events) if events else await store.head()
-            synchronizer = ReadModelSynchronizer(store, engine.read_database, lease=1.0)
+            synchronizer = ReadModelSynchronizer(store, engine.read_database, options=quick(lease=1.0))
             synchronizer.add(projection)
             async with running(synchronizer):
                 await synchronizer.wait(head, PATIENCE)
@@ -69,7 +62,7 @@ def project(url: str, projection: Any, *events: object, then: Work | None = None
 def balance(url: str, account: str) -> Balance | None:
     async def get() -> Balance | None:
         async with engine_at(url) as (engine, store):
-            return await ReadModelSynchronizer(store, engine.read_database).add(Balances()).get(account)
+            return await ReadModelSynchronizer(store, engine.read_database, options=QUICK).add(Balances()).get(account)
 
     return asyncio.run(get())
 
@@ -120,7 +113,7 @@ def test_the_status_of_a_database_without_read_models_says_so(twofold: Twofold, 
 
 async def test_the_status_names_who_works_on_it(twofold: Twofold, url: str) -> None:
     async with engine_at(url) as (engine, store):
-        synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()])
+        synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)
         position = await write(store, opened("a"))
         async with running(synchronizer):
             await synchronizer.wait(position, PATIENCE)

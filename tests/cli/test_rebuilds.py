@@ -120,10 +120,10 @@ def test_a_read_model_is_built_anew_and_rolled_back(twofold: Twofold, url: str) 
     assert (done.returncode, done.stdout) == (
         0, "the new read model sales serves: 2 rows, 2 compared with the log\n",
     ), done.stderr  # fmt: skip
-    assert roles(url) == ["warm", "live"]
+    assert roles(url) == ["previous", "serving"]
     done = twofold("roll-back", "shop:build", "sales", "--url", url)
     assert done.stdout == "the earlier read model sales serves again\n", done.stderr
-    assert roles(url) == ["live", "warm"]
+    assert roles(url) == ["serving", "previous"]
 
 
 def test_a_difference_where_none_was_expected_is_one_line_and_the_earlier_one_serves_on(
@@ -133,10 +133,10 @@ def test_a_difference_where_none_was_expected_is_one_line_and_the_earlier_one_se
     done = twofold("rebuild", "shop:build", "sales", "--url", url, "--expect-same")
     assert (done.returncode, done.stdout) == (1, "")
     assert "the new read model sales does not serve: 2 rows of the one that serves are not so" in done.stderr
-    assert roles(url) == ["live", "shadow"]
+    assert roles(url) == ["serving", "building"]
     done = twofold("cancel-rebuild", "shop:build", "sales", "--url", url)
     assert done.stdout == "the rebuild of sales is cancelled\n", done.stderr
-    assert roles(url) == ["live"]
+    assert roles(url) == ["serving"]
     assert "no rebuild of sales is under way" in twofold("cancel-rebuild", "shop:build", "sales", "--url", url).stdout
 
 
@@ -145,7 +145,7 @@ def test_interrupted_it_says_that_it_goes_on_and_the_next_one_joins_it(twofold: 
     process = started(place, "rebuild", "shop:build", "sales", "--url", url)
 
     async def begun() -> bool:
-        return "shadow" in await asyncio.to_thread(roles, url)
+        return "building" in await asyncio.to_thread(roles, url)
 
     try:
         asyncio.run(until(begun))
@@ -156,7 +156,7 @@ def test_interrupted_it_says_that_it_goes_on_and_the_next_one_joins_it(twofold: 
     assert complaint.splitlines()[-1].startswith("twofold: interrupted; the rebuild of sales goes on wherever workers")
     (place / "broken").unlink()
     assert twofold("rebuild", "shop:build", "sales", "--url", url).returncode == 0
-    assert roles(url) == ["warm", "live"]
+    assert roles(url) == ["previous", "serving"]
 
 
 @pytest.mark.parametrize(

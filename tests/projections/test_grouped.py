@@ -7,17 +7,11 @@ from decimal import Decimal
 from typing import Annotated
 
 import pytest
-from tests.synchronizing import PATIENCE, running, write
+from tests.synchronizing import PATIENCE, QUICK, running, write
 
 from twofold import Event, EventStore, GroupedProjection, Key, ReadModel, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine
 from twofold.ports.read_database import Total
-from twofold.synchronizer import segment_runner
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +71,7 @@ class WrongLines(Lines):
 
 @pytest.fixture
 def synchronizer(engine: Engine, store: EventStore) -> ReadModelSynchronizer:
-    return ReadModelSynchronizer(store, engine.read_database, batch_size=3)
+    return ReadModelSynchronizer(store, engine.read_database, batch_size=3, options=QUICK)
 
 
 async def keys(lines: ReadModel[Line]) -> str:

@@ -12,30 +12,23 @@ import pytest
 import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, Deposited, Open, Opened, Withdrawn, wire
 from tests.kinds import checkpoints, fresh, rows
-from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running, until, write
+from tests.synchronizing import PATIENCE, QUICK, deposited, engine_at, opened, quick, running, until, write
 
 from twofold import (
     Application,
     EventStore,
     GroupedProjection,
     Projection,
+    ProjectionState,
     ReadModel,
     ReadModelSynchronizer,
     SqlProjection,
-    State,
     on,
     open_event_store,
 )
 from twofold.engines.engine import Engine, connect, scratch_database
 from twofold.errors import InvalidProjectionError, ProjectionFailedError
 from twofold.projections.inline import MAX_MISSING
-from twofold.synchronizer import segment_runner
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(segment_runner, "BEHIND_APPENDS", 0.01)
 
 
 @pytest_asyncio.fixture
@@ -67,7 +60,7 @@ async def inline(
     engine: Engine, store: EventStore, projection: Projection[Any] | None = None
 ) -> tuple[ReadModelSynchronizer, ReadModel[Any]]:
     """Return a read model that is ready, and that nobody runs yet: whatever it shows, the appends have written."""
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=50)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=50, options=QUICK)
     model = synchronizer.add(projection or Balances(), kind="inline")
     await synchronizer.prepare()
     return synchronizer, model
@@ -92,7 +85,7 @@ async def test_the_rows_are_there_when_a_command_returns_and_nobody_has_to_wait(
         assert await balances.get("a") == Balance("a", "ann", Decimal(7), 1)
         await app.projections.wait(receipt.position, 0)
         [status] = await app.projections.status()
-    assert (status.kind, status.state, status.position, status.problems) == ("inline", State.LIVE, 2, [])
+    assert (status.kind, status.state, status.position, status.problems) == ("inline", ProjectionState.LIVE, 2, [])
 
 
 @pytest.mark.parametrize("amount", [13, 14])
@@ -246,7 +239,7 @@ async def test_events_that_were_passed_over_are_not_brought_in(
 async def test_it_may_have_several_segments_which_are_divided_and_joined_while_it_is_written(
     engine: Engine, store: EventStore
 ) -> None:
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, lease=1.0)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, options=quick(lease=1.0))
     balances = synchronizer.add(Balances(), kind="inline")
     await synchronizer.prepare()
     accounts = [f"a{number}" for number in range(8)]
@@ -330,7 +323,7 @@ async def test_a_new_version_of_the_code_is_written_by_appends_once_it_serves(
 ) -> None:
     await inline(engine, store)
     await write(store, opened("a"))
-    newer = ReadModelSynchronizer(store, engine.read_database)
+    newer = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     shouting = newer.add(Shouting(), kind="inline")
     await newer.prepare()
     await write(store, opened("b"))
@@ -349,7 +342,7 @@ async def test_it_may_change_its_kind_to_and_fro(url: str) -> None:
     for number in range(6):
         async with engine_at(url) as (engine, _):
             store = EventStore(engine.log)
-            synchronizer = ReadModelSynchronizer(store, engine.read_database, scratch=scratch_database)
+            synchronizer = ReadModelSynchronizer(store, engine.read_database, scratch=scratch_database, options=QUICK)
             kind = ("asynchronous", "inline", "on_demand")[number % 3]
             balances = synchronizer.add(Balances(), kind=kind)  # type: ignore[call-overload]
             async with running(synchronizer):
@@ -377,13 +370,13 @@ async def test_what_cannot_be_inline_is_refused_when_it_is_added(
         name = "later"
         follows = ("balances",)
 
-    apart = ReadModelSynchronizer(store, connect(f"sqlite:///{tmp_path}/apart.db").read_database)
+    apart = ReadModelSynchronizer(store, connect(f"sqlite:///{tmp_path}/apart.db").read_database, options=QUICK)
     with pytest.raises(InvalidProjectionError, match=r"balances cannot be inline, .* in another database than the log"):
         apart.add(Balances(), kind="inline")
-    memory = ReadModelSynchronizer(open_event_store("memory://"), engine.read_database)
+    memory = ReadModelSynchronizer(open_event_store("memory://"), engine.read_database, options=QUICK)
     with pytest.raises(InvalidProjectionError, match="MemoryEventLog is not in a SQL database"):
         memory.add(Balances(), kind="inline")
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()])
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)
     with pytest.raises(InvalidProjectionError, match="sums can be asynchronous only"):
         synchronizer.add(Sums(), kind="inline")  # type: ignore[call-overload]
     with pytest.raises(InvalidProjectionError, match=r"groups cannot be inline: it keeps groups of rows"):

@@ -10,19 +10,12 @@ from typing import Any, ClassVar
 import pytest
 import sqlalchemy
 from tests.accounts import Deposited, Opened
-from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+from tests.synchronizing import PATIENCE, QUICK, deposited, opened, running, until, write
 
 from twofold import EventStore, Reaction, ReadModelSynchronizer, RecordedEvent, SqlProjection
 from twofold.engines.engine import Engine
 from twofold.errors import InvalidProjectionError
 from twofold.ports.checkpoints import SQL
-from twofold.synchronizer import segment_runner
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 class Totals(SqlProjection):
@@ -115,7 +108,7 @@ KINDS = pytest.mark.parametrize("kind", [Totals, AlchemyTotals], ids=["driver", 
 
 @pytest.fixture
 def synchronizer(engine: Engine, store: EventStore) -> ReadModelSynchronizer:
-    return ReadModelSynchronizer(store, engine.read_database, batch_size=3)
+    return ReadModelSynchronizer(store, engine.read_database, batch_size=3, options=QUICK)
 
 
 async def totals(engine: Engine) -> dict[str, int]:
@@ -199,7 +192,7 @@ async def test_a_lost_connection_parks_nothing(
                 await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
             await super().apply(event, connection, recorded)
 
-    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     synchronizer.add(Losing(url))
     await write(store, opened("a"), deposited("a", 2))
     async with running(synchronizer):
@@ -244,7 +237,7 @@ async def test_a_reaction_happens_for_what_comes_after_it_was_added_and_goes_on_
     await write(store, opened("before"))
     mails = Mails()
     for account in ("a", "b"):
-        synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails])
+        synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails], options=QUICK)
         await synchronizer.prepare()
         async with running(synchronizer):
             await synchronizer.wait(await write(store, opened(account), deposited(account)), PATIENCE)
@@ -255,13 +248,13 @@ async def test_a_reaction_that_fails_is_tried_again_then_parked_and_can_be_retri
     engine: Engine, store: EventStore
 ) -> None:
     mails = Mails()
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails])
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails], options=QUICK)
     async with running(synchronizer):
         await synchronizer.prepare()
         await synchronizer.wait(await write(store, opened("a"), opened("bad"), opened("b")), PATIENCE)
         assert [each for each, _ in mails.sent] == ["a", "b"]
         assert [each.cause for each in await synchronizer.parked("mails")] == ["LookupError: no such address"]
-        assert mails.fails == segment_runner.RETRIES + 1
+        assert mails.fails == QUICK.retries + 1
         mails.fails = 100
         await synchronizer.retry("mails", "bad")
 
@@ -294,7 +287,7 @@ async def test_while_what_a_reaction_talks_to_is_away_it_says_so_and_nothing_is_
     engine: Engine, store: EventStore, outage: BaseException
 ) -> None:
     mails = CarefulMails()
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails])
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails], options=QUICK)
     mails.away["a"] = outage
 
     async def is_faulted() -> bool:
@@ -320,7 +313,7 @@ async def test_an_error_of_the_system_that_is_no_outage_is_the_events_own(
 ) -> None:
     mails = Mails()
     mails.away["a"] = error
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails])
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails], options=QUICK)
     await synchronizer.prepare()
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a"), opened("b")), PATIENCE)
@@ -329,7 +322,7 @@ async def test_an_error_of_the_system_that_is_no_outage_is_the_events_own(
 
 async def test_an_outage_does_not_cost_a_parked_event_its_place(engine: Engine, store: EventStore) -> None:
     mails = Mails()
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails])
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [mails], options=QUICK)
     await synchronizer.prepare()
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("bad"), opened("b")), PATIENCE)
@@ -351,7 +344,7 @@ async def test_an_outage_does_not_cost_a_parked_event_its_place(engine: Engine, 
 
 
 async def test_what_a_reaction_did_is_not_done_again_by_a_rebuild(engine: Engine, store: EventStore) -> None:
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Mails()])
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Mails()], options=QUICK)
     await synchronizer.prepare()
     with pytest.raises(InvalidProjectionError, match="mails is a reaction; what it did elsewhere is not done again"):
         await synchronizer.rebuild_projection("mails")
@@ -368,7 +361,7 @@ async def test_a_reaction_may_follow_a_projection(engine: Engine, store: EventSt
         async def apply(self, event: Opened, recorded: RecordedEvent[Any]) -> None:
             shown.append((await totals(engine))[event.account])
 
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=1)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=1, options=QUICK)
     synchronizer.add(Totals(url))
     synchronizer.add(Announcements(), start="beginning")
     async with running(synchronizer):

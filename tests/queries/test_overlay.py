@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.accounts import Balance, Balances, Deposited, Withdrawn
-from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+from tests.synchronizing import PATIENCE, QUICK, deposited, opened, quick, running, until, write
 
 from twofold import EventStore, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine, connect
@@ -22,7 +22,6 @@ from twofold.ports.checkpoints import SQL
 from twofold.ports.read_database import Values
 from twofold.ports.table import Table
 from twofold.queries.read_model import overlaying
-from twofold.synchronizer import segment_runner
 
 ACCOUNTS = ("a", "b", "c")
 
@@ -44,15 +43,10 @@ class Fickle(Balances):
         return None
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.0001)
-
-
 async def test_a_row_is_as_fresh_as_the_log_while_its_projection_stands_still(
     engine: Engine, store: EventStore
 ) -> None:
-    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     balances = synchronizer.add(Balances())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a"), deposited("a")), PATIENCE)
@@ -72,7 +66,7 @@ async def test_it_gives_up_where_too_much_is_missing(
     engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("twofold.queries.overlay.MAX_EVENTS", 5)
-    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     balances = synchronizer.add(Balances())
     await synchronizer.prepare()
     await write(store, opened("a"), *(deposited("a") for _ in range(5)))
@@ -81,7 +75,7 @@ async def test_it_gives_up_where_too_much_is_missing(
 
 
 async def test_a_row_and_its_checkpoint_are_of_one_moment_while_both_move(engine: Engine, store: EventStore) -> None:
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=3)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=3, options=QUICK)
     balances = synchronizer.add(Balances())
     await write(store, opened("a"))
     done = asyncio.Event()
@@ -111,7 +105,7 @@ async def test_a_row_and_what_is_parked_of_it_are_of_one_moment(
     engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An event is let in right behind the moment at which the row is read, and the next one is not in yet."""
-    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     rows = synchronizer.add(Fickle())
     await write(store, opened("a"), deposited("a", 13))
     await synchronizer.run_once(PATIENCE)
@@ -156,7 +150,7 @@ async def _compare(before: list[tuple[str, int]], after: list[tuple[str, int]], 
         await engine.log.open()
         try:
             store = EventStore(engine.log)
-            synchronizer = ReadModelSynchronizer(store, engine.read_database, lease=0.5)
+            synchronizer = ReadModelSynchronizer(store, engine.read_database, options=quick(lease=0.5))
             rows = synchronizer.add(Fickle())
             if before:
                 await write(store, *(event(*each) for each in before))
@@ -175,7 +169,7 @@ async def _compare(before: list[tuple[str, int]], after: list[tuple[str, int]], 
 async def test_a_row_of_a_divided_read_model_is_folded_on_from_its_own_segment(
     engine: Engine, store: EventStore
 ) -> None:
-    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     balances = synchronizer.add(Balances())
     await synchronizer.prepare()
     await synchronizer.scale("balances", 4)

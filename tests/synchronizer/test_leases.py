@@ -16,25 +16,26 @@ from tests.synchronizing import PATIENCE, deposited, opened, running, until, wri
 
 from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines.engine import Engine
+from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Checkpoint, Generation
 from twofold.ports.segments import SLOTS, Segment, bounds, slot_of
 from twofold.projections.keyed_runner import KeyedRunner
 from twofold.projections.kinds import ASYNCHRONOUS
-from twofold.synchronizer.leases import Leases, Ledger, is_gone, new_worker, segment_of, shares
+from twofold.synchronizer.leases import Leases, LeaseTable, is_gone, new_worker, segment_of, shares
 
 CODE = frozenset({("a", 1), ("b", 1)})
 
 
-def ledger(*rows: Checkpoint, workers: str = "xyz", segments: int = 4, paused: int = 0) -> Ledger:
+def table_of(*rows: Checkpoint, workers: str = "xyz", segments: int = 4, paused: int = 0) -> LeaseTable:
     generations = [
-        Generation(name, 1, 1, "__1", "live", paused, segments, "{}", "", 0)
+        Generation(name, 1, 1, "__1", "serving", paused, segments, "{}", "", 0)
         for name in sorted({row[0] for row in rows})
     ]
-    return Ledger(generations, rows, dict.fromkeys(workers, CODE))
+    return LeaseTable(generations, rows, dict.fromkeys(workers, CODE))
 
 
 def row(first: int, end: int, owner: str = "", *, name: str = "a", leased: bool = True) -> Checkpoint:
-    return Checkpoint(name, 1, first, end, 0, "", 1, owner, 10 if leased and owner else 0, 0, "", 5)
+    return Checkpoint(name, 1, first, end, 0, "", 1, owner, 10 if leased and owner else 0, 0, "", 0, 5)
 
 
 def quarters(owners: str = "    ", name: str = "a") -> list[Checkpoint]:
@@ -42,47 +43,51 @@ def quarters(owners: str = "    ", name: str = "a") -> list[Checkpoint]:
     return [row(edges[n], edges[n + 1], owner.strip(), name=name) for n, owner in enumerate(owners)]
 
 
-def dealt(ledger: Ledger) -> dict[str, int]:
-    return {worker: len(segments) for worker, segments in shares(ledger).items()}
+def dealt(table: LeaseTable) -> dict[str, int]:
+    return {worker: len(segments) for worker, segments in shares(table).items()}
 
 
 def test_segments_are_dealt_out_evenly() -> None:
-    assert dealt(ledger(*quarters(), workers="x")) == {"x": 4}
-    assert dealt(ledger(*quarters(), workers="xy")) == {"x": 2, "y": 2}
-    assert dealt(ledger(*quarters(), *quarters(name="b"), workers="xyz")) == {"x": 3, "y": 3, "z": 2}
-    assert dealt(ledger(row(0, 256), workers="xy")) == {"x": 1, "y": 0}
-    assert dealt(ledger(*quarters(), workers="")) == {}
+    assert dealt(table_of(*quarters(), workers="x")) == {"x": 4}
+    assert dealt(table_of(*quarters(), workers="xy")) == {"x": 2, "y": 2}
+    assert dealt(table_of(*quarters(), *quarters(name="b"), workers="xyz")) == {"x": 3, "y": 3, "z": 2}
+    assert dealt(table_of(row(0, 256), workers="xy")) == {"x": 1, "y": 0}
+    assert dealt(table_of(*quarters(), workers="")) == {}
 
 
 def test_segments_stay_where_they_are_as_far_as_that_is_even() -> None:
-    kept = shares(ledger(*quarters("yxxy"), workers="xy"))
+    kept = shares(table_of(*quarters("yxxy"), workers="xy"))
     assert [sorted(each.first for each in kept[worker]) for worker in "xy"] == [[64, 128], [0, 192]]
-    moved = shares(ledger(*quarters("xxxx"), workers="xy"))
+    moved = shares(table_of(*quarters("xxxx"), workers="xy"))
     assert len(moved["y"]) == 2
 
 
 def test_all_workers_come_to_the_same_result_and_none_gets_what_it_has_no_code_for() -> None:
-    one = Ledger([Generation("a", 1, 2, "", "live", 0, 1, "{}", "", 0)], [row(0, 256)], {"x": CODE, "y": {("a", 2)}})  # type: ignore[dict-item]
+    one = LeaseTable(
+        [Generation("a", 1, 2, "", "serving", 0, 1, "{}", "", 0)],
+        [row(0, 256)],
+        {"x": CODE, "y": frozenset({("a", 2)})},
+    )
     assert dealt(one) == {"x": 0, "y": 1}
 
 
 def test_a_paused_read_model_is_nobodys() -> None:
-    assert dealt(ledger(*quarters(), workers="x", paused=1)) == {"x": 0}
+    assert dealt(table_of(*quarters(), workers="x", paused=1)) == {"x": 0}
 
 
 def test_a_worker_whose_lease_ran_out_although_it_is_there_loses_the_segment_to_another() -> None:
     stuck = row(0, 256, "x", leased=False)
-    assert dealt(ledger(stuck, workers="xy")) == {"x": 0, "y": 1}
-    assert dealt(ledger(stuck, workers="x")) == {"x": 1}
+    assert dealt(table_of(stuck, workers="xy")) == {"x": 0, "y": 1}
+    assert dealt(table_of(stuck, workers="x")) == {"x": 1}
 
 
 def test_neighbours_that_shall_be_one_go_to_one_worker() -> None:
-    assert sorted(dealt(ledger(*quarters("xyxy"), workers="xy", segments=1)).values()) == [0, 4]
-    assert dealt(ledger(*quarters("xyxy"), workers="xy", segments=2)) == {"x": 2, "y": 2}
+    assert sorted(dealt(table_of(*quarters("xyxy"), workers="xy", segments=1)).values()) == [0, 4]
+    assert dealt(table_of(*quarters("xyxy"), workers="xy", segments=2)) == {"x": 2, "y": 2}
 
 
-def test_what_is_taken_out_for_a_rebuild_is_left_alone() -> None:
-    assert dealt(ledger(row(0, 256, f"rebuild:{new_worker()}"), workers="x")) == {"x": 0}
+def test_what_a_takeover_has_seized_is_left_alone() -> None:
+    assert dealt(table_of(row(0, 256, f"takeover:{new_worker()}"), workers="x")) == {"x": 0}
 
 
 def test_a_process_of_this_machine_that_is_no_more_is_noticed() -> None:
@@ -92,7 +97,7 @@ def test_a_process_of_this_machine_that_is_no_more_is_noticed() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     assert is_gone(f"{machine}:{ended.pid}:abc")
-    assert is_gone(f"rebuild:{machine}:{ended.pid}:abc")
+    assert is_gone(f"takeover:{machine}:{ended.pid}:abc")
     assert not is_gone(f"elsewhere:{ended.pid}:abc")
     assert not is_gone("anything")
 
@@ -107,13 +112,13 @@ def test_segments_cover_all_slots(segments: int) -> None:
 async def test_a_turn_keeps_only_what_is_worked_on(engine: Engine) -> None:
     await ReadModelSynchronizer(EventStore(engine.log), engine.read_database, [Balances()]).prepare()
     stuck, other = (Leases(engine.read_database, new_worker(), [("balances", 1)], 0.2) for _ in range(2))
-    [held] = (await stuck.take_turn([])).held
+    [held] = (await stuck.take_round([])).held
     assert held.segment == Segment("balances", 1)
-    assert (await other.take_turn([])).held == []
+    assert (await other.take_round([])).held == []
 
     async def taken_over() -> bool:
-        assert len((await stuck.take_turn([])).held) <= 1  # it is there, and its work does not go on
-        return bool((await other.take_turn([])).held)
+        assert len((await stuck.take_round([])).held) <= 1  # it is there, and its work does not go on
+        return bool((await other.take_round([])).held)
 
     await until(taken_over)
     found = [Checkpoint(*row) for row in await engine.read_database.query(SQL["checkpoints"])]
@@ -127,7 +132,9 @@ async def segments(synchronizer: ReadModelSynchronizer) -> list[tuple[int, int]]
 
 
 async def test_a_read_model_is_divided_and_joined_again_while_it_runs(engine: Engine, store: EventStore) -> None:
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=7, lease=3.0)
+    synchronizer = ReadModelSynchronizer(
+        store, engine.read_database, batch_size=7, options=SynchronizerOptions(lease=3.0)
+    )
     balances = synchronizer.add(Balances())
     accounts = [f"account {number}" for number in range(20)]
     await write(store, *map(opened, accounts))
@@ -161,7 +168,9 @@ async def test_a_read_model_is_divided_and_joined_again_while_it_runs(engine: En
 async def test_workers_share_the_segments_and_take_over_from_those_that_leave(
     engine: Engine, store: EventStore
 ) -> None:
-    workers = [ReadModelSynchronizer(store, engine.read_database, lease=0.6) for _ in range(3)]
+    workers = [
+        ReadModelSynchronizer(store, engine.read_database, options=SynchronizerOptions(lease=0.6)) for _ in range(3)
+    ]
     balances, *_ = [worker.add(Balances()) for worker in workers]
     await workers[0].prepare()
     await workers[0].scale("balances", 6)
@@ -194,4 +203,4 @@ async def test_code_of_another_version_does_not_work_on_it(engine: Engine, store
     await ReadModelSynchronizer(store, engine.read_database, [Balances()]).prepare()
     runner = KeyedRunner(engine.read_database, Balances(), 1, ASYNCHRONOUS)
     other = Leases(engine.read_database, new_worker(), [(runner.name, 2)], 1.0)
-    assert (await other.take_turn([])).held == []
+    assert (await other.take_round([])).held == []

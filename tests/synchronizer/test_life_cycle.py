@@ -9,29 +9,22 @@ from typing import Any
 
 import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
-from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+from tests.synchronizing import PATIENCE, QUICK, deposited, opened, quick, running, until, write
 
-from twofold import EventStore, Projection, ReadModelSynchronizer, State, on
+from twofold import EventStore, Projection, ProjectionState, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine
 from twofold.errors import InvalidProjectionError, StaleReadError
 from twofold.ports.checkpoints import SQL
 from twofold.projections.fingerprint import fingerprint
-from twofold.synchronizer import segment_runner
 from twofold.synchronizer.status import ProjectionStatus, SegmentStatus
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 @pytest.fixture
 def synchronizer(engine: Engine, store: EventStore) -> ReadModelSynchronizer:
-    return ReadModelSynchronizer(store, engine.read_database, batch_size=10)
+    return ReadModelSynchronizer(store, engine.read_database, batch_size=10, options=QUICK)
 
 
-async def state(synchronizer: ReadModelSynchronizer) -> State:
+async def state(synchronizer: ReadModelSynchronizer) -> ProjectionState:
     return (await synchronizer.status())[0].state
 
 
@@ -39,17 +32,17 @@ async def test_every_process_sees_the_same_status(
     synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore
 ) -> None:
     synchronizer.add(Balances())
-    onlooker = ReadModelSynchronizer(store, engine.read_database, [Balances()])
-    assert await state(onlooker) is State.NEW
+    onlooker = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)
+    assert await state(onlooker) is ProjectionState.NEW
     position = await write(store, opened("a"))
     async with running(synchronizer):
         await synchronizer.wait(position, PATIENCE)
         assert await onlooker.status() == await synchronizer.status()
-        assert await state(onlooker) is State.LIVE
-    without_code = ReadModelSynchronizer(store, engine.read_database)
-    assert await state(without_code) is State.DETACHED
+        assert await state(onlooker) is ProjectionState.LIVE
+    without_code = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
+    assert await state(without_code) is ProjectionState.DETACHED
     await write(store, opened("b"))
-    assert await state(onlooker) is State.CATCHING_UP
+    assert await state(onlooker) is ProjectionState.CATCHING_UP
 
 
 async def test_a_paused_read_model_stands_still_until_it_is_resumed(
@@ -62,10 +55,10 @@ async def test_a_paused_read_model_stands_still_until_it_is_resumed(
         position = await write(store, deposited("a"))
         with pytest.raises(StaleReadError):
             await synchronizer.wait(position, 0.3)
-        assert (await state(synchronizer), await balances.get("a")) == (State.PAUSED, Balance("a", "ann"))
+        assert (await state(synchronizer), await balances.get("a")) == (ProjectionState.PAUSED, Balance("a", "ann"))
         await synchronizer.resume("balances")
         await synchronizer.wait(position, PATIENCE)
-        assert await state(synchronizer) is State.LIVE
+        assert await state(synchronizer) is ProjectionState.LIVE
 
 
 async def test_a_step_that_was_under_way_when_it_was_paused_is_not_committed(
@@ -126,7 +119,7 @@ async def test_it_may_begin_with_what_comes_after_it_was_first_added(
 ) -> None:
     await write(store, opened("a"))
     for account in ("b", "c"):
-        later = ReadModelSynchronizer(store, engine.read_database)
+        later = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
         balances = later.add(Balances(), start="now")
         await later.prepare()
         position = await write(store, opened(account))
@@ -153,13 +146,19 @@ async def test_code_that_changed_without_a_new_version_is_noticed(
         def deposited(self, row: Balance, event: Deposited) -> Balance:
             return Balance(row.account, row.owner, row.amount + 2 * event.amount, row.changes + 1)
 
-    await ReadModelSynchronizer(store, engine.read_database, [Balances()]).prepare()
-    await ReadModelSynchronizer(store, engine.read_database, [Balances()], changed_code="refuse").prepare()
-    await ReadModelSynchronizer(store, engine.read_database, [Changed()]).prepare()
+    await ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK).prepare()
+    await ReadModelSynchronizer(
+        store, engine.read_database, [Balances()], changed_code="refuse", options=QUICK
+    ).prepare()
+    await ReadModelSynchronizer(store, engine.read_database, [Changed()], options=QUICK).prepare()
     assert "the code of balances changed (deposited) and its version did not" in caplog.text
     with pytest.raises(InvalidProjectionError, match=r"changed \(deposited\) .* Raise `version`, or call rebuild"):
-        await ReadModelSynchronizer(store, engine.read_database, [Changed()], changed_code="refuse").prepare()
-    await ReadModelSynchronizer(store, engine.read_database, [Changed()], changed_code="ignore").prepare()
+        await ReadModelSynchronizer(
+            store, engine.read_database, [Changed()], changed_code="refuse", options=QUICK
+        ).prepare()
+    await ReadModelSynchronizer(
+        store, engine.read_database, [Changed()], changed_code="ignore", options=QUICK
+    ).prepare()
 
 
 def test_comments_docstrings_and_layout_are_no_change_of_the_code() -> None:
@@ -189,7 +188,7 @@ def test_comments_docstrings_and_layout_are_no_change_of_the_code() -> None:
 
 def status(**facts: object) -> ProjectionStatus:
     defaults: dict[str, object] = {
-        "name": "a", "version": 1, "generation": 1, "state": State.LIVE, "position": 1, "head": 1,
+        "name": "a", "version": 1, "generation": 1, "state": ProjectionState.LIVE, "position": 1, "head": 1,
     }  # fmt: skip
     return ProjectionStatus(**{**defaults, **facts})  # type: ignore[arg-type]
 
@@ -209,7 +208,9 @@ def test_what_is_late_unattended_parked_or_at_a_stand_is_not_healthy() -> None:
     assert status(parked=2).problems == ["2 events are parked"]
     assert status(error="broken").problems == ["stands still: broken"]
     assert status(segments=[segment(unattended=3 * second)]).problems == []
-    assert status(segments=[segment(unattended=31 * second)]).problems == ["nobody has worked on it for 31.0 s"]
+    assert status(segments=[segment(unattended=31 * second)]).problems == [
+        "no worker has worked on it for 31.0 s; start one, or pause it"
+    ]
     assert status(segments=[segment(unattended=3 * second)], max_lag=2 * second).problems != []
 
 
@@ -240,13 +241,13 @@ async def test_a_dead_worker_is_red_even_if_nothing_happens(engine: Engine, stor
     class Watched(Balances):
         max_lag = timedelta(milliseconds=200)
 
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Watched()], lease=0.2)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Watched()], options=quick(lease=0.2))
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
         assert (await synchronizer.status())[0].problems == []
 
     async def red() -> bool:
-        return any("nobody has worked on it" in each for each in (await synchronizer.status())[0].problems)
+        return any("no worker has worked on it" in each for each in (await synchronizer.status())[0].problems)
 
     await until(red)
 
@@ -256,11 +257,11 @@ async def test_a_projection_never_overtakes_the_one_that_it_follows(engine: Engi
         name = "after"
         follows = ("balances",)
 
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=3)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=3, options=QUICK)
     synchronizer.add(Balances())
     synchronizer.add(After())
     with pytest.raises(InvalidProjectionError, match="after follows 'balances'; add that one before it"):
-        ReadModelSynchronizer(store, engine.read_database, [After(), Balances()])
+        ReadModelSynchronizer(store, engine.read_database, [After(), Balances()], options=QUICK)
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
         await synchronizer.pause("balances")

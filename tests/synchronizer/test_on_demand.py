@@ -15,7 +15,7 @@ from tests.kinds import fresh, rows
 from tests.recording_log import RecordingLog
 from tests.synchronizing import PATIENCE, deposited, opened, running, write
 
-from twofold import Application, EventStore, Reaction, ReadModelSynchronizer, State, on
+from twofold import Application, EventStore, ProjectionState, Reaction, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine, connect, scratch_database
 from twofold.errors import InvalidProjectionError, ProjectionFailedError, StaleReadError
 
@@ -170,7 +170,7 @@ async def test_it_works_beside_read_models_in_another_database(url: str, tmp_pat
             "a", "ann", Decimal(1), 1
         )
         [status] = await app.projections.status()
-    assert (status.kind, status.state, status.position, status.problems) == ("on_demand", State.LIVE, 2, [])
+    assert (status.kind, status.state, status.position, status.problems) == ("on_demand", ProjectionState.LIVE, 2, [])
 
 
 async def test_there_is_nothing_to_be_operated(synchronizer: ReadModelSynchronizer, store: EventStore) -> None:

@@ -8,21 +8,14 @@ from typing import Any
 
 import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
-from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+from tests.synchronizing import PATIENCE, QUICK, deposited, opened, running, until, write
 
-from twofold import EventStore, ReadModelSynchronizer, State, on
+from twofold import EventStore, ProjectionState, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine
 from twofold.errors import StorageFullError, UnknownProjectionError
 from twofold.ports.checkpoints import SQL, Checkpoint, advance
 from twofold.ports.read_database import Changes
 from twofold.ports.segments import Segment, Step
-from twofold.synchronizer import segment_runner
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 class Fussy(Balances):
@@ -40,7 +33,7 @@ class Fussy(Balances):
 
 @pytest.fixture
 def synchronizer(engine: Engine, store: EventStore) -> ReadModelSynchronizer:
-    return ReadModelSynchronizer(store, engine.read_database, batch_size=4)
+    return ReadModelSynchronizer(store, engine.read_database, batch_size=4, options=QUICK)
 
 
 async def test_a_failing_event_and_the_later_ones_of_its_row_wait_and_other_rows_go_on(
@@ -59,7 +52,7 @@ async def test_a_failing_event_and_the_later_ones_of_its_row_wait_and_other_rows
         ]  # fmt: skip
         assert 'raise ArithmeticError("unlucky")' in parked[0].traceback
         [status] = await synchronizer.status()
-        assert (status.state, status.parked, status.problems) == (State.LIVE, 4, ["4 events are parked"])
+        assert (status.state, status.parked, status.problems) == (ProjectionState.LIVE, 4, ["4 events are parked"])
 
 
 async def test_what_is_parked_stays_so_through_a_restart(
@@ -68,7 +61,7 @@ async def test_what_is_parked_stays_so_through_a_restart(
     synchronizer.add(Fussy())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a"), deposited("a", 13)), PATIENCE)
-    again = ReadModelSynchronizer(store, engine.read_database)
+    again = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     fussy = again.add(Fussy())
     async with running(again):
         await again.wait(await write(store, deposited("a", 1), opened("b"), deposited("b", 1)), PATIENCE)
@@ -205,7 +198,7 @@ async def test_an_event_that_cannot_be_read_holds_it_up_until_it_is_skipped(
 
         async def held_up() -> bool:
             [status] = await synchronizer.status()
-            return status.state is State.FAULTED and "event 2 (Deposited" in str(status.error)
+            return status.state is ProjectionState.FAULTED and "event 2 (Deposited" in str(status.error)
 
         await until(held_up)
         await synchronizer.skip("balances", 2, reason="written by another program")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
-from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+from tests.synchronizing import PATIENCE, QUICK, deposited, opened, quick, running, until, write
 
 from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine
@@ -17,19 +17,14 @@ from twofold.errors import ReadModelBuildingError, RebuildFailedError, UnknownPr
 from twofold.ports.checkpoints import SQL
 from twofold.queries import read_model
 from twofold.queries.serving import FRESH
-from twofold.synchronizer import rebuild, segment_runner
+from twofold.synchronizer import segment_runner, takeover
 from twofold.synchronizer.rebuild_checks import Report, verify_sample
 from twofold.synchronizer.rebuild_progress import RebuildProgress
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
-
-
 @pytest.fixture
 def synchronizer(engine: Engine, store: EventStore) -> ReadModelSynchronizer:
-    return ReadModelSynchronizer(store, engine.read_database, batch_size=10, changed_code="ignore")
+    return ReadModelSynchronizer(store, engine.read_database, batch_size=10, changed_code="ignore", options=QUICK)
 
 
 class Breaking(Balances):
@@ -63,14 +58,14 @@ async def test_a_rebuild_mends_rows_and_keeps_the_earlier_ones_for_a_roll_back(
         assert (report.reason, report.sampled, report.rows_before, report.rows_after) == ("", 1, 1, 1)
         assert await balances.get("a") == Balance("a", "ann", Decimal(30), 30)
         assert (seen[-1].position, seen[-1].head) == (31, 31)
-        assert await roles(engine) == [(1, "warm"), (2, "live")]
+        assert await roles(engine) == [(1, "previous"), (2, "serving")]
         await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
         await synchronizer.roll_back("balances")
         assert await balances.get("a") == Balance("a", "ann", Decimal(667), 31)
-        assert await roles(engine) == [(1, "live"), (2, "warm")]
+        assert await roles(engine) == [(1, "serving"), (2, "previous")]
         assert await synchronizer.drop_warm("balances")
         assert not await synchronizer.drop_warm("balances")
-        assert await roles(engine) == [(1, "live")]
+        assert await roles(engine) == [(1, "serving")]
 
 
 async def test_the_view_of_the_projections_name_shows_what_serves(
@@ -159,7 +154,7 @@ async def test_an_event_that_fails_behind_the_verification_refuses_the_rebuild_t
         await write(store, deposited("a"))
         return report
 
-    monkeypatch.setattr(rebuild, "verify_sample", verify_then_write)
+    monkeypatch.setattr(takeover, "verify_sample", verify_then_write)
     synchronizer.add(Breaking())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
@@ -184,7 +179,7 @@ async def test_a_rebuild_that_is_cancelled_during_the_verification_leaves_what_s
         await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
         assert await balances.get("a") == Balance("a", "ann", Decimal(1), 1)
         assert await engine.read_database.query("SELECT account FROM balances") == [("a",)]
-        assert await roles(engine) == [(1, "live")]
+        assert await roles(engine) == [(1, "serving")]
 
 
 async def test_code_that_does_not_give_the_same_rows_twice_is_refused(
@@ -223,47 +218,42 @@ async def test_a_rebuild_in_which_events_fail_is_refused(
         assert await balances.get("a") == Balance("a", "ann", Decimal(1), 1)
 
 
-async def test_a_cancelled_rebuild_leaves_nothing_behind(
-    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rebuild, "NEAR", -1)  # so that it is never finished
-    synchronizer.add(Balances())
+async def test_a_cancelled_rebuild_leaves_nothing_behind(engine: Engine, store: EventStore) -> None:
+    never_finished = quick(finished_within=-1)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=never_finished)
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
         rebuilding = asyncio.create_task(synchronizer.rebuild_projection("balances"))
 
         async def begun() -> bool:
-            return (2, "shadow") in await roles(engine)
+            return (2, "building") in await roles(engine)
 
         await until(begun)
         assert (await synchronizer.status())[0].building is not None
         assert await synchronizer.cancel_rebuild("balances")
         with pytest.raises(RebuildFailedError, match="it was cancelled"):
             await rebuilding
-    assert await roles(engine) == [(1, "live")]
+    assert await roles(engine) == [(1, "serving")]
     async with engine.read_database.transaction() as transaction:
         assert "balances__2" not in await transaction.names()
 
 
-async def test_a_rebuild_goes_on_in_another_process_and_can_be_joined(
-    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synchronizer.add(Balances())
-    with monkeypatch.context() as patch:
-        patch.setattr(rebuild, "NEAR", -1)
-        async with running(synchronizer):
-            await synchronizer.wait(await write(store, opened("a")), PATIENCE)
-            rebuilding = asyncio.create_task(synchronizer.rebuild_projection("balances"))
+async def test_a_rebuild_goes_on_in_another_process_and_can_be_joined(engine: Engine, store: EventStore) -> None:
+    never_finished = quick(finished_within=-1)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=never_finished)
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        rebuilding = asyncio.create_task(synchronizer.rebuild_projection("balances"))
 
-            async def begun() -> bool:
-                return (2, "shadow") in await roles(engine)
+        async def begun() -> bool:
+            return (2, "building") in await roles(engine)
 
-            await until(begun)
-            rebuilding.cancel()
-    other = ReadModelSynchronizer(store, engine.read_database, [Balances()])
+        await until(begun)
+        rebuilding.cancel()
+    other = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)
     async with running(other):
         assert (await other.rebuild_projection("balances")).reason == ""
-    assert await roles(engine) == [(1, "warm"), (2, "live")]
+    assert await roles(engine) == [(1, "previous"), (2, "serving")]
 
 
 async def test_what_served_until_just_now_does_not_go_ahead_of_what_serves_in_a_roll_back(
@@ -285,13 +275,16 @@ async def test_what_served_until_just_now_does_not_go_ahead_of_what_serves_in_a_
 
     monkeypatch.setattr(segment_runner.SegmentRunner, "catch_up", noted)
     await synchronizer.roll_back("balances")
-    assert steps == [{"live": 2, "warm": 1}, {"live": 2, "warm": 2}]  # a reader may still ask the one, or the other
+    assert steps == [
+        {"serving": 2, "previous": 1},
+        {"serving": 2, "previous": 2},
+    ]  # a reader may still ask the one, or the other
 
 
 async def test_an_answer_that_took_long_is_of_what_serves_then(
     synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_model, "HELD", FRESH)  # whatever time it takes is long
+    monkeypatch.setattr(read_model, "GRACE_OF_PREVIOUS", FRESH)  # whatever time it takes is long
     balances = synchronizer.add(Balances())
     load, flipped, asked = engine.read_database.load, asyncio.Event(), asyncio.Event()
 
@@ -321,7 +314,7 @@ async def test_only_one_earlier_generation_is_kept(
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
         for _ in range(3):
             await synchronizer.rebuild_projection("balances")
-    assert await roles(engine) == [(3, "warm"), (4, "live")]
+    assert await roles(engine) == [(3, "previous"), (4, "serving")]
     with pytest.raises(UnknownProjectionError):
         await synchronizer.rebuild_projection("nothing")
 
@@ -343,12 +336,11 @@ class Louder(Balances):
 
 
 async def test_readers_of_a_version_that_is_being_built_get_the_rows_that_serve_if_they_look_alike(
-    engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, store: EventStore
 ) -> None:
-    monkeypatch.setattr(rebuild, "NEAR", -1)
-    async with running(ReadModelSynchronizer(store, engine.read_database, [Balances()])) as old:
+    async with running(ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)) as old:
         await old.wait(await write(store, opened("a")), PATIENCE)
-    new = ReadModelSynchronizer(store, engine.read_database)
+    new = ReadModelSynchronizer(store, engine.read_database, options=quick(finished_within=-1))
     balances = new.add(Louder())
     async with running(new):
         await new.wait(1, PATIENCE)
@@ -366,9 +358,9 @@ async def test_readers_of_a_version_that_is_being_built_are_told_so_if_its_rows_
         def opened(self, event: Opened) -> Count:
             return Count(event.account)
 
-    async with running(ReadModelSynchronizer(store, engine.read_database, [Balances()])) as old:
+    async with running(ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)) as old:
         await old.wait(await write(store, opened("a")), PATIENCE)
-    new = ReadModelSynchronizer(store, engine.read_database)
+    new = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     counts = new.add(Counts())
     await new.prepare()
     with pytest.raises(ReadModelBuildingError, match="version 2 of the read model balances is being built"):

@@ -11,19 +11,12 @@ from typing import Annotated, Any
 import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened, Withdrawn
 from tests.recording_log import RecordingLog
-from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+from tests.synchronizing import PATIENCE, QUICK, deposited, opened, quick, running, until, write
 
-from twofold import EventStore, Key, Projection, ReadModelSynchronizer, State, on
+from twofold import EventStore, Key, Projection, ProjectionState, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine
 from twofold.errors import InvalidProjectionError, StaleReadError, StorageUnavailableError
 from twofold.ports.checkpoints import SQL
-from twofold.synchronizer import segment_runner
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 async def checkpoint(engine: Engine, name: str, generation: int = 1) -> int:
@@ -56,7 +49,7 @@ class Fussy(Balances):
 
 
 async def test_it_catches_up_and_then_follows(engine: Engine, store: EventStore) -> None:
-    runner = ReadModelSynchronizer(store, engine.read_database, batch_size=4)
+    runner = ReadModelSynchronizer(store, engine.read_database, batch_size=4, options=QUICK)
     balances = runner.add(Balances())
     await write(store, opened("a"), *(deposited("a") for _ in range(20)))
     async with running(runner):
@@ -66,7 +59,7 @@ async def test_it_catches_up_and_then_follows(engine: Engine, store: EventStore)
         assert await balances.get("a") == Balance("a", "ann", Decimal(25), 21)
         [status] = await runner.status()
     assert (status.name, status.state, status.position, status.head, status.behind) == (
-        "balances", State.LIVE, 22, 22, 0,
+        "balances", ProjectionState.LIVE, 22, 22, 0,
     )  # fmt: skip
 
 
@@ -75,7 +68,7 @@ async def test_a_restart_goes_on_from_the_checkpoint_and_applies_nothing_twice(
 ) -> None:
     await write(store, opened("a"))
     for count in range(1, 6):
-        runner = ReadModelSynchronizer(store, engine.read_database)
+        runner = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
         balances = runner.add(Balances())
         position = await write(store, deposited("a"))
         async with running(runner):
@@ -86,12 +79,12 @@ async def test_a_restart_goes_on_from_the_checkpoint_and_applies_nothing_twice(
 async def test_after_a_restart_with_nothing_to_do_a_projection_is_live(engine: Engine, store: EventStore) -> None:
     position = await write(store, opened("a"), deposited("a"))
     for _ in range(2):
-        runner = ReadModelSynchronizer(store, engine.read_database, [Balances()])
+        runner = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)
         async with running(runner):
             await runner.wait(position, PATIENCE)
 
             async def live(runner: ReadModelSynchronizer = runner) -> bool:
-                return (await runner.status())[0].state is State.LIVE
+                return (await runner.status())[0].state is ProjectionState.LIVE
 
             await until(live)
 
@@ -100,7 +93,7 @@ async def test_a_failing_event_stops_its_projection_right_there_and_no_other(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segment_runner")
-    runner = ReadModelSynchronizer(store, engine.read_database)
+    runner = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     fussy, balances = runner.add(Fussy()), runner.add(Balances())
     await write(store, opened("a"), deposited("a", 2), deposited("a", 13), deposited("a", 4))
     async with running(runner):
@@ -109,7 +102,7 @@ async def test_a_failing_event_stops_its_projection_right_there_and_no_other(
             await runner.wait(4, 0.2)
 
         async def faulted() -> bool:
-            return (await runner.status())[0].state is State.FAULTED
+            return (await runner.status())[0].state is ProjectionState.FAULTED
 
         await until(faulted)
         status = (await runner.status())[0]
@@ -123,7 +116,7 @@ async def test_mended_code_goes_on_at_the_event_that_failed(
     engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segment_runner")
-    runner = ReadModelSynchronizer(store, engine.read_database, batch_size=3)
+    runner = ReadModelSynchronizer(store, engine.read_database, batch_size=3, options=QUICK)
     fussy = runner.add(Fussy())
     await write(store, opened("a"), *(deposited("a", amount) for amount in (2, 13, 4, 5, 6, 7)))
     async with running(runner):
@@ -134,7 +127,7 @@ async def test_mended_code_goes_on_at_the_event_that_failed(
 
         async def live() -> bool:
             [status] = await runner.status()
-            return (status.state, status.error) == (State.LIVE, None)
+            return (status.state, status.error) == (ProjectionState.LIVE, None)
 
         await until(live)
 
@@ -160,7 +153,7 @@ async def test_a_row_that_cannot_be_stored_stops_it_exactly_at_its_event(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segment_runner")
-    runner = ReadModelSynchronizer(store, engine.read_database)
+    runner = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     rows = runner.add(Unstorable())
     await write(store, *(opened(account) for account in ("a", "b", "bad", "c")))
     async with running(runner):
@@ -186,7 +179,7 @@ async def test_an_event_that_cannot_be_read_stops_it_exactly_there(
     await write(store, opened("a"), opened("b"))
     await EventStore(engine.log).append([Deposited(account="a", amount="not a number")])
     await write(store, opened("c"))
-    runner = ReadModelSynchronizer(store, engine.read_database)
+    runner = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     runner.add(Balances())
     async with running(runner):
         await runner.wait(2, PATIENCE)
@@ -201,7 +194,7 @@ async def test_an_event_that_cannot_be_read_stops_it_exactly_there(
 async def test_the_checkpoint_moves_over_events_that_are_not_handled_even_when_nothing_follows(
     engine: Engine, store: EventStore
 ) -> None:
-    runner = ReadModelSynchronizer(store, engine.read_database)
+    runner = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     runner.add(Owners())
     async with running(runner):
         await runner.wait(await write(store, opened("a")), PATIENCE)
@@ -217,14 +210,14 @@ async def test_the_checkpoint_moves_over_events_that_are_not_handled_even_when_n
 async def test_a_process_that_projects_nothing_sees_what_another_has_passed_over(
     engine: Engine, store: EventStore
 ) -> None:
-    web, worker = (ReadModelSynchronizer(store, engine.read_database, [Owners()]) for _ in range(2))
+    web, worker = (ReadModelSynchronizer(store, engine.read_database, [Owners()], options=QUICK) for _ in range(2))
     async with running(worker):
         for _ in range(3):
             await web.wait(await write(store, deposited("a")), PATIENCE)
 
 
 async def test_two_at_once_never_apply_an_event_twice(engine: Engine, store: EventStore) -> None:
-    runners = [ReadModelSynchronizer(store, engine.read_database, batch_size=7) for _ in range(3)]
+    runners = [ReadModelSynchronizer(store, engine.read_database, batch_size=7, options=QUICK) for _ in range(3)]
     balances, *_ = [runner.add(Balances()) for runner in runners]
     await write(store, opened("a"), opened("b"))
     async with running(runners[0]), running(runners[1]), running(runners[2]):
@@ -245,9 +238,9 @@ class BalancesOfTwo(Balances):
 
 async def test_a_new_version_is_built_and_takes_over_by_itself(engine: Engine, store: EventStore) -> None:
     await write(store, opened("a"), deposited("a"))
-    async with running(ReadModelSynchronizer(store, engine.read_database, [Balances()])) as first:
+    async with running(ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)) as first:
         await first.wait(2, PATIENCE)
-    second = ReadModelSynchronizer(store, engine.read_database)
+    second = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     balances = second.add(BalancesOfTwo())
     async with running(second):
 
@@ -260,7 +253,7 @@ async def test_a_new_version_is_built_and_takes_over_by_itself(engine: Engine, s
 
 
 async def test_old_and_new_versions_of_the_code_run_side_by_side(engine: Engine, store: EventStore) -> None:
-    old, new = (ReadModelSynchronizer(store, engine.read_database, lease=0.5) for _ in range(2))
+    old, new = (ReadModelSynchronizer(store, engine.read_database, options=quick(lease=0.5)) for _ in range(2))
     before, after = old.add(Balances()), new.add(BalancesOfTwo())
     await write(store, opened("a"))
     async with running(old):
@@ -292,9 +285,9 @@ async def test_rows_that_changed_without_a_new_version_are_refused_at_the_start(
         def opened(self, event: Opened) -> Changed:
             return Changed(event.account)
 
-    await ReadModelSynchronizer(store, engine.read_database, [Balances()]).prepare()
+    await ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK).prepare()
     with pytest.raises(InvalidProjectionError, match=r"the columns of balances__1 changed .* raise `version`"):
-        await ReadModelSynchronizer(store, engine.read_database, [ChangedBalances()]).run()
+        await ReadModelSynchronizer(store, engine.read_database, [ChangedBalances()], options=QUICK).run()
 
 
 async def test_what_cannot_work_is_refused_when_it_is_added(engine: Engine, store: EventStore) -> None:
@@ -307,7 +300,7 @@ async def test_what_cannot_work_is_refused_when_it_is_added(engine: Engine, stor
         @on(Opened)
         def opened(self, one: Any, two: Any, three: Any) -> None: ...
 
-    runner = ReadModelSynchronizer(store, engine.read_database, [Balances()])
+    runner = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)
     with pytest.raises(InvalidProjectionError, match="two projections named 'balances'"):
         runner.add(Balances())
     with pytest.raises(InvalidProjectionError, match=r"idle handles no event; mark a method with @on"):
@@ -320,7 +313,7 @@ async def test_it_waits_while_the_log_is_away_and_goes_on(engine: Engine, caplog
     caplog.set_level(logging.CRITICAL)
     log = RecordingLog(engine.log)
     store = EventStore(log)
-    runner = ReadModelSynchronizer(store, engine.read_database)
+    runner = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     balances = runner.add(Balances())
     async with running(runner):
         await runner.wait(await write(store, opened("a")), PATIENCE)
@@ -337,7 +330,7 @@ async def test_it_waits_while_the_log_is_away_and_goes_on(engine: Engine, caplog
 async def test_it_waits_while_the_read_database_is_away_and_says_so(
     engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = ReadModelSynchronizer(store, engine.read_database)
+    runner = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     balances = runner.add(Balances())
     commit, tries = type(engine.read_database).commit, 0
 
@@ -357,10 +350,10 @@ async def test_it_waits_while_the_read_database_is_away_and_says_so(
 
 
 async def test_the_status_of_what_never_ran_is_new(engine: Engine, store: EventStore) -> None:
-    runner = ReadModelSynchronizer(store, engine.read_database, [Balances()])
+    runner = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)
     await write(store, opened("a"), Withdrawn(account="a", amount=Decimal(1)))
     [status] = await runner.status()
-    assert (status.state, status.position, status.behind, status.error) == (State.NEW, 0, 2, None)
+    assert (status.state, status.position, status.behind, status.error) == (ProjectionState.NEW, 0, 2, None)
 
 
 async def test_deleted_rows_stay_deleted(engine: Engine, store: EventStore) -> None:
@@ -371,7 +364,7 @@ async def test_deleted_rows_stay_deleted(engine: Engine, store: EventStore) -> N
         def closed(self, row: Balance, event: Withdrawn) -> None:
             return None
 
-    runner = ReadModelSynchronizer(store, engine.read_database, batch_size=1)
+    runner = ReadModelSynchronizer(store, engine.read_database, batch_size=1, options=QUICK)
     accounts = runner.add(Open())
     gone = Withdrawn(account="a", amount=Decimal(1))
     async with running(runner):
@@ -404,7 +397,7 @@ class Careless(Projection[Tally]):
 
 
 async def test_what_a_failed_attempt_did_to_a_row_is_not_remembered(engine: Engine, store: EventStore) -> None:
-    runner = ReadModelSynchronizer(store, engine.read_database)
+    runner = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     tallies = runner.add(Careless())
     async with running(runner):
         for amount in (1, 13, 1):
@@ -415,12 +408,12 @@ async def test_what_a_failed_attempt_did_to_a_row_is_not_remembered(engine: Engi
 async def test_rows_that_somebody_changes_under_a_raised_epoch_are_read_again(
     engine: Engine, store: EventStore
 ) -> None:
-    runner = ReadModelSynchronizer(store, engine.read_database)
+    runner = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     balances = runner.add(Balances())
     async with running(runner):
         await runner.wait(await write(store, opened("a"), deposited("a", 2)), PATIENCE)
         async with engine.read_database.transaction() as transaction:
             await transaction.run("UPDATE balances__1 SET changes = 100")
-            await transaction.run(SQL["disturb"], name="balances", generation=1)
+            await transaction.run(SQL["fence"], name="balances", generation=1)
         await runner.wait(await write(store, deposited("a", 3)), PATIENCE)
         assert await balances.get("a") == Balance("a", "ann", Decimal(5), 101)

@@ -13,9 +13,10 @@ from cyclopts import App, Parameter
 from twofold.cli.output import opened, opened_read_models, print_table, say
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
+from twofold.options import SynchronizerOptions
 from twofold.projections.folding import key_text
 from twofold.synchronizer import control
-from twofold.synchronizer.status import ProjectionStatus, State, read_status
+from twofold.synchronizer.status import ProjectionState, ProjectionStatus, read_status
 
 Url = Annotated[str, Parameter(help="The database of the read models, such as sqlite:///orders.db.")]
 Name = Annotated[str, Parameter(help="The projection.")]
@@ -43,7 +44,7 @@ async def show(url: Url, /, *, log: Annotated[str, Parameter(help=LOG)] = "") ->
     """Show where each read model stands, who works on it, and what is wrong."""
     async with opened(log or url) as events, opened_read_models(url) as database:
         store = EventStore(events)
-        found = await read_status(store, database, {})
+        found = await read_status(store, database, {}, SynchronizerOptions())
         lags = [await _lag(store, each) for each in found]
     if not found:
         say(f"there are no read models in {url}")
@@ -183,13 +184,13 @@ def _row(status: ProjectionStatus, lag: timedelta) -> Sequence[str]:
 def _state(status: ProjectionStatus) -> str:
     if status.building is not None:
         return f"{status.state}, another one built up to {status.building:,}"
-    return State.CATCHING_UP if status.state is State.LIVE and status.behind else status.state
+    return ProjectionState.CATCHING_UP if status.state is ProjectionState.LIVE and status.behind else status.state
 
 
 def _segments(status: ProjectionStatus) -> Sequence[Sequence[str]]:
     place = status.name, str(status.generation)
     return [
-        (*place, f"{each.first}-{each.end - 1}", f"{each.position:,}", each.worker or "nobody")
+        (*place, f"{each.first}-{each.end - 1}", f"{each.position:,}", each.worker or "no worker")
         for each in status.segments
     ]
 

@@ -14,14 +14,14 @@ from twofold.ports.sql import sql_blocks
 SQL = sql_blocks("twofold.ports", "checkpoints.sql")
 
 
-LEDGER = "all segments"
-"""The lock of all that changes several checkpoints at once, so that no two transactions wait for each other.
+LEASE_TABLE = "all segments"
+"""The lock of all that changes several checkpoints at once, so that two such transactions never wait for each other.
 
 It is taken last: after the lock of a read model, and after its tables.
 """
 
 
-Role = Literal["live", "shadow", "warm"]
+Role = Literal["serving", "building", "previous"]
 
 
 class Generation(NamedTuple):
@@ -68,6 +68,7 @@ class Checkpoint(NamedTuple):
     leased_until: int
     moved_at: int
     error: str
+    leased_at: int
     now: int
     """The database's clock. Times are microseconds since 1970-01-01 UTC."""
 
@@ -78,8 +79,11 @@ class Checkpoint(NamedTuple):
 
     @property
     def is_leased(self) -> bool:
-        """Whether a worker holds it."""
-        return bool(self.owner) and self.leased_until >= self.now
+        """Whether a worker or a takeover holds it.
+
+        A lease that begins in the future is from before the clock went back, and does not hold.
+        """
+        return bool(self.owner) and self.leased_at <= self.now <= self.leased_until
 
 
 async def generations_of(transaction: ReadTransaction, name: str) -> list[Generation]:

@@ -1,10 +1,13 @@
 -- What all engines say alike about read models, their segments and who works on them. `-- name:` begins a block.
 -- `twofold_now()` is the database's clock, in microseconds since 1970-01-01 UTC. A step never shortens a lease: appends
--- take steps, too, beside the holder. Where the engine locks rows, who changes several segments locks them in their order.
+-- take steps, too, beside the holder. A lease from before the clock went back begins in the future, and does not hold. Where the engine locks rows, who changes several segments locks them in their order.
 
 -- name: take_step
 UPDATE twofold_checkpoints SET position = :after, event_id = :event_id, moved_at = twofold_now(), error = '',
-    leased_until = CASE WHEN leased_until < twofold_now() + :lease THEN twofold_now() + :lease ELSE leased_until END
+    leased_at = CASE WHEN leased_until < twofold_now() + :lease OR leased_at > twofold_now()
+        THEN twofold_now() ELSE leased_at END,
+    leased_until = CASE WHEN leased_until < twofold_now() + :lease OR leased_at > twofold_now()
+        THEN twofold_now() + :lease ELSE leased_until END
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :before
 RETURNING 1
 
@@ -59,18 +62,18 @@ UPDATE twofold_projections SET segments = :segments WHERE name = :name AND gener
 
 -- name: checkpoints
 SELECT name, generation, first_slot, end_slot, position, event_id, epoch, owner, leased_until, moved_at, error,
-    twofold_now()
+    leased_at, twofold_now()
 FROM twofold_checkpoints ORDER BY name, generation, first_slot
 
 -- name: checkpoints_of
 SELECT name, generation, first_slot, end_slot, position, event_id, epoch, owner, leased_until, moved_at, error,
-    twofold_now()
+    leased_at, twofold_now()
 FROM twofold_checkpoints WHERE name = :name AND generation = :generation ORDER BY first_slot
 
 -- name: segments_to_write
 SELECT p.generation, p.suffix, p.version, p.paused, c.first_slot, c.end_slot, c.epoch, c.position, c.error
 FROM twofold_projections AS p JOIN twofold_checkpoints AS c ON c.name = p.name AND c.generation = p.generation
-WHERE p.name = :name AND (p.generation = :generation OR (:generation = 0 AND p.role = 'live'))
+WHERE p.name = :name AND (p.generation = :generation OR (:generation = 0 AND p.role = 'serving'))
 ORDER BY c.first_slot /* FOR UPDATE */
 
 -- name: set_aside
@@ -87,34 +90,34 @@ FROM twofold_checkpoints AS c
 WHERE c.name = :name AND c.generation = :generation AND c.first_slot <= :slot AND c.end_slot > :slot
 
 -- name: lease
-UPDATE twofold_checkpoints SET owner = :owner, epoch = epoch + 1, leased_until = twofold_now() + :lease
+UPDATE twofold_checkpoints SET owner = :owner, epoch = epoch + 1, leased_at = twofold_now(), leased_until = twofold_now() + :lease
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
 RETURNING epoch
 
 -- name: renew
-UPDATE twofold_checkpoints SET leased_until = twofold_now() + :lease
+UPDATE twofold_checkpoints SET leased_at = twofold_now(), leased_until = twofold_now() + :lease
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
 RETURNING 1
 
 -- name: give_back
-UPDATE twofold_checkpoints SET owner = '', leased_until = 0
+UPDATE twofold_checkpoints SET owner = '', leased_at = 0, leased_until = 0
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
 
--- name: take_out
-UPDATE twofold_checkpoints SET owner = :owner, epoch = epoch + 1, leased_until = twofold_now() + :lease
+-- name: seize
+UPDATE twofold_checkpoints SET owner = :owner, epoch = epoch + 1, leased_at = twofold_now(), leased_until = twofold_now() + :lease
 WHERE (name, generation, first_slot) IN (
     SELECT name, generation, first_slot FROM twofold_checkpoints
     WHERE name = :name AND generation = :generation ORDER BY name, generation, first_slot /* FOR UPDATE */)
 RETURNING first_slot
 
 -- name: renew_all
-UPDATE twofold_checkpoints SET leased_until = twofold_now() + :lease
+UPDATE twofold_checkpoints SET leased_at = twofold_now(), leased_until = twofold_now() + :lease
 WHERE (name, generation, first_slot) IN (
     SELECT name, generation, first_slot FROM twofold_checkpoints
     WHERE owner = :owner ORDER BY name, generation, first_slot /* FOR UPDATE */)
 
 -- name: give_back_all
-UPDATE twofold_checkpoints SET owner = '', leased_until = 0
+UPDATE twofold_checkpoints SET owner = '', leased_at = 0, leased_until = 0
 WHERE (name, generation, first_slot) IN (
     SELECT name, generation, first_slot FROM twofold_checkpoints
     WHERE owner = :owner ORDER BY name, generation, first_slot /* FOR UPDATE */)
@@ -123,7 +126,7 @@ WHERE (name, generation, first_slot) IN (
 UPDATE twofold_checkpoints SET error = :error
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
 
--- name: disturb
+-- name: fence
 UPDATE twofold_checkpoints SET epoch = epoch + 1, moved_at = twofold_now()
 WHERE (name, generation, first_slot) IN (
     SELECT name, generation, first_slot FROM twofold_checkpoints
@@ -148,8 +151,8 @@ RETURNING 1
 
 -- name: split_off
 INSERT INTO twofold_checkpoints (
-    name, generation, first_slot, end_slot, position, event_id, epoch, owner, leased_until, moved_at)
-SELECT name, generation, :first, :end, position, event_id, epoch, owner, leased_until, moved_at
+    name, generation, first_slot, end_slot, position, event_id, epoch, owner, leased_at, leased_until, moved_at)
+SELECT name, generation, :first, :end, position, event_id, epoch, owner, leased_at, leased_until, moved_at
 FROM twofold_checkpoints WHERE name = :name AND generation = :generation AND first_slot = :parent
 
 -- name: remove_segment
@@ -200,15 +203,16 @@ SELECT position FROM twofold_passed_over WHERE name = :name AND position > :afte
 SELECT position, key, cause, reason, passed_at FROM twofold_passed_over WHERE name = :name ORDER BY position
 
 -- name: see_worker
-INSERT INTO twofold_workers (worker, projections, seen_until)
-VALUES (:worker, :projections, twofold_now() + :lease)
-ON CONFLICT (worker) DO UPDATE SET projections = excluded.projections, seen_until = excluded.seen_until
+INSERT INTO twofold_workers (worker, projections, seen_at, seen_until)
+VALUES (:worker, :projections, twofold_now(), twofold_now() + :lease)
+ON CONFLICT (worker) DO UPDATE
+SET projections = excluded.projections, seen_at = excluded.seen_at, seen_until = excluded.seen_until
 
 -- name: forget_workers
-DELETE FROM twofold_workers WHERE seen_until < twofold_now() OR worker = :worker
+DELETE FROM twofold_workers WHERE seen_until < twofold_now() OR seen_at > twofold_now() OR worker = :worker
 
 -- name: workers
-SELECT worker, projections FROM twofold_workers WHERE seen_until >= twofold_now() ORDER BY worker
+SELECT worker, projections FROM twofold_workers WHERE seen_until >= twofold_now() AND seen_at <= twofold_now() ORDER BY worker
 
 -- name: now
 SELECT twofold_now()

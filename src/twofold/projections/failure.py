@@ -1,26 +1,15 @@
-"""Failures of the user's code: which errors are failures, and what is stored of them."""
+"""Failures of the user's code: which errors are not, and what is stored of those that are."""
 
 from __future__ import annotations
 
-import asyncio
 import traceback
 
 from twofold.errors import OutcomeUnknownError, StorageError
 
-PROCESS_EXITS = (KeyboardInterrupt, SystemExit)
-"""What ends the process, whichever code raises it. All else that the user's code raises is a failure of that code."""
 INFRASTRUCTURE = (StorageError, OutcomeUnknownError)
 """Errors that no event is to blame for."""
 MAX_CAUSE, MAX_TRACEBACK = 1000, 20_000
 """Characters that are stored of an error, at most."""
-
-
-def is_failure(error: BaseException) -> bool:
-    """Return whether awaited code has failed, as opposed to this task being cancelled or the process ending."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is not None and not task.cancelling()
-    return not isinstance(error, (*PROCESS_EXITS, GeneratorExit))
 
 
 def described(error: BaseException | None) -> tuple[str, str]:

@@ -11,8 +11,9 @@ import msgspec
 from twofold.errors import InvalidProjectionError
 from twofold.messages.event import RecordedEvent
 from twofold.ports.segments import Parked
-from twofold.projections.failure import PROCESS_EXITS, described
+from twofold.projections.failure import described
 from twofold.projections.projection import Fold, KeyValues, Projection
+from twofold.tasks import PROCESS_EXITS
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 

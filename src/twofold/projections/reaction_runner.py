@@ -8,12 +8,13 @@ from typing import Any
 from twofold.errors import ProjectionFailedError
 from twofold.messages.event import RecordedEvent
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
-from twofold.projections.failure import INFRASTRUCTURE, is_failure
+from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.folding import FailedEvent, keys_of
 from twofold.projections.projection import KeyValues, check_projection_name
 from twofold.projections.reaction import Reaction
 from twofold.projections.runner import Drive, ProjectionBatch, Start, take_step
 from twofold.projections.sql_projection import applied
+from twofold.tasks import is_failure
 
 
 class ReactionRunner:

@@ -8,12 +8,13 @@ from typing import Any
 from twofold.messages.event import RecordedEvent
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.ports.sql import quoted
-from twofold.projections.failure import INFRASTRUCTURE, is_failure
+from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
 from twofold.projections.folding import FailedEvent, keys_of
 from twofold.projections.projection import KeyValues, check_projection_name
 from twofold.projections.runner import Drive, ProjectionBatch, Start, take_step
 from twofold.projections.sql_projection import SqlProjection, applied
+from twofold.tasks import is_failure
 
 MAX_BY_SQL = 1000
 """Events that a projection by SQL takes at once: each is a statement at least, and all must fit well into a lease."""

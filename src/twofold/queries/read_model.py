@@ -20,7 +20,7 @@ from twofold.ports.read_database import Filter, ReadDatabase, Selection, Total
 from twofold.ports.table import Column, Kind, Table
 from twofold.projections.projection import Projection
 from twofold.queries.filters import checked_filter, comparable
-from twofold.queries.serving import FRESH, HELD
+from twofold.queries.serving import FRESH, GRACE_OF_PREVIOUS
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -229,7 +229,7 @@ class ReadModel(Generic[R]):
         asked, table = time.monotonic(), await self._where()
         with suppress(MissingTableError):
             answer = await question(table)
-            if time.monotonic() < asked + HELD - FRESH or table == await self._where(again=True):
+            if time.monotonic() < asked + GRACE_OF_PREVIOUS - FRESH or table == await self._where(again=True):
                 return answer
         return await question(await self._where(again=True))
 

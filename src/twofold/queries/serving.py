@@ -19,7 +19,7 @@ UNREADY = 0.05
 """The same, if none serves yet."""
 
 
-HELD = 2 * FRESH
+GRACE_OF_PREVIOUS = 2 * FRESH
 """Seconds for which the generation that served before stands still, as it may still be asked."""
 
 
@@ -82,14 +82,14 @@ class Place:
         known: dict[str, Generation] = {each.role: each for each in (Generation(*row) for row in rows)}
         found, built = self._choose(known), None
         if known and found is None:
-            of = known.get("shadow", known["live"])
+            of = known.get("building", known["serving"])
             [(position,)] = await self._database.query(SQL["position_of"], name=of.name, generation=of.number)
             built = position or 0
         self._found, self._built, self._looked_at = found, built, now
 
     def _choose(self, known: Mapping[str, Generation]) -> Generation | None:
-        for role in ("live", "warm"):
+        for role in ("serving", "previous"):
             if (found := known.get(role)) and found.version == self._code.version:
                 return found
-        live = known.get("live")
+        live = known.get("serving")
         return live if live and live.parts.get("row") == self._code.fingerprint()["row"] else None

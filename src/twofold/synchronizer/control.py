@@ -14,7 +14,7 @@ import msgspec
 
 from twofold.errors import InvalidProjectionError, UnknownProjectionError
 from twofold.messages.event import EPOCH
-from twofold.ports.checkpoints import LEDGER, SQL, Checkpoint, Generation, checkpoints_of, generations_of
+from twofold.ports.checkpoints import LEASE_TABLE, SQL, Checkpoint, Generation, checkpoints_of, generations_of
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import SLOTS, slot_of
 from twofold.projections.fingerprint import has_row_type
@@ -137,7 +137,7 @@ async def retry(database: ReadDatabase, name: str, key: str = ALL_KEYS) -> int:
     async with database.transaction() as transaction:
         for generation in await _disturbed(transaction, name):  # one that is kept warm may have to serve again
             found = await transaction.run(SQL["ask_retry"], name=name, generation=generation.number, key=key)
-            asked += len(found) if generation.role == "live" else 0
+            asked += len(found) if generation.role == "serving" else 0
     return asked
 
 
@@ -190,7 +190,7 @@ async def drop_warm(database: ReadDatabase, name: str) -> bool:
     """
     async with database.transaction() as transaction:
         await _live(transaction, name)
-        warm = next((each for each in await generations_of(transaction, name) if each.role == "warm"), None)
+        warm = next((each for each in await generations_of(transaction, name) if each.role == "previous"), None)
         if warm is None:
             return False
         if not has_row_type(msgspec.json.decode(warm.fingerprint, type=dict[str, str])):
@@ -228,7 +228,7 @@ async def _leave_out(transaction: ReadTransaction, generation: Generation, posit
         await transaction.run(SQL["release"], **place, position=position)
         await transaction.run(SQL["ask_retry"], **place, key=found[0][0])
     elif _has_come_in(await checkpoints_of(transaction, generation), position, slot):
-        if generation.role == "live":
+        if generation.role == "serving":
             raise ValueError(
                 f"event {position} is in the read model {generation.name} already, or is none that it handles; to have "
                 f"it out, let the projection's code leave it out, raise its version, and it is built again"
@@ -248,7 +248,7 @@ async def _set_paused(database: ReadDatabase, name: str, *, paused: int) -> None
         live = await _live(transaction, name)
         place = {"name": name, "generation": live.number}
         await transaction.run(SQL["set_paused"], **place, paused=paused)
-        await transaction.run(SQL["take_out"], **place, owner="", lease=0)  # whoever works on it lets go at once
+        await transaction.run(SQL["seize"], **place, owner="", lease=0)  # whoever works on it lets go at once
 
 
 async def _disturbed(transaction: ReadTransaction, name: str) -> list[Generation]:
@@ -258,7 +258,7 @@ async def _disturbed(transaction: ReadTransaction, name: str) -> list[Generation
     """
     generations = await _generations(transaction, name)
     for each in generations:
-        await transaction.run(SQL["disturb"], name=name, generation=each.number)
+        await transaction.run(SQL["fence"], name=name, generation=each.number)
     return generations
 
 
@@ -268,7 +268,7 @@ async def _live(transaction: ReadTransaction, name: str) -> Generation:
 
 async def _generations(transaction: ReadTransaction, name: str) -> list[Generation]:
     await transaction.lock(name)
-    await transaction.lock(LEDGER)
+    await transaction.lock(LEASE_TABLE)
     generations = await generations_of(transaction, name)
     if not generations:
         raise UnknownProjectionError(name, {row[0] for row in await transaction.run(SQL["generations"])})
@@ -276,7 +276,7 @@ async def _generations(transaction: ReadTransaction, name: str) -> list[Generati
 
 
 def _serving(generations: Sequence[Generation]) -> Generation:
-    return next(each for each in generations if each.role == "live")
+    return next(each for each in generations if each.role == "serving")
 
 
 def _moment(microseconds: int) -> datetime:

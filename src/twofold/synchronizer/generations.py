@@ -9,7 +9,7 @@ import msgspec
 
 from twofold.errors import InvalidProjectionError
 from twofold.messages.mark import START, Mark
-from twofold.ports.checkpoints import LEDGER, SQL, Generation, Role, generations_of
+from twofold.ports.checkpoints import LEASE_TABLE, SQL, Generation, Role, generations_of
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import bounds
 from twofold.projections.runner import ReadModelBuilder
@@ -33,10 +33,10 @@ async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = 
                 raise InvalidProjectionError(
                     f"there is a table {code.name} that is no read model; rename the projection"
                 )
-            await build(transaction, code, "live", start=start)
+            await build(transaction, code, "serving", start=start)
             return ()
         own = next((each for each in known if each.version == code.version), None)
-        live = next(each for each in known if each.role == "live")
+        live = next(each for each in known if each.role == "serving")
         newest = max(each.version for each in known)
         if own is None and code.version < newest:
             raise InvalidProjectionError(
@@ -44,9 +44,9 @@ async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = 
                 f"{code.version}; deploy the newer code, or raise the version beyond {newest}"
             )
         if own is None:
-            for shadow in (each for each in known if each.role == "shadow"):
+            for shadow in (each for each in known if each.role == "building"):
                 await forget(transaction, code, shadow)
-            await build(transaction, code, "shadow", segments=live.segments)
+            await build(transaction, code, "building", segments=live.segments)
             return ()
         await code.check(transaction, own.suffix)
         return _changed_parts(own, code)
@@ -60,7 +60,7 @@ async def build(
     number = max((each.number for each in known), default=0) + 1
     suffix = f"__{number}"
     # A number may have been that of a generation which was cancelled, an epoch must not: its workers may yet wake up.
-    epoch = 0 if role == "live" else (await transaction.run(SQL["now"]))[0][0]
+    epoch = 0 if role == "serving" else (await transaction.run(SQL["now"]))[0][0]
     await code.make(transaction, suffix)
     await transaction.run(
         SQL["make_generation"], name=code.name, generation=number, version=code.version, suffix=suffix, role=role,
@@ -71,7 +71,7 @@ async def build(
             SQL["make_segment"], name=code.name, generation=number, first=first, end=end, epoch=epoch,
             position=start.position, event_id=start.text,
         )  # fmt: skip
-    if role == "live":
+    if role == "serving":
         await code.expose(transaction, suffix)
     return next(each for each in await generations_of(transaction, code.name) if each.number == number)
 
@@ -84,7 +84,7 @@ async def forget(transaction: ReadTransaction, code: ReadModelBuilder, generatio
 
 async def forget_records(transaction: ReadTransaction, generation: Generation) -> None:
     """Forget a generation whose tables are dropped: its checkpoints and what is parked of it."""
-    await transaction.lock(LEDGER)
+    await transaction.lock(LEASE_TABLE)
     for statement in ("forget_generation", "forget_segments", "forget_parked"):
         await transaction.run(SQL[statement], name=generation.name, generation=generation.number)
 

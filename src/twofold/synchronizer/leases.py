@@ -1,4 +1,17 @@
-"""Who works on which segment: leases in the checkpoints, dealt out evenly among the workers that are there."""
+"""Leases: which worker works on which segment.
+
+In each of its rounds, which are one transaction each, a worker
+
+1. takes the lock of the lease table, shows that it is there, and forgets the workers that no longer do;
+2. reads the lease table: the generations, their segments with the leases, the workers with what they have the code of;
+3. computes how all segments are dealt out; each worker comes to the same result;
+4. renews its leases on the segments of its share whose work goes on, gives back the others, and takes those of its
+   share that no worker holds: it raises their epoch, so that a former holder commits nothing more;
+5. splits what it holds and is to be smaller, and names the neighbours that are to be one segment.
+
+A lease holds from the moment when it was given until its deadline, by the database's clock. When the clock goes back
+behind that moment, the lease does not hold: its deadline could be hours away.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +25,15 @@ from uuid import uuid4
 
 import msgspec
 
-from twofold.ports.checkpoints import LEDGER, SQL, Checkpoint, Generation
+from twofold.errors import SegmentsApartError
+from twofold.ports.checkpoints import LEASE_TABLE, SQL, Checkpoint, Generation
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import Segment, bounds
 
-REBUILDING = "rebuild:"
-"""An owner that begins so takes a segment out of turn, to bring it to an exact position."""
+TAKEOVER = "takeover:"
+"""stored: an owner that begins so has seized a segment, to bring it to an exact position."""
 
-CHANGING_OVER = REBUILDING + "changing over"
+CHANGING_OVER = TAKEOVER + "changing over"
 """Owner of the generation that served until just now: it stands still for as long as readers may still ask it."""
 
 Codes = Collection[tuple[str, int]]
@@ -36,36 +50,38 @@ class Held(NamedTuple):
     version: int
 
 
-class Ledger(NamedTuple):
-    """All that a database holds on who works on what."""
+class LeaseTable(NamedTuple):
+    """All that a database holds on which worker works on what."""
 
     generations: Sequence[Generation]
     checkpoints: Sequence[Checkpoint]
     workers: Mapping[str, frozenset[tuple[str, int]]]
-    """What each worker that is there has the code of."""
+    """What each worker that is there has the code of: names and versions."""
 
 
-class Turn(NamedTuple):
-    """What came of a worker's turn."""
+class LeaseRound(NamedTuple):
+    """What came of a worker's round."""
 
     held: Sequence[Held]
     to_merge: Sequence[tuple[Held, Held]]
-    """Neighbours that it holds both and that shall be one."""
-    ledger: Ledger
+    """Neighbours that the worker holds both and that shall be one."""
+    table: LeaseTable
     """What the database held before."""
 
 
 def new_worker() -> str:
-    """Return a name for a worker, which no other and no later one has."""
+    """Return a name for a worker, which no other and no later worker has."""
     return f"{_machine()}:{os.getpid()}:{uuid4().hex[:12]}"
 
 
 class Leases:
-    """Takes, keeps and gives back the segments of one database for one worker.
+    """Takes, renews and gives back the segments of one database for one worker; see the flow at the top.
 
-    A lease is kept by steps and by turns, and a turn keeps only those whose work goes on. Times are the database's. A
-    lease ends by itself when its time is over; the epoch, raised by who takes the segment next, makes sure that a
-    former holder commits nothing more.
+    Args:
+        database: where the read models are.
+        worker: its name.
+        codes: what it has the code of.
+        seconds: for which a lease holds.
     """
 
     def __init__(self, database: ReadDatabase, worker: str, codes: Codes, seconds: float) -> None:
@@ -75,32 +91,34 @@ class Leases:
         self._seconds = seconds
         self._time = {"lease": int(seconds * 1e6)}
 
-    async def take_turn(self, working: Collection[Segment]) -> Turn:
+    async def take_round(self, working: Collection[Segment]) -> LeaseRound:
         """Show that this worker is there, and bring what it holds in line with its share.
 
         Args:
-            working: the segments that it holds and whose work goes on.
+            working: the segments that it holds and whose work went on since its last round.
 
         Raises:
             StorageError: the database failed.
         """
         async with self._database.transaction(idle=self._seconds) as transaction:
-            await transaction.lock(LEDGER)
+            await transaction.lock(LEASE_TABLE)
             codes = msgspec.json.encode(sorted(self._codes)).decode()
             await transaction.run(SQL["see_worker"], worker=self._worker, projections=codes, **self._time)
             await transaction.run(SQL["forget_workers"], worker="")
-            ledger = await read_ledger(transaction)
-            share = shares(ledger).get(self._worker, ())
-            held = [
-                held for row in ledger.checkpoints if (held := await self._settle(transaction, row, share, working))
-            ]
-            named = _named(held, ledger.generations)
-            return Turn(*await self._reshape(transaction, named, ledger.generations), ledger)
+            table = await read_lease_table(transaction)
+            share = shares(table).get(self._worker, ())
+            held = [held for row in table.checkpoints if (held := await self._settle(transaction, row, share, working))]
+            named = _named(held, table.generations)
+            return LeaseRound(*await self._reshape(transaction, named, table.generations), table)
 
     async def leave(self) -> None:
-        """Give everything back."""
+        """Give all leases back.
+
+        Raises:
+            StorageError: the database failed; the leases run out.
+        """
         async with self._database.transaction(idle=self._seconds) as transaction:
-            await transaction.lock(LEDGER)
+            await transaction.lock(LEASE_TABLE)
             await transaction.run(SQL["give_back_all"], owner=self._worker)
             await transaction.run(SQL["forget_workers"], worker=self._worker)
 
@@ -153,20 +171,16 @@ class Leases:
         return [held._replace(segment=segment._replace(first=start, end=end), epoch=epoch) for start, end in parts]
 
 
-class ApartError(Exception):
-    """Two segments do not stand at the same position, or somebody else has one of them."""
-
-
 async def merge(transaction: ReadTransaction, left: Held, right: Held) -> None:
     """Make one segment of two that stand at the same position. Appends may move both, if they are written inline.
 
     Raises:
-        ApartError: nothing came of it; roll the transaction back.
+        SegmentsApartError: they do not, or another worker has one of them; roll the transaction back.
     """
-    await transaction.lock(LEDGER)
+    await transaction.lock(LEASE_TABLE)
     place = {"name": left.segment.projection, "generation": left.segment.generation}
     raised = max(left.epoch, right.epoch) + 1  # no slot ever sees an epoch again
-    grown = await transaction.run(  # first, as whoever locks several segments does it in this order
+    grown = await transaction.run(  # first, as all that lock several segments lock them in this order
         SQL["annex"], **place, first=left.segment.first, epoch=left.epoch, end=right.segment.end, raised=raised
     )
     rows = await _checkpoints(transaction)
@@ -174,13 +188,13 @@ async def merge(transaction: ReadTransaction, left: Held, right: Held) -> None:
     if not grown or not await transaction.run(
         SQL["remove_segment"], **place, first=right.segment.first, epoch=right.epoch, position=position
     ):
-        raise ApartError
+        raise SegmentsApartError(left.segment.projection)
 
 
-async def read_ledger(transaction: ReadTransaction) -> Ledger:
-    """Return who works on what."""
+async def read_lease_table(transaction: ReadTransaction) -> LeaseTable:
+    """Return which worker works on what."""
     workers = await transaction.run(SQL["workers"])
-    return Ledger(
+    return LeaseTable(
         [Generation(*row) for row in await transaction.run(SQL["generations"])],
         await _checkpoints(transaction),
         {
@@ -191,23 +205,21 @@ async def read_ledger(transaction: ReadTransaction) -> Ledger:
     )
 
 
-def shares(ledger: Ledger) -> dict[str, set[Segment]]:
+def shares(table: LeaseTable) -> dict[str, set[Segment]]:
     """Deal all segments out evenly, to workers that have the code. Every worker comes to the same result.
 
     Segments stay where they are as far as that is even. Neighbours that shall be one go to one worker. A worker whose
-    lease ran out although it is there does not move: its segment goes to another one, if there is such.
+    lease ran out although it is there does not move: its segment goes to another worker, if another has the code.
     """
-    dealt: dict[str, set[Segment]] = {worker: set() for worker in ledger.workers}
-    generations = {(each.name, each.number): each for each in ledger.generations if not each.paused}
+    dealt: dict[str, set[Segment]] = {worker: set() for worker in table.workers}
+    generations = {(each.name, each.number): each for each in table.generations if not each.paused}
     groups: dict[tuple[str, int, int], list[Checkpoint]] = {}
-    for row in ledger.checkpoints:
-        if (generation := generations.get((row.name, row.generation))) and not _is_taken_out(row):
+    for row in table.checkpoints:
+        if (generation := generations.get((row.name, row.generation))) and not _is_seized(row):
             first = max(edge for edge in bounds(generation.segments) if edge <= row.first)
             groups.setdefault((row.name, row.generation, first), []).append(row)
     for (name, number, _), rows in sorted(groups.items()):
-        able = [
-            worker for worker, codes in ledger.workers.items() if (name, generations[name, number].version) in codes
-        ]
+        able = [worker for worker, codes in table.workers.items() if (name, generations[name, number].version) in codes]
         moving = [worker for worker in able if not any(row.owner == worker and not row.is_leased for row in rows)]
         if chosen := moving or able:
             owner = rows[0].owner
@@ -222,8 +234,8 @@ def segment_of(row: Checkpoint) -> Segment:
 
 
 def is_gone(owner: str) -> bool:
-    """Return whether an owner was a process of this machine that is no more."""
-    machine, _, rest = owner.removeprefix(REBUILDING).rpartition(":")[0].rpartition(":")
+    """Return whether an owner was a process of this machine that has ended."""
+    machine, _, rest = owner.removeprefix(TAKEOVER).rpartition(":")[0].rpartition(":")
     if machine != _machine() or not rest.isdecimal():
         return False
     try:
@@ -246,8 +258,8 @@ def _named(held: Sequence[tuple[Segment, int]], generations: Sequence[Generation
     ]
 
 
-def _is_taken_out(row: Checkpoint) -> bool:
-    return row.owner.startswith(REBUILDING) and row.is_leased and not is_gone(row.owner)
+def _is_seized(row: Checkpoint) -> bool:
+    return row.owner.startswith(TAKEOVER) and row.is_leased and not is_gone(row.owner)
 
 
 def _machine() -> str:

@@ -12,6 +12,7 @@ from twofold.errors import CheckpointMovedError, HistoryChangedError, Projection
 from twofold.log.chunks import mark_at
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
+from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Generation, generations_of
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Segment
@@ -43,6 +44,7 @@ class OnDemandRows:
         self.database = database
         self.runner = runner
         self._store = store
+        self._options = SynchronizerOptions()
         self._head = Head()
         self._updating = asyncio.Lock()
         self._segment_runner: SegmentRunner | None = None
@@ -133,7 +135,15 @@ class OnDemandRows:
     def _run(self, generation: Generation) -> SegmentRunner:
         segment = Segment(generation.name, generation.number)
         return SegmentRunner(
-            self._store, self.database, self.runner, generation.suffix, segment, "", 0.0, _reached, _head
+            self._store,
+            self.database,
+            self.runner,
+            generation.suffix,
+            segment,
+            "",
+            self._options,
+            _reached,
+            _head,
         )
 
 

@@ -70,7 +70,7 @@ class ReadModelProgress:
         reached = await asyncio.gather(*(each.wait(position, deadline) for each in standings))
         behind = {name: at for name, at in zip(names, reached, strict=True) if at < position}
         if behind:
-            raise StaleReadError(position, behind)
+            raise StaleReadError(position, behind, self._registrations.faults())
 
     async def head(self) -> int:
         """See `Progress.head`."""

@@ -13,7 +13,7 @@ from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import START
 from twofold.ports.checkpoints import SQL, Generation
-from twofold.ports.read_database import ReadDatabase, Selection
+from twofold.ports.read_database import ReadDatabase, ReadTransaction, Selection
 from twofold.ports.sql import names, quoted
 from twofold.projections.folding import Folded, fold
 from twofold.projections.runner import ProjectionRunner, RowRunner, with_keys
@@ -44,6 +44,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of the earlier read model that are not, or not so, in the new one; compared if `expect_same`."""
     added: int | None = None
     """Rows of the new read model that are not, or not so, in the earlier one."""
+
+
+async def store_report(transaction: ReadTransaction, generation: Generation, report: Report) -> None:
+    """Store what the verification of a generation found."""
+    text = msgspec.json.encode(report).decode()
+    await transaction.run(SQL["set_report"], name=generation.name, generation=generation.number, report=text)
+
+
+def read_report(generation: Generation) -> Report:
+    """Return what the verification of a generation found."""
+    return msgspec.json.decode(generation.report, type=Report) if generation.report else Report()
 
 
 async def verify_sample(

@@ -56,6 +56,8 @@ class Registrations:
     ) -> None:
         self.positions = Positions()
         """How far the read models have come where they are written, as this process knows it."""
+        self.faults: Callable[[], Mapping[str, str]] = dict
+        """What fails at present in this process, by the names of projections."""
         self.stored: dict[str, Registered] = {}
         self.on_demand: dict[str, OnDemandRows] = {}
         self._store = store

@@ -1,4 +1,19 @@
-"""Runs one segment of one read model: from its checkpoint on, batch after batch, until somebody else takes it."""
+"""Runs one segment of one read model.
+
+A runner, as long as its owner holds the segment's lease,
+
+1. loads where the segment stands, what is parked of it and what was skipped, and folds the parked events that an
+   operator has asked to be retried;
+2. waits until the log has more, and saves now and then that it has passed events which the projection does not handle;
+3. reads a batch, leaves out events of other segments, and parks the events whose rows have parked ones;
+4. takes a step: brings the rest into the read model and moves the checkpoint, in one transaction. Events that fail are
+   tried again, then parked, or the segment stops right before them, as the projection says;
+5. goes on at 2. When the checkpoint was moved by another hand, it goes on at 1; what fails otherwise is stored with the
+   checkpoint, for all to see, and after a pause it goes on at 1.
+
+The worker renews the lease only if the work has moved: the runner says so whenever it gets anywhere, and says for how
+long what it does next may take.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +26,11 @@ from typing import Any, TypeVar
 from twofold.errors import (
     CheckpointMovedError,
     HistoryChangedError,
+    LeaseLostError,
     ProjectionFailedError,
     StorageError,
     StorageUnavailableError,
+    TimeLimitError,
     TwofoldError,
 )
 from twofold.log.chunks import Batch, EventBatches, mark_at
@@ -21,34 +38,20 @@ from twofold.log.event_store import EventStore
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import START, Mark
+from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Checkpoint, advance
 from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import Parked, Segment, Step, slot_of
-from twofold.projections.failure import INFRASTRUCTURE, MAX_CAUSE, PROCESS_EXITS, described, is_failure, storable
+from twofold.projections.failure import INFRASTRUCTURE, MAX_CAUSE, described, storable
 from twofold.projections.folding import FailedEvent, KeyedEvent
 from twofold.projections.runner import ProjectionBatch, ProjectionRunner, with_keys
-from twofold.tasks import end_if_cancelled
+from twofold.tasks import PROCESS_EXITS, Supervisor, end_if_cancelled, is_failure
 from twofold.telemetry import trace_batch
 
 log = logging.getLogger(__name__)
 H = TypeVar("H")
 
-FIRST_PAUSE, LAST_PAUSE = 0.1, 30.0
-"""Seconds before a failed step is tried again, doubled from the first to the last."""
-RETRIES = 3
-"""How often an event that fails is tried again before it is parked."""
-IDLE_SAVE = 0.25
-"""Seconds between two saves of a checkpoint that moves only over events which the projection does not handle."""
-BEHIND_APPENDS = 0.25
-"""Seconds for which an inline projection, which is near the head, is left to the appends."""
-NEAR = 1000
-"""So many positions behind the head is near."""
-MAX_RETRIED = 1000
-"""Parked events that are retried in one transaction, at most."""
-
-
-class LeaseLostError(Exception):
-    """Somebody else has the segment now."""
+T = TypeVar("T")
 
 
 class SegmentRunner:
@@ -61,7 +64,7 @@ class SegmentRunner:
         suffix: of the names of the generation's tables.
         segment: what to run.
         owner: who holds the lease.
-        lease: seconds for which each step prolongs it.
+        options: of the synchronizer.
         reached: told of each position up to which the segment is complete.
         head: waits until there is more than up to a position, at most some seconds, and returns up to where.
     """
@@ -74,19 +77,22 @@ class SegmentRunner:
         suffix: str,
         segment: Segment,
         owner: str,
-        lease: float,
+        options: SynchronizerOptions,
         reached: Callable[[Segment, int, int], None],
         head: Callable[[int, float], Awaitable[int]],
     ) -> None:
         self.segment = segment
-        self.is_moving = True
-        """Set whenever the work goes on, even if that is waiting; whoever renews the lease clears it."""
         self._store = store
         self._database = database
         self._runner = runner
         self._suffix = suffix
         self._owner = owner
-        self._lease = lease
+        self._options = options
+        self._lease = options.lease if owner else 0.0  # the rows of on-demand projections have one user, and no lease
+        self._supervisor = Supervisor(f"projection {runner.name}", options.backoff, self._report)
+        self._has_moved = True
+        self._may_take_until = 0.0
+        self._limit: asyncio.Timeout | None = None
         self._reached = reached
         self._head = head
         query = EventQuery.of(*runner.projection.handles())
@@ -97,6 +103,16 @@ class SegmentRunner:
         self._blocked: set[str] = set()
         self._passed_over: set[int] = set()
         self._has_error = False
+
+    def has_moved(self) -> bool:
+        """Return whether the work went on since this was asked last, or does what it may still take time for."""
+        moved, self._has_moved = self._has_moved, False
+        return moved or time.monotonic() < self._may_take_until
+
+    @property
+    def fault(self) -> str:
+        """Why it fails at present; empty if it does not."""
+        return _text(self._supervisor.error) if self._supervisor.error else ""
 
     @property
     def epoch(self) -> int:
@@ -120,9 +136,10 @@ class SegmentRunner:
 
     async def run(self) -> None:
         """Follow the log until the lease is lost; what fails is reported and tried again, for ever."""
-        pause = FIRST_PAUSE
+        await self._supervisor.run(self._follow)
+
+    async def _follow(self) -> None:
         while True:
-            before = self._saved
             try:
                 await self._load()
                 await self._retry_parked()
@@ -132,12 +149,6 @@ class SegmentRunner:
                 return
             except CheckpointMovedError as moved:
                 log.info("%s; going on from where it stands now", moved)
-            except BaseException as error:
-                if not is_failure(error):
-                    raise
-                pause = FIRST_PAUSE if self._saved.position > before.position else min(pause * 2, LAST_PAUSE)
-                await self._report(error, pause)
-                await self._rest(pause)
             finally:
                 await self._batches.forget()
 
@@ -145,8 +156,8 @@ class SegmentRunner:
         """Bring the segment to a position, exactly.
 
         Raises:
-            LeaseLostError: somebody else has the segment.
-            Exception: whatever holds it up.
+            LeaseLostError: the segment has another owner.
+            Exception: any error that holds it up.
         """
         await self._load()
         await self._retry_parked()
@@ -169,7 +180,7 @@ class SegmentRunner:
         rows = [Checkpoint(*row) for row in await self._database.query(SQL["checkpoints_of"], **of)]
         row = next((each for each in rows if each.first == self.segment.first), None)
         if row is None or row.owner != self._owner or row.end != self.segment.end:
-            raise LeaseLostError
+            raise LeaseLostError(self._runner.name)
         self._epoch, self._saved, self._passed, self._has_error = row.epoch, row.mark, row.mark, bool(row.error)
         self._blocked = await self._still_parked()
         passed_over = await self._database.query(SQL["passed_over"], name=of["name"], after=row.position)
@@ -196,35 +207,36 @@ class SegmentRunner:
             raise CheckpointMovedError(self._runner.name) from error
 
     async def _wait(self) -> int:
-        """Wait until there is more in the log, and return its head; meanwhile save a checkpoint that has moved."""
+        """Wait until there is more in the log, and return its head; save a checkpoint that has moved before that."""
         while True:
             end_if_cancelled()
-            self.is_moving = True
+            self._move()
             unsaved = self.position > self._saved.position
-            patience = self._saved_at + IDLE_SAVE - time.monotonic() if unsaved else self._lease / 3
+            patience = self._saved_at + self._options.idle_save - time.monotonic() if unsaved else self._lease / 3
             head = await self._head(self.position, max(patience, 0))
             if head > self.position and not await self._is_done_by_appends(head):
                 return head
             await self._compare()
-            if unsaved:
+            if unsaved or self._has_error:  # what held it up is over
                 await self._step((), self._passed)
+            self._supervisor.went_well()
 
     async def _is_done_by_appends(self, head: int) -> bool:
         """Return whether the appends brought an inline projection as far themselves, which they are left time for."""
-        if not self._runner.drive.by_appends or head - self.position > NEAR:
+        if not self._runner.drive.by_appends or head - self.position > self._options.near_head:
             return False
-        await self._rest(BEHIND_APPENDS)
+        await self._rest(self._options.behind_appends)
         epoch = self._epoch
         await self._load()
-        if self._epoch != epoch:  # something was changed: begin anew
+        if self._epoch != epoch:  # something was changed: load it again
             raise CheckpointMovedError(self.segment.projection)
         return self.position >= head
 
     async def _go_on(self, end: int) -> None:
         """Handle one batch, of events up to a position."""
-        self.is_moving = True
-        batch = await self._in_this_history(self._batches.read(self._passed, end, self._passed_over))
-        if batch.events or batch.failure or time.monotonic() >= self._saved_at + IDLE_SAVE:
+        reading = self._in_this_history(self._batches.read(self._passed, end, self._passed_over))
+        batch = await self._within_limit(reading, "reading a batch")
+        if batch.events or batch.failure or time.monotonic() >= self._saved_at + self._options.idle_save:
             with trace_batch(self._runner.name, len(batch.events), batch.position):
                 await self._handle(batch)
         else:  # a crash only skips the same events again
@@ -278,13 +290,13 @@ class SegmentRunner:
         """Bring events into the read model and the checkpoint to a mark; try again what fails, then park it."""
         changes = Changes(parked=parked)
         failures: Sequence[FailedEvent] = ()
-        retries = RETRIES if self._runner.drive.tries_again else 0
+        retries = self._options.retries if self._runner.drive.tries_again else 0
         for attempt in range(retries + 1):
             last_try = attempt == retries and self._runner.projection.on_failure == "park"
             failures = await self._project(events, mark, changes, last_try=last_try)
             if not failures or last_try:
                 break
-            await self._rest(FIRST_PAUSE * 2**attempt)
+            await self._rest(self._options.backoff.pause(attempt + 1))
         else:
             await self._stop_right_before(events, mark, changes, failures)
             return  # none failed this time
@@ -298,12 +310,12 @@ class SegmentRunner:
         self, events: Sequence[KeyedEvent], mark: Mark, changes: Changes, *, last_try: bool
     ) -> Sequence[FailedEvent]:
         step = self._step_to(mark)
-        failures = await self._runner.project(
-            ProjectionBatch(self._suffix, events, step, changes, last_try=last_try, moving=self._move)
-        )
+        batch = ProjectionBatch(self._suffix, events, step, changes, last_try=last_try, moving=self._still_moving)
+        failures = await self._within_limit(self._runner.project(batch), f"a step of {len(events)} events")
         if last_try or not failures:
             self._saved, self._passed, self._saved_at, self._has_error = mark, mark, time.monotonic(), False
             self._reached(self.segment, self._epoch, mark.position)
+            self._supervisor.went_well()
         return failures
 
     async def _stop_right_before(
@@ -330,10 +342,11 @@ class SegmentRunner:
                 raise ProjectionFailedError(self._runner.name, each.recorded) from failed[0].error
 
     async def _retry_parked(self) -> None:
-        """Fold the parked events that somebody wants to be retried: all at once, or else row by row."""
+        """Fold the parked events that an operator wants to be retried: all at once, or else row by row."""
+        at_once = min(self._options.retried_at_once, self._runner.batch_size)
         while found := await self._database.query(
             SQL["parked_to_retry"], name=self.segment.projection, generation=self.segment.generation,
-            first=self.segment.first, end=self.segment.end, limit=min(MAX_RETRIED, self._runner.batch_size),
+            first=self.segment.first, end=self.segment.end, limit=at_once,
         ):  # fmt: skip
             waiting = [Parked(*row) for row in found]
             if await self._fold_parked(waiting) is not None:
@@ -352,7 +365,7 @@ class SegmentRunner:
                 return
 
     async def _leave_parked(self, waiting: Sequence[Parked]) -> None:
-        """Store why the first of them still fails, and that nobody waits for a retry of their row any more."""
+        """Store why the first of them still fails, and that the retry of their row is over."""
         place = {"name": self.segment.projection, "generation": self.segment.generation}
         async with self._database.transaction() as transaction:
             if not await advance(transaction, Changes(parked=waiting), self._step_on_the_spot()):
@@ -371,7 +384,8 @@ class SegmentRunner:
             return error
         released = Changes(released=[each.position for each in waiting])
         step = self._step_on_the_spot()
-        failures = await self._runner.project(ProjectionBatch(self._suffix, events, step, released, moving=self._move))
+        batch = ProjectionBatch(self._suffix, events, step, released, moving=self._still_moving)
+        failures = await self._within_limit(self._runner.project(batch), f"a retry of {len(events)} events")
         return failures[0].error if failures else None
 
     async def _parked_event(self, parked: Parked) -> KeyedEvent:
@@ -391,8 +405,34 @@ class SegmentRunner:
         """Return the mark of a position behind the checkpoint, in the history that was read up to there."""
         return await mark_at(self._store.log, self._saved, position)
 
-    def _move(self) -> None:
-        self.is_moving = True
+    async def _within_limit(self, work: Awaitable[T], what: str) -> T:
+        """Await what may take up to the time limit; until then the lease is renewed.
+
+        Raises:
+            TimeLimitError: it took longer, and was cancelled.
+        """
+        try:
+            async with asyncio.timeout(None) as self._limit:
+                self._still_moving()
+                return await work
+        except TimeoutError as error:
+            if self._limit is None or not self._limit.expired():
+                raise
+            remedy = "raise `SynchronizerOptions.time_limit`, or find out what it waits for"
+            raise TimeLimitError(self._runner.name, what, self._options.time_limit, remedy) from error
+        finally:
+            self._move()
+
+    def _move(self, may_take: float = 0.0) -> None:
+        """Note that the work goes on, and for how long what comes next may take."""
+        self._has_moved, self._may_take_until = True, time.monotonic() + may_take
+
+    def _still_moving(self, may_take: float = 0.0) -> None:
+        """Note, within a step, that it goes on: its time limit begins again, and a part of it may take longer."""
+        limit = self._options.time_limit + may_take
+        self._move(limit)
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time() + limit)
 
     async def _still_parked(self) -> set[str]:
         of = {"name": self.segment.projection, "generation": self.segment.generation}
@@ -400,24 +440,25 @@ class SegmentRunner:
         return {key for key, _ in await self._database.query(SQL["parked_keys"], **of, **slots)}
 
     async def _rest(self, seconds: float) -> None:
-        """Pause; the lease is kept meanwhile."""
-        until = time.monotonic() + seconds
-        while (remaining := until - time.monotonic()) > 0:
-            self.is_moving = True
-            await asyncio.sleep(min(remaining, self._lease / 3))
+        """Pause, and keep the lease."""
+        self._move(seconds)
+        await asyncio.sleep(seconds)
 
     async def _report(self, error: BaseException, pause: float) -> None:
-        """Store what holds the segment up, where everybody can see it."""
+        """Store what holds the segment up, where every process can see it."""
+        self._move(pause + self._lease / 3)  # the lease is kept
         if not isinstance(error, StorageUnavailableError):
             log.error("projection %s stands still, next try in %.1f s", self._runner.name, pause, exc_info=error)
-        text = str(error) if isinstance(error, TwofoldError) else described(error)[0]
-        if isinstance(error, ProjectionFailedError):
-            text += f": {described(error.__cause__)[0]}"
-        try:
-            async with self._database.transaction() as transaction:
-                await transaction.run(
-                    SQL["set_error"], name=self.segment.projection, generation=self.segment.generation,
-                    first=self.segment.first, epoch=self._epoch, error=storable(text, MAX_CAUSE),
-                )  # fmt: skip
-        except Exception as also:
-            log.warning("projection %s cannot say what holds it up: %s", self._runner.name, also)
+        async with self._database.transaction() as transaction:
+            await transaction.run(
+                SQL["set_error"], name=self.segment.projection, generation=self.segment.generation,
+                first=self.segment.first, epoch=self._epoch, error=_text(error),
+            )  # fmt: skip
+
+
+def _text(error: BaseException) -> str:
+    """Return what is said of an error where read models are looked after."""
+    text = str(error) if isinstance(error, TwofoldError) else described(error)[0]
+    if isinstance(error, ProjectionFailedError):
+        text += f": {described(error.__cause__)[0]}"
+    return storable(text, MAX_CAUSE)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
+from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Checkpoint, Generation
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import SLOTS, slot_of
 from twofold.projections.runner import ProjectionKind, ProjectionRunner, with_keys
-from twofold.synchronizer.leases import Ledger, read_ledger
+from twofold.synchronizer.leases import LeaseTable, read_lease_table
 
-UNATTENDED = timedelta(seconds=30)
-"""Nobody works on a segment for so long: that is a fault, unless the projection's `max_lag` is shorter."""
 LOOKED_AT = 500
 """Events that are looked at for the oldest one of a segment; the rest is taken for its own."""
 
 
-class State(StrEnum):
+class ProjectionState(StrEnum):
     """Where a read model is in its life."""
 
     NEW = "new"
@@ -47,9 +46,9 @@ class SegmentStatus:
     lag: timedelta
     """Age of the oldest event that it still has to handle; zero if there is none."""
     worker: str
-    """Who works on it; empty if nobody does."""
+    """The worker that holds it; empty if none does."""
     unattended: timedelta
-    """How long nobody has worked on it."""
+    """For how long no worker has worked on it."""
     error: str = ""
 
 
@@ -60,7 +59,7 @@ class ProjectionStatus:
     name: str
     version: int
     generation: int
-    state: State
+    state: ProjectionState
     position: int
     """Up to here all its segments are complete."""
     head: int
@@ -72,8 +71,18 @@ class ProjectionStatus:
     parked: int = 0
     """Number of events that are set aside."""
     error: str | None = None
+    fault: str = ""
+    """What fails in this process, and so holds up what this process does for the read model."""
+    is_made: bool = True
+    """Whether it is in the database."""
+    patience: timedelta = timedelta(seconds=SynchronizerOptions.unattended)
+    """For how long no worker may work on it before that is a fault, unless `max_lag` is shorter."""
     building: int | None = None
     """The position up to which the next generation of it has been built, if one is."""
+    building_error: str = ""
+    """What holds up the generation that is being built."""
+    building_unattended: timedelta = timedelta()
+    """For how long no worker has worked on it."""
     refused: str = ""
     """Why the next generation does not serve although it was built; build it again, or cancel it."""
     segments: Sequence[SegmentStatus] = ()
@@ -87,23 +96,34 @@ class ProjectionStatus:
     def problems(self) -> Sequence[str]:
         """What is wrong; a read model without problems is healthy. "Not moving" is never healthy."""
         found = []
+        if not self.is_made:
+            found.append("was never made; start an `Application` or a synchronizer that has its code")
         if self.error:
             found.append(f"stands still: {self.error}")
+        if self.fault:
+            found.append(f"this process does not keep it in step: {self.fault}")
         if self.parked:
             found.append(f"{self.parked} events are parked")
         if self.refused:
             found.append(f"the next generation does not serve: {self.refused}")
         if self.max_lag is not None and self.lag > self.max_lag:
             found.append(f"is {self.lag.total_seconds():.1f} s late, {self.max_lag.total_seconds():g} s are allowed")
-        patience = min(self.max_lag or UNATTENDED, UNATTENDED)
+        if self.building_error:
+            found.append(f"the next generation stands still: {self.building_error}")
+        patience = min(self.max_lag or self.patience, self.patience)
         idle = max((each.unattended for each in self.segments), default=timedelta())
-        if idle > patience and self.state not in (State.PAUSED, State.DETACHED):
-            found.append(f"nobody has worked on it for {idle.total_seconds():.1f} s")
+        if idle > patience and self.state is not ProjectionState.PAUSED:
+            found.append(f"no worker has worked on it for {idle.total_seconds():.1f} s; start one, or pause it")
+        if (idle := self.building_unattended) > self.patience:
+            found.append(f"no worker has built the next generation for {idle.total_seconds():.1f} s; start one")
         return found
 
 
 async def read_status(
-    store: EventStore, database: ReadDatabase, runners: Mapping[str, ProjectionRunner]
+    store: EventStore,
+    database: ReadDatabase,
+    runners: Mapping[str, ProjectionRunner],
+    options: SynchronizerOptions,
 ) -> list[ProjectionStatus]:
     """Return the status of all read models of a database, in the order of their names.
 
@@ -111,52 +131,63 @@ async def read_status(
         StorageError: the database failed.
     """
     async with database.transaction() as transaction:
-        ledger = await read_ledger(transaction)
+        table = await read_lease_table(transaction)
         counts = await transaction.run(SQL["parked_counts"])
     parked = {(name, number): count for name, number, count, _ in counts}
     head = await store.head()
     return [
-        await _status(store, runners.get(name), ledger, generations, parked, head)
-        for name, generations in _by_name(ledger.generations).items()
+        replace(
+            await _status(store, runners.get(name), table, generations, parked, head),
+            patience=timedelta(seconds=options.unattended),
+        )
+        for name, generations in _by_name(table.generations).items()
     ]
 
 
 def unknown_status(runner: ProjectionRunner, head: int) -> ProjectionStatus:
     """Return the status of a read model that was never prepared."""
     return ProjectionStatus(
-        name=runner.name, version=runner.version, generation=0, state=State.NEW, position=0, head=head,
-        kind=runner.drive.name, max_lag=runner.projection.max_lag,
+        name=runner.name, version=runner.version, generation=0, state=ProjectionState.NEW, position=0, head=head,
+        kind=runner.drive.name, max_lag=runner.projection.max_lag, is_made=False,
+    )  # fmt: skip
+
+
+def unreadable_status(runner: ProjectionRunner, head: int, error: str) -> ProjectionStatus:
+    """Return the status of a read model whose database cannot be asked."""
+    return ProjectionStatus(
+        name=runner.name, version=runner.version, generation=0, state=ProjectionState.FAULTED, position=0,
+        head=head, kind=runner.drive.name, max_lag=runner.projection.max_lag, error=error,
     )  # fmt: skip
 
 
 def on_demand_status(runner: ProjectionRunner, head: int) -> ProjectionStatus:
     """Return the status of what is folded when somebody asks, and then never late."""
     return ProjectionStatus(
-        name=runner.name, version=runner.version, generation=0, state=State.LIVE, position=head, head=head,
-        kind=runner.drive.name, max_lag=runner.projection.max_lag,
+        name=runner.name, version=runner.version, generation=0, state=ProjectionState.LIVE, position=head,
+        head=head, kind=runner.drive.name, max_lag=runner.projection.max_lag,
     )  # fmt: skip
 
 
 async def _status(
     store: EventStore,
     runner: ProjectionRunner | None,
-    ledger: Ledger,
+    table: LeaseTable,
     generations: Sequence[Generation],
     parked: Mapping[tuple[str, int], int],
     head: int,
 ) -> ProjectionStatus:
-    live = next(each for each in generations if each.role == "live")
+    live = next(each for each in generations if each.role == "serving")
     own = next((each for each in generations if runner and each.version == runner.version), live)
     shown = live if live.version == own.version else own
-    rows = [row for row in ledger.checkpoints if (row.name, row.generation) == (shown.name, shown.number)]
-    shadows = [each for each in generations if each.role == "shadow"]
+    rows = [row for row in table.checkpoints if (row.name, row.generation) == (shown.name, shown.number)]
+    shadows = [each for each in generations if each.role == "building"]
     refused = next((each.refused for each in shadows if each.refused), "")
     rebuilding = bool(shadows) and not refused
-    building = [row.position for row in ledger.checkpoints if rebuilding and _is_of(row, shadows[-1])]
-    segments = [await _segment(store, runner, row) for row in rows]
+    building = [row for row in table.checkpoints if rebuilding and _is_of(row, shadows[-1])]
+    segments = [await _segment(store, runner, row, shown.made_at) for row in rows]
     lag = max((each.lag for each in segments), default=timedelta())
     position = min((row.position for row in rows), default=0)
-    known = runner is not None or any((shown.name, shown.version) in codes for codes in ledger.workers.values())
+    known = runner is not None or any((shown.name, shown.version) in codes for codes in table.workers.values())
     errors = [each.error for each in segments if each.error]
     return ProjectionStatus(
         name=shown.name,
@@ -164,13 +195,15 @@ async def _status(
         generation=shown.number,
         state=_state(shown, rows, known=known, errors=errors, rebuilding=rebuilding, late=lag > timedelta()),
         position=position,
-        head=max(head, position),
+        head=head,
         kind=runner.drive.name if runner else "asynchronous",
         lag=lag,
         max_lag=runner.projection.max_lag if runner else None,
         parked=parked.get((shown.name, shown.number), 0),
         error=errors[0] if errors else None,
-        building=min(building) if building else None,
+        building=min((row.position for row in building), default=None),
+        building_error=next((row.error for row in building if row.error), ""),
+        building_unattended=max((_idle(row, shadows[-1].made_at) for row in building), default=timedelta()),
         refused=refused,
         segments=segments,
     )
@@ -184,33 +217,38 @@ def _state(
     errors: Sequence[str],
     rebuilding: bool,
     late: bool,
-) -> State:
+) -> ProjectionState:
     if not known:
-        return State.DETACHED
+        return ProjectionState.DETACHED
     if generation.paused:
-        return State.PAUSED
+        return ProjectionState.PAUSED
     if errors:
-        return State.FAULTED
+        return ProjectionState.FAULTED
     if rebuilding:
-        return State.REBUILDING
+        return ProjectionState.REBUILDING
     if all(row.epoch == 0 and row.moved_at == 0 for row in rows):
-        return State.NEW
-    return State.CATCHING_UP if late else State.LIVE
+        return ProjectionState.NEW
+    return ProjectionState.CATCHING_UP if late else ProjectionState.LIVE
 
 
-async def _segment(store: EventStore, runner: ProjectionRunner | None, row: Checkpoint) -> SegmentStatus:
+async def _segment(store: EventStore, runner: ProjectionRunner | None, row: Checkpoint, made_at: int) -> SegmentStatus:
     lag = await lag_of(store, runner, row) if runner else timedelta()
-    needs_nobody = runner is not None and runner.drive.by_appends and not lag  # the appends do the work
-    idle = 0 if row.is_leased or needs_nobody else row.now - max(row.leased_until, row.moved_at)
+    needs_no_worker = runner is not None and runner.drive.by_appends and not lag  # the appends do the work
     return SegmentStatus(
         first=row.first,
         end=row.end,
         position=row.position,
         lag=lag,
         worker=row.owner if row.is_leased else "",
-        unattended=timedelta(microseconds=idle if row.epoch else 0),
+        unattended=timedelta() if needs_no_worker else _idle(row, made_at),
         error=row.error,
     )
+
+
+def _idle(row: Checkpoint, made_at: int) -> timedelta:
+    """Return for how long no worker has held a segment. After the clock went back, that is at least by how much."""
+    last = max(row.leased_until, row.moved_at, made_at)
+    return timedelta(microseconds=0 if row.is_leased else abs(row.now - last))
 
 
 async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -> timedelta:

@@ -6,15 +6,18 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
-from twofold.errors import InvalidProjectionError, RebuildFailedError
+from twofold.errors import InvalidProjectionError, RebuildFailedError, StorageError
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import START
+from twofold.options import SynchronizerOptions
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import slot_of
+from twofold.projections.failure import described
 from twofold.projections.folding import key_text
 from twofold.projections.projection import Projection
 from twofold.projections.reaction import Reaction
@@ -24,13 +27,22 @@ from twofold.queries.read_model import ReadModel
 from twofold.synchronizer import control, rebuild
 from twofold.synchronizer.control import ParkedEvent, PassedOver
 from twofold.synchronizer.generations import prepare
+from twofold.synchronizer.leases import new_worker
 from twofold.synchronizer.query_progress import ReadModelProgress
 from twofold.synchronizer.rebuild_checks import Report
 from twofold.synchronizer.rebuild_progress import RebuildProgress, follow_rebuild
 from twofold.synchronizer.registry import Registrations
-from twofold.synchronizer.status import ProjectionStatus, on_demand_status, read_status, unknown_status
-from twofold.synchronizer.worker import LEASE, Worker
-from twofold.tasks import end
+from twofold.synchronizer.runner_factory import RunnerFactory
+from twofold.synchronizer.status import (
+    ProjectionStatus,
+    on_demand_status,
+    read_status,
+    unknown_status,
+    unreadable_status,
+)
+from twofold.synchronizer.takeover import Takeover
+from twofold.synchronizer.worker import Worker
+from twofold.tasks import Supervisor, end, keep_running
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -51,12 +63,12 @@ class ReadModelSynchronizer:
         projections: what to run; more can be added until `run` is called.
         batch_size: events that are folded and committed together, at most, by default as many as suit the database;
             those that write SQL take fewer.
-        lease: seconds after which another worker takes over from one that shows no sign of life.
         replica: a copy of `read_db` that follows it, such as a streaming standby of PostgreSQL, and that answers the
             questions in its place; whoever waits for a read model waits for it there.
         scratch: gives a database for the rows of a projection on demand, which closing it deletes.
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
             `refuse` or `ignore`.
+        options: leases, retries, pauses and sizes.
     """
 
     def __init__(
@@ -66,13 +78,13 @@ class ReadModelSynchronizer:
         projections: Iterable[Projection[Any] | SqlProjection | Reaction] = (),
         *,
         batch_size: int | None = None,
-        lease: float = LEASE,
         replica: ReadDatabase | None = None,
         scratch: Callable[[], ReadDatabase] | None = None,
         changed_code: ChangedCode = "warn",
+        options: SynchronizerOptions | None = None,
     ) -> None:
         self._store = event_store
-        self._lease = lease
+        self._options = options or SynchronizerOptions()
         self._replica = replica
         self._changed_code = changed_code
         self._registrations = Registrations(
@@ -80,6 +92,12 @@ class ReadModelSynchronizer:
         )
         self._of = self._registrations.of
         self._workers: list[Worker] = []
+        self._preparing = Supervisor(
+            "the preparation of the read models", self._options.backoff, refusals=(InvalidProjectionError,)
+        )
+        self._is_prepared = False
+        self._task: asyncio.Task[None] | None = None
+        self._registrations.faults = lambda: self.faults
         self.progress = ReadModelProgress(event_store, self._registrations)
         """What a `QueryBus` asks about the read models."""
         for projection in projections:
@@ -122,6 +140,7 @@ class ReadModelSynchronizer:
             InvalidProjectionError: it cannot work as it is declared, or its name is taken.
             InvalidMessageTypeError: an event that it handles cannot be stored as declared.
         """
+        self._is_prepared = False
         return self._registrations.add(projection, kind=kind, start=start, database=database)
 
     @property
@@ -149,6 +168,7 @@ class ReadModelSynchronizer:
         for registered in self._registrations.stored.values():
             if registered.served is not registered.standing:
                 await registered.served.appear()
+        self._is_prepared = True
 
     async def close(self) -> None:
         """Throw away what projections on demand have folded; may be repeated."""
@@ -158,20 +178,43 @@ class ReadModelSynchronizer:
     async def run(self) -> None:
         """Keep all projections in step with the log, together with other processes, until cancelled.
 
+        Whatever fails is logged, shown by `status`, and tried again after a pause: a database that is away for a while
+        ends nothing, and one that fails holds up only the read models in it.
+
         Raises:
-            InvalidProjectionError, StorageError: as `prepare`.
+            InvalidProjectionError: as `prepare`, unless that was called before.
         """
-        await self.prepare()
-        self._workers = [
-            Worker(self._store, database, runners, self._registrations.positions, self._ceiling, self._lease)
-            for database, runners in self._registrations.by_database()
-        ]
+        await self._preparing.run(self._prepare_once)
+        self._workers = [Worker(self._factory(*each)) for each in self._registrations.by_database()]
+        works = {f"twofold-worker-{number}": worker.run for number, worker in enumerate(self._workers)}
         try:
-            async with asyncio.TaskGroup() as group:
-                for worker in self._workers:
-                    group.create_task(worker.run(), name="twofold-worker")
+            await keep_running(works, self._options.backoff)
         finally:
             self._workers = []
+
+    def begin(self) -> None:
+        """Run in the background, until `end`."""
+        self._task = asyncio.create_task(self.run(), name="twofold-synchronizer")
+
+    async def end(self) -> None:
+        """End what `begin` began; may be repeated."""
+        task, self._task = self._task, None
+        if task is not None:
+            await end(task)
+
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """What fails at present in this process, by the names of the projections that it concerns."""
+        found: dict[str, str] = {}
+        if self._preparing.error is not None:
+            found = dict.fromkeys(self._registrations.stored, described(self._preparing.error)[0])
+        for worker in self._workers:
+            found |= worker.faults
+        if self._task is not None and self._task.done():
+            error = None if self._task.cancelled() else self._task.exception()
+            why = f"has ended: {described(error)[0]}" if error else "was cancelled"
+            found |= dict.fromkeys(self._registrations.stored, f"the synchronizer {why}; start the application again")
+        return found
 
     async def run_once(self, timeout: float | None = None) -> int:
         """Bring all projections up to the head of the log as it is now, and return that position.
@@ -180,6 +223,7 @@ class ReadModelSynchronizer:
             TimeoutError: they did not get there in time.
             InvalidProjectionError, StorageError: as `prepare`.
         """
+        await self.prepare()
         head = await self._store.head()
         running = asyncio.create_task(self.run(), name="twofold-synchronizer-once")
         arriving = asyncio.create_task(self._arrive(head), name="twofold-synchronizer-arriving")
@@ -208,12 +252,14 @@ class ReadModelSynchronizer:
     async def status(self) -> Sequence[ProjectionStatus]:
         """Return where all read models stand, by what their databases say: also those whose code is not here.
 
+        Read models whose database cannot be asked are faulted. What fails in this process is shown, too.
+
         Raises:
-            StorageError: a database failed.
+            StorageError: the log's database failed.
         """
-        found = [await read_status(self._store, *each) for each in self._registrations.by_database()]
+        faults, head = self.faults, await self._store.head()
+        found = [await self._status_of(*each, head) for each in self._registrations.by_database()]
         by_name = {status.name: status for statuses in found for status in statuses}
-        head = await self._store.head()
         own = [
             by_name.pop(name) if name in by_name else unknown_status(registered.runner, head)
             for name, registered in self._registrations.stored.items()
@@ -221,7 +267,20 @@ class ReadModelSynchronizer:
         on_demand = self._registrations.on_demand
         folded = [on_demand_status(rows.runner, head) for rows in on_demand.values()]
         stored = [status for name, status in by_name.items() if name not in on_demand]
-        return [*own, *folded, *stored]
+        statuses = [*own, *folded, *stored]
+        return [
+            replace(each, fault=fault) if (fault := faults.get(each.name, "")) != (each.error or "") else each
+            for each in statuses
+        ]
+
+    async def _status_of(
+        self, database: ReadDatabase, runners: Mapping[str, ProjectionRunner], head: int
+    ) -> Sequence[ProjectionStatus]:
+        """Return where the read models of one database stand; what stands in another one is shown in any case."""
+        try:
+            return await read_status(self._store, database, runners, self._options)
+        except StorageError as error:
+            return [unreadable_status(runner, head, str(error)) for runner in runners.values()]
 
     # -- operations -------------------------------------------------------------------------------------------------
 
@@ -317,9 +376,12 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         registered = self._of(name)
-        generation = await rebuild.begin(registered.database, registered.runner, expect_same=expect_same)
+        generation = await rebuild.begin(
+            registered.database, registered.runner, expect_same=expect_same,
+            max_segments=self._options.build_segments,
+        )  # fmt: skip
         self._poke()
-        report = await follow_rebuild(self._store, registered.database, generation, progress)
+        report = await follow_rebuild(self._store, registered.database, generation, progress, self._options)
         registered.forget()
         if report.reason:
             raise RebuildFailedError(name, report.reason)
@@ -336,14 +398,15 @@ class ReadModelSynchronizer:
 
         Raises:
             RebuildFailedError: none was kept, or it is of another version of the code.
+            InvalidProjectionError: something stands in the way of its tables or views.
+            LeaseLostError, CheckpointMovedError: others took the segments each time that it was tried.
+            TimeLimitError: a part of it took too long.
+            ProjectionFailedError: an event holds a segment up.
             StorageError: the database failed.
         """
         registered = self._of(name)
-        worker = Worker(
-            self._store, registered.database, {name: registered.runner}, self._registrations.positions,
-            self._ceiling, self._lease,
-        )  # fmt: skip
-        await worker.takeover(registered.runner).roll_back(name)
+        factory = self._factory(registered.database, {name: registered.runner})
+        await Takeover(factory, registered.runner, new_worker()).roll_back(name)
         registered.forget()
         self._poke()
 
@@ -354,6 +417,16 @@ class ReadModelSynchronizer:
         return dropped
 
     # ---------------------------------------------------------------------------------------------------------------
+
+    async def _prepare_once(self) -> None:
+        if not self._is_prepared:
+            await self.prepare()
+
+    def _factory(self, database: ReadDatabase, runners: Mapping[str, ProjectionRunner]) -> RunnerFactory:
+        return RunnerFactory(
+            store=self._store, database=database, runners=runners, positions=self._registrations.positions,
+            ceiling=self._ceiling, options=self._options,
+        )  # fmt: skip
 
     async def _slot(self, runner: ProjectionRunner, position: int) -> int | None:
         """Return the slot of an event, None if it cannot be known."""

@@ -23,7 +23,7 @@ from tests.synchronizing import engine_at
 
 from twofold import ReadModelSynchronizer
 from twofold.errors import OutcomeUnknownError, StorageError
-from twofold.synchronizer import segment_runner
+from twofold.options import Backoff, SynchronizerOptions
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -67,7 +67,13 @@ async def _work(plan: Plan) -> None:
             *([Tallies(plan.folder)] if plan.with_sql else []),
         ]
         await ReadModelSynchronizer(
-            store, engine.read_database, projections, lease=plan.lease, batch_size=plan.batch_size
+            store,
+            engine.read_database,
+            projections,
+            options=SynchronizerOptions(
+                lease=plan.lease, retried_at_once=plan.retried, backoff=Backoff(first=0.005, last=0.2)
+            ),
+            batch_size=plan.batch_size,
         ).run()
 
 
@@ -93,7 +99,6 @@ def deposit(chance: random.Random, poison: float = 0.0) -> Deposited:
 async def _quietly(plan: Plan, task: Callable[[Plan], Coroutine[Any, Any, None]]) -> None:
     logging.getLogger("twofold").setLevel(logging.CRITICAL)  # failures are what it is all about
     logging.getLogger("psycopg").setLevel(logging.CRITICAL)
-    segment_runner.FIRST_PAUSE, segment_runner.LAST_PAUSE, segment_runner.MAX_RETRIED = 0.005, 0.2, plan.retried
     if plan.planted:
         plan.planted()
     while True:

@@ -14,12 +14,11 @@ from tests.accounts import Deposited
 from tests.campaigns.read_models.mortal import MortalReadDatabase
 from tests.campaigns.read_models.trails import POISON, Tallies, Trail, Trails
 from tests.campaigns.read_models.victim import InTwoTransactions
-from tests.synchronizing import engine_at, until
+from tests.synchronizing import engine_at, quick, until
 
 from twofold import EventStore, ReadModelSynchronizer, RecordedEvent, on
 from twofold.ports.checkpoints import SQL
 from twofold.ports.read_database import ReadDatabase
-from twofold.synchronizer import segment_runner
 
 HUGE = POISON + 1
 """Makes a row that no engine can store."""
@@ -58,7 +57,7 @@ class Life:
 
     def synchronizer(self, database: Any) -> ReadModelSynchronizer:
         return ReadModelSynchronizer(
-            self._store, database, [self._class(self._folder)], batch_size=self._batch_size, lease=30.0
+            self._store, database, [self._class(self._folder)], batch_size=self._batch_size, options=quick(lease=30.0)
         )
 
     async def run(self, database: Any) -> None:
@@ -141,12 +140,6 @@ async def campaign(
                 found, _ = await live(kind, batch_size, first, second)
                 where = f"seed {seed}: {kind.__name__}, {batch_size} at once, died at {first} and {second}"
                 assert found == wanted, where
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.0001)
-    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.001)
 
 
 async def test_a_death_at_any_point_does_not_show(url: str, tmp_path: Path) -> None:

@@ -12,12 +12,11 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 from tests.accounts import Deposited
-from tests.synchronizing import PATIENCE, deposited, running, until, write
+from tests.synchronizing import PATIENCE, QUICK, deposited, quick, running, until, write
 
 from twofold import AwareDatetime, EventStore, Key, Projection, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine
 from twofold.errors import DamagedRowError
-from twofold.synchronizer import segment_runner
 
 
 @dataclass(frozen=True)
@@ -35,18 +34,13 @@ class Sightings(Projection[Seen]):
         return replace(row, amounts=(*row.amounts, int(event.amount)))
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
-
-
 @pytest_asyncio.fixture
 async def synchronizer(engine: Engine, store: EventStore) -> AsyncIterator[ReadModelSynchronizer]:
     """Return a synchronizer that has brought two rows to position 2, and does not run."""
-    first = ReadModelSynchronizer(store, engine.read_database, [Sightings()])
+    first = ReadModelSynchronizer(store, engine.read_database, [Sightings()], options=QUICK)
     async with running(first):
         await first.wait(await write(store, deposited("a"), deposited("b")), PATIENCE)
-    yield ReadModelSynchronizer(store, engine.read_database, lease=1.0)
+    yield ReadModelSynchronizer(store, engine.read_database, options=quick(lease=1.0))
 
 
 async def test_the_events_of_a_damaged_row_wait_and_a_rebuild_mends_it(
@@ -93,7 +87,7 @@ class Plains(Projection[Plain]):
 async def test_a_damaged_column_of_any_kind_is_named(engine: Engine, store: EventStore, url: str, column: str) -> None:
     if not url.startswith("sqlite"):
         pytest.skip("PostgreSQL keeps such values in types of their own")
-    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     plains = synchronizer.add(Plains())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, deposited("a"), deposited("b")), PATIENCE)

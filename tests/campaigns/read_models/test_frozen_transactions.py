@@ -15,6 +15,7 @@ from tests.campaigns.read_models.trails import POISON, Tallies, freeze, fresh_ta
 from tests.synchronizing import engine_at
 
 from twofold import ReadModelSynchronizer, RecordedEvent
+from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL
 from twofold.synchronizer.leases import Leases
 
@@ -69,7 +70,11 @@ async def campaign(plan: Plan) -> None:
     chance = random.Random(1)
     async with engine_at(plan.url) as (engine, store):
         synchronizer = ReadModelSynchronizer(
-            store, engine.read_database, [Tallies()], lease=plan.lease, changed_code="ignore"
+            store,
+            engine.read_database,
+            [Tallies()],
+            options=SynchronizerOptions(lease=plan.lease),
+            changed_code="ignore",
         )
         await synchronizer.prepare()
         workers = [Member(work, plan) for _ in range(2)]

@@ -9,12 +9,11 @@ from typing import Annotated
 import pytest
 from tests.accounts import Deposited
 from tests.mounts import mounted
-from tests.synchronizing import PATIENCE, deposited, running, until, write
+from tests.synchronizing import PATIENCE, deposited, quick, running, until, write
 
 from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on
 from twofold.engines.engine import connect
 from twofold.engines.sqlite import SqliteDatabase, SqliteReadDatabase
-from twofold.synchronizer import segment_runner
 
 
 @dataclass(frozen=True)
@@ -33,17 +32,16 @@ class Widths(Projection[Wide]):
 
 
 async def test_a_full_disk_under_a_read_model_is_named_and_costs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL")
-    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.1)
     log = connect(f"sqlite:///{tmp_path}/log.db").log
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=20m", "tmpfs") as disk:
         database = SqliteReadDatabase(SqliteDatabase(disk / "reads.db"))
         await log.open()
         await database.open()
         store = EventStore(log)
-        synchronizer = ReadModelSynchronizer(store, database, lease=1.0)
+        synchronizer = ReadModelSynchronizer(store, database, options=quick(0.1, lease=1.0))
         widths = synchronizer.add(Widths())
         spare = disk / "spare"
         spare.write_bytes(bytes(17 << 20))  # the rows need more than the rest, even in one step

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import pytest
-from tests.synchronizing import running, until
+from tests.synchronizing import quick, running, until
 
 from twofold import Event, EventStore, Key, Projection, ReadModelSynchronizer, event_type, on
 from twofold.engines.engine import Engine
@@ -18,15 +18,8 @@ from twofold.ports.event_log import Append
 from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import Step
 from twofold.ports.table import Table
-from twofold.synchronizer import segment_runner
 
 PATIENCE = 30.0
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(segment_runner, "LAST_PAUSE", 0.01)
 
 
 @event_type("Noted", version=1)
@@ -164,7 +157,7 @@ class Run:
 
     def __init__(self, database: Any, store: EventStore) -> None:
         self.database, self.store = database, store
-        self.synchronizer = ReadModelSynchronizer(store, database, lease=5.0, changed_code="ignore")
+        self.synchronizer = ReadModelSynchronizer(store, database, options=quick(lease=5.0), changed_code="ignore")
         self.notes = self.synchronizer.add(Notes())
 
     async def write(self, *notes: tuple[str, str]) -> int:
@@ -178,7 +171,9 @@ class Run:
 
     async def mend(self) -> None:
         """Go on with code that can take all of it."""
-        self.synchronizer = ReadModelSynchronizer(self.store, self.database, lease=5.0, changed_code="ignore")
+        self.synchronizer = ReadModelSynchronizer(
+            self.store, self.database, options=quick(lease=5.0), changed_code="ignore"
+        )
         self.notes = self.synchronizer.add(Mended())
 
 

@@ -132,7 +132,9 @@ class Campaign:
 
     async def _live(self) -> Generation:
         known = [Generation(*row) for row in await self._database.query(SQL["generations_of"], name="trails")]
-        return next((each for each in known if each.role == "live"), Generation("", 0, 0, "", "live", 0, 0, "", "", 0))
+        return next(
+            (each for each in known if each.role == "serving"), Generation("", 0, 0, "", "serving", 0, 0, "", "", 0)
+        )
 
 
 async def campaign(plan: Plan, seed: int, events: int, switches: list[Switch], pace: float = 0.01) -> None:

@@ -14,6 +14,7 @@ from tests.accounts import Balances
 from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines.duckdb import DuckDbReadDatabase
 from twofold.engines.engine import connect
+from twofold.options import SynchronizerOptions
 from twofold.ports.read_database import Changes
 from twofold.ports.segments import Step
 from twofold.ports.table import Table
@@ -51,7 +52,9 @@ def work_until_killed(folder: str, commits: Connection, planted: bool) -> None:
 async def _work(folder: Path, commits: Connection, planted: bool) -> None:
     async with opened_in(folder) as (store, database):
         telling: Any = Telling(database, commits, planted=planted)
-        await ReadModelSynchronizer(store, telling, [Balances()], batch_size=7, lease=LEASE).run()
+        await ReadModelSynchronizer(
+            store, telling, [Balances()], batch_size=7, options=SynchronizerOptions(lease=LEASE)
+        ).run()
 
 
 @asynccontextmanager

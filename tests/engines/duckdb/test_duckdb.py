@@ -16,7 +16,7 @@ import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposited
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
-from twofold import Application, EventStore, Index, Key, ReadModelSynchronizer, SqlProjection, State
+from twofold import Application, EventStore, Index, Key, ProjectionState, ReadModelSynchronizer, SqlProjection
 from twofold.engines.duckdb import DuckDbReadDatabase
 from twofold.engines.engine import Engine
 from twofold.errors import (
@@ -272,13 +272,12 @@ async def test_sql_projections_write_with_the_drivers_connection(
 async def test_sql_projections_cannot_park_and_are_told_what_to_declare(
     engine: Engine, store: EventStore, database: DuckDbReadDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twofold.synchronizer.segment_runner.FIRST_PAUSE", 0.001)
     synchronizer = ReadModelSynchronizer(store, database, [ParkingDeposits()])
     await write(store, opened("a"), deposited("a"))
 
     async def faulted() -> bool:
         [status] = await synchronizer.status()
-        return status.state is State.FAULTED and 'on_failure = "stop"' in (status.error or "")
+        return status.state is ProjectionState.FAULTED and 'on_failure = "stop"' in (status.error or "")
 
     async with running(synchronizer):
         await until(faulted)

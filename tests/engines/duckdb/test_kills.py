@@ -12,6 +12,7 @@ from tests.engines.duckdb.killed import LEASE, opened_in, work_until_killed
 from tests.synchronizing import PATIENCE, deposited, opened, write
 
 from twofold import ReadModelSynchronizer
+from twofold.options import SynchronizerOptions
 
 SPAWN = multiprocessing.get_context("spawn")
 KILLS, EVENTS = 4, 400
@@ -32,7 +33,7 @@ async def survives(folder: Path, *, planted: bool) -> bool:
         child.kill()
         child.join()
     async with opened_in(folder) as (store, database):
-        balances = ReadModelSynchronizer(store, database, [Balances()], lease=LEASE)
+        balances = ReadModelSynchronizer(store, database, [Balances()], options=SynchronizerOptions(lease=LEASE))
         model = balances.add(Other())
         await balances.run_once(PATIENCE)
         [killed] = await database.sql("SELECT sum(amount) AS amount, sum(changes) AS changes FROM balances")

@@ -26,7 +26,7 @@ async def run(database: ReadDatabase, statement: str) -> None:
         await transaction.run(SQL[statement], **VALUES)
 
 
-@pytest.mark.parametrize("statement", ["disturb", "set_position", "take_out", "renew_all", "give_back_all"])
+@pytest.mark.parametrize("statement", ["fence", "set_position", "seize", "renew_all", "give_back_all"])
 async def test_who_changes_all_segments_waits_for_the_first_before_locking_the_second(url: str, statement: str) -> None:
     """Fails with a deadlock if they are locked as they lie in the table, which is the other way round here."""
     database = connect(url).read_database

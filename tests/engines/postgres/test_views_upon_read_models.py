@@ -10,12 +10,11 @@ from typing import Annotated, Any
 import pytest
 import pytest_asyncio
 from tests.accounts import Deposited, Opened
-from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+from tests.synchronizing import PATIENCE, deposited, opened, quick, running, until, write
 
 from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine
 from twofold.errors import RebuildFailedError
-from twofold.synchronizer import segment_runner
 
 
 @dataclass(frozen=True)
@@ -75,15 +74,10 @@ class WithoutOwner(Projection[SumOnly]):
         return SumOnly(row.account, row.amount + event.amount)
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_runner, "FIRST_PAUSE", 0.001)
-
-
 @pytest_asyncio.fixture
 async def first(engine: Engine, store: EventStore) -> AsyncIterator[ReadModelSynchronizer]:
     """Return the synchronizer of the first version, which has built its read model; a view and a copy are upon that."""
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Sums()], lease=1.0)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Sums()], options=quick(lease=1.0))
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a"), deposited("a", 5)), PATIENCE)
     async with engine.read_database.transaction() as transaction:
@@ -93,7 +87,7 @@ async def first(engine: Engine, store: EventStore) -> AsyncIterator[ReadModelSyn
 
 
 async def upgrade(engine: Engine, store: EventStore, projection: Projection[Any]) -> ReadModelSynchronizer:
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [projection], lease=1.0)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [projection], options=quick(lease=1.0))
     await synchronizer.prepare()
     return synchronizer
 

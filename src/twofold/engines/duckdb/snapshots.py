@@ -93,7 +93,7 @@ def _sources(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 def _live(connection: duckdb.DuckDBPyConnection) -> list[Generation]:
     generations = [Generation(*row) for row in run(connection, SQL["generations"], {})]
-    return [each for each in generations if each.role == "live"]
+    return [each for each in generations if each.role == "serving"]
 
 
 def _position(connection: duckdb.DuckDBPyConnection, generation: Generation) -> int:

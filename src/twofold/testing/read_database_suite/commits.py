@@ -46,7 +46,7 @@ class CommitPromises:
 
     async def test_another_epoch_is_refused(self, samples: Model, read_database: ReadDatabase) -> None:
         async with read_database.transaction() as transaction:
-            await transaction.run(SQL["disturb"], name="samples", generation=samples.segment.generation)
+            await transaction.run(SQL["fence"], name="samples", generation=samples.segment.generation)
         with pytest.raises(CheckpointMovedError):
             await samples.commit(samples.step(0, 5), Sample(id="a"), parked=[Parked(3, "[]")])
         assert (await samples.ids(), await samples.checkpoint(), await samples.parked()) == ("", 0, [])

@@ -26,6 +26,7 @@ CREATE TABLE twofold_checkpoints (
     event_id     VARCHAR NOT NULL DEFAULT '',
     epoch        BIGINT  NOT NULL DEFAULT 0,
     owner        VARCHAR NOT NULL DEFAULT '',
+    leased_at    BIGINT  NOT NULL DEFAULT 0,
     leased_until BIGINT  NOT NULL DEFAULT 0,
     moved_at     BIGINT  NOT NULL DEFAULT 0,
     error        VARCHAR NOT NULL DEFAULT '',
@@ -58,5 +59,6 @@ CREATE TABLE twofold_passed_over (
 CREATE TABLE twofold_workers (
     worker      VARCHAR PRIMARY KEY,
     projections VARCHAR NOT NULL,
+    seen_at     BIGINT  NOT NULL,
     seen_until  BIGINT  NOT NULL
 );

@@ -7,13 +7,13 @@ CREATE FUNCTION twofold_now() RETURNS bigint LANGUAGE sql VOLATILE
 ALTER TABLE twofold_projections RENAME TO twofold_projections_0002;
 ALTER INDEX twofold_projections_pkey RENAME TO twofold_projections_0002_pkey;
 
--- One row for each read model that was built: the one that serves, one that is being built, one that is kept warm.
+-- One row for each read model that was built: the one that serves, one that is being built, the previous one.
 CREATE TABLE twofold_projections (
     name        text    NOT NULL,
     generation  integer NOT NULL,
     version     integer NOT NULL,
     suffix      text    NOT NULL,             -- of the names of its tables
-    role        text    NOT NULL,             -- live, shadow or warm
+    role        text    NOT NULL,             -- serving, building or previous
     paused      integer NOT NULL DEFAULT 0,
     segments    integer NOT NULL DEFAULT 1,   -- how many it shall have
     fingerprint text    NOT NULL DEFAULT '{}',-- JSON: a digest for each part of the code
@@ -32,6 +32,7 @@ CREATE TABLE twofold_checkpoints (
     event_id     text    NOT NULL DEFAULT '',  -- of the event there, in hexadecimal digits; empty: not known
     epoch        bigint  NOT NULL DEFAULT 0,  -- raised by whoever takes the segment, or changes anything of it
     owner        text    NOT NULL DEFAULT '',
+    leased_at    bigint  NOT NULL DEFAULT 0,  -- a lease that begins in the future is from before the clock went back
     leased_until bigint  NOT NULL DEFAULT 0,
     moved_at     bigint  NOT NULL DEFAULT 0,
     error        text    NOT NULL DEFAULT '', -- what holds it up
@@ -79,11 +80,12 @@ CREATE TABLE twofold_passed_over (
 CREATE TABLE twofold_workers (
     worker      text    PRIMARY KEY,
     projections text    NOT NULL,             -- JSON: what it has the code of, as [[name, version], …]
+    seen_at     bigint  NOT NULL,
     seen_until  bigint  NOT NULL
 );
 
 INSERT INTO twofold_projections (name, generation, version, suffix, role, made_at)
-    SELECT name, 1, version, '', 'live', 0 FROM twofold_projections_0002;
+    SELECT name, 1, version, '', 'serving', 0 FROM twofold_projections_0002;
 INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position)
     SELECT name, 1, 0, 256, position FROM twofold_projections_0002;
 DROP TABLE twofold_projections_0002;

@@ -3,13 +3,13 @@
 
 ALTER TABLE twofold_projections RENAME TO twofold_projections_0002;
 
--- One row for each read model that was built: the one that serves, one that is being built, one that is kept warm.
+-- One row for each read model that was built: the one that serves, one that is being built, the previous one.
 CREATE TABLE twofold_projections (
     name        TEXT    NOT NULL,
     generation  INTEGER NOT NULL,
     version     INTEGER NOT NULL,
     suffix      TEXT    NOT NULL,             -- of the names of its tables
-    role        TEXT    NOT NULL,             -- live, shadow or warm
+    role        TEXT    NOT NULL,             -- serving, building or previous
     paused      INTEGER NOT NULL DEFAULT 0,
     segments    INTEGER NOT NULL DEFAULT 1,   -- how many it shall have
     fingerprint TEXT    NOT NULL DEFAULT '{}',-- JSON: a digest for each part of the code
@@ -28,6 +28,7 @@ CREATE TABLE twofold_checkpoints (
     event_id     TEXT    NOT NULL DEFAULT '',  -- of the event there, in hexadecimal digits; empty: not known
     epoch        INTEGER NOT NULL DEFAULT 0,  -- raised by whoever takes the segment, or changes anything of it
     owner        TEXT    NOT NULL DEFAULT '',
+    leased_at    INTEGER NOT NULL DEFAULT 0,  -- a lease that begins in the future is from before the clock went back
     leased_until INTEGER NOT NULL DEFAULT 0,
     moved_at     INTEGER NOT NULL DEFAULT 0,
     error        TEXT    NOT NULL DEFAULT '', -- what holds it up
@@ -65,11 +66,12 @@ CREATE TABLE twofold_passed_over (
 CREATE TABLE twofold_workers (
     worker      TEXT    PRIMARY KEY,
     projections TEXT    NOT NULL,             -- JSON: what it has the code of, as [[name, version], …]
+    seen_at     INTEGER NOT NULL,
     seen_until  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO twofold_projections (name, generation, version, suffix, role, made_at)
-    SELECT name, 1, version, '', 'live', 0 FROM twofold_projections_0002;
+    SELECT name, 1, version, '', 'serving', 0 FROM twofold_projections_0002;
 INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position)
     SELECT name, 1, 0, 256, position FROM twofold_projections_0002;
 DROP TABLE twofold_projections_0002;

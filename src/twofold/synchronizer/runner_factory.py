@@ -1,0 +1,45 @@
+"""What the runners of one database's segments need, in one place; workers and takeovers make their runners with it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from twofold.log.event_store import EventStore
+from twofold.options import SynchronizerOptions
+from twofold.ports.positions import Positions
+from twofold.ports.read_database import ReadDatabase
+from twofold.projections.runner import ProjectionRunner
+from twofold.synchronizer.leases import Held
+from twofold.synchronizer.segment_runner import SegmentRunner
+
+Ceiling = Callable[[ProjectionRunner, int, float], Awaitable[int]]
+"""Waits until a projection may go beyond a position, at most some seconds, and returns how far it may go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerFactory:
+    """Makes the runners of segments of one database."""
+
+    store: EventStore
+    """Where the events are."""
+    database: ReadDatabase
+    """Where the read models are."""
+    runners: Mapping[str, ProjectionRunner]
+    """The code that this process has, by name."""
+    positions: Positions
+    """Told how far the segments have come."""
+    ceiling: Ceiling
+    options: SynchronizerOptions
+
+    def make(self, held: Held, owner: str) -> SegmentRunner:
+        """Return what runs a segment under the name of the owner that holds it."""
+        runner = self.runners[held.segment.projection]
+
+        async def head(after: int, timeout: float) -> int:
+            return await self.ceiling(runner, after, timeout)
+
+        return SegmentRunner(
+            self.store, self.database, runner, held.suffix, held.segment, owner, self.options,
+            self.positions.reached, head,
+        )  # fmt: skip
