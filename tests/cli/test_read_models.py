@@ -102,7 +102,7 @@ def test_the_status_shows_where_each_read_model_stands(twofold: Twofold, url: st
     [row] = [each for each in cells(done.stdout) if each[:2] == ["balances", "detached"]]
     assert (row[:5], row[6:]) == (["balances", "detached", "1", "2", "1"], ["s", "0"])
     assert float(row[5]) >= 0
-    assert ["balances", "1", "0-255", "2", "nobody"] in cells(done.stdout)
+    assert ["balances", "1", "0-255", "2", "none"] in cells(done.stdout)
 
 
 def test_the_status_of_a_database_without_read_models_says_so(twofold: Twofold, url: str) -> None:

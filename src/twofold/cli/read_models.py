@@ -190,7 +190,7 @@ def _state(status: ProjectionStatus) -> str:
 def _segments(status: ProjectionStatus) -> Sequence[Sequence[str]]:
     place = status.name, str(status.generation)
     return [
-        (*place, f"{each.first}-{each.end - 1}", f"{each.position:,}", each.worker or "no worker")
+        (*place, f"{each.first}-{each.end - 1}", f"{each.position:,}", each.worker or "none")
         for each in status.segments
     ]
 

@@ -12,7 +12,7 @@ from twofold.engines.engine import connect
 from twofold.ports.checkpoints import SQL
 from twofold.ports.read_database import ReadDatabase
 
-VALUES = {"name": "views", "generation": 1, "position": 0, "owner": "worker", "lease": 1_000_000}
+VALUES = {"name": "views", "generation": 1, "position": 0, "event_id": "", "owner": "worker", "lease": 1_000_000}
 INSERT = """
 INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, owner)
 VALUES ('views', 1, %s, %s, 7, 'worker')
