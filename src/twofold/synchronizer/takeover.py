@@ -174,8 +174,9 @@ class Takeover:
     @asynccontextmanager
     async def _limit(self, what: str, seconds: float) -> AsyncIterator[None]:
         """Give up what takes longer: its leases are renewed all the time, so that nothing else would notice."""
+        timeout = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as timeout:
+            async with timeout:
                 yield
         except TimeoutError as error:
             if not timeout.expired():
