@@ -50,6 +50,10 @@ class ReadEvents(NamedTuple):
     limit: int
 
 
+class GiveWay(NamedTuple):
+    """Let other tasks of the event loop run, if the engine works in one; there is no answer."""
+
+
 class LoadRows(NamedTuple):
     """Load the rows that have these keys; the answer is their values, in no particular order."""
 
@@ -65,7 +69,7 @@ class WriteStep(NamedTuple):
     step: Step
 
 
-Request = Ask | LockLog | LockSegments | ReadEvents | LoadRows | WriteStep
+Request = Ask | GiveWay | LockLog | LockSegments | ReadEvents | LoadRows | WriteStep
 Steps = Generator[Request, Any, T]
 """The requests of one piece of work, and what came of it."""
 

@@ -150,6 +150,8 @@ class ReadDatabase(Protocol):
 
     batch_size: int
     """Events that it takes best in one commit, while there are many to catch up with."""
+    transaction_time: float
+    """Seconds after which code that writes SQL ends its transaction and begins another, so that others can write."""
 
     async def open(self) -> None:
         """Connect and bring the schema up to date; may be repeated.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,6 +17,11 @@ from twofold.ports.segments import Parked
 from twofold.projections.failure import described
 from twofold.projections.projection import Fold, KeyValues, Projection
 from twofold.tasks import PROCESS_EXITS
+
+SLICE = 0.025
+"""Seconds of folding before other tasks may run. A higher value keeps them waiting, a lower one slows the fold down."""
+PAUSE = 0.002
+"""Seconds that other tasks get between two slices. A higher value slows the fold down, 0 gives each task one step."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -74,32 +82,101 @@ def keyed(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEv
     return list(map(KeyedEvent, events, keys_of(projection, events)))
 
 
+class Folding:
+    """A fold of events over rows that can be interrupted after each event.
+
+    Args:
+        projection: whose methods fold.
+        rows: the rows as they are before the events, by key.
+    """
+
+    def __init__(self, projection: Projection[Any], rows: Mapping[KeyValues, Any]) -> None:
+        self._projection = projection
+        self._rows = rows
+        self._changed: dict[KeyValues, Any] = {}
+        self._failures: list[FailedEvent] = []
+        self._failed: set[KeyValues] = set()
+
+    @property
+    def folded(self) -> Folded:
+        """What came of the events so far."""
+        return Folded(self._changed, self._failures)
+
+    def take(self, events: Sequence[KeyedEvent], first: int = 0, seconds: float = math.inf) -> int:
+        """Fold events in order, and return how many of them are folded by now.
+
+        One that fails takes no effect, nor do the later ones of its row.
+
+        Args:
+            events: all of them; each call takes some.
+            first: how many of them were folded by earlier calls.
+            seconds: begin with no further event after this time.
+        """
+        rows, changed, failed, projection = self._rows, self._changed, self._failed, self._projection
+        key_of, folds, clock = projection.key_of, _folds(projection), time.perf_counter
+        end = clock() + seconds
+        for count, each in enumerate(events[first:] if first else events, first + 1):
+            key, recorded = each.key, each.recorded
+            if failed and key in failed:
+                self._failures.append(FailedEvent(each))
+                continue
+            try:
+                row = changed[key] if key in changed else rows.get(key)
+                row = folds[type(recorded.event)](projection, row, recorded)
+                if row is not None and key_of(row) != key:
+                    raise _other_key(projection, key, key_of(row))
+                changed[key] = row
+            except PROCESS_EXITS:
+                raise
+            except BaseException as error:  # the user's code; it is reported, retried, and never skipped
+                self._failures.append(FailedEvent(each, error))
+                failed.add(key)
+            if clock() > end:
+                return count
+        return len(events)
+
+
 def fold(projection: Projection[Any], rows: Mapping[KeyValues, Any], events: Sequence[KeyedEvent]) -> Folded:
-    """Fold events over rows, in order. One that fails takes no effect, nor do the later ones of its row."""
-    changed: dict[KeyValues, Any] = {}
-    failures: list[FailedEvent] = []
-    failed: set[KeyValues] = set()
-    key_of, folds = projection.key_of, _folds(projection)
-    for each in events:
-        key, recorded = each.key, each.recorded
-        if failed and key in failed:
-            failures.append(FailedEvent(each))
-            continue
-        try:
-            row = changed[key] if key in changed else rows.get(key)
-            row = folds[type(recorded.event)](projection, row, recorded)
-            if row is not None and key_of(row) != key:
-                raise InvalidProjectionError(
-                    f"{projection.name}: the event is about the row {key!r}, its method returned the row "
-                    f"{key_of(row)!r}; a row keeps its key, and `key(event)` says which one it is"
-                )
-            changed[key] = row
-        except PROCESS_EXITS:
-            raise
-        except BaseException as error:  # the user's code; it is reported, retried, and never skipped
-            failures.append(FailedEvent(each, error))
-            failed.add(key)
-    return Folded(changed, failures)
+    """Fold events over rows at once; see `Folding.take`."""
+    folding = Folding(projection, rows)
+    folding.take(events)
+    return folding.folded
+
+
+async def fold_in_slices(
+    projection: Projection[Any],
+    rows: Mapping[KeyValues, Any],
+    events: Sequence[KeyedEvent],
+    *,
+    seconds: float = math.inf,
+    moving: Callable[[], object] = lambda: None,
+) -> tuple[Folded, int]:
+    """Fold events over rows, and let other tasks run now and then.
+
+    Args:
+        projection: whose methods fold.
+        rows: the rows as they are before the events, by key.
+        events: in order.
+        seconds: stop after this time.
+        moving: called between two slices.
+
+    Returns:
+        What came of the events that were folded, and how many those are.
+    """
+    folding, began = Folding(projection, rows), time.perf_counter()
+    count = folding.take(events, 0, SLICE)
+    while count < len(events) and time.perf_counter() - began < seconds:
+        moving()
+        await asyncio.sleep(PAUSE)
+        count = folding.take(events, count, SLICE)
+    return folding.folded, count
+
+
+def _other_key(projection: Projection[Any], key: KeyValues, returned: KeyValues) -> InvalidProjectionError:
+    return InvalidProjectionError(
+        f"{projection.name}: the event is about the row {key!r}, its method returned the row {returned!r}; a row keeps "
+        f"its key, and `key(event)` says which one it is"
+    )
 
 
 def _folds(projection: Projection[Any]) -> Mapping[type, Fold]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -13,10 +15,10 @@ from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL
 from twofold.ports.event_log import EventLog, JoinableLog
-from twofold.ports.inline import Ask, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
+from twofold.ports.inline import Ask, GiveWay, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
 from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import SLOTS, Parked, Segment, Step, slot_of
-from twofold.projections.folding import KeyedEvent, fold
+from twofold.projections.folding import SLICE, Folded, Folding, KeyedEvent
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import RowRunner, with_keys
 
@@ -24,6 +26,10 @@ log = logging.getLogger(__name__)
 
 MAX_MISSING = 1000
 """Events of others that an append brings in along with its own, at most."""
+FIRST_MISSING = 100
+"""The same, as long as it is not known how long the projection takes for an event."""
+MISSING_TIME = 0.05
+"""Seconds that an append may spend on events of others. A higher value makes appends wait behind slow projections."""
 LOOKS = 5
 """How often the segments are looked up while others flip or divide the read model."""
 
@@ -68,11 +74,11 @@ class _Place(NamedTuple):
 class InlineProjection:
     """Folds what an append stores into the read model that serves, in the same transaction.
 
-    An append is rejected for what its own events do to the read model, and for nothing else. What else is missing in
-    it, as processes that do not know the projection as an inline one appended it, is brought in along with them. When
-    that cannot be (it is paused, an earlier event holds it up, parked events are being retried, more than `MAX_MISSING`
-    are missing, or it was built by another version of the code), the append is stored and the synchronizer brings the
-    read model up afterwards, as it does for asynchronous ones.
+    An append is rejected for what its own events do to the read model, and for nothing else. It brings in what else is
+    missing, as processes appended it that do not know the projection as an inline one. It leaves that to the
+    synchronizer, which brings the read model up as it does for asynchronous ones, where the read model is paused or
+    was built by another version of the code, an earlier event holds it up, parked events are being retried, or the
+    missing events are more than `MAX_MISSING` or would take longer than `MISSING_TIME`.
 
     Args:
         runner: the projection's code.
@@ -86,6 +92,8 @@ class InlineProjection:
         self._query = EventQuery.of(*runner.projection.handles())
         self._types = frozenset(name for item in self._query.items for name in item.types)
         self._rows = runner.projection.row_type()
+        self._cost = 0.0
+        """Seconds that it took for an event, most recently."""
 
     def fold(self, after: int, head: int) -> Steps[None]:
         """See `Inline.fold`."""
@@ -93,7 +101,7 @@ class InlineProjection:
         if place is None:
             return
         if place.position < after:
-            place = yield from self._make_up(place, after)
+            place = yield from self._make_up(place, after, self._at_most(unknown=MAX_MISSING), MISSING_TIME)
         if place is not None:
             yield from self._bring(place, head, head - place.position)
 
@@ -106,9 +114,10 @@ class InlineProjection:
         place = yield from self._place(generation)
         if place is None or place.position >= head:
             return True
-        rows = yield ReadEvents(self._query, place.position, head + 1, MAX_MISSING)
-        end = rows[-1].position if len(rows) == MAX_MISSING else head
-        place = yield from self._make_up(place, end)
+        at_most = max(self._at_most(unknown=FIRST_MISSING), 1)
+        rows = yield ReadEvents(self._query, place.position, head + 1, at_most)
+        end = rows[-1].position if len(rows) == at_most else head
+        place = yield from self._make_up(place, end, at_most)
         return place is None or end == head
 
     def complete(self, generation: int) -> Steps[None]:
@@ -141,11 +150,15 @@ class InlineProjection:
         keys, positions = {key for _, key, _ in aside if key}, {position for position, _, _ in aside if position}
         return _Place(segments, frozenset(keys), frozenset(positions))
 
-    def _make_up(self, place: _Place, end: int) -> Steps[_Place | None]:
+    def _at_most(self, *, unknown: int) -> int:
+        """Return how many events of others an append may bring in, in the time that it may spend on them."""
+        return min(MAX_MISSING, int(MISSING_TIME / self._cost)) if self._cost else unknown
+
+    def _make_up(self, place: _Place, end: int, at_most: int, seconds: float = math.inf) -> Steps[_Place | None]:
         """Bring in what others appended; if that fails, no append is to blame: leave all to the synchronizer."""
         yield Ask("SAVEPOINT twofold_inline")
         try:
-            place = yield from self._bring(place, end, MAX_MISSING)
+            place = yield from self._bring(place, end, at_most, seconds)
         except Exception as error:  # the user's code; the synchronizer comes upon it, too, and reports it
             log.info("%s is left to the synchronizer for now: %r", self.name, error)
             yield Ask("ROLLBACK TO SAVEPOINT twofold_inline")
@@ -153,7 +166,7 @@ class InlineProjection:
         yield Ask("RELEASE SAVEPOINT twofold_inline")
         return place
 
-    def _bring(self, place: _Place, end: int, at_most: int) -> Steps[_Place]:
+    def _bring(self, place: _Place, end: int, at_most: int, seconds: float = math.inf) -> Steps[_Place]:
         """Fold what stands in the log between the segments and a position.
 
         Raises:
@@ -163,7 +176,7 @@ class InlineProjection:
         rows = yield from self._read(place.position, end, at_most)
         events = self._keyed(place, rows)
         parked = [each for each in events if each.text in place.parked]
-        changed = yield from self._fold([each for each in events if each.text not in place.parked], place)
+        changed = yield from self._fold([each for each in events if each.text not in place.parked], place, seconds)
         last = events[-1].recorded if events else None
         table = self._runner.table(place.segments[0].suffix)
         for segment in place.segments:
@@ -187,7 +200,9 @@ class InlineProjection:
             raise _TooManyError(f"more than {at_most} events are missing")
         return rows  # type: ignore[no-any-return]
 
-    def _fold(self, events: Sequence[KeyedEvent], place: _Place) -> Steps[Mapping[KeyValues, tuple[str, Any]]]:
+    def _fold(
+        self, events: Sequence[KeyedEvent], place: _Place, seconds: float
+    ) -> Steps[Mapping[KeyValues, tuple[str, Any]]]:
         """Return the text of the key, and the values of the row, for each row that changes."""
         if not events:
             return {}
@@ -199,7 +214,7 @@ class InlineProjection:
             before = {rows.key_of(row): row for row in stored}
         except Exception as error:  # a key that no table can hold
             raise self._failed(events[-1].recorded, error) from error
-        folded = fold(self._runner.projection, before, events)
+        folded = yield from self._fold_in_slices(before, events, seconds)
         for failure in folded.failures:
             if failure.error is not None:
                 raise self._failed(failure.keyed.recorded, failure.error) from failure.error
@@ -210,6 +225,25 @@ class InlineProjection:
             except Exception as error:
                 raise self._failed(last[key].recorded, error) from error
         return changed
+
+    def _fold_in_slices(
+        self, before: Mapping[KeyValues, Any], events: Sequence[KeyedEvent], seconds: float
+    ) -> Steps[Folded]:
+        """Fold events over rows, and note how long one takes.
+
+        Raises:
+            _TooManyError: that has taken longer than it may.
+        """
+        folding, began, count = Folding(self._runner.projection, before), time.perf_counter(), 0
+        while count < len(events):
+            if count:
+                yield GiveWay()
+            count = folding.take(events, count, min(SLICE, seconds))
+            taken = time.perf_counter() - began
+            self._cost = taken / count
+            if taken > seconds and count < len(events):
+                raise _TooManyError(f"{len(events)} events take longer than {seconds} s")
+        return folding.folded
 
     def _keyed(self, place: _Place, rows: Sequence[StoredEvent]) -> list[KeyedEvent]:
         """Return the events that the segments lack, each with its key."""

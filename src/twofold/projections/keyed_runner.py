@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -12,10 +13,13 @@ from twofold.ports.sql import quoted
 from twofold.ports.table import Table
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
-from twofold.projections.folding import FailedEvent, Folded, KeyedEvent, fold, keys_of
+from twofold.projections.folding import FailedEvent, Folded, KeyedEvent, fold_in_slices, keys_of
 from twofold.projections.projection import KeyValues, Projection
 from twofold.projections.row_cache import RowCache
-from twofold.projections.runner import Drive, ProjectionBatch, Start
+from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start
+
+COMMIT_AFTER = 1.0
+"""Seconds of folding before what was folded is committed. A higher value makes rows of slow code appear later."""
 
 
 class KeyedRunner:
@@ -73,26 +77,28 @@ class KeyedRunner:
             return keys_of(self.projection, events)
         return self._rows.keys_of([recorded.event for recorded in events])
 
-    async def project(self, batch: ProjectionBatch) -> Sequence[FailedEvent]:
-        events, step = batch.events, batch.step
-        table, stored = self.table(batch.suffix), self._known.take(step)
+    async def project(self, batch: ProjectionBatch) -> Projected:
+        table, stored = self.table(batch.suffix), self._known.take(batch.step)
         try:
-            stored.update(await self._stored(table, [each for each in events if each.key not in stored]))
-            folded = fold(self.projection, stored, events)
-            failures = folded.failures
+            stored.update(await self._stored(table, [each for each in batch.events if each.key not in stored]))
+            folded, count = await fold_in_slices(
+                self.projection, stored, batch.events, moving=batch.moving,
+                seconds=COMMIT_AFTER if batch.is_divisible else math.inf,
+            )  # fmt: skip
+            batch, failures = batch.first(count), folded.failures
             if failures and not batch.last_try:
-                return failures
+                return Projected(batch.step, failures)
             parked, released = batch.with_parked(failures).parked, batch.changes.released
             rows = self._changes(stored, folded)
-            await self._database.commit(table, rows._replace(parked=parked, released=released), step)
+            await self._database.commit(table, rows._replace(parked=parked, released=released), batch.step)
         except (CheckpointMovedError, *INFRASTRUCTURE):
             raise
         except Exception as error:  # a key or a row that cannot be stored
-            return await self._one_by_one(batch, error)
+            return Projected(batch.step, await self._one_by_one(batch._replace(is_divisible=False), error))
         if not failures:  # what failed may have changed its row before
             stored.update(folded.rows)
-            self._known.give_back(step, stored)
-        return failures
+            self._known.give_back(batch.step, stored)
+        return Projected(batch.step, failures)
 
     async def _stored(self, table: Table, events: Sequence[KeyedEvent]) -> dict[KeyValues, Any]:
         """Return the rows that events are about."""
@@ -121,19 +127,18 @@ class KeyedRunner:
         if len(events) == 1:
             return await self._park(batch, [FailedEvent(events[0], error)])
         half = len(events) // 2
-        middle = events[half].recorded.position - 1
-        early = Changes(parked=[each for each in batch.changes.parked if each.position <= middle])
+        early = batch.first(half)
+        middle = early.step.after
         late = batch.changes._replace(parked=[each for each in batch.changes.parked if each.position > middle])
-        first = await self.project(
-            batch._replace(events=events[:half], step=batch.step._replace(after=middle), changes=early)
-        )
+        first = (await self.project(early)).failures
         blocked = {each.keyed.text for each in first}
         rest = [each for each in events[half:] if each.text not in blocked]
         waiting = [FailedEvent(each) for each in events[half:] if each.text in blocked]
         left = batch._replace(events=rest, step=batch.step._replace(before=middle), changes=late)
         if not rest:
             return [*first, *await self._park(left, waiting)]
-        return [*first, *waiting, *await self.project(left._replace(changes=left.with_parked(waiting)))]
+        second = await self.project(left._replace(changes=left.with_parked(waiting)))
+        return [*first, *waiting, *second.failures]
 
     async def _park(self, batch: ProjectionBatch, failures: Sequence[FailedEvent]) -> Sequence[FailedEvent]:
         """Take the step of a batch none of whose events goes in."""

@@ -12,7 +12,7 @@ from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.folding import FailedEvent, keys_of
 from twofold.projections.projection import KeyValues, check_projection_name
 from twofold.projections.reaction import Reaction
-from twofold.projections.runner import Drive, ProjectionBatch, Start, take_step
+from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start, take_step
 from twofold.projections.sql_projection import applied
 from twofold.tasks import is_failure
 
@@ -55,7 +55,7 @@ class ReactionRunner:
     def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
         return keys_of(self.projection, events)
 
-    async def project(self, batch: ProjectionBatch) -> Sequence[FailedEvent]:
+    async def project(self, batch: ProjectionBatch) -> Projected:
         """Do what follows from each event, then take the step. What was done before a failure stays done."""
         failures: list[FailedEvent] = []
         for each in batch.events:
@@ -68,7 +68,7 @@ class ReactionRunner:
                     raise ProjectionFailedError(self.name, each.recorded) from error
                 failures.append(FailedEvent(each, error))
                 if not batch.last_try:
-                    return failures
+                    return Projected(batch.step, failures)
         async with self._database.transaction(idle=batch.step.lease or IDLE) as transaction:
             await take_step(transaction, batch, failures)
-        return failures
+        return Projected(batch.step, failures)

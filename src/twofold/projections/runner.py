@@ -41,10 +41,30 @@ class ProjectionBatch(NamedTuple):
     """Whether failures are parked."""
     moving: Callable[[], object] = lambda: None
     """Called after each event that takes time of its own, to tell that the work goes on."""
+    is_divisible: bool = False
+    """Whether the runner may take the first events only, where all of them would take long."""
+
+    def first(self, count: int) -> ProjectionBatch:
+        """Return the batch of its first events, and of all that is to be parked before the last of these."""
+        if count == len(self.events):
+            return self
+        last = self.events[count - 1].recorded.stored
+        parked = [each for each in self.changes.parked if each.position <= last.position]
+        step = self.step._replace(after=last.position, event_id=last.event_id.hex())
+        changes = self.changes._replace(parked=parked)
+        return self._replace(events=self.events[:count], step=step, changes=changes)
 
     def with_parked(self, failures: Iterable[FailedEvent]) -> Changes:
         """Return its changes with failures parked, too."""
         return self.changes._replace(parked=[*self.changes.parked, *(each.parked() for each in failures)])
+
+
+class Projected(NamedTuple):
+    """What came of a batch."""
+
+    step: Step
+    """The step that was taken, unless events failed and it was not the last try."""
+    failures: Sequence[FailedEvent] = ()
 
 
 class ReadModelBuilder(Protocol):
@@ -106,11 +126,12 @@ class ProjectionRunner(ReadModelBuilder, Protocol):
             Exception: whatever the projection's own code raises.
         """
 
-    async def project(self, batch: ProjectionBatch) -> Sequence[FailedEvent]:
+    async def project(self, batch: ProjectionBatch) -> Projected:
         """Bring a batch of events into the read model and take the step, in one transaction.
 
         If some fail, nothing is stored, and they are returned. On the last try they are parked instead, and so are
-        the later events of their keys; the others are stored.
+        the later events of their keys; the others are stored. Of a divisible batch it takes what it can do in about a
+        second, and steps only as far.
 
         Raises:
             CheckpointMovedError: nothing was stored; see `ReadDatabase.commit`.

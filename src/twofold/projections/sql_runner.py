@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,14 +13,17 @@ from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Sty
 from twofold.ports.sql import quoted
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
-from twofold.projections.folding import FailedEvent, keys_of
+from twofold.projections.folding import FailedEvent, KeyedEvent, keys_of
 from twofold.projections.projection import KeyValues, check_projection_name
-from twofold.projections.runner import Drive, ProjectionBatch, Start, take_step
+from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start, take_step
 from twofold.projections.sql_projection import SqlProjection, applied
 from twofold.tasks import is_failure
 
 MAX_BY_SQL = 1000
 """Events that a projection by SQL takes at once: each is a statement at least, and all must fit well into a lease."""
+
+PAUSE = 0.025
+"""Seconds between two transactions of slow code: SQLite's other writers look about as often whether they may write."""
 
 
 class SqlRunner:
@@ -59,42 +65,59 @@ class SqlRunner:
     def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
         return keys_of(self.projection, events)
 
-    async def project(self, batch: ProjectionBatch) -> Sequence[FailedEvent]:
+    async def project(self, batch: ProjectionBatch) -> Projected:
+        offered, count = len(batch.events), 0
         failures: Sequence[FailedEvent] = ()
         try:
             async with self._database.transaction(self.style, batch.step.lease or IDLE) as transaction:
-                failures = await self._apply(transaction, batch)
+                count, failures = await self._apply(transaction, batch)
+                batch = batch.first(count)
                 if failures and not batch.last_try:
                     raise _GiveUpError
                 await take_step(transaction, batch, failures)
         except _GiveUpError:
             pass
-        return failures
+        if count < offered:
+            await asyncio.sleep(min(self._database.transaction_time, PAUSE))
+        return Projected(batch.step, failures)
 
-    async def _apply(self, transaction: ReadTransaction, batch: ProjectionBatch) -> Sequence[FailedEvent]:
-        """Apply events up to the first that fails; on the last try those of other keys, too."""
-        projection = self.projection.at(batch.suffix)
-        blocked, failures = set[str](), list[FailedEvent]()
-        for each in batch.events:
+    async def _apply(self, transaction: ReadTransaction, batch: ProjectionBatch) -> tuple[int, Sequence[FailedEvent]]:
+        """Apply events up to the first that fails, on the last try those of other keys, too; return how many."""
+        projection, blocked, failures = self.projection.at(batch.suffix), set[str](), list[FailedEvent]()
+        end = time.perf_counter() + (self._database.transaction_time if batch.is_divisible else math.inf)
+        for count, each in enumerate(batch.events, 1):
             if blocked and each.text in blocked:
                 failures.append(FailedEvent(each))
                 continue
-            if batch.last_try:
-                await transaction.run("SAVEPOINT twofold_event")
             batch.moving()
-            try:
-                await transaction.call(applied(projection, each.recorded))
-            except BaseException as error:
-                if not is_failure(error) or isinstance(error, INFRASTRUCTURE) or transaction.is_to_blame(error):
-                    raise
+            error = await self._apply_one(transaction, projection, each, keep_others=batch.last_try)
+            if error is not None:
                 failures.append(FailedEvent(each, error))
                 blocked.add(each.text)
                 if not batch.last_try:
-                    break
+                    return count, failures
+            if time.perf_counter() > end:
+                return count, failures
+        return len(batch.events), failures
+
+    async def _apply_one(
+        self, transaction: ReadTransaction, projection: SqlProjection, each: KeyedEvent, *, keep_others: bool
+    ) -> BaseException | None:
+        """Apply one event; return why that fails, with what it wrote undone if the others are to be kept."""
+        if keep_others:
+            await transaction.run("SAVEPOINT twofold_event")
+        failure = None
+        try:
+            await transaction.call(applied(projection, each.recorded))
+        except BaseException as error:
+            if not is_failure(error) or isinstance(error, INFRASTRUCTURE) or transaction.is_to_blame(error):
+                raise
+            failure = error
+        if keep_others:
+            if failure is not None:
                 await transaction.run("ROLLBACK TO SAVEPOINT twofold_event")
-            if batch.last_try:
-                await transaction.run("RELEASE SAVEPOINT twofold_event")
-        return failures
+            await transaction.run("RELEASE SAVEPOINT twofold_event")
+        return failure
 
 
 class _GiveUpError(Exception):

@@ -11,7 +11,7 @@ from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import slot_of
-from twofold.projections.folding import KeyedEvent, fold, key_text
+from twofold.projections.folding import KeyedEvent, fold_in_slices, key_text
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import RowRunner
 from twofold.queries.serving import Place
@@ -45,7 +45,7 @@ class Overlay:
         if parked:
             return row  # nothing comes in until it is retried
         events = [KeyedEvent(each, key) for each in await self._missing(key, position)]
-        folded = fold(self._runner.projection, {} if row is None else {key: row}, events)
+        folded, _ = await fold_in_slices(self._runner.projection, {} if row is None else {key: row}, events)
         return folded.rows.get(key, row)
 
     async def _stored(self, generation: Generation, key: KeyValues, text: str) -> tuple[Any, int, bool]:

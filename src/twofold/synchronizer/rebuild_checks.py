@@ -15,7 +15,7 @@ from twofold.messages.mark import START
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase, ReadTransaction, Selection
 from twofold.ports.sql import names, quoted
-from twofold.projections.folding import Folded, fold
+from twofold.projections.folding import Folded, fold_in_slices
 from twofold.projections.runner import ProjectionRunner, RowRunner, with_keys
 from twofold.queries.read_model import FixedPlace, ReadModel
 from twofold.tasks import JITTER
@@ -182,5 +182,6 @@ async def _fresh_rows(
             async for rows in chunks:
                 readable = [row for row in rows if row.position not in passed_over]
                 events = [each for each in with_keys(runner, store.events.decode(readable)) if each.key in wanted]
-                fresh |= fold(projection, fresh, events).rows
+                folded, _ = await fold_in_slices(projection, fresh, events)
+                fresh |= folded.rows
     return runner.rows_by_key(Folded(fresh))

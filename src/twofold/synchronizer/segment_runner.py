@@ -242,7 +242,7 @@ class SegmentRunner:
         else:  # a crash only skips the same events again
             self._passed = batch.mark
             self._reached(self.segment, self._epoch, batch.position)
-        if batch.failure:
+        if batch.failure and self.position >= batch.position:
             raise batch.failure
 
     async def _handle(self, batch: Batch) -> None:
@@ -254,7 +254,7 @@ class SegmentRunner:
             waiting = [each for each in waiting if each.recorded.position <= mark.position]
         if mark.position > self._saved.position:  # else a step would only make it look as if nothing held it up
             await self._step(events, mark, [Parked(each.recorded.position, each.text) for each in waiting])
-        if failure is not None:
+        if failure is not None and self.position >= mark.position:
             raise failure
 
     def _sorted(self, batch: Batch) -> tuple[list[KeyedEvent], list[KeyedEvent], ProjectionFailedError | None]:
@@ -310,8 +310,11 @@ class SegmentRunner:
         self, events: Sequence[KeyedEvent], mark: Mark, changes: Changes, *, last_try: bool
     ) -> Sequence[FailedEvent]:
         step = self._step_to(mark)
-        batch = ProjectionBatch(self._suffix, events, step, changes, last_try=last_try, moving=self._still_moving)
-        failures = await self._within_limit(self._runner.project(batch), f"a step of {len(events)} events")
+        batch = ProjectionBatch(
+            self._suffix, events, step, changes, last_try=last_try, moving=self._still_moving, is_divisible=True
+        )
+        taken, failures = await self._within_limit(self._runner.project(batch), f"a step of {len(events)} events")
+        mark = Mark.stored(taken.after, taken.event_id)
         if last_try or not failures:
             self._saved, self._passed, self._saved_at, self._has_error = mark, mark, time.monotonic(), False
             self._reached(self.segment, self._epoch, mark.position)
@@ -385,7 +388,7 @@ class SegmentRunner:
         released = Changes(released=[each.position for each in waiting])
         step = self._step_on_the_spot()
         batch = ProjectionBatch(self._suffix, events, step, released, moving=self._still_moving)
-        failures = await self._within_limit(self._runner.project(batch), f"a retry of {len(events)} events")
+        _, failures = await self._within_limit(self._runner.project(batch), f"a retry of {len(events)} events")
         return failures[0].error if failures else None
 
     async def _parked_event(self, parked: Parked) -> KeyedEvent:

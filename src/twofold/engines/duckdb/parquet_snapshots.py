@@ -102,6 +102,7 @@ class ParquetSnapshots:
     """
 
     batch_size = 1
+    transaction_time = 1.0
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)

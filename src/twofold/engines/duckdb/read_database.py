@@ -48,6 +48,7 @@ class DuckDbReadDatabase:
     """
 
     batch_size = 10_000  # each commit has its price
+    transaction_time = 1.0
 
     def __init__(
         self,

@@ -30,6 +30,7 @@ class PostgresReadDatabase:
     """A `ReadDatabase` in a PostgreSQL database: the event log's own, or another one."""
 
     batch_size = 2500
+    transaction_time = 1.0
 
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database

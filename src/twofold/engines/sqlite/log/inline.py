@@ -15,7 +15,7 @@ from twofold.engines.sqlite.transaction import Transaction
 from twofold.errors import CheckpointMovedError, StorageError
 from twofold.ports.checkpoints import SQL
 from twofold.ports.event_log import Append, Appended, Rejected
-from twofold.ports.inline import Ask, Inline, LoadRows, LockLog, LockSegments, ReadEvents, WriteStep
+from twofold.ports.inline import Ask, GiveWay, Inline, LoadRows, LockLog, LockSegments, ReadEvents, WriteStep
 
 T = TypeVar("T")
 
@@ -70,6 +70,8 @@ def _answer(connection: sqlite3.Connection, request: object) -> Any:
             return read_head(connection)
         case ReadEvents(query, after, before, limit):
             return read_within(connection, query, after, before, limit)
+        case GiveWay():
+            return None  # this is a thread of its own
         case LoadRows(table, keys):
             return load_rows(connection, table, keys)
         case WriteStep(table, changes, step):

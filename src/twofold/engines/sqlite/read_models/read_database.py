@@ -27,6 +27,7 @@ class SqliteReadDatabase:
     """A `ReadDatabase` in a SQLite file: the event log's own, or another one."""
 
     batch_size = 5000
+    transaction_time = 0.05  # nothing else can write to the file, appends included
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database

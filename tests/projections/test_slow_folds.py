@@ -1,0 +1,164 @@
+"""Code that takes long for each event holds up neither the event loop nor the appends of others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Annotated, Any
+
+from tests.synchronizing import PATIENCE, engine_at, opened, running, until, write
+
+from twofold import Event, EventStore, Key, Projection, ReadModelSynchronizer, SqlProjection, on
+from twofold.engines.engine import scratch_database
+
+SLOW = 0.02
+"""Seconds that the code takes for one event."""
+MANY = 100
+"""So many events take 2 s, twenty times as long as anything may be held up."""
+HELD_UP = 0.5
+"""Seconds; ten times what is promised, as the machine that runs the tests may be busy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted(Event):
+    account: str
+
+
+@dataclass(frozen=True)
+class Count:
+    account: Annotated[str, Key()]
+    number: int = 0
+
+
+class SlowCounts(Projection[Count]):
+    name = "slow_counts"
+
+    @on(Noted)
+    def noted(self, row: Count | None, event: Noted) -> Count:
+        time.sleep(SLOW)
+        row = row or Count(event.account)
+        return replace(row, number=row.number + 1)
+
+
+class SlowSql(SqlProjection):
+    """Its SQL is quick; what it computes around it is not."""
+
+    name = "slow_sql"
+    tables = ("slow_notes",)
+
+    def handles(self) -> tuple[type, ...]:
+        return (Noted,)
+
+    def create(self, connection: Any) -> Any:
+        return connection.execute(f"CREATE TABLE {self.table('slow_notes')} (account TEXT)")
+
+    def apply(self, event: Noted, connection: Any) -> Any:
+        time.sleep(SLOW)
+        insert = f"INSERT INTO {self.table('slow_notes')} VALUES ('{event.account}')"
+        return connection.execute(insert)
+
+
+@asynccontextmanager
+async def longest_pause() -> AsyncIterator[list[float]]:
+    """Measure for how long the event loop comes back to no other task."""
+    longest = [0.0]
+
+    async def beat() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.002)
+            longest[0] = max(longest[0], time.monotonic() - before)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield longest
+    finally:
+        task.cancel()
+
+
+async def append_times(store: EventStore, done: asyncio.Event) -> list[float]:
+    """Append one event after the other until all is done, and return how long each took."""
+    times = []
+    while not done.is_set():
+        began = time.monotonic()
+        await write(store, opened("other"))
+        times.append(time.monotonic() - began)
+        await asyncio.sleep(0.01)
+    return times
+
+
+async def test_a_slow_fold_gives_the_event_loop_back(url: str) -> None:
+    async with engine_at(url) as (engine, store):
+        await write(store, *(Noted(account=str(n % 3)) for n in range(MANY)))
+        synchronizer = ReadModelSynchronizer(store, engine.read_database)
+        counts = synchronizer.add(SlowCounts())
+        async with longest_pause() as longest, running(synchronizer):
+            await synchronizer.wait(MANY, PATIENCE)
+        assert [await counts.get(str(n)) for n in range(3)] == [Count("0", 34), Count("1", 33), Count("2", 33)]
+        assert longest[0] < HELD_UP
+
+
+async def test_a_slow_fold_of_many_events_commits_now_and_then(url: str) -> None:
+    async with engine_at(url) as (engine, store):
+        await write(store, *(Noted(account=str(n % 3)) for n in range(MANY)))
+        synchronizer = ReadModelSynchronizer(store, engine.read_database)
+        counts = synchronizer.add(SlowCounts())
+        seen = set[int]()
+
+        async def is_complete() -> bool:
+            rows = (await counts.page()).items
+            seen.add(sum(row.number for row in rows))
+            return MANY in seen
+
+        async with running(synchronizer):
+            await synchronizer.prepare()
+            await until(is_complete)
+        steps = [after - before for before, after in pairwise(sorted(seen | {0}))]
+        assert max(steps) <= 60, "a commit is due after a second"
+
+
+async def test_slow_sql_lets_others_append_meanwhile(url: str) -> None:
+    async with engine_at(url) as (engine, store):
+        await write(store, *(Noted(account=str(n)) for n in range(MANY)))
+        synchronizer = ReadModelSynchronizer(store, engine.read_database)
+        synchronizer.add(SlowSql())
+        done = asyncio.Event()
+        async with engine_at(url) as (_, other), longest_pause() as longest, running(synchronizer):
+            appending = asyncio.create_task(append_times(other, done))
+            await synchronizer.wait(MANY, PATIENCE)
+            done.set()
+            times = await appending
+        assert await engine.read_database.query("SELECT count(*) FROM slow_notes") == [(MANY,)]
+        assert max(times) < HELD_UP
+        assert longest[0] < HELD_UP
+
+
+async def test_a_slow_projection_on_demand_gives_the_event_loop_back(url: str) -> None:
+    async with engine_at(url) as (engine, store):
+        await write(store, *(Noted(account="a") for _ in range(MANY)))
+        synchronizer = ReadModelSynchronizer(store, engine.read_database, scratch=scratch_database)
+        counts = synchronizer.add(SlowCounts(), kind="on_demand")
+        async with longest_pause() as longest:
+            assert await counts.get("a") == Count("a", MANY)
+        await synchronizer.close()
+        assert longest[0] < HELD_UP
+
+
+async def test_an_append_does_not_fold_what_others_left_if_that_takes_long(url: str) -> None:
+    async with engine_at(url) as (engine, store):
+        synchronizer = ReadModelSynchronizer(store, engine.read_database)
+        counts = synchronizer.add(SlowCounts(), kind="inline")
+        await synchronizer.prepare()
+        await write(store, Noted(account="a"))  # how long it takes is known from now on
+        async with engine_at(url) as (_, other):  # which does not know the projection
+            await write(other, *(Noted(account="a") for _ in range(MANY)))
+        began = time.monotonic()
+        await write(store, Noted(account="b"))
+        assert time.monotonic() - began < HELD_UP
+        async with running(synchronizer):
+            await synchronizer.wait(MANY + 2, PATIENCE)
+        assert [await counts.get("a"), await counts.get("b")] == [Count("a", MANY + 1), Count("b", 1)]
