@@ -35,7 +35,7 @@ LOOKS = 5
 
 
 class _Standing(NamedTuple):
-    """A segment as it is found. The order of the fields is that of `segments_to_write` in `checkpoints.sql`."""
+    """A segment as an append finds it. The order of the fields is that of `segments_to_write` in `checkpoints.sql`."""
 
     generation: int
     suffix: str

@@ -108,7 +108,7 @@ def runner_of(
     """Return what runs a projection.
 
     Raises:
-        InvalidProjectionError: it is none, or it cannot work as it is declared.
+        InvalidProjectionError: it is none, or its declaration cannot work.
     """
     match projection:
         case GroupedProjection():
