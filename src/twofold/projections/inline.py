@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 MAX_MISSING = 1000
 """Events of others that an append brings in along with its own, at most."""
 FIRST_MISSING = 100
-"""The same, as long as it is not known how long the projection takes for an event."""
+"""The same, before the projection has folded its first event, which tells how long it takes for one."""
 MISSING_TIME = 0.05
 """Seconds that an append may spend on events of others. A higher value makes appends wait behind slow projections."""
 LOOKS = 5
