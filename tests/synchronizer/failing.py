@@ -1,0 +1,68 @@
+"""A real engine behind a proxy that fails once, at a certain call: before it, or between it and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+
+class Fault:
+    """Counts the points at which a call may fail, and raises at the given one."""
+
+    def __init__(self, at: int, error: Callable[[], BaseException]) -> None:
+        self._at = at
+        self._error = error
+        self.points = 0
+
+    @property
+    def has_struck(self) -> bool:
+        return self.points >= self._at
+
+    def point(self) -> None:
+        """Fail here, if this is the point."""
+        self.points += 1
+        if self.points == self._at:
+            raise self._error()
+
+
+class Failing:
+    """Passes everything on; each method that is awaited has a point before and one after it."""
+
+    def __init__(self, behind: Any, fault: Fault, awaited: tuple[str, ...]) -> None:
+        self._behind = behind
+        self._fault = fault
+        self._awaited = awaited
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._behind, name)
+        if name not in self._awaited:
+            return found
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            self._fault.point()
+            answer = await found(*arguments, **options)
+            self._fault.point()
+            return answer
+
+        return call
+
+
+class FailingReadDatabase(Failing):
+    """A read database that fails once."""
+
+    def __init__(self, behind: Any, fault: Fault) -> None:
+        super().__init__(behind, fault, ("query", "load", "commit", "select"))
+
+    @asynccontextmanager
+    async def transaction(self, *arguments: Any, **options: Any) -> AsyncIterator[Any]:
+        self._fault.point()
+        async with self._behind.transaction(*arguments, **options) as transaction:
+            yield Failing(transaction, self._fault, ("run", "lock", "call"))
+            self._fault.point()
+        self._fault.point()
+
+
+def failing_log(behind: Any, fault: Fault) -> Any:
+    """Return a log that fails once."""
+    return Failing(behind, fault, ("read", "read_stream", "scan", "head", "wait", "mark"))
