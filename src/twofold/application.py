@@ -32,6 +32,7 @@ class Application:
         middleware: wrapped around all command and query handlers, the first outermost.
         synchronize: whether this process runs the projections; others may do so instead.
         changed_code: what to do at the start about a projection whose code changed and whose version did not.
+        options: all that can be tuned; the defaults are what was measured.
 
     Raises:
         ValueError: a URL names no known engine.
@@ -53,9 +54,9 @@ class Application:
         read_db = connect(read_url).read_database if read_url else engine.read_database
         self._synchronize = synchronize
         self._owner: Owner | None = None
-        self.store = EventStore(engine.log)
+        self.store = EventStore(engine.log, options=options.log)
         middleware = (trace_message, *middleware)
-        self.commands = CommandBus(self.store, middleware=middleware)
+        self.commands = CommandBus(self.store, middleware=middleware, options=options.commands)
         self.projections = ReadModelSynchronizer(
             self.store,
             read_db,
@@ -72,7 +73,7 @@ class Application:
         Raises:
             InvalidMessageTypeError: one of its events cannot be stored as declared.
         """
-        return Repository(self.store, aggregate_type)
+        return Repository(self.store, aggregate_type, self.commands)
 
     async def start(self) -> None:
         """Open the databases and begin to run the projections.

@@ -187,6 +187,25 @@ class CommandReusedError(TwofoldError):
         self.command_id = command_id
 
 
+class UnitOfWorkError(TwofoldError):
+    """A write does not fit the unit of work of a command. Nothing was stored; the text names the remedy."""
+
+
+class NotCommittedError(TwofoldError):
+    """A receipt has no position yet: its events are stored once the command's handler has returned.
+
+    Return what the caller needs besides; `CommandBus.execute` returns the receipt of the whole command.
+    """
+
+    def __init__(self, what: str, stream_id: str) -> None:
+        events = f"the events of {stream_id!r}" if stream_id else "the events"
+        super().__init__(
+            f"{events} have no {what} yet: they are stored once the command's handler has returned; `execute` returns "
+            f"the receipt of the whole command"
+        )
+        self.stream_id = stream_id
+
+
 class RepeatedTransactionError(TwofoldError):
     """An earlier try of this transaction is committed. Roll this one back; `receipts` are those of the earlier try."""
 

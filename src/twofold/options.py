@@ -28,6 +28,11 @@ class Backoff:
 class LogOptions:
     """Event store, subscriptions and everything that reads the log in chunks."""
 
+    max_events: int = 100_000
+    """Events of one append, at most. What is larger keeps all other appends waiting for longer."""
+    max_bytes: int = 64 * 1024 * 1024
+    """Bytes of payload in one append of several events, at most. What is larger keeps all others waiting, and in memory
+    it takes several times as much."""
     first_chunk: int = 100
     """Events of the first chunk, whose size tells how many the next may have. Fewer: more round trips at the beginning;
     more: large events are read in too large a chunk once."""
@@ -54,6 +59,12 @@ class LogOptions:
 @dataclass(frozen=True, kw_only=True)
 class CommandOptions:
     """Command bus: attempts and waiting after conflicts."""
+
+    attempts: int = 100
+    """How often a command is tried that learns what was in the way. With fewer, a command on a contested stream fails
+    with `ConflictError`; with more, one that never gets its turn holds its caller for longer."""
+    blind_attempts: int = 20
+    """The same for a command that conflicts on what it has not read, and so learns nothing from the conflict."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ async def trace_message(message: Any, call_next: Call) -> Any:
     name = type(message).__name__
     with _tracer.start_as_current_span(f"handle {name}", attributes={MESSAGE: name}) as span:
         answer = await call_next(message)
-        if isinstance(answer, Receipt):
+        if isinstance(answer, Receipt) and not answer.is_staged:
             span.set_attribute(POSITION, answer.position)
             span.set_attribute(REPEATED, answer.repeated)
         return answer

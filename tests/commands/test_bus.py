@@ -20,8 +20,17 @@ import pytest_asyncio
 from tests.accounts import Account, Deposit, Open, Opened, OverdrawnError, Transfer, Withdraw, wire
 from tests.recording_log import RecordingLog
 
-from twofold import Application, Command, CommandBus, EventStore, Repository, metadata, open_event_store
-from twofold.commands.bus import BLIND_ATTEMPTS
+from twofold import (
+    ANY,
+    Application,
+    Command,
+    CommandBus,
+    CommandOptions,
+    EventStore,
+    Repository,
+    metadata,
+    open_event_store,
+)
 from twofold.errors import (
     AggregateNotFoundError,
     CommandReusedError,
@@ -31,6 +40,7 @@ from twofold.errors import (
     InvalidHandlerError,
     InvalidMessageTypeError,
     OutcomeUnknownError,
+    UnitOfWorkError,
 )
 from twofold.messages.ids import uuid7
 from twofold.ports.event_log import Append
@@ -148,7 +158,7 @@ async def test_middleware_is_wrapped_around_the_whole_command_the_first_outermos
 
     async def handle(command: Open) -> None:
         seen.append("handled")
-        await store.stage([Opened(account="a")])
+        await store.append([Opened(account="a")])
 
     bus.register(Open, handle)
     await bus.dispatch(Open(account="a"))
@@ -237,7 +247,7 @@ async def test_a_task_that_outlives_its_handler_cannot_stage_unnoticed(bank: Ban
 
     bank.commands.register(Open, handle)
     await bank.commands.dispatch(Open(account="a"))
-    with pytest.raises(RuntimeError, match="the command's handler has returned"):
+    with pytest.raises(UnitOfWorkError, match="the command's handler has returned"):
         await started[0]
 
 
@@ -299,7 +309,7 @@ async def test_one_command_many_times_in_flight_takes_effect_once(app: Applicati
 
 async def test_a_repeat_whose_receipt_cannot_be_read_is_of_unknown_outcome(bank: Bank, log: RecordingLog) -> None:
     async def open_blindly(command: Open) -> str:
-        await bank.store.stage([Opened(account="a")], stream_id="Account-a", stream_type="Account")
+        await bank.store.append_events("Account-a", "Account", [Opened(account="a")], expected_version=ANY)
         return command.account
 
     def go_away(append: Append) -> None:
@@ -435,9 +445,9 @@ async def test_transfers_both_ways_at_once_do_not_wait_for_each_other(app: Appli
 
 async def test_a_command_within_a_command_may_contend_for_the_same_aggregate(bank: Bank, log: RecordingLog) -> None:
     async def deposit(command: Deposit) -> None:
-        account = await bank.accounts.load(command.account)
         if command.amount > 1:
             await bank.commands.dispatch(Deposit(account="a", command_id=inner[command.command_id]))
+        account = await bank.accounts.load(command.account)
         account.deposit(command.amount)
         await bank.accounts.save(account)
 
@@ -452,7 +462,7 @@ async def test_a_command_within_a_command_may_contend_for_the_same_aggregate(ban
 
 async def test_a_conflict_that_never_ends_is_raised_with_its_events(log: RecordingLog) -> None:
     store = EventStore(log)
-    bus, accounts = CommandBus(store, attempts=3), Repository(store, Account)
+    bus, accounts = CommandBus(store, options=CommandOptions(attempts=3)), Repository(store, Account)
     await accounts.save(Account.open("a"))
     log.calls.clear()
 
@@ -476,7 +486,7 @@ async def test_who_creates_what_exists_is_told_so_without_long_trying(bank: Bank
     log.calls.clear()
     with pytest.raises(ConflictError):
         await bank.commands.dispatch(Open(account="a"))
-    assert log.calls["append"] == BLIND_ATTEMPTS
+    assert log.calls["append"] == CommandOptions().blind_attempts
 
 
 def deposit_many_times(url: str, count: int, start: Any, results: Any) -> None:

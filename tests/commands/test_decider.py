@@ -82,8 +82,8 @@ async def test_its_commands_take_effect_once(app: Application) -> None:
 async def test_its_conflicts_are_decided_again(app: Application) -> None:
     await app.commands.dispatch(Open(account="a"))
     await asyncio.gather(*(app.commands.dispatch(Deposit(account="a")) for _ in range(10)))
-    history = await app.store.history("Account-a")
-    assert ACCOUNT.fold(history.events) == 10
+    events = [recorded.event async for recorded in app.store.read_stream("Account-a")]
+    assert ACCOUNT.fold(events) == 10
 
 
 async def test_a_decision_for_nothing_stores_nothing(app: Application) -> None:

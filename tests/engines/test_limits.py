@@ -19,7 +19,7 @@ from twofold.errors import (
     UnreadableEventError,
 )
 from twofold.log.codec import MAX_NAME, MAX_PAYLOAD
-from twofold.log.event_store import MAX_BYTES, MAX_EVENTS
+from twofold.options import LogOptions
 from twofold.ports.event_log import Append, Appended, EventLog, Rejected
 from twofold.testing.samples import Revised, append_of, new_event, topic
 
@@ -105,12 +105,12 @@ async def test_a_payload_beyond_the_limit_is_refused_and_one_at_it_is_stored(sto
 
 async def test_an_append_of_too_many_events_is_refused(store: EventStore) -> None:
     with pytest.raises(LimitExceededError, match="at most 100000 events, got 100001; split it"):
-        await store.append([Stored()] * (MAX_EVENTS + 1))
+        await store.append([Stored()] * (LogOptions().max_events + 1))
     await go_on(store)
 
 
 async def test_an_append_of_too_many_bytes_is_refused(store: EventStore) -> None:
-    large = [Stored("x" * 8_000_000)] * (MAX_BYTES // 8_000_000)
+    large = [Stored("x" * 8_000_000)] * (LogOptions().max_bytes // 8_000_000)
     with pytest.raises(LimitExceededError, match="at most 67108864 bytes of payload, got 72000243; split it"):
         await store.append([*large, large[0]])
     await go_on(store)

@@ -20,7 +20,7 @@ from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 from tests.recording_log import RecordingLog
 
 from fastapi import FastAPI
-from twofold import Application, Receipt
+from twofold import Application, Position, Receipt
 from twofold.fastapi import IF_MATCH_REQUIRED, CommandId, Live, add_consistency, add_problem_details
 from twofold.fastapi.tokens import Tokens
 from twofold.messages.read_policy import Policy, WhenLate
@@ -440,4 +440,4 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def test_receipts_without_types_make_tokens_for_everything() -> None:
-    assert Written.of(Receipt(value=None, position=3)) == Written(3, None)
+    assert Written.of(Receipt(value=None, position=Position(3))) == Written(3, None)

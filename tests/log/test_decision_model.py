@@ -14,6 +14,7 @@ import pytest_asyncio
 from tests.recording_log import RecordingLog
 
 from twofold import (
+    AppendCondition,
     Command,
     CommandBus,
     DecisionModel,
@@ -88,7 +89,7 @@ def wire(store: EventStore) -> CommandBus:
         decision = await store.decide(is_taken(command.username))
         if decision.state:
             raise TakenError(command.username)
-        await store.stage([Registered(username=command.username)], condition=decision.condition)
+        await store.append([Registered(username=command.username)], condition=decision.condition)
         return command.username
 
     async def subscribe(command: Subscribe) -> int:
@@ -99,7 +100,7 @@ def wire(store: EventStore) -> CommandBus:
             raise FullError(command.course)
         if of_student >= MOST_COURSES:
             raise BusyError(command.student)
-        await store.stage([Subscribed(student=command.student, course=command.course)], condition=decision.condition)
+        await store.append([Subscribed(student=command.student, course=command.course)], condition=decision.condition)
         return int(in_course) + 1
 
     bus.register(Register, register)
@@ -196,7 +197,7 @@ async def test_hundreds_who_ask_at_once_for_different_things_of_one_course_all_g
     async def subscribe(command: Subscribe) -> None:
         models = combine(count(tag=f"student:{command.student}"), count(tag=f"course:{command.course}"))
         decision = await store.decide(models)
-        await store.stage([Subscribed(student=command.student, course="c1")], condition=decision.condition)
+        await store.append([Subscribed(student=command.student, course="c1")], condition=decision.condition)
 
     bus.register(Subscribe, subscribe)
     await asyncio.gather(*(bus.dispatch(Subscribe(student=f"s{n}", course="c1")) for n in range(200)))
@@ -231,10 +232,10 @@ async def test_a_second_model_that_was_not_judged_is_read_again(store: EventStor
 
     async def subscribe(command: Subscribe) -> None:
         everybody = DecisionModel(query=EventQuery.of(Subscribed), initial_state=0, evolve=lambda n, recorded: n + 1)
-        total = await store.decide(everybody)
+        total = await store.look(everybody)
         decision = await store.decide(count(tag=f"course:{command.course}"))
-        seen.append((total.state, decision.state))
-        await store.stage([Subscribed(student=command.student, course="c1")], condition=decision.condition)
+        seen.append((total, decision.state))
+        await store.append([Subscribed(student=command.student, course="c1")], condition=decision.condition)
 
     async def subscribe_first(append: Any) -> None:
         if len(seen) == 1 and append.command:
@@ -246,19 +247,131 @@ async def test_a_second_model_that_was_not_judged_is_read_again(store: EventStor
     assert seen == [(0, 0), (2, 1)]
 
 
-async def test_two_conditions_in_one_command_are_refused(store: EventStore) -> None:
+@pytest.mark.parametrize("rival", ["ann", "another"])
+async def test_all_decisions_of_a_command_are_under_its_condition(
+    store: EventStore, log: RecordingLog, rival: str
+) -> None:
     store.events.register(Registered)
     bus = CommandBus(store)
 
     async def register(command: Register) -> None:
         for name in (command.username, "another"):
-            decision = await store.decide(is_taken(name))
-            await store.stage([Registered(username=name)], condition=decision.condition)
+            if (await store.decide(is_taken(name))).state:
+                raise TakenError(name)
+        await store.append([Registered(username=command.username), Registered(username="another")])
+
+    async def register_first(append: Any) -> None:
+        if append.command:
+            log.before_append = None
+            await store.append([Registered(username=rival)])
 
     bus.register(Register, register)
-    with pytest.raises(ValueError, match=r"combine\(\.\.\.\) its decision models into one"):
+    log.before_append = register_first
+    with pytest.raises(TakenError, match=rival):
+        await bus.dispatch(Register(username="ann"))
+    assert await store.head() == 1
+
+
+async def test_decisions_that_are_made_at_the_same_time_are_of_one_position(store: EventStore) -> None:
+    store.events.register(Registered)
+    bus = CommandBus(store)
+
+    async def register(command: Register) -> int:
+        names = [f"{command.username}{number}" for number in range(20)]
+        decisions = await asyncio.gather(*(store.decide(is_taken(name)) for name in names))
+        await store.append([Registered(username=name) for name in names])
+        return len({decision.condition.after for decision in decisions})
+
+    bus.register(Register, register)
+    values = await asyncio.gather(*(bus.dispatch(Register(username=name)) for name in "abcdef"))
+    assert values == [1] * 6
+
+
+async def test_a_condition_of_another_position_is_refused(store: EventStore) -> None:
+    store.events.register(Registered)
+    bus = CommandBus(store)
+
+    async def register(command: Register) -> None:
+        await store.decide(is_taken(command.username))
+        of_all_times = AppendCondition(EventQuery.of(Registered, tags=["username:another"]))
+        await store.append([Registered(username=command.username)], condition=of_all_times)
+
+    bus.register(Register, register)
+    with pytest.raises(ValueError, match=r"let store\.decide\(\.\.\.\) read both"):
         await bus.dispatch(Register(username="ann"))
     assert await store.head() == 0
+
+
+async def test_a_decision_binds_the_command_by_itself(store: EventStore) -> None:
+    store.events.register(Registered)
+    bus = CommandBus(store)
+
+    async def register(command: Register) -> None:
+        if (await store.decide(is_taken(command.username))).state:
+            raise TakenError(command.username)
+        await store.append([Registered(username=command.username)])
+
+    bus.register(Register, register)
+    outcomes = await asyncio.gather(*(bus.dispatch(Register(username="ann")) for _ in range(5)), return_exceptions=True)
+    assert names(outcomes) == ["TakenError"] * 4
+    assert await store.head() == 1
+
+
+async def test_what_is_only_looked_at_binds_nothing(store: EventStore, log: RecordingLog) -> None:
+    store.events.register(Registered)
+    bus, looks = CommandBus(store), list[bool]()
+
+    async def register(command: Register) -> None:
+        looks.append(await store.look(is_taken(command.username)))
+        await store.append([Registered(username=command.username)])
+
+    async def register_first(append: Any) -> None:
+        if append.command:
+            await store.append([Registered(username="ann")])
+
+    bus.register(Register, register)
+    log.before_append = register_first
+    await bus.dispatch(Register(username="ann"))
+    assert (looks, await store.head()) == ([False], 2)
+
+
+def evolve_on_events(names: tuple[str, ...], event: Registered) -> tuple[str, ...]:
+    return (*names, event.username)
+
+
+def evolve_on_records(names: tuple[str, ...], recorded: RecordedEvent[Registered]) -> tuple[str, ...]:
+    return (*names, f"{recorded.event.username} at {recorded.position}")
+
+
+def evolve_on_annotated(names: tuple[str, ...], it: RecordedEvent[Registered]) -> tuple[str, ...]:
+    return (*names, f"{it.event.username} at {it.position}")
+
+
+def evolve_on_both(names: tuple[str, ...], event: Registered, recorded: object) -> tuple[str, ...]:
+    assert isinstance(recorded, RecordedEvent)
+    return (*names, f"{event.username} at {recorded.position}")
+
+
+@pytest.mark.parametrize(
+    ("evolve", "expected"),
+    [
+        (evolve_on_events, ("ann", "bob")),
+        (evolve_on_records, ("ann at 1", "bob at 2")),
+        (evolve_on_annotated, ("ann at 1", "bob at 2")),
+        (evolve_on_both, ("ann at 1", "bob at 2")),
+    ],
+)
+async def test_a_fold_takes_the_event_its_record_or_both(store: EventStore, evolve: Any, expected: Any) -> None:
+    await store.append([Registered(username="ann"), Registered(username="bob")])
+    model = DecisionModel(query=EventQuery.of(Registered), initial_state=(), evolve=evolve)
+    assert await store.look(model) == expected
+    assert await store.look(combine(model, model)) == (expected, expected)
+
+
+@pytest.mark.parametrize("evolve", [lambda: 0, lambda state: state, lambda state, event, more: state])
+def test_a_fold_with_other_parameters_is_refused(evolve: Any) -> None:
+    with pytest.raises(TypeError, match=r"write evolve\(state, event\) or evolve\(state, event, recorded\)"):
+        DecisionModel(query=EventQuery.of(Registered), initial_state=0, evolve=evolve)
 
 
 def subscribe_all(url: str, course: str, students: range, start: Any, results: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 
-from twofold import Application, Query, QueryBus, ReadModel
+from twofold import Application, Position, Query, QueryBus, ReadModel
 from twofold.errors import DuplicateHandlerError, HandlerNotFoundError, InvalidHandlerError, StaleReadError
 from twofold.middleware import Call
 
@@ -66,7 +66,7 @@ async def test_a_position_serves_as_well_as_a_receipt(app: Application) -> None:
 
 
 async def test_the_receipt_of_a_command_that_wrote_nothing_waits_for_nothing(app: Application) -> None:
-    receipt = replace(await app.commands.execute(Open(account="a")), position=0)
+    receipt = replace(await app.commands.execute(Open(account="a")), position=Position(0))
     await app.queries.dispatch(GetBalance("a"), after=receipt, timeout=0)
 
 

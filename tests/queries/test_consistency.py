@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, Deposited, GetBalance, Open, Opened, Withdraw, wire
 
-from twofold import Application, Projection, Receipt, on
+from twofold import ANY, Application, Position, Projection, Receipt, on
 from twofold.errors import InvalidHandlerError, StaleReadError, VersionMismatchError
 from twofold.messages.answer import Answer
 from twofold.messages.read_policy import Policy, WhenLate
@@ -313,7 +313,9 @@ async def test_what_two_commands_wrote_is_shown_by_what_shows_both(app: Applicat
 async def test_of_very_much_it_is_only_known_that_it_was_written(app: Application) -> None:
     written = Written()
     for number in range(40):
-        written = written.merge(Written.of(Receipt(value=None, position=number + 1, types=(f"Type{number}",))))
+        written = written.merge(
+            Written.of(Receipt(value=None, position=Position(number + 1), types=(f"Type{number}",)))
+        )
     assert written == Written(40, None)
 
 
@@ -355,7 +357,7 @@ async def test_a_repeat_of_a_command_is_answered_alike_whatever_it_expects(app: 
 async def test_the_version_is_checked_also_where_the_handler_expects_none(app: Application) -> None:
     async def deposit(command: Withdraw) -> None:
         event = Deposited(account=command.account, amount=Decimal(1))
-        await app.store.stage([event], stream_id=f"Account-{command.account}", stream_type="Account")
+        await app.store.append_events(f"Account-{command.account}", "Account", [event], expected_version=ANY)
 
     other = type(app.commands)(app.store)
     other.register(Withdraw, deposit)

@@ -18,7 +18,7 @@ from uuid import UUID
 import pytest
 
 import twofold
-from twofold import Event, Receipt, RecordedEvent
+from twofold import Event, Position, Receipt, RecordedEvent
 from twofold.errors import AggregateNotFoundError, DuplicateHandlerError, TwofoldError
 from twofold.messages.stored_event import StoredEvent
 
@@ -40,7 +40,7 @@ SAMPLES: dict[Any, Any] = {
     dict[str, int]: {"orders": 2},
     RecordedEvent[Any]: RECORDED,
     Sequence[RecordedEvent[Any]]: (RECORDED,),
-    Sequence[Receipt[Any]]: (Receipt(value=None, position=7),),
+    Sequence[Receipt[Any]]: (Receipt(value=None, position=Position(7)),),
     BaseException: ValueError("the cause"),
     Exception: ValueError("the cause"),
 }

@@ -1,46 +1,54 @@
-"""The command bus: one handler per command, and each command takes effect once."""
+"""The command bus: one handler per command, and each command takes effect once.
+
+1. `execute` finds the handler and calls it, through the middleware, with a unit of work in the context.
+2. What the handler appends, and commands that it dispatches, are staged in that unit.
+3. The unit is appended in one step, with the command's id, a hash of its content and the handler's result.
+4. On a conflict, the events in the way are added to what was read, and the handler runs again: at once the first time,
+   then in a queue with the other commands of this process that conflict on the same thing.
+5. If an attempt fails, or finds nothing to do, and the command has taken effect before, it gets the first receipt.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import partial
-from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol, TypeVar
+from itertools import count
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar, overload
 from uuid import UUID
 
 import msgspec
 
-from twofold.commands.retry_queue import Turns
+from twofold.commands.command_content import content_hash_of, result_decoder, result_encoder
+from twofold.commands.retry_queue import RetryQueue
 from twofold.errors import (
     CommandReusedError,
     ConflictError,
     DuplicateHandlerError,
     HandlerNotFoundError,
-    InvalidHandlerError,
     InvalidMessageTypeError,
     OutcomeUnknownError,
     StorageError,
     VersionMismatchError,
 )
-from twofold.log.event_fields import is_pydantic
+from twofold.log.appender import Appender, Committed, staged_receipt
 from twofold.log.event_store import EventStore
-from twofold.log.unit_of_work import UnitOfWork
-from twofold.messages.context import current_metadata, metadata
+from twofold.log.unit_of_work import CommandReads, UnitOfWork, writing_unit
+from twofold.messages.command import Command
+from twofold.messages.context import current_metadata
+from twofold.messages.event import Metadata
 from twofold.messages.ids import uuid7
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import current_session
 from twofold.messages.stream import ANY, ExpectedVersion, holds
-from twofold.middleware import Call, Middleware, compose, resolve, result_type
+from twofold.middleware import Call, Middleware, compose, resolve
+from twofold.options import CommandOptions
 from twofold.ports.event_log import Append, CommandRecord
-
-BLIND_ATTEMPTS = 20
-"""How often a command is tried that conflicts on what it has not read, and so learns nothing from the conflict."""
 
 C_contra = TypeVar("C_contra", contravariant=True)
 C = TypeVar("C")
+R = TypeVar("R")
 
 
 class CommandHandler(Protocol[C_contra]):
@@ -48,27 +56,29 @@ class CommandHandler(Protocol[C_contra]):
 
     @abstractmethod
     async def handle(self, command: C_contra) -> Any:
-        """Check the command, change state through repositories, return a value for the caller."""
+        """Check the command, change state through repositories or the event store, return a value for the caller."""
 
 
 class CommandBus:
     """Carries each command to its one handler.
 
-    The handler's writes are a unit of work: what it saves or stages is appended in one step, with the command's id
-    and the handler's result, once it returns. If somebody else wrote first, the handler runs again, on what they
-    wrote; a handler must therefore have no other effects.
+    A command is a unit of work: what its handler saves and appends, and the commands that it dispatches, are stored in
+    one step, with the command's id and the handler's result, once it returns. If another append came first, the
+    handler runs again, on what that has stored; a handler must therefore have no other effects.
 
     Args:
         store: where the handlers' events go.
         middleware: wrapped around every handler, the first outermost; each gets the command and the next call.
-        attempts: how often a command is tried before a conflict is raised.
+        options: how often a command is tried.
     """
 
-    def __init__(self, store: EventStore, *, middleware: Sequence[Middleware] = (), attempts: int = 100) -> None:
-        self._store = store
+    def __init__(
+        self, store: EventStore, *, middleware: Sequence[Middleware] = (), options: CommandOptions | None = None
+    ) -> None:
+        self._appender = store._appender
         self._middleware = tuple(middleware)
-        self._attempts = attempts
-        self._turns = Turns()
+        self._options = options or CommandOptions()
+        self._retries = RetryQueue()
         self._routes: dict[type, tuple[_Handler, Call]] = {}
 
     def register(self, command_type: type[C], handler: CommandHandler[C] | Callable[[C], Awaitable[Any]]) -> None:
@@ -82,105 +92,124 @@ class CommandBus:
         if command_type in self._routes:
             raise DuplicateHandlerError(command_type, self._routes[command_type][0].registered)
         call = resolve(command_type, handler)
-        known = _Handler(handler, call, _result_encoder(command_type), _result_decoder(call), _content_of(command_type))
+        content_hash, decode = content_hash_of(command_type), result_decoder(command_type, call)
+        known = _Handler(handler, call, result_encoder(command_type), decode, content_hash)
         self._routes[command_type] = (known, compose(partial(self._execute, known), self._middleware))
 
+    @overload
+    async def dispatch(self, command: Command[R]) -> R: ...
+    @overload
+    async def dispatch(self, command: object) -> Any: ...
     async def dispatch(self, command: object) -> Any:
         """Carry out a command and return what its handler returned; see `execute`."""
         return (await self.execute(command)).value
 
+    @overload
+    async def execute(self, command: Command[R]) -> Receipt[R]: ...
+    @overload
+    async def execute(self, command: object) -> Receipt[Any]: ...
     async def execute(self, command: object) -> Receipt[Any]:
         """Carry out a command and return the receipt for what it wrote.
 
         A command with a `command_id` that has taken effect before does so no more: it gets the first receipt, with
         the first value.
 
+        Within a command handler, the command is part of the outer one. It is stored with it or not at all, is repeated
+        with it, and is not recorded under an id of its own; its receipt is a `StagedReceipt`. If its handler raises,
+        what it has appended is dropped, and the outer handler may go on.
+
         Raises:
             HandlerNotFoundError: no handler is registered for it.
             CommandReusedError: its id belongs to an earlier command with other content.
-            ConflictError: others wrote first, as often as it was tried.
+            ConflictError: other appends came first, as often as it was tried.
             VersionMismatchError: the stream is not at the version that the current session expects.
+            UnitOfWorkError: this code was begun by a command handler that has returned.
             OutcomeUnknownError, StorageError: the database failed; try again with the same command.
-            Exception: whatever the handler raises, as it is; nothing was stored then.
+            Exception: whatever the handler raises, unchanged; nothing was stored then.
         """
         route = self._routes.get(type(command))
         if route is None:
             raise HandlerNotFoundError(type(command), "commands")
         receipt: Receipt[Any] = await route[1](command)
-        if session := current_session():
+        if not receipt.is_staged and (session := current_session()):
             session.note(receipt)
         return receipt
 
     async def _execute(self, handler: _Handler, command: Any) -> Receipt[Any]:
-        command_id = _command_id(command)
-        content_hash = blake2b(handler.content(command), digest_size=16).digest()
-        expected = _expected_version()
-        work, turn = UnitOfWork(command_id), self._turns.turn()
-        with _metadata_of(command_id), turn:
-            for attempt in range(1, self._attempts + 1):
+        outer, command_id = writing_unit(), _command_id(command)
+        if outer is not None:
+            return await self._execute_within(outer, handler, command, command_id)
+        repeat = _Repeat(self._appender, handler, command_id, handler.content_hash(command))
+        expected, reads = _expected_version(), CommandReads()
+        metadata = _metadata_of(command_id)
+        with self._retries.place() as place:
+            for attempt in count(1):
+                unit = UnitOfWork(command_id, reads)
                 try:
-                    return await self._attempt(handler, command, work, content_hash, expected)
-                except VersionMismatchError:  # to decide again would not help
-                    if earlier := await self._earlier(handler, command_id, content_hash):
-                        return earlier
-                    raise
+                    with unit.handling(metadata):
+                        value = await handler.call(command)
+                except Exception as error:  # a repeat of a command that has taken effect may well break a rule by now
+                    return await repeat.instead_of(error)
+                try:
+                    return await self._store(unit, value, repeat, expected)
+                except VersionMismatchError as error:  # to decide again would not help
+                    return await repeat.instead_of(error)
                 except ConflictError as conflict:
-                    contested = work.learn(conflict)
-                    if attempt >= (self._attempts if work.informed else min(self._attempts, BLIND_ATTEMPTS)):
+                    contested = reads.learn(conflict, unit.condition)
+                    if attempt >= self._attempts(reads.informed):
                         raise
-                    if UnitOfWork.current() is None:  # a command within a command would wait for its own outer one
-                        await turn.take(contested)
-                except OutcomeUnknownError as unknown:
-                    with suppress(StorageError):  # which would say that nothing was stored
-                        if earlier := await self._earlier(handler, command_id, content_hash):
-                            return earlier
-                    raise unknown
-                except Exception:
-                    # A repeat of a command that has taken effect may well break a rule by now.
-                    if earlier := await self._earlier(handler, command_id, content_hash):
-                        return earlier
-                    raise
+                    await place.take(contested)
+                except Exception as error:
+                    return await repeat.instead_of(error)
         raise AssertionError("unreachable")
 
-    async def _attempt(
-        self, handler: _Handler, command: Any, work: UnitOfWork, content_hash: bytes, expected: ExpectedVersion
+    async def _execute_within(
+        self, outer: UnitOfWork, handler: _Handler, command: Any, command_id: UUID
     ) -> Receipt[Any]:
-        with work.attempt():
-            value = await handler.call(command)
-        if work.is_empty:  # a repeat, too, may find that there is nothing left to do
-            earlier = await self._earlier(handler, work.command_id, content_hash)
-            return earlier or dataclasses.replace(work.receipt or Receipt(value=None), value=value)
-        record = CommandRecord(work.command_id.bytes, content_hash, handler.encode_result(value))
-        receipt = await self._commit(work.append(record), expected)
+        """Carry out a command within the handler of another one."""
+        own_id, metadata = outer.nested_id(), _metadata_of(command_id)
+        for attempt in count(1):
+            unit = UnitOfWork(own_id, outer.reads, outer)
+            with unit.handling(metadata):
+                value = await handler.call(command)
+            try:
+                outer.merge(unit)
+            except ConflictError:  # with another command within the outer one, which runs at the same time
+                if attempt >= self._options.blind_attempts:
+                    raise
+            else:
+                return staged_receipt(value, unit.events) if unit.events else Receipt(value=value)
+        raise AssertionError("unreachable")
+
+    async def _store(self, unit: UnitOfWork, value: Any, repeat: _Repeat, expected: ExpectedVersion) -> Receipt[Any]:
+        if not unit.events:  # a repeat, too, may find that there is nothing left to do
+            return await repeat.find() or Receipt(value=value)
+        record = CommandRecord(unit.id.bytes, repeat.content_hash, repeat.handler.encode_result(value))
+        receipt, result = await self._commit(unit.append(record), expected)
         if receipt.repeated:
-            return await self._earlier(handler, work.command_id, content_hash) or receipt
+            value = repeat.handler.decode_result(result)
         return dataclasses.replace(receipt, value=value)
 
-    async def _commit(self, append: Append, expected: ExpectedVersion) -> Receipt[None]:
+    async def _commit(self, append: Append, expected: ExpectedVersion) -> Committed:
         """Store what a handler has staged, provided that the stream of its last event is as the caller expects."""
         stream_id = append.events[-1].stream_id
         if expected is ANY or not stream_id:
-            return await self._store.commit(append)
+            return await self._appender.commit(append)
         staged = dict(append.expected)
         version = staged.get(stream_id, ANY)
         if isinstance(version, int) and not holds(expected, version):
             raise VersionMismatchError(stream_id, expected, version)
         staged.setdefault(stream_id, expected)
         try:
-            return await self._store.commit(msgspec.structs.replace(append, expected=tuple(staged.items())))
+            return await self._appender.commit(msgspec.structs.replace(append, expected=tuple(staged.items())))
         except ConflictError as conflict:
             if conflict.stream_id == stream_id and not holds(expected, conflict.version):
                 raise VersionMismatchError(stream_id, expected, conflict.version) from conflict
             raise
 
-    async def _earlier(self, handler: _Handler, command_id: UUID, content_hash: bytes) -> Receipt[Any] | None:
-        known = await self._store.find_command(command_id)
-        if known is None:
-            return None
-        record, receipt = known
-        if record.content_hash != content_hash:
-            raise CommandReusedError(command_id)
-        return dataclasses.replace(receipt, value=handler.decode_result(record.result))
+    def _attempts(self, is_informed: bool) -> int:
+        most, blind = self._options.attempts, self._options.blind_attempts
+        return most if is_informed else min(most, blind)
 
 
 class _Handler(NamedTuple):
@@ -188,12 +217,46 @@ class _Handler(NamedTuple):
     call: Call
     encode_result: Callable[[Any], bytes]
     decode_result: Callable[[bytes], Any]
-    content: Callable[[Any], bytes]
+    content_hash: Callable[[Any], bytes]
 
 
-def _metadata_of(command_id: UUID) -> Any:
+class _Repeat(NamedTuple):
+    """Finds out whether a command has taken effect before."""
+
+    appender: Appender
+    handler: _Handler
+    command_id: UUID
+    content_hash: bytes
+
+    async def find(self) -> Receipt[Any] | None:
+        """Return the first receipt of the command; None if it has not taken effect."""
+        known = await self.appender.find_command(self.command_id)
+        if known is None:
+            return None
+        record, receipt = known
+        if record.content_hash != self.content_hash:
+            raise CommandReusedError(self.command_id)
+        return dataclasses.replace(receipt, value=self.handler.decode_result(record.result))
+
+    async def instead_of(self, error: Exception) -> Receipt[Any]:
+        """Return the first receipt of the command, or raise the error if it has not taken effect before."""
+        try:
+            receipt = await self.find()
+        except StorageError:
+            if isinstance(error, OutcomeUnknownError):  # a StorageError would say that nothing was stored
+                _reraise(error)
+            raise
+        return receipt or _reraise(error)
+
+
+def _reraise(error: Exception) -> NoReturn:
+    raise error
+
+
+def _metadata_of(command_id: UUID) -> Metadata:
     outer = current_metadata()
-    return metadata(
+    return msgspec.structs.replace(
+        outer,
         command_id=command_id,
         correlation_id=outer.correlation_id or command_id,
         causation_id=outer.command_id or outer.causation_id or command_id,
@@ -201,9 +264,9 @@ def _metadata_of(command_id: UUID) -> Any:
 
 
 def _expected_version() -> ExpectedVersion:
-    """Return what the session expects of the stream. A command within a command is its handler's business."""
+    """Return what the session expects of the stream."""
     session = current_session()
-    return session.take_expected_version() if session and UnitOfWork.current() is None else ANY
+    return session.take_expected_version() if session else ANY
 
 
 def _command_id(command: Any) -> UUID:
@@ -212,59 +275,3 @@ def _command_id(command: Any) -> UUID:
     if not isinstance(command_id, UUID):
         raise InvalidMessageTypeError(f"{type(command).__name__}.command_id must be a UUID, not {given!r}")
     return command_id
-
-
-def _result_encoder(command_type: type) -> Callable[[Any], bytes]:
-    def encode(value: Any) -> bytes:
-        try:
-            return msgspec.json.encode(value, enc_hook=_to_builtins)
-        except TypeError as error:
-            raise InvalidHandlerError(
-                f"the handler of {command_type.__name__} returned what cannot be kept for a repeat of the command, "
-                f"so nothing was stored: {error}"
-            ) from error
-
-    return encode
-
-
-def _result_decoder(call: Call) -> Callable[[bytes], Any]:
-    try:
-        return msgspec.json.Decoder(result_type(call), dec_hook=_from_builtins).decode
-    except TypeError:  # a type that msgspec does not know comes back as plain JSON
-        return msgspec.json.decode
-
-
-def _to_builtins(value: Any) -> Any:
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    raise TypeError(f"a {type(value).__qualname__} is no value that JSON can hold")
-
-
-def _from_builtins(cls: type, data: Any) -> Any:
-    return cls.model_validate(data) if hasattr(cls, "model_validate") else data
-
-
-def _content_of(command_type: type) -> Callable[[Any], bytes]:
-    """Return how to get a command's content, without what differs between two tries of the same intent."""
-    without = {"command_id", "timestamp"}
-    prefix = command_type.__name__
-    if is_pydantic(command_type):
-        return lambda command: prefix.encode() + command.model_dump_json(exclude=without).encode()
-    if dataclasses.is_dataclass(command_type):
-        names = [field.name for field in dataclasses.fields(command_type)]
-    elif issubclass(command_type, msgspec.Struct):
-        names = list(command_type.__struct_fields__)
-    else:
-        raise InvalidMessageTypeError(
-            f"{command_type.__qualname__} must be a frozen dataclass, a frozen msgspec.Struct or a pydantic model"
-        )
-    names = [name for name in names if name not in without]
-    encoder = msgspec.json.Encoder(order="deterministic", enc_hook=_to_builtins)
-
-    def content(command: Any) -> bytes:
-        try:
-            return encoder.encode([prefix, *(getattr(command, name) for name in names)])
-        except TypeError as error:
-            raise InvalidMessageTypeError(f"{prefix} cannot be told from another {prefix}: {error}") from error
-
-    return content

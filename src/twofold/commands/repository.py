@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from twofold.commands.aggregate import Aggregate
+from twofold.commands.bus import CommandBus
 from twofold.commands.decider import Decider
-from twofold.errors import AggregateNotFoundError
+from twofold.errors import AggregateNotFoundError, InvalidHandlerError
 from twofold.log.event_store import EventStore
+from twofold.messages.event_query import AppendCondition
 
 A = TypeVar("A", bound=Aggregate)
 C = TypeVar("C")
 
 
 class Repository(Generic[A]):
-    """Loads and saves the aggregates of one type."""
+    """Loads and saves the aggregates of one type.
 
-    def __init__(self, store: EventStore, aggregate_type: type[A]) -> None:
+    Args:
+        store: where their streams are.
+        aggregate_type: the class of the aggregates.
+        commands: the bus with which `handle` registers handlers.
+    """
+
+    def __init__(self, store: EventStore, aggregate_type: type[A], commands: CommandBus | None = None) -> None:
         self._store = store
         self._type = aggregate_type
+        self._commands = commands
         store.events.register(*aggregate_type.event_types())
 
     async def load(self, id: str) -> A:
@@ -37,33 +48,90 @@ class Repository(Generic[A]):
 
     async def find(self, id: str) -> A | None:
         """Return the aggregate with this id, or None if its stream is empty; raises what `load` raises."""
-        history = await self._store.history(self._type.stream_id(id))
-        events = history.events
+        events = await self._store._history(self._type.stream_id(id))
         return self._type.from_history(id, events) if events else None
 
-    async def save(self, aggregate: A) -> None:
-        """Store the uncommitted events of an aggregate, provided that nobody else has written to its stream since.
+    async def save(self, aggregate: A, *, condition: AppendCondition | None = None) -> None:
+        """Append the uncommitted events of an aggregate, if no other event was written to its stream since its load.
 
-        In a command handler they are staged, and stored with all else that the command writes once the handler has
-        returned; a conflict then makes it run again. Elsewhere they are stored at once.
+        Within a command handler they are stored with the command; a conflict then makes the handler run again.
+
+        Args:
+            aggregate: one that was loaded, or made.
+            condition: what else must hold, such as the condition of a decision.
 
         Raises:
-            ConflictError and the others of `EventStore.append_events`: outside of a command handler.
+            ConflictError and the others of `EventStore.append_events`.
         """
         events = aggregate.uncommitted_events
         if not events:
             return
-        await self._store.stage(
+        await self._store.append_events(
+            self._type.stream_id(aggregate.id),
+            self._type.stream_type,
             events,
-            stream_id=self._type.stream_id(aggregate.id),
-            stream_type=self._type.stream_type,
             expected_version=aggregate.committed_version,
+            condition=condition,
         )
         aggregate.mark_committed()
 
+    def handle(
+        self, command_type: type[C], act: Callable[[A, C], object], *, id: Callable[[C], str] | None = None
+    ) -> None:
+        """Register the handler of a command that loads an aggregate, acts on it and saves it.
+
+        `books.handle(LendBook, lambda book, c: book.lend(c.reader))` loads the `Book` with the id `c.book_id`; the
+        command's value is what the function returns.
+
+        Args:
+            command_type: the class of the commands.
+            act: calls a method of the aggregate with what the command says.
+            id: from a command to the id of its aggregate; by default the field `<aggregate>_id`, else `id`.
+
+        Raises:
+            DuplicateHandlerError: the command has a handler already.
+            InvalidHandlerError: the command has no such field, the function is asynchronous, or the repository was
+                made without a command bus.
+        """
+        if self._commands is None:
+            raise InvalidHandlerError(
+                f"this repository has no command bus; use app.repository({self._type.__name__}), or "
+                f"Repository(store, {self._type.__name__}, commands)"
+            )
+        if inspect.iscoroutinefunction(act):
+            raise InvalidHandlerError(
+                f"the function for {command_type.__name__} is asynchronous; an aggregate decides without I/O. For a "
+                f"handler that awaits, use commands.register({command_type.__name__}, handler)"
+            )
+        id_of = id or self._id_field(command_type)
+
+        async def load_act_save(command: C) -> Any:
+            aggregate = await self.load(id_of(command))
+            value = act(aggregate, command)
+            await self.save(aggregate)
+            return value
+
+        self._commands.register(command_type, load_act_save)
+
+    def _id_field(self, command_type: type[C]) -> Callable[[C], str]:
+        """Return how to get the id of the aggregate from a command.
+
+        Raises:
+            InvalidHandlerError: the command has no field for it.
+        """
+        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self._type.__name__).lower()
+        fields = inspect.signature(command_type).parameters
+        for name in (f"{snake}_id", "id"):
+            if name in fields:
+                return lambda command: str(getattr(command, name))
+        raise InvalidHandlerError(
+            f"{command_type.__name__} has no field {snake}_id; say where the id of the {self._type.__name__} is: "
+            f"handle({command_type.__name__}, ..., id=lambda command: command.{next(iter(fields), 'id')})"
+        )
+
 
 class DeciderHandler(Generic[C]):
-    """Carries out commands with a decider: load, decide, stage; the equal of an aggregate behind a repository.
+    """Carries out commands with a decider: load, decide, append; the equal of an aggregate behind a repository.
 
     Args:
         store: where the streams are.
@@ -79,12 +147,10 @@ class DeciderHandler(Generic[C]):
 
     async def handle(self, command: C) -> str:
         """Decide on the command and return the id of the thing it was for; raises what the decider raises."""
-        thing = self._id_of(command)
-        stream_id = f"{self._decider.stream_type}-{thing}"
-        past = (await self._store.history(stream_id)).events
+        thing, stream_type = self._id_of(command), self._decider.stream_type
+        stream_id = f"{stream_type}-{thing}"
+        past = await self._store._history(stream_id)
         new = self._decider.decide(command, self._decider.fold(past))
         if new:
-            await self._store.stage(
-                new, stream_id=stream_id, stream_type=self._decider.stream_type, expected_version=len(past)
-            )
+            await self._store.append_events(stream_id, stream_type, new, expected_version=len(past))
         return thing

@@ -1,4 +1,7 @@
-"""Who may try next, of those in this process who lost a race for the same thing."""
+"""Queues for the commands of this process that conflict on the same thing.
+
+Without them, of many commands that try again at the same moment, only one gets on each time.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,29 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 
-class Turns:
-    """One queue for each contested thing: without it, of many who try again at once only one gets on each time."""
+class RetryQueue:
+    """One queue for each contested thing: a stream, or an item of a condition's query."""
 
     def __init__(self) -> None:
         self._queues: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
-    def turn(self) -> Turn:
-        """Return a place in the queues for one who has not lost a race yet."""
-        return Turn(self)
+    def place(self) -> RetryPlace:
+        """Return the places of a command that has not conflicted yet: none."""
+        return RetryPlace(self)
 
-    def queue(self, contested: Hashable) -> asyncio.Lock:
-        """Return the queue for a thing; it is forgotten when nobody is in it."""
+    def of(self, contested: Hashable) -> asyncio.Lock:
+        """Return the queue for a thing; it is forgotten when no command is in it."""
         return self._queues.setdefault(contested, asyncio.Lock())
 
 
-class Turn:
-    """The places of one who has lost races; given up at the end of a `with` block.
+class RetryPlace:
+    """The places of one command in the queues; given up at the end of a `with` block.
 
-    Several places are always taken in the same order, so that no two ever wait for each other.
+    Several places are always taken in the same order, so that no two commands ever wait for each other.
     """
 
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
+    def __init__(self, queue: RetryQueue) -> None:
+        self._queue = queue
         self._contested: set[Hashable] = set()
         self._taken: list[asyncio.Lock] = []
 
@@ -44,15 +47,15 @@ class Turn:
         self._give_up()
 
     async def take(self, contested: Hashable) -> None:
-        """Wait until all have had their turn who lost a race for the same things earlier."""
+        """Wait until the commands that conflicted on the same things earlier are done."""
         if contested in self._contested:
             return
         self._give_up()
         self._contested.add(contested)
         for each in sorted(self._contested, key=repr):
-            queue = self._turns.queue(each)
-            await queue.acquire()
-            self._taken.append(queue)
+            lock = self._queue.of(each)
+            await lock.acquire()
+            self._taken.append(lock)
 
     def _give_up(self) -> None:
         while self._taken:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from twofold.messages.event import RecordedEvent
+from twofold.messages.event_methods import record_parameter
 from twofold.messages.event_query import AppendCondition, EventQuery
 
 S = TypeVar("S")
+S1 = TypeVar("S1")
+S2 = TypeVar("S2")
+S3 = TypeVar("S3")
+S4 = TypeVar("S4")
+S5 = TypeVar("S5")
+
+Fold = Callable[[S, RecordedEvent[Any]], S]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,23 +28,70 @@ class DecisionModel(Generic[S]):
     """What one decision needs to know, and from which events it follows.
 
     The boundary is the query: the decision holds as long as no further event matches it.
+
+    Raises:
+        TypeError: `evolve` takes other parameters than these.
     """
 
     query: EventQuery
     initial_state: S
-    evolve: Callable[[S, RecordedEvent[Any]], S]
-    """Fold one matching event into the state; pure."""
+    evolve: Callable[..., S]
+    """Fold one matching event into the state; pure: `evolve(state, event)`.
+
+    A parameter that is named `recorded`, or annotated with `RecordedEvent`, gets the event with its record; it may
+    stand instead of the event or behind it.
+    """
+
+    def __post_init__(self) -> None:
+        self._fold  # noqa: B018 - a wrong signature is refused here
 
     def fold(self, events: Iterable[RecordedEvent[Any]]) -> S:
-        """Return the state after these events; those that the query does not match are passed over."""
-        state = self.initial_state
+        """Return the state after these events; those that the query does not match are left out."""
+        state, fold = self.initial_state, self._fold
         for recorded in events:
             if self.query.matches(recorded.type, recorded.tags):
-                state = self.evolve(state, recorded)
+                state = fold(state, recorded)
         return state
 
+    @cached_property
+    def _fold(self) -> Fold[S]:
+        return _as_fold(self.evolve)
 
-def combine(*models: DecisionModel[Any]) -> DecisionModel[tuple[Any, ...]]:
+
+def _as_fold(evolve: Callable[..., S]) -> Fold[S]:
+    """Return `evolve` as a function of a state and a recorded event."""
+    record, parameters = record_parameter(evolve), list(inspect.signature(evolve).parameters)
+    others = len(parameters) - (record is not None)
+    if record is None and others == 2:
+        return lambda state, recorded: evolve(state, recorded.event)
+    if record is not None and others == 1 and parameters[1] == record:
+        return evolve
+    if record is not None and others == 2:
+        return lambda state, recorded: evolve(state, recorded.event, **{record: recorded})
+    name = getattr(evolve, "__qualname__", repr(evolve))
+    takes = ", ".join(parameters)
+    raise TypeError(f"{name} takes ({takes}); write evolve(state, event) or evolve(state, event, recorded)")
+
+
+@overload
+def combine(a: DecisionModel[S1], /) -> DecisionModel[tuple[S1]]: ...
+@overload
+def combine(a: DecisionModel[S1], b: DecisionModel[S2], /) -> DecisionModel[tuple[S1, S2]]: ...
+@overload
+def combine(
+    a: DecisionModel[S1], b: DecisionModel[S2], c: DecisionModel[S3], /
+) -> DecisionModel[tuple[S1, S2, S3]]: ...
+@overload
+def combine(
+    a: DecisionModel[S1], b: DecisionModel[S2], c: DecisionModel[S3], d: DecisionModel[S4], /
+) -> DecisionModel[tuple[S1, S2, S3, S4]]: ...
+@overload
+def combine(
+    a: DecisionModel[S1], b: DecisionModel[S2], c: DecisionModel[S3], d: DecisionModel[S4], e: DecisionModel[S5], /
+) -> DecisionModel[tuple[S1, S2, S3, S4, S5]]: ...
+@overload
+def combine(*models: DecisionModel[S]) -> DecisionModel[tuple[S, ...]]: ...
+def combine(*models: DecisionModel[Any]) -> DecisionModel[Any]:
     """Make one model of several: one read, one condition, and a tuple of their states.
 
     Raises:
@@ -43,12 +99,13 @@ def combine(*models: DecisionModel[Any]) -> DecisionModel[tuple[Any, ...]]:
     """
     if not models:
         raise ValueError("combine at least one decision model")
+    folds = [(model.query, model._fold) for model in models]
 
     def evolve(states: tuple[Any, ...], recorded: RecordedEvent[Any]) -> tuple[Any, ...]:
         type_name, tags = recorded.type, recorded.tags
         return tuple(
-            model.evolve(state, recorded) if model.query.matches(type_name, tags) else state
-            for model, state in zip(models, states, strict=True)
+            fold(state, recorded) if query.matches(type_name, tags) else state
+            for (query, fold), state in zip(folds, states, strict=True)
         )
 
     return DecisionModel(

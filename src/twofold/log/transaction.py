@@ -10,7 +10,7 @@ from twofold.log.codec import check_name
 from twofold.messages.event import Metadata
 from twofold.messages.event_query import AppendCondition
 from twofold.messages.receipt import Receipt
-from twofold.messages.stream import ExpectedVersion
+from twofold.messages.stream import ExpectedVersion, check_expected
 from twofold.ports.event_log import Append
 
 
@@ -32,18 +32,21 @@ class StoreTransaction:
         events: Sequence[object],
         *,
         expected_version: ExpectedVersion,
+        condition: AppendCondition | None = None,
         event_ids: Sequence[UUID] | None = None,
         metadata: Metadata | None = None,
     ) -> None:
         """Append to a stream when the block ends; then `ConflictError` is raised if it is not as expected.
 
         Raises:
+            TypeError, ValueError: the expected version is none.
             InvalidEventError, InvalidMessageTypeError, LimitExceededError: the events cannot be stored.
         """
         check_name("stream id", stream_id)
         check_name("stream type", stream_type)
+        check_expected(expected_version)
         encoded = self._encode(events, stream_id, stream_type, event_ids, metadata)
-        self.appends.append(Append(encoded, ((stream_id, expected_version),)))
+        self.appends.append(Append(encoded, ((stream_id, expected_version),), condition))
 
     def append(
         self,

@@ -1,145 +1,243 @@
-"""What one command is about to write: staged while its handler runs, appended at once when it returns."""
+"""What one command writes: staged while its handler runs, and appended in one step when that returns.
+
+1. Each attempt to carry a command out has a `UnitOfWork` of its own, open as long as the handler runs.
+2. What the handler appends is staged; what it decides on is put under the append condition.
+3. A command within a command has a nested unit, which is merged into the outer one when its handler returns.
+4. The outermost unit becomes one append. If another append came first, `CommandReads` takes in the events that were in
+   the way, and the next attempt decides on them without reading again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 from uuid import UUID, uuid5
 
-from twofold.errors import ConflictError
-from twofold.messages.event import RecordedEvent
+from twofold.errors import ConflictError, UnitOfWorkError
+from twofold.messages.context import context, current_context
+from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery
-from twofold.messages.receipt import Receipt
-from twofold.messages.stream import ANY, ExpectedVersion
+from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
 from twofold.ports.event_log import MAX_CONFLICTS, Append, CommandRecord, NewEvent
 
-_current: ContextVar[UnitOfWork | None] = ContextVar("twofold_unit_of_work", default=None)
 
+class CommandReads:
+    """What a command has read, through all attempts to carry it out."""
 
-class History:
-    """The stored events of a stream, and those that are staged behind them."""
-
-    def __init__(self, stored: list[RecordedEvent[Any]], staged: list[Any]) -> None:
-        self.stored = stored
-        self.staged = staged
-
-    @property
-    def events(self) -> list[Any]:
-        """All events, the staged ones last."""
-        return [recorded.event for recorded in self.stored] + self.staged
-
-
-class UnitOfWork:
-    """The writes of one command, through all attempts to carry it out.
-
-    What an attempt has read is kept. When somebody else wrote first, the conflicting events are added to it, and the
-    next attempt decides on that without reading again.
-    """
-
-    def __init__(self, command_id: UUID) -> None:
-        self.command_id = command_id
+    def __init__(self) -> None:
         self.histories: dict[str, list[RecordedEvent[Any]]] = {}
-        self.decisions: dict[EventQuery, tuple[list[RecordedEvent[Any]], int]] = {}
-        self.receipt: Receipt[None] | None = None
-        """The last append that the handler did by itself, past the unit of work."""
+        """The stored events of streams."""
+        self.decisions: dict[EventQuery, list[RecordedEvent[Any]]] = {}
+        """The stored events that match queries, up to `position`."""
+        self.position: int | None = None
+        """All decisions of a command are made as of one position, so that one condition covers them all."""
         self.informed = False
         """Whether the last conflict was on something that the handler had read."""
-        self._encoded: list[NewEvent] = []
-        self._staged: dict[str, list[Any]] = {}
-        self._expected: dict[str, ExpectedVersion] = {}
-        self._condition: AppendCondition | None = None
-        self._judged: AppendCondition | None = None
-        self._identified = 0
-        self._open = False
 
-    @staticmethod
-    def current() -> UnitOfWork | None:
-        """Return the unit of work of the command that is being handled here, if there is one."""
-        return _current.get()
+    def as_of(self, head: int) -> int:
+        """Return the position as of which decisions are made: the head that the first of them has read."""
+        if self.position is None:
+            self.position = head
+        return self.position
 
-    @contextmanager
-    def attempt(self) -> Iterator[None]:
-        """Run a handler within: what it stages belongs to this unit of work."""
-        self._begin()
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            self._open = False
-            _current.reset(token)
+    def learn(self, conflict: ConflictError, judged: AppendCondition | None) -> Hashable:
+        """Add the events that were in the way to what was read; forget what only reading can bring up to date.
 
-    def history(self, stream_id: str) -> History | None:
-        """Return a stream as it was read before, and what is staged for it; None if it was not read."""
-        stored = self.histories.get(stream_id)
-        return None if stored is None else History(stored, self._staged.get(stream_id, []))
+        Args:
+            conflict: why the append was refused.
+            judged: the condition of that append.
 
-    def event_ids(self, count: int) -> list[UUID]:
-        """Return the next event ids; they follow from the command's id, so that a retry gets the same ones."""
-        first, self._identified = self._identified, self._identified + count
-        return [uuid5(self.command_id, str(index)) for index in range(first, first + count)]
-
-    def stage(
-        self,
-        encoded: Sequence[NewEvent],
-        events: Sequence[object],
-        expected_version: ExpectedVersion,
-        condition: AppendCondition | None,
-    ) -> None:
-        """Add events to what will be appended.
-
-        Raises:
-            ValueError: a second, different condition is staged.
-            RuntimeError: the handler has returned already.
+        Returns:
+            What was contested: the stream, or the item of the condition's query.
         """
-        if not self._open:
-            raise RuntimeError("the command's handler has returned; await what it starts before it returns")
-        if condition is not None and self._condition not in (None, condition):
-            raise ValueError("a command is appended under one condition; combine(...) its decision models into one")
-        self._condition = condition or self._condition
-        self._encoded += encoded
-        stream_id = encoded[0].stream_id
-        if stream_id:
-            self._expected.setdefault(stream_id, expected_version)  # what is staged later builds on what is staged now
-            self._staged.setdefault(stream_id, []).extend(events)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was staged."""
-        return not self._encoded
-
-    def append(self, record: CommandRecord) -> Append:
-        """Return all that was staged as one append."""
-        self._judged = self._condition
-        expected = tuple((stream, version) for stream, version in self._expected.items() if version is not ANY)
-        return Append(tuple(self._encoded), expected, self._condition, record)
-
-    def learn(self, conflict: ConflictError) -> Hashable:
-        """Add what somebody else wrote to what was read; forget what can only be brought up to date by reading.
-
-        Returns what was contested: the stream, or the item of the condition's query.
-        """
-        contested = self._contested(conflict)
         self.informed = conflict.stream_id in self.histories or (not conflict.stream_id and bool(self.decisions))
         if (stored := self.histories.pop(conflict.stream_id, None)) is not None:
             stored = stored + list(conflict.conflicts)
             if len(stored) == conflict.version:
                 self.histories[conflict.stream_id] = stored
-        complete = not conflict.stream_id and len(conflict.conflicts) < MAX_CONFLICTS
-        for query, (events, after) in list(self.decisions.items()):
-            if complete and self._judged == AppendCondition(query, after):
-                self.decisions[query] = (events + list(conflict.conflicts), conflict.conflicts[-1].position)
-            else:
-                del self.decisions[query]
-        return contested
-
-    def _contested(self, conflict: ConflictError) -> Hashable:
-        if conflict.stream_id or self._judged is None or not conflict.conflicts:
+        if conflict.stream_id or judged is None or not conflict.conflicts:
+            self.decisions, self.position = {}, None
             return conflict.stream_id
+        self._learn_decisions(conflict.conflicts, judged)
         first = conflict.conflicts[0]
-        return next((item for item in self._judged.fail_if.items if item.matches(first.type, first.tags)), "")
+        return next((item for item in judged.fail_if.items if item.matches(first.type, first.tags)), "")
 
-    def _begin(self) -> None:
-        self._encoded, self._staged, self._expected, self._condition = [], {}, {}, None
-        self._identified, self.receipt, self._judged, self._open = 0, None, None, True
+    def _learn_decisions(self, newer: Sequence[RecordedEvent[Any]], judged: AppendCondition) -> None:
+        """Bring the decisions up to date that the condition covered, if `newer` is all that matches it."""
+        is_complete = len(newer) < MAX_CONFLICTS and judged.after == self.position
+        covered = set(judged.fail_if.items) if is_complete else set()
+        self.decisions = {
+            query: events + [each for each in newer if query.matches(each.type, each.tags)]
+            for query, events in self.decisions.items()
+            if covered.issuperset(query.items)
+        }
+        self.position = newer[-1].position if self.decisions else None
+
+
+class UnitOfWork:
+    """The writes of one command in one attempt to carry it out.
+
+    Args:
+        id: of the command; the ids of its events follow from it, so that a repeat makes the same ones.
+        reads: what the command has read, in this attempt and earlier ones.
+        outer: the unit of the command within whose handler this one is carried out.
+    """
+
+    def __init__(self, id: UUID, reads: CommandReads, outer: UnitOfWork | None = None) -> None:
+        self.id = id
+        self.reads = reads
+        self.is_open = False
+        """Whether the handler still runs."""
+        self.condition: AppendCondition | None = None
+        """What must hold for the append. Nested units put their conditions on the outermost one."""
+        self._outer = outer
+        self._root: UnitOfWork = outer._root if outer else self
+        self._events: list[NewEvent] = []
+        self._streams: dict[str, list[Any]] = {}
+        self._expected: dict[str, ExpectedVersion] = {}
+        self._identified = 0
+        self._nested = 0
+
+    @contextmanager
+    def handling(self, metadata: Metadata) -> Iterator[None]:
+        """Let the block be the handler: what it appends is staged here."""
+        self.is_open = True
+        try:
+            with context(metadata=metadata, unit=self):
+                yield
+        finally:
+            self.is_open = False
+
+    def nested_id(self) -> UUID:
+        """Return the id of the next command within this one. It follows from this one's id."""
+        self._nested += 1
+        return uuid5(self.id, f"command {self._nested}")
+
+    def event_ids(self, count: int) -> list[bytes]:
+        """Return the next event ids."""
+        first, self._identified = self._identified, self._identified + count
+        return [uuid5(self.id, str(index)).bytes for index in range(first, first + count)]
+
+    def staged(self, stream_id: str) -> list[Any]:
+        """Return the events that are staged for a stream, by the outer commands and this one."""
+        own = self._streams.get(stream_id, [])
+        return self._outer.staged(stream_id) + own if self._outer else own
+
+    def stage(
+        self,
+        encoded: Sequence[NewEvent],
+        events: Sequence[object],
+        expected: ExpectedVersion | None,
+        condition: AppendCondition | None,
+    ) -> None:
+        """Add events, of one stream or (without an expected version) of none, to what will be appended.
+
+        Raises:
+            ConflictError: what is staged for the stream contradicts the expected version.
+            ValueError: the condition cannot be put under one with those that there are.
+        """
+        stream_id = encoded[0].stream_id
+        agreed = None if expected is None else self._agree(stream_id, expected)
+        if condition is not None:
+            self.enrol(condition)
+        self._events += encoded
+        if agreed is not None:
+            self._expected[stream_id] = agreed
+            self._streams.setdefault(stream_id, []).extend(events)
+
+    def enrol(self, condition: AppendCondition) -> None:
+        """Let the whole append depend on a condition.
+
+        Raises:
+            ValueError: another condition is of another position.
+        """
+        root, known = self._root, self._root.condition
+        if known is None:
+            root.condition = condition
+        elif known.after != condition.after:
+            raise ValueError(
+                f"a command is appended under one condition, and one after {known.after} cannot be joined with one "
+                f"after {condition.after}; let store.decide(...) read both, or combine(...) the models into one"
+            )
+        elif known != condition:
+            root.condition = AppendCondition(known.fail_if | condition.fail_if, known.after)
+
+    def merge(self, nested: UnitOfWork) -> None:
+        """Take over what a command within this one has staged.
+
+        Raises:
+            ConflictError: another one has written to the same stream since it was read; nothing was taken over.
+            UnitOfWorkError: the handler of this command has returned.
+        """
+        if not self.is_open:
+            raise ended()
+        agreed = {stream: self._agree(stream, expected) for stream, expected in nested._expected.items()}
+        self._expected |= agreed
+        self._events += nested._events
+        for stream_id, events in nested._streams.items():
+            self._streams.setdefault(stream_id, []).extend(events)
+
+    @property
+    def events(self) -> Sequence[NewEvent]:
+        """All events that are staged, in their order."""
+        return self._events
+
+    def append(self, record: CommandRecord) -> Append:
+        """Return all that was staged as one append."""
+        expected = tuple((stream, version) for stream, version in self._expected.items() if version is not ANY)
+        return Append(tuple(self._events), expected, self.condition, record)
+
+    def _agree(self, stream_id: str, expected: ExpectedVersion) -> ExpectedVersion:
+        """Return what is expected of a stream before the first event that is staged for it here.
+
+        Raises:
+            ConflictError: two expectations contradict each other.
+        """
+        staged = len(self._streams.get(stream_id, ()))
+        if not staged:
+            return expected
+        known = self._expected[stream_id]
+        if not isinstance(expected, int):  # events are staged, so that the stream will exist
+            return known
+        before = expected - staged
+        if before == known or (not isinstance(known, int) and before >= _LEAST[known]):
+            return before
+        version = staged + (known if isinstance(known, int) else _LEAST[known])
+        or_later = "" if isinstance(known, int) else " or later"
+        raise ConflictError(
+            f"stream {stream_id!r} is at version {version}{or_later} within this command, expected {expected}; load "
+            f"what the command has saved before",
+            stream_id=stream_id,
+            version=version,
+        )
+
+
+def current_unit() -> UnitOfWork | None:
+    """Return the unit of work of the command that is being handled here; None if there is none, or it has ended."""
+    unit: UnitOfWork | None = current_context().unit
+    return unit if unit is not None and unit.is_open else None
+
+
+def writing_unit() -> UnitOfWork | None:
+    """Return the unit of work to which a write belongs, None if it is a write of its own.
+
+    Raises:
+        UnitOfWorkError: the write belongs to a command whose handler has returned.
+    """
+    unit: UnitOfWork | None = current_context().unit
+    if unit is not None and not unit.is_open:
+        raise ended()
+    return unit
+
+
+def ended() -> UnitOfWorkError:
+    """Return the error for a write that comes too late."""
+    return UnitOfWorkError(
+        "the command's handler has returned, and its events are stored without this write; await what the handler "
+        "starts before it returns, or start the task with `context=contextvars.Context()` to let it write on its own"
+    )
+
+
+_LEAST = {ANY: 0, STREAM_EXISTS: 1}
+"""The least version of a stream that agrees with what is no exact version."""

@@ -1,4 +1,7 @@
-"""Who acts, on behalf of what: the metadata that events get without being passed from hand to hand."""
+"""What code runs on behalf of: the metadata that events get, the client's session, and the command being handled.
+
+All three are one context, which follows a task and the tasks that it begins.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,44 @@ import msgspec
 
 from twofold.messages.event import Metadata
 
-_current: ContextVar[Metadata] = ContextVar("twofold_metadata")
-_NOTHING = Metadata()
+
+class Context(msgspec.Struct, frozen=True):
+    """On whose behalf, for which client and within which command the code runs."""
+
+    metadata: Metadata = Metadata()
+    session: Any = None
+    """The `Session` of the client; see `twofold.messages.session`."""
+    unit: Any = None
+    """The `UnitOfWork` of the command that is being handled; see `twofold.log.unit_of_work`."""
+
+
+_NOTHING = Context()
+_context: ContextVar[Context] = ContextVar("twofold_context", default=_NOTHING)
+
+
+def current_context() -> Context:
+    """Return the context in which this code runs."""
+    return _context.get()
+
+
+@contextmanager
+def context(**parts: Any) -> Iterator[Context]:
+    """Run the block in a context of which these parts are other ones."""
+    inner = msgspec.structs.replace(_context.get(), **parts)
+    token = _context.set(inner)
+    try:
+        yield inner
+    finally:
+        _context.reset(token)
 
 
 def current_metadata() -> Metadata:
     """Return the metadata that an event recorded here and now would get."""
-    return _current.get(_NOTHING)
+    return _context.get().metadata
 
 
 @contextmanager
 def metadata(**fields: Any) -> Iterator[Metadata]:
     """Set fields of `Metadata` for all that is recorded within the block, such as `user="ann", tenant="t1"`."""
-    inner = msgspec.structs.replace(current_metadata(), **fields)
-    token = _current.set(inner)
-    try:
-        yield inner
-    finally:
-        _current.reset(token)
+    with context(metadata=msgspec.structs.replace(current_metadata(), **fields)) as inner:
+        yield inner.metadata

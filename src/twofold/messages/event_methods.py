@@ -1,8 +1,9 @@
-"""`@on(OrderCreated)`: which method of an aggregate or a projection takes which event."""
+"""`@on(OrderCreated)`: which method of an aggregate or a projection takes which event, and with what beside it."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -47,3 +48,21 @@ def methods_by_event(cls: type) -> dict[type, Callable[..., Any]]:
                 own[event_type] = name
         found.update(own)
     return {event_type: getattr(cls, name) for event_type, name in found.items()}
+
+
+def record_parameter(fold: Callable[..., Any]) -> str | None:
+    """Return the parameter of a fold that takes the `RecordedEvent`, by its name `recorded` or by its annotation.
+
+    Everywhere in Twofold, a function that folds takes the event, and, if it has such a parameter, its record, too.
+    """
+    for name, parameter in inspect.signature(fold).parameters.items():
+        if name == "recorded" or re.match(r"(\w+\.)*RecordedEvent\b", _as_text(parameter.annotation)):
+            return name
+    return None
+
+
+def _as_text(annotation: Any) -> str:
+    """Return an annotation as it would be written, whether or not the names in it can be resolved."""
+    if isinstance(annotation, str):
+        return annotation
+    return getattr(annotation, "__qualname__", None) or repr(annotation)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 from uuid import UUID
 
+from twofold.messages.position import Position
+
 
 class Mark(NamedTuple):
     """A position, and the id of the event that stands there.
@@ -24,6 +26,13 @@ class Mark(NamedTuple):
     def text(self) -> str:
         """The id as hexadecimal digits, as checkpoints store it. stored: version with care."""
         return self.event_id.hex()
+
+    @classmethod
+    def of(cls, place: Mark | Position | int) -> Mark:
+        """Return the mark of a place, however it is given; that of a mere number does not know its event."""
+        if isinstance(place, Mark):
+            return place
+        return cls(int(place), place.event_id if isinstance(place, Position) else b"")
 
     @classmethod
     def stored(cls, position: int, text: str) -> Self:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
+
+from twofold.messages.position import Position
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -15,13 +17,16 @@ class Receipt(Generic[T_co]):
     A command that had nothing to record gets a receipt at position 0, which is visible everywhere.
     """
 
+    is_staged: ClassVar[bool] = False
+    """Whether the events are still to be stored, together with the command that is being handled."""
+
     value: T_co
     """What the command handler returned."""
     stream_id: str = ""
     """The stream of the last event; empty if it belongs to none."""
     version: int = 0
     """The version of that stream after the append."""
-    position: int = 0
+    position: Position = Position()  # noqa: RUF009 - it is immutable
     """The position of the last event in the log."""
     types: tuple[str, ...] = ()
     """The stored names of the events' types."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from zlib import crc32
 
 from twofold.messages.answer import Answer
+from twofold.messages.context import context, current_context
 from twofold.messages.receipt import Receipt
 from twofold.messages.stream import ANY, ExpectedVersion
 
@@ -82,12 +82,10 @@ class Session:
         return expected
 
 
-_session: ContextVar[Session | None] = ContextVar("twofold_session", default=None)
-
-
 def current_session() -> Session | None:
     """Return the session in which this code runs, if there is one."""
-    return _session.get()
+    found: Session | None = current_context().session
+    return found
 
 
 @contextmanager
@@ -102,11 +100,8 @@ def session(
         expected_version: of the stream that the first command writes to.
     """
     inner = Session(Written.of(written), wait, expected_version)
-    token = _session.set(inner)
-    try:
+    with context(session=inner):
         yield inner
-    finally:
-        _session.reset(token)
 
 
 def _marks(*names: str) -> frozenset[int]:

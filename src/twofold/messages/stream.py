@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Literal
+from typing import Any, Final, Literal
 
 
 class StreamState(Enum):
@@ -16,6 +16,9 @@ class StreamState(Enum):
         return self.name
 
 
+NO_STREAM: Final = 0
+"""Append only if the stream holds no event yet."""
+
 ANY: Literal[StreamState.ANY] = StreamState.ANY
 """Append whatever the stream's version is."""
 
@@ -23,7 +26,25 @@ STREAM_EXISTS: Literal[StreamState.STREAM_EXISTS] = StreamState.STREAM_EXISTS
 """Append only if the stream holds at least one event."""
 
 ExpectedVersion = int | StreamState
-"""A version (0: the stream must not exist), `ANY` or `STREAM_EXISTS`."""
+"""A version (0, which is `NO_STREAM`: the stream must not exist), `ANY` or `STREAM_EXISTS`."""
+
+
+def check_expected(expected: Any) -> None:
+    """Refuse what is no expected version.
+
+    Raises:
+        TypeError: it is neither a number nor one of the constants.
+        ValueError: it is a negative number.
+    """
+    if isinstance(expected, StreamState):
+        return
+    if not isinstance(expected, int) or isinstance(expected, bool):
+        raise TypeError(
+            f"an expected version is a number, NO_STREAM, STREAM_EXISTS or ANY, not {expected!r}; write "
+            f"expected_version=ANY to append whatever the stream's version is"
+        )
+    if expected < 0:
+        raise ValueError(f"an expected version is not negative, got {expected}; NO_STREAM is 0")
 
 
 def holds(expected: ExpectedVersion, version: int) -> bool:

@@ -295,7 +295,7 @@ async def test_an_event_that_cannot_be_read_holds_it_up_until_it_is_skipped(
 ) -> None:
     """Its key is not known; the bytes are what another writer, with other code, might have stored."""
     await run.write(("a", ""))
-    event = run.store.encode([Noted(topic="a")], "", "", None, None)[0]
+    event = run.store._appender.encode([Noted(topic="a")], "", "")[0]
     fields = event._asdict()
     damage(fields)
     content = content_checksum(

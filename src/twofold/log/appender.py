@@ -1,0 +1,248 @@
+"""How events get into the log: encoded, then staged with a command or stored at once, and answered with a receipt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+import msgspec
+
+from twofold.errors import (
+    ConflictError,
+    CorruptEventError,
+    DuplicateEventIdError,
+    LimitExceededError,
+    OutcomeUnknownError,
+    RepeatedTransactionError,
+    StorageError,
+    TransactionReusedError,
+    UnitOfWorkError,
+)
+from twofold.log.codec import EventTypes, encode_metadata
+from twofold.log.staged_receipt import StagedReceipt
+from twofold.log.transaction import StoreTransaction
+from twofold.log.unit_of_work import writing_unit
+from twofold.messages.context import current_metadata
+from twofold.messages.event import Metadata
+from twofold.messages.event_query import AppendCondition, EventQuery
+from twofold.messages.ids import new_event_ids
+from twofold.messages.position import Position
+from twofold.messages.receipt import Receipt
+from twofold.messages.stored_event import is_intact
+from twofold.messages.stream import ExpectedVersion
+from twofold.options import LogOptions
+from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, NewEvent, Rejected
+
+
+class Committed(NamedTuple):
+    """An append that is durable, or an earlier one that this one repeats."""
+
+    receipt: Receipt[None]
+    result: bytes
+    """What is recorded as the result of the command."""
+
+
+class Appender:
+    """Encodes events, stages or commits them, and makes receipts. `EventStore` and the command bus write through it.
+
+    Args:
+        log: where the events go.
+        events: the classes of events that can be stored.
+        options: how much an append may hold.
+    """
+
+    def __init__(self, log: EventLog, events: EventTypes, options: LogOptions) -> None:
+        self._log = log
+        self._types = events
+        self._options = options
+
+    async def write(
+        self,
+        events: Sequence[object],
+        stream_id: str,
+        stream_type: str,
+        expected: ExpectedVersion | None,
+        condition: AppendCondition | None,
+        event_ids: Sequence[UUID] | None,
+        metadata: Metadata | None,
+    ) -> Receipt[None]:
+        """Stage events with the command that is being handled; elsewhere, store them at once.
+
+        Args:
+            events: at least one.
+            stream_id: the stream to which they belong; empty for none.
+            stream_type: its type.
+            expected: the version of the stream; None for events of no stream.
+            condition: what else must hold.
+            event_ids: one for each event.
+            metadata: of all of them.
+
+        Raises:
+            UnitOfWorkError: the command's handler has returned.
+            Exception: what `EventStore.append_events` raises.
+        """
+        unit = writing_unit()
+        encoded = self.encode(events, stream_id, stream_type, event_ids, metadata, unit.event_ids if unit else None)
+        if unit is not None:
+            unit.stage(encoded, events, expected, condition)
+            return staged_receipt(None, encoded)
+        of_stream = () if expected is None else ((stream_id, expected),)
+        return (await self.commit(Append(encoded, of_stream, condition))).receipt
+
+    def encode(
+        self,
+        events: Sequence[object],
+        stream_id: str,
+        stream_type: str,
+        event_ids: Sequence[UUID] | None = None,
+        metadata: Metadata | None = None,
+        make_ids: Callable[[int], list[bytes]] | None = None,
+    ) -> tuple[NewEvent, ...]:
+        """Return events as an `Append` wants them.
+
+        Raises:
+            ValueError: there is no event, or the ids do not match the events one by one.
+            DuplicateEventIdError: one id is given twice.
+            InvalidEventError, InvalidMessageTypeError, LimitExceededError: an event cannot be stored.
+        """
+        if not events:
+            raise ValueError("an append needs at least one event")
+        most, largest = self._options.max_events, self._options.max_bytes
+        if len(events) > most:
+            raise LimitExceededError(f"an append takes at most {most} events, got {len(events)}; split it")
+        if event_ids is None:
+            ids = (make_ids or new_event_ids)(len(events))
+        else:
+            ids = [each.bytes for each in event_ids]
+            if len(set(ids)) < len(ids):
+                raise DuplicateEventIdError(next(each for each in event_ids if ids.count(each.bytes) > 1))
+        data = encode_metadata(metadata or current_metadata())
+        encoded = self._types.encode_all(events, ids, stream_id, stream_type, data)
+        if len(encoded) > 1 and (size := sum(len(event.payload) for event in encoded)) > largest:
+            raise LimitExceededError(f"an append takes at most {largest} bytes of payload, got {size}; split it")
+        return encoded
+
+    async def commit(self, append: Append) -> Committed:
+        """Store a prepared append durably; every append ends here, but those of `transaction`.
+
+        Raises:
+            ConflictError, DuplicateEventIdError, CommandReusedError, OutcomeUnknownError, StorageError: see
+                `EventLog.append`.
+        """
+        appended = self._accepted(await self._log.append(append))
+        if appended.repeated and append.command:  # a repeat of a command may have made other events than the first
+            return Committed(await self._first_receipt(appended), appended.result)
+        return Committed(_receipt(append, appended), appended.result)
+
+    async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
+        """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect.
+
+        Raises:
+            OutcomeUnknownError: it has taken effect, and its receipt cannot be read.
+            StorageError: the database failed.
+        """
+        known = await self._log.find_command(command_id.bytes)
+        return known and (known[0], await self._first_receipt(known[1]))
+
+    @asynccontextmanager
+    async def transaction(self, connection: Any) -> AsyncIterator[StoreTransaction]:
+        """Open a transaction for SQL and appends; see `EventStore.transaction`."""
+        if writing_unit() is not None:
+            raise UnitOfWorkError(
+                "a command handler cannot open store.transaction(): each attempt would commit it, "
+                "apart from the command; write your rows in an inline projection, or open the transaction elsewhere"
+            )
+        if not hasattr(self._log, "transaction"):
+            raise TypeError(f"{type(self._log).__name__} is not in a SQL database; there is no transaction to join")
+        transaction, receipts = StoreTransaction(self.encode), list[Receipt[None]]()
+        repeat: RepeatedTransactionError | None = None
+        try:
+            async with cast(JoinableLog, self._log).transaction(connection) as joined:
+                transaction.connection = joined.connection
+                yield transaction
+                receipts = [_receipt(each, self._accepted(await joined.append(each))) for each in transaction.appends]
+                if repeat := _repeated_transaction(receipts):
+                    raise repeat  # which rolls back the user's SQL: the earlier try has committed it with the events
+        except RepeatedTransactionError as error:
+            if error is not repeat or connection is not None:  # a transaction that is joined, its owner rolls back
+                raise
+        transaction.receipts += receipts
+
+    def _accepted(self, outcome: Appended | Rejected) -> Appended:
+        if isinstance(outcome, Appended):
+            return outcome
+        raise ConflictError(
+            outcome.reason,
+            conflicts=self._types.decode(outcome.conflicts),
+            stream_id=outcome.stream_id,
+            version=outcome.version,
+        )
+
+    async def _first_receipt(self, appended: Appended) -> Receipt[None]:
+        """Make the receipt of an earlier call again, from the events that it stored.
+
+        Raises:
+            OutcomeUnknownError: they could not be read. That the call took effect is certain: it must be repeated.
+        """
+        first, last = appended.first, appended.last
+        try:
+            rows = await self._log.read(EventQuery.all(), after=first - 1, before=last + 1, limit=last - first + 1)
+        except StorageError as error:
+            raise OutcomeUnknownError(f"no receipt could be read ({error}); repeat it with the same id") from error
+        if damaged := [row.position for row in rows if not is_intact(row)]:
+            raise CorruptEventError(damaged[0])
+        tags = (tag for row in rows for tag in msgspec.json.decode(row.tags, type=list[str]))
+        return Receipt(
+            value=None,
+            stream_id=rows[-1].stream_id,
+            version=appended.version,
+            position=Position(last, rows[-1].event_id),
+            types=tuple(dict.fromkeys(row.type for row in rows)),
+            tags=tuple(dict.fromkeys(tags)),
+            repeated=True,
+        )
+
+
+def staged_receipt(value: Any, events: Sequence[NewEvent]) -> StagedReceipt[Any]:
+    """Return the receipt of events that are stored once the command's handler has returned."""
+    return StagedReceipt(value, events[-1].stream_id, *_types_and_tags(events))
+
+
+def _repeated_transaction(receipts: Sequence[Receipt[None]]) -> RepeatedTransactionError | None:
+    """Return the error that rolls a transaction back whose appends are stored already; None if none of them is.
+
+    Raises:
+        TransactionReusedError: some are, and others are not.
+    """
+    stored = [receipt.repeated for receipt in receipts]
+    if not any(stored):
+        return None
+    if not all(stored):
+        raise TransactionReusedError(stored.index(True) + 1, stored.index(False) + 1)
+    return RepeatedTransactionError(receipts)
+
+
+def _receipt(append: Append, appended: Appended) -> Receipt[None]:
+    """Make a receipt. Of a repeat, too: an append is one only if its events are the same as those of the first."""
+    types, tags = _types_and_tags(append.events)
+    last = append.events[-1]
+    return Receipt(
+        value=None,
+        stream_id=last.stream_id,
+        version=appended.version,
+        position=Position(appended.last, last.event_id),
+        types=types,
+        tags=tags,
+        repeated=appended.repeated,
+    )
+
+
+def _types_and_tags(events: Sequence[NewEvent]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if len(events) == 1:
+        return (events[0].type,), events[0].tags
+    return (
+        tuple(dict.fromkeys(event.type for event in events)),
+        tuple(dict.fromkeys(tag for event in events for tag in event.tags)),
+    )
