@@ -181,6 +181,21 @@ class PostgresOptions:
 class DuckDbOptions:
     """DuckDB: the file and its Parquet snapshots."""
 
+    readers: int = 4
+    """Questions that are answered at the same time, each in a thread. Raised, they take memory and Python from the rest
+    of the process; lowered, a slow report delays other questions."""
+    step_events: int = 10_000
+    """Events that a read model takes in one commit while it catches up. Raised, a step takes more memory; lowered,
+    catching up takes more commits, each of which has its price."""
+    snapshots_kept: int = 2
+    """Snapshots that stay however old they are, at least 1. Raised, they take more of the disk."""
+    snapshots_kept_for: float = 10.0
+    """Seconds for which a snapshot stays after the next one came. Raised, snapshots that are written often take more of
+    the disk; lowered, questions that take longer have to be asked again."""
+    snapshot_patience: float = 10.0
+    """Seconds for which a question whose snapshot was removed is asked again. Raised, a process that is too slow for
+    the owner gives up later; lowered, it gives up although one more try would have answered."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:

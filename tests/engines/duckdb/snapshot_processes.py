@@ -14,8 +14,12 @@ from tests.synchronizing import running
 from twofold import Event, EventStore, Key, Projection, ReadModel, ReadModelSynchronizer, on
 from twofold.engines.duckdb import DuckDbReadDatabase, ParquetSnapshots
 from twofold.engines.engine import connect
+from twofold.options import DuckDbOptions
+from twofold.ports.read_database import Selection
+from twofold.testing.read_samples import Model, Sample
 
 ROWS = 500
+QUESTIONS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,3 +106,45 @@ def rounds_up_to(position: int) -> int:
     """Return the sum of the rounds of all rows, when so many events have been folded."""
     full, more = divmod(position, ROWS)
     return full * (ROWS - more) + (full + 1) * more
+
+
+def own_eagerly(folder: str, orders: Connection) -> None:
+    """Write snapshots without a pause until told to end; tell the number of the first one, and at last of the last."""
+    asyncio.run(_own_eagerly(Path(folder), orders))
+
+
+async def _own_eagerly(folder: Path, orders: Connection) -> None:
+    kept_for = float((folder / "kept_for").read_text())
+    database = DuckDbReadDatabase(folder / "rows.duckdb", options=DuckDbOptions(snapshots_kept_for=kept_for))
+    await database.open()
+    model = Model(database)
+    await model.prepare()
+    await model.write(*(Sample(id=f"{number}", number=1) for number in range(ROWS)))
+    number = (await database.snapshot(folder / "snapshots")).number
+    orders.send(number)
+    while not orders.poll():
+        number = (await database.snapshot(folder / "snapshots")).number
+    orders.send(number)
+    await database.close()
+
+
+def ask_eagerly(folder: str, answers: Connection) -> None:
+    """Ask some questions; send how many, how many snapshots answered, and what went wrong."""
+    asyncio.run(_ask_eagerly(Path(folder), answers))
+
+
+async def _ask_eagerly(folder: Path, answers: Connection) -> None:
+    snapshots = ParquetSnapshots(folder / "snapshots")
+    model = Model(snapshots)
+    asked, seen, wrong = 0, set[int](), list[str]()
+    while asked < QUESTIONS:
+        asked += 1
+        try:
+            [row] = await snapshots.sql("SELECT sum(number) AS n FROM samples")
+            rows, total = await snapshots.select(model.table, Selection(limit=2 * ROWS))
+            if (row["n"], len(rows), total) != (ROWS, ROWS, ROWS):
+                wrong.append(f"{row}, {len(rows)} of {total}")
+            seen.add((await snapshots.latest()).number)
+        except Exception as error:
+            wrong.append(f"{type(error).__name__}: {error}")
+    answers.send((asked, len(seen), wrong))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -28,6 +31,7 @@ from twofold.errors import (
     StorageError,
     StorageUnavailableError,
 )
+from twofold.options import DuckDbOptions
 from twofold.testing.read_samples import Model, Sample
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -77,6 +81,62 @@ def test_three_processes_read_whole_snapshots_while_one_writes_all_the_while(tmp
     assert max(answers) > 3, "hardly anything was read"
 
 
+@pytest.mark.parametrize("kept_for", [0.0, 10.0])
+def test_every_question_is_answered_while_an_eager_process_replaces_the_snapshots(
+    tmp_path: Path, kept_for: float
+) -> None:
+    (tmp_path / "kept_for").write_text(str(kept_for))
+    with process(snapshot_processes.own_eagerly, tmp_path) as owner:
+        first = owner.recv()
+        with (
+            process(snapshot_processes.ask_eagerly, tmp_path) as one,
+            process(snapshot_processes.ask_eagerly, tmp_path) as two,
+        ):
+            answers = [reader.recv() for reader in (one, two)]
+        owner.send("end")
+        written = owner.recv() - first
+    print(f"{written} snapshots; questions, snapshots that answered, and what went wrong: {answers}")
+    assert written > 20
+    for asked, seen, wrong in answers:
+        assert kept_for == 0 or wrong == []
+        assert all(text.startswith("StorageUnavailableError: ") for text in wrong), "a slow process gives up by name"
+        assert asked == snapshot_processes.QUESTIONS
+        assert seen > 3
+
+
+async def test_a_snapshot_stays_for_a_while_after_the_next_one_came_however_many_come(
+    tmp_path: Path, folder: Path
+) -> None:
+    options = DuckDbOptions(snapshots_kept_for=1.0)
+    database = DuckDbReadDatabase(tmp_path / "kept.duckdb", options=options)
+    await database.open()
+    for _ in range(4):
+        await database.snapshot(folder)
+    first, _, third, _ = (folder / f"snapshot-{number:09}" for number in range(1, 5))
+    assert first.is_dir()
+    for manifest in folder.glob("*/manifest.json"):
+        os.utime(manifest, (time.time() - 2, time.time() - 2))
+    await database.snapshot(folder)
+    assert not first.exists()
+    assert not third.exists(), "the fourth had been there for longer than the third has to stay"
+    assert numbers(folder) == [4, 5]
+    await database.close()
+
+
+async def test_snapshots_that_begin_again_at_the_same_number_are_not_taken_for_the_earlier_ones(
+    database: DuckDbReadDatabase, folder: Path
+) -> None:
+    model = Model(database)
+    await model.prepare()
+    await database.snapshot(folder)
+    snapshots = ParquetSnapshots(folder)
+    assert await snapshots.sql("SELECT count(*) AS n FROM samples") == [{"n": 0}]
+    shutil.rmtree(folder)
+    await model.write(Sample(id="a"))
+    assert (await database.snapshot(folder)).number == 1
+    assert await snapshots.sql("SELECT count(*) AS n FROM samples") == [{"n": 1}]
+
+
 async def test_a_snapshot_says_how_far_it_goes_and_how_old_it_is(
     database: DuckDbReadDatabase, store: EventStore, folder: Path
 ) -> None:
@@ -99,9 +159,9 @@ async def test_a_snapshot_says_how_far_it_goes_and_how_old_it_is(
     assert await latest.sql("SELECT amount FROM balances") == [{"amount": Decimal(5)}]
 
 
-async def test_the_last_two_snapshots_stay_and_an_older_one_says_that_it_is_gone(
-    database: DuckDbReadDatabase, folder: Path
-) -> None:
+async def test_the_last_two_snapshots_stay_and_an_older_one_says_that_it_is_gone(tmp_path: Path, folder: Path) -> None:
+    database = DuckDbReadDatabase(tmp_path / "two.duckdb", options=DuckDbOptions(snapshots_kept_for=0))
+    await database.open()
     model = Model(database)
     await model.prepare()
     await model.write(Sample(id="a"))
@@ -113,6 +173,7 @@ async def test_the_last_two_snapshots_stay_and_an_older_one_says_that_it_is_gone
     assert numbers(folder) == [2, 3]
     with pytest.raises(StorageUnavailableError, match="take the latest"):
         await first.sql("SELECT id FROM samples")
+    await database.close()
 
 
 async def test_rows_are_those_of_the_database_of_every_kind(database: DuckDbReadDatabase, folder: Path) -> None:

@@ -1,4 +1,8 @@
-"""DuckDB's errors in the framework's words, told apart by their classes."""
+"""DuckDB's errors in the framework's words, told apart by their classes.
+
+Every path uses these functions: `translate` for what failed before the commit, when nothing was stored for certain, and
+`commit_failed` for a COMMIT.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import duckdb
 
 from twofold.errors import (
     MissingTableError,
+    OutcomeUnknownError,
     ReadOnlyStorageError,
     StorageError,
     StorageFullError,
@@ -28,6 +33,10 @@ _FAILURES_OF_STORAGE = (
 )  # fmt: skip
 
 
+DRIVER_ERRORS = (duckdb.Error, MemoryError)
+"""What the driver raises."""
+
+
 def translate(error: BaseException, path: Path) -> TwofoldError:
     """Return the error to raise instead of the driver's."""
     match error:
@@ -39,6 +48,16 @@ def translate(error: BaseException, path: Path) -> TwofoldError:
             return StorageFullError(f"{path}: the disk is full; nothing was stored, free some space and try again")
         case _:
             return StorageError(f"{path}: {error}")
+
+
+def commit_failed(error: BaseException, path: Path) -> TwofoldError:
+    """Return the error to raise instead of the driver's when COMMIT failed: a failing disk may have kept the commit.
+
+    Only what DuckDB finds in the data before it writes is certain.
+    """
+    if isinstance(error, duckdb.IntegrityError | duckdb.DataError):
+        return translate(error, path)
+    return OutcomeUnknownError(f"{path}: the commit failed: {error}; look before going on")
 
 
 def translate_opening(error: BaseException, path: Path) -> TwofoldError:

@@ -1,10 +1,16 @@
-"""Reads the snapshots that the owner of a DuckDB file writes, in any number of processes."""
+"""Reads the snapshots that the owner of a DuckDB file writes, in any number of processes.
+
+1. The latest snapshot in the folder is opened: its manifest is read, and a view is made for each of its files.
+2. A question is asked on it. If the snapshot was removed in between, the next one is opened and asked.
+3. A process that is too slow for the owner gives up after some seconds, by name.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,12 +20,14 @@ import duckdb
 import msgspec
 
 from twofold.engines.duckdb.columns import is_own
-from twofold.engines.duckdb.errors import translate
-from twofold.engines.duckdb.file import DRIVER_ERRORS, OFFLINE
-from twofold.engines.duckdb.selection import load_rows, select_page, select_totals
+from twofold.engines.duckdb.database import OFFLINE
+from twofold.engines.duckdb.errors import DRIVER_ERRORS, translate
+from twofold.engines.duckdb.rows import load_rows
+from twofold.engines.duckdb.selection import select_page, select_totals
 from twofold.engines.duckdb.snapshots import MANIFEST, Manifest, numbers, path_of
 from twofold.engines.duckdb.statements import run, run_to_read
-from twofold.errors import ReadOnlyStorageError, StorageUnavailableError
+from twofold.errors import ReadOnlyStorageError, StorageUnavailableError, TwofoldError
+from twofold.options import DuckDbOptions
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
 from twofold.ports.segments import Step
@@ -29,8 +37,6 @@ from twofold.ports.table import Table
 T = TypeVar("T")
 Connection = duckdb.DuckDBPyConnection
 
-ATTEMPTS = 3
-"""How often the latest snapshot is looked for, should it be removed just then."""
 WHOLE = "__whole"
 """What is added to the name of a table that shows all columns."""
 
@@ -38,10 +44,18 @@ WHOLE = "__whole"
 class Snapshot:
     """What the read models held at one moment. All answers of one snapshot fit each other."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._manifest = manifest
-        self._connection = _views(folder, manifest)
+        self._written = _written(folder)
+        try:
+            self._manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+            self._connection = _views(folder, self._manifest)
+        except (*DRIVER_ERRORS, OSError) as error:
+            raise self._failed(error) from error
+
+    def is_at(self, folder: Path) -> bool:
+        """Return whether this is the snapshot in a folder, and not another one that was given its number again."""
+        return self._folder == folder and self._written == _written(folder)
 
     @property
     def number(self) -> int:
@@ -72,12 +86,17 @@ class Snapshot:
         Raises:
             StorageUnavailableError: the snapshot has been removed by now; take the latest one.
             MissingTableError: it names a table that is not there.
-            StorageError: it is no SQL, or the files cannot be read.
+            StorageError: it is no SELECT, or the files cannot be read.
         """
         return await self.read(partial(run_to_read, sql=sql, values=values))
 
     async def read(self, job: Callable[[Connection], T]) -> T:
-        """Run `job` with a connection that shows this snapshot, in a thread."""
+        """Run `job` with a connection that shows this snapshot, in a thread.
+
+        Raises:
+            StorageUnavailableError: the snapshot has been removed by now.
+            StorageError: the files cannot be read.
+        """
         return await asyncio.to_thread(self._read, job)
 
     def _read(self, job: Callable[[Connection], T]) -> T:
@@ -85,9 +104,12 @@ class Snapshot:
             with self._connection.cursor() as cursor:
                 return job(cursor)
         except DRIVER_ERRORS as error:
-            if not self._folder.is_dir():
-                raise _GoneError(f"{self._folder}: this snapshot was removed; take the latest one") from error
-            raise translate(error, self._folder) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: BaseException) -> TwofoldError:
+        if self._folder.is_dir():
+            return translate(error, self._folder)
+        return _GoneError(f"{self._folder}: this snapshot was removed; take the latest one")
 
 
 class _GoneError(StorageUnavailableError):
@@ -104,19 +126,24 @@ class ParquetSnapshots:
     batch_size = 1
     transaction_time = 1.0
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, options: DuckDbOptions | None = None) -> None:
         self._folder = Path(folder)
+        self._options = options or DuckDbOptions()
         self._found: Snapshot | None = None
 
     async def latest(self) -> Snapshot:
         """Return the latest snapshot, for several questions to one moment.
 
-        It can be read until two later ones have been written.
+        It can be read until later ones have been written and some seconds have passed: see `DuckDbOptions`.
 
         Raises:
             StorageUnavailableError: there is none.
         """
-        return await asyncio.to_thread(self._open_latest)
+
+        async def itself(latest: Snapshot) -> Snapshot:
+            return latest
+
+        return await self._with_latest(itself)
 
     async def sql(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         """Run a statement of your own on the latest snapshot; see `DuckDbReadDatabase.sql`.
@@ -124,22 +151,21 @@ class ParquetSnapshots:
         Raises:
             StorageUnavailableError: there is no snapshot.
             MissingTableError: it names a table that is not there.
-            StorageError: it is no SQL, or the files cannot be read.
+            StorageError: it is no SELECT, or the files cannot be read.
         """
         return await self._read(partial(run_to_read, sql=sql, values=values))
 
     def is_in(self, database: object) -> bool:
-        """See `ReadDatabase.is_in`. No event log is kept in snapshots."""
         return False
 
     async def open(self) -> None:
-        """See `ReadDatabase.open`. There need not be a snapshot yet."""
+        """Do nothing: there need not be a snapshot yet."""
 
     async def close(self) -> None:
         self._found = None
 
     def transaction(self, style: Style = "driver", idle: float = IDLE) -> AbstractAsyncContextManager[Any]:
-        """See `ReadDatabase.transaction`; there are none.
+        """Refuse: snapshots are only read.
 
         Raises:
             ReadOnlyStorageError: always.
@@ -147,7 +173,7 @@ class ParquetSnapshots:
         raise self._read_only()
 
     def follow(self, positions: Positions) -> None:
-        """See `ReadDatabase.follow`; nobody waits for a snapshot."""
+        """Do nothing: a snapshot never moves."""
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         return await self._read(lambda connection: run(connection, sql, values))
@@ -156,7 +182,7 @@ class ParquetSnapshots:
         return await self._read(partial(load_rows, table=_whole(table), keys=keys)) if keys else []
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
-        """See `ReadDatabase.commit`; there is none.
+        """Refuse: snapshots are only read.
 
         Raises:
             ReadOnlyStorageError: always.
@@ -172,27 +198,36 @@ class ParquetSnapshots:
         return await self._read(partial(select_totals, table=_whole(table), by=by, of=of, where=where))
 
     async def _read(self, job: Callable[[Connection], T]) -> T:
-        for _ in range(ATTEMPTS - 1):
-            with suppress(_GoneError):
-                return await (await self.latest()).read(job)
-        return await (await self.latest()).read(job)
+        async def ask(latest: Snapshot) -> T:
+            return await latest.read(job)
+
+        return await self._with_latest(ask)
+
+    async def _with_latest(self, use: Callable[[Snapshot], Awaitable[T]]) -> T:
+        """Use the latest snapshot; the next one, if it is removed in between."""
+        deadline = time.monotonic() + self._options.snapshot_patience
+        while True:
+            try:
+                return await use(await asyncio.to_thread(self._open_latest))
+            except _GoneError:
+                if time.monotonic() > deadline:
+                    raise
 
     def _open_latest(self) -> Snapshot:
-        for _ in range(ATTEMPTS):
-            number = max(numbers(self._folder), default=0)
-            found = self._found
-            if found is not None and found.number == number:
-                return found
-            with suppress(FileNotFoundError):  # it has just been removed: there is a later one
-                path = path_of(self._folder, number)
-                self._found = Snapshot(path, msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest))
-                return self._found
-        raise StorageUnavailableError(
-            f"{self._folder}: there is no snapshot; let the owner of the DuckDB file write one, by `snapshots=`"
-        )
+        number = max(numbers(self._folder), default=0)
+        if not number:
+            raise StorageUnavailableError(
+                f"{self._folder}: there is no snapshot; let the owner of the DuckDB file write one, by `snapshots=`"
+            )
+        path, found = path_of(self._folder, number), self._found
+        if found is None or not found.is_at(path):
+            found = self._found = Snapshot(path)
+        return found
 
     def _read_only(self) -> ReadOnlyStorageError:
-        return ReadOnlyStorageError(f"{self._folder}: snapshots are only read; whoever owns the DuckDB file writes")
+        return ReadOnlyStorageError(
+            f"{self._folder}: snapshots are only read; the owner of the DuckDB file writes them"
+        )
 
 
 def _views(folder: Path, manifest: Manifest) -> Connection:
@@ -200,8 +235,6 @@ def _views(folder: Path, manifest: Manifest) -> Connection:
     connection = duckdb.connect(config=OFFLINE)
     for name in manifest.tables:
         path = folder / f"{name}.parquet"
-        if not path.is_file():
-            raise FileNotFoundError(path)
         connection.execute(f"CREATE VIEW {quoted(name + WHOLE)} AS FROM read_parquet({literal(path)})")
         described = connection.execute(f"DESCRIBE {quoted(name + WHOLE)}").fetchall()
         shown = names(column for column, *_ in described if not is_own(column))
@@ -211,3 +244,12 @@ def _views(folder: Path, manifest: Manifest) -> Connection:
 
 def _whole(table: Table) -> Table:
     return table._replace(name=table.name + WHOLE)
+
+
+def _written(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a snapshot from another one of its number; None if there is none."""
+    try:
+        found = (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -14,14 +14,14 @@ from typing import Any
 
 import duckdb
 
-from twofold.engines.duckdb.columns import keys_to_sql, rows_to_sql
-from twofold.engines.duckdb.errors import ABOUT_THE_DATA
-from twofold.engines.duckdb.file import DuckDbFile
-from twofold.engines.duckdb.selection import load_rows, select_page, select_totals
+from twofold.engines.duckdb.database import DuckDbDatabase
+from twofold.engines.duckdb.rows import load_rows, write_step
+from twofold.engines.duckdb.selection import select_page, select_totals
 from twofold.engines.duckdb.snapshots import Manifest, write_snapshot
 from twofold.engines.duckdb.statements import run, run_to_read
 from twofold.engines.duckdb.transaction import DuckDbReadTransaction
-from twofold.errors import CheckpointMovedError, InvalidProjectionError, LimitExceededError, StorageError
+from twofold.errors import InvalidProjectionError, StorageError
+from twofold.options import DuckDbOptions
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
 from twofold.ports.segments import Segment, Step
@@ -44,10 +44,9 @@ class DuckDbReadDatabase:
         every: how often one is written there, if a folder is given; one more when the database is closed.
         settings: DuckDB's own, such as `{"threads": 2, "memory_limit": "1GB"}`; by default it takes all cores, and most
             of the memory.
-        readers: questions that are answered at the same time, at most.
+        options: what can be tuned.
     """
 
-    batch_size = 10_000  # each commit has its price
     transaction_time = 1.0
 
     def __init__(
@@ -57,9 +56,10 @@ class DuckDbReadDatabase:
         snapshots: str | Path | None = None,
         every: timedelta = timedelta(minutes=1),
         settings: Mapping[str, Any] | None = None,
-        readers: int = 4,
+        options: DuckDbOptions | None = None,
     ) -> None:
-        self._file = DuckDbFile(path, settings or {}, readers)
+        self._database = DuckDbDatabase(path, settings or {}, options or DuckDbOptions())
+        self.batch_size = self._database.options.step_events
         self._folder = Path(snapshots) if snapshots is not None else None
         self._every = every
         self._taking: asyncio.Task[None] | None = None
@@ -67,44 +67,43 @@ class DuckDbReadDatabase:
         self._followers: set[Positions] = set()
 
     def is_in(self, database: object) -> bool:
-        """See `ReadDatabase.is_in`. No event log is kept in DuckDB."""
         return False
 
     async def open(self) -> None:
-        """See `ReadDatabase.open`.
+        """Open the file, and begin to write snapshots if a folder for them is given.
 
         Raises:
             StorageUnavailableError: another process has the file open.
         """
-        await self._file.open()
+        await self._database.open()
         if self._folder is not None and self._taking is None:
             self._taking = asyncio.create_task(self._take_snapshots(self._folder), name="twofold-duckdb-snapshots")
 
     async def close(self) -> None:
-        self._file.check_owner()
+        self._database.check_owner()
         if self._taking is not None and self._folder is not None:
             taking, self._taking = self._taking, None
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
             await self._take_snapshot(self._folder)
         self._followers.clear()
-        await self._file.close()
+        await self._database.close()
 
     @asynccontextmanager
     async def transaction(self, style: Style = "driver", idle: float = IDLE) -> AsyncIterator[DuckDbReadTransaction]:
-        """See `ReadDatabase.transaction`. One at a time; whoever reads goes on meanwhile."""
+        """Open a transaction; others that write wait for it, and reading goes on."""
         if style != "driver":
             raise InvalidProjectionError(
                 'on DuckDB, SQL projections get the driver\'s: declare `connection = "driver"`'
             )
-        async with self._file.borrow() as connection:
-            yield DuckDbReadTransaction(self._file, connection)
+        async with self._database.borrow() as connection:
+            yield DuckDbReadTransaction(self._database, connection)
         if any(positions.waiters for positions in self._followers):
             for *segment, epoch, position in await self.query(SELECT_STEPS):
                 self._tell(Segment(*segment), epoch, position)
 
     def follow(self, positions: Positions) -> None:
-        """See `ReadDatabase.follow`. All that is written is written here: nothing need be watched."""
+        """Tell of every step from now on: all of them are written here, so that nothing need be watched."""
         self._followers.add(positions)
 
     def _tell(self, segment: Segment, epoch: int, position: int) -> None:
@@ -112,48 +111,49 @@ class DuckDbReadDatabase:
             positions.reached(segment, epoch, position)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        return await self._file.read(lambda reader: run(reader, sql, values))
+        return await self._database.read(lambda reader: run(reader, sql, values))
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
-        return await self._file.read(partial(load_rows, table=table, keys=keys)) if keys else []
+        return await self._database.read(partial(load_rows, table=table, keys=keys)) if keys else []
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
-        await self._file.write(partial(commit, table=table, changes=changes, step=step))
+        await self._database.write(partial(write_step, table=table, changes=changes, step=step))
         self._tell(step.segment, step.epoch, step.after)
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
-        return await self._file.read(partial(select_page, table=table, selection=selection))
+        return await self._database.read(partial(select_page, table=table, selection=selection))
 
     async def totals(
         self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
     ) -> Sequence[Total]:
-        return await self._file.read(partial(select_totals, table=table, by=by, of=of, where=where))
+        return await self._database.read(partial(select_totals, table=table, by=by, of=of, where=where))
 
     async def sql(self, sql: str, **values: Any) -> list[dict[str, Any]]:
-        """Run a statement of your own that only reads, and return its rows by the names of their columns.
+        """Run a SELECT of your own, and return its rows by the names of their columns.
 
         Read models have the names of their projections, amounts are decimals, moments are in UTC. The statement may
         have `:names` for values. It must never come from outside: DuckDB's SQL can read files.
 
         Raises:
             MissingTableError: it names a table that is not there.
-            StorageError: it is no SQL, or it would write, or the database failed.
+            StorageError: it is no SELECT, or the database failed.
         """
-        return await self._file.read(partial(run_to_read, sql=sql, values=values))
+        return await self._database.read(partial(run_to_read, sql=sql, values=values))
 
     async def snapshot(self, folder: str | Path) -> Manifest:
         """Write what all read models hold at this moment into a folder, and return what can be said of it.
 
-        It appears there complete or not at all. Of the earlier ones, the last is kept, for those who are reading it.
+        It appears there complete or not at all. Of the earlier ones, some are kept for the processes that read them:
+        by number and by age, as the options say.
 
         Raises:
             StorageError: it could not be written; the earlier ones are as they were.
         """
-        return await self._file.read(partial(self._write_snapshot, folder=Path(folder)))
+        return await self._database.read(partial(self._write_snapshot, folder=Path(folder)))
 
     def _write_snapshot(self, connection: Connection, folder: Path) -> Manifest:
         with self._one_snapshot:
-            return write_snapshot(connection, folder)
+            return write_snapshot(connection, folder, self._database.options)
 
     async def _take_snapshots(self, folder: Path) -> None:
         while True:
@@ -165,32 +165,3 @@ class DuckDbReadDatabase:
             await self.snapshot(folder)
         except StorageError:
             log.exception("no snapshot was written to %s, the earlier ones are as they were", folder)
-
-
-def commit(connection: Connection, table: Table, changes: Changes, step: Step) -> None:
-    """Take a step within a transaction."""
-    segment = {"name": step.segment.projection, "generation": step.segment.generation}
-    if not run(connection, SHARED["take_step"], step.values()):
-        raise CheckpointMovedError(step.segment.projection)
-    try:
-        _write_rows(connection, table, changes)
-    except ABOUT_THE_DATA as error:
-        raise LimitExceededError(f"DuckDB cannot store such a row of {table.name}: {error}") from error
-    for event in changes.parked:
-        run(connection, SHARED["park"], {**segment, **event._asdict(), "slot": event.slot})
-    for position in changes.released:
-        run(connection, SHARED["release"], {**segment, "position": position})
-
-
-def _write_rows(connection: Connection, table: Table, changes: Changes) -> None:
-    """Write through appenders, which are by far the fastest way in."""
-    if changes.upserts:
-        places = [place for place, column in enumerate(table.columns) if column.name in table.key]
-        last = {
-            tuple(row[place] for place in places): row for row in changes.upserts
-        }  # of one key, the first would win
-        with connection.appender(table.name, action="upsert") as appender:
-            appender.append_rows(rows_to_sql(table, last.values()))
-    if changes.deletes:
-        with connection.appender(table.name, action="delete", key=list(table.key)) as appender:
-            appender.append_rows(keys_to_sql(table, changes.deletes))

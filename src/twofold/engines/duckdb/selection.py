@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,6 @@ from twofold.engines.duckdb.columns import (
     digits,
     fits,
     from_sql,
-    keys_to_sql,
     rows_from_sql,
     selected,
     sum_from_sql,
@@ -26,15 +25,6 @@ from twofold.ports.sql import names, quoted
 from twofold.ports.table import Column, Kind, Table
 
 Connection = duckdb.DuckDBPyConnection
-
-
-def load_rows(connection: Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
-    """See `ReadDatabase.load`."""
-    columns = [_column(table, name) for name in table.key]
-    arrays = [list(values) for values in zip(*keys_to_sql(table, keys), strict=True)]
-    wanted = ", ".join(f"unnest(?::{TYPES[column.kind]}[]) AS {quoted(column.name)}" for column in columns)
-    sql = f"SELECT {selected(table)} FROM {quoted(table.name)} JOIN (SELECT {wanted}) AS wanted_ USING"
-    return rows_from_sql(table, connection.execute(f"{sql} ({names(table.key)})", arrays).fetchall())
 
 
 def select_page(connection: Connection, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:

@@ -1,7 +1,8 @@
 """Parquet snapshots: what the read models of a DuckDB file hold at one moment, for any number of processes to read.
 
 A snapshot is a folder with a file for each read model and a manifest. It gets its name by a rename, when all of it is
-on the disk: there is never a torn one. Its files are never changed, and the last `KEPT` snapshots stay.
+on the disk, and loses it by a rename before it is removed: there is never a torn one. Its files are never changed. The
+last snapshots stay, and each stays for a while after the next one came, so that its readers can finish.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -18,11 +21,10 @@ import msgspec
 
 from twofold.engines.duckdb.statements import run
 from twofold.engines.duckdb.tables import tables, views
+from twofold.options import DuckDbOptions
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.sql import literal, quoted
 
-KEPT = 2
-"""Snapshots that stay. Who has begun to read the last one when the next one comes can finish."""
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"snapshot-(\d{9})")
 
@@ -39,10 +41,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The names under which rows can be asked for."""
 
 
-def write_snapshot(connection: duckdb.DuckDBPyConnection, folder: Path) -> Manifest:
-    """Write all that the read models hold at one moment, and remove what is older than the last snapshots."""
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / ".unfinished"  # of a process that was killed: nobody else writes here
+def write_snapshot(connection: duckdb.DuckDBPyConnection, folder: Path, options: DuckDbOptions) -> Manifest:
+    """Write all that the read models hold at one moment, and remove the snapshots that no process needs any more."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    unfinished = folder / ".unfinished"  # of a process that was killed: only one has the database open
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
@@ -52,8 +55,7 @@ def write_snapshot(connection: duckdb.DuckDBPyConnection, folder: Path) -> Manif
         _sync(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    for old in numbers(folder)[:-KEPT]:
-        shutil.rmtree(path_of(folder, old), ignore_errors=True)
+    _remove_old(folder, options)
     return manifest
 
 
@@ -66,6 +68,15 @@ def numbers(folder: Path) -> list[int]:
 def path_of(folder: Path, number: int) -> Path:
     """Return where a snapshot is."""
     return folder / f"snapshot-{number:09}"
+
+
+def _remove_old(folder: Path, options: DuckDbOptions) -> None:
+    """Remove all but the last snapshots, and those that were the latest one a moment ago."""
+    there, now = numbers(folder), time.time()
+    for number, successor in pairwise(there[: 1 - options.snapshots_kept or None]):
+        came_at = (path_of(folder, successor) / MANIFEST).stat().st_mtime
+        if now - came_at >= options.snapshots_kept_for:
+            shutil.rmtree(path_of(folder, number).rename(folder / f".removed-{number}"), ignore_errors=True)
 
 
 def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path, number: int) -> Manifest:

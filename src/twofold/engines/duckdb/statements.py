@@ -19,13 +19,18 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, An
 
 
 def run_to_read(connection: duckdb.DuckDBPyConnection, sql: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Run one statement that cannot write, and return its rows by the names of their columns.
+    """Run one SELECT, and return its rows by the names of their columns.
+
+    A transaction that only reads is not enough: COPY, EXPORT and ATTACH write files in it, too.
 
     Raises:
-        StorageError: it is not one.
+        StorageError: it is something else.
     """
-    if (count := len(connection.extract_statements(_spelled(sql)[0]))) != 1:
-        raise StorageError(f"give one statement, not {count}")
+    statements = connection.extract_statements(_spelled(sql)[0])
+    if len(statements) != 1:
+        raise StorageError(f"give one statement, not {len(statements)}")
+    if (kind := statements[0].type) != duckdb.StatementType.SELECT:
+        raise StorageError(f"give a SELECT: {kind.name} is not allowed here")
     connection.execute("BEGIN TRANSACTION READ ONLY")
     try:
         rows = run(connection, sql, values)

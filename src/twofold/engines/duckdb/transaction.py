@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import duckdb
 
 from twofold.engines.duckdb import tables
+from twofold.engines.duckdb.database import DuckDbDatabase
 from twofold.engines.duckdb.errors import storage_failed
-from twofold.engines.duckdb.file import DuckDbFile
 from twofold.engines.duckdb.statements import run
 from twofold.errors import StorageError
 from twofold.ports.table import Table
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class DuckDbReadTransaction:
-    """See `ReadTransaction`."""
+    """An open transaction that may write, in the thread that writes."""
 
-    def __init__(self, file: DuckDbFile, connection: duckdb.DuckDBPyConnection) -> None:
-        self._file = file
+    def __init__(self, database: DuckDbDatabase, connection: duckdb.DuckDBPyConnection) -> None:
+        self._database = database
         self._connection = connection
 
     async def call(self, code: Callable[[Any], Any]) -> Any:
@@ -36,33 +36,33 @@ class DuckDbReadTransaction:
                 "DuckDB has no savepoints, so that no single event of a batch can be set aside: declare `on_failure = "
                 '"stop"` on SQL projections that it keeps, or write a keyed projection'
             )
-        return await self._file.run(partial(run, self._connection, sql, values))
+        return await self._database.run(partial(run, self._connection, sql, values))
 
     def is_to_blame(self, error: BaseException) -> bool:
         return storage_failed(error)
 
     async def lock(self, name: str) -> None:
-        """See `ReadTransaction.lock`. Who writes to DuckDB is alone already."""
+        """Do nothing: a transaction that writes to DuckDB is alone already."""
 
     async def create(self, table: Table) -> None:
-        await self._file.run(partial(tables.create, self._connection, table))
+        await self._database.run(partial(tables.create, self._connection, table))
 
     async def check(self, table: Table) -> None:
-        await self._file.run(partial(tables.check, self._connection, table))
+        await self._database.run(partial(tables.check, self._connection, table))
 
     async def drop(self, name: str) -> None:
-        await self._file.run(partial(tables.drop, self._connection, name))
+        await self._database.run(partial(tables.drop, self._connection, name))
 
     async def expose(self, name: str, table: str) -> None:
-        await self._file.run(partial(tables.expose, self._connection, name, table))
+        await self._database.run(partial(tables.expose, self._connection, name, table))
 
     async def names(self) -> Collection[str]:
-        return await self._file.run(partial(tables.all_names, self._connection))
+        return await self._database.run(partial(tables.all_names, self._connection))
 
     async def carry_out(self, steps: Generator[Any, Any, T]) -> T:
-        """See `ReadTransaction.carry_out`.
+        """Refuse: no event log is in DuckDB.
 
         Raises:
-            StorageError: always; no event log is in DuckDB.
+            StorageError: always.
         """
         raise StorageError("DuckDB holds no event log whose appends could write its read models")

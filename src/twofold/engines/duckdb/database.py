@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from twofold.engines.duckdb.errors import storage_failed, translate, translate_opening
-from twofold.errors import OutcomeUnknownError
+from twofold.engines.duckdb.errors import DRIVER_ERRORS, commit_failed, translate, translate_opening
+from twofold.options import DuckDbOptions
 from twofold.ports import migrations
 from twofold.ports.owner import Owner
 
@@ -22,22 +22,21 @@ Connection = duckdb.DuckDBPyConnection
 
 OFFLINE: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 """All that is needed is built in: nothing is fetched while a program runs."""
-DRIVER_ERRORS = (duckdb.Error, MemoryError)
 
 
-class DuckDbFile:
-    """Owner of a database file. Whoever writes has its turn; a transaction that reads disturbs nobody.
+class DuckDbDatabase:
+    """Owner of a database file. Transactions that write take turns; reading goes on beside them.
 
     Args:
-        path: the file; it is created, its folder too.
+        path: the file; it is created, its folder too. Only the user of this process may read a new one.
         settings: DuckDB's own, such as `{"threads": 2, "memory_limit": "1GB"}`.
-        readers: threads, and connections, that read.
+        options: what can be tuned.
     """
 
-    def __init__(self, path: str | Path, settings: Mapping[str, Any], readers: int) -> None:
+    def __init__(self, path: str | Path, settings: Mapping[str, Any], options: DuckDbOptions) -> None:
         self.path = Path(path)
+        self.options = options
         self._settings = {**OFFLINE, **settings}
-        self._reader_count = readers
         self._local = threading.local()
         self._root: Connection | None = None
         self._owner: Owner | None = None
@@ -55,7 +54,7 @@ class DuckDbFile:
         owner = Owner(f"the database {self.path}")
         self._turn = asyncio.Lock()
         self._writer_thread = ThreadPoolExecutor(1, "twofold-duckdb-writer")
-        self._reader_threads = ThreadPoolExecutor(self._reader_count, "twofold-duckdb-reader")
+        self._reader_threads = ThreadPoolExecutor(self.options.readers, "twofold-duckdb-reader")
         try:
             self._root = await self._in_thread(self._connect)
         except BaseException:
@@ -147,8 +146,12 @@ class DuckDbFile:
         connection: Connection | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            is_new = not self.path.exists()
             connection = duckdb.connect(self.path, config=self._settings)
+            if is_new:
+                self.path.chmod(0o600)
             _migrate(connection)
+            self._keep_log_private()
         except (*DRIVER_ERRORS, OSError) as error:
             raise translate_opening(error, self.path) from error
         except BaseException:
@@ -174,9 +177,15 @@ class DuckDbFile:
             self._writer.execute("COMMIT")
         except DRIVER_ERRORS as error:
             self._roll_back()
-            if storage_failed(error):
-                raise OutcomeUnknownError(f"{self.path}: the commit failed: {error}; look before going on") from error
-            raise translate(error, self.path) from error
+            raise commit_failed(error, self.path) from error
+        self._keep_log_private()
+
+    def _keep_log_private(self) -> None:
+        """Give the write-ahead log the file's permissions: DuckDB makes it again after each checkpoint, for all."""
+        with suppress(OSError):  # there is none at this moment
+            log, wanted = self.path.with_name(f"{self.path.name}.wal"), self.path.stat().st_mode & 0o777
+            if log.stat().st_mode & 0o777 != wanted:
+                log.chmod(wanted)
 
     def _roll_back(self) -> None:
         with suppress(duckdb.TransactionException):  # there is none: what failed has ended it
