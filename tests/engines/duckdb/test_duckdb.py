@@ -17,7 +17,7 @@ from tests.accounts import Balance, Balances, Deposited
 from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
 
 from twofold import Application, EventStore, Index, Key, ProjectionState, ReadModelSynchronizer, SqlProjection
-from twofold.engines.duckdb import DuckDbReadDatabase
+from twofold.engines.duckdb import DuckDbReadDatabase, ParquetSnapshots
 from twofold.engines.engine import Engine
 from twofold.errors import (
     InvalidProjectionError,
@@ -117,16 +117,59 @@ async def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, kind: str) ->
         await DuckDbReadDatabase(path).open()
 
 
+OTHER_THAN_SELECT = [
+    "COPY (SELECT 42) TO '{path}'",
+    "EXPORT DATABASE '{path}'",
+    "ATTACH '{path}'",
+    "CREATE TABLE own (name VARCHAR)",
+    "DELETE FROM samples",
+    "SET threads = 1",
+    "PRAGMA database_size",
+    "CALL pragma_version()",
+    "INSTALL httpfs",
+    "CHECKPOINT",
+]
+
+
+@pytest.mark.parametrize("sql", OTHER_THAN_SELECT)
+async def test_sql_of_ones_own_is_a_select_and_writes_nothing_not_even_a_file(
+    database: DuckDbReadDatabase, samples: Model, tmp_path: Path, sql: str
+) -> None:
+    await samples.write(Sample(id="a"))
+    written = tmp_path / "written"
+    await database.snapshot(tmp_path / "snapshots")
+    for ask in (database.sql, ParquetSnapshots(tmp_path / "snapshots").sql):
+        with pytest.raises(StorageError, match="give a SELECT"):
+            await ask(sql.format(path=written))
+    assert not written.exists()
+    for select in ("SELECT id FROM samples", "FROM samples SELECT id", "WITH s AS (SELECT id FROM samples) FROM s"):
+        assert await database.sql(select) == [{"id": "a"}]
+
+
+async def test_new_files_can_be_read_by_their_own_user_only(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    database = DuckDbReadDatabase(folder / "rows.duckdb", settings={"wal_autocheckpoint": "1GB"})
+    await database.open()
+    samples = Model(database)
+    await samples.prepare()
+    for turn in range(3):
+        await samples.write(Sample(id=str(turn)))
+        await database.snapshot(folder / "snapshots")
+        modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+        assert modes == {"rows.duckdb": 0o600, "rows.duckdb.wal": 0o600, "snapshots": 0o700}
+    await database.close()
+
+
 def test_the_shared_tables_are_alike_on_all_engines() -> None:
     source = Path(sys.modules["twofold"].__file__ or "").parent
-    files = ["engines/sqlite/migrations/0003_segments.sql", "engines/duckdb/migrations/0001_read_models.sql"]
+    files = ["engines/sqlite/migrations/0001_schema.sql", "engines/duckdb/migrations/0001_schema.sql"]
     sqlite, columnar = ((source / file).read_text() for file in files)
     with sqlite3.connect(":memory:") as connection:
-        connection.execute("CREATE TABLE twofold_projections (name, version, position)")
         connection.executescript(sqlite)
         wanted = {
             table: [(name, bool(notnull), default, key) for _, name, _, notnull, default, key in rows]
             for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            if table not in ("twofold_log", "twofold_events", "twofold_event_tags", "twofold_commands")
             if (rows := connection.execute(f"PRAGMA table_info({table})").fetchall())
         }
     connection.close()

@@ -267,3 +267,13 @@ async def test_using_a_log_that_is_not_open_says_so(file: Path) -> None:
     for call in (log.head(), log.append(append_of(new_event())), log.read(EVERYTHING, limit=1)):
         with pytest.raises(RuntimeError, match="is not open"):
             await call
+
+
+async def test_new_files_can_be_read_by_their_own_user_only(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    log = SqliteEventLog(SqliteDatabase(folder / "events.db"))
+    await log.open()
+    await log.append(append_of(new_event("Note-1")))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {"events.db": 0o600, "events.db-wal": 0o600, "events.db-shm": 0o600}
+    await log.close()

@@ -72,6 +72,8 @@ def path_of(folder: Path, number: int) -> Path:
 
 def _remove_old(folder: Path, options: DuckDbOptions) -> None:
     """Remove all but the last snapshots, and those that were the latest one a moment ago."""
+    for removed in folder.glob(".removed-*"):  # by a process that was killed
+        shutil.rmtree(removed, ignore_errors=True)
     there, now = numbers(folder), time.time()
     for number, successor in pairwise(there[: 1 - options.snapshots_kept or None]):
         came_at = (path_of(folder, successor) / MANIFEST).stat().st_mtime

@@ -87,10 +87,12 @@ def refuse_torn_copy(path: Path) -> None:
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER)
+            size = os.fstat(file.fileno()).st_size
     except OSError:
         return  # opening tells the cause
     is_logged = header.startswith(b"SQLite format 3\0") and header[18:20] == bytes([_WRITE_AHEAD, _WRITE_AHEAD])
-    if is_logged and not path.with_name(f"{path.name}-wal").exists() and _is_empty(path):
+    page = int.from_bytes(header[16:18], "big")
+    if is_logged and size <= page and not path.with_name(f"{path.name}-wal").exists() and _is_empty(path):
         raise StorageError(
             f"{path}: was copied without {path.name}-wal, which holds all of its content: copy databases in use by "
             f"`VACUUM INTO` or `.backup`. If there is nothing to restore, delete the file, and a new one is made"

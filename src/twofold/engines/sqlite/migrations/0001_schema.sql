@@ -1,7 +1,55 @@
+-- The event log. Columns stand in the order of `StoredEvent`. stored: version with care.
+
+-- Identifies the log, so that what was read of another one is told from it also while it is empty.
+CREATE TABLE twofold_log (
+    id     INTEGER PRIMARY KEY CHECK (id = 1),
+    log_id BLOB    NOT NULL
+) STRICT;
+
+INSERT INTO twofold_log VALUES (1, randomblob(16));
+
+CREATE TABLE twofold_events (
+    position       INTEGER PRIMARY KEY,
+    event_id       BLOB    NOT NULL UNIQUE,
+    stream_id      TEXT,                     -- NULL, as the next two, for an event of no stream
+    stream_type    TEXT,
+    version        INTEGER,
+    type           TEXT    NOT NULL,
+    schema_version INTEGER NOT NULL,
+    payload        TEXT    NOT NULL,         -- JSON
+    metadata       TEXT    NOT NULL,         -- JSON
+    tags           TEXT    NOT NULL,         -- JSON array; twofold_event_tags is its index
+    recorded_at    INTEGER NOT NULL,         -- microseconds since 1970-01-01 UTC
+    checksum       INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX twofold_events_by_stream ON twofold_events (stream_id, version) WHERE stream_id IS NOT NULL;
+
+CREATE INDEX twofold_events_by_type ON twofold_events (type, position);
+
+CREATE TABLE twofold_event_tags (
+    tag      TEXT    NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (tag, position)
+) STRICT, WITHOUT ROWID;
+
+-- One row per command that took effect: a repeat of the id gets the first receipt.
+CREATE TABLE twofold_commands (
+    command_id     BLOB    PRIMARY KEY,
+    content_hash   BLOB    NOT NULL,
+    result         TEXT    NOT NULL,         -- JSON
+    first_position INTEGER NOT NULL,
+    last_position  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER twofold_events_refuse_update BEFORE UPDATE ON twofold_events
+BEGIN SELECT raise(ABORT, 'twofold_events is append-only: events are facts and are never updated'); END;
+
+CREATE TRIGGER twofold_events_refuse_delete BEFORE DELETE ON twofold_events
+BEGIN SELECT raise(ABORT, 'twofold_events is append-only: events are facts and are never deleted'); END;
+
 -- Read models in generations, each divided into segments by the hash of a row's key. stored: version with care.
 -- Times are microseconds since 1970-01-01 UTC.
-
-ALTER TABLE twofold_projections RENAME TO twofold_projections_0002;
 
 -- One row for each read model that was built: the one that serves, one that is being built, the previous one.
 CREATE TABLE twofold_projections (
@@ -26,7 +74,7 @@ CREATE TABLE twofold_checkpoints (
     end_slot     INTEGER NOT NULL,
     position     INTEGER NOT NULL,
     event_id     TEXT    NOT NULL DEFAULT '',  -- of the event there, in hexadecimal digits; empty: not known
-    epoch        INTEGER NOT NULL DEFAULT 0,  -- raised by whoever takes the segment, or changes anything of it
+    epoch        INTEGER NOT NULL DEFAULT 0,  -- raised when a worker takes the segment, or anything of it changes
     owner        TEXT    NOT NULL DEFAULT '',
     leased_at    INTEGER NOT NULL DEFAULT 0,  -- a lease that begins in the future is from before the clock went back
     leased_until INTEGER NOT NULL DEFAULT 0,
@@ -45,13 +93,13 @@ CREATE TABLE twofold_parked (
     cause      TEXT    NOT NULL,              -- empty: it waits behind an earlier one
     traceback  TEXT    NOT NULL,
     parked_at  INTEGER NOT NULL,
-    retry      INTEGER NOT NULL DEFAULT 0,    -- somebody asked for it
+    retry      INTEGER NOT NULL DEFAULT 0,    -- 1: to be tried again
     PRIMARY KEY (name, generation, position)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX twofold_parked_by_key ON twofold_parked (name, generation, key, retry);
 
--- Events that somebody decided to pass over, for ever and in every generation, and why.
+-- Events that were skipped by decision, for ever and in every generation, and why.
 CREATE TABLE twofold_passed_over (
     name      TEXT    NOT NULL,
     position  INTEGER NOT NULL,
@@ -62,16 +110,10 @@ CREATE TABLE twofold_passed_over (
     PRIMARY KEY (name, position)
 ) STRICT, WITHOUT ROWID;
 
--- Who is there to run projections.
+-- The workers that run projections.
 CREATE TABLE twofold_workers (
     worker      TEXT    PRIMARY KEY,
     projections TEXT    NOT NULL,             -- JSON: what it has the code of, as [[name, version], …]
     seen_at     INTEGER NOT NULL,
     seen_until  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-
-INSERT INTO twofold_projections (name, generation, version, suffix, role, made_at)
-    SELECT name, 1, version, '', 'serving', 0 FROM twofold_projections_0002;
-INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position)
-    SELECT name, 1, 0, 256, position FROM twofold_projections_0002;
-DROP TABLE twofold_projections_0002;

@@ -1,4 +1,4 @@
--- The tables that every read database has, as in SQLite's and PostgreSQL's migration 0003, which say what is what;
+-- The tables that every read database has, as in SQLite's and PostgreSQL's schema, which say what each column holds;
 -- a test holds them alike. Times are microseconds since 1970-01-01 UTC.
 
 CREATE MACRO twofold_now() AS epoch_us(get_current_timestamp());
