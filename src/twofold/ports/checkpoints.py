@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from twofold.errors import CheckpointMovedError
 from twofold.messages.mark import Mark
-from twofold.ports.read_database import Changes, ReadTransaction
+from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction
 from twofold.ports.segments import Step
 from twofold.ports.sql import sql_blocks
 
@@ -107,6 +109,28 @@ async def advance(transaction: ReadTransaction, changes: Changes, step: Step) ->
     for position in changes.released:
         await transaction.run(SQL["release"], **segment, position=position)
     return True
+
+
+async def hold(database: ReadDatabase, step: Step) -> None:
+    """Make sure that the holder of a step's epoch still holds the segment, and will for half of its lease.
+
+    Whatever the holder does elsewhere within that time comes before what another worker does for the same segment. What
+    cannot be fenced is a holder that is frozen between this call and what it does elsewhere.
+
+    Raises:
+        CheckpointMovedError: another worker, a takeover or an operator has the segment, or has moved its checkpoint.
+        StorageError: the database failed.
+    """
+    segment = {"name": step.segment.projection, "generation": step.segment.generation, "first": step.segment.first}
+    while True:
+        asked = time.monotonic()
+        left = await database.query(SQL["lease_left"], **segment, epoch=step.epoch, position=step.before)
+        if left and left[0][0] / 1e6 >= step.lease / 2 and time.monotonic() < asked + step.lease / 4:
+            return
+        async with database.transaction() as transaction:
+            renewed = await transaction.run(SQL["renew"], **segment, epoch=step.epoch, lease=int(step.lease * 1e6))
+        if not renewed:
+            raise CheckpointMovedError(step.segment.projection)
 
 
 def _load(text: str) -> dict[str, Any]:

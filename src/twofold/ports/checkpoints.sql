@@ -99,6 +99,11 @@ UPDATE twofold_checkpoints SET leased_at = twofold_now(), leased_until = twofold
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
 RETURNING 1
 
+-- name: lease_left
+SELECT leased_until - twofold_now() FROM twofold_checkpoints
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :position
+AND leased_at <= twofold_now()
+
 -- name: give_back
 UPDATE twofold_checkpoints SET owner = '', leased_at = 0, leased_until = 0
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch

@@ -27,6 +27,9 @@ class Reaction:
     """How late it may be before that is a fault."""
     on_failure: ClassVar[OnFailure] = "park"
     """See `Projection.on_failure`."""
+    time_limit: ClassVar[timedelta] = timedelta(minutes=1)
+    """How long it may take for one event. Its worker keeps the segment until then; what takes longer is cancelled, and
+    counts as a failure of the event."""
     follows: ClassVar[tuple[str, ...]] = ()
     """Names of projections that it never overtakes."""
     outages: ClassVar[tuple[type[BaseException], ...]] = (ConnectionError, TimeoutError, socket.gaierror)

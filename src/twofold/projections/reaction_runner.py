@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twofold.errors import ProjectionFailedError
+from twofold.errors import ProjectionFailedError, TimeLimitError
 from twofold.messages.event import RecordedEvent
+from twofold.ports.checkpoints import hold
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.folding import FailedEvent, keys_of
@@ -59,8 +61,11 @@ class ReactionRunner:
         """Do what follows from each event, then take the step. What was done before a failure stays done."""
         failures: list[FailedEvent] = []
         for each in batch.events:
+            if batch.step.lease:
+                await hold(self._database, batch.step)  # or an event would come behind later ones of its key
+            batch.moving(self.projection.time_limit.total_seconds())
             try:
-                await applied(self.projection, each.recorded)()
+                await self._react(each.recorded)
             except BaseException as error:
                 if not is_failure(error) or isinstance(error, INFRASTRUCTURE):
                     raise
@@ -72,3 +77,20 @@ class ReactionRunner:
         async with self._database.transaction(idle=batch.step.lease or IDLE) as transaction:
             await take_step(transaction, batch, failures)
         return Projected(batch.step, failures)
+
+    async def _react(self, recorded: RecordedEvent[Any]) -> None:
+        """Do what follows from an event, within the time limit.
+
+        Raises:
+            TimeLimitError: it took longer.
+            Exception: whatever the reaction raises.
+        """
+        timeout = asyncio.timeout(self.projection.time_limit.total_seconds())
+        try:
+            async with timeout:
+                await applied(self.projection, recorded)()
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            what, remedy = f"event {recorded.position}", "raise `time_limit` of the reaction, or let it give up sooner"
+            raise TimeLimitError(self.name, what, self.projection.time_limit.total_seconds(), remedy) from error

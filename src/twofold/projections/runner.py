@@ -39,8 +39,9 @@ class ProjectionBatch(NamedTuple):
     """What else is to be parked and released."""
     last_try: bool = False
     """Whether failures are parked."""
-    moving: Callable[[], object] = lambda: None
-    """Called after each event that takes time of its own, to tell that the work goes on."""
+    moving: Callable[..., object] = lambda *_: None
+    """Called before what takes time of its own, to tell that the work goes on, if that is known with the seconds
+    that this may take beyond the time limit of a step."""
     is_divisible: bool = False
     """Whether the runner may take the first events only, where all of them would take long."""
 

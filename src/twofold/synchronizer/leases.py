@@ -107,7 +107,11 @@ class Leases:
             await transaction.run(SQL["forget_workers"], worker="")
             table = await read_lease_table(transaction)
             share = shares(table).get(self._worker, ())
-            held = [held for row in table.checkpoints if (held := await self._settle(transaction, row, share, working))]
+            held = [
+                held
+                for row in table.checkpoints
+                if (held := await self._settle(transaction, row, share, working, table.workers))
+            ]
             named = _named(held, table.generations)
             return LeaseRound(*await self._reshape(transaction, named, table.generations), table)
 
@@ -123,7 +127,12 @@ class Leases:
             await transaction.run(SQL["forget_workers"], worker=self._worker)
 
     async def _settle(
-        self, transaction: ReadTransaction, row: Checkpoint, share: Collection[Segment], working: Collection[Segment]
+        self,
+        transaction: ReadTransaction,
+        row: Checkpoint,
+        share: Collection[Segment],
+        working: Collection[Segment],
+        workers: Collection[str],
     ) -> tuple[Segment, int] | None:
         """Keep, take or give back one segment; return it with its epoch if it is held afterwards."""
         segment = segment_of(row)
@@ -138,6 +147,9 @@ class Leases:
                 return segment, row.epoch
         if segment in share and (not row.is_leased or is_gone(row.owner)):
             taken = await transaction.run(SQL["lease"], **place, owner=self._worker, **self._time)
+            if taken and row.owner in workers and row.leased_at <= row.now:  # its worker is there, and did not go on
+                wedged = f"its work did not go on for {self._seconds:g} s; it was begun again"
+                await transaction.run(SQL["set_error"], **{**place, "epoch": taken[0][0]}, error=wedged)
             return (segment, taken[0][0]) if taken else None
         return None
 

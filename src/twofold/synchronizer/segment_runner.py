@@ -93,6 +93,7 @@ class SegmentRunner:
         self._has_moved = True
         self._may_take_until = 0.0
         self._limit: asyncio.Timeout | None = None
+        self._trying: BaseException | None = None
         self._reached = reached
         self._head = head
         query = EventQuery.of(*runner.projection.handles())
@@ -112,7 +113,8 @@ class SegmentRunner:
     @property
     def fault(self) -> str:
         """Why it fails at present; empty if it does not."""
-        return _text(self._supervisor.error) if self._supervisor.error else ""
+        error = self._supervisor.error or self._trying
+        return _text(error) if error else ""
 
     @property
     def epoch(self) -> int:
@@ -296,6 +298,7 @@ class SegmentRunner:
             failures = await self._project(events, mark, changes, last_try=last_try)
             if not failures or last_try:
                 break
+            self._trying = failures[0].error
             await self._rest(self._options.backoff.pause(attempt + 1))
         else:
             await self._stop_right_before(events, mark, changes, failures)
@@ -318,6 +321,7 @@ class SegmentRunner:
         if last_try or not failures:
             self._saved, self._passed, self._saved_at, self._has_error = mark, mark, time.monotonic(), False
             self._reached(self.segment, self._epoch, mark.position)
+            self._trying = None
             self._supervisor.went_well()
         return failures
 
