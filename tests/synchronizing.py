@@ -12,7 +12,7 @@ from tests.accounts import Deposited, Opened
 
 from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines.engine import Engine, connect
-from twofold.options import Backoff, SynchronizerOptions
+from twofold.options import Backoff, Options, SynchronizerOptions
 
 PATIENCE = 30.0
 
@@ -26,9 +26,9 @@ QUICK = quick()
 
 
 @asynccontextmanager
-async def engine_at(url: str) -> AsyncIterator[tuple[Engine, EventStore]]:
+async def engine_at(url: str, options: Options | None = None) -> AsyncIterator[tuple[Engine, EventStore]]:
     """Open a database as one more process would have it, for as long as the block lasts."""
-    engine = connect(url)
+    engine = connect(url, options=options)
     await engine.log.open()
     await engine.read_database.open()
     try:

@@ -176,6 +176,54 @@ class SqliteOptions:
 class PostgresOptions:
     """PostgreSQL: connections, deadlines, group commit, listening."""
 
+    connections: int = 8
+    """The most connections for questions and read models that a process holds. An event log has two more, for appends
+    and to listen, and each read database one, to listen. Fewer: questions wait for each other; more: the server runs
+    out of them sooner."""
+    connect_timeout: float = 3.0
+    """Seconds that each host of the URL has to accept a connection. Less: a busy server is taken for a dead one; more:
+    a dead one is noticed later."""
+    silence_timeout: float = 1.5
+    """Seconds for which a connection may be silent while an answer is due. Then the server is asked, on another one,
+    whether it is at work; if it does not say so within the same time, the connection is hung up. Less: a server under
+    load gets more questions; more: a dead connection is noticed later."""
+    answer_timeout: float = 10.0
+    """Seconds that a question of Twofold's own may wait for silent connections, in both of its tries together. Less: a
+    server under load is given up sooner; more: callers wait longer for a backend that hangs."""
+    statement_timeout: float = 60.0
+    """The same for what is the user's or grows with the data: own SQL, pages and totals of read models, changes of
+    tables. Less: long reports fail; more: callers wait longer for a backend that hangs."""
+    maintenance_timeout: float = 3600.0
+    """The same for migrations, and for checking and copying a whole log."""
+    append_timeout: float = 30.0
+    """Seconds within which the outcome of an append that was sent must be learnt, over as many connections as it takes.
+    Less: `OutcomeUnknownError` is raised more often, as during a fail-over; more: callers wait longer for it."""
+    migration_lock_timeout: float = 60.0
+    """Seconds to wait until another process has brought the schema up to date."""
+    poll: float = 1.0
+    """Seconds between two looks for the commits of other processes, while notifications come by themselves. Less: more
+    questions; more: a notification that was lost costs that time."""
+    poll_without_listening: float = 0.02
+    """The same behind a pooler, which delivers no notifications, and on a standby, which has none."""
+    first_pause: float = 0.02
+    """Seconds before the first repetition of what failed; they double from one to the next,"""
+    last_pause: float = 1.0
+    """up to these. Less: a server that comes back is asked by all at once; more: it is noticed later."""
+    min_group: int = 16
+    """Appends below which a group is not divided in two halves. Less: more commits; more: the server waits for us."""
+    max_group: int = 512
+    """Appends that one commit takes at most; with more, each waits longer for the others."""
+    max_group_events: int = 2000
+    """Events of them all, with the same effect."""
+    max_group_bytes: int = 16 * 1024 * 1024
+    """Bytes of payload of them all: libpq sends a large message in a time that grows with its square."""
+    inline_idle_timeout: float = 5.0
+    """Seconds after which the server ends the transaction of an append whose process freezes while it folds inline read
+    models. Less: a slow fold is taken for a frozen process; more: the log stays locked for longer."""
+    inline_lock_timeout: float = 10.0
+    """Seconds that such an append waits for a segment which another transaction holds. Less: appends fail beside a long
+    rebuild; more: they wait longer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DuckDbOptions:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 
-import pytest
 from tests.accounts import Balances
 from tests.synchronizing import PATIENCE, deposited, opened, running, write
 
@@ -12,11 +11,7 @@ from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines.engine import Engine
 
 
-async def test_appends_and_projections_leave_the_random_module_alone(
-    engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The pool of PostgreSQL's driver takes one for each connection that it opens, which is not ours to change.
-    monkeypatch.setattr("psycopg_pool.base.random", random.SystemRandom().random)
+async def test_appends_and_projections_leave_the_random_module_alone(engine: Engine, store: EventStore) -> None:
     random.seed(7)
     before = random.getstate()
     synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()])

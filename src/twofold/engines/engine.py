@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from twofold.engines.memory import MemoryEventLog
+from twofold.engines.urls import scheme_of, without_secrets
 from twofold.log.event_store import EventStore
+from twofold.options import Options
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import REPLICATION, ReadDatabase
 
@@ -20,13 +22,13 @@ class Engine(NamedTuple):
     read_database: ReadDatabase
 
 
-def open_event_store(url: str) -> EventStore:
+def open_event_store(url: str, *, options: Options | None = None) -> EventStore:
     """Return the event store at a URL: `sqlite:///orders.db`, `postgresql://…` or `memory://`.
 
     Raises:
         ValueError: the URL names no known engine.
     """
-    return EventStore(MemoryEventLog() if url == "memory://" else connect(url).log)
+    return EventStore(MemoryEventLog() if url == "memory://" else connect(url, options=options).log)
 
 
 def scratch_database() -> ReadDatabase:
@@ -36,7 +38,7 @@ def scratch_database() -> ReadDatabase:
     return ScratchDatabase()
 
 
-def connect(url: str, *, migrate: bool = True) -> Engine:
+def connect(url: str, *, migrate: bool = True, options: Options | None = None) -> Engine:
     """Return the log and the read database behind a URL: `sqlite:///orders.db` or `postgresql://…`.
 
     A SQLite path with three slashes is relative, with four absolute.
@@ -44,31 +46,38 @@ def connect(url: str, *, migrate: bool = True) -> Engine:
     Args:
         url: where.
         migrate: whether opening makes what is missing and brings the schema up to date. Operators' tools look before.
+        options: of the engines.
 
     Raises:
-        ValueError: the URL names no known engine, or no file.
+        ValueError: the URL names no known engine, no file, or an unknown option. The text never shows a password.
         ModuleNotFoundError: the engine's driver is not installed; the text names the extra.
     """
-    scheme = urlsplit(url).scheme
+    scheme = scheme_of(url)
     if scheme == "sqlite":
         return _sqlite(url, migrate)
     if scheme in _POSTGRES:
-        return _postgres(url, migrate)
-    raise ValueError(f"no engine for {url!r}; use sqlite:///path/to/file.db or postgresql://user@host/database")
+        return _postgres(url, migrate, options or Options())
+    raise ValueError(
+        f"no engine for {without_secrets(url)!r}; use sqlite:///path/to/file.db or postgresql://user@host/database"
+    )
 
 
-def connect_replica(url: str) -> ReadDatabase:
+def connect_replica(url: str, *, options: Options | None = None) -> ReadDatabase:
     """Return what reads from a streaming standby of a PostgreSQL database, which needs nothing but its address.
 
     Raises:
         ValueError: the URL names no engine that has replicas.
         ModuleNotFoundError: the engine's driver is not installed; the text names the extra.
     """
-    if urlsplit(url).scheme not in _POSTGRES:
-        raise ValueError(f"{url!r} names no replica; only PostgreSQL has them: postgresql://user@host/database")
+    if scheme_of(url) not in _POSTGRES:
+        raise ValueError(
+            f"{without_secrets(url)!r} names no replica; only PostgreSQL has them: postgresql://user@host/database"
+        )
     postgres = _driver()
     # It is the primary that acknowledges events, and that migrates.
-    database = postgres.PostgresDatabase(url, migrate=False, patience=REPLICATION, allow_unsafe_settings=True)
+    database = postgres.PostgresDatabase(
+        url, options=(options or Options()).postgres, migrate=False, patience=REPLICATION, allow_unsafe_settings=True
+    )
     replica: ReadDatabase = postgres.PostgresReadDatabase(database)
     return replica
 
@@ -83,9 +92,9 @@ def _sqlite(url: str, migrate: bool) -> Engine:
     return Engine(SqliteEventLog(database), SqliteReadDatabase(database))
 
 
-def _postgres(url: str, migrate: bool) -> Engine:
+def _postgres(url: str, migrate: bool, options: Options) -> Engine:
     postgres = _driver()
-    database = postgres.PostgresDatabase(url, migrate=migrate)
+    database = postgres.PostgresDatabase(url, options=options.postgres, migrate=migrate)
     return Engine(postgres.PostgresEventLog(database), postgres.PostgresReadDatabase(database))
 
 

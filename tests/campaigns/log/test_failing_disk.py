@@ -14,6 +14,7 @@ from tests.campaigns.log.stubborn import append_all
 from tests.postgres_servers import PostgresServer
 
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
+from twofold.options import PostgresOptions
 from twofold.testing.judge import judge, whole_log
 
 
@@ -56,7 +57,8 @@ def run_on_postgres(
         place = folder / str(number)
         place.mkdir()
         with server.database() as url, failing_commits(server, place / "calls", failing):
-            log = client(PostgresEventLog(PostgresDatabase(url), deadline=30.0 if client is Around else 0.02))
+            options = PostgresOptions(append_timeout=30.0 if client is Around else 0.02)
+            log = client(PostgresEventLog(PostgresDatabase(url, options=options)))
             asyncio.run(append_all(log, place, lambda n: n < 8, told=lambda error: None))
             # A client that swallows errors is done before the server has noticed the last of them.
             report = judge(asyncio.run(whole_log(lambda: Patient(sound(url)))), place)

@@ -21,7 +21,7 @@ from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.engines.postgres.log.batch import Batch, Outcome
 from twofold.engines.postgres.log.lane import Lane
 from twofold.engines.postgres.log.writer import Writer
-from twofold.engines.postgres.wire import Wire
+from twofold.engines.postgres.wire.connection import Wire
 from twofold.ports.event_log import Append, EventLog
 from twofold.testing.judge import Report, judge, whole_log
 from twofold.testing.race import Race
@@ -85,7 +85,7 @@ class Naive(Writer):
 
 def naive(url: str) -> EventLog:
     log = PostgresEventLog(PostgresDatabase(url))
-    log._lane = Lane(Naive(log._database, log._head, deadline=30.0))
+    log._lane = Lane(Naive(log._database, log._head), log._database.options)
     return Patient(log)
 
 

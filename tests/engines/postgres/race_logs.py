@@ -108,8 +108,8 @@ async def _append_late(log: PostgresEventLog, append: Append, chance: random.Ran
 class OnASequence(PostgresEventLog):
     """Planted bug: positions from a plain sequence, in transactions that commit in any order."""
 
-    def __init__(self, database: PostgresDatabase, *, deadline: float = 30.0) -> None:
-        super().__init__(database, deadline=deadline)
+    def __init__(self, database: PostgresDatabase) -> None:
+        super().__init__(database)
         self._mine: dict[bytes, Appended] = {}
 
     async def append(self, append: Append) -> Appended | Rejected:
@@ -118,7 +118,7 @@ class OnASequence(PostgresEventLog):
         if append.condition or any(event.stream_id.startswith("Hot") for event in append.events):
             return Rejected("this one only knows streams of one writer each")
         version = max((expected for _, expected in append.expected if isinstance(expected, int)), default=-1)
-        async with await psycopg.AsyncConnection.connect(self._database._url) as connection:
+        async with await psycopg.AsyncConnection.connect(**self._database._address.parameters) as connection:
             positions = [await self._insert(connection, event, version + n) for n, event in enumerate(append.events, 1)]
             await asyncio.sleep(random.uniform(0, 0.05))
             await connection.commit()

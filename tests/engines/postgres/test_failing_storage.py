@@ -87,7 +87,7 @@ async def test_a_server_that_has_no_space_for_its_write_ahead_log_loses_nothing_
         spare = disk / "spare"
         spare.write_bytes(bytes(shutil.disk_usage(disk).free - (8 << 20)))
         server.start()
-        async with opened(server.url("postgres"), timeout=0.5, deadline=1.0) as log:
+        async with opened(server.url("postgres"), answer_timeout=1.0, append_timeout=1.0) as log:
             stored = 0
             with pytest.raises((StorageFullError, OutcomeUnknownError, StorageUnavailableError)):
                 while stored < 5_000:

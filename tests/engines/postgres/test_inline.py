@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from decimal import Decimal
+from typing import Any
 
 import psycopg
 import pytest
+import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposited
 from tests.kinds import fresh, rows
-from tests.synchronizing import deposited, opened, write
+from tests.synchronizing import deposited, engine_at, opened, write
 
 from twofold import EventStore, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine
-from twofold.engines.postgres.log import inline as inline_module
 from twofold.errors import StorageUnavailableError
+from twofold.options import Options, PostgresOptions
 
 OTHER_WRITERS = """
     SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE 'LISTEN%') AS t"""
 IDLE = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
+
+
+@pytest_asyncio.fixture
+async def engine_with(url: str) -> AsyncIterator[Callable[..., Awaitable[Engine]]]:
+    """Return a function that opens an engine with options of its own."""
+    async with AsyncExitStack() as engines:
+
+        async def opened_with(**options: Any) -> Engine:
+            engine, _ = await engines.enter_async_context(engine_at(url, Options(postgres=PostgresOptions(**options))))
+            return engine
+
+        yield opened_with
 
 
 async def test_connections_that_are_cut_at_any_moment_leave_neither_events_without_rows_nor_twice(
@@ -58,9 +74,9 @@ async def test_connections_that_are_cut_at_any_moment_leave_neither_events_witho
 
 
 async def test_an_append_gives_up_when_somebody_holds_a_segment_and_nothing_of_it_is_stored(
-    url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    url: str, engine_with: Callable[..., Awaitable[Engine]]
 ) -> None:
-    monkeypatch.setattr(inline_module, "BEGIN", b"BEGIN; SET LOCAL lock_timeout = '100ms'")
+    engine = await engine_with(inline_lock_timeout=0.1)
     store = EventStore(engine.log)
     synchronizer = ReadModelSynchronizer(store, engine.read_database)
     balances = synchronizer.add(Balances(), kind="inline")
@@ -75,9 +91,9 @@ async def test_an_append_gives_up_when_somebody_holds_a_segment_and_nothing_of_i
 
 
 async def test_the_log_does_not_stay_locked_when_a_process_freezes_over_a_fold(
-    url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    url: str, engine_with: Callable[..., Awaitable[Engine]]
 ) -> None:
-    monkeypatch.setattr(inline_module, "BEGIN", b"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '100ms'")
+    engine = await engine_with(inline_idle_timeout=0.1)
 
     def until_nobody_is_idle() -> None:
         with psycopg.connect(url, autocommit=True) as connection:

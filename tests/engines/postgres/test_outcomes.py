@@ -17,6 +17,7 @@ from tests.postgres_servers import PostgresServer
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.errors import OutcomeUnknownError, StorageUnavailableError
 from twofold.messages.event_query import EventQuery
+from twofold.options import PostgresOptions
 from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.testing.samples import append_of, new_command, new_event, topic
 
@@ -24,8 +25,8 @@ EVERYTHING = EventQuery.all()
 
 
 @asynccontextmanager
-async def opened(url: str, *, timeout: float = 30.0, **options: Any) -> AsyncIterator[PostgresEventLog]:
-    log = PostgresEventLog(PostgresDatabase(url, timeout=timeout), **options)
+async def opened(url: str, **options: Any) -> AsyncIterator[PostgresEventLog]:
+    log = PostgresEventLog(PostgresDatabase(url, options=PostgresOptions(**options)))
     await log.open()
     try:
         yield log
@@ -157,7 +158,7 @@ async def test_whoever_waits_is_woken_after_a_restart_of_the_server(own_server: 
 
 async def test_past_the_deadline_the_outcome_is_unknown_and_a_repeat_finds_it(url: str) -> None:
     append = append_of(new_event("Note-1"), expected={"Note-1": 0})
-    async with opened(url, deadline=0.3) as log:
+    async with opened(url, append_timeout=0.3) as log:
         async with lock_held(url):
             with pytest.raises(OutcomeUnknownError, match="same ids"):
                 await log.append(append)
@@ -181,7 +182,7 @@ async def test_a_cancelled_caller_does_not_cancel_the_commit(url: str) -> None:
 
 async def test_what_was_never_sent_has_failed_for_certain(own_server: Callable[..., PostgresServer]) -> None:
     server = own_server()
-    async with opened(server.url("postgres"), timeout=0.5, deadline=0.3) as log:
+    async with opened(server.url("postgres"), answer_timeout=1.0, append_timeout=0.3) as log:
         await asyncio.to_thread(server.stop)
         with pytest.raises(StorageUnavailableError):
             await log.head()

@@ -120,7 +120,7 @@ async def test_a_version_that_lacks_what_views_show_does_not_serve_and_says_what
         assert problem == (
             "the next generation does not serve: the view sums has to go, and others depend on it (view owners depends "
             "on view sums; materialized view copies depends on view owners); drop those, build the read model again, "
-            "and make them anew upon its view"
+            "and make them again upon its view"
         )
         await first.wait(await write(store, deposited("a", 2)), PATIENCE)
         assert await engine.read_database.query("SELECT * FROM owners") == [("ann", Decimal(7))]

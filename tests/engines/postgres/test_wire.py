@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from twofold.engines.postgres import PostgresDatabase
-from twofold.engines.postgres.arrays import TEXT, Binary, int4, read_integer
-from twofold.engines.postgres.wire import Wire
+from twofold.engines.postgres.wire.arrays import TEXT, Binary, int4, read_integer
+from twofold.engines.postgres.wire.connection import Wire
 
 
 @pytest_asyncio.fixture(params=[True, False], ids=["prepared", "behind a pooler"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import struct
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
-from twofold.engines.postgres.arrays import INT8, TEXT, Binary, array, int8s
+from twofold.engines.postgres.wire.arrays import INT8, TEXT, Binary, array, int8s
 from twofold.ports.full_text import search_words
 from twofold.ports.sql import names, quoted
 from twofold.ports.table import Column, Kind, Table, changed
@@ -41,7 +43,7 @@ def rows_from_sql(table: Table, rows: Sequence[Sequence[Any]]) -> list[Sequence[
 
 
 def in_utc(value: Any) -> Any:
-    """Return a time in UTC, and any other value as it is."""
+    """Return a time in UTC, and any other value unchanged."""
     return value.astimezone(dt.UTC) if isinstance(value, dt.datetime) else value
 
 
@@ -62,6 +64,25 @@ def as_arrays(columns: Sequence[Column], rows: Collection[Sequence[Any]]) -> lis
     """
     by_column = zip(*rows, strict=True) if rows else [()] * len(columns)
     return [_as_array(column.kind, values) for column, values in zip(columns, by_column, strict=True)]
+
+
+_PARSED: dict[Kind, Callable[[str], object]] = {
+    Kind.UUID: UUID,
+    Kind.DATETIME: dt.datetime.fromisoformat,
+    Kind.DATE: dt.date.fromisoformat,
+    Kind.DECIMAL: Decimal,
+    Kind.REAL: float,
+}
+
+
+def fits(kind: Kind, value: Any) -> bool:
+    """Return whether a column of this kind may hold a value: of another one, the server refuses the whole statement."""
+    text = str(value)
+    try:
+        _PARSED.get(kind, str)(text)
+    except (ValueError, ArithmeticError):
+        return False
+    return "\0" not in text
 
 
 def search_expression(text: str) -> str:

@@ -1,28 +1,30 @@
-"""Learning of what other processes commit: LISTEN on a connection of its own, and a poll behind it."""
+"""Learning of what other processes commit: LISTEN on a connection of its own, and a poll behind it.
+
+1. A notification comes, or a caller begins to wait, or the poll is due.
+2. If a caller waits, the tables are read. A notification itself says nothing: any role that may connect can send one.
+3. The connection breaks or is silent: the listener connects again, and reads the tables.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
-import msgspec
 import psycopg
 
-from twofold.engines.postgres.database import Connection, PostgresDatabase
+from twofold.engines.postgres.connection import Connection
+from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.pauses import pauses
 from twofold.errors import StorageError
 from twofold.ports.positions import Positions
 from twofold.ports.segments import Segment
 from twofold.ports.watermark import Head
+from twofold.tasks import end
 
 log = logging.getLogger(__name__)
-
-POLL = 1.0
-"""Seconds between two looks while notifications come by themselves."""
-POLL_WITHOUT_LISTENING = 0.02
-"""The same behind a pooler, which delivers no notifications, and on a standby, which has none."""
 
 SELECT_HEAD = b"SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0)"
 SELECT_STEPS = b"SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
@@ -30,20 +32,17 @@ _LISTEN = "SELECT 'LISTEN twofold_' || %s::regclass::oid, pg_is_in_recovery()"
 
 
 class Subject(Protocol):
-    """What somebody waits for."""
+    """What callers wait for."""
 
     table: str
     """The table that it is about; a database may hold several of its name, in schemas of their own."""
 
     @property
     def waiters(self) -> int:
-        """How many wait."""
+        """How many callers wait."""
 
     async def look(self, connection: Connection) -> None:
-        """Find out how things stand."""
-
-    def hear(self, payload: str) -> None:
-        """Take note of a notification."""
+        """Read how things stand."""
 
 
 class HeadOfLog:
@@ -56,17 +55,12 @@ class HeadOfLog:
 
     @property
     def waiters(self) -> int:
-        """See `Subject.waiters`."""
+        """How many callers wait for a later event."""
         return self._head.waiters
 
     async def look(self, connection: Connection) -> None:
-        """See `Subject.look`."""
         row = await (await connection.execute(SELECT_HEAD)).fetchone()
         self._head.advance(int(row[0]) if row else 0)
-
-    def hear(self, payload: str) -> None:
-        """See `Subject.hear`."""
-        self._head.advance(int(payload))
 
 
 class Steps:
@@ -79,17 +73,12 @@ class Steps:
 
     @property
     def waiters(self) -> int:
-        """See `Subject.waiters`."""
+        """How many callers wait for a read model."""
         return self._positions.waiters
 
     async def look(self, connection: Connection) -> None:
-        """See `Subject.look`."""
         for row in await (await connection.execute(SELECT_STEPS)).fetchall():
             self._reached(row)
-
-    def hear(self, payload: str) -> None:
-        """See `Subject.hear`."""
-        self._reached(msgspec.json.decode(payload))
 
     def _reached(self, row: Sequence[Any]) -> None:
         *segment, epoch, position = row
@@ -97,50 +86,93 @@ class Steps:
 
 
 class Listener:
-    """Keeps a subject up to date from the first `start` on; connects again by itself when the server comes back."""
+    """Keeps a subject up to date for those who wait, from the first `start` on."""
 
     def __init__(self, database: PostgresDatabase, subject: Subject) -> None:
         self._database = database
         self._subject = subject
         self._task: asyncio.Task[None] | None = None
+        self._signal = asyncio.Event()
+        self._is_outdated = True
+        """Whether something may have been committed since the last look."""
+        self._has_looked = False
+        self._loss: psycopg.Error | None = None
 
     def start(self) -> None:
-        """Begin to listen; does nothing when it has begun."""
+        """Begin to listen, unless it has begun. A caller who is about to wait is told of what came before, too."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name=f"twofold-listener-{self._subject.table}")
+        elif self._is_outdated:
+            self._signal.set()
 
     async def stop(self) -> None:
         """End it and close its connection."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
 
     async def _run(self) -> None:
-        waits = pauses()
+        waits = pauses(self._database.options)
         while True:
             try:
                 connection = await self._database.connect()
-                waits = pauses()
-                async with connection:
+                try:
                     await self._follow(connection)
-            except (psycopg.Error, StorageError) as error:
-                pause = next(waits)
-                log.info("listening was interrupted, connecting again in %.2f s: %s", pause, error)
+                finally:
+                    await connection.close()
+            except Exception as error:
+                if self._has_looked:
+                    waits = pauses(self._database.options)
+                pause, is_known = next(waits), isinstance(error, psycopg.Error | StorageError)
+                log.log(
+                    logging.INFO if is_known else logging.ERROR,
+                    "listening was interrupted, connecting again in %.2f s: %s", pause, error, exc_info=not is_known,
+                )  # fmt: skip
                 await asyncio.sleep(pause)
 
     async def _follow(self, connection: Connection) -> None:
-        poll = POLL_WITHOUT_LISTENING
+        poll, self._has_looked, self._loss = self._database.options.poll_without_listening, False, None
+        connection.add_notify_handler(lambda _: self._note())
         if not self._database.pooled and (command := await self._listen_command(connection)):
-            poll = POLL
+            poll = self._database.options.poll
             await connection.execute(command)
-        looked = False
-        while True:
-            if self._subject.waiters or not looked:  # after LISTEN, so that nothing falls between the two
+        self._is_outdated = True  # after LISTEN, so that nothing falls between the two
+        while self._loss is None:
+            self._signal.clear()
+            if self._is_outdated and (self._subject.waiters or not self._has_looked):
+                self._is_outdated = False
                 await self._subject.look(connection)
-                looked = True
-            async for notification in connection.notifies(timeout=poll):
-                self._subject.hear(notification.payload)
+                self._has_looked = True
+            await self._wait(connection, poll)
+        raise self._loss
+
+    async def _wait(self, connection: Connection, poll: float) -> None:
+        """Return when a notification comes, a caller begins to wait, or the poll is due."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(connection.fileno(), self._hear, connection)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(poll):
+                    await self._signal.wait()
+                    return
+            self._is_outdated = True
+        finally:
+            if not connection.closed:
+                loop.remove_reader(connection.fileno())
+
+    def _hear(self, connection: Connection) -> None:
+        """Take in what the server says while no statement is under way: notifications, or the end of the connection."""
+        try:
+            connection.pgconn.consume_input()
+            while connection.pgconn.notifies():
+                self._note()
+        except psycopg.Error as error:
+            self._loss = error
+            self._signal.set()
+
+    def _note(self) -> None:
+        self._is_outdated = True
+        self._signal.set()
 
     async def _listen_command(self, connection: Connection) -> bytes | None:
         """Return LISTEN for the channel of this table, None where there is none."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from twofold.options import PostgresOptions
 from twofold.tasks import JITTER
 
-FIRST, LAST = 0.02, 1.0
 
-
-def pauses() -> Iterator[float]:
+def pauses(options: PostgresOptions) -> Iterator[float]:
     """Yield growing seconds with jitter, so that many processes do not come back at one moment."""
-    pause = FIRST
+    pause = options.first_pause
     while True:
         yield pause * JITTER.uniform(0.5, 1.5)
-        pause = min(pause * 2, LAST)
+        pause = min(pause * 2, options.last_pause)

@@ -78,7 +78,7 @@ FROM twofold_commands JOIN twofold_events AS e ON e.position = last_position WHE
 SELECT 1 FROM twofold_head WHERE id = 1 FOR UPDATE
 
 -- name: notify
-SELECT pg_notify('twofold_' || 'twofold_events'::regclass::oid, %(head)s::text)
+SELECT pg_notify('twofold_' || 'twofold_events'::regclass::oid, '')
 
 -- name: read_commands
 SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position

@@ -10,10 +10,10 @@ import psycopg
 from psycopg import AsyncCursor
 from psycopg.rows import tuple_row
 
-from twofold.engines.postgres.arrays import Binary, BinaryDumper, texts
-from twofold.engines.postgres.columns import SEARCH, as_arrays, rows_from_sql, selected, unnested
-from twofold.engines.postgres.database import Connection
+from twofold.engines.postgres.columns import SEARCH, as_arrays, fits, rows_from_sql, selected, unnested
+from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.errors import is_about_the_data
+from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper, texts
 from twofold.errors import CheckpointMovedError, LimitExceededError
 from twofold.ports.full_text import searchable
 from twofold.ports.read_database import Changes, Values
@@ -28,8 +28,18 @@ _RELEASE = """
 _PARKED = ("bigint", "integer", "text", "text", "text")
 
 
+def may_be_stored(table: Table, key: tuple[Any, ...]) -> bool:
+    """Return whether a row may have this key: a column takes no value of another type, or out of its range."""
+    columns = _key_columns(table)
+    try:
+        as_arrays(columns, [key])
+    except (AttributeError, UnicodeError, struct.error):
+        return False
+    return all(fits(column.kind, value) for column, value in zip(columns, key, strict=True))
+
+
 async def load_rows(connection: Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
-    """See `ReadDatabase.load`."""
+    """Return the rows that have these keys, each of which `may_be_stored`."""
     columns = _key_columns(table)
     wanted = unnested(columns, "wanted", ["%s"] * len(table.key))
     sql = f"SELECT {selected(table.columns)} FROM {quoted(table.name)} JOIN {wanted} USING ({names(table.key)})"
@@ -39,7 +49,7 @@ async def load_rows(connection: Connection, table: Table, keys: Collection[tuple
 
 
 async def write_step(connection: Connection, table: Table, changes: Changes, step: Step) -> None:
-    """See `ReadDatabase.commit`. One statement, so one round trip."""
+    """Write rows and take the step, in one statement, so one round trip."""
     parts = [f"moved AS ({_TAKE_STEP})"]
     arguments = step.values()
     try:
@@ -66,7 +76,7 @@ async def write_step(connection: Connection, table: Table, changes: Changes, ste
 
 
 def _cursor(connection: Connection) -> AsyncCursor[tuple[Any, ...]]:
-    """Return a cursor on a connection that may be somebody else's, with arrays in the binary format."""
+    """Return a cursor on a connection that may be the user's, with arrays in the binary format."""
     cursor = AsyncCursor(connection, row_factory=tuple_row)
     cursor.adapters.register_dumper(Binary, BinaryDumper)
     return cursor

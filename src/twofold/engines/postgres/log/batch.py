@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, wraps
 from itertools import accumulate, chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from twofold.engines.postgres import arrays
-from twofold.engines.postgres.arrays import Binary
+from twofold.engines.postgres.wire import arrays
+from twofold.engines.postgres.wire.arrays import Binary
+from twofold.errors import LimitExceededError
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.stream import ANY, ExpectedVersion, StreamState
 from twofold.ports.event_log import Append, Appended, NewEvent
+
+A = TypeVar("A")
 
 _EXISTS = -(2**31)  # as the SQL has it
 _INT4, _INT8 = 2**31 - 2, 2**63 - 1
@@ -46,8 +50,35 @@ def is_plain(append: Append) -> bool:
     )
 
 
+class UnfitError(Exception):
+    """A value of an append does not fit the protocol; nothing was sent. The append that has it is to blame alone."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        text = f"PostgreSQL cannot store such a value: {error}"
+        is_about_range = isinstance(error, ValueError | OverflowError | struct.error)
+        self.reason: Exception = LimitExceededError(text) if is_about_range else TypeError(text)
+        """What its caller is told."""
+
+
+def _fitting(encode: Callable[[A], tuple[Binary, ...]]) -> Callable[[A], tuple[Binary, ...]]:
+    @wraps(encode)
+    def encoded(of: A) -> tuple[Binary, ...]:
+        try:
+            return encode(of)
+        except Exception as error:
+            raise UnfitError(error) from error
+
+    return encoded
+
+
+@_fitting
 def plain_arguments(append: Append) -> tuple[Binary, ...]:
-    """Return the arguments of `twofold_append_one`."""
+    """Return the arguments of `twofold_append_one`.
+
+    Raises:
+        UnfitError: a value does not fit the protocol.
+    """
     event_id, stream_id, stream_type, type_, schema, payload, metadata, tags, tags_json, content = append.events[0]
     expected = append.expected[0][1] if append.expected else ANY
     return (
@@ -87,11 +118,12 @@ class Batch:
         self._expectations: list[tuple[int, int, int, int]] = []
 
     @cached_property
+    @_fitting
     def arguments(self) -> tuple[Binary, ...]:
         """The arguments in their order; `careful` is set if the appends turn out to touch each other.
 
         Raises:
-            ValueError, struct.error: a value does not fit the protocol.
+            UnfitError: a value does not fit the protocol.
         """
         self._number_streams()
         events, conditions, commands = self._event_columns(), self._condition_columns(), self._command_columns()

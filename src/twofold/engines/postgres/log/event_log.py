@@ -27,22 +27,19 @@ class PostgresEventLog:
     """An `EventLog` in a PostgreSQL database, shared by any number of processes and hosts.
 
     Args:
-        database: where; it may serve the read models as well.
-        deadline: seconds within which the outcome of an append must be learnt, whatever happens to the server.
+        database: where; it may serve the read models as well. Its options say how long anything may take.
     """
 
-    def __init__(self, database: PostgresDatabase, *, deadline: float = 30.0) -> None:
+    def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
-        self._deadline = deadline
         self._head = Head()
         self._reader = Reader(database, self._head)
-        self._writer = Writer(database, self._head, deadline)
-        self._lane = Lane(self._writer)
+        self._writer = Writer(database, self._head)
+        self._lane = Lane(self._writer, database.options)
         self._listener = Listener(database, HeadOfLog(self._head))
         self._is_open = False
 
     async def open(self) -> None:
-        """See `EventLog.open`."""
         if not self._is_open:
             await self._database.open()
             self._is_open = True
@@ -53,7 +50,6 @@ class PostgresEventLog:
                 raise
 
     async def close(self) -> None:
-        """See `EventLog.close`."""
         if self._is_open:
             self._is_open = False
             await self._lane.drain()
@@ -62,9 +58,9 @@ class PostgresEventLog:
             await self._database.close()
 
     async def append(self, append: Append) -> Appended | Rejected:
-        """See `EventLog.append`."""
         if not self._is_open:
             raise RuntimeError("the event log is not open; use `async with`, or await open() first")
+        self._database.check()
         if len(append.events) > 1:
             repeated(append.events, [None] * len(append.events))  # raises if an id stands there twice
         narrowed = append if append.condition is None else await self._reader.narrowed(append)
@@ -76,7 +72,6 @@ class PostgresEventLog:
     async def read(
         self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
     ) -> Sequence[StoredEvent]:
-        """See `EventLog.read`."""
         return await self._reader.read(query, after=after, before=before, limit=limit, backwards=backwards)
 
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
@@ -86,35 +81,31 @@ class PostgresEventLog:
         return await self._reader.mark(position)
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
-        """See `EventLog.read_stream`."""
         return await self._reader.read_stream(stream_id, after=after, limit=limit)
 
     async def head(self) -> int:
-        """See `EventLog.head`."""
         return await self._reader.head()
 
     async def wait(self, after: int, timeout: float) -> int:
-        """See `EventLog.wait`."""
+        self._database.check()
         if self._head.position <= after:
             self._listener.start()
         return await self._head.wait(after, timeout)
 
     async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
-        """See `EventLog.find_command`."""
         return await self._reader.find_command(command_id)
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[PostgresJoinedTransaction]:
-        """See `JoinableLog.transaction`. Joined or its own, it runs at READ COMMITTED."""
-        return join(self._database, self._head, self._deadline, connection, self._writer.inline)
+        """Join a transaction, or open one. It runs at READ COMMITTED."""
+        return join(self._database, self._head, connection, self._writer.inline)
 
     def attach(self, inline: Inline, database: ReadDatabase) -> None:
-        """See `JoinableLog.attach`. An append then takes several round trips, with the log locked."""
+        """Fold within the appends' transactions. An append then takes several round trips, with the log locked."""
         if not database.is_in(self._database):
             raise elsewhere(inline)
         self._writer.inline.append(inline)
 
     async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
-        """See `PortableLog.restore`."""
         await maintenance.restore(self._database, rows, commands)
         if rows:
             self._head.advance(rows[-1].position)
@@ -123,13 +114,10 @@ class PostgresEventLog:
         await maintenance.adopt(self._database, log_id)
 
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
-        """See `PortableLog.read_commands`."""
         return await maintenance.read_commands(self._reader, after, limit)
 
     async def check(self) -> Sequence[str]:
-        """See `PortableLog.check`."""
-        return await maintenance.check(self._reader)
+        return await maintenance.check(self._reader, self._database.options.maintenance_timeout)
 
     async def inspect(self) -> Inspection:
-        """See `PortableLog.inspect`."""
-        return await maintenance.inspect(self._reader)
+        return await maintenance.inspect(self._reader, self._database.options.maintenance_timeout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -11,14 +11,15 @@ import psycopg
 from psycopg import AsyncCursor
 from psycopg.rows import tuple_row
 
-from twofold.engines.postgres.database import Connection
+from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.errors import server_failed
 from twofold.engines.postgres.log.batch import Outcome
 from twofold.engines.postgres.log.reader import Reader
 from twofold.engines.postgres.queries import query as named
 from twofold.engines.postgres.rows import load_rows, write_step
-from twofold.engines.postgres.wire import Wire
+from twofold.engines.postgres.wire.connection import Wire
 from twofold.errors import CheckpointMovedError, StorageError
+from twofold.options import PostgresOptions
 from twofold.ports.checkpoints import SQL
 from twofold.ports.event_log import Appended
 from twofold.ports.inline import Ask, GiveWay, Inline, LoadRows, LockLog, LockSegments, ReadEvents, WriteStep
@@ -27,20 +28,23 @@ from twofold.ports.watermark import Head
 
 T = TypeVar("T")
 
-BEGIN = b"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL lock_timeout = '10s'"
-"""The log is locked while this process folds: should it freeze or be cut off, the server ends the transaction. Should
-somebody who is frozen hold a segment, the append gives up."""
 _LOCK_SEGMENTS = in_format(SQL["segments_to_write"]).encode()
 
 
 @asynccontextmanager
-async def in_transaction(wire: Wire) -> AsyncIterator[None]:
+async def in_transaction(wire: Wire, options: PostgresOptions) -> AsyncIterator[None]:
     """Run the block in a transaction.
+
+    The log is locked while this process folds: should it freeze or be cut off, the server ends the transaction. Should
+    a frozen process hold a segment, the append gives up.
 
     Raises:
         psycopg.Error: the outcome is unknown only if the connection is lost.
     """
-    await wire.command(BEGIN)
+    idle, lock = int(options.inline_idle_timeout * 1000), int(options.inline_lock_timeout * 1000)
+    await wire.command(
+        f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {idle}; SET LOCAL lock_timeout = {lock}".encode()
+    )
     try:
         yield
     except BaseException:
@@ -49,7 +53,7 @@ async def in_transaction(wire: Wire) -> AsyncIterator[None]:
         except psycopg.Error:
             await wire.close()
         raise
-    if await wire.command(b"COMMIT") != b"COMMIT":  # a statement had failed, and somebody passed over that
+    if await wire.command(b"COMMIT") != b"COMMIT":  # a statement had failed, and the code of the fold went on
         raise StorageError("the transaction of an append was rolled back, so that nothing was stored")
 
 
@@ -113,14 +117,10 @@ async def _run(connection: Connection, sql: bytes, values: Any) -> list[tuple[An
 
 
 class _OneConnection:
-    """Lends the connection of the transaction; errors of the driver stay what they are."""
+    """Puts questions on the connection of the transaction; errors of the driver stay what they are."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        yield self._connection
-
-    async def discard_broken(self) -> None:
-        """There is no other connection."""
+    async def ask(self, question: Callable[[Connection], Awaitable[T]], limit: float | None = None) -> T:
+        return await question(self._connection)

@@ -3,40 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-import struct
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.pq import TransactionStatus
 
-from twofold.engines.postgres.arrays import Binary, BinaryDumper
-from twofold.engines.postgres.database import Connection, PostgresDatabase, hang_up
+from twofold.engines.postgres.connection import BoundedConnection, Connection, hang_up
+from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.errors import STANDBY_GAVE_UP, connection_is_lost, translate
-from twofold.engines.postgres.log.batch import APPEND, Batch
+from twofold.engines.postgres.log.batch import APPEND, Batch, Outcome, UnfitError
 from twofold.engines.postgres.log.inline import fold_in
 from twofold.engines.postgres.log.reader import Reader
-from twofold.errors import LimitExceededError, OutcomeUnknownError, StorageError, StorageUnavailableError
+from twofold.engines.postgres.session import Session, give_back_settings, lend_settings, look, refuse_misfits
+from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper
+from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
 from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.ports.inline import Inline
 from twofold.ports.watermark import Head
 
+T = TypeVar("T")
+
 
 class PostgresJoinedTransaction:
-    """See `JoinedTransaction`. The connection is a psycopg `AsyncConnection`."""
+    """An open transaction that appends can join.
 
-    def __init__(self, connection: Connection, inline: Sequence[Inline]) -> None:
+    Args:
+        connection: a psycopg `AsyncConnection`.
+        inline: what is folded in the same transaction.
+        session: what the session of the user's own connection is like; None on one of Twofold's.
+        patience: seconds in which a round trip must end on the user's own connection.
+    """
+
+    def __init__(
+        self, connection: Connection, inline: Sequence[Inline], session: Session | None = None, patience: float = 0.0
+    ) -> None:
         self.connection = connection
         self._inline = inline
+        self._session = session
+        self._patience = patience
         self.last = 0
         """The last position that was appended."""
         self._reader = Reader(_Joined(connection), Head())
 
     async def append(self, append: Append) -> Appended | Rejected:
-        """See `JoinedTransaction.append`."""
-        batch = Batch([await self._reader.narrowed(append)], careful=True)  # a known id must not break the transaction
+        async with _bounded(self.connection, self._patience), self._fit():
+            narrowed = await self._reader.narrowed(append)
+            outcome = await self._append(Batch([narrowed], careful=True))  # a known id must not break the transaction
+            if isinstance(outcome, Appended):
+                self.last = outcome.last
+                return outcome
+            return await self._reader.explained(append, outcome)
+
+    async def _append(self, batch: Batch) -> Outcome:
         try:
             cursor = AsyncRawCursor(self.connection)
             cursor.adapters.register_dumper(Binary, BinaryDumper)
@@ -47,46 +68,54 @@ class PostgresJoinedTransaction:
             await fold_in(self.connection, [outcome], self._inline)
         except psycopg.Error as error:
             raise translate(error) from error
-        except (ValueError, struct.error) as error:  # it does not even fit the protocol
-            raise LimitExceededError(f"PostgreSQL cannot store such a value: {error}") from error
-        if isinstance(outcome, Appended):
-            self.last = outcome.last
-            return outcome
-        return await self._reader.explained(append, outcome)
+        except UnfitError as error:
+            raise error.reason from error
+        return outcome
+
+    @asynccontextmanager
+    async def _fit(self) -> AsyncIterator[None]:
+        """Give the user's own session the settings that an append needs, for its time only."""
+        if self._session is None:
+            yield
+            return
+        await lend_settings(self.connection, self._session)
+        yield
+        await give_back_settings(self.connection, self._session)
 
 
 class _Joined:
-    """Lends the one connection on which the transaction is open."""
+    """Puts questions on the one connection on which the transaction is open: what fails, fails again."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def ask(self, question: Callable[[Connection], Awaitable[T]], limit: float | None = None) -> T:
         try:
-            yield self._connection
+            return await question(self._connection)
         except psycopg.Error as error:
             raise translate(error) from error
-
-    async def discard_broken(self) -> None:
-        """There is no other connection: what fails, fails again."""
 
 
 @asynccontextmanager
 async def join(
-    database: PostgresDatabase, head: Head, deadline: float, connection: Any, inline: Sequence[Inline]
+    database: PostgresDatabase, head: Head, connection: Any, inline: Sequence[Inline]
 ) -> AsyncIterator[PostgresJoinedTransaction]:
-    """See `JoinableLog.transaction`. Errors of the user's own SQL pass through as they are.
+    """Join the user's own transaction, or open one. Errors of the user's own SQL pass through unchanged.
 
     Raises:
         OutcomeUnknownError: it could not be learnt whether the transaction was committed. It is not tried again, as
-            the user's SQL is in it: look for the rows, or for the event ids.
+            the user's SQL is in it: repeat the whole with the same event ids.
+        StorageError: the session of the user's connection cannot take events, or leads to another log.
         TypeError, ValueError: it is not such a connection, or no transaction is open on it.
     """
     if connection is not None:
-        yield PostgresJoinedTransaction(await _driver_connection(connection), inline)
+        driver, patience = await _driver_connection(connection), database.options.statement_timeout
+        async with _bounded(driver, patience):
+            session = await _examined(database, driver)
+        yield PostgresJoinedTransaction(driver, inline, session, patience)
         return
-    own = await database.connect()
+    database.check()
+    own = await database.connect(database.options.statement_timeout)
     doubts: list[str] = []
     own.add_notice_handler(lambda notice: doubts.append(str(notice.sqlstate)))
     try:
@@ -94,7 +123,8 @@ async def join(
         joined = PostgresJoinedTransaction(own, inline)
         yield joined
         doubts.clear()
-        await _commit(own, deadline)
+        own.silence = database.options.append_timeout
+        await _commit(own)
         if STANDBY_GAVE_UP.intersection(doubts):
             raise OutcomeUnknownError("the wait for the synchronous standby was ended; the commit may be lost with it")
         head.advance(joined.last)
@@ -102,14 +132,38 @@ async def join(
         await own.close()  # rolls back what is not committed
 
 
-async def _commit(connection: Connection, deadline: float) -> None:
-    """Commit; a caller that is cancelled does not stop it half-way, and a server that does not answer is hung up on."""
+async def _examined(database: PostgresDatabase, connection: Connection) -> Session:
+    """Look at the session of the user's own connection before anything of the transaction depends on it."""
+    database.check()
+    try:
+        session = await look(connection)
+        refuse_misfits(session)
+        await database.refuse_another_log(connection, session)
+    except psycopg.Error as error:
+        raise translate(error) from error
+    return session
+
+
+@asynccontextmanager
+async def _bounded(connection: Connection, seconds: float) -> AsyncIterator[None]:
+    """Hang up on the server of the user's own connection at the end of the time; Twofold's own have their bounds."""
+    if isinstance(connection, BoundedConnection):
+        yield
+        return
+    late = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
+    try:
+        yield
+    finally:
+        late.cancel()
+
+
+async def _commit(connection: Connection) -> None:
+    """Commit; a caller that is cancelled does not stop it half-way."""
     if connection.closed:
         raise StorageUnavailableError("the connection was lost before the commit, so that nothing was stored")
     if connection.info.transaction_status is TransactionStatus.INERROR:  # COMMIT would roll back without an error
         raise StorageError("a statement of the transaction has failed before, so that nothing of it was stored")
     committing = asyncio.create_task(connection.commit(), name="twofold-postgres-commit")
-    late = asyncio.get_running_loop().call_later(deadline, hang_up, connection)
     try:
         await asyncio.shield(committing)
     except asyncio.CancelledError:
@@ -121,8 +175,6 @@ async def _commit(connection: Connection, deadline: float) -> None:
                 f"the connection was lost during the commit, which may have succeeded: {error}"
             ) from error
         raise translate(error) from error
-    finally:
-        late.cancel()
 
 
 async def _driver_connection(connection: Any) -> Connection:

@@ -1,13 +1,15 @@
-"""What operators do with a whole log on PostgreSQL; see `PortableLog`."""
+"""What operators do with a whole log on PostgreSQL."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from twofold.engines.postgres.database import Connection, PostgresDatabase
+from twofold.engines.postgres.connection import Connection
+from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.log.reader import Reader
 from twofold.engines.postgres.log.selection import END
 from twofold.engines.postgres.queries import query as named
@@ -23,8 +25,9 @@ COPY_COMMANDS = b"COPY twofold_commands (command_id, content_hash, result, first
 
 
 async def restore(database: PostgresDatabase, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand]) -> None:
-    """See `PortableLog.restore`."""
-    async with database.connection() as connection, connection.transaction():
+    """Do what `PortableLog.restore` promises."""
+    patience = database.options.maintenance_timeout
+    async with database.transaction(patience, patience) as connection:
         await connection.execute(named("lock_head"))
         [(head,)] = await (await connection.execute(named("head"))).fetchall()
         refuse_gaps(rows, commands, head)
@@ -33,42 +36,47 @@ async def restore(database: PostgresDatabase, rows: Sequence[StoredEvent], comma
         await _copy(connection, COPY_TAGS, tags)
         results = [(UUID(bytes=each[0]), each[1], each[2].decode(), *each[3:]) for each in commands]
         await _copy(connection, COPY_COMMANDS, results)
-        await connection.execute(named("notify"), {"head": head + len(rows)})
+        await connection.execute(named("notify"))
 
 
 async def adopt(database: PostgresDatabase, log_id: bytes) -> None:
-    """See `PortableLog.adopt`."""
-    async with database.connection() as connection, connection.transaction():
+    """Do what `PortableLog.adopt` promises."""
+    patience = database.options.maintenance_timeout
+    async with database.transaction(patience, patience) as connection:
         await connection.execute(named("lock_head"))
         await connection.execute(named("adopt"), {"log_id": UUID(bytes=log_id)})
 
 
 async def read_commands(reader: Reader, after: bytes, limit: int) -> list[StoredCommand]:
-    """See `PortableLog.read_commands`."""
+    """Do what `PortableLog.read_commands` promises."""
     beyond = UUID(bytes=after) if after else None
     rows = await reader.rows(named("read_commands"), {"after": beyond, "limit": min(limit, END)})
     return list(map(StoredCommand._make, rows))
 
 
-async def check(reader: Reader) -> list[str]:
-    """See `PortableLog.check`. Indexes are compared with their tables where the extension amcheck is installed."""
-    damages = [f"the index {name} is not valid; REINDEX it" for (name,) in await reader.rows(named("invalid"), {})]
-    for (position,) in await reader.rows(named("untagged"), {}):
+async def check(reader: Reader, limit: float) -> list[str]:
+    """Do what `PortableLog.check` promises. Where amcheck is installed, indexes are compared with their tables."""
+
+    async def rows(name: str) -> list[tuple[Any, ...]]:
+        return await reader.rows(named(name), {}, limit=limit)
+
+    damages = [f"the index {name} is not valid; REINDEX it" for (name,) in await rows("invalid")]
+    for (position,) in await rows("untagged"):
         damages.append(f"event {position} lacks an entry in the index of tags")
-    [(expected, indexed)] = await reader.rows(named("count_tags"), {})
+    [(expected, indexed)] = await rows("count_tags")
     if indexed != expected:
         damages.append(f"the index of tags has {indexed} entries, the events have {expected} tags")
-    for (position,) in await reader.rows(named("lost_command"), {}):
+    for (position,) in await rows("lost_command"):
         damages.append(f"a command took effect at position {position}, which is beyond the end of the log")
-    if await reader.rows(named("has_amcheck"), {}):
-        damages += await _check_indexes(reader)
+    if await rows("has_amcheck"):
+        damages += await _check_indexes(reader, limit)
     return damages
 
 
-async def inspect(reader: Reader) -> Inspection:
-    """See `PortableLog.inspect`."""
-    [(head, commands, size, migration)] = await reader.rows(named("inspect"), {})
-    types = await reader.rows(named("count_types"), {})
+async def inspect(reader: Reader, limit: float) -> Inspection:
+    """Do what `PortableLog.inspect` promises."""
+    [(head, commands, size, migration)] = await reader.rows(named("inspect"), {}, limit=limit)
+    types = await reader.rows(named("count_types"), {}, limit=limit)
     checkpoints = await reader.rows(named("checkpoints"), {})
     return Inspection(
         head, dict(types), commands, size, migration,
@@ -76,9 +84,9 @@ async def inspect(reader: Reader) -> Inspection:
     )  # fmt: skip
 
 
-async def _check_indexes(reader: Reader) -> list[str]:
+async def _check_indexes(reader: Reader, limit: float) -> list[str]:
     try:
-        await reader.rows(named("check_indexes"), {})
+        await reader.rows(named("check_indexes"), {}, limit=limit)
     except StorageUnavailableError:
         raise
     except StorageError as error:

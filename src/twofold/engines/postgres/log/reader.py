@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from itertools import starmap
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -13,7 +12,7 @@ from psycopg import AsyncCursor
 from psycopg.rows import tuple_row
 from psycopg.types.string import ByteaBinaryLoader
 
-from twofold.engines.postgres.database import Connection
+from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.log.batch import Refusal, bounded_position
 from twofold.engines.postgres.log.selection import END, select, select_scan
 from twofold.engines.postgres.queries import query as named
@@ -45,13 +44,10 @@ LONG = 10_000
 
 
 class Lender(Protocol):
-    """Where a reader has its connections from."""
+    """Where a reader puts its questions."""
 
-    def connection(self) -> AbstractAsyncContextManager[Connection]:
-        """Lend a connection; errors of the driver are translated."""
-
-    async def discard_broken(self) -> None:
-        """Replace connections that were cut."""
+    async def ask(self, question: Callable[[Connection], Awaitable[T]], limit: float | None = None) -> T:
+        """Put a question on some connection, perhaps twice; errors of the driver are translated."""
 
 
 class Reader:
@@ -64,7 +60,6 @@ class Reader:
     async def read(
         self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
     ) -> Sequence[StoredEvent]:
-        """See `EventLog.read`."""
         sql, arguments = select(query, after, before, limit, backwards=backwards)
         return await self._fetch(sql, arguments, keep_plan=query.is_all)
 
@@ -83,18 +78,15 @@ class Reader:
         return Mark(*found[0]) if found else None
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
-        """See `EventLog.read_stream`."""
         arguments = {"stream": stream_id, "after": min(after, END), "limit": min(limit, END)}
         return await self._fetch(named("read_stream"), arguments, keep_plan=True)
 
     async def head(self) -> int:
-        """See `EventLog.head`."""
         [(head,)] = await self.rows(named("head"), {})
         self._head.advance(head)
         return int(head)
 
     async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
-        """See `EventLog.find_command`."""
         found = await self.rows(named("find_command"), {"id": UUID(bytes=command_id)})
         for known, content_hash, result, first, last, version in found:
             return CommandRecord(known, content_hash, result), Appended(first, last, result=result, version=version)
@@ -134,16 +126,15 @@ class Reader:
             newer = [row for row in rows if row.position <= refusal.head]
         return version_rejection(stream_id, expected, refusal.version, newer)
 
-    async def rows(self, sql: bytes, arguments: Any) -> list[tuple[Any, ...]]:
-        """Return the rows of any query."""
+    async def rows(self, sql: bytes, arguments: Any, *, limit: float | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of any query, of one that takes long within a limit of its own."""
 
-        async def run() -> list[tuple[Any, ...]]:
-            async with self._lender.connection() as connection:
-                cursor = AsyncCursor(connection, row_factory=tuple_row)
-                await cursor.execute(sql, arguments, binary=True)
-                return await cursor.fetchall()
+        async def run(connection: Connection) -> list[tuple[Any, ...]]:
+            cursor = AsyncCursor(connection, row_factory=tuple_row)
+            await cursor.execute(sql, arguments, binary=True)
+            return await cursor.fetchall()
 
-        return await again_if_cut(self._lender, run)
+        return await self._lender.ask(run, limit)
 
     async def _repeated(self, append: Append) -> Appended:
         if append.command and (known := await self.find_command(append.command.command_id)):
@@ -158,22 +149,12 @@ class Reader:
     async def _fetch(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> list[StoredEvent]:
         """Return events."""
 
-        async def run() -> list[StoredEvent]:
-            async with self._lender.connection() as connection:
-                cursor = AsyncCursor(connection, row_factory=tuple_row)
-                for name in ("json", "uuid"):  # the bytes that the checksum covers
-                    cursor.adapters.register_loader(name, ByteaBinaryLoader)
-                prepare = None if keep_plan and self._head.position > LONG else False
-                await cursor.execute(sql, arguments, prepare=prepare, binary=True)
-                return list(starmap(StoredEvent, await cursor.fetchall()))
+        async def run(connection: Connection) -> list[StoredEvent]:
+            cursor = AsyncCursor(connection, row_factory=tuple_row)
+            for name in ("json", "uuid"):  # the bytes that the checksum covers
+                cursor.adapters.register_loader(name, ByteaBinaryLoader)
+            prepare = None if keep_plan and self._head.position > LONG else False
+            await cursor.execute(sql, arguments, prepare=prepare, binary=True)
+            return list(starmap(StoredEvent, await cursor.fetchall()))
 
-        return await again_if_cut(self._lender, run)
-
-
-async def again_if_cut(lender: Lender, run: Callable[[], Awaitable[T]]) -> T:
-    """Read; and once more if the connection turns out to be dead, as all are after a restart of the server."""
-    try:
-        return await run()
-    except StorageUnavailableError:
-        await lender.discard_broken()
-        return await run()
+        return await self._lender.ask(run)

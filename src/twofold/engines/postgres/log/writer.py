@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
+from copy import copy
 
 import psycopg
 
-from twofold.engines.postgres.database import PostgresDatabase, hang_up
+from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.errors import (
     STANDBY_GAVE_UP,
     STATEMENT_IS_GONE,
@@ -24,6 +24,7 @@ from twofold.engines.postgres.log.batch import (
     APPEND_ONE,
     Batch,
     Outcome,
+    UnfitError,
     head_after,
     is_plain,
     plain_arguments,
@@ -31,9 +32,8 @@ from twofold.engines.postgres.log.batch import (
 )
 from twofold.engines.postgres.log.inline import fold_in, in_transaction
 from twofold.engines.postgres.pauses import pauses
-from twofold.engines.postgres.wire import Wire
+from twofold.engines.postgres.wire.connection import Wire
 from twofold.errors import (
-    LimitExceededError,
     OutcomeUnknownError,
     ProjectionFailedError,
     StorageError,
@@ -47,15 +47,19 @@ from twofold.ports.watermark import Head
 class Writer:
     """Commits one batch at a time on a connection of its own.
 
-    A batch whose outcome is unknown, because the connection broke after it was sent, is sent again over a new
-    connection until the server answers: the ids of events and commands make that harmless. Nothing here is ever
-    cancelled while a COMMIT may be under way; a server that does not answer by the deadline is hung up on.
+    1. Send the batch, and wait for its answer, but not for a silent connection; then its outcome is unknown.
+    2. Unknown: send the same batch over a new connection. The ids of events and commands make that harmless.
+    3. A value of one append is at fault: commit each append alone, so that the others do not suffer.
+    4. No answer until the deadline: if the batch was never sent, it has failed for certain; else say that the outcome
+       is unknown.
+
+    Nothing here is ever cancelled while a COMMIT may be under way.
     """
 
-    def __init__(self, database: PostgresDatabase, head: Head, deadline: float) -> None:
+    def __init__(self, database: PostgresDatabase, head: Head) -> None:
         self._database = database
+        self._options = database.options
         self._head = head
-        self._deadline = deadline
         self._wire: Wire | None = None
         self._doubtful = False
         self.inline: list[Inline] = []
@@ -63,12 +67,13 @@ class Writer:
 
     async def commit(self, batch: Batch) -> Sequence[Outcome | Exception]:
         """Return what became of each append, or the error to raise for it."""
+        failure: Exception
         try:
             return await self._settle(batch)
         except psycopg.Error as error:
             failure, theirs = translate(error), is_about_the_data(error)
-        except (ValueError, struct.error) as error:  # it does not even fit the protocol
-            failure, theirs = LimitExceededError(f"PostgreSQL cannot store such a value: {error}"), True
+        except UnfitError as error:
+            failure, theirs = error.reason, True
         except ProjectionFailedError as error:
             failure, theirs = error, True
         except TwofoldError as error:
@@ -85,13 +90,15 @@ class Writer:
 
     async def _settle(self, batch: Batch) -> Sequence[Outcome]:
         """Call until there is an answer."""
-        deadline = time.monotonic() + self._deadline
-        unknown = False
+        started, unknown = time.monotonic(), False
         failure: Exception = StorageUnavailableError("PostgreSQL was not asked")
-        for pause in pauses():
+        for pause in pauses(self._options):
             self._doubtful = False
             try:
-                outcomes = await self._bounded(self._call(await self._connected(), batch), deadline)
+                wire = await self._connected()
+                # Half of it at the most, so that another connection has the time to learn the outcome.
+                wire.connection.silence = max((started + self._options.append_timeout - time.monotonic()) / 2, 0.01)
+                outcomes = await self._call(wire, batch)
             except psycopg.Error as error:
                 failure = error
                 if connection_is_lost(error):
@@ -112,14 +119,15 @@ class Writer:
             else:
                 if not self._doubtful:
                     return outcomes
-                unknown, failure = True, RuntimeError("somebody ended the wait for the synchronous standby")
+                unknown, failure = True, RuntimeError("an operator ended the wait for the synchronous standby")
+            deadline = started + (self._options.append_timeout if unknown else self._unsent_timeout)
             if time.monotonic() + pause > deadline:
                 break
             await asyncio.sleep(pause)
         if not unknown:
             raise failure
         raise OutcomeUnknownError(
-            f"the outcome of an append could not be learnt within {self._deadline:g} seconds ({failure}); "
+            f"the outcome of an append could not be learnt within {self._options.append_timeout:g} s ({failure}); "
             f"repeat it with the same ids"
         )
 
@@ -127,7 +135,7 @@ class Writer:
         if not self.inline:
             outcomes = await self._append(wire, batch)
         else:
-            async with in_transaction(wire):
+            async with in_transaction(wire, self._options):
                 outcomes = await self._append(wire, batch)
                 with wire.lent() as connection:
                     await fold_in(connection, outcomes, self.inline)
@@ -142,6 +150,11 @@ class Writer:
                 return [outcome]
         return batch.outcomes(await wire.call(APPEND, batch.arguments))
 
+    @property
+    def _unsent_timeout(self) -> float:
+        """Seconds for an append that was not sent: its failure is certain, and its caller can do something about it."""
+        return min(self._options.append_timeout, self._options.answer_timeout / 2)
+
     async def _connected(self) -> Wire:
         if self._wire is None or self._wire.connection.closed:
             await self.close()
@@ -155,21 +168,9 @@ class Writer:
         if diagnostic.sqlstate in STANDBY_GAVE_UP:
             self._doubtful = True
 
-    async def _bounded(self, call: Awaitable[Sequence[Outcome]], deadline: float) -> Sequence[Outcome]:
-        """Wait for the server's answer; at the deadline hang up, which ends the call with an error."""
-        hang_up = asyncio.get_running_loop().call_later(max(deadline - time.monotonic(), 0), self._hang_up)
-        try:
-            return await call
-        finally:
-            hang_up.cancel()
 
-    def _hang_up(self) -> None:
-        if self._wire is not None:
-            hang_up(self._wire.connection)
-
-
-def _copy(error: TwofoldError) -> TwofoldError:
+def _copy(error: Exception) -> Exception:
     """Return an error for one caller: a shared one would collect the tracebacks of all."""
-    own = type(error)(*error.args)
+    own = copy(error)
     own.__cause__ = error.__cause__
     return own

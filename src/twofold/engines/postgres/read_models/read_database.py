@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+import struct
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-import psycopg
+from psycopg import AsyncCursor
+from psycopg.rows import tuple_row
 
-from twofold.engines.postgres.database import Connection, PostgresDatabase
-from twofold.engines.postgres.errors import was_rolled_back
+from twofold.engines.postgres.connection import Connection
+from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.listener import Listener, Steps
-from twofold.engines.postgres.log.reader import again_if_cut
 from twofold.engines.postgres.read_models.selection import select_page, select_totals
 from twofold.engines.postgres.read_models.transaction import PostgresReadTransaction
-from twofold.engines.postgres.rows import load_rows, write_step
-from twofold.errors import StorageError
+from twofold.engines.postgres.rows import load_rows, may_be_stored, write_step
+from twofold.errors import LimitExceededError
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
 from twofold.ports.segments import Step
 from twofold.ports.sql import in_format
 from twofold.ports.table import Table
-
-T = TypeVar("T")
 
 
 class PostgresReadDatabase:
@@ -38,17 +37,14 @@ class PostgresReadDatabase:
         self._listeners: dict[Positions, Listener] = {}
 
     def is_in(self, database: object) -> bool:
-        """See `ReadDatabase.is_in`."""
         return isinstance(database, PostgresDatabase) and self._database.is_same(database)
 
     async def open(self) -> None:
-        """See `ReadDatabase.open`."""
         if not self._is_open:
             await self._database.open()
             self._is_open = True
 
     async def close(self) -> None:
-        """See `ReadDatabase.close`."""
         for listener in self._listeners.values():
             await listener.stop()
         self._listeners.clear()
@@ -58,61 +54,53 @@ class PostgresReadDatabase:
 
     @asynccontextmanager
     async def transaction(self, style: Style = "driver", idle: float = IDLE) -> AsyncIterator[PostgresReadTransaction]:
-        """See `ReadDatabase.transaction`."""
         if style == "driver":
-            async with self._database.connection() as connection, connection.transaction():
-                transaction = PostgresReadTransaction(connection)
-                await transaction.limit(idle)
-                yield transaction
+            async with self._database.transaction(idle) as connection:
+                yield PostgresReadTransaction(connection, self._database.options)
             return
         async with self._database.alchemy() as alchemy:
-            transaction = PostgresReadTransaction((await alchemy.get_raw_connection()).driver_connection, alchemy)
+            connection = (await alchemy.get_raw_connection()).driver_connection
+            transaction = PostgresReadTransaction(connection, self._database.options, alchemy)
             await transaction.limit(idle)
             yield transaction
 
     def follow(self, positions: Positions) -> None:
-        """See `ReadDatabase.follow`."""
+        self._database.check()
         if positions not in self._listeners:
             self._listeners[positions] = Listener(self._database, Steps(positions))
         self._listeners[positions].start()
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        """See `ReadDatabase.query`."""
 
         async def rows(connection: Connection) -> list[tuple[Any, ...]]:
-            return await (await connection.execute(in_format(sql).encode(), values)).fetchall()
+            cursor = AsyncCursor(connection, row_factory=tuple_row)
+            await cursor.execute(in_format(sql).encode(), values)
+            return await cursor.fetchall()
 
-        return await self._ask(rows)
+        return await self._database.ask(rows, self._database.options.statement_timeout)
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
-        """See `ReadDatabase.load`."""
-        return await self._ask(partial(load_rows, table=table, keys=keys)) if keys else []
+        if not keys:
+            return []
+        try:
+            return await self._database.ask(partial(load_rows, table=table, keys=keys))
+        except (AttributeError, UnicodeError, struct.error, LimitExceededError):  # no row can have one of these keys
+            possible = [key for key in keys if may_be_stored(table, key)]
+            if len(possible) == len(keys):
+                raise
+            return await self.load(table, possible)
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
-        """See `ReadDatabase.commit`. One statement, so one round trip and one transaction."""
+        """Write a step: one statement, so one round trip and one transaction."""
         async with self._database.connection() as connection:
             await write_step(connection, table, changes, step)
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
-        """See `ReadDatabase.select`."""
-        return await self._ask(partial(select_page, table=table, selection=selection))
+        question = partial(select_page, table=table, selection=selection)
+        return await self._database.ask(question, self._database.options.statement_timeout)
 
     async def totals(
         self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
     ) -> Sequence[Total]:
-        """See `ReadDatabase.totals`."""
-        return await self._ask(partial(select_totals, table=table, by=by, of=of, where=where))
-
-    async def _ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
-        """Ask; and once more if a restart had cut the connection, or a standby ended it for what it had to replay."""
-
-        async def run() -> T:
-            async with self._database.connection() as connection:
-                return await question(connection)
-
-        try:
-            return await again_if_cut(self._database, run)
-        except StorageError as error:
-            if not (isinstance(error.__cause__, psycopg.Error) and was_rolled_back(error.__cause__)):
-                raise
-        return await run()
+        question = partial(select_totals, table=table, by=by, of=of, where=where)
+        return await self._database.ask(question, self._database.options.statement_timeout)

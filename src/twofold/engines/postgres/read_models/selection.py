@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twofold.engines.postgres.columns import SEARCH, TYPES, in_utc, rows_from_sql, search_expression, selected
-from twofold.engines.postgres.database import Connection
+from twofold.engines.postgres.connection import Connection
 from twofold.ports.read_database import Filter, Selection, Total, Values
 from twofold.ports.sql import names, quoted
 from twofold.ports.table import Column, Kind, Table
@@ -20,7 +20,7 @@ _SOMETHING = {
 
 
 async def select_page(connection: Connection, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
-    """See `ReadDatabase.select`."""
+    """Return a page of rows, and how many there are in all."""
     conditions, arguments = _conditions(table, selection.where)
     searched: list[Any] = []
     if selection.search:
@@ -46,7 +46,7 @@ async def select_page(connection: Connection, table: Table, selection: Selection
 async def select_totals(
     connection: Connection, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter]
 ) -> Sequence[Total]:
-    """See `ReadDatabase.totals`."""
+    """Return counts and exact sums, one for each group of rows."""
     conditions, arguments = _conditions(table, where)
     sums = [_sum(_column(table, name)) for name in of]
     columns = [_column(table, name) for name in by]

@@ -8,7 +8,7 @@ from typing import Any
 from psycopg.errors import DependentObjectsStillExist
 
 from twofold.engines.postgres.columns import SEARCH, TYPES
-from twofold.engines.postgres.database import Connection
+from twofold.engines.postgres.connection import Connection
 from twofold.errors import InvalidProjectionError
 from twofold.ports.sql import names, quoted
 from twofold.ports.table import Kind, Table
@@ -19,6 +19,10 @@ _COLUMNS = """
 _VIEWED = """
     SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
     WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
+_SHOWS = """
+    SELECT FROM pg_rewrite AS r JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+    WHERE r.ev_class = to_regclass(%(view)s) AND d.refclassid = 'pg_class'::regclass
+    AND d.refobjid = to_regclass(%(table)s)"""
 _KEY = """
     SELECT attname FROM pg_index, unnest(indkey) WITH ORDINALITY AS k (attnum, place)
     JOIN pg_attribute AS a ON a.attnum = k.attnum AND a.attrelid = to_regclass(%(table)s)
@@ -28,7 +32,11 @@ _FULL_TEXT = """
 
 
 async def create(connection: Connection, table: Table) -> None:
-    """See `ReadTransaction.create`."""
+    """Make a table with its indexes.
+
+    Raises:
+        InvalidProjectionError: there is a table of this name.
+    """
     if await _rows(connection, _COLUMNS, quoted(table.name)):
         raise InvalidProjectionError(f"there is a table {table.name} that is no read model; rename the projection")
     columns = [f"{quoted(name)} {definition}" for name, definition in _definitions(table, collated=True)]
@@ -45,23 +53,37 @@ async def create(connection: Connection, table: Table) -> None:
 
 
 async def check(connection: Connection, table: Table) -> None:
-    """See `ReadTransaction.check`."""
+    """Make sure that a table stands as declared. Only what is missing is made: that takes the table's owner.
+
+    Raises:
+        InvalidProjectionError: columns, key or full-text fields differ.
+    """
     await _refuse_changes(connection, table)
     await _create_indexes(connection, table)
 
 
 async def drop(connection: Connection, name: str) -> None:
-    """See `ReadTransaction.drop`."""
+    """Drop a table with all that belongs to it, if it is there.
+
+    Raises:
+        InvalidProjectionError: something that is not Twofold's depends on it.
+    """
     await _drop(connection, "table", name)
 
 
 async def expose(connection: Connection, name: str, table: str) -> None:
-    """See `ReadTransaction.expose`. Whoever reads the view meanwhile waits, and then sees the new table."""
+    """Let a view show a table. A query on the view waits until then, and sees the new table.
+
+    Raises:
+        InvalidProjectionError: something that is not Twofold's depends on what only the earlier view shows.
+    """
     there = await _rows(connection, "SELECT relkind = 'v' FROM pg_class WHERE oid = to_regclass(%s)", quoted(name))
     if there == [(False,)]:
         return
     wanted = [column for column in await _rows(connection, _VIEWED, quoted(table)) if column[0] != SEARCH]
     shown = await _rows(connection, _VIEWED, quoted(name))
+    if set(shown) == set(wanted) and await _rows(connection, _SHOWS, {"view": quoted(name), "table": quoted(table)}):
+        return  # a role that owns nothing can start
     if set(shown) <= set(wanted):  # it is replaced, and views upon it are kept; more columns may only come last
         wanted = [*shown, *(column for column in wanted if column not in shown)]
     else:
@@ -79,7 +101,8 @@ async def _create_indexes(connection: Connection, table: Table) -> None:
     for field in table.indexes:
         index = quoted(f"{table.name}_by_{field}")
         columns = names(dict.fromkeys((field, *table.key)))
-        await _execute(connection, f"CREATE INDEX IF NOT EXISTS {index} ON {quoted(table.name)} ({columns})")
+        if await _rows(connection, "SELECT WHERE to_regclass(%s) IS NULL", index):
+            await _execute(connection, f"CREATE INDEX {index} ON {quoted(table.name)} ({columns})")
 
 
 async def _refuse_changes(connection: Connection, table: Table) -> None:
@@ -115,7 +138,7 @@ async def _drop(connection: Connection, kind: str, name: str) -> None:
         found = "; ".join((error.diag.message_detail or str(error)).splitlines())
         raise InvalidProjectionError(
             f"the {kind} {name} has to go, and others depend on it ({found}); drop those, build the read model again, "
-            f"and make them anew upon its view"
+            f"and make them again upon its view"
         ) from error
 
 

@@ -104,7 +104,7 @@ def _header(count: int, type: int, *, has_null: bool = False) -> bytes:
 
 
 class BinaryDumper(Dumper):
-    """Sends a `Binary` as it is."""
+    """Sends a `Binary` unchanged."""
 
     format = Format.BINARY
 

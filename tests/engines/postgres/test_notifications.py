@@ -1,0 +1,140 @@
+"""A notification only wakes: what it says is never believed, whoever sent it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+import pytest_asyncio
+from tests.accounts import Balances
+from tests.synchronizing import deposited, engine_at, opened, running, write
+
+from twofold import EventStore, ReadModelSynchronizer
+from twofold.engines.engine import Engine
+from twofold.errors import StaleReadError
+from twofold.messages.event_query import EventQuery
+from twofold.options import Options, PostgresOptions
+
+OPTIONS = Options(postgres=PostgresOptions(poll=0.1))
+PAYLOADS = [
+    "1000000",
+    "-5",
+    "",
+    "no number",
+    "99999999999999999999999999",
+    "1e3",
+    "[]",
+    "null",
+    '{"a":',
+    "\u20ac",
+    "1" * 7000,
+]
+MIGHTY_STEPS = [
+    json.dumps(["balances", 1, 0, 256, 1_000_000, 1_000_000]),
+    json.dumps(["balances", 1, 0, 256, 0, 1_000_000]),
+    json.dumps(["balances"]),
+    json.dumps({"name": "balances"}),
+]
+
+
+@pytest_asyncio.fixture
+async def engine(url: str) -> AsyncIterator[Engine]:
+    async with engine_at(url, OPTIONS) as (engine, _):
+        yield engine
+
+
+async def forge(url: str, payloads: list[str]) -> None:
+    """Send notifications as a role that may connect, and nothing else, on both channels."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as owner:
+        await owner.execute("DROP ROLE IF EXISTS stranger")
+        await owner.execute("CREATE ROLE stranger LOGIN")
+        channels = await (
+            await owner.execute("SELECT 'twofold_' || t::regclass::oid FROM unnest(%s::text[]) AS t", (TABLES,))
+        ).fetchall()
+    async with await psycopg.AsyncConnection.connect(
+        url.replace("postgres@", "stranger@"), autocommit=True
+    ) as stranger:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await stranger.execute("SELECT FROM twofold_events")
+        for (channel,) in channels:
+            for payload in payloads:
+                await stranger.execute("SELECT pg_notify(%s, %s)", (channel, payload))
+
+
+TABLES = ["twofold_events", "twofold_checkpoints"]
+
+
+async def listening(url: str, count: int) -> None:
+    """Wait until a number of connections listen."""
+    async with asyncio.timeout(20), await psycopg.AsyncConnection.connect(url, autocommit=True) as looker:
+        sql = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query ~ '^(LISTEN|SELECT coalesce|SELECT name)'"
+        )
+        while (await (await looker.execute(sql)).fetchone() or (0,))[0] < count:  # noqa: ASYNC110  # nothing signals it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_forged_head_wakes_and_is_not_believed(url: str, engine: Engine) -> None:
+    store = EventStore(engine.log)
+    head = await write(store, opened("a"))
+    waiting = asyncio.create_task(engine.log.wait(head, 3))
+    await listening(url, 1)
+    await forge(url, PAYLOADS)
+    await asyncio.sleep(0.3)  # the notifications are on their way
+    assert not waiting.done()
+    assert await store.head() == head
+    assert await write(store, deposited("a")) == head + 1
+    assert await waiting == head + 1
+
+
+async def test_a_subscription_skips_nothing_after_a_forged_head(url: str, engine: Engine) -> None:
+    store = EventStore(engine.log)
+    await write(store, opened("a"))
+    waiting = asyncio.create_task(engine.log.wait(1, 1))
+    await listening(url, 1)
+    await forge(url, ["1000000"])
+    assert await waiting == 1
+    async with engine_at(url) as (other, _):
+        await write(EventStore(other.log), deposited("a"), deposited("a"))
+    assert [row.position for row in await engine.log.read(EventQuery.all(), limit=10)] == [1, 2, 3]
+    assert await engine.log.wait(1, 5) == 3
+
+
+async def test_a_forged_step_makes_nobody_see_what_is_not_there(url: str, engine: Engine) -> None:
+    store = EventStore(engine.log)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    balances = synchronizer.add(Balances())
+    await synchronizer.prepare()
+    position = await write(store, opened("a"))
+    waiting = asyncio.create_task(synchronizer.wait(position, 2))
+    await listening(url, 1)
+    await forge(url, MIGHTY_STEPS + PAYLOADS)
+    with pytest.raises(StaleReadError):
+        await waiting
+    [status] = await synchronizer.status()
+    assert status.position == 0
+    async with running(synchronizer):
+        await synchronizer.wait(position, 20)
+    assert await balances.get("a") is not None
+    await synchronizer.close()
+
+
+async def test_checkpoints_do_not_move_by_forged_notifications(url: str, engine: Engine) -> None:
+    store = EventStore(engine.log)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    balances = synchronizer.add(Balances())
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), 20)
+        await forge(url, MIGHTY_STEPS + PAYLOADS)
+        await synchronizer.wait(await write(store, deposited("a")), 20)
+        assert await engine.read_database.query("SELECT max(position) FROM twofold_checkpoints") == [(2,)]
+        await forge(url, MIGHTY_STEPS + PAYLOADS)
+        await synchronizer.wait(await write(store, deposited("a")), 20)
+    row = await balances.get("a")
+    assert row is not None
+    assert row.changes == 2
+    await synchronizer.close()
