@@ -14,9 +14,10 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from fastapi import FastAPI
 from twofold.fastapi.bodies import MAX_BODY, BodyLimit, ExactJsonRoute
+from twofold.fastapi.browsers import add_browser_protection
 from twofold.fastapi.command_ids import CommandId
-from twofold.fastapi.consistency import add_consistency
-from twofold.fastapi.live import Live, LiveAnswers
+from twofold.fastapi.consistency import TokenCookie, add_consistency
+from twofold.fastapi.live import Live, LiveAnswers, LiveResponse
 from twofold.fastapi.preconditions import IF_MATCH_REQUIRED, etag
 from twofold.fastapi.problems import (
     MEDIA_TYPE,
@@ -39,6 +40,9 @@ __all__ = [
     "ExactJsonRoute",
     "Live",
     "LiveAnswers",
+    "LiveResponse",
+    "TokenCookie",
+    "add_browser_protection",
     "add_consistency",
     "add_problem_details",
     "etag",
@@ -63,4 +67,4 @@ def add_problem_details(
     api.add_exception_handler(RequestValidationError, answer_invalid)
     api.add_exception_handler(StarletteHTTPException, answer_http)
     api.add_exception_handler(Exception, answer_unexpected)
-    api.add_middleware(BodyLimit, max_body=max_body)
+    api.add_middleware(BodyLimit, max_body_size=max_body)

@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fastapi import HTTPException, Request, Response
-from twofold.fastapi.problems import problem
+from fastapi import Request
+from twofold.fastapi.problems import problem, too_large
 
 MAX_BODY = 1024 * 1024
 """Bytes of a request's body that are accepted, unless another limit is given."""
@@ -20,42 +21,24 @@ MAX_EXPONENT = 400
 """A number beyond every float's range is a mistake or an attack: turned into an integer, it could fill the memory."""
 
 
-class BodyLimit:
-    """ASGI middleware that answers 413 to a body that is too large, whether its length was declared or not."""
+class BodyLimit(RequestBodyLimitMiddleware):
+    """ASGI middleware that answers 413 to a body that is too large, whether its length was declared or not.
 
-    def __init__(self, app: ASGIApp, max_body: int = MAX_BODY) -> None:
-        self._app = app
-        self._max_body = max_body
+    Starlette counts the bytes as they come. A declared length is compared here, before anything else happens: Starlette
+    would let an endpoint that reads no body do its work, and answer 413 in place of the outcome.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_size: int = MAX_BODY) -> None:
+        super().__init__(app, max_body_size)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared[:19]) > self._max_body:
-            await self._refusal(scope["path"])(scope, receive, send)
-            return
-        await self._app(scope, self._counted(receive), send)
-
-    def _counted(self, receive: Receive) -> Receive:
-        size = 0
-
-        async def counted() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > self._max_body:
-                raise HTTPException(413, self._detail())
-            return message
-
-        return counted
-
-    def _refusal(self, path: str) -> Response:
-        return problem(413, self._detail(), instance=path)
-
-    def _detail(self) -> str:
-        return f"the body is larger than {self._max_body} bytes"
+        declared = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        if declared.isdecimal() and int(declared[:19]) > self.max_body_size:
+            refusal = problem(413, too_large(self.max_body_size), instance=scope["path"])
+            await refusal(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 class ExactJsonRoute(APIRoute):

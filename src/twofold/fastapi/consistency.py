@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,8 +17,10 @@ from fastapi import FastAPI, Response
 from twofold.application import Application
 from twofold.errors import InvalidTokenError, StaleReadError, StorageError, VersionMismatchError
 from twofold.fastapi.live import Source
+from twofold.fastapi.openapi import describe_headers
 from twofold.fastapi.preconditions import FailedPreconditionError, InvalidPreconditionError, etag, expected_version
-from twofold.fastapi.problems import answer_with, problem
+from twofold.fastapi.problems import answer_with, problem, shown_text
+from twofold.fastapi.safe_requests import SafeRequests
 from twofold.fastapi.shutdown import ending
 from twofold.fastapi.tokens import Tokens
 from twofold.messages.session import Session, Written, session
@@ -26,7 +29,6 @@ from twofold.messages.stream import ANY, ExpectedVersion
 log = logging.getLogger(__name__)
 
 TOKEN = "Consistency-Token"  # noqa: S105 - it is no secret
-COOKIE = "consistency_token"
 STALENESS = "Consistency"
 MAX_WAIT = 30.0
 """Seconds that a client can make a query wait, unless another limit is given."""
@@ -41,7 +43,20 @@ _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 _WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=[;,]|$)', re.IGNORECASE)
 
 
-def add_consistency(api: FastAPI, app: Application, *, cookie: bool = False, max_wait: float = MAX_WAIT) -> None:
+@dataclass(frozen=True, kw_only=True)
+class TokenCookie:
+    """The cookie that carries a browser's consistency token.
+
+    Two applications on one host name need two names or two paths; else each overwrites the other's token.
+    """
+
+    name: str = "consistency_token"
+    path: str = "/"
+
+
+def add_consistency(
+    api: FastAPI, app: Application, *, cookie: TokenCookie | bool = False, max_wait: float = MAX_WAIT
+) -> None:
     """Let clients read what they have written, on any process, and tell them when an answer is stale.
 
     - The response to a request that executed a command carries a `Consistency-Token`, and as `ETag` the version of
@@ -50,25 +65,34 @@ def add_consistency(api: FastAPI, app: Application, *, cookie: bool = False, max
     - `Prefer: wait=<seconds>` says how long the client will wait for its read models.
     - An answer that a query's policy lets be stale says so: `Consistency: stale; age=<seconds>`. A query that is
       refused instead is answered with 503 and `Retry-After`.
-    - A token that is damaged, from another log or from the future is answered with 400.
+    - A token that is damaged, from another log or from the future is answered with 400. In a cookie, it is ignored and
+      deleted, since the browser's user can do nothing about it.
+    - `GET` with `If-None-Match` is answered with 304 if the endpoint sets the same `ETag` again, and `HEAD` like `GET`.
+    - OpenAPI names these headers at every operation.
 
     Args:
         api: the FastAPI application.
         app: the application whose buses its endpoints use.
-        cookie: whether the token is set as a cookie, too, so that browsers send it back by themselves.
+        cookie: the token is set as a cookie, too, so that browsers send it back by themselves; `True` for one of the
+            default name and path.
         max_wait: seconds that a client can make a query wait.
     """
     for error, status in ((StaleReadError, 503), (VersionMismatchError, 412), (InvalidTokenError, 400)):
         api.exception_handlers.setdefault(error, answer_with(status))
     tokens, closing = Tokens(app.store), asyncio.Event()
     api.state.twofold_live_answers = Source(app.queries, tokens, closing)
-    api.add_middleware(ConsistencyMiddleware, tokens=tokens, closing=closing, cookie=cookie, max_wait=max_wait)
+    own_cookie = TokenCookie() if cookie is True else cookie or None
+    api.add_middleware(SafeRequests)
+    api.add_middleware(ConsistencyMiddleware, tokens=tokens, closing=closing, cookie=own_cookie, max_wait=max_wait)
+    describe_headers(api)
 
 
 class ConsistencyMiddleware:
     """ASGI middleware that gives each request a session; see `add_consistency`."""
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, closing: asyncio.Event, *, cookie: bool, max_wait: float) -> None:
+    def __init__(
+        self, app: ASGIApp, tokens: Tokens, closing: asyncio.Event, *, cookie: TokenCookie | None, max_wait: float
+    ) -> None:
         self._app = app
         self._tokens = tokens
         self._closing = closing
@@ -87,69 +111,81 @@ class ConsistencyMiddleware:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        token, preferred = self._token(headers), _WAIT.search(",".join(headers.getlist("prefer")))
+        preferred = _WAIT.search(",".join(headers.getlist("prefer")))
         try:
-            written = await self._tokens.read(token) if token else Written()
+            written, bad_cookie = await self._written(headers)
             expected = _expected_version(scope["method"], headers)
         except tuple(_REFUSALS) as error:
-            await self._refusal(error, scope["path"], headers)(scope, receive, send)
+            await _refusal(error, scope["path"])(scope, receive, send)
             return
         wait = min(float(preferred[1]), self._max_wait) if preferred else None
         with session(written, wait=wait, expected_version=expected) as own:
 
             async def marked(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    _mark_answers(MutableHeaders(scope=message), own)
-                    await self._mark_commands(MutableHeaders(scope=message), own, scope, message["status"])
+                    answer = MutableHeaders(scope=message)
+                    self._mark_answers(answer, own)
+                    token = await self._mark_commands(answer, own, scope, message["status"])
+                    if self._cookie and (token or bad_cookie):
+                        answer.append("Set-Cookie", _set_cookie(self._cookie, token, scope["scheme"]))
                 await send(message)
 
             await self._app(scope, receive, marked)
 
-    def _token(self, headers: Headers) -> str | None:
-        if self._cookie and TOKEN not in headers:
-            return cookie_parser(headers.get("cookie", "")).get(COOKIE)
-        return headers.get(TOKEN)
+    async def _written(self, headers: Headers) -> tuple[Written, bool]:
+        """Return what the client says that it has written, and whether it sent a cookie that is no good."""
+        if TOKEN in headers:
+            return await self._tokens.read(headers[TOKEN]), False
+        token = cookie_parser(headers.get("cookie", "")).get(self._cookie.name) if self._cookie else None
+        try:
+            return await self._tokens.read(token) if token else Written(), False
+        except InvalidTokenError:
+            return Written(), True
 
-    def _refusal(self, error: Exception, path: str, headers: Headers) -> Response:
-        status, field = next(_REFUSALS[cls] for cls in type(error).__mro__ if cls in _REFUSALS)
-        fields = [(field, str(error))] if field else []
-        retry = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-        refusal = problem(status, str(error), kind=type(error).__name__, fields=fields, instance=path, headers=retry)
-        if field == TOKEN and TOKEN not in headers:
-            refusal.delete_cookie(COOKIE)  # a browser would send it for ever
-        return refusal
-
-    async def _mark_commands(self, headers: MutableHeaders, own: Session, scope: Scope, status: int) -> None:
+    async def _mark_commands(self, headers: MutableHeaders, own: Session, scope: Scope, status: int) -> str | None:
         """Say what was written. The commands are durable by now: nothing that fails here may make them look failed."""
         if own.receipt is None:
-            return
+            return None
         if own.receipt.version and status < 300:
             headers.setdefault("ETag", etag(own.receipt.version))
         try:
             token = await self._tokens.write(own.written)
         except StorageError as error:
             log.warning("no consistency token for %s: %s", scope["path"], error)
-            return
+            return None
         if token:
             headers[TOKEN] = token
-        if token and self._cookie:
-            cookie = Response()
-            secure = scope["scheme"] == "https"
-            cookie.set_cookie(COOKIE, token, httponly=True, samesite="lax", secure=secure)
-            headers.append("Set-Cookie", cookie.headers["set-cookie"])
+        return token
+
+    def _mark_answers(self, headers: MutableHeaders, own: Session) -> None:
+        """Say how good an answer is. RFC 9111 ended `Warning`, and `Age` would say that a cache has answered."""
+        if not own.asked:
+            return
+        headers.add_vary_header(f"{TOKEN}, Cookie" if self._cookie else TOKEN)
+        if own.wait is not None:
+            headers["Preference-Applied"] = f"wait={own.wait:.0f}"
+        if own.stale:
+            age = "" if own.age is None else f"; age={own.age.total_seconds():.3f}"
+            headers[STALENESS] = f"stale{age}"
+            headers.setdefault("Cache-Control", "no-store")
 
 
-def _mark_answers(headers: MutableHeaders, own: Session) -> None:
-    """Say how good an answer is. RFC 9111 did away with `Warning`, and `Age` would say that a cache has answered."""
-    if not own.asked:
-        return
-    headers.add_vary_header(TOKEN)
-    if own.wait is not None:
-        headers["Preference-Applied"] = f"wait={own.wait:.0f}"
-    if own.stale:
-        age = "" if own.age is None else f"; age={own.age.total_seconds():.3f}"
-        headers[STALENESS] = f"stale{age}"
-        headers.setdefault("Cache-Control", "no-store")
+def _refusal(error: Exception, path: str) -> Response:
+    status, field = next(_REFUSALS[cls] for cls in type(error).__mro__ if cls in _REFUSALS)
+    detail = shown_text(error, path)
+    fields = [(field, detail)] if field else []
+    retry = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return problem(status, detail, kind=type(error).__name__, fields=fields, instance=path, headers=retry)
+
+
+def _set_cookie(cookie: TokenCookie, token: str | None, scheme: str) -> str:
+    """Return the header that sets the cookie, or that deletes it if there is no token."""
+    response, secure = Response(), scheme == "https"
+    if token:
+        response.set_cookie(cookie.name, token, path=cookie.path, httponly=True, samesite="lax", secure=secure)
+    else:
+        response.delete_cookie(cookie.name, path=cookie.path, httponly=True, samesite="lax", secure=secure)
+    return response.headers["set-cookie"]
 
 
 def _expected_version(method: str, headers: Headers) -> ExpectedVersion:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, NamedTuple
 
-from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import TypeAdapter
+from starlette.types import Receive, Scope, Send
 
 from fastapi import Depends, Header, Request
-from twofold.errors import StorageError
+from twofold.errors import InvalidTokenError, StorageError
 from twofold.fastapi.tokens import Tokens
 from twofold.messages.answer import Answer
 from twofold.messages.query import Query
 from twofold.messages.session import Written
 from twofold.queries.bus import QueryBus
 from twofold.queries.watch import follow
+from twofold.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ HEARTBEAT = 15.0
 """Seconds after which a line is sent though nothing has changed, so that no proxy takes the connection for dead."""
 RETRY = 1000
 """Milliseconds after which a browser connects again."""
+FAREWELL = 1.0
+"""Seconds that the last bytes of a stream may take when the server ends; a client that reads nothing costs them."""
 
 
 class Source(NamedTuple):
@@ -43,7 +47,7 @@ class LiveAnswers:
         self._queries, self._tokens, self._closing = source
         self._last_event_id = last_event_id
 
-    async def respond(self, query: Query[Any], model: Any) -> StreamingResponse:
+    async def respond(self, query: Query[Any], model: Any) -> LiveResponse:
         """Return the response that pushes the answer to a query, and every next one that differs from it.
 
         Args:
@@ -51,57 +55,83 @@ class LiveAnswers:
             model: what an answer is sent as, such as `OrderOut | None`.
 
         Raises:
-            InvalidTokenError: the `Last-Event-ID` is none that such a response has sent.
             HandlerNotFoundError: no handler is registered for the query.
             StorageError: the database failed.
         """
-        seen = await self._tokens.read(self._last_event_id) if self._last_event_id else Written()
         self._queries.reads(query)  # what is wrong with the query is told now
+        seen = await self._seen()
         answers = follow(self._queries, query, after=seen.position, heartbeat=HEARTBEAT)
-        return StreamingResponse(
-            self._text(answers, TypeAdapter(model)),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-        )
+        return LiveResponse(self._events(answers, TypeAdapter(model)), self._closing)
 
-    async def _text(self, answers: AsyncGenerator[Answer[Any] | None], adapter: TypeAdapter[Any]) -> AsyncIterator[str]:
+    async def _seen(self) -> Written:
+        """Return what the client saw last; nothing, if its id does not fit: a browser would send that id for ever."""
+        await self._tokens.check_storage()
+        try:
+            return await self._tokens.read(self._last_event_id) if self._last_event_id else Written()
+        except InvalidTokenError:
+            return Written()
+
+    async def _events(
+        self, answers: AsyncGenerator[Answer[Any] | None], adapter: TypeAdapter[Any]
+    ) -> AsyncGenerator[bytes]:
         """Ask for the next answer only when the client has taken the last one: a slow one gets the latest, later."""
-        closing = asyncio.ensure_future(self._closing.wait())
         try:
             async with aclosing(answers):
-                yield f"retry: {RETRY}\n\n"
-                while (answer := await _next(answers, closing)) is not _END:
-                    yield ": nothing new\n\n" if answer is None else await self._event(answer, adapter)
+                yield format_sse_event(retry=RETRY)
+                async for answer in answers:
+                    yield (
+                        format_sse_event(comment="nothing new")
+                        if answer is None
+                        else await self._event(answer, adapter)
+                    )
         except StorageError as error:
             log.warning("a stream of live answers ends, its client will come back: %s", error)
-        finally:
-            closing.cancel()
 
-    async def _event(self, answer: Answer[Any], adapter: TypeAdapter[Any]) -> str:
+    async def _event(self, answer: Answer[Any], adapter: TypeAdapter[Any]) -> bytes:
         value = adapter.validate_python(answer.value, from_attributes=True)
-        lines = ["event: stale"] if answer.stale else []
-        if token := await self._tokens.write(Written(answer.position, None)):
-            lines.append(f"id: {token}")
-        return "\n".join([*lines, f"data: {adapter.dump_json(value).decode()}", "\n"])
+        return format_sse_event(
+            data_str=adapter.dump_json(value).decode(),
+            event="stale" if answer.stale else None,
+            id=await self._tokens.write(Written(answer.position, None)),
+        )
 
 
-_END: Any = object()
+class LiveResponse(EventSourceResponse):
+    """A stream of events that ends when its client leaves or the server ends, whichever comes first, without a word.
 
+    Args:
+        events: what is sent.
+        closing: set when the server ends.
+    """
 
-async def _next(answers: AsyncGenerator[Answer[Any] | None], closing: asyncio.Future[Any]) -> Answer[Any] | None:
-    """Return the next answer, or `_END` when the server closes."""
-    coming = asyncio.ensure_future(anext(answers))
-    try:
-        await asyncio.wait([coming, closing], return_when=asyncio.FIRST_COMPLETED)
-        return coming.result() if coming.done() else _END
-    finally:
-        if coming.cancel():
-            await asyncio.wait([coming])
+    def __init__(self, events: AsyncGenerator[bytes], closing: asyncio.Event) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._events = events
+        self._closing = closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        stream = asyncio.create_task(self.stream_response(send))
+        left, closing = map(asyncio.create_task, (self.listen_for_disconnect(receive), self._closing.wait()))
+        async with aclosing(self._events):
+            try:
+                await asyncio.wait([stream, left, closing], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                # Cancelled once, and waited for: a query that is cancelled again and again loses its connection.
+                await end(left, closing, stream)
+        if stream.cancelled():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL):
+                    await send({"type": "http.response.body", "body": b""})
+        elif not isinstance(stream.exception(), OSError):  # how newer servers say that the client has left
+            stream.result()
 
 
 def _live_answers(
     request: Request,
-    last_event_id: Annotated[str | None, Header(description="Where to go on: the `id` of the last event.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Where to go on: the `id` of the last event. One that does not fit is ignored.")
+    ] = None,
 ) -> LiveAnswers:
     try:
         return LiveAnswers(request.app.state.twofold_live_answers, last_event_id)

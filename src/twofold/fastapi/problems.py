@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
@@ -10,9 +11,13 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
+from starlette.routing import Match
 
 from fastapi import Request, Response
 from twofold import errors
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -37,9 +42,20 @@ STATUSES: Mapping[type[Exception], int] = {
 _FIELDS: Mapping[type[Exception], str] = {
     errors.CommandReusedError: "Idempotency-Key",
     errors.InvalidCursorError: "cursor",
-    errors.InvalidTokenError: "Last-Event-ID",  # what comes in `Consistency-Token` never gets as far as an endpoint
     errors.VersionMismatchError: "If-Match",
 }
+_SHOWN: Mapping[type[Exception], str] = {
+    errors.OutcomeUnknownError: (
+        "the database did not say in time whether it stored the change; "
+        "repeat the request with the same Idempotency-Key"
+    ),
+    errors.StorageFullError: "the server's disk is full; nothing was stored",
+    errors.ReadOnlyStorageError: "the server's database is read-only now; nothing was stored",
+    errors.StorageError: "the server's database cannot answer now; try again later",
+}
+"""What clients read of errors whose own texts hold addresses, paths and the database's words. Those stay in the log."""
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_JSON = "must be JSON, sent with the header `Content-Type: application/json`"
 _FIELD_SCHEMA = {"type": "object", "properties": {"field": {"type": "string"}, "detail": {"type": "string"}}}
 _PROBLEM_SCHEMA = {
     "type": "object",
@@ -97,13 +113,11 @@ def _example(status: int) -> dict[str, Any]:
 
 
 def answer_with(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """Return what answers an error with its own text."""
+    """Return what answers an error with its own text, if clients may read that."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        field = getattr(error, "field", None) or next(
-            (_FIELDS[cls] for cls in type(error).__mro__ if cls in _FIELDS), None
-        )
-        detail = str(error)
+        detail = shown_text(error, request.url.path)
+        field = getattr(error, "field", None) or _entry(_FIELDS, error)
         return problem(
             status,
             detail,
@@ -116,14 +130,35 @@ def answer_with(status: int) -> Callable[[Request, Exception], Awaitable[Respons
     return answer
 
 
+def shown_text(error: Exception, path: str) -> str:
+    """Return what a client may read of an error. A text that is for operators goes to the log instead."""
+    shown = _entry(_SHOWN, error)
+    if shown:
+        log.warning("%s: %s: %s", path, type(error).__name__, error)
+    return shown or str(error)
+
+
+def _entry(table: Mapping[type[Exception], str], error: Exception) -> str | None:
+    return next((table[cls] for cls in type(error).__mro__ if cls in table), None)
+
+
 async def answer_invalid(request: Request, error: Exception) -> Response:
     """Name the fields of a request that is not as the operation wants it."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for nothing else
+    if _is_of_another_type(request) and any(each["loc"][0] == "body" for each in error.errors()):
+        accepted = {"Accept": "application/json"}
+        return problem(415, f"body: {_JSON}", fields=[("body", _JSON)], instance=request.url.path, headers=accepted)
     fields = list(_invalid_fields(error))
-    if [field for field, _ in fields] == ["body"] and "json" not in request.headers.get("content-type", ""):
-        fields = [("body", "must be JSON, sent with the header `Content-Type: application/json`")]
     detail = "; ".join(f"{field}: {reason}" for field, reason in fields)
     return problem(422, detail, kind="InvalidRequestError", fields=fields, instance=request.url.path)
+
+
+def _is_of_another_type(request: Request) -> bool:
+    """Return whether a body came that is neither JSON nor a form."""
+    headers = request.headers
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return False
+    return not re.search(r"[/+]json\b|x-www-form-urlencoded|multipart/form-data", headers.get("content-type", ""))
 
 
 def _invalid_fields(error: RequestValidationError) -> Iterator[tuple[str, str]]:
@@ -144,7 +179,27 @@ def _dotted(path: Sequence[str | int]) -> str:
 async def answer_http(request: Request, error: Exception) -> Response:
     """Keep status and headers of an `HTTPException`."""
     assert isinstance(error, StarletteHTTPException)  # noqa: S101 - it is registered for nothing else
-    return problem(error.status_code, str(error.detail), instance=request.url.path, headers=error.headers)
+    status, detail, headers = error.status_code, str(error.detail), dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed_methods(request))
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and MAX_BODY_SIZE_SCOPE_KEY in request.scope:
+        detail = too_large(request.scope[MAX_BODY_SIZE_SCOPE_KEY])
+    return problem(status, detail, instance=request.url.path, headers=headers)
+
+
+def too_large(limit: int) -> str:
+    """Return what is said of a body beyond a limit of bytes."""
+    return f"the body is larger than {limit} bytes"
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods that a path takes. Starlette names those of the first route, one path may have several."""
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
+    return [*found, *(["HEAD"] if "GET" in found else [])]
 
 
 async def answer_unexpected(request: Request, error: Exception) -> Response:

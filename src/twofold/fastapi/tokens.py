@@ -64,6 +64,14 @@ class Tokens:
             raise InvalidTokenError(f"the consistency token is from the future: the log ends at {self._head}")
         return Written(position, _marks(body[_HEAD.size :]) if kind == _MARKS else None)
 
+    async def check_storage(self) -> None:
+        """Make sure that the log can be read.
+
+        Raises:
+            StorageError: it cannot.
+        """
+        self._head = max(self._head, await self._store.head())
+
     async def _sealing_key(self) -> bytes:
         if not self._key and (first := await self._store.log.read(EventQuery.all(), limit=1)):
             self._key = first[0].event_id
