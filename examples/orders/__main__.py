@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from decimal import Decimal
@@ -24,6 +25,7 @@ from orders.serving import serve as serve_http
 from orders.simulation import Simulation
 from twofold import open_event_store
 from twofold.engines.engine import connect_replica
+from twofold.engines.urls import hide_secrets
 from twofold.errors import StaleReadError, TwofoldError
 
 
@@ -62,6 +64,8 @@ def serve(
     synchronize: Annotated[bool, Parameter(env_var="SYNCHRONIZE")] = True,
     reports: Annotated[Path | None, Parameter(env_var="REPORTS")] = None,
     replica_url: Annotated[str | None, Parameter(env_var="REPLICA_URL", validator=_check_replica)] = None,
+    allowed_hosts: Annotated[str, Parameter(env_var="ALLOWED_HOSTS")] = "",
+    grace: Annotated[int, Parameter(env_var="GRACE", validator=Number(gte=0))] = 10,
 ) -> int:
     """Serve the shop over HTTP.
 
@@ -91,9 +95,21 @@ def serve(
         ending, the folder into which that process writes snapshots. Without it there is no such report.
     replica_url:
         A streaming standby of the PostgreSQL database, which then answers the queries.
+    allowed_hosts:
+        The names under which clients reach the server, separated by commas. Its addresses, localhost and the name of
+        this machine are always allowed; "*" allows every name.
+    grace:
+        Seconds that requests get to end after SIGTERM or Ctrl+C; then the server cuts them off.
     """
     reports = reports if reports and reports.name else None  # set, and empty
-    parts = Parts(synchronize=synchronize, simulate=simulate, reports=reports, replica_url=replica_url)
+    parts = Parts(
+        synchronize=synchronize,
+        simulate=simulate,
+        reports=reports,
+        replica_url=replica_url,
+        allowed_hosts=[host.strip() for host in allowed_hosts.split(",") if host.strip()],
+        grace=grace,
+    )
     return _run(lambda: serve_http(host, port, database_url, parts, console))
 
 
@@ -241,10 +257,16 @@ def _complain(error: BaseException) -> int:
     if not isinstance(error, TwofoldError | RetailFileError | OSError):
         raise error
     text = f"{error.strerror or error} ({error.filename})" if isinstance(error, OSError) and error.filename else error
-    print(f"orders: {text}", file=sys.stderr)
+    print(f"orders: {_without_secretss(str(text))}", file=sys.stderr)
     if isinstance(error, StaleReadError):
         print("orders: everything is stored; GET /health says which read model stands still, and why", file=sys.stderr)
     return 1
+
+
+def _without_secretss(text: str) -> str:
+    for each in (*sys.argv[1:], *map(os.environ.get, ("DATABASE_URL", "REPLICA_URL"))):
+        text = hide_secrets(text, each or "")
+    return text
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

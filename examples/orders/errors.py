@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orders.items import OrderItem
+from orders.items import MAX_ITEMS, OrderItem
 
 
 class OrderError(Exception):
@@ -35,8 +35,16 @@ class NoItemsError(InvalidOrderError):
         super().__init__("an order needs at least one item", "items")
 
 
+class TooManyItemsError(OrderError):
+    """An order has at most `MAX_ITEMS` items."""
+
+    def __init__(self) -> None:
+        super().__init__(f"an order has at most {MAX_ITEMS} items; open another one")
+        self.field = "items"
+
+
 class NoReasonError(InvalidOrderError):
-    """Whoever cancels an order says why."""
+    """A cancellation says why."""
 
     def __init__(self) -> None:
         super().__init__("a cancellation needs a reason", "reason")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date
+from importlib.resources import files
 from typing import Annotated, Any, Literal
 
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse
 
 from fastapi import APIRouter, FastAPI, Path, Query, Response, status
 from orders.commands import AddItem, CancelOrder, CreateOrder, RemoveItem, ShipOrder
@@ -28,13 +30,16 @@ from orders.schemas import (
     SalesLineOut,
     Text,
 )
-from twofold import Application, Receipt
+from twofold import Application, Policy, Receipt, WhenLate
 from twofold.errors import AggregateNotFoundError
 from twofold.fastapi import (
     CommandId,
     ExactJsonRoute,
     Live,
+    LiveResponse,
+    add_browser_protection,
     add_consistency,
+    add_docs,
     add_problem_details,
     etag,
     problem_responses,
@@ -55,24 +60,43 @@ Cursor = Annotated[
 ]
 
 
-def build_api(app: Application, lifespan: Any = None, *, reports: bool = False) -> FastAPI:
-    """Return the API of an application; it starts and stops the application, unless another `lifespan` is given.
+NEWEST = Policy(1.0, WhenLate.ANSWER_STALE)
+"""Before an order is said not to be there, its read model gets this long to show what was written."""
 
-    With `reports`, the application can answer `GetRevenue`.
+
+def build_api(
+    app: Application, lifespan: Any = None, *, reports: bool = False, hosts: Collection[str] = ("*",)
+) -> FastAPI:
+    """Return the API of an application.
+
+    Args:
+        app: the application, which the API starts and stops.
+        lifespan: what starts and stops the application instead.
+        reports: whether the application can answer `GetRevenue`.
+        hosts: the names under which the server is reached; see `add_browser_protection`.
     """
     api = FastAPI(
         title="Orders",
         summary="The reference application of Twofold.",
         version="1",
         lifespan=lifespan or app.lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     add_problem_details(api, statuses=STATUSES)
     add_consistency(api, app, cookie=True)
+    add_browser_protection(api, hosts=hosts)
+    add_docs(api)
+    api.add_api_route("/", _home, response_class=HTMLResponse, include_in_schema=False)
     api.include_router(_commands(app))
     api.include_router(_queries(app))
     if reports:
         api.include_router(_reports(app))
     return api
+
+
+async def _home() -> HTMLResponse:
+    return HTMLResponse(files("orders").joinpath("home.html").read_text("utf-8"))
 
 
 def _commands(app: Application) -> APIRouter:
@@ -94,7 +118,7 @@ def _commands(app: Application) -> APIRouter:
 
     @router.post("/orders/{order_id}/items", responses=CHANGES)
     async def add_item(order_id: OrderId, body: ItemBody, command_id: CommandId) -> Acknowledgement:
-        """Order a further item."""
+        """Order a further item, up to 2000 in one order."""
         return _acknowledge(
             await app.commands.execute(AddItem(command_id=command_id, order_id=order_id, item=body.value()))
         )
@@ -158,16 +182,23 @@ def _queries(app: Application) -> APIRouter:
         )
         return FoundOrders.of(found)
 
-    @router.get("/orders/{order_id}", response_model=OrderOut, responses=problem_responses(400, 404, 422, 503))
+    @router.get(
+        "/orders/{order_id}",
+        response_model=OrderOut,
+        responses={304: {"description": "Not Modified"}, **problem_responses(400, 404, 422, 503)},
+    )
     async def get_order(order_id: OrderId, response: Response) -> Any:
-        """Show an order. With its `ETag` as `If-Match`, a change is made only if nobody else has changed it since."""
+        """Show an order. With its `ETag` as `If-Match`, a change is made only if the order is still the same."""
         order = await app.queries.dispatch(GetOrderById(order_id))
+        if order is None:  # it may have been written a moment ago, by a client that sends no token
+            newest = await app.queries.ask(GetOrderById(order_id), after=await app.store.head(), policy=NEWEST)
+            order = newest.value
         if order is None:
             raise AggregateNotFoundError(Order.stream_type, order_id)
         response.headers["ETag"] = etag(order.version)
         return order
 
-    @router.get("/orders/{order_id}/live", response_class=StreamingResponse, responses=problem_responses(400, 422, 503))
+    @router.get("/orders/{order_id}/live", response_class=LiveResponse, responses=problem_responses(400, 422, 503))
     async def follow_order(order_id: OrderId, live: Live) -> Response:
         """Show an order, and show it again whenever it has changed, as server-sent events."""
         return await live.respond(GetOrderById(order_id), OrderOut | None)

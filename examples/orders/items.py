@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 CENT = Decimal("0.01")
+MAX_ITEMS = 2000
+"""Items of one order. An order is loaded and shown as a whole, so that its size bounds what each request costs."""
 
 
 @dataclass(frozen=True)
 class OrderItem:
-    """So many pieces of a product at one price each."""
+    """A quantity of one product, at one price each."""
 
     product_id: str
     quantity: int
@@ -45,15 +47,29 @@ def total_of(items: Iterable[OrderItem]) -> Decimal:
     return sum((item.amount for item in items), Decimal("0.00"))
 
 
-def with_item(items: tuple[OrderItem, ...], new: OrderItem) -> tuple[OrderItem, ...]:
-    """Return the items and one more. The same product at the same price adds to the quantity that is there."""
-    for place, item in enumerate(items):
-        if (item.product_id, item.price) == (new.product_id, new.price):
-            more = replace(item, quantity=item.quantity + new.quantity)
-            return (*items[:place], more, *items[place + 1 :])
-    return (*items, new)
+Line = tuple[str, Decimal]
+"""What tells the items of an order apart: one product may stand there at several prices."""
 
 
-def without_product(items: tuple[OrderItem, ...], product_id: str) -> tuple[OrderItem, ...]:
+def line_of(item: OrderItem) -> Line:
+    """Return the line of an order that an item stands in."""
+    return item.product_id, item.price
+
+
+def add_item(lines: dict[Line, OrderItem], new: OrderItem) -> None:
+    """Add an item to the lines of an order. The same product at the same price adds to the quantity that is there."""
+    there = lines.get(line_of(new))
+    lines[line_of(new)] = replace(there, quantity=there.quantity + new.quantity) if there else new
+
+
+def merged(items: Iterable[OrderItem]) -> tuple[OrderItem, ...]:
+    """Return items as an order holds them: one for each line."""
+    lines: dict[Line, OrderItem] = {}
+    for item in items:
+        add_item(lines, item)
+    return tuple(lines.values())
+
+
+def without_product(items: Iterable[OrderItem], product_id: str) -> tuple[OrderItem, ...]:
     """Return the items but those of a product, at whatever price."""
     return tuple(item for item in items if item.product_id != product_id)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from typing import Self
 
@@ -21,6 +20,7 @@ from orders.errors import (
     OrderIsShippedError,
     PriceNotPositiveError,
     QuantityNotPositiveError,
+    TooManyItemsError,
 )
 from orders.events import (
     OrderCancelled,
@@ -30,7 +30,7 @@ from orders.events import (
     OrderItemReturned,
     OrderShipped,
 )
-from orders.items import Address, OrderItem, money, with_item, without_product
+from orders.items import MAX_ITEMS, Address, Line, OrderItem, add_item, line_of, money
 from twofold import Aggregate, on
 
 
@@ -48,8 +48,13 @@ class Order(Aggregate):
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self.status = OrderStatus.OPEN
-        self.items: tuple[OrderItem, ...] = ()
-        self._returned: Counter[tuple[str, Decimal]] = Counter()
+        self._lines: dict[Line, OrderItem] = {}
+        self._returned: Counter[Line] = Counter()
+
+    @property
+    def items(self) -> tuple[OrderItem, ...]:
+        """What was ordered, the same product at one price as one item."""
+        return tuple(self._lines.values())
 
     @classmethod
     def create(
@@ -58,12 +63,15 @@ class Order(Aggregate):
         """Open an order.
 
         Raises:
-            NoCustomerError, NoItemsError, QuantityNotPositiveError, PriceNotPositiveError: it breaks that rule.
+            NoCustomerError, NoItemsError, TooManyItemsError, QuantityNotPositiveError, PriceNotPositiveError: it breaks
+                that rule.
         """
         if not customer_id:
             raise NoCustomerError
         if not items:
             raise NoItemsError
+        if len(items) > MAX_ITEMS:
+            raise TooManyItemsError
         checked = tuple(checked_item(item, place) for place, item in enumerate(items))
         order = cls(id)
         order.record(
@@ -81,10 +89,14 @@ class Order(Aggregate):
         """Order a further item.
 
         Raises:
-            OrderIsShippedError, OrderIsCancelledError, QuantityNotPositiveError, PriceNotPositiveError: see there.
+            OrderIsShippedError, OrderIsCancelledError, TooManyItemsError, QuantityNotPositiveError,
+                PriceNotPositiveError: see there.
         """
         self._require_open()
-        self.record(OrderItemAdded(order_id=self.id, item=checked_item(item), added_at=at))
+        checked = checked_item(item)
+        if len(self._lines) >= MAX_ITEMS and line_of(checked) not in self._lines:
+            raise TooManyItemsError
+        self.record(OrderItemAdded(order_id=self.id, item=checked, added_at=at))
 
     def remove_item(self, product_id: str, at: datetime) -> None:
         """Take a product off the order.
@@ -121,9 +133,11 @@ class Order(Aggregate):
         self.record(OrderCancelled(order_id=self.id, reason=reason, cancelled_at=at))
 
     def can_take_back(self, item: OrderItem) -> bool:
-        """Return whether so many pieces, at that price, were shipped and have not come back."""
-        bought = sum(each.quantity for each in self.items if _line(each) == _line(item))
-        return self.status is OrderStatus.SHIPPED and item.quantity <= bought - self._returned[_line(item)]
+        """Return whether that quantity, at that price, was shipped and has not come back."""
+        bought = self._lines.get(line_of(item))
+        if bought is None or self.status is not OrderStatus.SHIPPED:
+            return False
+        return item.quantity <= bought.quantity - self._returned[line_of(item)]
 
     def take_back(self, item: OrderItem, at: datetime) -> None:
         """Accept goods that come back, and refund what they cost.
@@ -145,15 +159,15 @@ class Order(Aggregate):
     @on(OrderCreated)
     def _created(self, event: OrderCreated) -> None:
         for item in event.items:
-            self.items = with_item(self.items, item)
+            add_item(self._lines, item)
 
     @on(OrderItemAdded)
     def _item_added(self, event: OrderItemAdded) -> None:
-        self.items = with_item(self.items, event.item)
+        add_item(self._lines, event.item)
 
     @on(OrderItemRemoved)
     def _item_removed(self, event: OrderItemRemoved) -> None:
-        self.items = without_product(self.items, event.product_id)
+        self._lines = {line: item for line, item in self._lines.items() if item.product_id != event.product_id}
 
     @on(OrderShipped)
     def _shipped(self, event: OrderShipped) -> None:
@@ -165,7 +179,7 @@ class Order(Aggregate):
 
     @on(OrderItemReturned)
     def _item_returned(self, event: OrderItemReturned) -> None:
-        self._returned[_line(event.item)] += event.item.quantity
+        self._returned[line_of(event.item)] += event.item.quantity
 
 
 def checked_item(item: OrderItem, place: int | None = None) -> OrderItem:
@@ -179,8 +193,3 @@ def checked_item(item: OrderItem, place: int | None = None) -> OrderItem:
     if not item.price.is_finite() or item.price <= 0:
         raise PriceNotPositiveError(item, place)
     return replace(item, price=money(item.price))
-
-
-def _line(item: OrderItem) -> tuple[str, Decimal]:
-    """Return what tells the lines of an order apart: one product may stand there at several prices."""
-    return item.product_id, item.price

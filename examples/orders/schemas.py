@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+)
 
-from orders.items import Address, OrderItem
+from orders.items import MAX_ITEMS, Address, OrderItem
 from orders.order import OrderStatus
 from twofold import PaginatedResult, marked_html
 
@@ -26,7 +37,28 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), 
 Line = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_without_nul)
 ]
-Money = Annotated[Decimal, Field(max_digits=12, decimal_places=4, examples=["12.50"])]
+MONEY = r"^-?[0-9]{1,8}(\.[0-9]{1,4})?$"
+
+
+def _plain_decimal(value: object) -> object:
+    """Refuse texts that Python's `Decimal` takes and the documented grammar does not: 1_000, 1e2, other digits."""
+    if isinstance(value, str) and not re.fullmatch(MONEY, value):
+        raise ValueError("must be a plain decimal number, such as 12.50, with up to 8 digits and 4 decimal places")
+    return value
+
+
+Money = Annotated[
+    Decimal,
+    BeforeValidator(_plain_decimal),
+    Field(max_digits=12, decimal_places=4, examples=["12.50"]),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "pattern": MONEY}, {"type": "number", "multipleOf": 0.0001}],
+            "examples": ["12.50"],
+        },
+        mode="validation",
+    ),
+]
 # The sign of quantity and price is a rule of the domain, which says so in its own words; here it is only documented.
 Quantity = Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000, json_schema_extra={"minimum": 1})]
 
@@ -47,7 +79,7 @@ class AddressBody(BaseModel):
 
 
 class ItemBody(BaseModel):
-    """So many pieces of a product at one price each."""
+    """A quantity of one product, at one price each."""
 
     product_id: Id = Field(examples=["85123A"])
     quantity: Quantity = Field(examples=[2])
@@ -63,7 +95,11 @@ class CreateOrderBody(BaseModel):
     """What `POST /orders` takes."""
 
     customer_id: Id = Field(examples=["ada"])
-    items: list[ItemBody] = Field(max_length=1000, json_schema_extra={"minItems": 1})
+    items: list[ItemBody] = Field(
+        max_length=1000,
+        json_schema_extra={"minItems": 1},
+        description=f"Up to 1000 in one request; an order has at most {MAX_ITEMS}, with those that are added later.",
+    )
     shipping_address: AddressBody
 
 
@@ -188,6 +224,12 @@ class ProjectionHealth(BaseModel):
     parked: int
     """Events that are set aside, since their projection failed on them or on an earlier one of their order."""
     problems: list[str]
+    """What is wrong. Causes, which may name files and servers, are in the log and in `twofold projections`."""
+
+    @field_validator("problems", mode="before")
+    @classmethod
+    def _without_causes(cls, problems: Sequence[str]) -> list[str]:
+        return [problem.partition(":")[0] for problem in problems]
 
 
 class Health(BaseModel):

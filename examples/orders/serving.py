@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +12,14 @@ from typing import NamedTuple
 import uvicorn
 from rich.console import Console
 
+from fastapi import FastAPI
 from orders.app import Shop, build
 from orders.http import build_api
 from orders.simulation import Simulation
+from twofold.engines.urls import without_secrets
+
+MAX_HEADERS = 64 * 1024
+"""Bytes of a request's headers. Only uvicorn's `h11` limits them; its faster parser would keep any number."""
 
 BODY = (
     '{"customer_id": "ada", "items": [{"product_id": "TEA-001", "quantity": 2, "price": "12.90"}], "shipping_address":'
@@ -34,6 +38,10 @@ class Parts(NamedTuple):
     """See `add_reports`."""
     replica_url: str | None = None
     """A streaming standby that answers the queries."""
+    allowed_hosts: Collection[str] = ()
+    """The names under which clients reach the server, beside its addresses, `localhost` and the machine's own name."""
+    grace: int = 10
+    """Seconds that requests get to end when the server is told to; then they are cut off."""
 
 
 async def serve(host: str, port: int, database_url: str, parts: Parts, console: Console) -> None:
@@ -58,10 +66,23 @@ async def serve(host: str, port: int, database_url: str, parts: Parts, console: 
                     customers.cancel()
                     await asyncio.gather(customers, return_exceptions=True)
 
-        api = build_api(app, lifespan, reports=parts.reports is not None)
-        config = uvicorn.Config(api, log_level="warning", access_log=False, lifespan="on")
+        hosts = {*parts.allowed_hosts, host, socket.gethostname()}
+        api = build_api(app, lifespan, reports=parts.reports is not None, hosts=hosts)
         with suppress(KeyboardInterrupt):
-            await uvicorn.Server(config).serve([listener])
+            await uvicorn.Server(_config(api, parts.grace)).serve([listener])
+
+
+def _config(api: FastAPI, grace: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        api,
+        http="h11",
+        h11_max_incomplete_event_size=MAX_HEADERS,
+        timeout_graceful_shutdown=grace,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+    )
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -84,11 +105,10 @@ def _listen(host: str, port: int) -> socket.socket:
 def _welcome(console: Console, host: str, port: int, database_url: str, *, simulate: bool) -> None:
     address = f"[{host}]" if ":" in host else host
     url = f"http://{address}:{port}"
-    database = re.sub(r"//[^/@]*@", "//", database_url)  # without the password
     lines = [
         f"Orders is serving at {url}",
         f"Documentation:       {url}/docs",
-        f"Database:            {database}",
+        f"Database:            {without_secrets(database_url)}",
         *(["Simulated customers: a few hundred orders at once, then one action each second"] if simulate else []),
         "",
         "Try:",

@@ -15,7 +15,7 @@ from orders.events import (
     OrderItemReturned,
     OrderShipped,
 )
-from orders.items import Address, OrderItem, total_of, with_item, without_product
+from orders.items import Address, OrderItem, merged, total_of, without_product
 from orders.order import OrderStatus
 from twofold import FullText, Index, Key, Projection, RecordedEvent, on
 
@@ -71,15 +71,12 @@ class OrderViews(Projection[OrderView]):
             items_text="",
             address_text=f"{address.street} {address.postal_code} {address.city} {address.country}",
         )
-        items: tuple[OrderItem, ...] = ()
-        for item in event.items:
-            items = with_item(items, item)
-        return _with_items(empty, items)
+        return _with_items(empty, merged(event.items))
 
     @on(OrderItemAdded)
     def item_added(self, row: OrderView, event: OrderItemAdded) -> OrderView:
         """Count and add up again."""
-        return _with_items(row, with_item(row.items, event.item))
+        return _with_items(row, merged((*row.items, event.item)))
 
     @on(OrderItemRemoved)
     def item_removed(self, row: OrderView, event: OrderItemRemoved) -> OrderView:

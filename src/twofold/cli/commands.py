@@ -11,6 +11,7 @@ from rich.text import Text
 
 from twofold.cli import log, read_models, rebuilds
 from twofold.cli.output import InterruptedByUserError, err
+from twofold.engines.urls import hide_secrets
 from twofold.errors import TwofoldError
 
 INTERRUPTED = 130
@@ -35,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         command, bound, _ = app.parse_args(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return _complain(" ".join(str(error).split()), 2)
+        return _complain(" ".join(str(error).split()), 2, arguments)
     try:
         outcome = command(*bound.args, **bound.kwargs)
         if asyncio.iscoroutine(outcome):
@@ -45,10 +46,12 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted; what was done so far is kept", INTERRUPTED)
     except (TwofoldError, ValueError, ModuleNotFoundError, OSError) as error:
-        return _complain(str(error), 1)
+        return _complain(str(error), 1, arguments)
     return outcome if isinstance(outcome, int) else 0
 
 
-def _complain(text: str, code: int) -> int:
+def _complain(text: str, code: int, arguments: Sequence[str] = ()) -> int:
+    for each in arguments:
+        text = hide_secrets(text, each)
     err.print(Text(f"twofold: {text}"), soft_wrap=True)
     return code

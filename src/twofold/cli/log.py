@@ -6,6 +6,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from twofold.cli.output import opened, out, print_table, progress, say
+from twofold.engines.urls import without_secrets
 from twofold.log.copy import copy_log
 from twofold.log.verify import verify_log
 from twofold.ports.maintenance import Inspection
@@ -38,7 +39,7 @@ async def migrate(url: str, /) -> None:
     """
     async with opened(url, migrate=True) as log:
         found = await log.inspect()
-    out.print(f"{url} is at migration {found.migration}, up to date", soft_wrap=True)
+    out.print(f"{without_secrets(url)} is at migration {found.migration}, up to date", soft_wrap=True)
 
 
 async def verify(url: str, /) -> None:
@@ -85,7 +86,7 @@ async def copy(source: str, target: str, /) -> None:
 
 
 def _print_status(url: str, found: Inspection) -> None:
-    say(url)
+    say(without_secrets(url))
     facts = Table.grid(padding=(0, 2))
     for name, value in (
         ("head", f"{found.head:,}"),

@@ -11,6 +11,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from twofold.cli.output import opened, opened_read_models, print_table, say
+from twofold.engines.urls import without_secrets
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.options import SynchronizerOptions
@@ -47,7 +48,7 @@ async def show(url: Url, /, *, log: Annotated[str, Parameter(help=LOG)] = "") ->
         found = await read_status(store, database, {}, SynchronizerOptions())
         lags = [await _lag(store, each) for each in found]
     if not found:
-        say(f"there are no read models in {url}")
+        say(f"there are no read models in {without_secrets(url)}")
     rows = [_row(status, lag) for status, lag in zip(found, lags, strict=True)]
     print_table(("projection", "state", *NUMBERS), rows, numbers=NUMBERS)
     segments = [segment for status in found for segment in _segments(status)]

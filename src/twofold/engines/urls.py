@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
-_SECRETS = re.compile(r"(password|secret|passfile|sslkey|token)", re.IGNORECASE)
+HIDDEN = "***"
+SHORTEST = 3
+"""Characters of the shortest piece of a password that is hidden; shorter ones would make texts unreadable."""
+
+_PARAMETER = re.compile(r"(\w*(?:password|secret|passfile|sslkey|token)\w*\s*=\s*)('[^']*'|[^&\s]*)", re.IGNORECASE)
 
 
 def scheme_of(url: str) -> str:
@@ -13,17 +18,34 @@ def scheme_of(url: str) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL as texts, banners and logs may show it, with `***` for the password, wherever that stands."""
-    scheme, mark, rest = url.partition("://")
-    base, question, query = rest.partition("?")
-    authority, slash, path = base.rpartition("@")[2].partition("/") if "@" in base else base.partition("/")
-    user = base.rpartition("@")[0].partition(":")
-    if user[0]:
-        authority = f"{user[0]}{':***' if user[1] else ''}@{authority}"
-    options = "&".join(_shown(option) for option in query.split("&"))
-    return f"{scheme}{mark}{authority}{slash}{path}{question}{options}"
+    """Return a URL, or what was given for one, as texts, banners and logs may show it: with `***` for each secret.
+
+    Where a text is ambiguous, as with `@` in a password that was not quoted, more is hidden rather than less.
+    """
+    scheme, mark, rest = _PARAMETER.sub(rf"\g<1>{HIDDEN}", url).rpartition("://")
+    account, at, place = rest.rpartition("@")
+    if scheme.startswith("sqlite") or not at:
+        return scheme + mark + rest
+    user, colon, _ = account.partition(":")
+    return f"{scheme}{mark}{user}{colon and ':' + HIDDEN}@{place}"
 
 
-def _shown(option: str) -> str:
-    name, equals, _ = option.partition("=")
-    return f"{name}{equals}***" if _SECRETS.search(name) else option
+def hide_secrets(text: str, url: str) -> str:
+    """Return a text, such as a driver's error about a URL, without the URL's secrets or pieces of them.
+
+    A password with `@`, `/` or `?` that was not quoted is taken apart by drivers, which then name a piece as a host.
+    """
+    hidden = text.replace(url, without_secrets(url))
+    for piece in sorted(_pieces(url), key=len, reverse=True):
+        hidden = hidden.replace(piece, HIDDEN)
+    return hidden
+
+
+def _pieces(url: str) -> set[str]:
+    scheme, _, rest = url.rpartition("://")
+    found = [value.strip("'") for _, value in _PARAMETER.findall(url)]
+    account, at, _ = rest.rpartition("@")
+    if at and not scheme.startswith("sqlite"):
+        found.append(account.partition(":")[2])
+    pieces = [piece for password in found for piece in (password, unquote(password), *re.split(r"[@/?:#&]", password))]
+    return {piece for piece in pieces if len(piece) >= SHORTEST}

@@ -17,6 +17,7 @@ from twofold.fastapi.bodies import MAX_BODY, BodyLimit, ExactJsonRoute
 from twofold.fastapi.browsers import add_browser_protection
 from twofold.fastapi.command_ids import CommandId
 from twofold.fastapi.consistency import TokenCookie, add_consistency
+from twofold.fastapi.docs import add_docs
 from twofold.fastapi.live import Live, LiveAnswers, LiveResponse
 from twofold.fastapi.preconditions import IF_MATCH_REQUIRED, etag
 from twofold.fastapi.problems import (
@@ -44,6 +45,7 @@ __all__ = [
     "TokenCookie",
     "add_browser_protection",
     "add_consistency",
+    "add_docs",
     "add_problem_details",
     "etag",
     "problem",

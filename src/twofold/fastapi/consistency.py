@@ -15,9 +15,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastapi import FastAPI, Response
 from twofold.application import Application
-from twofold.errors import InvalidTokenError, StaleReadError, StorageError, VersionMismatchError
+from twofold.errors import (
+    InvalidTokenError,
+    OutcomeUnknownError,
+    StaleReadError,
+    StorageError,
+    StorageUnavailableError,
+    VersionMismatchError,
+)
 from twofold.fastapi.live import Source
 from twofold.fastapi.openapi import describe_headers
+from twofold.fastapi.outages import PATIENCE, Outages
 from twofold.fastapi.preconditions import FailedPreconditionError, InvalidPreconditionError, etag, expected_version
 from twofold.fastapi.problems import answer_with, problem, shown_text
 from twofold.fastapi.safe_requests import SafeRequests
@@ -37,6 +45,7 @@ _REFUSALS: Mapping[type[Exception], tuple[int, str]] = {
     InvalidTokenError: (400, TOKEN),
     InvalidPreconditionError: (400, "If-Match"),
     FailedPreconditionError: (412, "If-Match"),
+    OutcomeUnknownError: (503, ""),
     StorageError: (503, ""),
 }
 _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -67,6 +76,7 @@ def add_consistency(
       refused instead is answered with 503 and `Retry-After`.
     - A token that is damaged, from another log or from the future is answered with 400. In a cookie, it is ignored and
       deleted, since the browser's user can do nothing about it.
+    - While the database is away, every request is answered with 503 within five seconds, or within its own `wait`.
     - `GET` with `If-None-Match` is answered with 304 if the endpoint sets the same `ETag` again, and `HEAD` like `GET`.
     - OpenAPI names these headers at every operation.
 
@@ -98,6 +108,7 @@ class ConsistencyMiddleware:
         self._closing = closing
         self._cookie = cookie
         self._max_wait = max_wait
+        self._outages = Outages(tokens.check_storage)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -110,15 +121,32 @@ class ConsistencyMiddleware:
             await self._app(scope, receive, send)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wait = self._wait(Headers(scope=scope))
+        refused = False
+
+        async def refuse() -> None:
+            nonlocal refused
+            refused = True
+            away: type[Exception] = StorageUnavailableError if scope["method"] in _SAFE else OutcomeUnknownError
+            await _refusal(away("the database has not answered"), scope["path"])(scope, receive, send)
+
+        async with self._outages.bounded(PATIENCE if wait is None else min(wait, PATIENCE), refuse) as let_go:
+
+            async def unless_refused(message: Message) -> None:
+                if not refused:
+                    let_go()
+                    await send(message)
+
+            await self._answer(scope, receive, unless_refused, wait)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, wait: float | None) -> None:
         headers = Headers(scope=scope)
-        preferred = _WAIT.search(",".join(headers.getlist("prefer")))
         try:
             written, bad_cookie = await self._written(headers)
             expected = _expected_version(scope["method"], headers)
         except tuple(_REFUSALS) as error:
             await _refusal(error, scope["path"])(scope, receive, send)
             return
-        wait = min(float(preferred[1]), self._max_wait) if preferred else None
         with session(written, wait=wait, expected_version=expected) as own:
 
             async def marked(message: Message) -> None:
@@ -131,6 +159,11 @@ class ConsistencyMiddleware:
                 await send(message)
 
             await self._app(scope, receive, marked)
+
+    def _wait(self, headers: Headers) -> float | None:
+        """Return how many seconds the client will wait for read models, if it says so."""
+        preferred = _WAIT.search(",".join(headers.getlist("prefer")))
+        return min(float(preferred[1]), self._max_wait) if preferred else None
 
     async def _written(self, headers: Headers) -> tuple[Written, bool]:
         """Return what the client says that it has written, and whether it sent a cookie that is no good."""

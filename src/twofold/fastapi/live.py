@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Annotated, Any, NamedTuple
 
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
 from pydantic import TypeAdapter
 from starlette.types import Receive, Scope, Send
 
@@ -96,16 +97,20 @@ class LiveAnswers:
         )
 
 
-class LiveResponse(EventSourceResponse):
+class LiveResponse(StreamingResponse):
     """A stream of events that ends when its client leaves or the server ends, whichever comes first, without a word.
+
+    Let the route name it, for OpenAPI: `@api.get(…, response_class=LiveResponse)`.
 
     Args:
         events: what is sent.
         closing: set when the server ends.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes], closing: asyncio.Event) -> None:
-        super().__init__(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes], closing: asyncio.Event, status_code: int = 200) -> None:
+        super().__init__(events, status_code, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._events = events
         self._closing = closing
 

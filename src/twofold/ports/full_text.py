@@ -10,6 +10,9 @@ from html import escape
 MAX_WORDS, MAX_LETTERS = 50, 500
 """A search looks at no more words than these, and at no more letters of a word."""
 
+MAX_TEXT, MAX_FOUND = 20_000, 200
+"""Words are marked in no more characters of a text than these, and no more of them."""
+
 Range = tuple[int, int]
 """Where a word begins in a text, and where it has ended, in characters as Python counts them."""
 
@@ -32,17 +35,19 @@ def search_words(text: str) -> list[str]:
 
 
 def find_words(text: str, search: str) -> Sequence[Range]:
-    """Return where a text holds words that a search looks for, in order."""
+    """Return where the beginning of a text, up to `MAX_TEXT`, holds words that a search looks for, in order."""
     wanted = tuple(search_words(search))
     if not wanted:
         return ()
-    plain, origins = _plain_with_origins(text)
+    plain, origins = _plain_with_origins(text[:MAX_TEXT])
     found = list[Range]()
     for match in _WORD.finditer(plain):
         if match.group().startswith(wanted):
             start, last = origins[match.start()], origins[match.end() - 1]
             if not found or start >= found[-1][1]:  # one character may hold two words, such as a fraction
                 found.append((start, max(origins[match.end()], last + 1)))
+                if len(found) == MAX_FOUND:
+                    break
     return found
 
 
@@ -63,8 +68,10 @@ def _without_diacritics(text: str) -> str:
     return "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
 
 
-def _plain_with_origins(text: str) -> tuple[str, list[int]]:
+def _plain_with_origins(text: str) -> tuple[str, Sequence[int]]:
     """Return a text as its words are compared, and for each character of that where it comes from."""
+    if text.isascii():
+        return text.lower(), range(len(text) + 1)
     letters = [(each, place) for place, character in enumerate(text) for each in _without_diacritics(character)]
     plain = "".join(each for each, _ in letters).lower()  # as a whole: the last sigma of a Greek word is another one
     return plain, [*(place for _, place in letters), len(text)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import time
@@ -15,7 +16,7 @@ import msgspec
 
 from twofold.errors import InvalidCursorError, InvalidFilterError, MissingTableError, UnknownFieldError
 from twofold.ports.checkpoints import Generation
-from twofold.ports.full_text import Range, find_words
+from twofold.ports.full_text import MAX_TEXT, Range, find_words
 from twofold.ports.read_database import Filter, ReadDatabase, Selection, Total
 from twofold.ports.table import Column, Kind, Table
 from twofold.projections.projection import Projection
@@ -26,6 +27,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _SUMMABLE = (Kind.DECIMAL, Kind.INTEGER, Kind.REAL)
+MAX_MARKED = 200_000
+"""Characters of one page in which words are marked, at most half a second of a thread; the rest stays unmarked."""
 _LAST = (1 << 63) - 1
 """The greatest number that every engine takes; a page beyond it is as empty as the one before."""
 
@@ -198,7 +201,7 @@ class ReadModel(Generic[R]):
             page_size=page_size,
             total_pages=-(-total // page_size),
             next_cursor=self._write_cursor(values[-1], order) if order and len(values) == page_size else None,
-            highlights=[self._found(each, search) for each in values] if highlight else (),
+            highlights=await asyncio.to_thread(self._highlights, values, search) if highlight else (),
         )
 
     async def totals(
@@ -239,10 +242,22 @@ class ReadModel(Generic[R]):
         generation = await self._place.find(again=again)
         return self._table._replace(name=self._table.name + generation.suffix)
 
-    def _found(self, values: Sequence[Any], search: str) -> Mapping[str, Sequence[Range]]:
-        texts = {column.name: text for column, text in zip(self._table.columns, values, strict=True) if text}
-        found = {name: find_words(texts[name], search) for name in self._table.full_text if name in texts}
-        return {name: ranges for name, ranges in found.items() if ranges}
+    def _highlights(self, rows: Sequence[Sequence[Any]], search: str) -> Sequence[Mapping[str, Sequence[Range]]]:
+        """Return where each row holds the words. A thread does it, within bounds: texts may be of any length."""
+        places = [(name, self._place_of(name)) for name in self._table.full_text]
+        highlights, left = list[Mapping[str, Sequence[Range]]](), MAX_MARKED
+        for values in rows:
+            marked = {}
+            for name, place in places:
+                text = (values[place] or "")[: min(left, MAX_TEXT)]
+                left -= len(text)
+                if ranges := find_words(text, search):
+                    marked[name] = ranges
+            highlights.append(marked)
+        return highlights
+
+    def _place_of(self, name: str) -> int:
+        return next(place for place, column in enumerate(self._table.columns) if column.name == name)
 
     def _column(self, name: str) -> Column:
         column = self._table.column(name)

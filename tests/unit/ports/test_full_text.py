@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twofold import marked_html
-from twofold.ports.full_text import find_words, searchable, words_of
+from twofold.ports.full_text import MAX_FOUND, MAX_TEXT, find_words, searchable, words_of
 
 
 def marked(text: str, search: str) -> str:
@@ -58,3 +58,16 @@ def test_every_word_that_is_indexed_is_found_in_the_text(text: str) -> None:
     assert searchable([text, None]) == " ".join(words)
     for word in words:
         assert find_words(text, word)
+
+
+def test_only_the_beginning_of_a_long_text_is_looked_at() -> None:
+    for letter in ("t", "\u00e4"):
+        found = find_words(f"{letter}ea " * 100_000, "tea \u00e4ea")
+        assert len(found) == MAX_FOUND
+        late = "-" * MAX_TEXT + f" {letter}ea"
+        assert find_words(late, "tea \u00e4ea") == []
+
+
+def test_plain_text_is_marked_as_any_other() -> None:
+    text = "Earl Grey TEA, tea-pot: teas"
+    assert find_words(text, "tea") == find_words(f"{text} \u00e4", "tea") == [(10, 13), (15, 18), (24, 28)]
