@@ -55,7 +55,7 @@ async def test_words_are_marked_in_a_thread_and_in_a_bounded_part_of_a_page(
     pages = app.projections.add(Pages())
 
     async def write(command: Write) -> None:
-        await app.store.stage([Written(page=f"{n:02}", text=command.text) for n in range(command.pages)])
+        await app.store.append([Written(page=f"{n:02}", text=command.text) for n in range(command.pages)])
 
     app.commands.register(Write, write)
     async with app:

@@ -20,7 +20,7 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -203,7 +203,18 @@ async def merge(transaction: ReadTransaction, left: Held, right: Held) -> None:
         raise SegmentsApartError(left.segment.projection)
 
 
-async def read_lease_table(transaction: ReadTransaction) -> LeaseTable:
+class Looks:
+    """Runs statements that only read, each by itself, so that nothing waits for a writer."""
+
+    def __init__(self, database: ReadDatabase) -> None:
+        self._database = database
+
+    async def run(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Run a statement; see `ReadDatabase.query`."""
+        return await self._database.query(sql, **values)
+
+
+async def read_lease_table(transaction: ReadTransaction | Looks) -> LeaseTable:
     """Return which worker works on what."""
     workers = await transaction.run(SQL["workers"])
     return LeaseTable(
@@ -259,7 +270,7 @@ def is_gone(owner: str) -> bool:
     return False
 
 
-async def _checkpoints(transaction: ReadTransaction) -> list[Checkpoint]:
+async def _checkpoints(transaction: ReadTransaction | Looks) -> list[Checkpoint]:
     return [Checkpoint(*row) for row in await transaction.run(SQL["checkpoints"])]
 
 

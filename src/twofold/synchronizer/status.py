@@ -14,7 +14,7 @@ from twofold.ports.checkpoints import SQL, Checkpoint, Generation
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import SLOTS, slot_of
 from twofold.projections.runner import ProjectionKind, ProjectionRunner, with_keys
-from twofold.synchronizer.leases import LeaseTable, read_lease_table
+from twofold.synchronizer.leases import LeaseTable, Looks, read_lease_table
 
 LOOKED_AT = 500
 """Events that are looked at for the oldest one of a segment; the rest is taken for its own."""
@@ -130,9 +130,9 @@ async def read_status(
     Raises:
         StorageError: the database failed.
     """
-    async with database.transaction() as transaction:
-        table = await read_lease_table(transaction)
-        counts = await transaction.run(SQL["parked_counts"])
+    looks = Looks(database)  # no transaction: on SQLite that would be the write lock
+    table = await read_lease_table(looks)
+    counts = await looks.run(SQL["parked_counts"])
     parked = {(name, number): count for name, number, count, _ in counts}
     head = await store.head()
     return [
