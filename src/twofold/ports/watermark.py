@@ -6,11 +6,15 @@ import asyncio
 
 
 class Head:
-    """A position that only grows. Waiters are woken by `advance`; they cost nothing while they wait."""
+    """A position up to which something is known to reach. Tasks that wait for more cost nothing until it moves.
+
+    It is a hint that there is more to read. It goes back when the database shows less, as after a restore.
+    """
 
     def __init__(self) -> None:
         self.position = 0
         self._moved = _Signal()
+        self._times_set_back = 0
         self.waiters = 0
 
     def advance(self, position: int) -> None:
@@ -21,8 +25,23 @@ class Head:
             self._moved = _Signal()
 
     def set_back(self, position: int) -> None:
-        """Tell that it reaches only to `position`, should it have been thought to reach further."""
-        self.position = min(self.position, position)
+        """Tell that it reaches only to `position`. Tasks that wait go on, so that they look where they stand."""
+        if position < self.position:
+            self.position = position
+            self._times_set_back += 1
+            self._moved.set()
+            self._moved = _Signal()
+
+    def read(self, position: int, known: int) -> None:
+        """Tell what the database has shown, and which position was known before it was asked.
+
+        It may show less than is known by now, as other tasks have gone on; less than was known before shows that it has
+        lost something.
+        """
+        if position >= known:
+            self.advance(position)
+        elif self.position == known:
+            self.set_back(position)
 
     def fail(self, error: Exception) -> None:
         """Have every task that waits now raise an error: what tells of the log's growth has failed."""
@@ -31,15 +50,16 @@ class Head:
         self._moved = _Signal()
 
     async def wait(self, after: int, timeout: float) -> int:
-        """Return the position once it is beyond `after`, or after `timeout` seconds whatever it is.
+        """Return the position once it is beyond `after` or has gone back, or after `timeout` seconds whatever it is.
 
         Raises:
             Exception: what `fail` was given.
         """
         self.waiters += 1
+        times = self._times_set_back
         try:
             async with asyncio.timeout(timeout):
-                while self.position <= after:
+                while self.position <= after and times == self._times_set_back:
                     moved = self._moved
                     await moved.wait()
                     if moved.failure is not None:

@@ -150,7 +150,7 @@ class SegmentRunner:
             except LeaseLostError:
                 return
             except CheckpointMovedError as moved:
-                log.info("%s; going on from where it stands now", moved)
+                log.info("%s; going on from where it stands now", moved.__cause__ or moved)
             finally:
                 await self._batches.forget()
 

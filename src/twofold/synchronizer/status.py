@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
+from twofold.errors import HistoryChangedError
+from twofold.log.chunks import mark_at
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.options import SynchronizerOptions
@@ -241,8 +243,17 @@ async def _segment(store: EventStore, runner: ProjectionRunner | None, row: Chec
         lag=lag,
         worker=row.owner if row.is_leased else "",
         unattended=timedelta() if needs_no_worker else _idle(row, made_at),
-        error=row.error,
+        error=await _history_error(store, row) or row.error,
     )
+
+
+async def _history_error(store: EventStore, row: Checkpoint) -> str:
+    """Return why the log is not the one that a segment has read, empty if it is."""
+    try:
+        await mark_at(store.log, row.mark, row.position)
+    except HistoryChangedError as error:
+        return str(error.of(row.name))
+    return ""
 
 
 def _idle(row: Checkpoint, made_at: int) -> timedelta:

@@ -24,6 +24,7 @@ import msgspec
 
 from twofold.errors import (
     CheckpointMovedError,
+    HistoryChangedError,
     InvalidProjectionError,
     LeaseLostError,
     RebuildFailedError,
@@ -67,6 +68,8 @@ class Takeover:
         self._lease = factory.options.lease
         self._runner = runner
         self._owner = TAKEOVER + worker
+        self._other_history = ""
+        """Why the generation that serves is not of the history of the log; empty if it is."""
 
     async def finish(self, name: str, number: int) -> Report:
         """Verify a new generation and let it serve, if it passes; the other one becomes the previous one, or serves on.
@@ -90,7 +93,8 @@ class Takeover:
                 await self._seize(serving)
                 end = await self._catch_up_to_one_position(new, serving)
                 async with self._limit("the comparison of all rows", self._factory.options.verification_limit):
-                    report = await verify_rows(self._database, self._runner, serving, new, report)
+                    if not self._other_history:
+                        report = await verify_rows(self._database, self._runner, serving, new, report)
                 end = await self._catch_up_closer(new, end)
             try:
                 report = await self._decide(new, serving, end, report)
@@ -200,11 +204,15 @@ class Takeover:
     async def _catch_up_to_one_position(self, new: Generation, serving: Generation) -> int:
         """Catch two generations up to the same position; one of an older version of the code only stands still.
 
-        The one that serves goes first: of two readers, one may ask the other one yet, which served until just now.
+        So does one of another history: the new one was built to replace it. The one that serves goes first: of two
+        readers, one may ask the other one yet, which served until just now.
         """
         end = await self._store.head()
         if serving.version == self._runner.version:
-            await self._catch_up_to(serving, end)
+            try:
+                await self._catch_up_to(serving, end)
+            except HistoryChangedError as error:
+                self._other_history = str(error)
         await self._catch_up_to(new, end)
         return end
 
@@ -248,9 +256,13 @@ class Takeover:
                 if other.role == "previous" and other.number != new.number:
                     await forget(transaction, self._runner, other)
             await transaction.lock(LEASE_TABLE)  # no worker takes a segment from here on, should our lease have run out
-            stands_still = serving.version == self._runner.version and not self._runner.drive.by_appends
-            await self._check_hold(transaction, serving, end if stands_still else None)
+            has_caught_up = serving.version == self._runner.version and not self._other_history
+            is_exact = has_caught_up and not self._runner.drive.by_appends
+            await self._check_hold(transaction, serving, end if is_exact else None)
             await self._hand_over(transaction, next(each for each in known if each.number == serving.number), new)
+            if self._other_history:  # it can never go on, and must never serve again
+                await store_report(transaction, serving, Report(reason=self._other_history))
+                await transaction.run(SQL["set_paused"], name=serving.name, generation=serving.number, paused=1)
         return report
 
     async def _complete(

@@ -59,8 +59,9 @@ class HeadOfLog:
         return self._head.waiters
 
     async def look(self, connection: Connection) -> None:
+        known = self._head.position
         row = await (await connection.execute(SELECT_HEAD)).fetchone()
-        self._head.advance(int(row[0]) if row else 0)
+        self._head.read(int(row[0]) if row else 0, known)
 
 
 class Steps:

@@ -65,8 +65,11 @@ class Reader:
 
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
         sql, arguments = select_scan(query, after.position, end, limit)
+        known = self._head.position
         rows = await self._fetch(sql, arguments, keep_plan=query.is_all)
         reached = rows.pop(0 if rows[0].version < 0 else next(n for n, row in enumerate(rows) if row.version < 0))
+        if end is None or reached.position < end:
+            self._head.read(reached.position, known)
         found = Mark(after.position, UUID(reached.stream_id).bytes) if reached.stream_id else None
         if found is None or not after.agrees(found):
             raise HistoryChangedError(after, found, reached.position)
@@ -82,8 +85,9 @@ class Reader:
         return await self._fetch(named("read_stream"), arguments, keep_plan=True)
 
     async def head(self) -> int:
+        known = self._head.position
         [(head,)] = await self.rows(named("head"), {})
-        self._head.advance(head)
+        self._head.read(head, known)
         return int(head)
 
     async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:

@@ -132,6 +132,7 @@ class Writer:
         )
 
     async def _call(self, wire: Wire, batch: Batch) -> Sequence[Outcome]:
+        known = self._head.position
         if not self.inline:
             outcomes = await self._append(wire, batch)
         else:
@@ -139,7 +140,7 @@ class Writer:
                 outcomes = await self._append(wire, batch)
                 with wire.lent() as connection:
                     await fold_in(connection, outcomes, self.inline)
-        self._head.advance(head_after(outcomes))
+        self._head.read(head_after(outcomes), known)
         return outcomes
 
     async def _append(self, wire: Wire, batch: Batch) -> Sequence[Outcome]:

@@ -14,7 +14,7 @@ from twofold.engines.sqlite.log.appending import append_to, is_brief
 from twofold.engines.sqlite.log.inline import append_inline
 from twofold.engines.sqlite.log.joined import SqliteJoinedTransaction, join
 from twofold.engines.sqlite.log.reader import find_command, read, read_head, read_mark, read_stream, scan, within
-from twofold.errors import LimitExceededError
+from twofold.errors import HistoryChangedError, LimitExceededError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
@@ -50,12 +50,13 @@ class SqliteEventLog:
         job = partial(append_to, append=append)
         if self._inline:
             job = partial(append_inline, append=append, inline=self._inline)
+        known = self._head.position
         try:
             outcome = await self._database.write(job, brief=is_brief(append) and not self._inline)
         except (OverflowError, UnicodeError) as error:
             raise LimitExceededError(f"SQLite cannot store such a value: {error}; nothing was stored") from error
-        if isinstance(outcome, Appended):
-            self._head.advance(outcome.last)
+        if isinstance(outcome, Appended) and not outcome.repeated:
+            self._head.read(outcome.last, known)
         return outcome
 
     async def read(
@@ -67,9 +68,13 @@ class SqliteEventLog:
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
         job = partial(scan, query=query, after=after, end=end, limit=limit)
         known = self._head.position
-        found = await self._database.read(job, brief=query.is_all and limit <= self._database.options.brief_read)
+        try:
+            found = await self._database.read(job, brief=query.is_all and limit <= self._database.options.brief_read)
+        except HistoryChangedError as error:
+            self._head.read(error.head, known)
+            raise
         if len(found.rows) < limit and (end is None or found.covered.position < end):
-            self._see(found.covered.position, known)
+            self._head.read(found.covered.position, known)
         return found
 
     async def mark(self, position: int) -> Mark | None:
@@ -82,7 +87,7 @@ class SqliteEventLog:
     async def head(self) -> int:
         known = self._head.position
         head = await self._database.read(read_head, brief=True)
-        self._see(head, known)
+        self._head.read(head, known)
         return head
 
     async def wait(self, after: int, timeout: float) -> int:
@@ -119,22 +124,11 @@ class SqliteEventLog:
     async def inspect(self) -> Inspection:
         return await self._database.read(partial(maintenance.inspect, path=self._database.path))
 
-    def _see(self, head: int, known: int) -> None:
-        """Take note of the head that was just read, when `known` was believed before.
-
-        A log that was put back to an older state ends earlier. A read that began before the latest append shows less,
-        too, and proves nothing: it tells only of what was believed before it began.
-        """
-        if head >= known:
-            self._head.advance(head)
-        elif self._head.position == known:
-            self._head.set_back(head)
-
     async def _follow(self) -> None:
         """Notice other processes' appends, and a log that was put back to an older state."""
         try:
             async with aclosing(self._database.changes(lambda: self._head.waiters)) as changes:
                 async for connection in changes:
-                    self._see(read_head(connection), self._head.position)
+                    self._head.read(read_head(connection), self._head.position)
         except Exception as error:
             self._head.fail(error)
