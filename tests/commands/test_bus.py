@@ -27,6 +27,7 @@ from twofold import (
     CommandBus,
     CommandOptions,
     EventStore,
+    Position,
     Repository,
     metadata,
     open_event_store,
@@ -660,6 +661,8 @@ VALUES: list[tuple[Any, Any]] = [
     (PayAsStruct, PayAsStruct(account="a")),
     (Reply, Reply(id=uuid4(), parts=[Decimal("1.50")])),
     (list[Reply], [Reply(id=uuid4(), parts=[])]),
+    (Position, Position(7, b"\0" * 16)),
+    (list[Position], [Position(7)]),
 ]
 
 
@@ -675,6 +678,28 @@ async def test_a_repeat_gets_a_value_of_the_annotated_type(bank: Bank, kind: Any
     first, again = [await bank.commands.execute(command) for _ in range(2)]
     assert (first.value, again.value, again.repeated) == (value, value, True)
     assert type(again.value) is type(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charge(Command[Decimal | None]):
+    account: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChargeLater(Charge):
+    days: int = 7
+
+
+@pytest.mark.parametrize("kind", [Charge, ChargeLater])
+async def test_a_repeat_gets_a_value_of_the_type_that_the_command_names(bank: Bank, kind: type[Charge]) -> None:
+    async def pay(command):  # type: ignore[no-untyped-def] # without an annotation
+        await bank.accounts.save(Account.open(command.account))
+        return Decimal("1.50")
+
+    bank.commands.register(kind, pay)
+    command = kind(account="a")
+    values = [await bank.commands.dispatch(command) for _ in range(2)]
+    assert [(type(value), str(value)) for value in values] == [(Decimal, "1.50")] * 2
 
 
 @pytest.mark.parametrize("value", [object(), deque([object()]), Account("a")])

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
-from tests.accounts import Account, Deposited
+from tests.accounts import Account, Deposited, Open
 
-from twofold import EventStore, Repository, open_event_store
-from twofold.errors import AggregateNotFoundError, ConflictError, UnknownEventTypeError
+from twofold import (
+    Application,
+    Command,
+    CommandOptions,
+    EventStore,
+    LogOptions,
+    Options,
+    Repository,
+    open_event_store,
+)
+from twofold.errors import (
+    AggregateNotFoundError,
+    ConflictError,
+    InvalidHandlerError,
+    LimitExceededError,
+    UnknownEventTypeError,
+)
 
 
 @pytest_asyncio.fixture
@@ -84,3 +103,83 @@ async def test_a_repository_registers_the_events_that_it_reads(accounts: Reposit
         with pytest.raises(UnknownEventTypeError, match="'Opened', which is not registered"):
             [each async for each in another.read()]
         assert await Repository(another, Account).load("a")
+
+
+# -- load, act, save in one line ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pay(Command[Decimal]):
+    account_id: str
+    amount: Decimal = Decimal(1)
+
+
+class PayAsStruct(msgspec.Struct, frozen=True):
+    id: str
+    amount: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayFor(Command[Decimal]):
+    payee: str
+    amount: Decimal = Decimal(1)
+
+
+def pay(account: Account, command: Any) -> Decimal:
+    account.deposit(command.amount)
+    return account.balance
+
+
+@pytest_asyncio.fixture
+async def bank(url: str) -> AsyncIterator[Application]:
+    async with Application(url) as app:
+        await app.repository(Account).save(Account.open("a"))
+        yield app
+
+
+async def test_a_handler_that_loads_acts_and_saves_is_one_line(bank: Application) -> None:
+    accounts = bank.repository(Account)
+    accounts.handle(Pay, pay)
+    accounts.handle(PayAsStruct, pay)
+    accounts.handle(PayFor, pay, id=lambda command: command.payee)
+    commands: list[Any] = [Pay(account_id="a"), PayAsStruct("a"), PayFor(payee="a")]
+    assert [await bank.commands.dispatch(each) for each in commands] == [1, 2, 3]
+    again = await bank.commands.execute(commands[0])
+    assert (again.value, again.repeated) == (Decimal(1), True)
+    with pytest.raises(AggregateNotFoundError, match="there is no Account 'b'"):
+        await bank.commands.dispatch(Pay(account_id="b"))
+
+
+def test_a_command_without_the_id_of_its_aggregate_names_the_line_to_write(bank: Application) -> None:
+    with pytest.raises(InvalidHandlerError, match=r"no field account_id; .* id=lambda command: command.payee"):
+        bank.repository(Account).handle(PayFor, pay)
+
+
+def test_a_function_that_awaits_is_refused(bank: Application) -> None:
+    async def pay_later(account: Account, command: Pay) -> None: ...
+
+    with pytest.raises(InvalidHandlerError, match="an aggregate decides without I/O"):
+        bank.repository(Account).handle(Pay, pay_later)
+
+
+def test_a_repository_without_a_bus_handles_nothing(accounts: Repository[Account]) -> None:
+    with pytest.raises(InvalidHandlerError, match=r"use app\.repository\(Account\)"):
+        accounts.handle(Pay, pay)
+
+
+async def test_an_application_hands_its_options_on(tmp_path: Path) -> None:
+    options = Options(commands=CommandOptions(blind_attempts=2), log=LogOptions(max_events=1))
+    async with Application(f"sqlite:///{tmp_path}/app.db", options=options) as app:
+        with pytest.raises(LimitExceededError, match="at most 1 events"):
+            await app.store.append([Deposited(account="a", amount=Decimal(1))] * 2)
+        tries = list[int]()
+
+        async def open_again(command: Open) -> None:
+            tries.append(1)
+            await app.repository(Account).save(Account.open("a"))
+
+        app.commands.register(Open, open_again)
+        await app.commands.dispatch(Open(account="a"))
+        with pytest.raises(ConflictError):
+            await app.commands.dispatch(Open(account="a"))
+        assert len(tries) == 1 + 2

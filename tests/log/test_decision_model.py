@@ -335,6 +335,48 @@ async def test_what_is_only_looked_at_binds_nothing(store: EventStore, log: Reco
     assert (looks, await store.head()) == ([False], 2)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SubscribeAll(Command[int]):
+    students: tuple[str, ...]
+
+
+@pytest.mark.parametrize("is_at_once", [False, True])
+async def test_commands_within_a_command_decide_on_what_it_has_appended(
+    store: EventStore, bus: CommandBus, is_at_once: bool
+) -> None:
+    async def subscribe_all(command: SubscribeAll) -> int:
+        inner = [bus.dispatch(Subscribe(student=student, course="c1")) for student in command.students]
+        outcomes = [
+            outcome
+            for batch in ([inner] if is_at_once else [[each] for each in inner])
+            for outcome in await asyncio.gather(*batch, return_exceptions=True)
+        ]
+        assert set(names(outcomes)) <= {"FullError"}
+        return len(outcomes) - len(names(outcomes))
+
+    bus.register(SubscribeAll, subscribe_all)
+    await bus.dispatch(Subscribe(student="s0", course="c1"))
+    students = tuple(f"s{number}" for number in range(1, 9))
+    assert await bus.dispatch(SubscribeAll(students=students)) == CAPACITY - 1
+    assert await store.head() == CAPACITY
+
+
+async def test_a_decision_sees_what_its_own_command_has_appended(store: EventStore) -> None:
+    store.events.register(Registered)
+    bus, seen = CommandBus(store), list[tuple[str, ...]]()
+
+    async def register(command: Register) -> None:
+        nothing: tuple[str, ...] = ()
+        model = DecisionModel(query=EventQuery.of(Registered), initial_state=nothing, evolve=evolve_on_records)
+        for name in (command.username, "bob"):
+            await store.append([Registered(username=name)])
+            seen.append((await store.decide(model)).state)
+
+    bus.register(Register, register)
+    await bus.dispatch(Register(username="ann"))
+    assert seen == [("ann at 0",), ("ann at 0", "bob at 0")]
+
+
 def evolve_on_events(names: tuple[str, ...], event: Registered) -> tuple[str, ...]:
     return (*names, event.username)
 

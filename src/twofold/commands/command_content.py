@@ -13,6 +13,7 @@ import msgspec
 from twofold.errors import InvalidHandlerError, InvalidMessageTypeError, NotCommittedError
 from twofold.log.event_fields import is_pydantic
 from twofold.messages.command import Command
+from twofold.messages.position import Position
 from twofold.middleware import Call, result_type
 
 _NOT_CONTENT = {"command_id", "timestamp"}
@@ -89,10 +90,14 @@ def _content_of(command_type: type) -> Callable[[Any], bytes]:
 def _to_builtins(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
+    if isinstance(value, Position):
+        return value.text
     if isinstance(value, NotCommittedError):  # of a `StagedReceipt`
         raise value
     raise TypeError(f"a {type(value).__qualname__} is no value that JSON can hold")
 
 
 def _decoded(cls: type, data: Any) -> Any:
+    if cls is Position:
+        return Position.parse(data)
     return cls.model_validate(data) if hasattr(cls, "model_validate") else data

@@ -120,13 +120,15 @@ class Repository(Generic[A]):
             InvalidHandlerError: the command has no field for it.
         """
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self._type.__name__).lower()
-        fields = inspect.signature(command_type).parameters
+        fields = [
+            name for name in inspect.signature(command_type).parameters if name not in {"command_id", "timestamp"}
+        ]
         for name in (f"{snake}_id", "id"):
             if name in fields:
                 return lambda command: str(getattr(command, name))
         raise InvalidHandlerError(
             f"{command_type.__name__} has no field {snake}_id; say where the id of the {self._type.__name__} is: "
-            f"handle({command_type.__name__}, ..., id=lambda command: command.{next(iter(fields), 'id')})"
+            f"handle({command_type.__name__}, ..., id=lambda command: command.{fields[0] if fields else '...'})"
         )
 
 

@@ -162,7 +162,8 @@ class EventStore:
         """Fold a decision model. What is appended on it holds only if no further event matches the model's query.
 
         Within a command handler, the command's append depends on all decisions by itself, and if another append came
-        in between, the handler runs again. Elsewhere, append with `condition=decision.condition`.
+        in between, the handler runs again; what the command itself has appended is folded last, at position 0.
+        Elsewhere, append with `condition=decision.condition`.
 
         Raises:
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
@@ -261,7 +262,8 @@ class EventStore:
     async def _matching(self, query: EventQuery) -> tuple[Sequence[RecordedEvent[Any]], int]:
         """Return the events that match a query, and up to which position that was looked for.
 
-        Within a command handler that is one position for all decisions, so that one condition covers them.
+        Within a command handler that is one position for all decisions, so that one condition covers them; the events
+        that the command itself has appended come last.
         """
         unit = current_unit()
         if unit is None:
@@ -269,9 +271,9 @@ class EventStore:
             return [recorded async for recorded in self.read(query, before=position + 1)], position
         reads = unit.reads
         position = reads.as_of(await self.head() if reads.position is None else reads.position)
-        if (known := reads.decisions.get(query)) is not None:
-            return known, position
-        events = [recorded async for recorded in self.read(query, before=position + 1)]
-        if unit.is_open:
-            reads.decisions[query] = events
-        return events, position
+        stored = reads.decisions.get(query)
+        if stored is None:
+            stored = [recorded async for recorded in self.read(query, before=position + 1)]
+            if unit.is_open:
+                reads.decisions[query] = stored
+        return stored + unit.matching(query), position

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,7 @@ from twofold.messages.context import context, current_context
 from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
-from twofold.ports.event_log import MAX_CONFLICTS, Append, CommandRecord, NewEvent
+from twofold.ports.event_log import MAX_CONFLICTS, Append, CommandRecord, NewEvent, record
 
 
 class CommandReads:
@@ -93,7 +94,10 @@ class UnitOfWork:
         """What must hold for the append. Nested units put their conditions on the outermost one."""
         self._outer = outer
         self._root: UnitOfWork = outer._root if outer else self
+        self._begun_at = len(outer._events) if outer else 0
+        self._decided: list[EventQuery] = []
         self._events: list[NewEvent] = []
+        self._objects: list[Any] = []
         self._streams: dict[str, list[Any]] = {}
         self._expected: dict[str, ExpectedVersion] = {}
         self._identified = 0
@@ -124,6 +128,19 @@ class UnitOfWork:
         own = self._streams.get(stream_id, [])
         return self._outer.staged(stream_id) + own if self._outer else own
 
+    def matching(self, query: EventQuery) -> list[RecordedEvent[Any]]:
+        """Return the events that the outer commands and this one have staged, as far as a query matches them.
+
+        They have no position and no version yet, and are all recorded now.
+        """
+        now = time.time_ns() // 1000
+        own = [
+            RecordedEvent(event, record(new, 0, 0, now))
+            for new, event in zip(self._events, self._objects, strict=True)
+            if query.matches(new.type, new.tags)
+        ]
+        return self._outer.matching(query) + own if self._outer else own
+
     def stage(
         self,
         encoded: Sequence[NewEvent],
@@ -142,6 +159,7 @@ class UnitOfWork:
         if condition is not None:
             self.enrol(condition)
         self._events += encoded
+        self._objects += events
         if agreed is not None:
             self._expected[stream_id] = agreed
             self._streams.setdefault(stream_id, []).extend(events)
@@ -152,6 +170,7 @@ class UnitOfWork:
         Raises:
             ValueError: another condition is of another position.
         """
+        self._decided.append(condition.fail_if)
         root, known = self._root, self._root.condition
         if known is None:
             root.condition = condition
@@ -167,14 +186,20 @@ class UnitOfWork:
         """Take over what a command within this one has staged.
 
         Raises:
-            ConflictError: another one has written to the same stream since it was read; nothing was taken over.
+            ConflictError: what it has decided on, or read of a stream, is not what is staged here by now; nothing was
+                taken over.
             UnitOfWorkError: the handler of this command has returned.
         """
         if not self.is_open:
             raise ended()
+        for event in self._events[nested._begun_at :]:
+            if any(query.matches(event.type, event.tags) for query in nested._decided):
+                raise ConflictError(f"another command within this one has appended a {event.type} after the decision")
         agreed = {stream: self._agree(stream, expected) for stream, expected in nested._expected.items()}
         self._expected |= agreed
         self._events += nested._events
+        self._objects += nested._objects
+        self._decided += nested._decided
         for stream_id, events in nested._streams.items():
             self._streams.setdefault(stream_id, []).extend(events)
 
@@ -183,10 +208,10 @@ class UnitOfWork:
         """All events that are staged, in their order."""
         return self._events
 
-    def append(self, record: CommandRecord) -> Append:
+    def append(self, command: CommandRecord) -> Append:
         """Return all that was staged as one append."""
         expected = tuple((stream, version) for stream, version in self._expected.items() if version is not ANY)
-        return Append(tuple(self._events), expected, self.condition, record)
+        return Append(tuple(self._events), expected, self.condition, command)
 
     def _agree(self, stream_id: str, expected: ExpectedVersion) -> ExpectedVersion:
         """Return what is expected of a stream before the first event that is staged for it here.
