@@ -7,7 +7,7 @@ import inspect
 import pickle
 import pkgutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,6 +20,7 @@ import pytest
 import twofold
 from twofold import Event, Position, Receipt, RecordedEvent
 from twofold.errors import AggregateNotFoundError, DuplicateHandlerError, TwofoldError
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 
 
@@ -33,6 +34,10 @@ RECORDED: RecordedEvent[Any] = RecordedEvent(Happened("rain"), ROW)
 SAMPLES: dict[Any, Any] = {
     str: "text",
     int: 3,
+    float: 1.5,
+    Mapping[str, str] | None: {"orders": "rebuilding"},
+    Mark: Mark(7, b"7" * 16),
+    Mark | None: Mark(7),
     object: 4,
     type: Happened,
     UUID: UUID(int=1),
@@ -64,7 +69,8 @@ def sample(error: type[TwofoldError]) -> TwofoldError:
     if "__init__" not in {name for cls in error.__mro__[:-3] for name in vars(cls)}:
         return error("what happened")
     hints = get_type_hints(
-        error.__init__, {**vars(import_module(error.__module__)), "RecordedEvent": RecordedEvent, "Receipt": Receipt}
+        error.__init__,
+        {**vars(import_module(error.__module__)), "RecordedEvent": RecordedEvent, "Receipt": Receipt, "Mark": Mark},
     )
     values: dict[str, Any] = {}
     for parameter in list(inspect.signature(error.__init__).parameters.values())[1:]:
