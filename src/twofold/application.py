@@ -50,8 +50,8 @@ class Application:
         options: Options | None = None,
     ) -> None:
         options = options or Options()
-        engine = connect(url)
-        read_db = connect(read_url).read_database if read_url else engine.read_database
+        engine = connect(url, options=options)
+        read_db = connect(read_url, options=options).read_database if read_url else engine.read_database
         self._synchronize = synchronize
         self._owner: Owner | None = None
         self.store = EventStore(engine.log, options=options.log)
@@ -60,7 +60,7 @@ class Application:
         self.projections = ReadModelSynchronizer(
             self.store,
             read_db,
-            replica=connect_replica(replica_url) if replica_url else None,
+            replica=connect_replica(replica_url, options=options) if replica_url else None,
             changed_code=changed_code,
             scratch=scratch_database,
             options=options.synchronizer,

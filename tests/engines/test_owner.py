@@ -44,11 +44,6 @@ USES: dict[str, Use] = {
 }
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/twofold.db"
-
-
 each_use = pytest.mark.parametrize("use", USES.values(), ids=USES)
 
 

@@ -17,7 +17,7 @@ from tests.postgres_servers import unprivileged_user
 
 
 @contextmanager
-def pgbouncer(server: Path) -> Iterator[Path]:
+def pgbouncer(server: Path, **changed: object) -> Iterator[Path]:
     """Yield the folder of the socket of a pooler in front of a server's.
 
     Raises:
@@ -28,6 +28,7 @@ def pgbouncer(server: Path) -> Iterator[Path]:
     settings = {
         "unix_socket_dir": folder, "listen_port": 5432, "auth_type": "any", "pool_mode": "transaction",
         "default_pool_size": 3, "max_client_conn": 200, "ignore_startup_parameters": "extra_float_digits",
+        **changed,
     }  # fmt: skip
     lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
     (folder / "ini").write_text(f"[databases]\n* = host={server} user=postgres\n[pgbouncer]\n{lines}")

@@ -31,6 +31,18 @@ def load_rows(reader: sqlite3.Connection, table: Table, keys: Collection[tuple[A
     return rows_from_sql(table, [row for key in wanted for row in reader.execute(sql, key)])
 
 
+def may_be_stored(table: Table, key: tuple[Any, ...]) -> bool:
+    """Return whether a row may have this key: SQLite's integers have 64 bits, and its texts are UTF-8."""
+    try:
+        values = _key_to_sql(table, key)
+        for value in values:
+            if isinstance(value, str):
+                value.encode()
+    except (OverflowError, UnicodeError):
+        return False
+    return all(not isinstance(value, int) or -(2**63) <= value < 2**63 for value in values)
+
+
 def in_sql(table: Table, changes: Changes) -> Changes:
     """Return changes with rows and keys as SQLite keeps them; rows in the order of their keys are written faster."""
     rows, gone = rows_to_sql(table, changes.upserts), [_key_to_sql(table, key) for key in changes.deletes]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, wraps
 from itertools import accumulate, chain
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from twofold.engines.postgres.wire import arrays
-from twofold.engines.postgres.wire.arrays import Binary
-from twofold.errors import LimitExceededError
+from twofold.engines.postgres.wire.arrays import Binary, UnfitError
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.stream import ANY, ExpectedVersion, StreamState
 from twofold.ports.event_log import Append, Appended, NewEvent
@@ -48,17 +46,6 @@ def is_plain(append: Append) -> bool:
         and append.command is None
         and (not append.expected or (len(append.expected) == 1 and append.expected[0][0] == append.events[0].stream_id))
     )
-
-
-class UnfitError(Exception):
-    """A value of an append does not fit the protocol; nothing was sent. The append that has it is to blame alone."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        text = f"PostgreSQL cannot store such a value: {error}"
-        is_about_range = isinstance(error, ValueError | OverflowError | struct.error)
-        self.reason: Exception = LimitExceededError(text) if is_about_range else TypeError(text)
-        """What its caller is told."""
 
 
 def _fitting(encode: Callable[[A], tuple[Binary, ...]]) -> Callable[[A], tuple[Binary, ...]]:

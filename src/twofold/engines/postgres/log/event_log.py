@@ -40,7 +40,9 @@ class PostgresEventLog:
         self._is_open = False
 
     async def open(self) -> None:
-        if not self._is_open:
+        if self._is_open:
+            self._database.check()
+        else:
             await self._database.open()
             self._is_open = True
             try:
@@ -51,6 +53,7 @@ class PostgresEventLog:
 
     async def close(self) -> None:
         if self._is_open:
+            self._database.check()
             self._is_open = False
             await self._lane.drain()
             await self._listener.stop()

@@ -14,11 +14,11 @@ from psycopg.pq import TransactionStatus
 from twofold.engines.postgres.connection import BoundedConnection, Connection, hang_up
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.errors import STANDBY_GAVE_UP, connection_is_lost, translate
-from twofold.engines.postgres.log.batch import APPEND, Batch, Outcome, UnfitError
+from twofold.engines.postgres.log.batch import APPEND, Batch, Outcome
 from twofold.engines.postgres.log.inline import fold_in
 from twofold.engines.postgres.log.reader import Reader
 from twofold.engines.postgres.session import Session, give_back_settings, lend_settings, look, refuse_misfits
-from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper
+from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper, UnfitError
 from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
 from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.ports.inline import Inline

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
-from twofold.engines.postgres.log.batch import Batch, Outcome, UnfitError
+from twofold.engines.postgres.log.batch import Batch, Outcome
+from twofold.engines.postgres.wire.arrays import UnfitError
 from twofold.errors import OutcomeUnknownError
 from twofold.options import PostgresOptions
 from twofold.ports.event_log import Append

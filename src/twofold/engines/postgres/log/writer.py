@@ -24,7 +24,6 @@ from twofold.engines.postgres.log.batch import (
     APPEND_ONE,
     Batch,
     Outcome,
-    UnfitError,
     head_after,
     is_plain,
     plain_arguments,
@@ -32,6 +31,7 @@ from twofold.engines.postgres.log.batch import (
 )
 from twofold.engines.postgres.log.inline import fold_in, in_transaction
 from twofold.engines.postgres.pauses import pauses
+from twofold.engines.postgres.wire.arrays import UnfitError
 from twofold.engines.postgres.wire.connection import Wire
 from twofold.errors import (
     OutcomeUnknownError,

@@ -40,11 +40,15 @@ class PostgresReadDatabase:
         return isinstance(database, PostgresDatabase) and self._database.is_same(database)
 
     async def open(self) -> None:
-        if not self._is_open:
+        if self._is_open:
+            self._database.check()
+        else:
             await self._database.open()
             self._is_open = True
 
     async def close(self) -> None:
+        if self._is_open:
+            self._database.check()
         for listener in self._listeners.values():
             await listener.stop()
         self._listeners.clear()

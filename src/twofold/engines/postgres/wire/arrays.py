@@ -11,12 +11,25 @@ from psycopg import abc
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
+from twofold.errors import LimitExceededError
+
 BOOL, BYTEA, INT8, INT4, TEXT, JSON, UUID = 16, 17, 20, 23, 25, 114, 2950
 _ARRAY_OF = {BYTEA: 1001, INT8: 1016, INT4: 1007, TEXT: 1009, JSON: 199, UUID: 2951}
 _NULL = struct.pack("!i", -1)
 _HEADER = struct.Struct("!iiIii")
 _INT4, _INT8 = struct.Struct("!i"), struct.Struct("!q")
 _length = lru_cache(4096)(_INT4.pack)
+
+
+class UnfitError(Exception):
+    """A value does not fit the protocol; nothing was sent. Only the caller who brought it is to blame."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        text = f"PostgreSQL cannot store such a value: {error}"
+        is_about_range = isinstance(error, ValueError | OverflowError | struct.error)
+        self.reason: Exception = LimitExceededError(text) if is_about_range else TypeError(text)
+        """What its caller is told."""
 
 
 class Binary:

@@ -17,7 +17,7 @@ from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
 from twofold.engines.postgres.connection import BoundedConnection, Watch
-from twofold.engines.postgres.wire.arrays import Binary
+from twofold.engines.postgres.wire.arrays import Binary, UnfitError
 
 
 class Wire:
@@ -45,6 +45,7 @@ class Wire:
         """Run a statement that returns one row, and return its values in the binary format.
 
         Raises:
+            UnfitError: a value does not fit the protocol; nothing was sent.
             psycopg.Error: the server refused it, or the connection is lost.
         """
         try:
@@ -79,14 +80,17 @@ class Wire:
                 self._reads = True
 
     async def _send(self, sql: bytes, values: Sequence[Binary]) -> None:
+        name = (self._names.get(sql) or await self._prepared(sql, values)) if self._prepare else None
         data = [value.data for value in values]
         formats = [Format.BINARY] * len(values)
-        if self._prepare:
-            name = self._names.get(sql) or await self._prepared(sql, values)
-            self._pgconn.send_query_prepared(name, data, formats, Format.BINARY)
-        else:
-            types = [value.oid for value in values]
-            self._pgconn.send_query_params(sql, data, types, formats, Format.BINARY)
+        try:
+            if name is not None:
+                self._pgconn.send_query_prepared(name, data, formats, Format.BINARY)
+            else:
+                types = [value.oid for value in values]
+                self._pgconn.send_query_params(sql, data, types, formats, Format.BINARY)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UnfitError(error) from error
 
     async def _prepared(self, sql: bytes, values: Sequence[Binary]) -> bytes:
         name = f"twofold_{len(self._names)}".encode()

@@ -12,7 +12,7 @@ from twofold.engines.sqlite.database import SqliteDatabase
 from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translate
 from twofold.engines.sqlite.read_models.selection import select_page, select_totals
 from twofold.engines.sqlite.read_models.transaction import SqliteReadTransaction
-from twofold.engines.sqlite.rows import in_sql, load_rows, write_step
+from twofold.engines.sqlite.rows import in_sql, load_rows, may_be_stored, write_step
 from twofold.engines.sqlite.threads import run_in_thread
 from twofold.errors import StorageError
 from twofold.ports.positions import Positions
@@ -74,7 +74,15 @@ class SqliteReadDatabase:
         return await self._database.read(lambda reader: reader.execute(sql, values).fetchall())
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
-        return await self._database.read(partial(load_rows, table=table, keys=keys)) if keys else []
+        if not keys:
+            return []
+        try:
+            return await self._database.read(partial(load_rows, table=table, keys=keys))
+        except (OverflowError, UnicodeError):  # no row can have one of these keys
+            possible = [key for key in keys if may_be_stored(table, key)]
+            if len(possible) == len(keys):
+                raise
+            return await self.load(table, possible)
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         job = partial(write_step, table=table, changes=in_sql(table, changes), step=step)
