@@ -390,6 +390,20 @@ class NoWorkerError(TwofoldError):
         self.projection = projection
 
 
+class InvalidChangeError(TwofoldError):
+    """A generation of a read model is in a state that does not allow this change. Look at its status again."""
+
+    def __init__(self, projection: str, generation: int, change: str, state: str) -> None:
+        super().__init__(
+            f"generation {generation} of {projection!r} is {state}, or was changed by another process at this moment; "
+            f"{change!r} is not possible; look at its status"
+        )
+        self.projection = projection
+        self.generation = generation
+        self.change = change
+        self.state = state
+
+
 class SegmentsApartError(TwofoldError):
     """Two segments that are to be one do not stand at the same position. Both go on, and it is tried again."""
 

@@ -133,7 +133,7 @@ def test_a_difference_where_none_was_expected_is_one_line_and_the_earlier_one_se
     done = twofold("rebuild", "shop:build", "sales", "--url", url, "--expect-same")
     assert (done.returncode, done.stdout) == (1, "")
     assert "the new read model sales does not serve: 2 rows of the one that serves are not so" in done.stderr
-    assert roles(url) == ["serving", "building"]
+    assert roles(url) == ["serving", "refused"]
     done = twofold("cancel-rebuild", "shop:build", "sales", "--url", url)
     assert done.stdout == "the rebuild of sales is cancelled\n", done.stderr
     assert roles(url) == ["serving"]

@@ -17,7 +17,7 @@ from tests.synchronizing import PATIENCE, deposited, opened, running, until, wri
 from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines.engine import Engine
 from twofold.options import SynchronizerOptions
-from twofold.ports.checkpoints import SQL, Checkpoint, Generation
+from twofold.ports.checkpoints import SQL, Checkpoint, Generation, GenerationState
 from twofold.ports.segments import SLOTS, Segment, bounds, slot_of
 from twofold.projections.keyed_runner import KeyedRunner
 from twofold.projections.kinds import ASYNCHRONOUS
@@ -26,10 +26,14 @@ from twofold.synchronizer.leases import Leases, LeaseTable, is_gone, new_worker,
 CODE = frozenset({("a", 1), ("b", 1)})
 
 
-def table_of(*rows: Checkpoint, workers: str = "xyz", segments: int = 4, paused: int = 0) -> LeaseTable:
+def table_of(
+    *rows: Checkpoint,
+    workers: str = "xyz",
+    segments: int = 4,
+    state: GenerationState = GenerationState.SERVING,
+) -> LeaseTable:
     generations = [
-        Generation(name, 1, 1, "__1", "serving", paused, segments, "{}", "", 0)
-        for name in sorted({row[0] for row in rows})
+        Generation(name, 1, 1, "__1", state, segments, "{}", "", 0) for name in sorted({row[0] for row in rows})
     ]
     return LeaseTable(generations, rows, dict.fromkeys(workers, CODE))
 
@@ -64,7 +68,7 @@ def test_segments_stay_where_they_are_as_far_as_that_is_even() -> None:
 
 def test_all_workers_come_to_the_same_result_and_none_gets_what_it_has_no_code_for() -> None:
     one = LeaseTable(
-        [Generation("a", 1, 2, "", "serving", 0, 1, "{}", "", 0)],
+        [Generation("a", 1, 2, "", GenerationState.SERVING, 1, "{}", "", 0)],
         [row(0, 256)],
         {"x": CODE, "y": frozenset({("a", 2)})},
     )
@@ -72,7 +76,7 @@ def test_all_workers_come_to_the_same_result_and_none_gets_what_it_has_no_code_f
 
 
 def test_a_paused_read_model_is_nobodys() -> None:
-    assert dealt(table_of(*quarters(), workers="x", paused=1)) == {"x": 0}
+    assert dealt(table_of(*quarters(), workers="x", state=GenerationState.PAUSED)) == {"x": 0}
 
 
 def test_a_worker_whose_lease_ran_out_although_it_is_there_loses_the_segment_to_another() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -23,7 +25,38 @@ It is taken last: after the lock of a read model, and after its tables.
 """
 
 
+class GenerationState(StrEnum):
+    """Where a generation of a read model is in its life. stored: change with care.
+
+    `twofold.synchronizer.generations` has the table of the changes from one to another, and makes all of them.
+    """
+
+    BUILDING = "building"
+    """It is being built from the log, beside the one that serves."""
+    REFUSED = "refused"
+    """It was built, and must not serve; its report says why. It stands still."""
+    SERVING = "serving"
+    """It answers, and is kept in step with the log."""
+    PAUSED = "paused"
+    """It answers, and stands still."""
+    PREVIOUS = "previous"
+    """It served before, and is kept in step with the log, so that it can serve again."""
+    OUTDATED = "outdated"
+    """It served before, and must not serve again; its report says why. It stands still."""
+
+
 Role = Literal["serving", "building", "previous"]
+"""What a generation is to those who ask: the one that answers, the one to come, the one before."""
+ROLES: Mapping[GenerationState, Role] = {
+    GenerationState.BUILDING: "building",
+    GenerationState.REFUSED: "building",
+    GenerationState.SERVING: "serving",
+    GenerationState.PAUSED: "serving",
+    GenerationState.PREVIOUS: "previous",
+    GenerationState.OUTDATED: "previous",
+}
+STANDING_STILL = frozenset({GenerationState.REFUSED, GenerationState.PAUSED, GenerationState.OUTDATED})
+"""No worker works on these."""
 
 
 class Generation(NamedTuple):
@@ -34,8 +67,7 @@ class Generation(NamedTuple):
     version: int
     suffix: str
     """Of the names of its tables."""
-    role: Role
-    paused: int
+    state: GenerationState
     segments: int
     """How many it shall have."""
     fingerprint: str
@@ -43,6 +75,16 @@ class Generation(NamedTuple):
     report: str
     """JSON: what came of the last attempt to let it serve."""
     made_at: int
+
+    @property
+    def role(self) -> Role:
+        """What it is to those who ask."""
+        return ROLES[self.state]
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether no worker works on it."""
+        return self.state in STANDING_STILL
 
     @property
     def refused(self) -> str:

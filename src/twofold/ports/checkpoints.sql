@@ -21,16 +21,16 @@ SET cause = excluded.cause, traceback = excluded.traceback, retry = 0
 DELETE FROM twofold_parked WHERE name = :name AND generation = :generation AND position = :position
 
 -- name: generations
-SELECT name, generation, version, suffix, role, paused, segments, fingerprint, report, made_at
+SELECT name, generation, version, suffix, state, segments, fingerprint, report, made_at
 FROM twofold_projections ORDER BY name, generation
 
 -- name: generations_of
-SELECT name, generation, version, suffix, role, paused, segments, fingerprint, report, made_at
+SELECT name, generation, version, suffix, state, segments, fingerprint, report, made_at
 FROM twofold_projections WHERE name = :name ORDER BY generation
 
 -- name: make_generation
-INSERT INTO twofold_projections (name, generation, version, suffix, role, segments, fingerprint, made_at)
-VALUES (:name, :generation, :version, :suffix, :role, :segments, :fingerprint, twofold_now())
+INSERT INTO twofold_projections (name, generation, version, suffix, state, segments, fingerprint, made_at)
+VALUES (:name, :generation, :version, :suffix, :state, :segments, :fingerprint, twofold_now())
 
 -- name: make_segment
 INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, event_id, epoch, moved_at)
@@ -45,17 +45,15 @@ DELETE FROM twofold_checkpoints WHERE name = :name AND generation = :generation
 -- name: forget_parked
 DELETE FROM twofold_parked WHERE name = :name AND generation = :generation
 
--- name: set_role
-UPDATE twofold_projections SET role = :role WHERE name = :name AND generation = :generation
+-- name: change_state
+UPDATE twofold_projections SET state = :after WHERE name = :name AND generation = :generation AND state = :before
+RETURNING 1
 
 -- name: set_fingerprint
 UPDATE twofold_projections SET fingerprint = :fingerprint WHERE name = :name AND generation = :generation
 
 -- name: set_report
 UPDATE twofold_projections SET report = :report WHERE name = :name AND generation = :generation
-
--- name: set_paused
-UPDATE twofold_projections SET paused = :paused WHERE name = :name AND generation = :generation
 
 -- name: set_segments
 UPDATE twofold_projections SET segments = :segments WHERE name = :name AND generation = :generation
@@ -71,9 +69,9 @@ SELECT name, generation, first_slot, end_slot, position, event_id, epoch, owner,
 FROM twofold_checkpoints WHERE name = :name AND generation = :generation ORDER BY first_slot
 
 -- name: segments_to_write
-SELECT p.generation, p.suffix, p.version, p.paused, c.first_slot, c.end_slot, c.epoch, c.position, c.error
+SELECT p.generation, p.suffix, p.version, CASE p.state WHEN 'paused' THEN 1 ELSE 0 END, c.first_slot, c.end_slot, c.epoch, c.position, c.error
 FROM twofold_projections AS p JOIN twofold_checkpoints AS c ON c.name = p.name AND c.generation = p.generation
-WHERE p.name = :name AND (p.generation = :generation OR (:generation = 0 AND p.role = 'serving'))
+WHERE p.name = :name AND (p.generation = :generation OR (:generation = 0 AND p.state IN ('serving', 'paused')))
 ORDER BY c.first_slot /* FOR UPDATE */
 
 -- name: set_aside

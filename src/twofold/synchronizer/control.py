@@ -18,8 +18,8 @@ from twofold.ports.checkpoints import LEASE_TABLE, SQL, Checkpoint, Generation, 
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import SLOTS, slot_of
 from twofold.projections.fingerprint import has_row_type
-from twofold.synchronizer.generations import forget_records
-from twofold.synchronizer.rebuild_checks import Report
+from twofold.synchronizer.generations import Change, change, forget_records
+from twofold.synchronizer.rebuild_checks import Report, store_report
 
 ALL_KEYS = ""
 
@@ -55,7 +55,7 @@ async def pause(database: ReadDatabase, name: str) -> None:
         UnknownProjectionError: there is none of this name.
         StorageError: the database failed.
     """
-    await _set_paused(database, name, paused=1)
+    await _change(database, name, "pause")
 
 
 async def resume(database: ReadDatabase, name: str) -> None:
@@ -64,7 +64,7 @@ async def resume(database: ReadDatabase, name: str) -> None:
     Raises:
         UnknownProjectionError, StorageError: as for `pause`.
     """
-    await _set_paused(database, name, paused=0)
+    await _change(database, name, "resume")
 
 
 async def set_position(database: ReadDatabase, name: str, position: int) -> None:
@@ -233,9 +233,9 @@ async def _leave_out(transaction: ReadTransaction, generation: Generation, posit
                 f"event {position} is in the read model {generation.name} already, or is none that it handles; to have "
                 f"it out, let the projection's code leave it out, raise its version, and it is built again"
             )
-        report = Report(reason=f"event {position} was left out after it had come in; build it again")
-        await transaction.run(SQL["set_report"], **place, report=msgspec.json.encode(report).decode())
-        await transaction.run(SQL["set_paused"], **place, paused=1)
+        reason = f"event {position} was skipped after it had come in; build it again"
+        await store_report(transaction, generation, Report(reason=reason))
+        await change(transaction, generation, "refuse")
 
 
 def _has_come_in(rows: Sequence[Checkpoint], position: int, slot: int | None) -> bool:
@@ -243,12 +243,12 @@ def _has_come_in(rows: Sequence[Checkpoint], position: int, slot: int | None) ->
     return min(row.position for row in rows if slot is None or row.first <= slot < row.end) >= position
 
 
-async def _set_paused(database: ReadDatabase, name: str, *, paused: int) -> None:
+async def _change(database: ReadDatabase, name: str, how: Change) -> None:
     async with database.transaction() as transaction:
-        live = await _live(transaction, name)
-        place = {"name": name, "generation": live.number}
-        await transaction.run(SQL["set_paused"], **place, paused=paused)
-        await transaction.run(SQL["seize"], **place, owner="", lease=0)  # whoever works on it lets go at once
+        serving = await _live(transaction, name)
+        await change(transaction, serving, how)
+        place = {"name": name, "generation": serving.number}
+        await transaction.run(SQL["seize"], **place, owner="", lease=0)  # its workers let go at once
 
 
 async def _disturbed(transaction: ReadTransaction, name: str) -> list[Generation]:

@@ -1,18 +1,64 @@
-"""Generations of read models: the one that serves, the one that is being built, the one that is kept warm."""
+"""The life of a generation of a read model: its states, the changes that are allowed, and the one function for them.
+
+             take over            step back
+  building ────────────▶ serving ◀───────────▶ previous
+     │                   ▲ │ pause  take over     │
+     │ refuse     resume │ ▼                      │ refuse
+     ▼                  paused                    ▼
+  refused                                      outdated
+
+A read model is made with one generation that serves. A rebuild, or code of a higher version, makes one that is
+building. What is not serving or paused may be dropped. All else that is shown of a read model (new, catching up,
+faulted, detached, late) is read from its checkpoints, which only steps and leases change: see `status`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Literal
 
 import msgspec
 
-from twofold.errors import InvalidProjectionError
+from twofold.errors import InvalidChangeError, InvalidProjectionError
 from twofold.messages.mark import START, Mark
-from twofold.ports.checkpoints import LEASE_TABLE, SQL, Generation, Role, generations_of
+from twofold.ports.checkpoints import LEASE_TABLE, SQL, Generation, GenerationState, generations_of
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import bounds
 from twofold.projections.runner import ReadModelBuilder
+
+Change = Literal["pause", "resume", "refuse", "take over", "step back"]
+State = GenerationState
+CHANGES: Mapping[Change, Mapping[State, State]] = {
+    "pause": {State.SERVING: State.PAUSED, State.PAUSED: State.PAUSED},
+    "resume": {State.PAUSED: State.SERVING, State.SERVING: State.SERVING},
+    "refuse": {
+        State.BUILDING: State.REFUSED,
+        State.REFUSED: State.REFUSED,
+        State.PREVIOUS: State.OUTDATED,
+        State.OUTDATED: State.OUTDATED,
+    },
+    "take over": {State.BUILDING: State.SERVING, State.PREVIOUS: State.SERVING},
+    "step back": {State.SERVING: State.PREVIOUS, State.PAUSED: State.PREVIOUS},
+}
+"""The changes that are allowed, each with the states before and after it."""
+DROPPABLE = frozenset({State.BUILDING, State.REFUSED, State.PREVIOUS, State.OUTDATED})
+
+
+async def change(transaction: ReadTransaction, generation: Generation, change: Change) -> State:
+    """Change the state of a generation, and return what it is afterwards. No other code writes it.
+
+    Raises:
+        InvalidChangeError: the table of changes does not allow it, or another process changed the state first.
+        StorageError: the database failed.
+    """
+    after = CHANGES[change].get(generation.state)
+    of = {"name": generation.name, "generation": generation.number}
+    if after is None or not await transaction.run(
+        SQL["change_state"], **of, before=str(generation.state), after=after.value
+    ):
+        raise InvalidChangeError(generation.name, generation.number, change, generation.state)
+    return after
 
 
 async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = START) -> Sequence[str]:
@@ -22,7 +68,7 @@ async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = 
 
     Raises:
         InvalidProjectionError: the rows changed and the version did not, or the version is lower than the one that
-            serves, or a table is somebody else's.
+            serves, or a table of its name is no read model's.
         StorageError: the database failed.
     """
     async with database.transaction(code.style) as transaction:
@@ -33,10 +79,10 @@ async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = 
                 raise InvalidProjectionError(
                     f"there is a table {code.name} that is no read model; rename the projection"
                 )
-            await build(transaction, code, "serving", start=start)
+            await build(transaction, code, State.SERVING, start=start)
             return ()
         own = next((each for each in known if each.version == code.version), None)
-        live = next(each for each in known if each.role == "serving")
+        serving = next(each for each in known if each.role == "serving")
         newest = max(each.version for each in known)
         if own is None and code.version < newest:
             raise InvalidProjectionError(
@@ -44,46 +90,58 @@ async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = 
                 f"{code.version}; deploy the newer code, or raise the version beyond {newest}"
             )
         if own is None:
-            for shadow in (each for each in known if each.role == "building"):
-                await forget(transaction, code, shadow)
-            await build(transaction, code, "building", segments=live.segments)
+            for outrun in (each for each in known if each.role == "building"):
+                await forget(transaction, code, outrun)
+            await build(transaction, code, State.BUILDING, segments=serving.segments)
             return ()
         await code.check(transaction, own.suffix)
         return _changed_parts(own, code)
 
 
 async def build(
-    transaction: ReadTransaction, code: ReadModelBuilder, role: Role, *, segments: int = 1, start: Mark = START
+    transaction: ReadTransaction, code: ReadModelBuilder, state: State, *, segments: int = 1, start: Mark = START
 ) -> Generation:
-    """Make a new, empty generation."""
+    """Make a new, empty generation, which is serving or building."""
     known = await generations_of(transaction, code.name)
     number = max((each.number for each in known), default=0) + 1
     suffix = f"__{number}"
-    # A number may have been that of a generation which was cancelled, an epoch must not: its workers may yet wake up.
-    epoch = 0 if role == "serving" else (await transaction.run(SQL["now"]))[0][0]
+    # A number may have been that of a generation which was cancelled, an epoch must not: its workers may still wake up.
+    epoch = 0 if state is State.SERVING else (await transaction.run(SQL["now"]))[0][0]
     await code.make(transaction, suffix)
     await transaction.run(
-        SQL["make_generation"], name=code.name, generation=number, version=code.version, suffix=suffix, role=role,
-        segments=segments, fingerprint=_dump(code.fingerprint()),
+        SQL["make_generation"], name=code.name, generation=number, version=code.version, suffix=suffix,
+        state=state.value, segments=segments, fingerprint=_dump(code.fingerprint()),
     )  # fmt: skip
     for first, end in pairwise(bounds(segments)):
         await transaction.run(
             SQL["make_segment"], name=code.name, generation=number, first=first, end=end, epoch=epoch,
             position=start.position, event_id=start.text,
         )  # fmt: skip
-    if role == "serving":
+    if state is State.SERVING:
         await code.expose(transaction, suffix)
     return next(each for each in await generations_of(transaction, code.name) if each.number == number)
 
 
 async def forget(transaction: ReadTransaction, code: ReadModelBuilder, generation: Generation) -> None:
-    """Drop a generation with its tables, its checkpoints and what is parked of it."""
+    """Drop a generation with its tables, its checkpoints and what is parked of it.
+
+    Raises:
+        InvalidChangeError: it serves.
+        StorageError: the database failed.
+    """
     await code.drop(transaction, generation.suffix)
     await forget_records(transaction, generation)
 
 
 async def forget_records(transaction: ReadTransaction, generation: Generation) -> None:
-    """Forget a generation whose tables are dropped: its checkpoints and what is parked of it."""
+    """Forget a generation whose tables are dropped: its checkpoints and what is parked of it.
+
+    Raises:
+        InvalidChangeError: it serves.
+        StorageError: the database failed.
+    """
+    if generation.state not in DROPPABLE:
+        raise InvalidChangeError(generation.name, generation.number, "drop", generation.state)
     await transaction.lock(LEASE_TABLE)
     for statement in ("forget_generation", "forget_segments", "forget_parked"):
         await transaction.run(SQL[statement], name=generation.name, generation=generation.number)

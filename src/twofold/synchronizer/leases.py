@@ -235,7 +235,7 @@ def shares(table: LeaseTable) -> dict[str, set[Segment]]:
     lease ran out although it is there does not move: its segment goes to another worker, if another has the code.
     """
     dealt: dict[str, set[Segment]] = {worker: set() for worker in table.workers}
-    generations = {(each.name, each.number): each for each in table.generations if not each.paused}
+    generations = {(each.name, each.number): each for each in table.generations if not each.stands_still}
     groups: dict[tuple[str, int, int], list[Checkpoint]] = {}
     for row in table.checkpoints:
         if (generation := generations.get((row.name, row.generation))) and not _is_seized(row):

@@ -6,7 +6,7 @@ What is not finished when a process dies goes on with the next one: all that mus
 from __future__ import annotations
 
 from twofold.errors import InvalidProjectionError, UnknownProjectionError
-from twofold.ports.checkpoints import LEASE_TABLE, SQL, Generation, generations_of
+from twofold.ports.checkpoints import LEASE_TABLE, SQL, Generation, GenerationState, generations_of
 from twofold.ports.read_database import ReadDatabase
 from twofold.projections.runner import ProjectionRunner
 from twofold.synchronizer.generations import build, forget
@@ -31,15 +31,15 @@ async def begin(
         known = await generations_of(transaction, runner.name)
         if not known:
             raise UnknownProjectionError(runner.name, ())
-        for shadow in (each for each in known if each.role == "building"):
-            if shadow.version == runner.version and not shadow.refused:
-                return shadow
-            await forget(transaction, runner, shadow)
+        for begun in (each for each in known if each.role == "building"):
+            if begun.version == runner.version and begun.state == GenerationState.BUILDING:
+                return begun
+            await forget(transaction, runner, begun)
         workers = (await read_lease_table(transaction)).workers.values()
         able = sum((runner.name, runner.version) in codes for codes in workers)
         live = next(each for each in known if each.role == "serving")
         segments = max(live.segments, min(able, max_segments))
-        generation = await build(transaction, runner, "building", segments=segments)
+        generation = await build(transaction, runner, GenerationState.BUILDING, segments=segments)
         await store_report(transaction, generation, Report(expect_same=expect_same))
         return generation
 

@@ -12,7 +12,7 @@ from twofold.log.chunks import mark_at
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.options import SynchronizerOptions
-from twofold.ports.checkpoints import SQL, Checkpoint, Generation
+from twofold.ports.checkpoints import SQL, Checkpoint, Generation, GenerationState
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import SLOTS, slot_of
 from twofold.projections.runner import ProjectionKind, ProjectionRunner, with_keys
@@ -220,10 +220,10 @@ def _state(
     rebuilding: bool,
     late: bool,
 ) -> ProjectionState:
+    if generation.state == GenerationState.PAUSED:
+        return ProjectionState.PAUSED
     if not known:
         return ProjectionState.DETACHED
-    if generation.paused:
-        return ProjectionState.PAUSED
     if errors:
         return ProjectionState.FAULTED
     if rebuilding:

@@ -30,11 +30,11 @@ from twofold.errors import (
     RebuildFailedError,
     TimeLimitError,
 )
-from twofold.ports.checkpoints import LEASE_TABLE, SQL, Generation, checkpoints_of, generations_of
+from twofold.ports.checkpoints import LEASE_TABLE, SQL, Generation, GenerationState, checkpoints_of, generations_of
 from twofold.ports.read_database import ReadTransaction
 from twofold.projections.runner import ProjectionRunner
 from twofold.queries.serving import GRACE_OF_PREVIOUS
-from twofold.synchronizer.generations import forget
+from twofold.synchronizer.generations import change, forget
 from twofold.synchronizer.leases import CHANGING_OVER, TAKEOVER, Held, LeaseTable, segment_of
 from twofold.synchronizer.rebuild_checks import (
     Report,
@@ -249,7 +249,7 @@ class Takeover:
             report = await self._complete(transaction, new, serving, report)
             await store_report(transaction, new, report)
             if report.reason:
-                await transaction.run(SQL["set_paused"], name=new.name, generation=new.number, paused=1)
+                await change(transaction, new, "refuse")
                 return report
             await self._runner.expose(transaction, new.suffix)
             for other in known:
@@ -285,11 +285,11 @@ class Takeover:
     async def _hand_over(self, transaction: ReadTransaction, serving: Generation, new: Generation) -> None:
         """Exchange the roles, with what operators have set; no reader that looks up late sees the rows go back."""
         place, old = {"name": new.name, "generation": new.number}, {"name": serving.name, "generation": serving.number}
-        await transaction.run(SQL["set_role"], **old, role="previous")
-        await transaction.run(SQL["set_role"], **place, role="serving")
+        await change(transaction, serving, "step back")
+        await change(transaction, new, "take over")
+        if serving.state == GenerationState.PAUSED:
+            await change(transaction, new._replace(state=GenerationState.SERVING), "pause")
         await transaction.run(SQL["set_segments"], **place, segments=serving.segments)
-        await transaction.run(SQL["set_paused"], **place, paused=serving.paused)
-        await transaction.run(SQL["set_paused"], **old, paused=0)
         await transaction.run(SQL["seize"], **old, owner=CHANGING_OVER, lease=int(GRACE_OF_PREVIOUS * 1e6))
 
 
@@ -300,6 +300,6 @@ def due(table: LeaseTable, head: int, within: int) -> list[Generation]:
         of = (generation.name, generation.number)
         return min((row.position for row in table.checkpoints if (row.name, row.generation) == of), default=0)
 
-    paused = {each.name for each in table.generations if each.role == "serving" and each.paused}
-    building = [each for each in table.generations if each.role == "building" and not each.paused]
+    paused = {each.name for each in table.generations if each.state == GenerationState.PAUSED}
+    building = [each for each in table.generations if each.state == GenerationState.BUILDING]
     return [each for each in building if each.name not in paused and position(each) >= head - within]

@@ -16,7 +16,7 @@ from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
 from twofold.engines.engine import Engine
-from twofold.ports.checkpoints import SQL, Generation
+from twofold.ports.checkpoints import SQL, Generation, GenerationState
 
 Switch = Callable[["Campaign"], Awaitable[None]]
 BULK = 10_000
@@ -133,7 +133,8 @@ class Campaign:
     async def _live(self) -> Generation:
         known = [Generation(*row) for row in await self._database.query(SQL["generations_of"], name="trails")]
         return next(
-            (each for each in known if each.role == "serving"), Generation("", 0, 0, "", "serving", 0, 0, "", "", 0)
+            (each for each in known if each.role == "serving"),
+            Generation("", 0, 0, "", GenerationState.SERVING, 0, "", "", 0),
         )
 
 

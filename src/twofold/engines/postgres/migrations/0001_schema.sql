@@ -302,8 +302,7 @@ CREATE TABLE twofold_projections (
     generation  integer NOT NULL,
     version     integer NOT NULL,
     suffix      text    NOT NULL,             -- of the names of its tables
-    role        text    NOT NULL,             -- serving, building or previous
-    paused      integer NOT NULL DEFAULT 0,
+    state       text    NOT NULL,             -- see `GenerationState`
     segments    integer NOT NULL DEFAULT 1,   -- how many it shall have
     fingerprint text    NOT NULL DEFAULT '{}',-- JSON: a digest for each part of the code
     report      text    NOT NULL DEFAULT '',  -- JSON: what came of the last attempt to let it serve

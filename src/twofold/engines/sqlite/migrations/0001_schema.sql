@@ -57,8 +57,7 @@ CREATE TABLE twofold_projections (
     generation  INTEGER NOT NULL,
     version     INTEGER NOT NULL,
     suffix      TEXT    NOT NULL,             -- of the names of its tables
-    role        TEXT    NOT NULL,             -- serving, building or previous
-    paused      INTEGER NOT NULL DEFAULT 0,
+    state       TEXT    NOT NULL,             -- see `GenerationState`
     segments    INTEGER NOT NULL DEFAULT 1,   -- how many it shall have
     fingerprint TEXT    NOT NULL DEFAULT '{}',-- JSON: a digest for each part of the code
     report      TEXT    NOT NULL DEFAULT '',  -- JSON: what came of the last attempt to let it serve
