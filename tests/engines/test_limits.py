@@ -18,7 +18,8 @@ from twofold.errors import (
     UnknownEventTypeError,
     UnreadableEventError,
 )
-from twofold.log.codec import MAX_NAME, MAX_PAYLOAD
+from twofold.log.payload import MAX_PAYLOAD
+from twofold.log.stored_names import MAX_NAME
 from twofold.options import LogOptions
 from twofold.ports.event_log import Append, Appended, EventLog, Rejected
 from twofold.testing.samples import Revised, append_of, new_event, topic

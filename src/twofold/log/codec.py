@@ -1,14 +1,19 @@
-"""Events to bytes and back: the one place where stored names, upcasters and checksums meet."""
+"""Events to bytes and back: the one place where stored names, payloads, tags and checksums meet.
+
+1. `stored_names` checks the names of streams and types.
+2. `payload` makes JSON of the event, and refuses what would not come back equal.
+3. `tags` gives its tags.
+4. The checksum covers all of it.
+
+On the way back: the checksum, the stored name, then upcasters where the payload is of an older schema version, else
+`stored_fields`, then the class.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
 from itertools import groupby, repeat
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 from zlib import crc32
 
@@ -18,27 +23,24 @@ from twofold.errors import (
     CorruptEventError,
     InvalidEventError,
     InvalidMessageTypeError,
-    LimitExceededError,
     NewerSchemaError,
     UnknownEventTypeError,
     UnreadableEventError,
 )
-from twofold.log.event_fields import is_pydantic, refuse_naive_datetimes, tagged_fields
-from twofold.messages.event import EventType, Metadata, RecordedEvent, Upcaster, event_type_of
+from twofold.log.fidelity import difference
+from twofold.log.payload import PayloadCodec, encoder, refuse_nul
+from twofold.log.proofs import Test, proof_of
+from twofold.log.stored_names import check_name
+from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.stored_event import StoredEvent, are_intact, checksummed_names, is_intact
 from twofold.ports.event_log import NewEvent, as_new_event
 
-MAX_NAME = 500
-MAX_PAYLOAD = 16 * 1024 * 1024
 MANY = 16
 """From so many events on, it is worth while to look which of them are alike."""
 MAX_PLACED = 10_000
 """Classes in streams whose names are kept in mind."""
 
 _Place = tuple[str, str, type]
-
-_encoder = msgspec.json.Encoder(order="deterministic")  # a set must encode alike on a retry in another process
-_escaped_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # and not an escaped backslash before the text u0000
 
 
 class EventTypes:
@@ -48,8 +50,8 @@ class EventTypes:
     """
 
     def __init__(self) -> None:
-        self._by_class: dict[type, _TypeCodec] = {}
-        self._by_name: dict[str, _TypeCodec] = {}
+        self._by_class: dict[type, PayloadCodec] = {}
+        self._by_name: dict[str, PayloadCodec] = {}
         self._decoders: dict[tuple[str, int], Callable[[bytes], Any]] = {}
         self._placed: dict[_Place, _Placed] = {}
 
@@ -89,8 +91,8 @@ class EventTypes:
             place = (stream_id, stream_type, type(event))
             codec, name, version, names = placed.get(place) or self._place(place)
             payload = codec.encode(event)
-            tags = codec.tags(event) if codec.tagged else ()
-            tags_json = _encoder.encode(tags) if tags else b"[]"
+            tags = codec.tags.of(event) if codec.tags.are_declared else ()
+            tags_json = encoder.encode(tags) if tags else b"[]"
             content = crc32(b"".join((event_id, names, tags_json, metadata, payload)))  # content_checksum(...)
             rows.append(
                 as_new_event(
@@ -109,8 +111,8 @@ class EventTypes:
             codec, name, version, names = self._placed.get(place) or self._place(place)
             run = list(alike)
             payloads, ids = codec.encode_all(run), event_ids[start : start + len(run)]
-            tags = [codec.tags(event) for event in run] if codec.tagged else [()] * len(run)
-            tags_json = [_encoder.encode(each) if each else b"[]" for each in tags]
+            tags = list(map(codec.tags.of, run)) if codec.tags.are_declared else [()] * len(run)
+            tags_json = [encoder.encode(each) if each else b"[]" for each in tags]
             contents = map(crc32, map(b"".join, zip(ids, repeat(names), tags_json, repeat(metadata), payloads)))
             yield from map(
                 as_new_event,
@@ -165,10 +167,10 @@ class EventTypes:
         self._placed[place] = placed
         return placed
 
-    def _codec(self, cls: type) -> _TypeCodec:
+    def _codec(self, cls: type) -> PayloadCodec:
         if (known := self._by_class.get(cls)) is not None:
             return known
-        codec = _TypeCodec(cls)
+        codec = PayloadCodec(cls)
         for name in (codec.stored.name, *codec.stored.aliases):
             other = self._by_name.get(name)
             if other is not None:
@@ -194,126 +196,28 @@ class EventTypes:
         return decoder
 
 
-class _TypeCodec:
-    """What is worked out once per event class."""
-
-    def __init__(self, cls: type) -> None:
-        self.cls = cls
-        self.stored: EventType = event_type_of(cls)
-        check_name("stored name", self.stored.name)
-        self._dump, self._load, self._convert = _serializer(cls)
-        self.tagged = tuple(tagged_fields(cls))
-
-    def encode(self, event: object) -> bytes:
-        """Encode, and decode again: what cannot be read back must never be stored."""
-        try:
-            payload = self._dump(event)
-            self._load(payload)
-        except Exception as error:  # msgspec's, pydantic's, or one of the user's constructor
-            raise InvalidEventError(f"{self.cls.__name__} cannot be stored: {error}") from error
-        if len(payload) > MAX_PAYLOAD or b"\\" in payload:  # one character is found many times faster than six
-            self._check(payload)
-        return payload
-
-    def encode_all(self, events: Sequence[object]) -> list[bytes]:
-        """Encode events as `encode` does."""
-        try:
-            payloads = list(map(self._dump, events))
-            deque(map(self._load, payloads), maxlen=0)
-        except Exception:  # of whatever kind: what is wrong is found out one by one
-            return [self.encode(event) for event in events]
-        for payload in payloads:
-            if len(payload) > MAX_PAYLOAD or b"\\" in payload:
-                self._check(payload)
-        return payloads
-
-    def _check(self, payload: bytes) -> None:
-        if len(payload) > MAX_PAYLOAD:
-            raise LimitExceededError(
-                f"{self.cls.__name__} takes {len(payload)} bytes, the limit is {MAX_PAYLOAD}; "
-                f"store large content elsewhere and its address in the event"
-            )
-        if b"\\u0000" in payload:
-            _refuse_nul(self.cls.__name__, payload)
-
-    def tags(self, event: object) -> tuple[str, ...]:
-        found: dict[str, None] = {}
-        for field, name in self.tagged:
-            value = getattr(event, field)
-            values = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
-            tags = [f"{name}:{each.value if isinstance(each, Enum) else each}" for each in values if each is not None]
-            for tag in sorted(tags) if isinstance(value, (set, frozenset)) else tags:
-                check_name("tag", tag)
-                found[tag] = None
-        return tuple(found)
-
-    def decoder(self, schema_version: int) -> Callable[[bytes], Any]:
-        if schema_version == self.stored.version:
-            return self._load
-        steps: list[Upcaster] = [self.stored.upcasters[n] for n in range(schema_version, self.stored.version)]
-        convert = self._convert
-
-        def upcast(payload: bytes) -> Any:
-            data = msgspec.json.decode(payload)
-            for step in steps:
-                data = step(data)
-            return convert(data)
-
-        return upcast
-
-
-_Placed = tuple[_TypeCodec, str, int, bytes]
-
-
-def check_name(what: str, name: str) -> None:
-    """Refuse a name that an engine could not store.
-
-    Raises:
-        LimitExceededError: it is empty, too long, or holds a NUL character or half of a surrogate pair.
-    """
-    if not 0 < len(name) <= MAX_NAME or "\0" in name or not (name.isascii() or _is_encodable(name)):
-        raise LimitExceededError(f"a {what} has 1 to {MAX_NAME} characters and no NUL; got {name[:60]!r}")
-
-
-def _is_encodable(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+_Placed = tuple[PayloadCodec, str, int, bytes]
 
 
 def encode_metadata(metadata: Metadata) -> bytes:
     """Return metadata as the JSON that is stored.
 
     Raises:
-        InvalidEventError: it holds a NUL character.
+        InvalidEventError: a value is of another type than declared, or holds a NUL character.
     """
-    encoded = _encoder.encode(metadata)
+    try:
+        encoded = encoder.encode(metadata)
+        if not _is_plain(metadata) and (found := _unlike(metadata, encoded)):
+            raise InvalidEventError(f"{found}. Nothing was stored")
+    except (TypeError, ValueError) as error:
+        raise InvalidEventError(f"the metadata cannot be stored: {error}") from error
     if b"\\u0000" in encoded:
-        _refuse_nul("the metadata", encoded)
+        refuse_nul("the metadata", encoded)
     return encoded
 
 
-def _refuse_nul(what: str, encoded: bytes) -> None:
-    if _escaped_nul.search(encoded):
-        raise InvalidEventError(f"{what} holds a NUL character, which PostgreSQL cannot keep in JSON; remove it")
+def _unlike(metadata: Metadata, encoded: bytes) -> str | None:
+    return difference(metadata, msgspec.json.decode(encoded, type=Metadata), "metadata")
 
 
-def _serializer(cls: type) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any], Callable[[Any], Any]]:
-    """Return how to dump, load and convert-from-builtins a class."""
-    if is_pydantic(cls):
-        refuse_naive_datetimes(cls)
-        load = cls.model_validate_json  # type: ignore[attr-defined]
-        # A strict model reads a date or a tuple from JSON only, so that upcast payloads pass through JSON, too.
-        return lambda event: event.model_dump_json().encode(), load, lambda data: load(_encoder.encode(data))
-    if not dataclasses.is_dataclass(cls) and not issubclass(cls, msgspec.Struct):
-        raise InvalidMessageTypeError(
-            f"{cls.__qualname__} must be a frozen dataclass, a frozen msgspec.Struct or a pydantic model"
-        )
-    refuse_naive_datetimes(cls)
-    try:
-        decoder = msgspec.json.Decoder(cls)
-    except (TypeError, NameError) as error:
-        raise InvalidMessageTypeError(f"{cls.__qualname__} cannot be stored: {error}") from error
-    return _encoder.encode, decoder.decode, lambda data: msgspec.convert(data, cls)
+_is_plain = cast(Test, proof_of(Metadata))

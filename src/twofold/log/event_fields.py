@@ -1,12 +1,13 @@
-"""What the fields of an event class declare: its tags, and datetimes that carry a time zone."""
+"""What the fields of an event class declare: its tags, and types whose values JSON gives back."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
 import typing
-from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from enum import Enum
+from typing import Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
@@ -30,13 +31,30 @@ def tagged_fields(cls: type) -> list[tuple[str, str]]:
     return [(field, tag.name) for field, hint in _hints(cls).items() for tag in _tags(hint)]
 
 
-def refuse_naive_datetimes(cls: type) -> None:
-    """Refuse a class that admits datetimes without a time zone, in its own fields or in what they hold.
+def check_record(cls: type) -> None:
+    """Refuse a class that is no class of records whose values cannot be changed.
+
+    Raises:
+        InvalidMessageTypeError: it is none.
+    """
+    is_struct = isinstance(cls, type) and issubclass(cls, msgspec.Struct)
+    if not (is_pydantic(cls) or dataclasses.is_dataclass(cls) or is_struct):
+        raise InvalidMessageTypeError(
+            f"{cls.__qualname__} must be a frozen dataclass, a frozen msgspec.Struct or a pydantic model"
+        )
+
+
+def refuse_what_cannot_be_stored(cls: type) -> Sequence[type]:
+    """Refuse a class whose fields admit what JSON does not give back; return the classes of records that it is made of.
+
+    Those are datetimes without a time zone, secrets, mappings whose keys are no text, and sets without an order.
 
     Raises:
         InvalidMessageTypeError: it does, or a field's type cannot be found.
     """
-    _Inspection(is_pydantic(cls)).inspect(cls)
+    inspection = _Inspection(is_pydantic(cls))
+    inspection.inspect(cls)
+    return inspection.seen
 
 
 class _Inspection:
@@ -44,29 +62,49 @@ class _Inspection:
 
     def __init__(self, pydantic: bool) -> None:
         self._pydantic = pydantic
-        self._seen: set[type] = set()
+        self.seen: list[type] = []
 
     def inspect(self, cls: type) -> None:
-        if cls in self._seen:
+        if cls in self.seen:
             return
-        self._seen.add(cls)
+        self.seen.append(cls)
         for field, hint in _hints(cls).items():
-            self._refuse_naive(f"{cls.__qualname__}.{field}", hint)
+            self._refuse(f"{cls.__qualname__}.{field}", hint)
 
-    def _refuse_naive(self, place: str, hint: Any) -> None:
+    def _refuse(self, place: str, hint: Any) -> None:
         if extras := getattr(hint, "__metadata__", ()):
             if not any(self._makes_aware(extra) for extra in extras):
-                self._refuse_naive(place, hint.__origin__)
+                self._refuse(place, hint.__origin__)
             return
         if hint is dt.datetime or hint is dt.time or _is_naive_in_pydantic(hint):
             raise InvalidMessageTypeError(
                 f"{place} is a {hint.__name__}, which admits values without a time zone; "
                 f"declare it as twofold.AwareDatetime"
             )
+        if _is_secret(hint):
+            raise InvalidMessageTypeError(
+                f"{place} is a {hint.__name__}, which is stored as asterisks; leave secrets out, or declare str"
+            )
+        self._refuse_container(place, hint)
         if _has_fields(hint):
             self.inspect(hint)
         for part in _parts(hint):
-            self._refuse_naive(place, part)
+            self._refuse(place, part)
+
+    def _refuse_container(self, place: str, hint: Any) -> None:
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if self._pydantic or not arguments or not isinstance(origin, type):
+            return
+        if issubclass(origin, Mapping) and not _is_text(arguments[0]):
+            raise InvalidMessageTypeError(
+                f"{place} is a mapping whose keys are no text, as JSON wants them; declare it as dict[str, …], or as "
+                f"tuple[tuple[key, value], ...]"
+            )
+        if issubclass(origin, Set) and not _has_order(arguments[0]):
+            raise InvalidMessageTypeError(
+                f"{place} is a set of values without an order, so that two tries would store it differently; "
+                f"declare it as a tuple"
+            )
 
     def _makes_aware(self, extra: object) -> bool:
         if self._pydantic:  # which ignores msgspec.Meta
@@ -92,6 +130,30 @@ def _parts(hint: Any) -> Iterable[Any]:
     if origin is None or origin is Literal:
         return ()
     return (origin, *typing.get_args(hint)) if _has_fields(origin) else typing.get_args(hint)
+
+
+def _is_text(hint: Any) -> bool:
+    if hasattr(hint, "__metadata__"):
+        return _is_text(hint.__origin__)
+    if hasattr(hint, "__supertype__"):
+        return _is_text(hint.__supertype__)
+    if typing.get_origin(hint) is Literal:
+        return all(isinstance(each, str) for each in typing.get_args(hint))
+    return hint in (Any, object) or isinstance(hint, TypeVar) or (isinstance(hint, type) and issubclass(hint, str))
+
+
+def _has_order(hint: Any) -> bool:
+    if hasattr(hint, "__metadata__"):
+        return _has_order(hint.__origin__)
+    return not (isinstance(hint, type) and issubclass(hint, Enum) and not issubclass(hint, str | int))
+
+
+def _is_secret(hint: Any) -> bool:
+    return getattr(hint, "__module__", "") == "pydantic.types" and hint.__name__ in (
+        "SecretStr",
+        "SecretBytes",
+        "Secret",
+    )
 
 
 def _is_naive_in_pydantic(hint: Any) -> bool:

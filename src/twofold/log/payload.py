@@ -1,0 +1,159 @@
+"""Payloads: the events of one class as JSON and back. What would not come back equal is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from twofold.errors import InvalidEventError, InvalidMessageTypeError, LimitExceededError
+from twofold.log.event_fields import check_record, is_pydantic, refuse_what_cannot_be_stored
+from twofold.log.fidelity import compares_all, difference, field_names, is_equal
+from twofold.log.proofs import proof_of
+from twofold.log.stored_fields import knows_fields
+from twofold.log.stored_names import check_name
+from twofold.log.tags import Tags
+from twofold.messages.event import EventType, Upcaster, event_type_of
+
+MAX_PAYLOAD = 16 * 1024 * 1024
+"""Bytes of a payload, at most. A higher value makes one event delay all others for longer."""
+
+encoder = msgspec.json.Encoder(order="deterministic")  # a set must encode alike on a retry in another process
+_escaped_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # and not an escaped backslash before the text u0000
+
+
+class PayloadCodec:
+    """What is worked out once per event class.
+
+    Args:
+        cls: the class.
+
+    Raises:
+        InvalidMessageTypeError: its events cannot be stored as they are declared.
+    """
+
+    def __init__(self, cls: type) -> None:
+        self.cls = cls
+        self.stored: EventType = event_type_of(cls)
+        check_name("stored name", self.stored.name)
+        check_record(cls)
+        self._records = refuse_what_cannot_be_stored(cls)
+        self._dump, self._load, self._convert, self._read = _serializer(cls)
+        self.tags = Tags(cls)
+        self._compares_all = all(map(compares_all, self._records))
+        self._is_proven = _never if is_pydantic(cls) else proof_of(cls) or _never
+
+    def encode(self, event: object) -> bytes:
+        """Return an event as JSON.
+
+        Raises:
+            InvalidEventError: it would not come back equal, or not at all; what cannot be read must not be stored.
+            LimitExceededError: it is too large.
+        """
+        try:
+            payload = self._dump(event)
+            if not self._is_proven(event):
+                self._compare(event, payload)
+        except InvalidEventError:
+            raise
+        except Exception as error:  # msgspec's, pydantic's, or one of the user's constructor
+            raise InvalidEventError(f"{self._culprit(event)} cannot be stored: {error}") from error
+        if len(payload) > MAX_PAYLOAD or b"\\" in payload:  # one character is found many times faster than six
+            self._check(event, payload)
+        return payload
+
+    def encode_all(self, events: Sequence[object]) -> list[bytes]:
+        """Encode events as `encode` does."""
+        try:
+            payloads = list(map(self._dump, events))
+            for event, payload in zip(events, payloads, strict=True):
+                if not self._is_proven(event):
+                    self._compare(event, payload)
+        except Exception:  # of whatever kind: what is wrong is found out one by one
+            return [self.encode(event) for event in events]
+        for event, payload in zip(events, payloads, strict=True):
+            if len(payload) > MAX_PAYLOAD or b"\\" in payload:
+                self._check(event, payload)
+        return payloads
+
+    def decoder(self, schema_version: int) -> Callable[[bytes], Any]:
+        """Return what makes events of today's class of payloads of a schema version."""
+        if schema_version == self.stored.version:
+            return self._read
+        steps: list[Upcaster] = [self.stored.upcasters[n] for n in range(schema_version, self.stored.version)]
+        convert = self._convert
+
+        def upcast(payload: bytes) -> Any:
+            data = msgspec.json.decode(payload)
+            for step in steps:
+                data = step(data)
+            return convert(data)
+
+        return upcast
+
+    def _compare(self, event: object, payload: bytes) -> None:
+        back = self._load(payload)
+        if self._compares_all and is_equal(back, event):
+            return
+        if found := difference(event, back, self.cls.__name__):
+            raise InvalidEventError(f"{found}. Nothing was stored")
+
+    def _culprit(self, event: object) -> str:
+        """Return the name of the first field that cannot be encoded, or of the class, as the error's text says it."""
+        for name in field_names(self.cls) or ():
+            try:
+                payload = self._dump_field(event, name)
+            except Exception:
+                return f"{self.cls.__name__}.{name}"
+            if _escaped_nul.search(payload):
+                return f"{self.cls.__name__}.{name}"
+        return self.cls.__name__
+
+    def _dump_field(self, event: Any, name: str) -> bytes:
+        if is_pydantic(self.cls):
+            return event.model_dump_json(include={name}).encode()  # type: ignore[no-any-return]
+        return encoder.encode(getattr(event, name))
+
+    def _check(self, event: object, payload: bytes) -> None:
+        if len(payload) > MAX_PAYLOAD:
+            raise LimitExceededError(
+                f"{self.cls.__name__} takes {len(payload)} bytes, the limit is {MAX_PAYLOAD}; "
+                f"store large content elsewhere and its address in the event"
+            )
+        if b"\\u0000" in payload and _escaped_nul.search(payload):
+            refuse_nul(self._culprit(event), payload)
+
+
+def refuse_nul(what: str, encoded: bytes) -> None:
+    """Refuse JSON that PostgreSQL cannot keep.
+
+    Raises:
+        InvalidEventError: it holds a NUL character.
+    """
+    if _escaped_nul.search(encoded):
+        raise InvalidEventError(f"{what} holds a NUL character, which PostgreSQL cannot keep in JSON; remove it")
+
+
+def _never(event: object) -> bool:
+    return False
+
+
+_Serializer = tuple[Callable[[Any], bytes], Callable[[bytes], Any], Callable[[Any], Any], Callable[[bytes], Any]]
+
+
+def _serializer(cls: type) -> _Serializer:
+    """Return how to dump, load, convert from plain values, and read what is stored."""
+    if is_pydantic(cls):
+        load = cls.model_validate_json  # type: ignore[attr-defined]
+        # A strict model reads a date or a tuple from JSON only, so that upcast payloads pass through JSON, too.
+        return (
+            lambda event: event.model_dump_json().encode(), load, lambda data: load(encoder.encode(data)),
+            knows_fields(cls, load),
+        )  # fmt: skip
+    try:
+        load = msgspec.json.Decoder(cls).decode
+    except (TypeError, NameError) as error:
+        raise InvalidMessageTypeError(f"{cls.__qualname__} cannot be stored: {error}") from error
+    return encoder.encode, load, lambda data: msgspec.convert(data, cls), knows_fields(cls, load)

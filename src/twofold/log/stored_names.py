@@ -1,0 +1,26 @@
+"""Names in the log: of streams, of their types, of events and tags; what every engine can store."""
+
+from __future__ import annotations
+
+from twofold.errors import LimitExceededError
+
+MAX_NAME = 500
+"""Characters of a name, at most. stored: a lower limit makes what is stored unreadable."""
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that an engine could not store.
+
+    Raises:
+        LimitExceededError: it is empty, too long, or holds a NUL character or half of a surrogate pair.
+    """
+    if not 0 < len(name) <= MAX_NAME or "\0" in name or not (name.isascii() or _is_encodable(name)):
+        raise LimitExceededError(f"a {what} has 1 to {MAX_NAME} characters and no NUL; got {name[:60]!r}")
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

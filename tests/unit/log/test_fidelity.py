@@ -1,0 +1,320 @@
+"""What is accepted comes back equal, or is refused with the name of its field: whatever the class and the values."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import types
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+import pydantic
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from twofold.errors import InvalidEventError, InvalidMessageTypeError
+from twofold.log.codec import EventTypes, encode_metadata
+from twofold.messages.event import AwareDatetime, Event, Metadata, Tag, event_type
+from twofold.ports.event_log import record
+
+T = TypeVar("T")
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Size(Enum):
+    LARGE = 3
+
+
+class Level(IntEnum):
+    HIGH = 1
+
+
+@dataclass(frozen=True)
+class Line:
+    product: str
+    price: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class GiftLine(Line):
+    wish: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Incomparable:
+    number: float
+
+
+@dataclass(frozen=True)
+class Lax:
+    """Is equal to another one whose note differs."""
+
+    number: int
+    note: Any = dataclasses.field(default=None, compare=False)
+
+
+class Place(msgspec.Struct, frozen=True):
+    street: str
+    weight: float = 0.0
+
+
+class FarPlace(Place, frozen=True):
+    country: str = ""
+
+
+class Box(pydantic.BaseModel, frozen=True):
+    width: float = 0.0
+
+
+class DeepBox(Box, frozen=True):
+    depth: float = 0.0
+
+
+@dataclass(frozen=True)
+class Wrapped(Generic[T]):
+    content: T
+
+
+YEAR_1900 = dt.datetime(1900, 1, 1)  # noqa: DTZ001  # the strategy adds the zone
+ODD_ZONE = dt.timezone(dt.timedelta(minutes=19, seconds=32))
+moments = st.one_of(
+    st.datetimes(YEAR_1900, timezones=st.just(dt.UTC)),
+    st.datetimes(YEAR_1900, timezones=st.sampled_from([ODD_ZONE, dt.timezone(dt.timedelta(hours=-5))])),
+)
+texts = st.text(max_size=5)
+decimals = st.one_of(st.decimals(), st.sampled_from([Decimal("1.10"), Decimal("1.1"), Decimal("NaN"), Decimal("sNaN")]))
+floats = st.floats()
+scalars: dict[Any, st.SearchStrategy[Any]] = {
+    str: texts, int: st.integers(), float: floats, bool: st.booleans(), Decimal: decimals, UUID: st.uuids(),
+    dt.date: st.dates(), AwareDatetime: moments, bytes: st.binary(max_size=4), dt.timedelta: st.timedeltas(),
+    Colour: st.just(Colour.RED), Size: st.just(Size.LARGE), Level: st.just(Level.HIGH),
+    Literal["a", "b"]: st.sampled_from("ab"),
+    Line: st.one_of(st.builds(Line, texts, decimals), st.builds(GiftLine, texts, decimals, texts)),
+    Place: st.one_of(st.builds(Place, texts, floats), st.builds(FarPlace, texts, floats, texts)),
+    Box: st.one_of(st.builds(Box, width=floats), st.builds(DeepBox, width=floats, depth=floats)),
+    Incomparable: st.builds(Incomparable, floats), Lax: st.builds(Lax, st.integers(), decimals),
+    Wrapped[int]: st.builds(Wrapped, st.integers()), Wrapped: st.builds(Wrapped, decimals),
+}  # fmt: skip
+anything = st.recursive(
+    st.one_of(st.none(), *scalars.values()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(st.one_of(texts, st.integers(), st.uuids(), st.just(Colour.RED)), inner, max_size=2),
+    ),
+    max_leaves=4,
+)
+unclear: list[tuple[Any, st.SearchStrategy[Any]]] = [(hint, anything) for hint in (Any, object, list, dict, tuple)]
+unclear.append((dict[str, Any], st.dictionaries(texts, anything, max_size=2)))
+
+
+@st.composite
+def fields(draw: st.DrawFn, depth: int = 2) -> tuple[Any, st.SearchStrategy[Any]]:
+    """Return a type and a strategy for its values, now and then for those of another type."""
+    if not depth or draw(st.booleans()):
+        hint, values = draw(st.sampled_from([*scalars.items(), *unclear]))
+    else:
+        hint, values = draw(containers(depth))
+    return hint, draw(st.sampled_from([values, values, values, anything]))
+
+
+@st.composite
+def containers(draw: st.DrawFn, depth: int) -> tuple[Any, st.SearchStrategy[Any]]:
+    inner, values = draw(fields(depth - 1))
+    hashable = draw(st.sampled_from([str, int, Decimal, UUID, Colour, Size, dt.date]))
+    lists, maps = st.lists(values, max_size=3), st.dictionaries(texts, values, max_size=2)
+    keyed = st.dictionaries(scalars[hashable], values, max_size=2)
+    kinds: list[tuple[Any, st.SearchStrategy[Any]]] = [
+        (inner | None if inner is not Any else Any, st.one_of(st.none(), values)),
+        (types.GenericAlias(tuple, (inner, ...)), lists.map(tuple)),
+        (types.GenericAlias(list, (inner,)), lists),
+        (types.GenericAlias(tuple, (inner, str)), st.tuples(values, texts)),
+        (types.GenericAlias(dict, (str, inner)), maps),
+        (types.GenericAlias(dict, (hashable, inner)), keyed),
+        (types.GenericAlias(frozenset, (hashable,)), st.frozensets(scalars[hashable], max_size=3)),
+    ]
+    chosen: tuple[Any, st.SearchStrategy[Any]] = draw(st.sampled_from(kinds))
+    return chosen
+
+
+def made(kind: str, hints: list[Any]) -> Any:
+    names = [f"field_{number}" for number in range(len(hints))]
+    if kind == "dataclass":
+        return dataclasses.make_dataclass("Happened", list(zip(names, hints, strict=True)), bases=(Event,), frozen=True)
+    if kind == "struct":
+        return msgspec.defstruct("Happened", list(zip(names, hints, strict=True)), frozen=True)
+    config = pydantic.ConfigDict(frozen=True, arbitrary_types_allowed=True)
+    required: dict[str, Any] = {name: (hint, ...) for name, hint in zip(names, hints, strict=True)}
+    return pydantic.create_model("Happened", __config__=config, **required)
+
+
+def is_same(sent: Any, back: Any) -> bool:
+    """Return whether nothing was lost, as a reader of the test sees it; the product has its own idea."""
+    if dataclasses.is_dataclass(sent) or isinstance(sent, msgspec.Struct | pydantic.BaseModel):
+        if type(sent) is not type(back):
+            return False
+        parents: Any = type(sent).__mro__
+        names = {name for parent in parents for name in getattr(parent, "__annotations__", ())}
+        return all(is_same(getattr(sent, n), getattr(back, n)) for n in names if not n.startswith("__"))
+    if isinstance(sent, dict):
+        return isinstance(back, dict) and sent.keys() == back.keys() and all(is_same(sent[k], back[k]) for k in sent)
+    if isinstance(sent, list | tuple):
+        if type(sent) is not type(back) or len(sent) != len(back):
+            return False
+        return all(is_same(a, b) for a, b in zip(sent, back, strict=True))
+    return bool(sent == back)
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), kind=st.sampled_from(["dataclass", "dataclass", "struct", "pydantic"]))
+def test_events_of_any_class_come_back_equal_or_are_refused_by_their_field(data: st.DataObject, kind: str) -> None:
+    chosen = data.draw(st.lists(fields(), min_size=1, max_size=3))
+    try:
+        cls = made(kind, [hint for hint, _ in chosen])
+        event = cls(**{f"field_{n}": data.draw(values) for n, (_, values) in enumerate(chosen)})
+    except (pydantic.ValidationError, pydantic.errors.PydanticUserError, TypeError):
+        assume(False)
+    known = EventTypes()
+    try:
+        new = known.encode(event, UUID(int=1), "Order-1", "Order", b"{}")
+    except (InvalidEventError, InvalidMessageTypeError) as error:
+        refused = str(error)
+    else:
+        [recorded] = known.decode([record(new, 1, 1, 1)])
+        assert is_same(event, recorded.event)
+        return
+    assert "field_" in refused, refused
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (Line, GiftLine("tea", Decimal(1), "a bow")),
+        (Wrapped, Wrapped(Decimal(1))),
+        (Any, Decimal("1.5")),
+        (object, UUID(int=1)),
+        (dict[str, Any], {"at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)}),
+        (list, [Decimal(1)]),
+        (dict[str, float | None], {"x": float("inf")}),
+        (tuple[float | None, ...], (float("nan"),)),
+        (AwareDatetime, dt.datetime(2026, 1, 1, tzinfo=ODD_ZONE)),
+        (Any, {1: "a"}),
+        (Decimal, 0.1),
+        (UUID, str(UUID(int=1))),
+        (Incomparable, Incomparable(float("inf"))),
+        (Lax, Lax(1, note=Decimal(1))),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+@pytest.mark.parametrize("kind", ["dataclass", "struct"])
+def test_a_value_that_would_not_come_back_equal_is_refused_with_the_name_of_its_field(
+    kind: str, hint: Any, value: object
+) -> None:
+    event = made(kind, [hint])(value)
+    with pytest.raises(InvalidEventError, match="field_0"):
+        EventTypes().encode(event, UUID(int=1), "Order-1", "Order", b"{}")
+    with pytest.raises(InvalidEventError, match="field_0"):
+        EventTypes().encode_all([event] * 20, [UUID(int=n).bytes for n in range(20)], "Order-1", "Order", b"{}")
+
+
+@pytest.mark.parametrize("kind", ["dataclass", "struct", "pydantic"])
+def test_a_secret_is_refused_when_the_class_is_registered(kind: str) -> None:
+    if kind == "struct":
+        pytest.skip("msgspec refuses the class itself")
+    with pytest.raises(InvalidMessageTypeError, match=r"field_0 is a SecretStr, which is stored as asterisks"):
+        EventTypes().register(made(kind, [pydantic.SecretStr]))
+
+
+@pytest.mark.parametrize("key", [int, UUID, Size, Decimal, dt.date])
+def test_a_mapping_whose_keys_are_no_text_is_refused_when_the_class_is_registered(key: Any) -> None:
+    with pytest.raises(InvalidMessageTypeError, match=r"field_0 is a mapping whose keys are no text.*dict\[str, …\]"):
+        EventTypes().register(made("dataclass", [dict[key, int]]))
+
+
+@pytest.mark.parametrize("field", ["user", "tenant", "extra", "command_id"])
+def test_metadata_of_another_type_is_refused_with_the_name_of_the_field(field: str) -> None:
+    with pytest.raises(InvalidEventError, match=field):
+        encode_metadata(Metadata(**{field: 42}))  # type: ignore[arg-type]
+
+
+# -- stored fields that a class does not know -----------------------------------------------------------------------
+
+
+@event_type("Paid")
+@dataclass(frozen=True)
+class PaidBefore:
+    amount: Decimal
+
+
+@event_type("Paid")
+@dataclass(frozen=True)
+class Paid:
+    total: Decimal = Decimal(0)
+
+
+@event_type("Paid", version=2, upcasters={1: lambda data: {"total": data["amount"]}})
+@dataclass(frozen=True)
+class PaidUpcast:
+    total: Decimal = Decimal(0)
+
+
+@event_type("Paid")
+@dataclass(frozen=True)
+class PaidWithNote:
+    amount: Decimal
+    note: str = ""
+
+
+@event_type("Carried")
+@dataclass(frozen=True)
+class CarriedBefore:
+    lines: tuple[PaidBefore, ...]
+
+
+@event_type("Carried")
+@dataclass(frozen=True)
+class Carried:
+    lines: tuple[Paid, ...]
+
+
+def read_as(cls: type, event: object) -> Any:
+    known = EventTypes()
+    known.register(cls)
+    new = EventTypes().encode(event, UUID(int=1), "", "", b"{}")
+    return known.decode([record(new, 1, 0, 1)])[0].event
+
+
+@pytest.mark.parametrize(
+    ("cls", "event"),
+    [(Paid, PaidBefore(Decimal(5))), (Carried, CarriedBefore((PaidBefore(Decimal(5)),)))],
+    ids=["renamed", "renamed within a list"],
+)
+def test_a_renamed_field_is_not_read_as_its_default(cls: type, event: object) -> None:
+    with pytest.raises(Exception, match=r"amount is unknown to the class, which would fill in total by its default"):
+        read_as(cls, event)
+
+
+def test_an_upcaster_renames_a_field() -> None:
+    assert read_as(PaidUpcast, PaidBefore(Decimal(5))) == PaidUpcast(Decimal(5))
+
+
+def test_a_field_that_was_added_with_a_default_is_filled_in() -> None:
+    assert read_as(PaidWithNote, PaidBefore(Decimal(5))) == PaidWithNote(Decimal(5))
+
+
+# -- tags -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [1.5, Decimal("1.10"), dt.date(2026, 1, 1), Line("tea")], ids=str)
+def test_a_tag_of_what_has_no_one_way_to_be_written_is_refused(value: Any) -> None:
+    cls: Any = made("dataclass", [Annotated[type(value), Tag("x")]])
+    with pytest.raises((InvalidEventError, InvalidMessageTypeError), match="tags are made of text"):
+        EventTypes().encode(cls(value), UUID(int=1), "", "", b"{}")
