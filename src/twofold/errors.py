@@ -293,10 +293,10 @@ class HistoryChangedError(TwofoldError):
     def __init__(self, read: Mark, found: Mark | None, head: int, consumer: str = "") -> None:
         who = consumer or "this consumer"
         where = f"it has {found} there" if found else f"it ends at {head}"
-        rewind = f"`twofold projections rebuild {consumer}`, or `rewind {consumer}`" if consumer else "an earlier one"
+        remedy = f"`twofold rebuild` builds a read model again, `twofold projections rewind` sets {who} back"
         super().__init__(
             f"{who} has read up to event {read}, and the log has another history: {where}. It was restored to an older "
-            f"state, or is another log; nothing is skipped. Go on with {rewind}"
+            f"state, or is another log; nothing is skipped. {remedy}"
         )
         self.read = read
         """What the consumer has read last."""

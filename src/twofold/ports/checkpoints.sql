@@ -45,6 +45,33 @@ DELETE FROM twofold_checkpoints WHERE name = :name AND generation = :generation
 -- name: forget_parked
 DELETE FROM twofold_parked WHERE name = :name AND generation = :generation
 
+-- name: forget_parked_behind
+DELETE FROM twofold_parked WHERE name = :name AND generation = :generation AND position > :position
+
+-- name: forget_skipped_behind
+DELETE FROM twofold_passed_over WHERE name = :name AND position > :position
+
+-- name: remember_marks
+INSERT INTO twofold_marks (name, position, event_id)
+SELECT c.name, c.position, max(c.event_id) FROM twofold_checkpoints AS c
+JOIN twofold_projections AS p ON p.name = c.name AND p.generation = c.generation
+WHERE p.state IN ('serving', 'paused') AND c.event_id <> '' GROUP BY c.name, c.position
+ON CONFLICT (name, position) DO UPDATE SET event_id = excluded.event_id
+    WHERE twofold_marks.event_id <> excluded.event_id
+
+-- name: marks
+SELECT position, event_id FROM twofold_marks WHERE name = :name ORDER BY position DESC LIMIT :limit
+
+-- name: forget_marks
+DELETE FROM twofold_marks WHERE name = :name AND position > :position
+
+-- name: thin_marks
+DELETE FROM twofold_marks WHERE EXISTS (
+    SELECT 1 FROM twofold_marks AS later
+    WHERE later.name = twofold_marks.name AND later.position > twofold_marks.position
+    AND later.position - later.position % :coarse = twofold_marks.position - twofold_marks.position % :coarse)
+AND position < (SELECT max(last.position) FROM twofold_marks AS last WHERE last.name = twofold_marks.name) - :recent
+
 -- name: change_state
 UPDATE twofold_projections SET state = :after WHERE name = :name AND generation = :generation AND state = :before
 RETURNING 1

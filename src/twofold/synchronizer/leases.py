@@ -29,6 +29,7 @@ from twofold.errors import SegmentsApartError
 from twofold.ports.checkpoints import LEASE_TABLE, SQL, Checkpoint, Generation
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import Segment, bounds
+from twofold.synchronizer import history
 
 TAKEOVER = "takeover:"
 """stored: an owner that begins so has seized a segment, to bring it to an exact position."""
@@ -113,6 +114,7 @@ class Leases:
                 if (held := await self._settle(transaction, row, share, working, table.workers))
             ]
             named = _named(held, table.generations)
+            await history.remember(transaction)
             return LeaseRound(*await self._reshape(transaction, named, table.generations), table)
 
     async def leave(self) -> None:
@@ -124,6 +126,8 @@ class Leases:
         async with self._database.transaction(idle=self._seconds) as transaction:
             await transaction.lock(LEASE_TABLE)
             await transaction.run(SQL["give_back_all"], owner=self._worker)
+            await history.remember(transaction)
+            await history.thin_out(transaction)
             await transaction.run(SQL["forget_workers"], worker=self._worker)
 
     async def _settle(

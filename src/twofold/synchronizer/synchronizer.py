@@ -24,7 +24,7 @@ from twofold.projections.reaction import Reaction
 from twofold.projections.runner import ProjectionKind, ProjectionRunner, Start, with_keys
 from twofold.projections.sql_projection import SqlProjection
 from twofold.queries.read_model import ReadModel
-from twofold.synchronizer import control, rebuild
+from twofold.synchronizer import control, history, rebuild
 from twofold.synchronizer.control import ParkedEvent, PassedOver
 from twofold.synchronizer.generations import prepare
 from twofold.synchronizer.leases import new_worker
@@ -299,6 +299,27 @@ class ReadModelSynchronizer:
         await control.set_position(self._of(name).database, name, position)
         await self._of(name).standing.look()
         self._poke()
+
+    async def rewind(self, name: str, position: int | None = None) -> int:
+        """Set a reaction or a projection by SQL back to where it and the log have the same history; return to where.
+
+        This is for a log that was restored to an older state, or is another one. A keyed read model is built again
+        instead; see `twofold.synchronizer.history.rewind`.
+
+        Args:
+            name: the reaction or the projection.
+            position: where to, by default the last position that is known to be in both histories.
+
+        Raises:
+            UnknownProjectionError: there is none of this name.
+            InvalidProjectionError: it is a keyed projection.
+            ValueError: the log ends before the position, or no position is known to be in both histories.
+            StorageError: a database failed.
+        """
+        mark = await history.rewind(self._store.log, self._of(name).database, name, position)
+        await self._of(name).standing.look()
+        self._poke()
+        return mark.position
 
     async def reset(self, name: str) -> None:
         """Empty a read model in place and let it begin again; to keep it serving, use `rebuild_projection`.

@@ -262,7 +262,7 @@ class Takeover:
             await self._hand_over(transaction, next(each for each in known if each.number == serving.number), new)
             if self._other_history:  # it can never go on, and must never serve again
                 await store_report(transaction, serving, Report(reason=self._other_history))
-                await transaction.run(SQL["set_paused"], name=serving.name, generation=serving.number, paused=1)
+                await change(transaction, serving._replace(state=GenerationState.PREVIOUS), "refuse")
         return report
 
     async def _complete(

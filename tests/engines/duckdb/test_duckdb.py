@@ -189,7 +189,7 @@ def test_the_shared_tables_are_alike_on_all_engines() -> None:
             for (table,) in memory.execute("SELECT table_name FROM duckdb_tables()").fetchall()
         }
     assert there == wanted
-    assert len(there) == 5
+    assert len(there) == 6
 
 
 @pytest.mark.parametrize("amount", ["1e29", "0.1234567891", "NaN", "Infinity", "-100000000000000000000000000000.5"])

@@ -55,6 +55,13 @@ CREATE TABLE twofold_passed_over (
     PRIMARY KEY (name, position)
 );
 
+CREATE TABLE twofold_marks (
+    name     VARCHAR NOT NULL,
+    position BIGINT  NOT NULL,
+    event_id VARCHAR NOT NULL,
+    PRIMARY KEY (name, position)
+);
+
 CREATE TABLE twofold_workers (
     worker      VARCHAR PRIMARY KEY,
     projections VARCHAR NOT NULL,

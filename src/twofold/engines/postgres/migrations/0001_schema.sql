@@ -364,6 +364,14 @@ CREATE TABLE twofold_passed_over (
     PRIMARY KEY (name, position)
 );
 
+-- The trail of each consumer through the history of the log, a few seconds apart: what stood where it had come to.
+CREATE TABLE twofold_marks (
+    name     text   NOT NULL,
+    position bigint NOT NULL,
+    event_id text   NOT NULL,
+    PRIMARY KEY (name, position)
+);
+
 -- The workers that run projections.
 CREATE TABLE twofold_workers (
     worker      text    PRIMARY KEY,

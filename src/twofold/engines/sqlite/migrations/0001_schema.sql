@@ -109,6 +109,14 @@ CREATE TABLE twofold_passed_over (
     PRIMARY KEY (name, position)
 ) STRICT, WITHOUT ROWID;
 
+-- The trail of each consumer through the history of the log, a few seconds apart: what stood where it had come to.
+CREATE TABLE twofold_marks (
+    name     TEXT    NOT NULL,
+    position INTEGER NOT NULL,
+    event_id TEXT    NOT NULL,
+    PRIMARY KEY (name, position)
+) STRICT, WITHOUT ROWID;
+
 -- The workers that run projections.
 CREATE TABLE twofold_workers (
     worker      TEXT    PRIMARY KEY,

@@ -1,0 +1,315 @@
+"""A log that was put back to an older state, or is another one: nothing is skipped, and no light is green.
+
+100 events, of which 40 get lost; the processes go on, and append 60 more. Read models beside the log go back with it.
+What stands elsewhere (read models in another database or file, a reaction's effects, a subscriber's own checkpoint) has
+seen events that are not in the log any more: it stands still by name until an operator decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from tests.accounts import Balance, Balances, Deposited, Opened
+from tests.postgres_servers import PostgresServer
+from tests.restorable import Restorable, restorable
+from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running, until, write
+
+from twofold import EventQuery, EventStore, Reaction, ReadModelSynchronizer
+from twofold.engines.duckdb import DuckDbReadDatabase
+from twofold.engines.engine import connect, scratch_database
+from twofold.errors import HistoryChangedError, InvalidProjectionError, StorageError
+from twofold.ports.read_database import ReadDatabase
+
+SHARED, LOST, NEW = 60, 40, 60
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def log_at(request: pytest.FixtureRequest, tmp_path: Path, own_server: Callable[..., PostgresServer]) -> Restorable:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    return restorable(request.param, folder, own_server)
+
+
+@pytest.fixture(params=["duckdb", "sqlite", "postgres"])
+def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], ReadDatabase]:
+    """Return a function that gives the read database, as one more process would have it."""
+    if request.param == "duckdb":
+        return lambda: DuckDbReadDatabase(tmp_path / "reports.duckdb")
+    url = f"sqlite:///{tmp_path}/read.db"
+    if request.param == "postgres":
+        fresh: Callable[[int], str] = request.getfixturevalue("new_database")
+        url = fresh(18)
+    return lambda: connect(url).read_database
+
+
+@asynccontextmanager
+async def opened_database(make: Callable[[], ReadDatabase]) -> AsyncIterator[ReadDatabase]:
+    database = make()
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+class Mails(Reaction):
+    """Remembers what it did."""
+
+    name = "mails"
+
+    def __init__(self) -> None:
+        self.sent: list[Decimal] = []
+
+    def handles(self) -> tuple[type, ...]:
+        return (Deposited,)
+
+    async def apply(self, event: Deposited) -> None:
+        self.sent.append(event.amount)
+
+
+async def fill(store: EventStore, first: int, count: int) -> int:
+    """Append deposits of distinct amounts, and return the last position; the database may be away for a moment."""
+    position = 0
+    for number in range(first, first + count):
+        while True:
+            try:
+                position = await write(store, deposited("a", number))
+                break
+            except StorageError:
+                await asyncio.sleep(0.05)
+    return position
+
+
+async def lose_the_tail(log_at: Restorable, store: EventStore, synchronizer: ReadModelSynchronizer) -> None:
+    """Append 100 events, which all have seen, and lose the last 40."""
+    await write(store, opened("a"))
+    await synchronizer.wait(await fill(store, 2, SHARED - 1), PATIENCE)
+    await asyncio.to_thread(log_at.save)
+    await synchronizer.wait(await fill(store, 1_000_000, LOST), PATIENCE)
+    await asyncio.to_thread(log_at.put_back)
+
+
+def total(*amounts: range) -> Decimal:
+    return Decimal(sum(map(sum, amounts)))
+
+
+KEPT, AFTERWARDS = range(2, SHARED + 1), range(10_000, 10_000 + NEW)
+
+
+@pytest.mark.parametrize("later", [0, 1, LOST, NEW])
+async def test_a_subscription_is_refused_by_name_and_skips_nothing(log_at: Restorable, later: int) -> None:
+    async with engine_at(log_at.url) as (_, store):
+        await write(store, opened("a"))
+        await fill(store, 2, SHARED - 1)
+        await asyncio.to_thread(log_at.save)
+        await fill(store, 1_000_000, LOST)
+        subscribed = store.subscribe()
+        async with asyncio.timeout(PATIENCE):
+            while subscribed.position < SHARED + LOST:
+                await anext(subscribed)
+        kept = subscribed.mark
+        waiting = asyncio.create_task(anext(subscribed))
+        await asyncio.to_thread(log_at.put_back)
+        await store.head()
+        await fill(store, 10_000, later)
+        for refused in (waiting, anext(store.subscribe(after=kept))):
+            with pytest.raises(HistoryChangedError, match=r"^the subscription has read up to event 100 "):
+                async with asyncio.timeout(PATIENCE):
+                    await refused
+
+
+async def test_what_is_folded_on_demand_is_folded_again(log_at: Restorable) -> None:
+    async with engine_at(log_at.url) as (engine, store):
+        synchronizer = ReadModelSynchronizer(store, engine.read_database, scratch=scratch_database)
+        balances = synchronizer.add(Balances(), kind="on_demand")
+        async with running(synchronizer):
+            await write(store, opened("a"))
+            await fill(store, 2, SHARED - 1)
+            await asyncio.to_thread(log_at.save)
+            await fill(store, 1_000_000, LOST)
+            assert (await balances.get("a") or Balance("", "")).changes == SHARED + LOST - 1
+            await asyncio.to_thread(log_at.put_back)
+            await fill(store, 10_000, LOST)
+            assert await balances.get("a") == Balance(
+                "a", "ann", total(KEPT, range(10_000, 10_000 + LOST)), SHARED + LOST - 1
+            )
+        await synchronizer.close()
+
+
+@pytest.mark.parametrize("later", [0, 1, NEW])
+async def test_read_models_elsewhere_stand_still_by_name_until_they_are_built_again(
+    log_at: Restorable, elsewhere: Callable[[], ReadDatabase], later: int
+) -> None:
+    async with engine_at(log_at.url) as (_, store), opened_database(elsewhere) as database:
+        synchronizer = ReadModelSynchronizer(store, database)
+        balances = synchronizer.add(Balances())
+        async with running(synchronizer):
+            await lose_the_tail(log_at, store, synchronizer)
+            await store.head()
+            await fill(store, 10_000, later)
+            await stands_still(synchronizer, "balances")
+            assert (await balances.get("a") or Balance("", "")).changes == SHARED + LOST - 1, "nothing is folded on top"
+            await synchronizer.rebuild_projection("balances")
+            await synchronizer.wait(SHARED + later, PATIENCE)
+            amounts = range(10_000, 10_000 + later)
+            assert await balances.get("a") == Balance("a", "ann", total(KEPT, amounts), SHARED + later - 1)
+            [status] = await synchronizer.status()
+            assert (status.position, status.head, status.error) == (SHARED + later, SHARED + later, None)
+
+
+@pytest.mark.parametrize("later", [3, NEW])
+async def test_read_models_under_a_new_log_stand_still_by_name(
+    log_at: Restorable, elsewhere: Callable[[], ReadDatabase], later: int
+) -> None:
+    async with engine_at(log_at.url) as (_, store), opened_database(elsewhere) as database:
+        synchronizer = ReadModelSynchronizer(store, database)
+        synchronizer.add(Balances())
+        async with running(synchronizer):
+            await write(store, opened("a"))
+            await synchronizer.wait(await fill(store, 2, 4), PATIENCE)
+    await asyncio.to_thread(log_at.put_new)
+    async with engine_at(log_at.url) as (_, store), opened_database(elsewhere) as database:
+        synchronizer = ReadModelSynchronizer(store, database)
+        balances = synchronizer.add(Balances())
+        await write(store, opened("a"))
+        await fill(store, 10_000, later - 1)
+        [status] = await synchronizer.status()
+        assert "has another history" in (status.error or ""), "told before any worker has come upon it"
+        async with running(synchronizer):
+            await stands_still(synchronizer, "balances")
+            await synchronizer.rebuild_projection("balances")
+            await synchronizer.wait(later, PATIENCE)
+            assert (await balances.get("a") or Balance("", "")).changes == later - 1
+
+
+@pytest.mark.parametrize("later", [0, 1, NEW])
+async def test_a_reaction_stands_still_by_name_until_it_is_set_back(
+    log_at: Restorable, elsewhere: Callable[[], ReadDatabase], later: int
+) -> None:
+    mails = Mails()
+    async with engine_at(log_at.url) as (_, store), opened_database(elsewhere) as database:
+        synchronizer = ReadModelSynchronizer(store, database, [mails])
+        async with running(synchronizer):
+            await lose_the_tail(log_at, store, synchronizer)
+            done = len(mails.sent)
+            await store.head()
+            await fill(store, 10_000, later)
+            await stands_still(synchronizer, "mails")
+            assert len(mails.sent) == done, "it repeats nothing and goes on with nothing by itself"
+            assert await synchronizer.rewind("mails", SHARED) == SHARED
+            position = await fill(store, 20_000, 1)
+            await synchronizer.wait(position, PATIENCE)
+            assert mails.sent[done:] == [*map(Decimal, range(10_000, 10_000 + later)), Decimal(20_000)]
+
+
+async def test_a_reaction_is_set_back_to_the_last_position_that_both_histories_are_known_to_share(
+    log_at: Restorable, tmp_path: Path
+) -> None:
+    mails = Mails()
+    async with (
+        engine_at(log_at.url) as (_, store),
+        opened_database(lambda: DuckDbReadDatabase(tmp_path / "r")) as there,
+    ):
+        synchronizer = ReadModelSynchronizer(store, there, [mails])
+        await synchronizer.prepare()
+        assert await synchronizer.rewind("mails") == 0, "nothing is lost yet"
+        await write(store, opened("a"))
+        for count in (SHARED - 11, 10):  # a worker that ends adds to the trail
+            async with running(synchronizer):
+                position = await fill(store, 2, count)
+                await synchronizer.wait(position, PATIENCE)
+        await asyncio.to_thread(log_at.save)
+        async with running(synchronizer):
+            await synchronizer.wait(await fill(store, 1_000_000, LOST), PATIENCE)
+        await asyncio.to_thread(log_at.put_back)
+        done = len(mails.sent)
+        await fill(store, 10_000, NEW)
+        with pytest.raises(ValueError, match=f"the log ends at {SHARED + NEW}, before position 1000"):
+            await synchronizer.rewind("mails", 1000)
+        assert await synchronizer.rewind("mails") == SHARED
+        async with running(synchronizer):
+            await synchronizer.wait(SHARED + NEW, PATIENCE)
+        assert mails.sent[done:] == [*map(Decimal, AFTERWARDS)]
+        [status] = await synchronizer.status()
+        assert (status.position, status.error) == (SHARED + NEW, None)
+
+
+async def test_a_reaction_that_shares_nothing_with_the_log_is_set_back_only_to_where_it_is_told(
+    log_at: Restorable, tmp_path: Path
+) -> None:
+    mails = Mails()
+    for expected in ([2, 3, 4, 5], [3, 4, 5]):
+        async with engine_at(log_at.url) as (_, store), opened_database(duckdb_in(tmp_path)) as there:
+            synchronizer = ReadModelSynchronizer(store, there, [mails])
+            await synchronizer.prepare()
+            await write(store, opened("a"))
+            position = await fill(store, 2, 4)
+            if mails.sent:
+                with pytest.raises(ValueError, match="name one: `--to POSITION`"):
+                    await synchronizer.rewind("mails")
+                await synchronizer.rewind("mails", 2)
+            mails.sent.clear()
+            async with running(synchronizer):
+                await synchronizer.wait(position, PATIENCE)
+            assert mails.sent == [*map(Decimal, expected)]
+        await asyncio.to_thread(log_at.put_new)
+
+
+def duckdb_in(folder: Path) -> Callable[[], ReadDatabase]:
+    return lambda: DuckDbReadDatabase(folder / "reports.duckdb")
+
+
+async def test_a_keyed_read_model_is_not_set_back_as_its_rows_would_count_twice(log_at: Restorable) -> None:
+    async with engine_at(log_at.url) as (engine, store):
+        synchronizer = ReadModelSynchronizer(store, engine.read_database)
+        synchronizer.add(Balances())
+        await synchronizer.prepare()
+        with pytest.raises(InvalidProjectionError, match="`twofold rebuild` builds them again"):
+            await synchronizer.rewind("balances", 0)
+
+
+async def stands_still(synchronizer: ReadModelSynchronizer, name: str) -> None:
+    """Wait until the status says so, with the name, the position and the remedy."""
+
+    async def told() -> bool:
+        [status] = await synchronizer.status()
+        return any(
+            all(part in problem for part in (f"{name} has read up to event", "another history", f"rewind` sets {name}"))
+            for problem in status.problems
+        )
+
+    await until(told)
+
+
+async def test_a_version_in_memory_is_not_believed_of_a_log_that_was_put_back(log_at: Restorable) -> None:
+    async with engine_at(log_at.url) as (_, store), engine_at(log_at.url) as (_, other):
+        for version in range(3):
+            await store.append_events("Account-a", "Account", [deposited("a")], expected_version=version)
+        await asyncio.to_thread(log_at.save)
+        for version in range(3, 5):
+            await store.append_events("Account-a", "Account", [deposited("a")], expected_version=version)
+        await asyncio.to_thread(log_at.put_back)
+
+        async def regrown() -> bool:
+            try:
+                await other.append([opened("b"), opened("b")])
+            except StorageError:
+                return False
+            return True
+
+        await until(regrown)
+        receipt = None
+        while receipt is None:
+            try:
+                receipt = await store.append_events("Account-a", "Account", [deposited("a")], expected_version=3)
+            except StorageError:
+                await asyncio.sleep(0.05)
+        assert (receipt.position, receipt.version) == (6, 4)
+        rows = await store.log.read_stream("Account-a", limit=10)
+        assert [row.version for row in rows] == [1, 2, 3, 4]
+        assert [row.position for row in await store.log.read(EventQuery.of(Opened), limit=10)] == [4, 5]
