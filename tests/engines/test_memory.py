@@ -1,4 +1,4 @@
-"""The reference passes its own suite."""
+"""Everything in memory passes the suites of the ports."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from twofold.engines.memory import MemoryEventLog
-from twofold.testing import EventLogConformance
+from twofold.engines.memory import MemoryEventLog, MemoryReadDatabase
+from twofold.testing import EventLogConformance, ReadDatabaseConformance
 
 
 class TestMemoryEventLog(EventLogConformance):
@@ -17,3 +17,12 @@ class TestMemoryEventLog(EventLogConformance):
         await log.open()
         yield log
         await log.close()
+
+
+class TestMemoryReadDatabase(ReadDatabaseConformance):
+    @pytest_asyncio.fixture
+    async def read_database(self) -> AsyncIterator[MemoryReadDatabase]:
+        database = MemoryReadDatabase()
+        await database.open()
+        yield database
+        await database.close()

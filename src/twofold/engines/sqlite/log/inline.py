@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.ports.inline import Ask, GiveWay, Inline, LoadRows, LockLog, LockSegments, ReadEvents, WriteStep
 
 T = TypeVar("T")
+Answer = Callable[[sqlite3.Connection, object], Any]
 
 
 def append_inline(transaction: Transaction, append: Append, inline: Sequence[Inline]) -> Appended | Rejected:
@@ -36,19 +37,30 @@ def append_at_once(connection: sqlite3.Connection, append: Append, inline: Seque
     return outcome
 
 
-def carry_out(connection: sqlite3.Connection, steps: Generator[Any, Any, T]) -> T:
-    """Carry out the requests of `twofold.ports.inline.Steps` within a transaction that holds the write lock."""
+def carry_out(connection: sqlite3.Connection, steps: Generator[Any, Any, T], answer_to: Answer | None = None) -> T:
+    """Carry out the requests of `twofold.ports.inline.Steps` within a transaction that holds the write lock.
+
+    Args:
+        connection: with the transaction.
+        steps: asks for one thing after the other.
+        answer_to: answers a request, where the log is not in the connection's database.
+
+    Raises:
+        StorageError: the database failed.
+        Exception: whatever the steps raise.
+    """
+    answer_to = answer_to or answer
     try:
         request = next(steps)
         while True:
             try:
-                answer = _answer(connection, request)
+                given = answer_to(connection, request)
             except Exception as error:
                 if storage_failed(error) or isinstance(error, StorageError | CheckpointMovedError):
                     raise
                 request = steps.throw(error)
             else:
-                request = steps.send(answer)
+                request = steps.send(given)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
 
@@ -59,7 +71,8 @@ def _fold(transaction: Transaction, inline: Sequence[Inline], after: int) -> Non
             carry_out(transaction.connection, each.fold(after, head))
 
 
-def _answer(connection: sqlite3.Connection, request: object) -> Any:
+def answer(connection: sqlite3.Connection, request: object) -> Any:
+    """Return what a request of `twofold.ports.inline.Steps` asks for."""
     match request:
         case Ask(sql, values):
             return connection.execute(sql, values).fetchall()

@@ -9,11 +9,10 @@ from functools import partial
 from typing import Any
 
 from twofold.engines.sqlite.database import SqliteDatabase
-from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translate
+from twofold.engines.sqlite.read_models.alchemy import alchemy_connection, alchemy_engine
 from twofold.engines.sqlite.read_models.selection import select_page, select_totals
 from twofold.engines.sqlite.read_models.transaction import SqliteReadTransaction
 from twofold.engines.sqlite.rows import in_sql, load_rows, may_be_stored, write_step
-from twofold.engines.sqlite.threads import run_in_thread
 from twofold.errors import StorageError
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
@@ -50,12 +49,16 @@ class SqliteReadDatabase:
 
     @asynccontextmanager
     async def transaction(self, style: Style = "driver", idle: float = IDLE) -> AsyncIterator[SqliteReadTransaction]:
-        """See `ReadDatabase.transaction`. SQLite has one writer at a time: appends wait until the block has ended."""
+        """Open a transaction. SQLite has one writer at a time: appends wait until the block has ended."""
         if style == "driver":
             async with self._database.borrow() as connection:
                 yield SqliteReadTransaction(connection)
             return
-        async with self._database.borrow(begin=False), self._alchemy_connection() as alchemy:
+        self._alchemy = self._alchemy or alchemy_engine(self._database.connect)
+        async with (
+            self._database.borrow(begin=False),
+            alchemy_connection(self._alchemy, self._database.path) as alchemy,
+        ):
             yield SqliteReadTransaction(alchemy.connection.driver_connection, alchemy)
 
     def follow(self, positions: Positions) -> None:
@@ -95,32 +98,3 @@ class SqliteReadDatabase:
         self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
     ) -> Sequence[Total]:
         return await self._database.read(partial(select_totals, table=table, by=by, of=of, where=where))
-
-    @asynccontextmanager
-    async def _alchemy_connection(self) -> AsyncIterator[Any]:
-        """Open a connection of SQLAlchemy in a transaction of its own; within a loan, so that no other task writes."""
-        self._alchemy = self._alchemy or _alchemy_engine(self._database)
-        translated = translate
-        try:
-            connection = self._alchemy.connect()
-            try:
-                await run_in_thread(connection.begin)
-                yield connection
-                translated = commit_failed
-                await run_in_thread(connection.commit)
-            finally:
-                connection.close()  # rolls back what is not committed
-        except Exception as error:
-            if isinstance(driver_error := getattr(error, "orig", None), DRIVER_ERRORS):
-                raise translated(driver_error, self._database.path) from error
-            raise
-
-
-def _alchemy_engine(database: SqliteDatabase) -> Any:
-    """Return an engine of SQLAlchemy that makes its own connections, and so its own transactions."""
-    from sqlalchemy import create_engine, event
-    from sqlalchemy.pool import NullPool
-
-    engine = create_engine("sqlite://", creator=database.connect, poolclass=NullPool)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Generator
 from typing import Any, TypeVar
 
 from twofold.engines.sqlite.errors import storage_failed
-from twofold.engines.sqlite.log.inline import carry_out
+from twofold.engines.sqlite.log.inline import Answer, answer, carry_out
 from twofold.engines.sqlite.read_models import tables
 from twofold.engines.sqlite.threads import run_in_thread
 from twofold.ports.table import Table
@@ -17,11 +17,18 @@ T = TypeVar("T")
 
 
 class SqliteReadTransaction:
-    """See `ReadTransaction`. Small statements run in the event loop: they take less time than a way to a thread."""
+    """An open transaction that may write. Small statements run in the loop: a way to a thread takes longer.
 
-    def __init__(self, connection: sqlite3.Connection, alchemy: Any = None) -> None:
+    Args:
+        connection: of the driver.
+        alchemy: the same one as SQLAlchemy has it, for the user's code.
+        answer_to: answers inline projections, where the log is not in this database.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, alchemy: Any = None, answer_to: Answer = answer) -> None:
         self._connection = connection
         self._alchemy = alchemy
+        self._answer_to = answer_to
 
     async def call(self, code: Callable[[Any], Any]) -> Any:
         if self._alchemy is not None:
@@ -36,7 +43,7 @@ class SqliteReadTransaction:
         return storage_failed(getattr(error, "orig", error))
 
     async def lock(self, name: str) -> None:
-        """See `ReadTransaction.lock`. Who writes to SQLite is alone already."""
+        """Do nothing: a transaction that writes to SQLite is alone already."""
 
     async def create(self, table: Table) -> None:
         tables.create(self._connection, table)
@@ -54,5 +61,4 @@ class SqliteReadTransaction:
         return [name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")]
 
     async def carry_out(self, steps: Generator[Any, Any, T]) -> T:
-        """See `ReadTransaction.carry_out`. Who writes to SQLite has locked the log already."""
-        return await run_in_thread(carry_out, self._connection, steps)
+        return await run_in_thread(carry_out, self._connection, steps, self._answer_to)

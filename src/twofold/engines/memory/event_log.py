@@ -6,11 +6,15 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from uuid import uuid4
 
 import msgspec
 
+from twofold.engines.memory.database import MemoryDatabase
+from twofold.engines.memory.inline import answer
+from twofold.engines.sqlite.log.inline import carry_out
 from twofold.errors import HistoryChangedError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
@@ -29,13 +33,22 @@ from twofold.ports.event_log import (
     scanned,
     version_rejection,
 )
+from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import Inspection, StoredCommand, refuse_gaps
+from twofold.ports.read_database import ReadDatabase
 
 
 class MemoryEventLog:
-    """Keep everything in lists, for as long as the process lives. For tests, and to be read."""
+    """Keeps everything in lists, for as long as the object lives. For tests, and to be read.
 
-    def __init__(self) -> None:
+    Args:
+        database: where inline projections are written; by default one for itself.
+    """
+
+    def __init__(self, database: MemoryDatabase | None = None) -> None:
+        self._database = database or MemoryDatabase()
+        self._database.answer_to = partial(answer, log=self)
+        self._inline: list[Inline] = []
         self._id = uuid4().bytes
         self._events: list[StoredEvent] = []
         self._streams: dict[str, list[StoredEvent]] = {}
@@ -44,15 +57,31 @@ class MemoryEventLog:
         self._grown = asyncio.Event()
 
     async def open(self) -> None:
-        """See `EventLog.open`."""
+        await self._database.open()
 
     async def close(self) -> None:
-        """See `EventLog.close`."""
+        await self._database.close()
 
     async def append(self, append: Append) -> Appended | Rejected:
-        """See `EventLog.append`."""
-        judged = self._repeated(append) or self._rejected(append)
-        return judged or self._store(append)
+        if not self._inline:
+            return self._judged(append) or self._stored(append)
+        async with self._database.transaction() as connection:
+            if judged := self._judged(append):
+                return judged
+            head = len(self._events)
+            try:
+                appended = self._stored(append)
+                for each in self._inline:
+                    carry_out(connection, each.fold(head, appended.last), self._database.answer_to)
+            except BaseException:
+                self._take_back(head)
+                raise
+        return appended
+
+    def attach(self, inline: Inline, database: ReadDatabase) -> None:
+        if not database.is_in(self._database):
+            raise elsewhere(inline)
+        self._inline.append(inline)
 
     async def read(
         self,
@@ -63,10 +92,19 @@ class MemoryEventLog:
         limit: int,
         backwards: bool = False,
     ) -> Sequence[StoredEvent]:
-        """See `EventLog.read`."""
+        if not backwards:
+            return self.read_now(query, after, before, limit)
         end = len(self._events) if before is None else max(before - 1, 0)
-        found = [event for event in self._events[max(after, 0) : end] if _matches(query, event)]
-        return (found[::-1] if backwards else found)[:limit]
+        return [event for event in self._events[max(after, 0) : end] if _matches(query, event)][::-1][:limit]
+
+    def read_now(self, query: EventQuery, after: int, before: int | None, limit: int) -> Sequence[StoredEvent]:
+        """Return events as `read` does, at once."""
+        end = len(self._events) if before is None else max(before - 1, 0)
+        return list(islice((event for event in self._events[max(after, 0) : end] if _matches(query, event)), limit))
+
+    def head_now(self) -> int:
+        """Return the highest position, at once."""
+        return len(self._events)
 
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
         head = len(self._events)
@@ -81,15 +119,12 @@ class MemoryEventLog:
         return self._mark(position)
 
     async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
-        """See `EventLog.read_stream`."""
         return self._streams.get(stream_id, [])[after : after + limit]
 
     async def head(self) -> int:
-        """See `EventLog.head`."""
         return len(self._events)
 
     async def wait(self, after: int, timeout: float) -> int:
-        """See `EventLog.wait`."""
         try:
             async with asyncio.timeout(timeout):
                 while len(self._events) <= after:
@@ -99,11 +134,9 @@ class MemoryEventLog:
         return len(self._events)
 
     async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
-        """See `EventLog.find_command`."""
         return self._commands.get(command_id)
 
     async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
-        """See `PortableLog.restore`."""
         refuse_gaps(rows, commands, len(self._events))
         for row in rows:
             self._keep(row)
@@ -116,17 +149,14 @@ class MemoryEventLog:
         self._id = self._id if self._events else log_id
 
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
-        """See `PortableLog.read_commands`."""
         wanted = sorted(command_id for command_id in self._commands if command_id > after)[:limit]
         known = map(self._commands.__getitem__, wanted)
         return [StoredCommand(*record, appended.first, appended.last) for record, appended in known]
 
     async def check(self) -> Sequence[str]:
-        """See `PortableLog.check`."""
         return []
 
     async def inspect(self) -> Inspection:
-        """See `PortableLog.inspect`."""
         types = Counter(event.type for event in self._events)
         return Inspection(len(self._events), types, len(self._commands), 0, 0, [])
 
@@ -134,6 +164,9 @@ class MemoryEventLog:
         if position == 0:
             return Mark(0, self._id)
         return Mark(position, self._events[position - 1].event_id) if 0 < position <= len(self._events) else None
+
+    def _judged(self, append: Append) -> Appended | Rejected | None:
+        return self._repeated(append) or self._rejected(append)
 
     def _repeated(self, append: Append) -> Appended | None:
         if append.command and (known := self._commands.get(append.command.command_id)):
@@ -152,7 +185,7 @@ class MemoryEventLog:
                 return condition_rejection(condition, conflicts)
         return None
 
-    def _store(self, append: Append) -> Appended:
+    def _stored(self, append: Append) -> Appended:
         now, first = time.time_ns() // 1000, len(self._events) + 1
         for event in append.events:
             stream = self._streams.get(event.stream_id, [])
@@ -169,6 +202,14 @@ class MemoryEventLog:
             self._streams.setdefault(stored.stream_id, []).append(stored)
         self._events.append(stored)
         self._by_id[stored.event_id] = stored
+
+    def _take_back(self, head: int) -> None:
+        for event in reversed(self._events[head:]):
+            del self._by_id[event.event_id]
+            if event.stream_id:
+                self._streams[event.stream_id].pop()
+        del self._events[head:]
+        self._commands = {key: known for key, known in self._commands.items() if known[1].last <= head}
 
     def _wake(self) -> None:
         self._grown.set()
