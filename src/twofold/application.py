@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.bus import CommandBus
 from twofold.commands.repository import Repository
-from twofold.engines.engine import connect, connect_replica, scratch_database
+from twofold.engines.engine import Engine, connect, connect_replica
 from twofold.errors import OwnershipError
 from twofold.log.event_store import EventStore
 from twofold.middleware import Middleware
@@ -26,7 +26,8 @@ class Application:
     """An event store, two buses and the projections, on one database.
 
     Args:
-        url: `sqlite:///orders.db` or `postgresql://…`.
+        url: `sqlite:///orders.db`, `postgresql://…`, `memory://` for unit tests, or that of another package's engine.
+        engine: in place of a URL, an engine that is made already.
         read_url: another database for the read models, if they are to live apart from the log.
         replica_url: a streaming standby of the read models' PostgreSQL database, which then answers the queries.
         middleware: wrapped around all command and query handlers, the first outermost.
@@ -34,14 +35,26 @@ class Application:
         changed_code: what to do at the start about a projection whose code changed and whose version did not.
         options: all that can be tuned; the defaults are what was measured.
 
+    Attributes:
+        store: the event store: appends, reads and follows events.
+        commands: the command bus: register a handler for each command, and dispatch commands.
+        queries: the query bus: register a handler for each query, and dispatch queries.
+        projections: the synchronizer: add projections, wait for them, and look after their read models.
+
     Raises:
-        ValueError: a URL names no known engine.
+        ValueError: a URL names no known engine, or neither or both of a URL and an engine are given.
     """
+
+    store: EventStore
+    commands: CommandBus
+    queries: QueryBus
+    projections: ReadModelSynchronizer
 
     def __init__(
         self,
-        url: str,
+        url: str | None = None,
         *,
+        engine: Engine | None = None,
         read_url: str | None = None,
         replica_url: str | None = None,
         middleware: Sequence[Middleware] = (),
@@ -50,7 +63,7 @@ class Application:
         options: Options | None = None,
     ) -> None:
         options = options or Options()
-        engine = connect(url, options=options)
+        engine = _engine(url, engine, options)
         read_db = connect(read_url, options=options).read_database if read_url else engine.read_database
         self._synchronize = synchronize
         self._owner: Owner | None = None
@@ -62,7 +75,7 @@ class Application:
             read_db,
             replica=connect_replica(replica_url, options=options) if replica_url else None,
             changed_code=changed_code,
-            scratch=scratch_database,
+            scratch=engine.scratch,
             options=options.synchronizer,
         )
         self.queries = QueryBus(middleware=middleware, progress=self.projections.progress)
@@ -125,3 +138,11 @@ class Application:
         """Run the application as long as a web framework runs: `FastAPI(lifespan=app.lifespan)`."""
         async with self:
             yield
+
+
+def _engine(url: str | None, engine: Engine | None, options: Options) -> Engine:
+    if engine is not None and url is None:
+        return engine
+    if url is not None and engine is None:
+        return connect(url, options=options)
+    raise ValueError('give a URL or an engine: Application("sqlite:///orders.db"), or Application(engine=…)')

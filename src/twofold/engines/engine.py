@@ -1,34 +1,25 @@
-"""From a database URL to an event log and a database for read models."""
+"""From a database URL to an event log and a database for read models.
+
+The engines of Twofold's own are found by the URL's scheme, those of other packages by an entry point of that name:
+
+    [project.entry-points."twofold.engines"]
+    cockroach = "twofold_cockroach:connect"
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple, Protocol
 
-from twofold.engines.memory import MemoryEventLog
 from twofold.engines.urls import scheme_of, without_secrets
 from twofold.log.event_store import EventStore
 from twofold.options import Options
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import REPLICATION, ReadDatabase
 
-_POSTGRES = ("postgresql", "postgres")
-
-
-class Engine(NamedTuple):
-    """What a database offers to an application."""
-
-    log: EventLog
-    read_database: ReadDatabase
-
-
-def open_event_store(url: str, *, options: Options | None = None) -> EventStore:
-    """Return the event store at a URL: `sqlite:///orders.db`, `postgresql://…` or `memory://`.
-
-    Raises:
-        ValueError: the URL names no known engine.
-    """
-    return EventStore(MemoryEventLog() if url == "memory://" else connect(url, options=options).log)
+GROUP = "twofold.engines"
+"""The group of entry points under which other packages register theirs. stored: in their metadata."""
 
 
 def scratch_database() -> ReadDatabase:
@@ -38,28 +29,67 @@ def scratch_database() -> ReadDatabase:
     return ScratchDatabase()
 
 
+class Engine(NamedTuple):
+    """What a database offers to an application: `Application(engine=Engine(log, read_database))`."""
+
+    log: EventLog
+    read_database: ReadDatabase
+    scratch: Callable[[], ReadDatabase] = scratch_database
+    """Gives a database for the rows of projections that are folded on demand."""
+
+
+class Connect(Protocol):
+    """What an entry point names."""
+
+    def __call__(self, url: str, *, migrate: bool, options: Options) -> Engine:
+        """Return the engine behind a URL, not yet opened.
+
+        Args:
+            url: where.
+            migrate: whether opening makes what is missing and brings the schema up to date.
+            options: what can be tuned.
+
+        Raises:
+            ValueError: the URL is malformed, or has an unknown option.
+        """
+
+
+def open_event_store(url: str, *, options: Options | None = None) -> EventStore:
+    """Return the event store at a URL: `sqlite:///orders.db`, `postgresql://…` or `memory://`.
+
+    Raises:
+        ValueError: the URL names no known engine, no file, or an unknown option. The text never shows a password.
+        ModuleNotFoundError: the engine's driver is not installed; the text names the extra.
+    """
+    options = options or Options()
+    return EventStore(connect(url, options=options).log, options=options.log)
+
+
 def connect(url: str, *, migrate: bool = True, options: Options | None = None) -> Engine:
-    """Return the log and the read database behind a URL: `sqlite:///orders.db` or `postgresql://…`.
+    """Return the log and the read database behind a URL: `sqlite:///orders.db`, `postgresql://…` or `memory://`.
 
     A SQLite path with three slashes is relative, with four absolute.
 
     Args:
         url: where.
         migrate: whether opening makes what is missing and brings the schema up to date. Operators' tools look before.
-        options: of the engines.
+        options: what can be tuned.
 
     Raises:
         ValueError: the URL names no known engine, no file, or an unknown option. The text never shows a password.
         ModuleNotFoundError: the engine's driver is not installed; the text names the extra.
     """
     scheme = scheme_of(url)
-    if scheme == "sqlite":
-        return _sqlite(url, migrate)
-    if scheme in _POSTGRES:
-        return _postgres(url, migrate, options or Options())
-    raise ValueError(
-        f"no engine for {without_secrets(url)!r}; use sqlite:///path/to/file.db or postgresql://user@host/database"
-    )
+    built_in = _BUILT_IN.get(scheme)
+    if built_in is None:
+        built_in = _from_other_package(scheme)
+    if built_in is None:
+        raise ValueError(
+            f"no engine for {without_secrets(url)!r}; use sqlite:///path/to/file.db or "
+            f"postgresql://user@host/database, or install the package that registers {scheme!r} as an entry point of "
+            f"{GROUP}"
+        )
+    return built_in(url, migrate=migrate, options=options or Options())
 
 
 def connect_replica(url: str, *, options: Options | None = None) -> ReadDatabase:
@@ -69,7 +99,7 @@ def connect_replica(url: str, *, options: Options | None = None) -> ReadDatabase
         ValueError: the URL names no engine that has replicas.
         ModuleNotFoundError: the engine's driver is not installed; the text names the extra.
     """
-    if scheme_of(url) not in _POSTGRES:
+    if _BUILT_IN.get(scheme_of(url)) is not _postgres:
         raise ValueError(
             f"{without_secrets(url)!r} names no replica; only PostgreSQL has them: postgresql://user@host/database"
         )
@@ -82,20 +112,41 @@ def connect_replica(url: str, *, options: Options | None = None) -> ReadDatabase
     return replica
 
 
-def _sqlite(url: str, migrate: bool) -> Engine:
-    from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog, SqliteReadDatabase
+def _memory(url: str, *, migrate: bool, options: Options) -> Engine:
+    from twofold.engines.memory import MemoryDatabase, MemoryEventLog, MemoryReadDatabase
 
-    path = unquote(urlsplit(url).path).removeprefix("/")
-    if not path or path == ":memory:":
-        raise ValueError(f"{url!r} names no file; a database that several connections share needs one")
-    database = SqliteDatabase(path, migrate=migrate)
+    if url != "memory://":
+        raise ValueError(f"{url!r} has a name or an option, and a log in memory has neither; write memory://")
+    database = MemoryDatabase()
+    return Engine(MemoryEventLog(database), MemoryReadDatabase(database), MemoryReadDatabase)
+
+
+def _sqlite(url: str, *, migrate: bool, options: Options) -> Engine:
+    from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog, SqliteReadDatabase, address
+
+    database = SqliteDatabase(address.parse(url), migrate=migrate, options=options.sqlite)
     return Engine(SqliteEventLog(database), SqliteReadDatabase(database))
 
 
-def _postgres(url: str, migrate: bool, options: Options) -> Engine:
+def _postgres(url: str, *, migrate: bool, options: Options) -> Engine:
     postgres = _driver()
     database = postgres.PostgresDatabase(url, options=options.postgres, migrate=migrate)
     return Engine(postgres.PostgresEventLog(database), postgres.PostgresReadDatabase(database))
+
+
+_BUILT_IN: dict[str, Connect] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "postgresql": _postgres,
+    "postgres": _postgres,
+}
+
+
+def _from_other_package(scheme: str) -> Connect | None:
+    for point in entry_points(group=GROUP, name=scheme):
+        connect_: Connect = point.load()
+        return connect_
+    return None
 
 
 def _driver() -> Any:

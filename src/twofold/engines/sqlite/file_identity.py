@@ -11,6 +11,8 @@ from twofold.errors import OutcomeUnknownError, StorageError, StorageReplacedErr
 
 _HEADER, _WRITE_AHEAD = 100, 2
 """Bytes of a database's header, and the format in it of a file that has a write-ahead log beside it."""
+_SETTLING = 0.5
+"""Seconds that another process has to make a file's write-ahead log."""
 
 
 class FileIdentity:
@@ -81,22 +83,31 @@ def refuse_torn_copy(path: Path) -> None:
     A database in use keeps its first changes beside it, in `-wal`, until a checkpoint moves them into the file. Before
     the first one, the file itself says that it has a write-ahead log, and holds nothing.
 
+    Another process that makes the file right now passes through the same state, for an instant: it is waited for.
+
     Raises:
         StorageError: the file is such a copy.
     """
+    deadline = time.monotonic() + _SETTLING
+    while _lacks_its_log(path):
+        if time.monotonic() > deadline:
+            raise StorageError(
+                f"{path}: was copied without {path.name}-wal, which holds all of its content: copy databases in use by "
+                f"`VACUUM INTO` or `.backup`. If there is nothing to restore, delete the file, and a new one is made"
+            )
+        time.sleep(0.01)
+
+
+def _lacks_its_log(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER)
             size = os.fstat(file.fileno()).st_size
     except OSError:
-        return  # opening tells the cause
+        return False  # opening tells the cause
     is_logged = header.startswith(b"SQLite format 3\0") and header[18:20] == bytes([_WRITE_AHEAD, _WRITE_AHEAD])
     page = int.from_bytes(header[16:18], "big")
-    if is_logged and size <= page and not path.with_name(f"{path.name}-wal").exists() and _is_empty(path):
-        raise StorageError(
-            f"{path}: was copied without {path.name}-wal, which holds all of its content: copy databases in use by "
-            f"`VACUUM INTO` or `.backup`. If there is nothing to restore, delete the file, and a new one is made"
-        )
+    return is_logged and size <= page and not path.with_name(f"{path.name}-wal").exists() and _is_empty(path)
 
 
 def _is_empty(path: Path) -> bool:

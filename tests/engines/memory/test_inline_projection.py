@@ -1,0 +1,16 @@
+"""The same on memory."""
+
+from __future__ import annotations
+
+import pytest
+from tests.projections.test_inline_projection import *  # noqa: F403
+
+
+@pytest.fixture  # type: ignore[no-redef]
+def elsewhere() -> None:
+    pytest.skip("no other process sees what is in memory")
+
+
+@pytest.mark.skip("own SQL beside an append needs a log in a SQL database")
+def test_appends_that_join_a_transaction_are_folded_in_it() -> None:  # type: ignore[no-redef]
+    """See the test of this name."""

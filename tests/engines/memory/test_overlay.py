@@ -1,0 +1,3 @@
+"""The same on memory."""
+
+from tests.queries.test_overlay import *  # noqa: F403
