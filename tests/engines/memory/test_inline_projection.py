@@ -11,6 +11,6 @@ def elsewhere() -> None:
     pytest.skip("no other process sees what is in memory")
 
 
-@pytest.mark.skip("own SQL beside an append needs a log in a SQL database")
-def test_appends_that_join_a_transaction_are_folded_in_it() -> None:  # type: ignore[no-redef]
+@pytest.mark.skip("own SQL beside an append needs a log in a SQL database")  # type: ignore[no-redef]
+def test_appends_that_join_a_transaction_are_folded_in_it() -> None:
     """See the test of this name."""
