@@ -13,7 +13,7 @@ from twofold.ports.inline import LockLog, ReadEvents
 
 
 class Lists(Protocol):
-    """The log, as it is asked while a transaction is open."""
+    """The log, for questions while a transaction is open: they may not wait."""
 
     def read_now(self, query: EventQuery, after: int, before: int | None, limit: int) -> Sequence[StoredEvent]:
         """Return events as `EventLog.read` does, at once."""
