@@ -55,6 +55,7 @@ from twofold.errors import (
     UnknownProjectionError,
     UnreadableEventError,
     UnsafeStorageError,
+    ValueTakenError,
     VersionMismatchError,
 )
 from twofold.log.chunks import Batch
@@ -63,6 +64,7 @@ from twofold.log.decision_model import Decision, DecisionModel, combine
 from twofold.log.event_store import EventStore
 from twofold.log.staged_receipt import StagedReceipt
 from twofold.log.subscription import Subscription
+from twofold.log.unique import unique
 from twofold.messages.answer import Answer
 from twofold.messages.command import Command
 from twofold.messages.context import current_metadata, metadata
@@ -188,6 +190,7 @@ __all__ = [
     "UnknownProjectionError",
     "UnreadableEventError",
     "UnsafeStorageError",
+    "ValueTakenError",
     "VersionMismatchError",
     "WhenLate",
     "combine",
@@ -198,4 +201,5 @@ __all__ = [
     "on",
     "open_event_store",
     "session",
+    "unique",
 ]

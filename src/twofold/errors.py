@@ -179,6 +179,15 @@ class DuplicateEventIdError(TwofoldError):
         self.event_id = event_id
 
 
+class ValueTakenError(TwofoldError):
+    """A value that must be unique is taken. Nothing was stored; ask for another value."""
+
+    def __init__(self, name: str, value: str) -> None:
+        super().__init__(f"{name} {value!r} is taken")
+        self.name = name
+        self.value = value
+
+
 class CommandReusedError(TwofoldError):
     """An earlier command with other content has the same command id. Nothing was stored; use a new command id."""
 

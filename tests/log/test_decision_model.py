@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -25,8 +26,9 @@ from twofold import (
     Tag,
     combine,
     open_event_store,
+    unique,
 )
-from twofold.errors import ConflictError
+from twofold.errors import ConflictError, ValueTakenError
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import Append
 
@@ -428,6 +430,71 @@ async def test_a_fold_takes_the_event_its_record_or_both(store: EventStore, evol
 def test_a_fold_with_other_parameters_is_refused(evolve: Any) -> None:
     with pytest.raises(TypeError, match=r"write evolve\(state, event\) or evolve\(state, event, recorded\)"):
         DecisionModel(query=EventQuery.of(Registered), initial_state=0, evolve=evolve)
+
+
+# -- unique values -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renamed(Event):
+    old: Annotated[str, Tag("username")]
+    account: Annotated[str, Tag("account")] = "7"
+
+
+def uniquely(store: EventStore, **rule: Any) -> CommandBus:
+    store.events.register(Registered, Renamed)
+    bus = CommandBus(store)
+
+    async def register(command: Register) -> None:
+        await store.decide(unique("username", of=Registered, value=command.username, **rule))
+        await store.append([Registered(username=command.username)])
+
+    bus.register(Register, register)
+    return bus
+
+
+async def test_of_fifty_that_want_one_value_at_once_one_gets_it(store: EventStore) -> None:
+    bus = uniquely(store)
+    wishes = [Register(username=name) for name in ("ann", "bob") * 25]
+    outcomes = await asyncio.gather(*map(bus.dispatch, wishes), return_exceptions=True)
+    assert names(outcomes) == ["ValueTakenError"] * 48
+    assert sorted([each.event.username async for each in store.read()]) == ["ann", "bob"]
+
+
+async def test_a_value_that_was_released_is_free(store: EventStore) -> None:
+    bus = uniquely(store, released_by=Renamed)
+    await bus.dispatch(Register(username="ann"))
+    await store.append([Renamed(old="ann")])
+    await bus.dispatch(Register(username="ann"))
+    with pytest.raises(ValueTakenError, match="username 'ann' is taken") as caught:
+        await bus.dispatch(Register(username="ann"))
+    assert (caught.value.name, caught.value.value) == ("username", "ann")
+
+
+async def test_what_one_has_one_may_take_again(store: EventStore) -> None:
+    await store.append([Renamed(old="ann")])
+    own = unique("username", of=[Registered, Renamed], value="ann", unless="account:7")
+    assert not (await store.decide(own)).state
+    with pytest.raises(ValueTakenError):
+        await store.decide(unique("username", of=[Registered, Renamed], value="ann", unless="account:8"))
+    with pytest.raises(ValueTakenError):
+        await store.decide(combine(own, unique("username", of=Renamed, value="ann")))
+
+
+def test_a_class_without_the_tag_is_refused() -> None:
+    with pytest.raises(ValueError, match=r'no field that is tagged .*email: Annotated\[str, Tag\("email"\)\]'):
+        unique("email", of=[Subscribed], value="a")
+
+
+@dataclass
+class Open:
+    names: int = 0
+
+
+@pytest.mark.parametrize("state", [[], {}, set(), bytearray(), deque(), Open(), (0, [])])
+def test_an_initial_state_that_can_be_changed_is_refused(state: Any) -> None:
+    with pytest.raises(TypeError, match="which one decision could change for the next"):
+        DecisionModel(query=EventQuery.of(Registered), initial_state=state, evolve=lambda state, event: state)
 
 
 def subscribe_all(url: str, course: str, students: range, start: Any, results: Any) -> None:

@@ -44,7 +44,7 @@ class Aggregate:
 
     @classmethod
     def from_history(cls, id: str, events: Iterable[object]) -> Self:
-        """Fold stored events into an aggregate as it is now."""
+        """Return the aggregate that stored events lead to."""
         aggregate = cls(id)
         for event in events:
             aggregate._evolve(event)

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, overload
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_methods import record_parameter
 from twofold.messages.event_query import AppendCondition, EventQuery
+from twofold.messages.mutable import is_mutable
 
 S = TypeVar("S")
 S1 = TypeVar("S1")
@@ -30,7 +31,7 @@ class DecisionModel(Generic[S]):
     The boundary is the query: the decision holds as long as no further event matches it.
 
     Raises:
-        TypeError: `evolve` takes other parameters than these.
+        TypeError: `evolve` takes other parameters than these, or `initial_state` can be changed.
     """
 
     query: EventQuery
@@ -41,16 +42,30 @@ class DecisionModel(Generic[S]):
     A parameter that is named `recorded`, or annotated with `RecordedEvent`, gets the event with its record; it may
     stand instead of the event or behind it.
     """
+    require: Callable[[S], object] | None = None
+    """Raise an error of the domain if the folded state forbids the decision; by default every state allows it."""
 
     def __post_init__(self) -> None:
         self._fold  # noqa: B018 - a wrong signature is refused here
+        if is_mutable(self.initial_state):
+            kind = type(self.initial_state).__name__
+            raise TypeError(
+                f"initial_state is a {kind}, which one decision could change for the next; use a value that cannot "
+                f"change, such as a tuple, a frozenset or a frozen dataclass, and let evolve return a new one"
+            )
 
     def fold(self, events: Iterable[RecordedEvent[Any]]) -> S:
-        """Return the state after these events; those that the query does not match are left out."""
+        """Return the state after these events; those that the query does not match are left out.
+
+        Raises:
+            Exception: whatever `require` raises.
+        """
         state, fold = self.initial_state, self._fold
         for recorded in events:
             if self.query.matches(recorded.type, recorded.tags):
                 state = fold(state, recorded)
+        if self.require is not None:
+            self.require(state)
         return state
 
     @cached_property
@@ -108,10 +123,16 @@ def combine(*models: DecisionModel[Any]) -> DecisionModel[Any]:
             for (query, fold), state in zip(folds, states, strict=True)
         )
 
+    def require(states: tuple[Any, ...]) -> None:
+        for model, state in zip(models, states, strict=True):
+            if model.require is not None:
+                model.require(state)
+
     return DecisionModel(
         query=reduce(or_, (model.query for model in models)),
         initial_state=tuple(model.initial_state for model in models),
         evolve=evolve,
+        require=require,
     )
 
 

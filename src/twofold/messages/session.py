@@ -64,7 +64,7 @@ class Session:
     stale: bool = False
     """Whether one of the answers was stale."""
     age: timedelta | None = None
-    """Of the oldest of the stale answers, as far as it is known."""
+    """Of the oldest of the stale answers; None: there is none, or its age is not known."""
 
     def note(self, receipt: Receipt[Any]) -> None:
         """Remember what a command has written."""

@@ -1,0 +1,63 @@
+"""A value that only one of many may have, as a rule in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twofold.errors import ValueTakenError
+from twofold.log.decision_model import DecisionModel
+from twofold.log.event_fields import tagged_fields
+from twofold.messages.event import RecordedEvent, event_type_of
+from twofold.messages.event_query import EventQuery
+
+Classes = type | Iterable[type]
+
+
+def unique(
+    name: str, *, of: Classes, value: object, released_by: Classes = (), unless: str | None = None
+) -> DecisionModel[bool]:
+    """Return the decision model of the rule that a value is taken once.
+
+    `await store.decide(unique("email", of=GuestRegistered, value=email))` in a command handler raises `ValueTakenError`
+    if the value is taken; and if another command takes it in between, the handler runs again.
+
+    Args:
+        name: of the tag that holds the value: `email: Annotated[str, Tag("email")]`.
+        of: the class of the events that take the value, or several.
+        value: what must be free. Bring it into one form first, such as lower case; the events must have that form, too.
+        released_by: the class of the events after which it is free again, or several.
+        unless: a tag, such as `guest:g1`; what an event with this tag took may be taken again.
+
+    Raises:
+        ValueError: a class has no field with this tag, so that its events would never be found.
+    """
+    taking, releasing = _classes(of), _classes(released_by)
+    for each in (*taking, *releasing):
+        if name not in {tag for _, tag in tagged_fields(each)}:
+            raise ValueError(
+                f"{each.__qualname__} has no field that is tagged {name!r}; declare one: "
+                f'{name}: Annotated[str, Tag("{name}")]'
+            )
+    freeing = {stored for each in releasing for stored in _names(each)}
+
+    def evolve(is_taken: bool, recorded: RecordedEvent[Any]) -> bool:
+        if recorded.type in freeing:
+            return False
+        return is_taken or unless is None or unless not in recorded.tags
+
+    def require(is_taken: bool) -> None:
+        if is_taken:
+            raise ValueTakenError(name, str(value))
+
+    query = EventQuery.of(*taking, *releasing, tags=[f"{name}:{value}"])
+    return DecisionModel(query=query, initial_state=False, evolve=evolve, require=require)
+
+
+def _classes(given: Classes) -> tuple[type, ...]:
+    return (given,) if isinstance(given, type) else tuple(given)
+
+
+def _names(cls: type) -> tuple[str, ...]:
+    stored = event_type_of(cls)
+    return (stored.name, *stored.aliases)
