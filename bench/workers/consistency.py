@@ -46,7 +46,7 @@ def build(url: str, *, synchronize: bool) -> Application:
     async def get(query: GetBasket) -> Basket | None:
         return await baskets.get(query.basket_id)
 
-    app.queries.register(GetBasket, get, reads=[baskets.name])
+    app.queries.register(GetBasket, get)
     return app
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from bench import workload
 from twofold import ANY, Application, Event, Key, Projection, Query, on
-from twofold.queries.watch import follow
+from twofold.queries.watch import watch
 
 WRITERS = 16
 SETTLED = 2.0
@@ -108,7 +108,7 @@ async def reach(url: str, followers: int, changes: int) -> float:
 
 async def _follow(app: Application, basket: str, seen: list[float]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
-        async for answer in follow(app.queries, GetBasket(basket)):
+        async for answer in watch(app.queries, GetBasket(basket)):
             if answer is not None:
                 seen.append(time.perf_counter())
 

@@ -32,14 +32,13 @@ from orders.queries import (
 )
 from orders.reports import add_reports
 from orders.views import OrderViews, Sales
-from twofold import Application, Command, Query, Receipt
-from twofold.messages.read_policy import Policy, WhenLate
+from twofold import Application, Command, Query, ReadPolicy, Receipt, WhenLate
 
 R = TypeVar("R")
 
-EXACT = Policy(5.0)
+EXACT = ReadPolicy(5.0)
 """One order: rather no answer than an old one."""
-LENIENT = Policy(1.0, WhenLate.ANSWER_STALE)
+LENIENT = ReadPolicy(1.0, WhenLate.ANSWER_STALE)
 """Lists and reports: rather an old answer, which says so, than none."""
 
 
@@ -65,16 +64,10 @@ def build(
 
     views = app.projections.add(OrderViews())
     sales = app.projections.add(Sales())
-    app.queries.register(
-        GetOrderById,
-        GetOrderByIdHandler(views),
-        reads=[views.name],
-        tag=lambda query: f"order:{query.order_id}",
-        policy=EXACT,
-    )
-    app.queries.register(GetCustomerOrders, GetCustomerOrdersHandler(views), reads=[views.name], policy=LENIENT)
-    app.queries.register(SearchOrders, SearchOrdersHandler(views), reads=[views.name], policy=LENIENT)
-    app.queries.register(SalesByMonth, SalesByMonthHandler(sales), reads=[sales.name], policy=LENIENT)
+    app.queries.register(GetOrderById, GetOrderByIdHandler(views), policy=EXACT)
+    app.queries.register(GetCustomerOrders, GetCustomerOrdersHandler(views), policy=LENIENT)
+    app.queries.register(SearchOrders, SearchOrdersHandler(views), policy=LENIENT)
+    app.queries.register(SalesByMonth, SalesByMonthHandler(sales), policy=LENIENT)
     if reports:
         add_reports(app, reports, LENIENT)
     return app

@@ -30,7 +30,7 @@ from orders.schemas import (
     SalesLineOut,
     Text,
 )
-from twofold import Application, Policy, Receipt, WhenLate
+from twofold import Application, ReadPolicy, Receipt, WhenLate
 from twofold.errors import AggregateNotFoundError
 from twofold.fastapi import (
     CommandId,
@@ -60,7 +60,7 @@ Cursor = Annotated[
 ]
 
 
-NEWEST = Policy(1.0, WhenLate.ANSWER_STALE)
+NEWEST = ReadPolicy(1.0, WhenLate.ANSWER_STALE)
 """Before an order is said not to be there, its read model gets this long to show what was written."""
 
 

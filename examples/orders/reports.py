@@ -12,8 +12,7 @@ from typing import Annotated
 
 from orders.events import OrderCancelled, OrderCreated, OrderItemAdded, OrderItemRemoved, OrderItemReturned
 from orders.items import OrderItem
-from twofold import Application, GroupedProjection, Key, Query, QueryHandler, ReadModel, on
-from twofold.messages.read_policy import Policy
+from twofold import Application, GroupedProjection, Key, Query, QueryHandler, ReadModel, ReadPolicy, on
 
 NOTHING = Decimal("0.00")
 
@@ -121,7 +120,7 @@ class GetRevenueHandler(QueryHandler[GetRevenue, "Sequence[RevenueLine]"]):
         ]
 
 
-def add_reports(app: Application, reports: Path, policy: Policy) -> None:
+def add_reports(app: Application, reports: Path, policy: ReadPolicy) -> None:
     """Let an application answer `GetRevenue`, from DuckDB.
 
     Args:
@@ -137,10 +136,10 @@ def add_reports(app: Application, reports: Path, policy: Policy) -> None:
 
     if reports.suffix == ".duckdb":
         database = DuckDbReadDatabase(reports, snapshots=reports.with_suffix(""))
-        sales, reads = app.projections.add(Revenue(), database=database), [Revenue.name]
+        sales = app.projections.add(Revenue(), database=database)
     else:
-        sales, reads = ReadModel(ParquetSnapshots(reports), Revenue()), []  # a snapshot is as old as it says
-    app.queries.register(GetRevenue, GetRevenueHandler(sales), reads=reads, policy=policy)
+        sales = ReadModel(ParquetSnapshots(reports), Revenue())  # it waits for nothing, and says when it is stale
+    app.queries.register(GetRevenue, GetRevenueHandler(sales), policy=policy)
 
 
 def _of(rows: Iterable[ProductSale], product: str) -> bool:

@@ -73,13 +73,14 @@ from twofold.messages.event_methods import on
 from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
 from twofold.messages.position import Position
 from twofold.messages.query import Query
-from twofold.messages.read_policy import Policy, WhenLate
+from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.receipt import Receipt
-from twofold.messages.session import session
+from twofold.messages.session import Session, WriteToken, session
 from twofold.messages.stream import ANY, NO_STREAM, STREAM_EXISTS
 from twofold.middleware import Middleware
-from twofold.options import CommandOptions, LogOptions, Options
+from twofold.options import CommandOptions, LogOptions, Options, QueryOptions
 from twofold.ports.full_text import marked_html
+from twofold.ports.read_database import Filter, Total
 from twofold.projections.grouped import GroupedProjection
 from twofold.projections.projection import Projection
 from twofold.projections.reaction import Reaction
@@ -87,7 +88,9 @@ from twofold.projections.row_type import FullText, Index, Key
 from twofold.projections.sql_projection import SqlProjection
 from twofold.queries.bus import QueryBus, QueryHandler
 from twofold.queries.consistent_query import ConsistentQueryHandler
-from twofold.queries.read_model import PaginatedResult, ReadModel
+from twofold.queries.pages import PaginatedResult
+from twofold.queries.read_model import ReadModel
+from twofold.queries.watch import watch
 from twofold.synchronizer.status import ProjectionState, ProjectionStatus
 from twofold.synchronizer.synchronizer import ReadModelSynchronizer
 
@@ -122,6 +125,7 @@ __all__ = [
     "EventQuery",
     "EventStore",
     "EventTypes",
+    "Filter",
     "FullText",
     "GroupedProjection",
     "HandlerNotFoundError",
@@ -150,7 +154,6 @@ __all__ = [
     "OutcomeUnknownError",
     "OwnershipError",
     "PaginatedResult",
-    "Policy",
     "Position",
     "Projection",
     "ProjectionFailedError",
@@ -160,11 +163,13 @@ __all__ = [
     "QueryBus",
     "QueryHandler",
     "QueryItem",
+    "QueryOptions",
     "Reaction",
     "ReadModel",
     "ReadModelBuildingError",
     "ReadModelSynchronizer",
     "ReadOnlyStorageError",
+    "ReadPolicy",
     "RebuildFailedError",
     "Receipt",
     "RecordedEvent",
@@ -172,6 +177,7 @@ __all__ = [
     "Repository",
     "RowNotFoundError",
     "SegmentsApartError",
+    "Session",
     "SqlProjection",
     "StagedReceipt",
     "StaleReadError",
@@ -182,6 +188,7 @@ __all__ = [
     "Subscription",
     "Tag",
     "TimeLimitError",
+    "Total",
     "TransactionReusedError",
     "TwofoldError",
     "UnitOfWorkError",
@@ -193,6 +200,7 @@ __all__ = [
     "ValueTakenError",
     "VersionMismatchError",
     "WhenLate",
+    "WriteToken",
     "combine",
     "current_metadata",
     "event_type",
@@ -202,4 +210,5 @@ __all__ = [
     "open_event_store",
     "session",
     "unique",
+    "watch",
 ]

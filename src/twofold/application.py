@@ -77,6 +77,7 @@ class Application:
             changed_code=changed_code,
             scratch=engine.scratch,
             options=options.synchronizer,
+            query_options=options.queries,
         )
         self.queries = QueryBus(middleware=middleware, progress=self.projections.progress)
 
@@ -93,9 +94,11 @@ class Application:
 
         Raises:
             OwnershipError: the application is started already, here or in another process or event loop.
+            InvalidHandlerError: a query says that it reads what is no projection.
             InvalidProjectionError: a projection's rows changed and its version did not.
             StorageError: a database cannot be opened; the text names the remedy.
         """
+        self.queries.check()
         if self._owner is not None:
             self._owner.check()
             raise OwnershipError("the application is started already; start it once, or make another one")

@@ -71,6 +71,31 @@ class CommandOptions:
 class QueryOptions:
     """Query bus, read models, and waiting for consistency."""
 
+    lookup: float = 1.0
+    """Seconds after which a read model looks up again which generation serves.
+
+    Raised: a process notices a rebuild later. It must stay below `GRACE_OF_PREVIOUS`. Lowered: more look-ups.
+    """
+    unready_lookup: float = 0.05
+    """The same while no generation serves. Raised: the first answers come later. Lowered: more look-ups."""
+    poll: float = 1.0
+    """Seconds after which a waiting query looks at the checkpoint, should the signal that it moved have been lost.
+
+    Raised: a lost signal costs more. Lowered: more look-ups while queries wait.
+    """
+    alignment: float = 0.05
+    """Seconds for which a page waits until all segments of its read model stand at one position.
+
+    Raised: pages of a read model that is divided come later while it is written. Lowered: more of them show single rows
+    beyond their `position`.
+    """
+    overlay_events: int = 10_000
+    """Events that an overlay looks through, at most, for those of its row. Raised: it takes more memory and time."""
+    replication: float = 30.0
+    """Seconds that a replica may take to show a read model that was prepared on its primary."""
+    watch_pause: float = 0.05
+    """Seconds between two answers to one watcher, at least. Raised: changes show later. Lowered: more queries."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SynchronizerOptions:

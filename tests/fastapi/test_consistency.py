@@ -23,14 +23,14 @@ from fastapi import FastAPI
 from twofold import Application, Position, Receipt
 from twofold.fastapi import IF_MATCH_REQUIRED, CommandId, Live, add_consistency, add_problem_details
 from twofold.fastapi.tokens import Tokens
-from twofold.messages.read_policy import Policy, WhenLate
-from twofold.messages.session import Written
+from twofold.messages.read_policy import ReadPolicy, WhenLate
+from twofold.messages.session import WriteToken
 
 TOKEN = "Consistency-Token"
-STALE = Policy(0.0, WhenLate.ANSWER_STALE)
+STALE = ReadPolicy(0.0, WhenLate.ANSWER_STALE)
 
 
-def build(url: str, *, synchronize: bool = True, policy: Policy | None = None, **options: Any) -> FastAPI:
+def build(url: str, *, synchronize: bool = True, policy: ReadPolicy | None = None, **options: Any) -> FastAPI:
     """Return accounts behind HTTP. Its endpoints know nothing of consistency."""
     app = Application(url, synchronize=synchronize)
     wire(app)
@@ -132,7 +132,7 @@ def test_it_waits_also_in_an_endpoint_that_runs_in_a_thread(
 def test_without_a_synchronizer_a_query_is_refused_with_the_time_to_come_back(
     url: str, other: Callable[..., TestClient]
 ) -> None:
-    client = other(synchronize=False, policy=Policy(0.05))
+    client = other(synchronize=False, policy=ReadPolicy(0.05))
     token = client.post("/accounts/a").headers[TOKEN]
     refused = client.get("/accounts/a", headers={TOKEN: token})
     assert_problem(refused, 503)
@@ -153,14 +153,14 @@ def test_a_stale_answer_says_so_with_its_age_and_is_not_to_be_kept(other: Callab
 
 
 def test_what_was_not_written_is_not_waited_for(other: Callable[..., TestClient]) -> None:
-    client = other(synchronize=False, policy=Policy(0.0))
+    client = other(synchronize=False, policy=ReadPolicy(0.0))
     token = client.post("/accounts/a").headers[TOKEN]
     assert client.get("/accounts/b", headers={TOKEN: token}).status_code == 200
     assert client.get("/accounts/a", headers={TOKEN: token}).status_code == 503
 
 
 def test_a_token_remembers_the_one_that_its_request_carried(other: Callable[..., TestClient]) -> None:
-    client = other(synchronize=False, policy=Policy(0.0))
+    client = other(synchronize=False, policy=ReadPolicy(0.0))
     first = client.post("/accounts/a").headers[TOKEN]
     both = client.post("/accounts/b", headers={TOKEN: first}).headers[TOKEN]
     assert client.get("/accounts/a", headers={TOKEN: both}).status_code == 503
@@ -217,7 +217,7 @@ async def test_a_token_from_the_future_is_refused_at_once_until_the_log_gets_the
         async with Application(url) as app:
             wire(app)
             await app.commands.execute(Open(account="a"))
-            token = await Tokens(app.store).write(Written(2, None))
+            token = await Tokens(app.store).write(WriteToken(2, None))
             assert token
         async with api.state.app:
             assert_problem(await client.get("/accounts/a", headers={TOKEN: token}), 400, TOKEN)
@@ -270,14 +270,14 @@ def test_without_the_option_a_cookie_is_neither_set_nor_read(client: TestClient)
 
 @pytest.mark.parametrize("prefer", ["wait=0", "respond-async, wait=0", "wait=0; foo", 'WAIT="0"', "a=b,wait = 0"])
 def test_a_client_says_how_long_it_will_wait(other: Callable[..., TestClient], prefer: str) -> None:
-    client = other(synchronize=False, policy=Policy(60.0, WhenLate.ANSWER_STALE))
+    client = other(synchronize=False, policy=ReadPolicy(60.0, WhenLate.ANSWER_STALE))
     token = client.post("/accounts/a").headers[TOKEN]
     answer = client.get("/accounts/a", headers={TOKEN: token, "Prefer": prefer})
     assert (answer.headers["preference-applied"], answer.headers["consistency"][:5]) == ("wait=0", "stale")
 
 
 def test_no_client_waits_longer_than_the_server_allows(other: Callable[..., TestClient]) -> None:
-    client = other(synchronize=False, policy=Policy(0.0), max_wait=0.01)
+    client = other(synchronize=False, policy=ReadPolicy(0.0), max_wait=0.01)
     token = client.post("/accounts/a").headers[TOKEN]
     assert client.get("/accounts/a", headers={TOKEN: token, "Prefer": "wait=999999999"}).status_code == 503
 
@@ -326,7 +326,7 @@ def test_a_precondition_may_be_required(client: TestClient) -> None:
 
 
 def test_problem_details_may_come_first_or_last(url: str) -> None:
-    api = build(url, synchronize=False, policy=Policy(0.0))
+    api = build(url, synchronize=False, policy=ReadPolicy(0.0))
     add_problem_details(api)
     with serving(api) as client:
         token = client.post("/accounts/a").headers[TOKEN]
@@ -447,4 +447,4 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def test_receipts_without_types_make_tokens_for_everything() -> None:
-    assert Written.of(Receipt(value=None, position=Position(3))) == Written(3, None)
+    assert WriteToken.of(Receipt(value=None, position=Position(3))) == WriteToken(3, None)

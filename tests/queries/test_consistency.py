@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,19 +14,23 @@ import pytest
 import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, Deposited, GetBalance, Open, Opened, Withdraw, wire
 
-from twofold import ANY, Application, Position, Projection, Receipt, on
+from twofold import ANY, Application, Position, Projection, Query, QueryBus, Receipt, on
 from twofold.errors import InvalidHandlerError, StaleReadError, VersionMismatchError
 from twofold.messages.answer import Answer
-from twofold.messages.read_policy import Policy, WhenLate
-from twofold.messages.session import Written, current_session, session
-from twofold.queries.consistency import Progress
+from twofold.messages.read_policy import ReadPolicy, WhenLate
+from twofold.messages.session import WriteToken, current_session, session
+from twofold.options import Options, QueryOptions
 from twofold.queries.consistent_query import ConsistentQueryHandler
-from twofold.synchronizer import read_model_progress
 
 PATIENCE = 20.0
-AT_ONCE = Policy(0.0, WhenLate.REFUSE)
-STALE = Policy(0.0, WhenLate.ANSWER_STALE)
-OVERLAY = Policy(0.0, WhenLate.OVERLAY)
+AT_ONCE = ReadPolicy(0.0, WhenLate.REFUSE)
+STALE = ReadPolicy(0.0, WhenLate.ANSWER_STALE)
+OVERLAY = ReadPolicy(0.0, WhenLate.OVERLAY)
+
+
+@dataclass(frozen=True)
+class CountBalances(Query[int]):
+    pass
 
 
 class Owners(Projection[Balance]):
@@ -104,7 +108,7 @@ class Indulgent(Balances):
 class Foldable(Owners):
     """Has queries answered afresh."""
 
-    policy = Policy(0.1, WhenLate.OVERLAY)
+    policy = ReadPolicy(0.1, WhenLate.OVERLAY)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +136,14 @@ async def test_a_query_without_a_policy_has_that_of_its_projections(
     assert (answer.value, answer.stale) == result
 
 
-async def test_two_hundred_waiters_cost_no_more_queries_than_one(
-    app: Application, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_two_hundred_waiters_cost_no_more_queries_than_one(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Application(url, synchronize=False, options=Options(queries=QueryOptions(poll=0.1)))
+    wire(app)
+    async with app:
+        await _count_queries_of_waiters(app, monkeypatch)
+
+
+async def _count_queries_of_waiters(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     [database] = app.projections.databases
     ask, asked = database.query, 0
 
@@ -144,7 +153,6 @@ async def test_two_hundred_waiters_cost_no_more_queries_than_one(
         return await ask(sql, **values)
 
     monkeypatch.setattr(database, "query", counted)
-    monkeypatch.setattr(read_model_progress, "POLL", 0.1)
     await ask_of(app, Balances())
     await app.projections.wait(0, PATIENCE)
     asked = 0
@@ -152,20 +160,61 @@ async def test_two_hundred_waiters_cost_no_more_queries_than_one(
     with pytest.raises(StaleReadError):
         await app.projections.wait(1, 1.0)  # and so they have waited for ten polls
     assert not any(waiter.done() for waiter in waiters)
-    assert asked <= 2 * 10 + 6, "of each poll, one where it is and one which generation serves"
+    assert asked <= 10 + 3, "of each poll, one that tells which generation serves and where it is"
     await opened(app)
     async with synchronizing(app):
         await asyncio.gather(*waiters)
 
 
-async def test_by_default_a_query_waits_for_all_projections(app: Application) -> None:
-    await ask_of(app, Owners(), Balances(), policy=AT_ONCE)
-    with pytest.raises(StaleReadError, match="owners at 0, balances at 0"):
-        await app.queries.dispatch(GetBalance("a"), after=await opened(app))
+async def test_a_query_waits_for_the_read_models_that_its_handler_asks_and_for_no_other(
+    app: Application, url: str
+) -> None:
+    await ask_of(app, Owners(), Balances())
+    worker = Application(url)
+    worker.projections.add(Owners())  # and nobody runs the other one
+    receipt = await opened(app)
+    with pytest.raises(StaleReadError, match=r"in time: owners at 0$"):
+        await app.queries.dispatch(GetBalance("a"), after=receipt, timeout=0)
+    async with worker:
+        assert await app.queries.dispatch(GetBalance("a"), after=receipt, timeout=PATIENCE) == Balance("a", "ann")
+
+
+async def test_a_handler_with_sql_of_its_own_that_says_nothing_waits_for_all_projections(app: Application) -> None:
+    await ask_of(app, Owners(), Balances())
+    database = app.projections.databases[0]
+
+    async def count(query: CountBalances) -> int:
+        [(number,)] = await database.query("SELECT count(*) FROM balances")
+        return int(number)
+
+    app.queries.register(CountBalances, count, policy=AT_ONCE)
+    receipt = await opened(app)
+    for _ in range(2):
+        with pytest.raises(StaleReadError, match="owners at 0, balances at 0"):
+            await app.queries.dispatch(CountBalances(), after=receipt)
+    async with synchronizing(app):
+        assert await app.queries.dispatch(CountBalances(), after=receipt, timeout=PATIENCE) == 1
+        receipt = await opened(app, "b")
+        assert await app.queries.dispatch(CountBalances(), after=receipt, timeout=PATIENCE) == 2
+
+
+async def test_the_first_answer_of_a_handler_with_sql_of_its_own_shows_what_was_written(app: Application) -> None:
+    await ask_of(app, Balances())
+    database = app.projections.databases[0]
+
+    async def count(query: CountBalances) -> int:
+        [(number,)] = await database.query("SELECT count(*) FROM balances")
+        return int(number)
+
+    app.queries.register(CountBalances, count)
+    receipt = await opened(app)
+    asking = asyncio.create_task(app.queries.dispatch(CountBalances(), after=receipt, timeout=PATIENCE))
+    async with synchronizing(app):
+        assert await asking == 1
 
 
 async def test_a_projection_that_does_not_handle_what_was_written_is_not_waited_for(app: Application) -> None:
-    await ask_of(app, Owners(), reads=["owners"], policy=AT_ONCE)
+    await ask_of(app, Owners(), policy=AT_ONCE)
     await opened(app)
     deposited = await app.commands.execute(Deposit(account="a"))
     assert await app.queries.dispatch(GetBalance("a"), after=deposited) is None
@@ -174,7 +223,7 @@ async def test_a_projection_that_does_not_handle_what_was_written_is_not_waited_
 
 
 async def test_a_query_about_one_key_does_not_wait_for_what_was_written_about_another(app: Application) -> None:
-    await ask_of(app, Balances(), reads=["balances"], tag=tag_of, policy=AT_ONCE)
+    await ask_of(app, Balances(), policy=AT_ONCE)
     receipt = await opened(app, "a")
     assert await app.queries.dispatch(GetBalance("b"), after=receipt) is None
     with pytest.raises(StaleReadError):
@@ -182,7 +231,7 @@ async def test_a_query_about_one_key_does_not_wait_for_what_was_written_about_an
 
 
 async def test_a_receipt_that_does_not_say_what_was_written_is_waited_for(app: Application) -> None:
-    await ask_of(app, Owners(), reads=["owners"], tag=tag_of, policy=AT_ONCE)
+    await ask_of(app, Owners(), policy=AT_ONCE)
     receipt = replace(await opened(app, "b"), types=(), tags=())
     with pytest.raises(StaleReadError):
         await app.queries.dispatch(GetBalance("a"), after=receipt)
@@ -194,8 +243,35 @@ async def test_a_projection_that_is_not_there_is_named(app: Application) -> None
         await app.queries.dispatch(GetBalance("a"))
 
 
+async def test_an_application_whose_query_reads_what_is_no_projection_does_not_start(url: str) -> None:
+    app = Application(url)
+
+    async def count(query: CountBalances) -> int:
+        raise AssertionError("it is never asked")
+
+    app.queries.register(CountBalances, count, reads=["balance"])
+    app.projections.add(Balances())
+    with pytest.raises(InvalidHandlerError, match="reads balance, which is no projection; there are balances"):
+        await app.start()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reads": "balances"}, r"write `reads=\['balances'\]`"),
+        ({"tag": tag_of}, "has a `tag` and no `reads`; leave it out"),
+    ],
+)
+def test_what_a_query_reads_is_checked_when_it_is_registered(options: dict[str, Any], message: str) -> None:
+    async def answer(query: GetBalance) -> None:
+        return None
+
+    with pytest.raises(InvalidHandlerError, match=message):
+        QueryBus().register(GetBalance, answer, **options)
+
+
 async def test_a_query_that_is_too_late_is_answered_stale_with_the_age_of_what_is_missing(app: Application) -> None:
-    await ask_of(app, Balances(), reads=["balances"], policy=STALE)
+    await ask_of(app, Balances(), policy=STALE)
     receipt = await opened(app)
     answer = await app.queries.ask(GetBalance("a"), after=receipt)
     assert (answer.value, answer.stale) == (None, True)
@@ -207,11 +283,46 @@ async def test_a_query_that_is_too_late_is_answered_stale_with_the_age_of_what_i
 
 
 async def test_a_row_that_is_late_is_answered_fresh_by_folding_what_is_missing_over_it(app: Application) -> None:
-    await ask_of(app, Balances(), policy=Policy(0.0, WhenLate.OVERLAY))
+    await ask_of(app, Balances(), policy=ReadPolicy(0.0, WhenLate.OVERLAY))
     async with synchronizing(app):
         await app.projections.wait((await opened(app)).position, PATIENCE)
     receipt = await app.commands.execute(Deposit(account="a"))
     assert await app.queries.ask(GetBalance("a"), after=receipt) == Answer(Balance("a", "ann", Decimal(1), 1))
+
+
+class Unlucky(Balances):
+    """Fails on deposits of 13."""
+
+    @on(Deposited)
+    def deposited(self, row: Balance, event: Deposited) -> Balance:
+        if event.amount == 13:
+            raise ArithmeticError("unlucky")
+        return super().deposited(row, event)
+
+
+async def test_an_answer_about_a_row_with_parked_events_is_stale(url: str) -> None:
+    options = Options(queries=QueryOptions(lookup=0.0))  # other processes notice within a second
+    app = Application(url, options=options)
+    wire(app)
+    balances = app.projections.add(Unlucky())
+
+    async def get(query: GetBalance) -> Balance | None:
+        return await balances.get(query.account)
+
+    async def count(query: CountBalances) -> int:
+        return (await balances.page()).total
+
+    app.queries.register(GetBalance, get, policy=ReadPolicy(PATIENCE))
+    app.queries.register(CountBalances, count)
+    async with app:
+        await opened(app, "a")
+        await opened(app, "b")
+        receipt = await app.commands.execute(Deposit(account="a", amount=Decimal(13)))
+        await app.projections.wait(receipt, PATIENCE)
+        for after in (receipt, None):
+            assert await app.queries.ask(GetBalance("a"), after=after) == Answer(Balance("a", "ann"), stale=True)
+            assert await app.queries.ask(GetBalance("b"), after=after) == Answer(Balance("b", "ann"))
+            assert await app.queries.ask(CountBalances(), after=after) == Answer(2, stale=True)
 
 
 async def test_what_cannot_be_overlaid_is_answered_stale(app: Application) -> None:
@@ -221,7 +332,7 @@ async def test_what_cannot_be_overlaid_is_answered_stale(app: Application) -> No
     async def first(query: GetBalance) -> Balance | None:
         return next(iter((await balances.page()).items), None)
 
-    app.queries.register(GetBalance, first, policy=Policy(0.0, WhenLate.OVERLAY))
+    app.queries.register(GetBalance, first, policy=ReadPolicy(0.0, WhenLate.OVERLAY))
     answer = await app.queries.ask(GetBalance("a"), after=await opened(app))
     assert (answer.value, answer.stale, answer.age is not None) == (None, True, True)
 
@@ -254,7 +365,7 @@ async def test_a_read_model_that_is_behind_by_more_than_its_max_lag_is_refused_o
 
 
 async def test_a_query_waits_for_a_read_model_that_is_behind_by_more_than_its_max_lag(app: Application) -> None:
-    await ask_of(app, Punctual(), policy=Policy(PATIENCE))
+    await ask_of(app, Punctual(), policy=ReadPolicy(PATIENCE))
     await opened(app)
     asking = asyncio.create_task(app.queries.ask(GetBalance("a")))
     async with synchronizing(app):
@@ -300,23 +411,23 @@ async def test_a_session_tells_how_stale_its_answers_were(app: Application) -> N
 
 
 async def test_what_two_commands_wrote_is_shown_by_what_shows_both(app: Application) -> None:
-    first, second = Written.of(await opened(app, "a")), Written.of(await opened(app, "b"))
+    first, second = WriteToken.of(await opened(app, "a")), WriteToken.of(await opened(app, "b"))
     both = first.merge(second)
-    assert both == second.merge(first) == both.merge(Written())
+    assert both == second.merge(first) == both.merge(WriteToken())
     assert both.position == 2
     assert all(both.concerns([tag]) for tag in ("account:a", "account:b", "Opened"))
     assert not both.concerns(["account:c", "Deposited"])
-    assert both.merge(Written(7, None)) == Written(7, None)
-    assert Written.of(3).concerns(["anything"])
+    assert both.merge(WriteToken(7, None)) == WriteToken(7, None)
+    assert WriteToken.of(3).concerns(["anything"])
 
 
 async def test_of_very_much_it_is_only_known_that_it_was_written(app: Application) -> None:
-    written = Written()
+    written = WriteToken()
     for number in range(40):
         written = written.merge(
-            Written.of(Receipt(value=None, position=Position(number + 1), types=(f"Type{number}",)))
+            WriteToken.of(Receipt(value=None, position=Position(number + 1), types=(f"Type{number}",)))
         )
-    assert written == Written(40, None)
+    assert written == WriteToken(40, None)
 
 
 # -- expected versions ------------------------------------------------------------------------------------------
@@ -414,13 +525,12 @@ async def test_version_0_is_shown_at_once(app: Application, handler: ConsistentQ
 
 async def test_the_synchronizer_tells_where_its_read_models_are(app: Application) -> None:
     await ask_of(app, Owners(), Balances())
-    progress: Progress | None = app.queries.progress
-    assert progress
-    assert list(progress.projections()) == ["owners", "balances"]
-    assert progress.handled("balances") == {"Opened", "Deposited", "Withdrawn"}
-    position = (await opened(app)).position
-    assert (progress.reached("owners"), await progress.head()) == (0, position)
+    progress = app.projections.progress
+    assert list(progress) == ["owners", "balances"]
+    assert progress["balances"].handled == {"Opened", "Deposited", "Withdrawn"}
+    owners, position = progress["owners"], (await opened(app)).position
+    assert (owners.reached, await owners.head()) == (0, position)
     async with synchronizing(app):
-        await progress.wait(position, PATIENCE)
-        assert progress.reached("owners") >= position
-        assert await progress.lag("owners") == timedelta(0)
+        await app.projections.wait(position, PATIENCE)
+        assert owners.reached >= position
+        assert await owners.lag() == timedelta(0)

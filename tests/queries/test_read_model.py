@@ -22,7 +22,7 @@ from twofold.ports.read_database import Changes, Total
 from twofold.ports.segments import Segment, Step
 from twofold.projections.keyed_runner import KeyedRunner
 from twofold.projections.kinds import ASYNCHRONOUS
-from twofold.queries.serving import Place
+from twofold.queries.serving import ServingGeneration
 from twofold.synchronizer.generations import prepare
 
 
@@ -66,7 +66,8 @@ async def views(url: str) -> AsyncIterator[ReadModel[View]]:
     await prepare(database, runner)
     changes = Changes([rows.dump(row) for row in ROWS])
     await database.commit(runner.table("__1"), changes, Step(Segment("views", 1), 0, 0, 1))
-    yield ReadModel(database, Views(), Place(database, runner))
+    serving = await ServingGeneration(database, runner).find()
+    yield ReadModel(database, Views(), generation=serving.generation)
     await database.close()
 
 
@@ -206,7 +207,7 @@ async def test_rows_without_full_text_cannot_be_searched(views: ReadModel[View])
     class Bares(Projection[Bare]):
         name = "bares"
 
-    bare = ReadModel(views._database, Bares(), views._place)
+    bare = ReadModel(views._database, Bares())
     with pytest.raises(UnknownFieldError, match="bares cannot be searched; mark a field"):
         await bare.page(search="x")
 
@@ -226,6 +227,10 @@ def forged(content: Any) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(content)).decode()
 
 
+def nested(depth: int) -> str:
+    return base64.urlsafe_b64encode(b"[" * depth + b"]" * depth).decode()
+
+
 @pytest.mark.parametrize(
     "cursor",
     [
@@ -233,6 +238,7 @@ def forged(content: Any) -> str:
         forged([["number", "id"], ["x", "a"]]), forged([["number", "id"], [2**70, "a"]]),
         forged([["number", "id"], [None, "a"]]), forged([["number", "id"], [1, None]]),
         forged([["number", "id"], [1, "a\0"]]), forged([["number", "id"], [1, {}]]), forged({"a": 1}),
+        nested(1_400), nested(100_000), forged([["number", "id"], [1, "a" * 10_000]]),
     ],
 )  # fmt: skip
 async def test_a_cursor_that_is_not_ours_is_refused(views: ReadModel[View], cursor: str) -> None:

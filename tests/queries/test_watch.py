@@ -13,7 +13,8 @@ from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 from twofold import Application, Query, QueryBus
 from twofold.errors import HandlerNotFoundError
 from twofold.messages.answer import Answer
-from twofold.queries.watch import follow
+from twofold.options import QueryOptions
+from twofold.queries.watch import watch
 
 Answers = AsyncGenerator[Answer[Balance | None] | None]
 
@@ -33,7 +34,7 @@ async def app(url: str) -> AsyncIterator[Application]:
 
 
 def following(app: Application, after: int = 0, heartbeat: float = 20.0) -> Answers:
-    return follow(app.queries, GetBalance("a"), after=after, heartbeat=heartbeat, pace=0)
+    return watch(app.queries, GetBalance("a"), after=after, heartbeat=heartbeat, options=QueryOptions(watch_pause=0))
 
 
 async def shown(answers: Answers) -> Answer[Balance | None]:
@@ -99,7 +100,7 @@ async def test_a_query_that_reads_nothing_cannot_be_followed() -> None:
 
     bus = QueryBus()
     with pytest.raises(HandlerNotFoundError):
-        await anext(follow(bus, Count()))
+        await anext(watch(bus, Count()))
     bus.register(Count, count)
     with pytest.raises(TypeError, match="Count reads no projection"):
-        await anext(follow(bus, Count()))
+        await anext(watch(bus, Count()))

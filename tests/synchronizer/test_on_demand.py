@@ -57,7 +57,7 @@ async def test_who_waits_for_a_live_projection_waits_for_the_log(
     waiting = asyncio.create_task(synchronizer.wait(1, PATIENCE, ["balances"]))
     await write(store, opened("a"))
     await waiting
-    assert synchronizer.progress.reached("balances") == 1
+    assert synchronizer.progress["balances"].reached == 1
 
 
 async def test_each_answer_is_as_of_the_moment_of_the_question(

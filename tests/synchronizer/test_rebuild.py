@@ -14,9 +14,8 @@ from tests.synchronizing import PATIENCE, QUICK, deposited, opened, quick, runni
 from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine
 from twofold.errors import ReadModelBuildingError, RebuildFailedError, UnknownProjectionError
-from twofold.ports.checkpoints import SQL
-from twofold.queries import read_model
-from twofold.queries.serving import FRESH
+from twofold.options import QueryOptions
+from twofold.ports.checkpoints import GRACE_OF_PREVIOUS, SQL
 from twofold.synchronizer import segment_runner, takeover
 from twofold.synchronizer.rebuild_checks import Report, verify_sample
 from twofold.synchronizer.rebuild_progress import RebuildProgress
@@ -282,9 +281,10 @@ async def test_what_served_until_just_now_does_not_go_ahead_of_what_serves_in_a_
 
 
 async def test_an_answer_that_took_long_is_of_what_serves_then(
-    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read_model, "GRACE_OF_PREVIOUS", FRESH)  # whatever time it takes is long
+    options = QueryOptions(lookup=GRACE_OF_PREVIOUS)  # whatever time it takes is long
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, query_options=options)
     balances = synchronizer.add(Balances())
     load, flipped, asked = engine.read_database.load, asyncio.Event(), asyncio.Event()
 

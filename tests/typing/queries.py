@@ -14,17 +14,29 @@ from twofold import (
     CommandHandler,
     ConsistentQueryHandler,
     Event,
+    Filter,
+    InvalidFilterError,
     Key,
+    Options,
     PaginatedResult,
     Projection,
     Query,
     QueryHandler,
+    QueryOptions,
     ReadModel,
+    ReadPolicy,
     Receipt,
     Repository,
+    Session,
+    StaleReadError,
+    Total,
+    TwofoldError,
+    WhenLate,
+    WriteToken,
     on,
+    session,
+    watch,
 )
-from twofold.queries.watch import follow
 
 
 @dataclass(frozen=True)
@@ -106,9 +118,46 @@ async def check(app: Application) -> None:
     assert_type(answer, Answer[OrderView | None])
     consistent = ConsistentQueryHandler(app.queries, app.store)
     assert_type(await consistent.query_after_command(GetOrderById("o1"), 1, "Order-o1"), Answer[OrderView | None])
-    async for change in follow(app.queries, GetOrderById("o1")):
+    async for change in watch(app.queries, GetOrderById("o1")):
         assert_type(change, Answer[OrderView | None] | None)
+    await check_consistency(app, receipt, answer)
     page = await app.queries.dispatch(SearchOrders("lamp"))
     assert_type(page, PaginatedResult[OrderView])
     assert_type(page.items[0].total, Decimal)
     await app.queries.dispatch(CreateOrder(order_id="o1"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class PatientOrderViews(OrderViews):
+    policy = ReadPolicy(1.0, WhenLate.OVERLAY)
+
+
+async def check_consistency(app: Application, receipt: Receipt[Any], answer: Answer[Any]) -> None:
+    await app.projections.wait(receipt, 1.0)
+    await app.projections.wait(receipt.position, 1.0, ["order_views"])
+    with session(receipt, wait=1.0) as own:
+        assert_type(own, Session)
+        assert_type(own.written, WriteToken)
+        await app.projections.wait(own.written, 1.0)
+        await app.queries.dispatch(GetOrderById("o1"), after=own.written)
+    await app.queries.ask(GetOrderById("o1"), after=7, policy=ReadPolicy(1.0, WhenLate.ANSWER_STALE))
+    await app.queries.ask(GetOrderById("o1"), after="7")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.projections.wait("7", 1.0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(answer.position, int)
+    views = app.projections.add(PatientOrderViews())
+    dear: Filter = ("total", ">", 100)
+    wrong: Filter = ("total", "like", 100)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    page = await views.page(where=[dear, wrong, ("order_id", "in", ["o1", "o2"])])
+    assert_type(page.position, int)
+    for total in await views.totals(by=["order_id"], of="total", where=[dear]):
+        assert_type(total, Total)
+        assert_type(total.count, int)
+    try:
+        await views.get("o1")
+    except StaleReadError as late:
+        assert_type(late.position, int)
+        assert_type(late.behind, dict[str, int])
+    except (InvalidFilterError, TwofoldError):
+        raise
+    Application("sqlite:///orders.db", options=Options(queries=QueryOptions(lookup=0.5)))
+    async for _ in watch(app.queries, GetOrderById("o1"), after=answer.position):
+        break

@@ -31,7 +31,7 @@ from twofold.fastapi.problems import answer_with, problem, shown_text
 from twofold.fastapi.safe_requests import SafeRequests
 from twofold.fastapi.shutdown import ending
 from twofold.fastapi.tokens import Tokens
-from twofold.messages.session import Session, Written, session
+from twofold.messages.session import Session, WriteToken, session
 from twofold.messages.stream import ANY, ExpectedVersion
 
 log = logging.getLogger(__name__)
@@ -165,15 +165,15 @@ class ConsistencyMiddleware:
         preferred = _WAIT.search(",".join(headers.getlist("prefer")))
         return min(float(preferred[1]), self._max_wait) if preferred else None
 
-    async def _written(self, headers: Headers) -> tuple[Written, bool]:
+    async def _written(self, headers: Headers) -> tuple[WriteToken, bool]:
         """Return what the client says that it has written, and whether it sent a cookie that is no good."""
         if TOKEN in headers:
             return await self._tokens.read(headers[TOKEN]), False
         token = cookie_parser(headers.get("cookie", "")).get(self._cookie.name) if self._cookie else None
         try:
-            return await self._tokens.read(token) if token else Written(), False
+            return await self._tokens.read(token) if token else WriteToken(), False
         except InvalidTokenError:
-            return Written(), True
+            return WriteToken(), True
 
     async def _mark_commands(self, headers: MutableHeaders, own: Session, scope: Scope, status: int) -> str | None:
         """Say what was written. The commands are durable by now: nothing that fails here may make them look failed."""

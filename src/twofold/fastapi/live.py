@@ -18,9 +18,9 @@ from twofold.errors import InvalidTokenError, StorageError
 from twofold.fastapi.tokens import Tokens
 from twofold.messages.answer import Answer
 from twofold.messages.query import Query
-from twofold.messages.session import Written
+from twofold.messages.session import WriteToken
 from twofold.queries.bus import QueryBus
-from twofold.queries.watch import follow
+from twofold.queries.watch import watch
 from twofold.tasks import end
 
 log = logging.getLogger(__name__)
@@ -59,18 +59,18 @@ class LiveAnswers:
             HandlerNotFoundError: no handler is registered for the query.
             StorageError: the database failed.
         """
-        self._queries.reads(query)  # what is wrong with the query is told now
+        self._queries.check(query)  # what is wrong with the query is told now
         seen = await self._seen()
-        answers = follow(self._queries, query, after=seen.position, heartbeat=HEARTBEAT)
+        answers = watch(self._queries, query, after=seen.position, heartbeat=HEARTBEAT)
         return LiveResponse(self._events(answers, TypeAdapter(model)), self._closing)
 
-    async def _seen(self) -> Written:
+    async def _seen(self) -> WriteToken:
         """Return what the client saw last; nothing, if its id does not fit: a browser would send that id for ever."""
         await self._tokens.check_storage()
         try:
-            return await self._tokens.read(self._last_event_id) if self._last_event_id else Written()
+            return await self._tokens.read(self._last_event_id) if self._last_event_id else WriteToken()
         except InvalidTokenError:
-            return Written()
+            return WriteToken()
 
     async def _events(
         self, answers: AsyncGenerator[Answer[Any] | None], adapter: TypeAdapter[Any]
@@ -93,7 +93,7 @@ class LiveAnswers:
         return format_sse_event(
             data_str=adapter.dump_json(value).decode(),
             event="stale" if answer.stale else None,
-            id=await self._tokens.write(Written(answer.position, None)),
+            id=await self._tokens.write(WriteToken(answer.position, None)),
         )
 
 

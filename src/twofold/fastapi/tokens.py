@@ -11,7 +11,7 @@ from struct import Struct
 from twofold.errors import InvalidTokenError
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
-from twofold.messages.session import MAX_MARKS, Written
+from twofold.messages.session import MAX_MARKS, WriteToken
 
 _HEAD = Struct(">BQ")  # what kind of token it is, and the position
 _MARKS, _ALL = 1, 2  # stored in clients: the marks follow; or there are none, anything may have been written
@@ -32,7 +32,7 @@ class Tokens:
         self._key = b""
         self._head = 0
 
-    async def write(self, written: Written) -> str | None:
+    async def write(self, written: WriteToken) -> str | None:
         """Return the token for what was written; None while the log is empty.
 
         Raises:
@@ -45,7 +45,7 @@ class Tokens:
         body = _HEAD.pack(kind, written.position) + b"".join(mark.to_bytes(4, "big") for mark in sorted(marks))
         return urlsafe_b64encode(body + _seal(body, key)).decode().rstrip("=")
 
-    async def read(self, token: str) -> Written:
+    async def read(self, token: str) -> WriteToken:
         """Return what a token stands for.
 
         Raises:
@@ -62,7 +62,7 @@ class Tokens:
             self._head = max(self._head, await self._store.head())
         if position > self._head:
             raise InvalidTokenError(f"the consistency token is from the future: the log ends at {self._head}")
-        return Written(position, _marks(body[_HEAD.size :]) if kind == _MARKS else None)
+        return WriteToken(position, _marks(body[_HEAD.size :]) if kind == _MARKS else None)
 
     async def check_storage(self) -> None:
         """Make sure that the log can be read.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Generic, TypeVar
@@ -99,6 +99,11 @@ def event_type_of(cls: type) -> EventType:
     """Return how a class of events is stored. A subclass does not inherit its parent's declaration."""
     declared = cls.__dict__.get("__event_type__")
     return declared if isinstance(declared, EventType) else EventType(cls.__name__)
+
+
+def stored_names(classes: Iterable[type]) -> frozenset[str]:
+    """Return the names, aliases included, under which events of some classes are stored."""
+    return frozenset(name for each in map(event_type_of, classes) for name in (each.name, *each.aliases))
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -19,15 +18,9 @@ class WhenLate(Enum):
 
 
 @dataclass(frozen=True)
-class Policy:
-    """How long a query waits for its read models, and what happens then: `Policy(1.0, WhenLate.ANSWER_STALE)`."""
+class ReadPolicy:
+    """How long a query waits for its read models, and what happens then: `ReadPolicy(1.0, WhenLate.ANSWER_STALE)`."""
 
     wait: float = 5.0
     """Seconds, at most. It waits for what it must show, and for a projection that is behind by more than `max_lag`."""
     then: WhenLate = WhenLate.REFUSE
-
-
-def strictest(policies: Collection[Policy]) -> Policy:
-    """Return the policy that does justice to several: it waits for the longest of them, and promises the most then."""
-    then = {policy.then for policy in policies}
-    return Policy(max(policy.wait for policy in policies), next(each for each in WhenLate if each in then))

@@ -17,9 +17,12 @@ from twofold.messages.stream import ANY, ExpectedVersion
 MAX_MARKS = 32
 """Of more types and tags than these it is not remembered which they were."""
 
+UNTAGGED = ""
+"""Marks events without any tag: older code, which did not know of a tag, may have written them."""
+
 
 @dataclass(frozen=True)
-class Written:
+class WriteToken:
     """What an answer must show: all up to a position, of which some types and tags are known to be of interest."""
 
     position: int = 0
@@ -27,31 +30,35 @@ class Written:
     """Check sums of the types and tags; None: there may be any. Two names with one sum only cause a needless wait."""
 
     @classmethod
-    def of(cls, after: Receipt[Any] | Written | int) -> Written:
+    def of(cls, after: Receipt[Any] | WriteToken | int) -> WriteToken:
         """Return what a receipt stands for, or all up to a position."""
-        if isinstance(after, Written):
+        if isinstance(after, WriteToken):
             return after
         if isinstance(after, int):
             return cls(after, None)
-        return cls(after.position, _marks(*after.types, *after.tags) if after.types else None)
+        return cls(after.position, _marks(*after.types, *(after.tags or [UNTAGGED])) if after.types else None)
 
-    def merge(self, other: Written) -> Written:
+    def merge(self, other: WriteToken) -> WriteToken:
         """Return what must be shown to show both."""
         if not self.position or not other.position:
             return other if other.position else self
         marks = None if self.marks is None or other.marks is None else self.marks | other.marks
-        return Written(max(self.position, other.position), marks if len(marks or ()) <= MAX_MARKS else None)
+        return WriteToken(max(self.position, other.position), marks if len(marks or ()) <= MAX_MARKS else None)
 
     def concerns(self, names: Iterable[str]) -> bool:
         """Return whether something with one of these types or tags may have been written."""
         return self.marks is None or not self.marks.isdisjoint(_marks(*names))
+
+    def concerns_tags(self, tags: Iterable[str]) -> bool:
+        """Return whether an event that has all of these tags may have been written."""
+        return self.marks is None or _marks(*tags) <= self.marks or not self.marks.isdisjoint(_marks(UNTAGGED))
 
 
 @dataclass
 class Session:
     """What one client has written and therefore wants to see, such as in one HTTP request; see `session`."""
 
-    written: Written = Written()
+    written: WriteToken = WriteToken()
     """What every answer must show. Each command adds what it writes."""
     wait: float | None = None
     """Seconds that the client will wait, instead of what the queries' policies say."""
@@ -69,7 +76,7 @@ class Session:
     def note(self, receipt: Receipt[Any]) -> None:
         """Remember what a command has written."""
         self.receipt = receipt
-        self.written = self.written.merge(Written.of(receipt))
+        self.written = self.written.merge(WriteToken.of(receipt))
 
     def note_answer(self, answer: Answer[Any]) -> None:
         """Remember how good an answer was."""
@@ -90,7 +97,7 @@ def current_session() -> Session | None:
 
 @contextmanager
 def session(
-    written: Written | Receipt[Any] | int = 0, *, wait: float | None = None, expected_version: ExpectedVersion = ANY
+    written: WriteToken | Receipt[Any] | int = 0, *, wait: float | None = None, expected_version: ExpectedVersion = ANY
 ) -> Iterator[Session]:
     """Let all queries within the block show what was written before, and what the block's own commands write.
 
@@ -99,7 +106,7 @@ def session(
         wait: seconds that a query waits for it, instead of what its policy says.
         expected_version: of the stream that the first command writes to.
     """
-    inner = Session(Written.of(written), wait, expected_version)
+    inner = Session(WriteToken.of(written), wait, expected_version)
     with context(session=inner):
         yield inner
 

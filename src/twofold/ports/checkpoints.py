@@ -25,6 +25,13 @@ It is taken last: after the lock of a read model, and after its tables.
 """
 
 
+GRACE_OF_PREVIOUS = 2.0
+"""Seconds for which the generation that served before stands still, as other processes may still read it.
+
+Longer than `QueryOptions.lookup` of any process. A constant, as all processes must agree on it.
+"""
+
+
 class GenerationState(StrEnum):
     """Where a generation of a read model is in its life. stored: change with care.
 

@@ -36,6 +36,10 @@ VALUES (:name, :generation, :version, :suffix, :state, :segments, :fingerprint, 
 INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, event_id, epoch, moved_at)
 VALUES (:name, :generation, :first, :end, :position, :event_id, :epoch, :epoch)
 
+-- name: put_segment
+INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, event_id, epoch, moved_at)
+VALUES (:name, :generation, :first, :end, :position, :event_id, :epoch, twofold_now())
+
 -- name: forget_generation
 DELETE FROM twofold_projections WHERE name = :name AND generation = :generation
 
@@ -108,11 +112,21 @@ UNION ALL SELECT position, '', 0 FROM twofold_passed_over WHERE name = :name AND
 -- name: position_of
 SELECT min(position) FROM twofold_checkpoints WHERE name = :name AND generation = :generation
 
--- name: state_of_row
-SELECT c.position, (SELECT count(*) FROM twofold_parked AS p
-    WHERE p.name = c.name AND p.generation = c.generation AND p.slot = :slot AND p.key = :key)
-FROM twofold_checkpoints AS c
-WHERE c.name = :name AND c.generation = :generation AND c.first_slot <= :slot AND c.end_slot > :slot
+-- name: serving
+SELECT name, generation, version, suffix, state, segments, fingerprint, report, made_at,
+    (SELECT min(c.position) FROM twofold_checkpoints AS c WHERE c.name = p.name AND c.generation = p.generation),
+    EXISTS (SELECT 1 FROM twofold_parked AS q WHERE q.name = p.name AND q.generation = p.generation)
+FROM twofold_projections AS p WHERE name = :name ORDER BY generation
+
+-- name: source
+WITH asked AS (
+    SELECT generation FROM twofold_projections
+    WHERE name = :name AND (generation = :generation OR (:generation = 0 AND state IN ('serving', 'paused'))))
+SELECT coalesce(min(c.position), 0), coalesce(max(c.position), 0), EXISTS (
+    SELECT 1 FROM twofold_parked AS q WHERE q.name = :name AND q.generation IN (SELECT generation FROM asked)
+    AND (:key = '' OR q.key = :key))
+FROM twofold_checkpoints AS c WHERE c.name = :name AND c.generation IN (SELECT generation FROM asked)
+AND (:slot < 0 OR (c.first_slot <= :slot AND c.end_slot > :slot))
 
 -- name: lease
 UPDATE twofold_checkpoints SET owner = :owner, epoch = epoch + 1, leased_at = twofold_now(), leased_until = twofold_now() + :lease

@@ -1,4 +1,4 @@
-"""How far read models have come, as this process knows it, and those who wait for it."""
+"""How far read models have come, as this process knows it, and waiting for it."""
 
 from __future__ import annotations
 

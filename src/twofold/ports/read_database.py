@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from twofold.ports.positions import Positions
-from twofold.ports.segments import Parked, Step
+from twofold.ports.segments import Parked, Step, slot_of
 from twofold.ports.table import Table
 
 T = TypeVar("T")
@@ -62,6 +62,52 @@ class Selection(msgspec.Struct, frozen=True):
     offset: int = 0
 
 
+class Lookup(msgspec.Struct, frozen=True):
+    """The rows that have these keys."""
+
+    keys: tuple[tuple[Any, ...], ...]
+
+
+class Sums(msgspec.Struct, frozen=True):
+    """The count and the exact sums of fields for each group of rows."""
+
+    by: tuple[str, ...]
+    of: tuple[str, ...]
+    where: tuple[Filter, ...] = ()
+
+
+Question = Lookup | Selection | Sums
+"""What is asked of one table: what `load`, `select` and `totals` answer."""
+
+
+class Source(NamedTuple):
+    """Whose rows are read."""
+
+    projection: str
+    generation: int = 0
+    """0: the one that serves."""
+    key: str = ""
+    """As JSON: the one row that is read; empty if any may be."""
+
+    @property
+    def slot(self) -> int:
+        """Where the key falls; -1 without one."""
+        return slot_of(self.key) if self.key else -1
+
+
+class Found(NamedTuple):
+    """What a generation answered, and how far it had come in the snapshot in which it did."""
+
+    answer: Any
+    """What `load`, `select` or `totals` return."""
+    position: int
+    """All segments were complete up to here; if one row is read, its segment was."""
+    furthest: int
+    """One segment was complete up to here; the same, unless the segments stood at different positions."""
+    has_parked: bool
+    """Whether events of the source were parked, so that its rows lack them."""
+
+
 class Total(msgspec.Struct, frozen=True):
     """One group of rows."""
 
@@ -84,7 +130,7 @@ class ReadTransaction(Protocol):
         """Run the user's code with the connection, and await what it returns if that is to be awaited.
 
         Raises:
-            Exception: whatever the code raises, as it is.
+            Exception: whatever the code raises, unchanged.
         """
 
     async def run(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
@@ -172,7 +218,7 @@ class ReadDatabase(Protocol):
         Args:
             style: whose connection the user's SQL gets.
             idle: seconds for which its process may do nothing. A server rolls it back then, so that a process which is
-                frozen keeps nobody else waiting for longer; engines without a server have nobody to do that.
+                frozen keeps no other one waiting for longer; engines without a server cannot do that.
 
         Raises:
             StorageError: the database failed; nothing was written, or it cannot be said.
@@ -180,7 +226,7 @@ class ReadDatabase(Protocol):
         """
 
     def follow(self, positions: Positions) -> None:
-        """Tell from now on, as long as somebody waits, what segments reach, whichever process works on them.
+        """Tell what segments reach from now on, while there are waiters, whichever process works on them.
 
         May be repeated; ends with `close`.
         """
@@ -189,6 +235,14 @@ class ReadDatabase(Protocol):
         """Run one statement that only reads, with values for its `:names`, and return its rows.
 
         Raises:
+            StorageError: the database failed.
+        """
+
+    async def read(self, table: Table, question: Question, source: Source) -> Found:
+        """Answer a question, and tell how far the source had come: both from one snapshot of the database.
+
+        Raises:
+            MissingTableError: there is no such table.
             StorageError: the database failed.
         """
 
@@ -204,8 +258,8 @@ class ReadDatabase(Protocol):
         """Write rows, delete others, park and release events, and take the step, in one transaction.
 
         Raises:
-            CheckpointMovedError: the segment is not at `step.before`, or its epoch is another one: somebody else has
-                taken it, or changed something of it. Nothing was written.
+            CheckpointMovedError: the segment is not at `step.before`, or its epoch is another one: another worker has
+                taken it, or an operator changed something of it. Nothing was written.
             LimitExceededError: a value cannot be stored; nothing was written.
             StorageError: nothing was written, or it cannot be said: read the checkpoint before going on.
         """

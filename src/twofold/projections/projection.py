@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from twofold.errors import InvalidProjectionError, RowNotFoundError
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_methods import methods_by_event
-from twofold.messages.read_policy import Policy
+from twofold.messages.read_policy import ReadPolicy
 from twofold.ports.table import Table
 from twofold.projections.row_type import RowType
 
@@ -41,7 +41,7 @@ class Projection(Generic[R]):
     """Raised whenever the same events would give other rows: the read model is then built again."""
     max_lag: ClassVar[timedelta | None] = None
     """How far behind the log the read model may be before that is a fault."""
-    policy: ClassVar[Policy | None] = None
+    policy: ClassVar[ReadPolicy | None] = None
     """How long queries that read it wait for it, and what happens then, unless they have a policy of their own."""
     on_failure: ClassVar[OnFailure] = "park"
     """What becomes of an event that fails again and again.

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 from twofold.messages.event import RecordedEvent
-from twofold.messages.read_policy import Policy
+from twofold.messages.read_policy import ReadPolicy
 from twofold.ports.read_database import Style
 from twofold.ports.sql import quoted
 from twofold.projections.projection import OnFailure
@@ -36,7 +36,7 @@ class SqlProjection:
     """What `apply` gets: the driver's connection, or SQLAlchemy's `Connection`, for which it is a plain function."""
     max_lag: ClassVar[timedelta | None] = None
     """How far behind the log the read model may be before that is a fault."""
-    policy: ClassVar[Policy | None] = None
+    policy: ClassVar[ReadPolicy | None] = None
     """See `Projection.policy`."""
     on_failure: ClassVar[OnFailure] = "park"
     """See `Projection.on_failure`. Without a `key`, all events depend on each other, and a failure stops it."""

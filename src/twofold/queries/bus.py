@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from twofold.errors import DuplicateHandlerError, HandlerNotFoundError, InvalidHandlerError
 from twofold.messages.answer import Answer
 from twofold.messages.query import Query
-from twofold.messages.read_policy import Policy, WhenLate, strictest
+from twofold.messages.read_policy import ReadPolicy
 from twofold.messages.receipt import Receipt
-from twofold.messages.session import Written, current_session
+from twofold.messages.session import WriteToken, current_session
 from twofold.middleware import Call, Middleware, compose, resolve
-from twofold.queries.consistency import Progress, Tagging, age_of, catch_up, reached_by
-from twofold.queries.read_model import overlaying
+from twofold.queries.consistency import Asking, Progress, Tagging, answering, catch_up, current_asking
 
 Q_contra = TypeVar("Q_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -35,7 +33,7 @@ class QueryBus:
 
     Args:
         middleware: wrapped around every handler, the first outermost; each gets the query and the next call.
-        progress: how far the read models have come; without it, no query waits.
+        progress: of the read models that handlers with SQL of their own read, by name; `ReadModel`s know theirs.
         policy: of the queries that are registered without one, and whose projections declare none.
     """
 
@@ -43,13 +41,15 @@ class QueryBus:
         self,
         *,
         middleware: Sequence[Middleware] = (),
-        progress: Progress | None = None,
-        policy: Policy = Policy(),  # noqa: B008 - it is immutable
+        progress: Mapping[str, Progress] | None = None,
+        policy: ReadPolicy = ReadPolicy(),  # noqa: B008 - it is immutable
     ) -> None:
         self._middleware = tuple(middleware)
         self._policy = policy
         self._routes: dict[type, _Route] = {}
-        self.progress = progress
+        self._unclear: set[type] = set()
+        """Queries whose handlers asked no read model and have not said what they read."""
+        self._progress: Mapping[str, Progress] = {} if progress is None else progress
 
     def register(
         self,
@@ -58,31 +58,52 @@ class QueryBus:
         *,
         reads: Collection[str] | None = None,
         tag: Tagging | None = None,
-        policy: Policy | None = None,
+        policy: ReadPolicy | None = None,
     ) -> None:
         """Let a handler, an object with `async handle(query)` or an `async` function, answer a type of queries.
+
+        A handler that asks `ReadModel`s needs neither `reads` nor `tag`: each of them waits for what it must show.
 
         Args:
             query_type: the class of the queries.
             handler: what answers them.
-            reads: the names of the projections whose read models it asks; by default, any may be.
+            reads: the names of the projections whose tables the handler reads with SQL of its own.
             tag: from a query to the tag of all events on which its answer depends, such as
                 `lambda query: f"order:{query.order_id}"`; what was written without it is not waited for.
-            policy: how long it waits for its read models, and what happens then; by default what the projections that
-                it reads declare, the strictest of them if they are several.
+            policy: how long it waits for its read models, and what happens then; by default what the projection of each
+                read model declares.
 
         Raises:
             DuplicateHandlerError: the query has a handler already.
-            InvalidHandlerError: the handler is not asynchronous, or is one for another query.
+            InvalidHandlerError: the handler is not asynchronous, or is one for another query, or there is a `tag`
+                without `reads`.
         """
         if query_type in self._routes:
             raise DuplicateHandlerError(query_type, self._routes[query_type].handler)
         call = compose(resolve(query_type, handler), self._middleware)
-        reads = None if reads is None else tuple(reads)
-        self._routes[query_type] = _Route(handler, call, reads, tag, policy)
+        if isinstance(reads, str):
+            raise InvalidHandlerError(f"`reads` takes a list of names; write `reads=[{reads!r}]`")
+        if tag is not None and reads is None:
+            raise InvalidHandlerError(
+                f"{handler!r} has a `tag` and no `reads`; leave it out: a ReadModel knows the tags of a row's events"
+            )
+        self._routes[query_type] = _Route(handler, call, None if reads is None else tuple(reads), tag, policy)
+
+    def check(self, query: Query[Any] | None = None) -> None:
+        """Make sure that there is a handler for a query, and that the names in its `reads` are names of projections.
+
+        Args:
+            query: the question; by default all routes are checked, which the application does at its start.
+
+        Raises:
+            HandlerNotFoundError: no handler is registered for the query.
+            InvalidHandlerError: a name in `reads` is that of no projection.
+        """
+        for route in self._routes.values() if query is None else [self._route(query)]:
+            self._reads(route)
 
     async def dispatch(
-        self, query: Query[R], *, after: Receipt[Any] | Written | int | None = None, timeout: float | None = None
+        self, query: Query[R], *, after: Receipt[Any] | WriteToken | int | None = None, timeout: float | None = None
     ) -> R:
         """Answer a query; see `ask`, which tells of an answer whether it is stale."""
         return (await self.ask(query, after=after, timeout=timeout)).value
@@ -91,14 +112,16 @@ class QueryBus:
         self,
         query: Query[R],
         *,
-        after: Receipt[Any] | Written | int | None = None,
+        after: Receipt[Any] | WriteToken | int | None = None,
         timeout: float | None = None,
-        policy: Policy | None = None,
+        policy: ReadPolicy | None = None,
     ) -> Answer[R]:
         """Answer a query, and say whether the answer is stale.
 
-        It waits for what it must show: what `after` and the current session have written, if its read models handle
-        that; and until none of them is further behind than its `max_lag`.
+        The read models that its handler asks wait for what they must show: what `after` and the current session have
+        written, if that concerns the rows that are asked for; and until they are no further behind than their
+        `max_lag`. Read models that are not asked are not waited for. What a handler with SQL of its own reads is waited
+        for before it begins; if it has not said what that is, all read models are.
 
         Args:
             query: the question.
@@ -109,52 +132,62 @@ class QueryBus:
         Raises:
             HandlerNotFoundError: no handler is registered for it.
             StaleReadError: the read models did not get there in time, and the policy is to refuse then.
-            Exception: whatever the handler raises, as it is.
+            Exception: whatever the handler raises, unchanged.
         """
+        return (await self.ask_where(query, after=after, timeout=timeout, policy=policy))[0]
+
+    async def ask_where(
+        self,
+        query: Query[R],
+        *,
+        after: Receipt[Any] | WriteToken | int | None = None,
+        timeout: float | None = None,
+        policy: ReadPolicy | None = None,
+    ) -> tuple[Answer[R], Collection[Progress]]:
+        """Answer a query, and return also how far the read models are that it was answered from; else as `ask`."""
         route = self._route(query)
-        policy = policy or self._policy_of(route)
-        session, written = current_session(), Written.of(after or 0)
+        session, outer = current_session(), current_asking()
+        written = WriteToken.of(after or 0)
         if session:
             written = written.merge(session.written)
             timeout = session.wait if timeout is None else timeout
-        wait = policy.wait if timeout is None else timeout
-        stale, age, position = await self._catch_up(route, query, written, wait, policy.then)
-        if stale and policy.then is WhenLate.OVERLAY:
-            answer: Answer[R] = await _overlaid(route.call, query, age, position)
-        else:
-            answer = Answer(await route.call(query), stale, age, position)
-        if session:
+        if outer:
+            written = written.merge(outer.written)
+        asking = Asking(written, policy=policy or route.policy, default=self._policy, timeout=timeout)
+        value = await self._answer(route, query, asking)
+        answer: Answer[R] = Answer(value, asking.stale, asking.age, asking.position or 0)
+        if outer:
+            outer.include(asking)
+        elif session:
             session.note_answer(answer)
-        return answer
+        return answer, asking.asked.values()
 
-    def reads(self, query: Query[Any]) -> Collection[str]:
-        """Return the names of the projections whose read models answer a query.
+    async def _answer(self, route: _Route, query: Any, asking: Asking) -> Any:
+        """Wait for what the handler reads with SQL of its own, and let it answer."""
+        reads = self._reads(route)
+        if type(query) in self._unclear:
+            reads = self._progress.values()
+        await catch_up(asking, reads, [route.tag(query)] if route.tag else ())
+        before = asking.questions
+        with answering(asking):
+            value = await route.call(query)
+        if route.reads is not None or not self._progress:
+            return value
+        if asking.questions > before:  # it has asked read models, which have waited
+            self._unclear.discard(type(query))
+        elif not reads:  # it reads what it has not told: all must show what was written before it reads
+            self._unclear.add(type(query))
+            return await self._answer(route, query, asking)
+        return value
 
-        Raises:
-            HandlerNotFoundError: no handler is registered for it.
-            InvalidHandlerError: it was registered with a name that no projection has.
-        """
-        route = self._route(query)
-        return _reads(route, self.progress) if self.progress else ()
-
-    async def _catch_up(
-        self, route: _Route, query: object, written: Written, wait: float, then: WhenLate
-    ) -> tuple[bool, timedelta | None, int]:
-        """Return how good an answer that is given now will be."""
-        if self.progress is None:
-            return False, None, 0
-        reads, tag = _reads(route, self.progress), route.tag and route.tag(query)
-        late = await catch_up(self.progress, reads, written, tag, wait)
-        if late and then is WhenLate.REFUSE:
-            raise late
-        age = await age_of(self.progress, reads) if late else None
-        return late is not None, age, reached_by(self.progress, reads)
-
-    def _policy_of(self, route: _Route) -> Policy:
-        if route.policy or self.progress is None:
-            return route.policy or self._policy
-        declared = [policy for name in _reads(route, self.progress) if (policy := self.progress.policy(name))]
-        return strictest(declared) if declared else self._policy
+    def _reads(self, route: _Route) -> Collection[Progress]:
+        unknown = sorted(set(route.reads or ()) - set(self._progress))
+        if unknown:
+            raise InvalidHandlerError(
+                f"{route.handler!r} reads {', '.join(unknown)}, which is no projection; there are "
+                f"{', '.join(self._progress) or 'none'}, add the others with `projections.add(...)`"
+            )
+        return [self._progress[name] for name in route.reads or ()]
 
     def _route(self, query: object) -> _Route:
         route = self._routes.get(type(query))
@@ -168,22 +201,4 @@ class _Route(NamedTuple):
     call: Call
     reads: tuple[str, ...] | None
     tag: Tagging | None
-    policy: Policy | None
-
-
-async def _overlaid(call: Call, query: object, age: timedelta | None, position: int) -> Answer[Any]:
-    with overlaying() as overlay:
-        value = await call(query)
-    return Answer(value, position=position) if overlay.is_complete else Answer(value, True, age, position)
-
-
-def _reads(route: _Route, progress: Progress) -> Collection[str]:
-    known = progress.projections()
-    if route.reads is None:
-        return known
-    if unknown := sorted(set(route.reads) - set(known)):
-        raise InvalidHandlerError(
-            f"{route.handler!r} reads {', '.join(unknown)}, which is no projection; there are "
-            f"{', '.join(known) or 'none'}, add the others with `projections.add(...)`"
-        )
-    return route.reads
+    policy: ReadPolicy | None

@@ -1,55 +1,95 @@
-"""Consistency: what an answer must show, how far the read models have come, and what happens when it is too late."""
+"""What an answer must show, and what came of waiting for it."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from twofold.errors import StaleReadError
-from twofold.messages.read_policy import Policy
-from twofold.messages.session import Written
+from twofold.messages.answer import Answer
+from twofold.messages.read_policy import ReadPolicy, WhenLate
+from twofold.messages.session import Session, WriteToken, current_session
+from twofold.queries.serving import Serving
 
 Tagging = Callable[[Any], str]
 """From a query to the tag that all events carry which its answer depends on."""
 
 
 class Progress(Protocol):
-    """How far the read models have come, and how to wait for them, in whichever process they are kept in step."""
+    """How far one read model has come where it answers, and waiting for it, whichever process keeps it in step."""
 
-    def projections(self) -> Collection[str]:
-        """Return the names of the projections, in this process or elsewhere, that this process knows."""
+    name: str
+    """Of the projection."""
 
-    def handled(self, projection: str) -> frozenset[str]:
-        """Return the stored names, aliases included, of the types of events that a projection handles."""
+    @property
+    def handled(self) -> frozenset[str]:
+        """The stored names, aliases included, of the types of events that the projection handles."""
 
-    def max_lag(self, projection: str) -> timedelta | None:
-        """Return how far behind the log a projection may be; None if that was not declared."""
+    @property
+    def max_lag(self) -> timedelta | None:
+        """How far behind the log the read model may be; None if that was not declared."""
 
-    def policy(self, projection: str) -> Policy | None:
-        """Return the policy of the queries that read a projection; None if it declares none."""
+    @property
+    def policy(self) -> ReadPolicy | None:
+        """The policy of the questions to it; None if the projection declares none."""
 
-    def reached(self, projection: str) -> int:
-        """Return the position that a projection has passed for certain, as far as this process knows; asks nobody."""
+    @property
+    def reached(self) -> int:
+        """The position that it has passed, as far as this process knows; no database is asked."""
 
-    async def lag(self, projection: str) -> timedelta:
-        """Return the age of the oldest event that a projection handles and has not handled yet; 0 if there is none.
+    async def find(self) -> Serving:
+        """Return the generation that answers.
 
-        Cheap: it is asked before each query on a read model that has a `max_lag`.
+        Raises:
+            UnknownProjectionError: nothing was prepared.
+            ReadModelBuildingError: it is being built, and what serves has other columns.
+            StorageError: a database failed.
+        """
+
+    async def approach(self, position: int, deadline: float) -> Serving:
+        """Return the generation that answers, once this process believes that it has passed a position.
+
+        A belief is no proof: the position counts that is read together with the rows. After `deadline`, by
+        `time.monotonic`, the generation is looked up once more and returned as it stands.
+
+        Raises:
+            UnknownProjectionError, ReadModelBuildingError, StorageError: as `find`.
+        """
+
+    def correct(self, serving: Serving, position: int) -> None:
+        """Give up a belief: the generation was read, and had come only to this position."""
+
+    async def still_serves(self, serving: Serving) -> bool:
+        """Look up whether a generation answers yet.
 
         Raises:
             StorageError: the database failed.
         """
 
-    async def wait(self, position: int, timeout: float, projections: Collection[str] | None = None) -> None:
-        """Wait until the projections (by default all) have passed a position; `reached` is not below it then.
-
-        With a `timeout` of 0 or less, look once.
+    async def misses_nothing(self, position: int, end: int) -> bool:
+        """Return whether the log holds no event of the projection's types behind one position and up to another.
 
         Raises:
-            StaleReadError: they had not after `timeout` seconds.
             StorageError: the database failed.
+        """
+
+    async def wait(self, position: int, deadline: float) -> int:
+        """Wait until the generation that answers has passed a position; return how far it has come, as it was read.
+
+        Raises:
+            UnknownProjectionError, ReadModelBuildingError, StorageError: as `find`.
+        """
+
+    async def lag(self) -> timedelta:
+        """Return the age of the oldest event that the read model misses; 0 if it misses none.
+
+        Raises:
+            StorageError: a database failed.
         """
 
     async def head(self) -> int:
@@ -59,51 +99,197 @@ class Progress(Protocol):
             StorageError: the database failed.
         """
 
+    async def refuse_parked(self, key: str) -> None:
+        """Raise if the read model does not answer at all while events of a row (or, if empty, of any) are parked.
 
-async def catch_up(
-    progress: Progress, reads: Collection[str], written: Written, tag: str | None, timeout: float
-) -> StaleReadError | None:
-    """Wait until read models show what was written, and none is behind by more than its `max_lag`.
+        Raises:
+            ProjectionFailedError: it does not.
+            StorageError: a database failed.
+        """
 
-    Only those are waited for that handle one of the types that were written; and none, if the query is about one tag
-    only and that was not written.
 
-    Returns:
-        What is missing, if the time is over.
+class Need(NamedTuple):
+    """What one answer waits for."""
+
+    written: int = 0
+    """The position that it must show."""
+    position: int = 0
+    """The position that is waited for: a later one if the read model is behind by more than its `max_lag`."""
+
+
+class Asking:
+    """One query, while it is answered: what its read models must show, how long they may take, and what came of it.
+
+    Args:
+        written: what the answer must show.
+        policy: the query's own; by default that of the projection whose read model is asked.
+        default: for projections that declare none.
+        timeout: seconds to wait, at most, instead of what the policies say.
+    """
+
+    def __init__(
+        self,
+        written: WriteToken,
+        *,
+        policy: ReadPolicy | None = None,
+        default: ReadPolicy = ReadPolicy(),  # noqa: B008 - it is immutable
+        timeout: float | None = None,
+    ) -> None:
+        self.written = written
+        self.asked: dict[str, Progress] = {}
+        """The read models that were asked, by name."""
+        self.questions = 0
+        """How many questions were answered."""
+        self.stale = False
+        self.age: timedelta | None = None
+        self.position: int | None = None
+        """The lowest position of what the read models showed; None before one was asked."""
+        self.is_over = False
+        """Whether the query was answered: what its handler left running asks for itself."""
+        self._policy = policy
+        self._default = default
+        self._timeout = timeout
+        self._started = time.monotonic()
+
+    def policy_of(self, progress: Progress) -> ReadPolicy:
+        """Return the policy of questions to a read model."""
+        return self._policy or progress.policy or self._default
+
+    def folds(self, progress: Progress) -> bool:
+        """Return whether what a row of a read model lacks is folded over it when it is late."""
+        return self.policy_of(progress).then is WhenLate.OVERLAY
+
+    def deadline(self, progress: Progress) -> float:
+        """Return until when a read model is waited for, by `time.monotonic`."""
+        return self._started + (self.policy_of(progress).wait if self._timeout is None else self._timeout)
+
+    async def need(self, progress: Progress, tags: Mapping[str, Collection[str]] | None = None) -> Need:
+        """Return what an answer of a read model waits for.
+
+        Args:
+            progress: of the read model.
+            tags: for types of events, by stored name, the tags that their events have if the answer depends on them;
+                types that are not named may matter whatever their tags are.
+
+        Raises:
+            StorageError: a database failed.
+        """
+        written = self.written.position if self.written.position and self._concerns(progress, tags or {}) else 0
+        return Need(written, max(written, await progress.head()) if await _is_late(progress) else written)
+
+    def _concerns(self, progress: Progress, tags: Mapping[str, Collection[str]]) -> bool:
+        return any(
+            self.written.concerns([name]) and self.written.concerns_tags(tags.get(name, ()))
+            for name in progress.handled
+        )
+
+    async def judge(self, progress: Progress, need: Need, reached: int) -> bool:
+        """Return whether an answer of a read model is stale.
+
+        Raises:
+            StaleReadError: it is, and its policy is to refuse then.
+            StorageError: a database failed.
+        """
+        is_stale = reached < need.position and (reached < need.written or await _is_late(progress))
+        if is_stale and self.policy_of(progress).then is WhenLate.REFUSE:
+            raise StaleReadError(need.position, {progress.name: reached})
+        return is_stale
+
+    def note(self, progress: Progress, position: int, *, stale: bool = False, age: timedelta | None = None) -> None:
+        """Take note of what a read model has answered."""
+        self.asked[progress.name] = progress
+        self.note_position(position, stale=stale, age=age)
+
+    def note_position(self, position: int, *, stale: bool, age: timedelta | None = None) -> None:
+        """Take note of an answer: the position of the log that it is of, and whether it is stale."""
+        self.questions += 1
+        self.stale = self.stale or stale
+        self.age = max(filter(None, (self.age, age)), default=None)
+        self.position = position if self.position is None else min(self.position, position)
+
+    def include(self, other: Asking) -> None:
+        """Take note of what another query has asked on behalf of this one."""
+        for progress in other.asked.values():
+            self.note(progress, other.position or 0, stale=other.stale, age=other.age)
+
+
+class _SessionAsking(Asking):
+    """A question to a read model within a session, past the query bus."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.written, timeout=session.wait)
+        self._session = session
+
+    def note_position(self, position: int, *, stale: bool, age: timedelta | None = None) -> None:
+        super().note_position(position, stale=stale, age=age)
+        self._session.note_answer(Answer(None, self.stale, self.age, position))
+
+
+_asking: ContextVar[Asking | None] = ContextVar("twofold_asking", default=None)
+
+
+def current_asking() -> Asking | None:
+    """Return what questions to read models must show here and now: the query's, or else the session's, if there is."""
+    asking = _asking.get()
+    if asking is not None and asking.is_over:
+        asking = None
+    if asking is None and (session := current_session()) and session.written.position:
+        return _SessionAsking(session)
+    return asking
+
+
+@contextmanager
+def answering(asking: Asking) -> Iterator[Asking]:
+    """Let the read models that are asked within the block show what they must, and note what came of it."""
+    token = _asking.set(asking)
+    try:
+        yield asking
+    finally:
+        asking.is_over = True
+        _asking.reset(token)
+
+
+async def wait_for(progresses: Collection[Progress], position: int, deadline: float) -> None:
+    """Wait until read models have passed a position, as it was read.
 
     Raises:
-        StorageError: the database failed.
+        StaleReadError: some had not by the deadline.
+        StorageError: a database failed.
     """
-    deadline = time.monotonic() + timeout
-    if written.position and (tag is None or written.concerns([tag])):
-        concerned = [name for name in reads if written.concerns(progress.handled(name))]
-        if reached_by(progress, concerned) < written.position:
-            try:
-                await progress.wait(written.position, timeout, concerned)
-            except StaleReadError as late:
-                return late
-    if lagging := await _lagging(progress, reads):
-        try:
-            await progress.wait(await progress.head(), deadline - time.monotonic(), lagging)
-        except StaleReadError as late:
-            return late if await _lagging(progress, lagging) else None
+    reached = await asyncio.gather(*(each.wait(position, deadline) for each in progresses))
+    behind = {each.name: at for each, at in zip(progresses, reached, strict=True) if at < position}
+    if behind:
+        raise StaleReadError(position, behind)
+
+
+async def catch_up(asking: Asking, progresses: Collection[Progress], tags: Collection[str] = ()) -> None:
+    """Wait until read models show what a query must show, and note how far they have come.
+
+    Args:
+        asking: the query.
+        progresses: of the read models.
+        tags: if any, those that all events have on which the answer depends.
+
+    Raises:
+        StaleReadError: some did not get there in time, and their policy is to refuse then.
+        StorageError: a database failed.
+    """
+    late = [each for each in await asyncio.gather(*(_arrive(asking, each, tags) for each in progresses)) if each]
+    if late:
+        behind = {name: at for each in late for name, at in each.behind.items()}
+        raise StaleReadError(max(each.position for each in late), behind)
+
+
+async def _arrive(asking: Asking, progress: Progress, tags: Collection[str]) -> StaleReadError | None:
+    need = await asking.need(progress, dict.fromkeys(progress.handled, tags))
+    reached = await progress.wait(need.position, asking.deadline(progress)) if need.position else progress.reached
+    try:
+        stale = await asking.judge(progress, need, reached)
+    except StaleReadError as late:
+        return late
+    asking.note(progress, reached, stale=stale, age=(await progress.lag() or None) if stale else None)
     return None
 
 
-def reached_by(progress: Progress, reads: Iterable[str]) -> int:
-    """Return the position that all of these projections have passed for certain; 0 if there are none."""
-    return min(map(progress.reached, reads), default=0)
-
-
-async def age_of(progress: Progress, reads: Collection[str]) -> timedelta | None:
-    """Return the age of the oldest event that one of the read models misses; None if they miss none.
-
-    Raises:
-        StorageError: the database failed.
-    """
-    return max([await progress.lag(name) for name in reads], default=timedelta(0)) or None
-
-
-async def _lagging(progress: Progress, reads: Collection[str]) -> list[str]:
-    limits = {name: limit for name in reads if (limit := progress.max_lag(name)) is not None}
-    return [name for name, limit in limits.items() if await progress.lag(name) > limit]
+async def _is_late(progress: Progress) -> bool:
+    return progress.max_lag is not None and await progress.lag() > progress.max_lag

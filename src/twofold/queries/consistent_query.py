@@ -1,4 +1,4 @@
-"""Queries after commands, for those who know only the stream and its version."""
+"""Queries after commands of which only the stream and its version are known."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from typing import TypeVar
 from twofold.log.event_store import EventStore
 from twofold.messages.answer import Answer
 from twofold.messages.query import Query
-from twofold.messages.read_policy import Policy, WhenLate
+from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.queries.bus import QueryBus
 
 R = TypeVar("R")
 
 
 class ConsistentQueryHandler:
-    """Answers queries so that they show a version of a stream, whoever wrote it.
+    """Answers queries so that they show a version of a stream, whichever process wrote it.
 
-    Who has the receipt of the command does better with `QueryBus.ask(query, after=receipt)`: that knows which read
-    models are concerned.
+    With the receipt of the command, `QueryBus.ask(query, after=receipt)` does better: it knows which read models are
+    concerned.
+
+    Args:
+        queries: the bus.
+        store: where the events are.
     """
 
     def __init__(self, queries: QueryBus, store: EventStore) -> None:
@@ -39,12 +43,12 @@ class ConsistentQueryHandler:
         Raises:
             HandlerNotFoundError: no handler is registered for the query.
             StorageError: the database failed.
-            Exception: whatever the handler raises, as it is.
+            Exception: whatever the handler raises, unchanged.
         """
         deadline = time.monotonic() + timeout
         position = await self._position_of(stream_id, expected_version, deadline)
         remaining = max(deadline - time.monotonic(), 0.0)
-        policy = Policy(remaining, WhenLate.ANSWER_STALE)
+        policy = ReadPolicy(remaining, WhenLate.ANSWER_STALE)
         answer = await self._queries.ask(query, after=position or 0, timeout=remaining, policy=policy)
         return answer if position is not None else Answer(answer.value, stale=True, age=answer.age)
 

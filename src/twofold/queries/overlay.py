@@ -8,67 +8,73 @@ from twofold.errors import StaleReadError
 from twofold.log.event_store import EventStore
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
-from twofold.ports.checkpoints import SQL, Generation
-from twofold.ports.read_database import ReadDatabase
-from twofold.ports.segments import slot_of
+from twofold.options import QueryOptions
+from twofold.ports.checkpoints import SQL
+from twofold.ports.read_database import Lookup, ReadDatabase, Source
 from twofold.projections.folding import KeyedEvent, fold_in_slices, key_text
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import RowRunner
-from twofold.queries.serving import Place
-
-MAX_EVENTS = 10_000
-"""An overlay looks at so many events, at most, for those of its row."""
-TRIES = 10
-"""How often a row is read together with its checkpoint, while that moves, before nobody may move it meanwhile."""
+from twofold.queries.serving import ServingGeneration
 
 
 class Overlay:
-    """Answers what a projection will show of a row once it has caught up with the log as it is now, exactly."""
+    """Answers what a projection will show of a row once it has caught up with the log, exactly.
 
-    def __init__(self, store: EventStore, database: ReadDatabase, runner: RowRunner, place: Place) -> None:
+    1. Read the row, the position of its segment and whether events of it are parked, from one snapshot.
+    2. If some are parked, return the row: no event comes in until they are retried.
+    3. Read the projection's events behind that position, without those that were skipped.
+    4. Fold those of the row over it.
+
+    Args:
+        store: where the events are.
+        database: where the rows are.
+        runner: what folds them.
+        serving: tells which generation answers.
+        options: how many events it looks through.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        database: ReadDatabase,
+        runner: RowRunner,
+        serving: ServingGeneration,
+        options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
+    ) -> None:
         self._store = store
         self._database = database
         self._runner = runner
-        self._place = place
+        self._rows = runner.projection.row_type()
+        self._serving = serving
+        self._options = options
 
     async def get(self, key: KeyValues) -> Any:
-        """Return the row with this key as it is by now, or None.
+        """Return the row with this key as the log has it now, or None.
 
         Raises:
             StaleReadError: too many events are missing.
             ReadModelBuildingError: the read model is being built.
             StorageError: a database failed.
         """
-        generation = await self._place.find()
-        text = key_text(key)
-        row, position, parked = await self._stored(generation, key, text)
-        if parked:
-            return row  # nothing comes in until it is retried
-        events = [KeyedEvent(each, key) for each in await self._missing(key, position)]
+        generation = (await self._serving.find()).generation
+        source = Source(generation.name, generation.number, key_text(key))
+        lookup = Lookup((self._rows.dump_key(key),))
+        found = await self._database.read(self._runner.table(generation.suffix), lookup, source)
+        row = self._rows.load(found.answer[0]) if found.answer else None
+        if found.has_parked:
+            return row
+        events = [KeyedEvent(each, key) for each in await self._missing(key, found.position)]
         folded, _ = await fold_in_slices(self._runner.projection, {} if row is None else {key: row}, events)
         return folded.rows.get(key, row)
 
-    async def _stored(self, generation: Generation, key: KeyValues, text: str) -> tuple[Any, int, bool]:
-        """Return a stored row, the position up to which it is complete, and whether events of it are parked."""
-        rows = self._runner.projection.row_type()
-        table, wanted = self._runner.table(generation.suffix), [rows.dump_key(key)]
-        of = {"name": generation.name, "generation": generation.number, "key": text, "slot": slot_of(text)}
-        position = 0
-        for _ in range(TRIES):
-            before = await self._database.query(SQL["state_of_row"], **of)
-            found = await self._database.load(table, wanted)
-            if before and before == await self._database.query(SQL["state_of_row"], **of):
-                [(position, parked)] = before
-                return (rows.load(found[0]) if found else None), position, bool(parked)
-        raise StaleReadError(position + 1, {self._runner.name: position})
-
     async def _missing(self, key: KeyValues, position: int) -> list[RecordedEvent[Any]]:
         """Return the events of a row behind a position."""
+        limit = self._options.overlay_events
         query = EventQuery.of(*self._runner.projection.handles())
-        rows = await self._store.log.read(query, after=position, limit=MAX_EVENTS)
-        if len(rows) == MAX_EVENTS:
+        rows = await self._store.log.read(query, after=position, limit=limit)
+        if len(rows) == limit:
             raise StaleReadError(rows[-1].position, {self._runner.name: position})
         over = await self._database.query(SQL["passed_over"], name=self._runner.name, after=position)
-        passed_over = {position for (position,) in over}
-        events = self._store.events.decode([row for row in rows if row.position not in passed_over])
+        skipped = {position for (position,) in over}
+        events = self._store.events.decode([row for row in rows if row.position not in skipped])
         return [event for event, its in zip(events, self._runner.keys(events), strict=True) if its == key]

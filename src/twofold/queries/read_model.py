@@ -1,30 +1,40 @@
-"""Read models: the queryable side of a projection."""
+"""Read models: the queryable side of a projection.
+
+A question goes this way:
+
+1. What must the answer show? What the query's `after=` and the current session have written, if it concerns the rows
+   that are asked for; and no more may be missing than the projection's `max_lag` allows.
+2. Which generation answers? The read model waits until it believes that generation to be far enough.
+3. The rows and the generation's position are read from one snapshot. If the position is too low, begin again with 2.
+4. After the time that the policy gives: refuse, fold what is missing over the row, or answer stale and say so.
+
+A question that nothing has to be shown to waits for nothing, and reads the rows alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-import msgspec
-
-from twofold.errors import InvalidCursorError, InvalidFilterError, MissingTableError, UnknownFieldError
-from twofold.ports.checkpoints import Generation
+from twofold.errors import MissingTableError, UnknownFieldError
+from twofold.messages.event import stored_names
+from twofold.options import QueryOptions
+from twofold.ports.checkpoints import GRACE_OF_PREVIOUS, Generation
 from twofold.ports.full_text import MAX_TEXT, Range, find_words
-from twofold.ports.read_database import Filter, ReadDatabase, Selection, Total
-from twofold.ports.table import Column, Kind, Table
-from twofold.projections.projection import Projection
-from twofold.queries.filters import checked_filter, comparable
-from twofold.queries.serving import FRESH, GRACE_OF_PREVIOUS
+from twofold.ports.read_database import Filter, Found, Lookup, Question, ReadDatabase, Selection, Source, Sums, Total
+from twofold.ports.table import Column, Kind
+from twofold.projections.folding import key_text
+from twofold.projections.projection import KeyValues, Projection
+from twofold.queries.consistency import Asking, Need, Progress, current_asking
+from twofold.queries.filters import checked_filter
+from twofold.queries.key_tags import KeyTags, key_tags, tags_of
+from twofold.queries.pages import PaginatedResult, read_cursor, write_cursor
+from twofold.queries.serving import Serving
 
 R = TypeVar("R")
-T = TypeVar("T")
 
 _SUMMABLE = (Kind.DECIMAL, Kind.INTEGER, Kind.REAL)
 MAX_MARKED = 200_000
@@ -33,51 +43,11 @@ _LAST = (1 << 63) - 1
 """The greatest number that every engine takes; a page beyond it is as empty as the one before."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PaginatedResult(Generic[T]):
-    """One page of a longer answer."""
+class Overlaid(Protocol):
+    """Folds what a stored row lacks over it."""
 
-    items: Sequence[T]
-    total: int
-    """Number of items on all pages."""
-    page: int
-    """From 1."""
-    page_size: int
-    total_pages: int
-    next_cursor: str | None = None
-    """Where the next page begins; for deep pages much cheaper than a page number."""
-    highlights: Sequence[Mapping[str, Sequence[Range]]] = ()
-    """For each item the full-text fields in which words were found, and where in them; if that was asked for."""
-
-
-class Places(Protocol):
-    """Tells which generation of a read model answers."""
-
-    async def find(self, *, again: bool = False) -> Generation:
-        """Return it; `again` looks it up anew.
-
-        Raises:
-            ReadModelBuildingError: it is not complete yet.
-            StorageError: the database failed.
-        """
-
-
-class FixedPlace:
-    """One generation, whatever serves."""
-
-    def __init__(self, generation: Generation) -> None:
-        self._generation = generation
-
-    async def find(self, *, again: bool = False) -> Generation:
-        """See `Places.find`."""
-        return self._generation
-
-
-class Fresh(Protocol):
-    """Tells what a row will be once its projection has caught up."""
-
-    async def get(self, key: tuple[Any, ...]) -> Any:
-        """Return the row with this key, or None.
+    async def get(self, key: KeyValues) -> Any:
+        """Return the row with this key as the log has it now, or None.
 
         Raises:
             StaleReadError: too much is missing.
@@ -85,67 +55,61 @@ class Fresh(Protocol):
         """
 
 
-@dataclass
-class Overlaying:
-    """What read models are asked within a block; see `overlaying`."""
-
-    is_complete: bool = True
-    """Whether all answers were as fresh as the log."""
-
-
-_overlaying: ContextVar[Overlaying | None] = ContextVar("twofold_overlaying", default=None)
-
-
-@contextmanager
-def overlaying() -> Iterator[Overlaying]:
-    """Let `ReadModel.get` fold what is missing over the stored row; pages and totals are answered as they stand."""
-    within = Overlaying()
-    token = _overlaying.set(within)
-    try:
-        yield within
-    finally:
-        _overlaying.reset(token)
-
-
 class ReadModel(Generic[R]):
     """Answers questions about the rows of one projection. Values are compared as what they are, on every engine.
 
-    While it is being built anew, the earlier generation answers; each answer is of one generation.
+    Each answer is of one generation, and shows what the current query or session must show, or says that it does not.
 
     Args:
         database: where the rows are.
         projection: what makes them.
-        place: tells which generation answers; by default what has the projection's own name, as in snapshots.
-        fresh: answers within `overlaying`.
+        progress: how far the read model has come; without it, the answer is what the projection's own name shows, as in
+            snapshots, and nothing is waited for.
+        overlay: folds what is missing over a row, where a policy asks for that.
+        generation: the one that answers, whatever serves; only without `progress`.
+        options: how long pages wait for segments that stand apart.
     """
 
     def __init__(
         self,
         database: ReadDatabase,
         projection: Projection[R],
-        place: Places | None = None,
-        fresh: Fresh | None = None,
+        progress: Progress | None = None,
+        overlay: Overlaid | None = None,
+        *,
+        generation: Generation | None = None,
+        options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
     ) -> None:
         self.name = projection.name
+        self._projection = projection
         self._database = database
-        self._place = place
-        self._fresh = fresh
+        self._progress = progress
+        self._overlay = overlay
+        self._options = options
         self._rows = projection.row_type()
         self._table = projection.table()
+        self._number = 0
+        if generation is not None:
+            self._number = generation.number
+            self._table = self._table._replace(name=self._table.name + generation.suffix)
 
     async def get(self, *key: Any) -> R | None:
         """Return the row with this key, or None.
 
         Raises:
             ValueError: there are more or fewer values than the key has fields.
-            ReadModelBuildingError: it is not complete yet.
+            StaleReadError: the row does not show in time what it must, and the policy is to refuse then.
+            ReadModelBuildingError: the read model is not complete yet.
             StorageError: the database failed.
         """
-        wanted = [self._rows.dump_key(key)]
-        if self._fresh and _overlaying.get():
-            return cast("R | None", await self._fresh.get(key))
-        found = await self._ask(lambda table: self._database.load(table, wanted))
-        return self._rows.load(found[0]) if found else None
+        asking = current_asking()
+        found, is_stale = await self._ask(asking, Lookup((self._rows.dump_key(key),)), key)
+        if is_stale and asking and self._progress and self._overlay and asking.folds(self._progress):
+            row = await self._overlay.get(key)
+            asking.note(self._progress, found.position, stale=found.has_parked)
+            return cast("R | None", row)
+        await self._note(asking, found, is_stale=is_stale)
+        return self._rows.load(found.answer[0]) if found.answer else None
 
     async def page(
         self,
@@ -176,32 +140,35 @@ class ReadModel(Generic[R]):
             InvalidFilterError: a filter's operator is none, or its value does not fit the field.
             InvalidCursorError: the cursor is damaged, or belongs to another sort.
             ValueError: the page or its size is below 1.
+            StaleReadError: the page does not show in time what it must, and the policy is to refuse then.
+            ReadModelBuildingError: the read model is not complete yet.
             StorageError: the database failed.
         """
         if page < 1 or page_size < 1:
             raise ValueError(f"page and page_size begin at 1, got {page} and {page_size}")
         if search and not self._table.full_text:
             raise UnknownFieldError(f"{self.name} cannot be searched; mark a field: `Annotated[str, FullText()]`")
-        self._check_fields((sort,) if sort else ())
         order = self._order(sort, by_rank=bool(search) and not sort)
         selection = Selection(
             where=self._checked(where),
             search=search,
-            sort=order,
+            sort=tuple(column.name for column in order),
             descending=descending,
-            beyond=self._read_cursor(cursor, order) if cursor else (),
+            beyond=read_cursor(cursor, order) if cursor else (),
             limit=min(page_size, _LAST),
             offset=0 if cursor else min((page - 1) * page_size, _LAST),
         )
-        values, total = await self._ask(lambda table: self._database.select(table, selection))
+        found = await self._answer(selection)
+        values, total = found.answer
         return PaginatedResult(
             items=self._rows.load_all(values),
             total=total,
             page=page,
             page_size=page_size,
             total_pages=-(-total // page_size),
-            next_cursor=self._write_cursor(values[-1], order) if order and len(values) == page_size else None,
+            next_cursor=self._next_cursor(values[-1], order) if order and len(values) == page_size else None,
             highlights=await asyncio.to_thread(self._highlights, values, search) if highlight else (),
+            position=found.position,
         )
 
     async def totals(
@@ -215,32 +182,102 @@ class ReadModel(Generic[R]):
         Raises:
             UnknownFieldError: a field is named that the rows do not have, or whose values cannot be added up.
             InvalidFilterError: a filter's operator is none, or its value does not fit the field.
+            StaleReadError: the totals do not show in time what they must, and the policy is to refuse then.
+            ReadModelBuildingError: the read model is not complete yet.
             StorageError: the database failed.
         """
         summed = (of,) if isinstance(of, str) else tuple(of)
-        self._check_fields((*by, *summed))
+        for name in (*by, *summed):
+            self._column(name)
         for name in summed:
             if self._column(name).kind not in _SUMMABLE:
                 raise UnknownFieldError(f"{self.name}.{name} holds no numbers that could be added up")
-        checked = self._checked(where)
-        return await self._ask(lambda table: self._database.totals(table, by, summed, checked))
+        totals: Sequence[Total] = (await self._answer(Sums(tuple(by), summed, self._checked(where)))).answer
+        return totals
 
-    async def _ask(self, question: Callable[[Table], Awaitable[T]]) -> T:
-        """Ask the generation that serves; if it did no longer when it had answered, the one that took over."""
-        if within := _overlaying.get():
-            within.is_complete = False
-        asked, table = time.monotonic(), await self._where()
-        with suppress(MissingTableError):
-            answer = await question(table)
-            if time.monotonic() < asked + GRACE_OF_PREVIOUS - FRESH or table == await self._where(again=True):
-                return answer
-        return await question(await self._where(again=True))
+    # -- reading ----------------------------------------------------------------------------------------------------
 
-    async def _where(self, *, again: bool = False) -> Table:
-        if self._place is None:
-            return self._table
-        generation = await self._place.find(again=again)
-        return self._table._replace(name=self._table.name + generation.suffix)
+    async def _answer(self, question: Selection | Sums) -> Found:
+        """Answer a question about several rows, and note how good the answer is."""
+        asking = current_asking()
+        found, is_stale = await self._ask(asking, question)
+        await self._note(asking, found, is_stale=is_stale)
+        return found
+
+    async def _ask(self, asking: Asking | None, question: Question, key: KeyValues | None = None) -> tuple[Found, bool]:
+        """Answer a question so that it shows what it must; return whether it is stale, or refuse, by the policy."""
+        progress = self._progress
+        if progress is None:
+            return await self._database.read(self._table, question, Source(self.name, self._number, _text(key))), False
+        if asking is None:
+            return await self._read(progress, question, Need(), 0.0, key), False
+        tags = tags_of(self._key_tags, self._table, key) if key is not None and asking.written.position else {}
+        need = await asking.need(progress, tags)
+        found = await self._read(progress, question, need, asking.deadline(progress), key)
+        return found, await asking.judge(progress, need, found.position)
+
+    async def _note(self, asking: Asking | None, found: Found, *, is_stale: bool) -> None:
+        if asking is not None and self._progress is None:
+            shown = found.position >= asking.written.position or not asking.written.concerns(self._handled)
+            asking.note_position(found.position, stale=not shown or found.has_parked)
+        elif asking is not None and self._progress is not None:
+            age = (await self._progress.lag() or None) if is_stale else None
+            asking.note(self._progress, found.position, stale=is_stale or found.has_parked, age=age)
+
+    async def _read(
+        self, progress: Progress, question: Question, need: Need, deadline: float, key: KeyValues | None
+    ) -> Found:
+        """Read from the generation that answers, until the answer shows what it must or the time is over."""
+        even_by, may_retry = time.monotonic() + self._options.alignment, True
+        while True:
+            asked = time.monotonic()
+            serving = await progress.approach(need.position, deadline) if need.position else await progress.find()
+            try:
+                found = await self._read_from(progress, serving, question, need, key)
+            except MissingTableError:  # it was dropped after it had been looked up
+                if not may_retry:
+                    raise
+                may_retry = False
+                progress.correct(serving, 0)
+                continue
+            now = time.monotonic()
+            if now - asked > GRACE_OF_PREVIOUS - self._options.lookup and not await progress.still_serves(serving):
+                continue  # what answered may stand still by now, or be behind
+            if found.position < need.position and now < deadline:
+                progress.correct(serving, found.position)
+            elif found.position < found.furthest and isinstance(question, Selection) and now < even_by:
+                if await progress.misses_nothing(found.position, found.furthest):
+                    found = found._replace(position=found.furthest)
+                    break
+                await progress.approach(found.furthest, even_by)
+            else:
+                break
+        if found.has_parked:
+            await progress.refuse_parked(_text(key))
+        return found
+
+    async def _read_from(
+        self, progress: Progress, serving: Serving, question: Question, need: Need, key: KeyValues | None
+    ) -> Found:
+        """Read rows and position from one snapshot, or the rows alone if nothing depends on the position."""
+        table = self._table._replace(name=self._table.name + serving.generation.suffix)
+        if need.position or serving.has_parked or isinstance(question, Selection):
+            return await self._database.read(table, question, Source(self.name, serving.generation.number, _text(key)))
+        position = progress.reached
+        if isinstance(question, Lookup):
+            return Found(await self._database.load(table, question.keys), position, position, has_parked=False)
+        answer = await self._database.totals(table, question.by, question.of, question.where)
+        return Found(answer, position, position, has_parked=False)
+
+    @cached_property
+    def _key_tags(self) -> KeyTags:
+        return key_tags(self._projection, self._table)
+
+    @cached_property
+    def _handled(self) -> frozenset[str]:
+        return stored_names(self._projection.handles())
+
+    # -- what is asked ----------------------------------------------------------------------------------------------
 
     def _highlights(self, rows: Sequence[Sequence[Any]], search: str) -> Sequence[Mapping[str, Sequence[Range]]]:
         """Return where each row holds the words. A thread does it, within bounds: texts may be of any length."""
@@ -266,28 +303,24 @@ class ReadModel(Generic[R]):
             raise UnknownFieldError(f"{self.name} cannot be asked about {name!r}; its fields are {fields}")
         return column
 
-    def _check_fields(self, names: Sequence[str]) -> None:
-        for name in names:
-            self._column(name)
-
     def _checked(self, where: Sequence[Filter]) -> tuple[Filter, ...]:
         return tuple(checked_filter(self._column(field), operator, value) for field, operator, value in where)
 
-    def _order(self, sort: str | None, *, by_rank: bool) -> tuple[str, ...]:
+    def _order(self, sort: str | None, *, by_rank: bool) -> list[Column]:
+        """Return the columns to sort by: the key comes last, so that no two rows are at one place."""
         if by_rank:
-            return ()
-        return tuple(dict.fromkeys([*([sort] if sort else []), *self._table.key]))
+            return []
+        wanted = [sort, *self._table.key] if sort else self._table.key
+        return [self._column(name) for name in dict.fromkeys(wanted)]
 
-    def _write_cursor(self, values: Sequence[Any], order: tuple[str, ...]) -> str:
+    def _next_cursor(self, last: Sequence[Any], order: Sequence[Column]) -> str:
         names = [column.name for column in self._table.columns]
-        last = [values[names.index(name)] for name in order]
-        return base64.urlsafe_b64encode(msgspec.json.encode([list(order), last])).decode()
+        return write_cursor([column.name for column in order], [last[names.index(column.name)] for column in order])
 
-    def _read_cursor(self, cursor: str, order: tuple[str, ...]) -> tuple[Any, ...]:
-        try:
-            names, values = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[list[str], list[Any]])
-            if tuple(names) != order or len(values) != len(order):
-                raise InvalidCursorError("the cursor belongs to another sort; take the one of the page before")
-            return tuple(comparable(self._column(name), value) for name, value in zip(names, values, strict=True))
-        except (msgspec.MsgspecError, binascii.Error, ValueError, InvalidFilterError) as error:
-            raise InvalidCursorError("the cursor is not one of ours; take the `next_cursor` of a page") from error
+
+def _text(key: KeyValues | None) -> str:
+    """Return a key in the form with parked events; empty without one, or for a key that no row can have."""
+    try:
+        return "" if key is None else key_text(key)
+    except Exception:
+        return ""

@@ -5,66 +5,79 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from twofold.errors import ReadModelBuildingError, UnknownProjectionError
+from twofold.options import QueryOptions
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase
 from twofold.projections.runner import ReadModelBuilder
 
-FRESH = 1.0
-"""Seconds after which it is looked up again which generation serves."""
+
+class Serving(NamedTuple):
+    """The generation that answers, as it stood when it was looked up."""
+
+    generation: Generation
+    position: int
+    """All its segments were complete up to here."""
+    has_parked: bool
+    """Whether any events were parked."""
 
 
-UNREADY = 0.05
-"""The same, if none serves yet."""
-
-
-GRACE_OF_PREVIOUS = 2 * FRESH
-"""Seconds for which the generation that served before stands still, as it may still be asked."""
-
-
-class Place:
-    """Which generation answers the questions of this version of the code; looked up now and then.
+class ServingGeneration:
+    """Finds the generation that answers the questions of this version of the code; the database is asked now and then.
 
     Args:
-        database: where it is.
+        database: where the read model is.
         code: what builds it.
-        fresh: seconds for which what was found holds. The one before is kept in step for much longer, but not by the
-            appends.
+        lookup: seconds for which what was found holds; 0 where the generation before does not stand still.
+        options: how often to look while none serves.
     """
 
-    def __init__(self, database: ReadDatabase, code: ReadModelBuilder, fresh: float = FRESH) -> None:
-        self._fresh = fresh
+    def __init__(
+        self,
+        database: ReadDatabase,
+        code: ReadModelBuilder,
+        lookup: float | None = None,
+        options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
+    ) -> None:
+        self._lookup = options.lookup if lookup is None else lookup
+        self._unready_lookup = options.unready_lookup
         self._database = database
         self._code = code
-        self._found: Generation | None = None
+        self._found: Serving | None = None
         self._built: int | None = None
         self._looked_at = 0.0
         self._looking = asyncio.Lock()
 
     @property
-    def known(self) -> Generation | None:
-        """The generation that was found last."""
+    def known(self) -> Serving | None:
+        """The generation that was found last, or None."""
         return self._found
 
-    async def find(self, *, again: bool = False) -> Generation:
+    async def find(self) -> Serving:
         """Return the generation that serves this version, or the one before if its rows look alike.
-
-        However many ask at one moment, the database is asked once.
-
-        Args:
-            again: look it up now.
 
         Raises:
             UnknownProjectionError: nothing was prepared.
-            ReadModelBuildingError: it is being built, and what serves looks otherwise.
+            ReadModelBuildingError: it is being built, and what serves has other columns.
             StorageError: the database failed.
         """
-        asked = time.monotonic()
-        since = asked if again else asked - (self._fresh if self._found else UNREADY)
-        if self._looked_at < since:
+        return await self.look(time.monotonic() - (self._lookup if self._found else self._unready_lookup))
+
+    async def look(self, since: float, reaching: int = 0) -> Serving:
+        """Return the generation that serves, as it stood at a time or later; questions at one moment share one look.
+
+        Args:
+            since: by `time.monotonic`.
+            reaching: a position; an earlier look that found the generation there will do.
+
+        Raises:
+            UnknownProjectionError, ReadModelBuildingError, StorageError: as `find`.
+        """
+        if not self._is_known(since, reaching):
             async with self._looking:
-                if self._looked_at < since:  # else whoever went before has looked for all who waited
+                if not self._is_known(since, reaching):
                     await self._look()
         if self._found is not None:
             return self._found
@@ -76,20 +89,26 @@ class Place:
         """Look it up the next time."""
         self._looked_at = 0.0
 
+    def _is_known(self, since: float, reaching: int) -> bool:
+        if self._looked_at >= since:
+            return True
+        is_fresh = self._looked_at >= time.monotonic() - self._lookup
+        return bool(reaching and is_fresh and self._found and self._found.position >= reaching)
+
     async def _look(self) -> None:
         now = time.monotonic()  # before the question, however long the answer takes
-        rows = await self._database.query(SQL["generations_of"], name=self._code.name)
-        known: dict[str, Generation] = {each.role: each for each in (Generation(*row) for row in rows)}
-        found, built = self._choose(known), None
-        if known and found is None:
-            of = known.get("building", known["serving"])
-            [(position,)] = await self._database.query(SQL["position_of"], name=of.name, generation=of.number)
-            built = position or 0
-        self._found, self._built, self._looked_at = found, built, now
+        rows = await self._database.query(SQL["serving"], name=self._code.name)
+        known: dict[str, Serving] = {}
+        for *row, position, has_parked in rows:
+            found = Serving(Generation(*row), position or 0, bool(has_parked))
+            known[found.generation.role] = found
+        self._found, self._looked_at = self._choose(known), now
+        self._built = known.get("building", known["serving"]).position if known else None
 
-    def _choose(self, known: Mapping[str, Generation]) -> Generation | None:
+    def _choose(self, known: Mapping[str, Serving]) -> Serving | None:
         for role in ("serving", "previous"):
-            if (found := known.get(role)) and found.version == self._code.version:
+            if (found := known.get(role)) and found.generation.version == self._code.version:
                 return found
-        live = known.get("serving")
-        return live if live and live.parts.get("row") == self._code.fingerprint()["row"] else None
+        serving = known.get("serving")
+        row = self._code.fingerprint()["row"]
+        return serving if serving and serving.generation.parts.get("row") == row else None

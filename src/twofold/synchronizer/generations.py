@@ -22,7 +22,14 @@ import msgspec
 
 from twofold.errors import InvalidChangeError, InvalidProjectionError
 from twofold.messages.mark import START, Mark
-from twofold.ports.checkpoints import LEASE_TABLE, SQL, Generation, GenerationState, generations_of
+from twofold.ports.checkpoints import (
+    LEASE_TABLE,
+    SQL,
+    Generation,
+    GenerationState,
+    checkpoints_of,
+    generations_of,
+)
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import bounds
 from twofold.projections.runner import ReadModelBuilder
@@ -120,6 +127,23 @@ async def build(
     if state is State.SERVING:
         await code.expose(transaction, suffix)
     return next(each for each in await generations_of(transaction, code.name) if each.number == number)
+
+
+async def divide(transaction: ReadTransaction, generation: Generation, segments: int) -> None:
+    """Divide a generation that was built in other segments, before it serves: else pages would be of several positions.
+
+    The transaction holds the lock `LEASE_TABLE`. Segments that do not stand at one position stay apart, and the workers
+    join them.
+    """
+    rows = await checkpoints_of(transaction, generation)
+    if len({row.position for row in rows}) != 1 or [row.first for row in rows] == list(bounds(segments)[:-1]):
+        return
+    place = {"name": generation.name, "generation": generation.number}
+    epoch = max(row.epoch for row in rows) + 1  # no slot ever sees an epoch again
+    await transaction.run(SQL["forget_segments"], **place)
+    for first, end in pairwise(bounds(segments)):
+        parts = {"first": first, "end": end, "position": rows[0].position, "event_id": rows[0].event_id, "epoch": epoch}
+        await transaction.run(SQL["put_segment"], **place, **parts)
 
 
 async def forget(transaction: ReadTransaction, code: ReadModelBuilder, generation: Generation) -> None:

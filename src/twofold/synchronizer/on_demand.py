@@ -1,38 +1,35 @@
-"""Projections on demand: nothing is stored for good, the rows are folded when a question is asked."""
+"""Read models on demand: nothing is stored for good, the rows are folded when a question needs them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from functools import cached_property
 
 from twofold.errors import CheckpointMovedError, HistoryChangedError, ProjectionFailedError
 from twofold.log.chunks import mark_at
 from twofold.log.event_store import EventStore
+from twofold.messages.event import stored_names
 from twofold.messages.event_query import EventQuery
+from twofold.messages.read_policy import ReadPolicy
 from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Generation, generations_of
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Segment
-from twofold.ports.table import Table
 from twofold.ports.watermark import Head
-from twofold.projections.folding import key_text
-from twofold.projections.projection import Projection
 from twofold.projections.runner import RowRunner
-from twofold.queries.read_model import ReadModel
+from twofold.queries.serving import Serving
 from twofold.synchronizer.generations import prepare
 from twofold.synchronizer.segment_runner import SegmentRunner
 
-R = TypeVar("R")
-T = TypeVar("T")
-
 
 class OnDemandRows:
-    """The rows of a projection that is folded on demand, in a database of this process alone, which is not kept.
+    """The rows of a projection on demand, in a database that this process has for itself and deletes.
 
-    The first question folds the log from its beginning, each later one what was appended since.
+    The first question folds the log from its beginning, each later one what was appended since. An event that cannot
+    be folded concerns the questions about its row, and those about several rows: they are refused. To queries, it is a
+    `twofold.queries.consistency.Progress` that is never late.
 
     Args:
         store: where the events are.
@@ -41,6 +38,7 @@ class OnDemandRows:
     """
 
     def __init__(self, store: EventStore, database: ReadDatabase, runner: RowRunner) -> None:
+        self.name = runner.name
         self.database = database
         self.runner = runner
         self._store = store
@@ -52,28 +50,28 @@ class OnDemandRows:
 
     @property
     def position(self) -> int:
-        """Up to here they have been folded."""
+        """The position up to which the rows have been folded."""
         return self._segment_runner.position if self._segment_runner else 0
+
+    @cached_property
+    def handled(self) -> frozenset[str]:
+        return stored_names(self.runner.projection.handles())
+
+    @property
+    def max_lag(self) -> timedelta | None:
+        return None
+
+    @property
+    def policy(self) -> ReadPolicy | None:
+        return self.runner.projection.policy
 
     @property
     def reached(self) -> int:
-        """The position that they have passed for certain: whoever asks finds all that is in the log."""
-        return self._head.position
+        """The position that every answer shows: that of the log, as far as this process knows."""
+        return max(self.position, self._head.position)
 
-    async def lag(self) -> timedelta:
-        """See `Standing.lag`."""
-        return timedelta()
-
-    async def wait(self, position: int, deadline: float) -> int:
-        """See `Standing.wait`."""
-        if self._head.position < position:
-            self._head.advance(await self._store.log.wait(position - 1, max(deadline - time.monotonic(), 0)))
-        if self._head.position < position:
-            self._head.advance(await self._store.head())  # should the signal have been lost
-        return self._head.position
-
-    async def find(self, *, again: bool = False) -> Generation:
-        """Bring the rows up to the head of the log, and return where they are; see `Places.find`.
+    async def find(self) -> Serving:
+        """Bring the rows up to the head of the log, and return where they are.
 
         Raises:
             ProjectionFailedError: an event holds up all rows.
@@ -91,7 +89,7 @@ class OnDemandRows:
                 except HistoryChangedError:
                     await self._throw_away()
                 else:
-                    return generation
+                    return Serving(generation, segment_runner.position, segment_runner.has_parked)
 
     async def _catch_up(self, segment_runner: SegmentRunner) -> None:
         """Fold what was appended; a log of another history is told from one that has not grown, even at one length."""
@@ -99,25 +97,53 @@ class OnDemandRows:
         if head.position > segment_runner.position:
             await segment_runner.catch_up(head.position)
 
-    async def refuse_failed(self, *key: Any) -> None:
-        """Refuse to answer if an event of a row, or without a key of any, could not be folded.
+    async def approach(self, position: int, deadline: float) -> Serving:
+        serving = await self.find()
+        if serving.position < position and await self.wait(position, deadline) >= position:
+            serving = await self.find()
+        return serving
+
+    async def wait(self, position: int, deadline: float) -> int:
+        if self._head.position < position:
+            self._head.advance(await self._store.log.wait(position - 1, max(deadline - time.monotonic(), 0)))
+        if self._head.position < position:
+            self._head.advance(await self._store.head())  # should the signal have been lost
+        return self._head.position
+
+    def correct(self, serving: Serving, position: int) -> None:
+        """Do nothing: each question finds out how far the rows are."""
+
+    async def still_serves(self, serving: Serving) -> bool:
+        return True
+
+    async def misses_nothing(self, position: int, end: int) -> bool:
+        return True
+
+    async def lag(self) -> timedelta:
+        return timedelta()
+
+    async def head(self) -> int:
+        return await self._store.head()
+
+    async def refuse_parked(self, key: str) -> None:
+        """Refuse to answer while an event of a row, or without a key of any, could not be folded.
 
         Raises:
             ProjectionFailedError: so it is.
         """
-        if self._segment_runner is None or not self._segment_runner.has_parked:
+        if self._generation is None:
             return
-        place = {"name": self.runner.name, "generation": self._segment_runner.segment.generation}
+        place = {"name": self.name, "generation": self._generation.number}
         if key:
-            found = [row[:2] for row in await self.database.query(SQL["parked_of"], **place, key=key_text(key))]
+            found = [row[:2] for row in await self.database.query(SQL["parked_of"], **place, key=key)]
         else:
             found = [(row[0], row[3]) for row in await self.database.query(SQL["parked"], **place, limit=1)]
         for position, cause in found[:1]:
             rows = await self._store.log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
-            raise ProjectionFailedError(self.runner.name, self._store.events.decode(rows)[0], cause)
+            raise ProjectionFailedError(self.name, self._store.events.decode(rows)[0], cause)
 
     async def close(self) -> None:
-        """Throw the rows away; the next question begins anew."""
+        """Delete the rows; the next question folds them from the beginning."""
         async with self._updating:
             await self._throw_away()
 
@@ -147,36 +173,8 @@ class OnDemandRows:
         )
 
 
-class OnDemandReadModel(ReadModel[R]):
-    """Answers questions about a projection on demand, as of the moment when they are asked.
-
-    An event that cannot be folded concerns those who ask for its row, and those who ask for several rows.
-    """
-
-    def __init__(self, rows: OnDemandRows, projection: Projection[R]) -> None:
-        super().__init__(rows.database, projection, rows)
-        self._folded = rows
-
-    async def get(self, *key: Any) -> R | None:
-        """See `ReadModel.get`.
-
-        Raises:
-            ProjectionFailedError: an event of this row cannot be folded.
-        """
-        wanted = [self._rows.dump_key(key)]
-        table = await self._where()
-        await self._folded.refuse_failed(*key)
-        found = await self._database.load(table, wanted)
-        return self._rows.load(found[0]) if found else None
-
-    async def _ask(self, question: Callable[[Table], Awaitable[T]]) -> T:
-        table = await self._where()
-        await self._folded.refuse_failed()
-        return await question(table)
-
-
 def _reached(segment: Segment, epoch: int, position: int) -> None:
-    """Nobody waits for what is up to date whenever it is asked."""
+    """Do nothing: what is up to date whenever it is asked is not waited for."""
 
 
 async def _head(after: int, timeout: float) -> int:

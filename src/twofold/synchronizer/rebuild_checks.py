@@ -17,7 +17,7 @@ from twofold.ports.read_database import ReadDatabase, ReadTransaction, Selection
 from twofold.ports.sql import names, quoted
 from twofold.projections.folding import Folded, fold_in_slices
 from twofold.projections.runner import ProjectionRunner, RowRunner, with_keys
-from twofold.queries.read_model import FixedPlace, ReadModel
+from twofold.queries.read_model import ReadModel
 from twofold.tasks import JITTER
 
 SAMPLE = 100
@@ -104,7 +104,7 @@ async def verify_rows(
         report = await _compared(database, rows, live, new, report)
         if report.reason:
             return report
-    model = ReadModel(database, rows.projection, FixedPlace(new))
+    model = ReadModel(database, rows.projection, generation=new)
     try:
         await rows.projection.verify(model)
     except Exception as error:  # the user's own check says no, in whatever way

@@ -7,14 +7,16 @@ from typing import Any, NamedTuple, cast
 
 from twofold.errors import InvalidProjectionError, UnknownProjectionError
 from twofold.log.event_store import EventStore
+from twofold.options import QueryOptions
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import ReadDatabase
 from twofold.projections.kinds import drive_of, runner_of
 from twofold.projections.runner import Drive, ProjectionKind, ProjectionRunner, RowRunner, Start
+from twofold.queries.consistency import Progress
 from twofold.queries.overlay import Overlay
 from twofold.queries.read_model import ReadModel
-from twofold.synchronizer.on_demand import OnDemandReadModel, OnDemandRows
-from twofold.synchronizer.read_model_progress import Standing
+from twofold.queries.read_model_progress import ReadModelProgress
+from twofold.synchronizer.on_demand import OnDemandRows
 
 
 class Registered(NamedTuple):
@@ -22,16 +24,16 @@ class Registered(NamedTuple):
 
     runner: ProjectionRunner
     database: ReadDatabase
-    standing: Standing
+    written: ReadModelProgress
     """Where its read model stands in the database that it is written to."""
-    served: Standing
+    served: ReadModelProgress
     """Where it stands in the database that answers questions: the same, or a replica."""
     start: Start
 
     def forget(self) -> None:
         """Look up anew which generation serves, where that is asked next."""
-        self.standing.place.forget()
-        self.served.place.forget()
+        self.written.serving.forget()
+        self.served.serving.forget()
 
 
 class Registrations:
@@ -42,6 +44,7 @@ class Registrations:
         read_db: where the read models are, unless a projection has a database of its own.
         replica: follows `read_db`, and answers the questions in its place.
         batch_size: events that are folded and committed together, at most.
+        options: how the read models wait and look.
         scratch: gives a database for the rows of a projection that is folded on demand.
     """
 
@@ -53,13 +56,17 @@ class Registrations:
         replica: ReadDatabase | None = None,
         batch_size: int | None = None,
         scratch: Callable[[], ReadDatabase] | None = None,
+        options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
     ) -> None:
+        self._options = options
         self.positions = Positions()
         """How far the read models have come where they are written, as this process knows it."""
         self.faults: Callable[[], Mapping[str, str]] = dict
         """What fails at present in this process, by the names of projections."""
         self.stored: dict[str, Registered] = {}
         self.on_demand: dict[str, OnDemandRows] = {}
+        self.progress: dict[str, Progress] = {}
+        """How far the read models are that can be queried, where they answer, by name."""
         self._store = store
         self._read_db = read_db
         self._replica = replica
@@ -80,10 +87,10 @@ class Registrations:
         if (rows := registered.runner.rows) is None:
             return None
         asked = self._asked(registered.database)
-        place, overlay = registered.served.place, None
+        progress, overlay = registered.served, None
         if rows.folds_single_rows:
-            overlay = Overlay(self._store, asked, rows, place)
-        return ReadModel(asked, rows.projection, place, overlay)
+            overlay = Overlay(self._store, asked, rows, progress.serving, self._options)
+        return ReadModel(asked, rows.projection, progress, overlay, options=self._options)
 
     def of(self, name: str) -> Registered:
         """Return one that has a read model to be worked on.
@@ -109,11 +116,13 @@ class Registrations:
         runner = self._runner(database, projection, drive)
         self._check(runner)
         drive.attach(runner, self._store.log, self._store.events, database)
-        standing = served = Standing(self._store, database, runner, self.positions)
+        written = served = ReadModelProgress(self._store, database, runner, self.positions, self._options)
         if (asked := self._asked(database)) is not database:
-            served = Standing(self._store, asked, runner, self._replicated)
-        registered = Registered(runner, database, standing, served, start or runner.start)
+            served = ReadModelProgress(self._store, asked, runner, self._replicated, self._options)
+        registered = Registered(runner, database, written, served, start or runner.start)
         self.stored[projection.name] = registered
+        if runner.has_read_model:
+            self.progress[projection.name] = served
         return registered
 
     def _asked(self, database: ReadDatabase) -> ReadDatabase:
@@ -135,7 +144,8 @@ class Registrations:
         self._check(runner)
         rows = cast(RowRunner, runner.rows)  # a drive without stored rows refuses what does not fold them
         folded = self.on_demand[projection.name] = OnDemandRows(self._store, scratch, rows)
-        return OnDemandReadModel(folded, rows.projection)
+        self.progress[projection.name] = folded
+        return ReadModel(scratch, rows.projection, folded, options=self._options)
 
     def _runner(self, database: ReadDatabase, projection: Any, drive: Drive) -> ProjectionRunner:
         return runner_of(projection, database, self._batch_size or database.batch_size, drive)

@@ -10,16 +10,12 @@ from enum import StrEnum
 from twofold.errors import HistoryChangedError
 from twofold.log.chunks import mark_at
 from twofold.log.event_store import EventStore
-from twofold.messages.event_query import EventQuery
 from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Checkpoint, Generation, GenerationState
 from twofold.ports.read_database import ReadDatabase
-from twofold.ports.segments import SLOTS, slot_of
-from twofold.projections.runner import ProjectionKind, ProjectionRunner, with_keys
+from twofold.projections.runner import ProjectionKind, ProjectionRunner
+from twofold.queries.lag import lag_of
 from twofold.synchronizer.leases import LeaseTable, Looks, read_lease_table
-
-LOOKED_AT = 500
-"""Events that are looked at for the oldest one of a segment; the rest is taken for its own."""
 
 
 class ProjectionState(StrEnum):
@@ -260,27 +256,6 @@ def _idle(row: Checkpoint, made_at: int) -> timedelta:
     """Return for how long no worker has held a segment. After the clock went back, that is at least by how much."""
     last = max(row.leased_until, row.moved_at, made_at)
     return timedelta(microseconds=0 if row.is_leased else abs(row.now - last))
-
-
-async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -> timedelta:
-    """Return the age of the oldest event that a segment still has to handle, by the clock of its database.
-
-    Raises:
-        StorageError: the database failed.
-    """
-    query = EventQuery.of(*runner.projection.handles())
-    is_whole = row.end - row.first == SLOTS
-    rows = await store.log.read(query, after=row.position, limit=1 if is_whole else LOOKED_AT)
-    for stored in rows:
-        try:
-            text = with_keys(runner, store.events.decode([stored]))[0].text if not is_whole else ""
-        except Exception:  # it cannot be read, and holds the segment up
-            text = ""
-        if is_whole or not text or row.first <= slot_of(text) < row.end:
-            return max(timedelta(microseconds=row.now - stored.recorded_at), timedelta(microseconds=1))
-    if len(rows) == LOOKED_AT and not is_whole:
-        return max(timedelta(microseconds=row.now - rows[-1].recorded_at), timedelta(microseconds=1))
-    return timedelta()
 
 
 def _is_of(row: Checkpoint, generation: Generation) -> bool:

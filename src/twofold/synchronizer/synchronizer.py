@@ -14,7 +14,9 @@ from twofold.errors import InvalidProjectionError, RebuildFailedError, StorageEr
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import START
-from twofold.options import SynchronizerOptions
+from twofold.messages.receipt import Receipt
+from twofold.messages.session import WriteToken
+from twofold.options import QueryOptions, SynchronizerOptions
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import slot_of
 from twofold.projections.failure import described
@@ -23,12 +25,12 @@ from twofold.projections.projection import Projection
 from twofold.projections.reaction import Reaction
 from twofold.projections.runner import ProjectionKind, ProjectionRunner, Start, with_keys
 from twofold.projections.sql_projection import SqlProjection
+from twofold.queries.consistency import Progress, wait_for
 from twofold.queries.read_model import ReadModel
 from twofold.synchronizer import control, history, rebuild
 from twofold.synchronizer.control import ParkedEvent, PassedOver
 from twofold.synchronizer.generations import prepare
 from twofold.synchronizer.leases import new_worker
-from twofold.synchronizer.query_progress import ReadModelProgress
 from twofold.synchronizer.rebuild_checks import Report
 from twofold.synchronizer.rebuild_progress import RebuildProgress, follow_rebuild
 from twofold.synchronizer.registry import Registrations
@@ -69,6 +71,7 @@ class ReadModelSynchronizer:
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
             `refuse` or `ignore`.
         options: leases, retries, pauses and sizes.
+        query_options: how the read models wait and look.
     """
 
     def __init__(
@@ -82,13 +85,19 @@ class ReadModelSynchronizer:
         scratch: Callable[[], ReadDatabase] | None = None,
         changed_code: ChangedCode = "warn",
         options: SynchronizerOptions | None = None,
+        query_options: QueryOptions | None = None,
     ) -> None:
         self._store = event_store
         self._options = options or SynchronizerOptions()
         self._replica = replica
         self._changed_code = changed_code
         self._registrations = Registrations(
-            event_store, read_db, replica=replica, batch_size=batch_size, scratch=scratch
+            event_store,
+            read_db,
+            replica=replica,
+            batch_size=batch_size,
+            scratch=scratch,
+            options=query_options or QueryOptions(),
         )
         self._of = self._registrations.of
         self._workers: list[Worker] = []
@@ -98,8 +107,8 @@ class ReadModelSynchronizer:
         self._is_prepared = False
         self._task: asyncio.Task[None] | None = None
         self._registrations.faults = lambda: self.faults
-        self.progress = ReadModelProgress(event_store, self._registrations)
-        """What a `QueryBus` asks about the read models."""
+        self.progress: Mapping[str, Progress] = self._registrations.progress
+        """How far the read models are, by the names of their projections; a `QueryBus` takes it."""
         for projection in projections:
             self.add(projection)
 
@@ -166,7 +175,7 @@ class ReadModelSynchronizer:
                 self._complain(registered.runner, changed)
             await registered.runner.drive.catch_up(registered.runner, self._store.events, registered.database)
         for registered in self._registrations.stored.values():
-            if registered.served is not registered.standing:
+            if registered.served is not registered.written:
                 await registered.served.appear()
         self._is_prepared = True
 
@@ -236,7 +245,9 @@ class ReadModelSynchronizer:
         finally:
             await end(running, arriving)
 
-    async def wait(self, position: int, timeout: float, projections: Collection[str] | None = None) -> None:
+    async def wait(
+        self, position: Receipt[Any] | WriteToken | int, timeout: float, projections: Collection[str] | None = None
+    ) -> None:
         """Wait until the projections (by default all) have passed a position, in whichever process they run.
 
         Those on demand have passed whatever is in the log.
@@ -247,7 +258,10 @@ class ReadModelSynchronizer:
             ReadModelBuildingError: one is being built, and what serves has other columns.
             StorageError: the database failed.
         """
-        await self.progress.wait(position, timeout, projections)
+        stored, on_demand = self._registrations.stored, self._registrations.on_demand
+        names = stored if projections is None else projections
+        waited = [on_demand[name] if name in on_demand else self._of(name).served for name in names]
+        await wait_for(waited, WriteToken.of(position).position, time.monotonic() + timeout)
 
     async def status(self) -> Sequence[ProjectionStatus]:
         """Return where all read models stand, by what their databases say: also those whose code is not here.
@@ -297,7 +311,7 @@ class ReadModelSynchronizer:
     async def set_position(self, name: str, position: int) -> None:
         """Let a read model go on behind a position; its rows stay as they are."""
         await control.set_position(self._of(name).database, name, position)
-        await self._of(name).standing.look()
+        await self._of(name).written.reload()
         self._poke()
 
     async def rewind(self, name: str, position: int | None = None) -> int:
@@ -329,7 +343,7 @@ class ReadModelSynchronizer:
             StorageError: the database failed.
         """
         await rebuild.reset(self._of(name).database, self._of(name).runner)
-        await self._of(name).standing.look()
+        await self._of(name).written.reload()
         self._poke()
 
     async def scale(self, name: str, segments: int) -> None:
@@ -464,7 +478,7 @@ class ReadModelSynchronizer:
 
     async def _arrive(self, position: int) -> None:
         """Wait until all projections have passed a position, where their read models are written."""
-        standings = [each.standing for each in self._registrations.stored.values()]
+        standings = [each.written for each in self._registrations.stored.values()]
         await asyncio.gather(*(each.wait(position, math.inf) for each in standings))
 
     async def _ceiling(self, runner: ProjectionRunner, after: int, timeout: float) -> int:
@@ -474,7 +488,7 @@ class ReadModelSynchronizer:
         if head <= after:
             head = await self._store.head()  # should the signal have been lost
         for name in runner.projection.follows if head > after else ():
-            head = min(head, await self._of(name).standing.wait(after + 1, deadline))
+            head = min(head, await self._of(name).written.wait(after + 1, deadline))
         return head
 
     def _complain(self, runner: ProjectionRunner, changed: Sequence[str]) -> None:

@@ -30,11 +30,18 @@ from twofold.errors import (
     RebuildFailedError,
     TimeLimitError,
 )
-from twofold.ports.checkpoints import LEASE_TABLE, SQL, Generation, GenerationState, checkpoints_of, generations_of
+from twofold.ports.checkpoints import (
+    GRACE_OF_PREVIOUS,
+    LEASE_TABLE,
+    SQL,
+    Generation,
+    GenerationState,
+    checkpoints_of,
+    generations_of,
+)
 from twofold.ports.read_database import ReadTransaction
 from twofold.projections.runner import ProjectionRunner
-from twofold.queries.serving import GRACE_OF_PREVIOUS
-from twofold.synchronizer.generations import change, forget
+from twofold.synchronizer.generations import change, divide, forget
 from twofold.synchronizer.leases import CHANGING_OVER, TAKEOVER, Held, LeaseTable, segment_of
 from twofold.synchronizer.rebuild_checks import (
     Report,
@@ -290,6 +297,7 @@ class Takeover:
         if serving.state == GenerationState.PAUSED:
             await change(transaction, new._replace(state=GenerationState.SERVING), "pause")
         await transaction.run(SQL["set_segments"], **place, segments=serving.segments)
+        await divide(transaction, new, serving.segments)
         await transaction.run(SQL["seize"], **old, owner=CHANGING_OVER, lease=int(GRACE_OF_PREVIOUS * 1e6))
 
 

@@ -14,7 +14,7 @@ from twofold.ports.read_database import Changes
 from twofold.ports.segments import Segment, Step
 from twofold.projections.keyed_runner import KeyedRunner
 from twofold.projections.kinds import ASYNCHRONOUS
-from twofold.queries.serving import Place
+from twofold.queries.serving import ServingGeneration
 from twofold.synchronizer.generations import prepare
 
 
@@ -25,4 +25,5 @@ async def views(engine: Engine) -> AsyncIterator[ReadModel[View]]:
     await prepare(database, runner)
     changes = Changes([rows.dump(row) for row in ROWS])
     await database.commit(runner.table("__1"), changes, Step(Segment("views", 1), 0, 0, 1))
-    yield ReadModel(database, Views(), Place(database, runner))
+    serving = await ServingGeneration(database, runner).find()
+    yield ReadModel(database, Views(), generation=serving.generation)

@@ -12,10 +12,10 @@ from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 from tests.postgres_servers import PostgresServer
 from tests.synchronizing import PATIENCE
 
-from twofold import Application, Policy, ReadModel, Receipt, WhenLate
+from twofold import Application, ReadModel, ReadPolicy, Receipt, WhenLate
 from twofold.engines.postgres import PostgresDatabase
 from twofold.errors import StaleReadError, StorageError
-from twofold.synchronizer import read_model_progress
+from twofold.options import Options, QueryOptions
 
 FRESH = Balance("a", "ann", Decimal(1), 1)
 STALE = Balance("a", "ann")
@@ -77,9 +77,9 @@ async def test_what_a_replica_misses_is_folded_over_its_rows_if_the_policy_says_
     async with pair.app as app:
         await app.queries.dispatch(GetBalance("a"), after=await app.commands.execute(Open(account="a")))
         receipt = await pair.deposit_unseen()
-        answer = await app.queries.ask(GetBalance("a"), after=receipt, policy=Policy(0.0, WhenLate.OVERLAY))
+        answer = await app.queries.ask(GetBalance("a"), after=receipt, policy=ReadPolicy(0.0, WhenLate.OVERLAY))
         assert (answer.value, answer.stale) == (FRESH, False)
-        answer = await app.queries.ask(GetBalance("a"), after=receipt, policy=Policy(0.0, WhenLate.ANSWER_STALE))
+        answer = await app.queries.ask(GetBalance("a"), after=receipt, policy=ReadPolicy(0.0, WhenLate.ANSWER_STALE))
         assert (answer.value, answer.stale, answer.age is not None) == (STALE, True, True)
 
 
@@ -143,15 +143,13 @@ async def test_a_replica_that_lags_at_the_start_is_waited_for(pair: Pair) -> Non
         assert await pair.app.queries.dispatch(GetBalance("a"), after=receipt) == STALE
 
 
-async def test_a_replica_of_something_else_is_refused(
-    own_server: Callable[..., PostgresServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(read_model_progress, "REPLICATION", 0.2)
+async def test_a_replica_of_something_else_is_refused(own_server: Callable[..., PostgresServer]) -> None:
+    options = Options(queries=QueryOptions(replication=0.2))
     server = own_server()
     with server.database() as url, server.database() as other:
         async with Application(other):
             pass
-        app = Application(url, replica_url=other)
+        app = Application(url, replica_url=other, options=options)
         app.projections.add(Balances())
         with pytest.raises(StorageError, match="make sure that it follows the database that this application writes"):
             await app.start()

@@ -23,13 +23,24 @@ from twofold.engines.duckdb.columns import is_own
 from twofold.engines.duckdb.database import OFFLINE
 from twofold.engines.duckdb.errors import DRIVER_ERRORS, translate
 from twofold.engines.duckdb.rows import load_rows
-from twofold.engines.duckdb.selection import select_page, select_totals
+from twofold.engines.duckdb.selection import answer, select_page, select_totals
 from twofold.engines.duckdb.snapshots import MANIFEST, Manifest, numbers, path_of
 from twofold.engines.duckdb.statements import run, run_to_read
 from twofold.errors import ReadOnlyStorageError, StorageUnavailableError, TwofoldError
 from twofold.options import DuckDbOptions
 from twofold.ports.positions import Positions
-from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
+from twofold.ports.read_database import (
+    IDLE,
+    Changes,
+    Filter,
+    Found,
+    Question,
+    Selection,
+    Source,
+    Style,
+    Total,
+    Values,
+)
 from twofold.ports.segments import Step
 from twofold.ports.sql import literal, names, quoted
 from twofold.ports.table import Table
@@ -72,12 +83,14 @@ class Snapshot:
         """How long ago that was, by this machine's clock."""
         return datetime.now(UTC) - self.taken_at
 
-    def position(self, projection: str) -> int:
-        """Return how far a projection had come.
+    def position(self, projection: str, *, default: int | None = None) -> int:
+        """Return how far a projection had come, or the default if the snapshot does not hold it.
 
         Raises:
-            KeyError: there is none of this name.
+            KeyError: there is none of this name, and no default.
         """
+        if default is not None:
+            return self._manifest.positions.get(projection, default)
         return self._manifest.positions[projection]
 
     async def sql(self, sql: str, **values: Any) -> list[dict[str, Any]]:
@@ -177,6 +190,16 @@ class ParquetSnapshots:
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         return await self._read(lambda connection: run(connection, sql, values))
+
+    async def read(self, table: Table, question: Question, source: Source) -> Found:
+        """Answer from the latest snapshot, whose manifest says how far the projection had come; 0 if it does not."""
+        job = partial(answer, table=_whole(table), question=question)
+
+        async def ask(latest: Snapshot) -> Found:
+            position = latest.position(source.projection, default=0)
+            return Found(await latest.read(job), position, position, has_parked=False)
+
+        return await self._with_latest(ask)
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
         return await self._read(partial(load_rows, table=_whole(table), keys=keys)) if keys else []

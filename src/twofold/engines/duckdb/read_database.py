@@ -16,14 +16,25 @@ import duckdb
 
 from twofold.engines.duckdb.database import DuckDbDatabase
 from twofold.engines.duckdb.rows import load_rows, write_step
-from twofold.engines.duckdb.selection import select_page, select_totals
+from twofold.engines.duckdb.selection import read_source, select_page, select_totals
 from twofold.engines.duckdb.snapshots import Manifest, write_snapshot
 from twofold.engines.duckdb.statements import run, run_to_read
 from twofold.engines.duckdb.transaction import DuckDbReadTransaction
 from twofold.errors import InvalidProjectionError, StorageError
 from twofold.options import DuckDbOptions
 from twofold.ports.positions import Positions
-from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
+from twofold.ports.read_database import (
+    IDLE,
+    Changes,
+    Filter,
+    Found,
+    Question,
+    Selection,
+    Source,
+    Style,
+    Total,
+    Values,
+)
 from twofold.ports.segments import Segment, Step
 from twofold.ports.sql import sql_blocks
 from twofold.ports.table import Table
@@ -112,6 +123,9 @@ class DuckDbReadDatabase:
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         return await self._database.read(lambda reader: run(reader, sql, values))
+
+    async def read(self, table: Table, question: Question, source: Source) -> Found:
+        return await self._database.read(partial(read_source, table=table, question=question, source=source))
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
         return await self._database.read(partial(load_rows, table=table, keys=keys)) if keys else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -19,12 +20,38 @@ from twofold.engines.duckdb.columns import (
     sum_from_sql,
     to_sql,
 )
+from twofold.engines.duckdb.rows import load_rows
+from twofold.engines.duckdb.statements import run
+from twofold.ports.checkpoints import SQL
 from twofold.ports.full_text import search_words
-from twofold.ports.read_database import Filter, Selection, Total, Values
+from twofold.ports.read_database import Filter, Found, Lookup, Question, Selection, Source, Sums, Total, Values
 from twofold.ports.sql import names, quoted
 from twofold.ports.table import Column, Kind, Table
 
 Connection = duckdb.DuckDBPyConnection
+
+
+def read_source(connection: Connection, table: Table, question: Question, source: Source) -> Found:
+    """Answer a question and tell how far its source had come, from one snapshot."""
+    connection.execute("BEGIN")
+    try:
+        values = {**source._asdict(), "name": source.projection, "slot": source.slot}
+        [(position, furthest, has_parked)] = run(connection, SQL["source"], values)
+        return Found(answer(connection, table, question), position, furthest, has_parked)
+    finally:
+        with suppress(duckdb.TransactionException):  # what failed has ended it
+            connection.execute("ROLLBACK")
+
+
+def answer(connection: Connection, table: Table, question: Question) -> Any:
+    """Return what answers a question."""
+    match question:
+        case Lookup():
+            return load_rows(connection, table, question.keys)
+        case Selection():
+            return select_page(connection, table, question)
+        case Sums():
+            return select_totals(connection, table, question.by, question.of, question.where)
 
 
 def select_page(connection: Connection, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:

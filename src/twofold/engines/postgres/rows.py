@@ -16,11 +16,13 @@ from twofold.engines.postgres.errors import is_about_the_data
 from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper, texts
 from twofold.errors import CheckpointMovedError, LimitExceededError
 from twofold.ports.full_text import searchable
-from twofold.ports.read_database import Changes, Values
+from twofold.ports.read_database import Changes, Found, Lookup, Source, Values
 from twofold.ports.segments import Parked, Step
 from twofold.ports.sql import in_format, names, quoted, sql_blocks
 from twofold.ports.table import Column, Kind, Table
 
+SOURCE = in_format(sql_blocks("twofold.ports", "checkpoints.sql")["source"])
+"""How far a source has come: position, furthest position, whether it has parked events."""
 _TAKE_STEP = in_format(sql_blocks("twofold.ports", "checkpoints.sql")["take_step"])
 _RELEASE = """
     DELETE FROM twofold_parked WHERE name = %(name)s AND generation = %(generation)s
@@ -40,12 +42,34 @@ def may_be_stored(table: Table, key: tuple[Any, ...]) -> bool:
 
 async def load_rows(connection: Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
     """Return the rows that have these keys, each of which `may_be_stored`."""
-    columns = _key_columns(table)
-    wanted = unnested(columns, "wanted", ["%s"] * len(table.key))
-    sql = f"SELECT {selected(table.columns)} FROM {quoted(table.name)} JOIN {wanted} USING ({names(table.key)})"
+    arguments: dict[str, Any] = {}
     cursor = _cursor(connection)
-    await cursor.execute(sql.encode(), as_arrays(columns, keys))
+    await cursor.execute(_lookup(table, arguments, keys).encode(), arguments)
     return rows_from_sql(table, await cursor.fetchall())
+
+
+async def lookup_source(connection: Connection, table: Table, lookup: Lookup, source: Source) -> Found:
+    """Return rows and how far their source had come, with one statement: so both are of one snapshot."""
+    arguments = source_values(source)
+    rows = _lookup(table, arguments, lookup.keys)
+    sql = f"SELECT source.*, found.* FROM ({SOURCE}) AS source LEFT JOIN (SELECT true, {rows[7:]}) AS found ON true"
+    cursor = _cursor(connection)
+    await cursor.execute(sql.encode(), arguments)
+    all_rows = await cursor.fetchall()
+    position, furthest, has_parked, *_ = all_rows[0]
+    found = [row[4:] for row in all_rows if row[3]]
+    return Found(rows_from_sql(table, found), position, furthest, has_parked)
+
+
+def source_values(source: Source) -> dict[str, Any]:
+    """Return the values for the names in `SOURCE`."""
+    return {**source._asdict(), "name": source.projection, "slot": source.slot}
+
+
+def _lookup(table: Table, arguments: dict[str, Any], keys: Collection[tuple[Any, ...]]) -> str:
+    columns = _key_columns(table)
+    wanted = unnested(columns, "wanted", _named(arguments, "wanted", as_arrays(columns, keys)))
+    return f"SELECT {selected(table.columns)} FROM {quoted(table.name)} JOIN {wanted} USING ({names(table.key)})"
 
 
 async def write_step(connection: Connection, table: Table, changes: Changes, step: Step) -> None:

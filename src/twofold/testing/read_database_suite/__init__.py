@@ -30,6 +30,7 @@ except ImportError as error:
 from twofold.ports.read_database import ReadDatabase
 from twofold.testing.read_database_suite.commits import CommitPromises
 from twofold.testing.read_database_suite.pages import PagePromises
+from twofold.testing.read_database_suite.reads import ReadPromises
 from twofold.testing.read_database_suite.searches import SearchPromises
 from twofold.testing.read_database_suite.selections import SelectionPromises
 from twofold.testing.read_database_suite.tables import TablePromises
@@ -43,6 +44,7 @@ __all__ = ["ReadDatabaseConformance"]
 class ReadDatabaseConformance(
     TablePromises,
     CommitPromises,
+    ReadPromises,
     ValuePromises,
     SelectionPromises,
     PagePromises,

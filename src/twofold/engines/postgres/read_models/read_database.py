@@ -14,12 +14,24 @@ from psycopg.rows import tuple_row
 from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.listener import Listener, Steps
-from twofold.engines.postgres.read_models.selection import select_page, select_totals
+from twofold.engines.postgres.read_models.selection import read_source, select_page, select_totals
 from twofold.engines.postgres.read_models.transaction import PostgresReadTransaction
 from twofold.engines.postgres.rows import load_rows, may_be_stored, write_step
 from twofold.errors import LimitExceededError
 from twofold.ports.positions import Positions
-from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
+from twofold.ports.read_database import (
+    IDLE,
+    Changes,
+    Filter,
+    Found,
+    Lookup,
+    Question,
+    Selection,
+    Source,
+    Style,
+    Total,
+    Values,
+)
 from twofold.ports.segments import Step
 from twofold.ports.sql import in_format
 from twofold.ports.table import Table
@@ -82,6 +94,17 @@ class PostgresReadDatabase:
             return await cursor.fetchall()
 
         return await self._database.ask(rows, self._database.options.statement_timeout)
+
+    async def read(self, table: Table, question: Question, source: Source) -> Found:
+        try:
+            return await self._database.ask(partial(read_source, table=table, question=question, source=source))
+        except (AttributeError, UnicodeError, struct.error, LimitExceededError):  # no row can have one of these keys
+            if not isinstance(question, Lookup):
+                raise
+            possible = Lookup(tuple(key for key in question.keys if may_be_stored(table, key)))
+            if possible == question:
+                raise
+            return await self.read(table, possible, source)
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
         if not keys:

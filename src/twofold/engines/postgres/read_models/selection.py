@@ -7,7 +7,8 @@ from typing import Any
 
 from twofold.engines.postgres.columns import SEARCH, TYPES, in_utc, rows_from_sql, search_expression, selected
 from twofold.engines.postgres.connection import Connection
-from twofold.ports.read_database import Filter, Selection, Total, Values
+from twofold.engines.postgres.rows import SOURCE, lookup_source, source_values
+from twofold.ports.read_database import Filter, Found, Lookup, Question, Selection, Source, Sums, Total, Values
 from twofold.ports.sql import names, quoted
 from twofold.ports.table import Column, Kind, Table
 
@@ -19,6 +20,31 @@ _SOMETHING = {
 """What stands for NULL where the rows are compared; that it is NULL has been compared before."""
 
 
+async def read_source(connection: Connection, table: Table, question: Question, source: Source) -> Found:
+    """Answer a question and tell how far its source had come, from one snapshot.
+
+    The statements go to the server together where they can: a snapshot for several must not cost a way there each.
+    """
+    if isinstance(question, Lookup):
+        return await lookup_source(connection, table, question, source)
+    async with connection.pipeline(), connection.cursor() as cursor:
+        await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        try:
+            await cursor.execute(SOURCE.encode(), source_values(source))
+            answer = await _answer(connection, table, question)
+            row = await cursor.fetchone()
+        finally:
+            await connection.execute("ROLLBACK")
+    assert row is not None  # noqa: S101  # it is an aggregate
+    return Found(answer, *row)
+
+
+async def _answer(connection: Connection, table: Table, question: Selection | Sums) -> Any:
+    if isinstance(question, Selection):
+        return await select_page(connection, table, question)
+    return await select_totals(connection, table, question.by, question.of, question.where)
+
+
 async def select_page(connection: Connection, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
     """Return a page of rows, and how many there are in all."""
     conditions, arguments = _conditions(table, selection.where)
@@ -28,19 +54,19 @@ async def select_page(connection: Connection, table: Table, selection: Selection
         conditions.append(f"{SEARCH} @@ to_tsquery('simple', %s)" if searched[0] else "false AND %s = ''")
         arguments += searched
     counted = f"SELECT count(*) FROM {quoted(table.name)} {_where(conditions)}"
-    [(total,)] = await _rows(connection, counted, arguments)
+    counting = await connection.execute(counted.encode(), arguments)
     if selection.beyond:
         condition, values = _beyond(table, selection)
         conditions.append(condition)
-        arguments += values
+        arguments = arguments + values  # the first statement may not be on its way yet
     order, ranked = _order(table, selection), searched if searched and not selection.sort else []
-    rows = await _rows(
-        connection,
+    paging = await connection.execute(
         f"SELECT {selected(table.columns)} FROM {quoted(table.name)} {_where(conditions)}"
-        f" ORDER BY {order} LIMIT %s OFFSET %s",
+        f" ORDER BY {order} LIMIT %s OFFSET %s".encode(),
         [*arguments, *ranked, selection.limit, selection.offset],
     )
-    return rows_from_sql(table, rows), total
+    [(total,)] = await counting.fetchall()
+    return rows_from_sql(table, await paging.fetchall()), total
 
 
 async def select_totals(

@@ -10,12 +10,24 @@ from typing import Any
 
 from twofold.engines.sqlite.database import SqliteDatabase
 from twofold.engines.sqlite.read_models.alchemy import alchemy_connection, alchemy_engine
-from twofold.engines.sqlite.read_models.selection import select_page, select_totals
+from twofold.engines.sqlite.read_models.selection import read_source, select_page, select_totals
 from twofold.engines.sqlite.read_models.transaction import SqliteReadTransaction
 from twofold.engines.sqlite.rows import in_sql, load_rows, may_be_stored, write_step
 from twofold.errors import StorageError
 from twofold.ports.positions import Positions
-from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
+from twofold.ports.read_database import (
+    IDLE,
+    Changes,
+    Filter,
+    Found,
+    Lookup,
+    Question,
+    Selection,
+    Source,
+    Style,
+    Total,
+    Values,
+)
 from twofold.ports.segments import Segment, Step
 from twofold.ports.table import Table
 
@@ -75,6 +87,17 @@ class SqliteReadDatabase:
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         return await self._database.read(lambda reader: reader.execute(sql, values).fetchall())
+
+    async def read(self, table: Table, question: Question, source: Source) -> Found:
+        try:
+            return await self._database.read(partial(read_source, table=table, question=question, source=source))
+        except (OverflowError, UnicodeError):  # no row can have one of these keys
+            if not isinstance(question, Lookup):
+                raise
+            possible = Lookup(tuple(key for key in question.keys if may_be_stored(table, key)))
+            if possible == question:
+                raise
+            return await self.read(table, possible, source)
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
         if not keys:

@@ -10,12 +10,35 @@ from typing import Any
 from unicodedata import normalize
 
 from twofold.engines.sqlite.columns import comparable, from_sql, rows_from_sql, to_sql
+from twofold.engines.sqlite.rows import load_rows
+from twofold.ports.checkpoints import SQL
 from twofold.ports.full_text import MAX_WORDS
-from twofold.ports.read_database import Filter, Selection, Total, Values
+from twofold.ports.read_database import Filter, Found, Lookup, Question, Selection, Source, Sums, Total, Values
 from twofold.ports.sql import names, quoted
 from twofold.ports.table import Column, Kind, Table
 
 _EXACT = Context(prec=1000)
+
+
+def read_source(connection: sqlite3.Connection, table: Table, question: Question, source: Source) -> Found:
+    """Answer a question and tell how far its source had come, from one snapshot."""
+    connection.execute("BEGIN")
+    try:
+        values = {**source._asdict(), "name": source.projection, "slot": source.slot}
+        [(position, furthest, has_parked)] = connection.execute(SQL["source"], values).fetchall()
+        return Found(_answer(connection, table, question), position, furthest, bool(has_parked))
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _answer(connection: sqlite3.Connection, table: Table, question: Question) -> Any:
+    match question:
+        case Lookup():
+            return load_rows(connection, table, question.keys)
+        case Selection():
+            return select_page(connection, table, question)
+        case Sums():
+            return select_totals(connection, table, question.by, question.of, question.where)
 
 
 def select_page(connection: sqlite3.Connection, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:

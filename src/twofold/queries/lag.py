@@ -1,0 +1,35 @@
+"""Lag: how late a segment of a read model is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from twofold.log.event_store import EventStore
+from twofold.messages.event_query import EventQuery
+from twofold.ports.checkpoints import Checkpoint
+from twofold.ports.segments import SLOTS, slot_of
+from twofold.projections.runner import ProjectionRunner, with_keys
+
+LOOKED_AT = 500
+"""Events that are looked at for the oldest one of a segment; the rest is taken for its own."""
+
+
+async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -> timedelta:
+    """Return the age of the oldest event that a segment still has to handle, by the clock of its database.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    query = EventQuery.of(*runner.projection.handles())
+    is_whole = row.end - row.first == SLOTS
+    rows = await store.log.read(query, after=row.position, limit=1 if is_whole else LOOKED_AT)
+    for stored in rows:
+        try:
+            text = with_keys(runner, store.events.decode([stored]))[0].text if not is_whole else ""
+        except Exception:  # it cannot be read, and holds the segment up
+            text = ""
+        if is_whole or not text or row.first <= slot_of(text) < row.end:
+            return max(timedelta(microseconds=row.now - stored.recorded_at), timedelta(microseconds=1))
+    if len(rows) == LOOKED_AT and not is_whole:
+        return max(timedelta(microseconds=row.now - rows[-1].recorded_at), timedelta(microseconds=1))
+    return timedelta()

@@ -1,0 +1,183 @@
+"""How far a read model has come in the database that answers its questions, and waiting until it has come further."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+
+from twofold.errors import ReadModelBuildingError, StorageError, UnknownProjectionError
+from twofold.log.event_store import EventStore
+from twofold.messages.event import stored_names
+from twofold.messages.event_query import EventQuery
+from twofold.messages.read_policy import ReadPolicy
+from twofold.options import QueryOptions
+from twofold.ports.checkpoints import SQL, Checkpoint, Generation
+from twofold.ports.positions import Positions
+from twofold.ports.read_database import ReadDatabase
+from twofold.ports.segments import Segment
+from twofold.ports.watermark import Head
+from twofold.projections.runner import ProjectionRunner
+from twofold.queries.lag import lag_of
+from twofold.queries.serving import Serving, ServingGeneration
+
+
+class ReadModelProgress:
+    """A `twofold.queries.consistency.Progress`, whichever process moves the read model.
+
+    Signals, and what this process has seen, only say when it is worth looking: what counts is the position that is read
+    from the database, of the generation that is read.
+
+    Args:
+        store: where the events are.
+        database: where the read model answers.
+        runner: its code.
+        positions: what this process knows of the read models in this database.
+        options: how often to look.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        database: ReadDatabase,
+        runner: ProjectionRunner,
+        positions: Positions,
+        options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
+    ) -> None:
+        self.name = runner.name
+        self.runner = runner
+        self.serving = ServingGeneration(database, runner, 0.0 if runner.drive.by_appends else options.lookup, options)
+        self._store = store
+        self._database = database
+        self._positions = positions
+        self._options = options
+
+    @cached_property
+    def handled(self) -> frozenset[str]:
+        return stored_names(self.runner.projection.handles())
+
+    @property
+    def max_lag(self) -> timedelta | None:
+        limit: timedelta | None = self.runner.projection.max_lag
+        return limit
+
+    @property
+    def policy(self) -> ReadPolicy | None:
+        declared: ReadPolicy | None = self.runner.projection.policy
+        return declared
+
+    @property
+    def reached(self) -> int:
+        known = self.serving.known
+        return self._believed(known) if known else 0
+
+    async def find(self) -> Serving:
+        return await self.serving.find()
+
+    async def head(self) -> int:
+        return await self._store.head()
+
+    async def lag(self) -> timedelta:
+        serving = await self.find()
+        if self._believed(serving) >= await self._store.head():
+            return timedelta()
+        rows = await self._checkpoints(serving.generation)
+        return max([await lag_of(self._store, self.runner, row) for row in rows], default=timedelta())
+
+    async def approach(self, position: int, deadline: float) -> Serving:
+        while True:
+            try:
+                serving = await self.find()
+                if self._believed(serving) >= position:
+                    return serving
+                if time.monotonic() >= deadline:
+                    return await self._look(position, time.monotonic())
+                serving = await self._news(serving, position, deadline)
+                if self._believed(serving) >= position:
+                    return serving
+            except (UnknownProjectionError, ReadModelBuildingError):
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(min(deadline - time.monotonic(), self._options.unready_lookup))
+
+    async def wait(self, position: int, deadline: float) -> int:
+        while True:
+            believed = serving = await self.approach(position, deadline)
+            if serving.position < position:
+                serving = await self._look(position, time.monotonic())
+            if serving.position >= position or time.monotonic() >= deadline:
+                return serving.position
+            if serving.generation.number == believed.generation.number:
+                self.correct(serving, serving.position)
+
+    def correct(self, serving: Serving, position: int) -> None:
+        self.serving.forget()
+        self._watermark(serving.generation).set_back(position)
+
+    async def still_serves(self, serving: Serving) -> bool:
+        return (await self._look(0, time.monotonic())).generation.number == serving.generation.number
+
+    async def misses_nothing(self, position: int, end: int) -> bool:
+        query = EventQuery.of(*self.runner.projection.handles())
+        return not await self._store.log.read(query, after=position, before=end + 1, limit=1)
+
+    async def refuse_parked(self, key: str) -> None:
+        """Do nothing: rows with parked events are answered, and said to be stale."""
+
+    async def appear(self) -> None:
+        """Wait until a replica shows a read model that was prepared on its primary.
+
+        Raises:
+            StorageError: it does not do so in time.
+        """
+        deadline = time.monotonic() + self._options.replication
+        while time.monotonic() < deadline:
+            try:
+                await self._look(0, time.monotonic())
+            except UnknownProjectionError:
+                await asyncio.sleep(self._options.unready_lookup)
+            except ReadModelBuildingError:
+                return
+            else:
+                return
+        raise StorageError(
+            f"the replica does not show the read model {self.name} after {self._options.replication:g} s; make sure "
+            f"that it follows the database that this application writes to"
+        )
+
+    async def reload(self) -> None:
+        """Read where the read model stands now, also if that is further back, as an operator has set it.
+
+        Raises:
+            StorageError: the database failed.
+        """
+        serving = await self._look(0, time.monotonic())
+        for row in await self._checkpoints(serving.generation):
+            self._positions.reached(Segment(*row[:4]), row.epoch, row.position)
+        self._watermark(serving.generation).set_back(serving.position)
+
+    async def _news(self, serving: Serving, position: int, deadline: float) -> Serving:
+        """Wait for a signal that a generation has passed a position, and now and then look where it is."""
+        self._database.follow(self._positions)
+        patience = min(deadline - time.monotonic(), self._options.poll)
+        watermark = self._watermark(serving.generation)
+        if await watermark.wait(position - 1, patience) < position:
+            return await self._look(position, time.monotonic() - self._options.poll)
+        return serving
+
+    async def _look(self, reaching: int, since: float) -> Serving:
+        serving = await self.serving.look(since, reaching)
+        self._watermark(serving.generation).advance(serving.position)
+        return serving
+
+    async def _checkpoints(self, generation: Generation) -> Sequence[Checkpoint]:
+        place = {"name": generation.name, "generation": generation.number}
+        return [Checkpoint(*row) for row in await self._database.query(SQL["checkpoints_of"], **place)]
+
+    def _believed(self, serving: Serving) -> int:
+        return max(serving.position, self._watermark(serving.generation).position)
+
+    def _watermark(self, generation: Generation) -> Head:
+        return self._positions.head(generation.name, generation.number)
