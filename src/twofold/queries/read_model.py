@@ -319,7 +319,7 @@ class ReadModel(Generic[R]):
 
 
 def _text(key: KeyValues | None) -> str:
-    """Return a key in the form with parked events; empty without one, or for a key that no row can have."""
+    """Return a key in the form that parked events hold; empty without one, or for a key that no row can have."""
     try:
         return "" if key is None else key_text(key)
     except Exception:
