@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
 
 from twofold.errors import ReadModelBuildingError, StorageError, UnknownProjectionError
 from twofold.log.event_store import EventStore
@@ -47,16 +46,13 @@ class ReadModelProgress:
         options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
     ) -> None:
         self.name = runner.name
+        self.handled = stored_names(runner.projection.handles())
         self.runner = runner
         self.serving = ServingGeneration(database, runner, 0.0 if runner.drive.by_appends else options.lookup, options)
         self._store = store
         self._database = database
         self._positions = positions
         self._options = options
-
-    @cached_property
-    def handled(self) -> frozenset[str]:
-        return stored_names(self.runner.projection.handles())
 
     @property
     def max_lag(self) -> timedelta | None:

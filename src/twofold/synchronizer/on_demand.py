@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
-from functools import cached_property
 
 from twofold.errors import CheckpointMovedError, HistoryChangedError, ProjectionFailedError
 from twofold.log.chunks import mark_at
@@ -39,6 +38,7 @@ class OnDemandRows:
 
     def __init__(self, store: EventStore, database: ReadDatabase, runner: RowRunner) -> None:
         self.name = runner.name
+        self.handled = stored_names(runner.projection.handles())
         self.database = database
         self.runner = runner
         self._store = store
@@ -52,10 +52,6 @@ class OnDemandRows:
     def position(self) -> int:
         """The position up to which the rows have been folded."""
         return self._segment_runner.position if self._segment_runner else 0
-
-    @cached_property
-    def handled(self) -> frozenset[str]:
-        return stored_names(self.runner.projection.handles())
 
     @property
     def max_lag(self) -> timedelta | None:
