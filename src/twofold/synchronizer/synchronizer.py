@@ -331,7 +331,7 @@ class ReadModelSynchronizer:
             StorageError: a database failed.
         """
         mark = await history.rewind(self._store.log, self._of(name).database, name, position)
-        await self._of(name).standing.look()
+        await self._of(name).written.reload()
         self._poke()
         return mark.position
 
