@@ -10,11 +10,22 @@ from typing import Any
 
 from twofold.engines.memory.database import NAME, MemoryDatabase
 from twofold.engines.sqlite.read_models.alchemy import alchemy_connection, alchemy_engine
-from twofold.engines.sqlite.read_models.selection import select_page, select_totals
+from twofold.engines.sqlite.read_models.selection import read_source, select_page, select_totals
 from twofold.engines.sqlite.read_models.transaction import SqliteReadTransaction
 from twofold.engines.sqlite.rows import in_sql, load_rows, write_step
 from twofold.ports.positions import Positions
-from twofold.ports.read_database import IDLE, Changes, Filter, Selection, Style, Total, Values
+from twofold.ports.read_database import (
+    IDLE,
+    Changes,
+    Filter,
+    Found,
+    Question,
+    Selection,
+    Source,
+    Style,
+    Total,
+    Values,
+)
 from twofold.ports.segments import Segment, Step
 from twofold.ports.table import Table
 
@@ -67,6 +78,9 @@ class MemoryReadDatabase:
             return reader.execute(sql, values).fetchall()
 
         return self._database.read(job)
+
+    async def read(self, table: Table, question: Question, source: Source) -> Found:
+        return self._database.read(partial(read_source, table=table, question=question, source=source))
 
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
         return self._database.read(partial(load_rows, table=table, keys=keys)) if keys else []
