@@ -41,7 +41,7 @@ class Holders(Projection[Holder]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Richest(Query):
+class Richest(Query[Holder]):
     pass
 
 
