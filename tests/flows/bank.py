@@ -6,7 +6,20 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated
 
-from twofold import Aggregate, Application, Command, Event, Key, Policy, Projection, Query, ReadModel, Repository, Tag, on
+from twofold import (
+    Aggregate,
+    Application,
+    Command,
+    Event,
+    Key,
+    Policy,
+    Projection,
+    Query,
+    ReadModel,
+    Repository,
+    Tag,
+    on,
+)
 
 AccountId = Annotated[str, Tag("account")]
 

@@ -1,13 +1,14 @@
 """How a command comes from an HTTP request into the log.
 
 1. The endpoint turns the request into a command. The header `Idempotency-Key` becomes the command's id.
-2. The command bus calls the one handler for it, in a unit of work: what the handler reads is remembered, what it saves is
-   held back.
+2. The command bus calls the one handler for it, in a unit of work: what the handler reads is remembered, what it saves
+   is held back.
 3. The handler loads an aggregate, which folds the events of its stream; lets it decide; and saves it.
-4. When the handler has returned, everything it saved is one append: events, the versions that it expects of its streams, the
-   command's id, the value that it returned.
+4. When the handler has returned, everything it saved is one append: events, the versions that it expects of its
+   streams, the command's id, the value that it returned.
 5. The log checks and stores the append in one transaction, and commits it durably.
-6. If another command was faster, the append is refused with the events in the way; the handler runs again on top of them.
+6. If another command was faster, the append is refused with the events in the way; the handler runs again on top of
+   them.
 7. The receipt (value, version, position) becomes the response: its body, its `ETag`, its `Consistency-Token`.
 """
 
