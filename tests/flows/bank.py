@@ -12,10 +12,10 @@ from twofold import (
     Command,
     Event,
     Key,
-    Policy,
     Projection,
     Query,
     ReadModel,
+    ReadPolicy,
     Repository,
     Tag,
     on,
@@ -143,7 +143,7 @@ def build(
     *,
     synchronize: bool = True,
     projection: Projection[Balance] | None = None,
-    policy: Policy | None = None,
+    policy: ReadPolicy | None = None,
 ) -> Bank:
     app = Application(url, synchronize=synchronize)
     accounts = app.repository(Account)
@@ -154,11 +154,5 @@ def build(
     async def get_balance(query: GetBalance) -> Balance | None:
         return await balances.get(query.account)
 
-    app.queries.register(
-        GetBalance,
-        get_balance,
-        reads=["balances"],
-        tag=lambda query: f"account:{query.account}",
-        policy=policy,
-    )
+    app.queries.register(GetBalance, get_balance, policy=policy)
     return Bank(app, balances)

@@ -18,7 +18,7 @@ from decimal import Decimal
 import pytest
 from tests.flows.bank import Balance, Deposit, GetBalance, Open, build
 
-from twofold import Policy, WhenLate
+from twofold import ReadPolicy, WhenLate
 from twofold.errors import StaleReadError
 
 
@@ -48,7 +48,7 @@ async def test_too_late_it_is_refused_by_default(url: str) -> None:
 
 
 async def test_too_late_it_may_be_answered_stale_and_says_how_old_the_answer_is(url: str) -> None:
-    bank = build(url, synchronize=False, policy=Policy(0.1, WhenLate.ANSWER_STALE))
+    bank = build(url, synchronize=False, policy=ReadPolicy(0.1, WhenLate.ANSWER_STALE))
     async with bank.app as app:
         receipt = await app.commands.execute(Open(account="ann"))
         answer = await app.queries.ask(GetBalance("ann"), after=receipt)
@@ -63,7 +63,7 @@ async def test_too_late_the_missing_events_may_be_folded_over_the_stored_row(url
         receipt = await app.commands.execute(Open(account="ann"))
         await app.projections.wait(receipt.position, 60)
 
-    bank = build(url, synchronize=False, policy=Policy(0.0, WhenLate.OVERLAY))
+    bank = build(url, synchronize=False, policy=ReadPolicy(0.0, WhenLate.OVERLAY))
     async with bank.app as app:
         receipt = await app.commands.execute(Deposit(account="ann", amount=Decimal(5)))
         answer = await app.queries.ask(GetBalance("ann"), after=receipt)
