@@ -119,9 +119,14 @@ SELECT name, generation, version, suffix, state, segments, fingerprint, report, 
 FROM twofold_projections AS p WHERE name = :name ORDER BY generation
 
 -- name: source
-WITH asked AS (
-    SELECT generation FROM twofold_projections
-    WHERE name = :name AND (generation = :generation OR (:generation = 0 AND state IN ('serving', 'paused'))))
+SELECT coalesce(min(position), 0), coalesce(max(position), 0), EXISTS (
+    SELECT 1 FROM twofold_parked AS q
+    WHERE q.name = :name AND q.generation = :generation AND (:key = '' OR q.key = :key))
+FROM twofold_checkpoints WHERE name = :name AND generation = :generation
+AND (:slot < 0 OR (first_slot <= :slot AND end_slot > :slot))
+
+-- name: serving_source
+WITH asked AS (SELECT generation FROM twofold_projections WHERE name = :name AND state IN ('serving', 'paused'))
 SELECT coalesce(min(c.position), 0), coalesce(max(c.position), 0), EXISTS (
     SELECT 1 FROM twofold_parked AS q WHERE q.name = :name AND q.generation IN (SELECT generation FROM asked)
     AND (:key = '' OR q.key = :key))

@@ -36,7 +36,9 @@ def read_source(connection: Connection, table: Table, question: Question, source
     connection.execute("BEGIN")
     try:
         values = {**source._asdict(), "name": source.projection, "slot": source.slot}
-        [(position, furthest, has_parked)] = run(connection, SQL["source"], values)
+        [(position, furthest, has_parked)] = run(
+            connection, SQL["source" if source.generation else "serving_source"], values
+        )
         return Found(answer(connection, table, question), position, furthest, has_parked)
     finally:
         with suppress(duckdb.TransactionException):  # what failed has ended it

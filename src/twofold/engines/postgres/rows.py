@@ -21,8 +21,9 @@ from twofold.ports.segments import Parked, Step
 from twofold.ports.sql import in_format, names, quoted, sql_blocks
 from twofold.ports.table import Column, Kind, Table
 
-SOURCE = in_format(sql_blocks("twofold.ports", "checkpoints.sql")["source"])
-"""How far a source has come: position, furthest position, whether it has parked events."""
+_SOURCE, _SERVING_SOURCE = (
+    in_format(sql_blocks("twofold.ports", "checkpoints.sql")[name]) for name in ("source", "serving_source")
+)
 _TAKE_STEP = in_format(sql_blocks("twofold.ports", "checkpoints.sql")["take_step"])
 _RELEASE = """
     DELETE FROM twofold_parked WHERE name = %(name)s AND generation = %(generation)s
@@ -52,7 +53,8 @@ async def lookup_source(connection: Connection, table: Table, lookup: Lookup, so
     """Return rows and how far their source had come, with one statement: so both are of one snapshot."""
     arguments = source_values(source)
     rows = _lookup(table, arguments, lookup.keys)
-    sql = f"SELECT source.*, found.* FROM ({SOURCE}) AS source LEFT JOIN (SELECT true, {rows[7:]}) AS found ON true"
+    found_rows = f"(SELECT true, {rows.removeprefix('SELECT ')}) AS found"
+    sql = f"SELECT source.*, found.* FROM ({source_statement(source)}) AS source LEFT JOIN {found_rows} ON true"
     cursor = _cursor(connection)
     await cursor.execute(sql.encode(), arguments)
     all_rows = await cursor.fetchall()
@@ -61,8 +63,13 @@ async def lookup_source(connection: Connection, table: Table, lookup: Lookup, so
     return Found(rows_from_sql(table, found), position, furthest, has_parked)
 
 
+def source_statement(source: Source) -> str:
+    """Return what tells how far a source has come: position, furthest position, whether it has parked events."""
+    return _SOURCE if source.generation else _SERVING_SOURCE
+
+
 def source_values(source: Source) -> dict[str, Any]:
-    """Return the values for the names in `SOURCE`."""
+    """Return the values for the names in the statement about a source."""
     return {**source._asdict(), "name": source.projection, "slot": source.slot}
 
 

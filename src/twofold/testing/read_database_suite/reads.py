@@ -74,6 +74,7 @@ class ReadPromises:
         async def keep_writing() -> None:
             while not done.is_set():
                 await samples.write(Sample(id="a", number=await samples.checkpoint() + 1))
+                await asyncio.sleep(0)  # an engine in memory does not wait for anything
 
         writing = asyncio.create_task(keep_writing())
         seen = set()

@@ -7,7 +7,7 @@ from typing import Any
 
 from twofold.engines.postgres.columns import SEARCH, TYPES, in_utc, rows_from_sql, search_expression, selected
 from twofold.engines.postgres.connection import Connection
-from twofold.engines.postgres.rows import SOURCE, lookup_source, source_values
+from twofold.engines.postgres.rows import lookup_source, source_statement, source_values
 from twofold.ports.read_database import Filter, Found, Lookup, Question, Selection, Source, Sums, Total, Values
 from twofold.ports.sql import names, quoted
 from twofold.ports.table import Column, Kind, Table
@@ -30,7 +30,7 @@ async def read_source(connection: Connection, table: Table, question: Question, 
     async with connection.pipeline(), connection.cursor() as cursor:
         await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         try:
-            await cursor.execute(SOURCE.encode(), source_values(source))
+            await cursor.execute(source_statement(source).encode(), source_values(source))
             answer = await _answer(connection, table, question)
             row = await cursor.fetchone()
         finally:

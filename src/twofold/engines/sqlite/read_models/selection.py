@@ -25,7 +25,9 @@ def read_source(connection: sqlite3.Connection, table: Table, question: Question
     connection.execute("BEGIN")
     try:
         values = {**source._asdict(), "name": source.projection, "slot": source.slot}
-        [(position, furthest, has_parked)] = connection.execute(SQL["source"], values).fetchall()
+        [(position, furthest, has_parked)] = connection.execute(
+            SQL["source" if source.generation else "serving_source"], values
+        ).fetchall()
         return Found(_answer(connection, table, question), position, furthest, bool(has_parked))
     finally:
         connection.execute("ROLLBACK")
