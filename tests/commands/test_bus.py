@@ -172,6 +172,20 @@ async def test_middleware_is_wrapped_around_the_whole_command_the_first_outermos
     ]
 
 
+async def test_a_middleware_that_returns_nothing_is_named(bank: Bank) -> None:
+    async def forgetful(command: Any, call_next: Callable[[Any], Awaitable[Any]]) -> None:
+        await call_next(command)
+
+    bus = CommandBus(bank.store, middleware=[forgetful])
+
+    async def open_account(command: Open) -> None:
+        await bank.accounts.save(Account.open(command.account))
+
+    bus.register(Open, open_account)
+    with pytest.raises(InvalidHandlerError, match=r"a middleware returned None .* let it return"):
+        await bus.dispatch(Open(account="a"))
+
+
 # -- one unit of work --------------------------------------------------------------------------------------------
 
 

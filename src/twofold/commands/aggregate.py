@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 from twofold.errors import InvalidEventError
 from twofold.messages.event_methods import methods_by_event
+from twofold.messages.mutable import is_mutable
 
 
 class Aggregate:
@@ -14,6 +17,12 @@ class Aggregate:
 
     A method that changes something checks the rules and calls `record`; a method marked with `@on` changes the state
     for an event, and must not fail, since the event has happened. Both run the same way on new and on stored events.
+
+    State that can be changed in place, such as a list, is made in an own `__init__(self, id)`.
+
+    Raises:
+        TypeError: when the class is declared: all instances would share its state, its `__init__` takes something else
+            than an id, or a method marked with `@on` something else than its event.
     """
 
     stream_type: ClassVar[str] = ""
@@ -26,16 +35,30 @@ class Aggregate:
         cls._methods = methods_by_event(cls)
         if "stream_type" not in cls.__dict__:
             cls.stream_type = cls.__name__
+        _refuse_shared_state(cls)
+        _refuse_other_parameters(cls)
+        for event_type, method in cls._methods.items():
+            _refuse_other_event(cls, event_type, method)
+
+    def __new__(cls, id: str = "") -> Self:
+        """Make one without events, also for a class whose own `__init__` does not call this one's."""
+        aggregate = super().__new__(cls)
+        aggregate.id, aggregate.version, aggregate._uncommitted = id, 0, []
+        return aggregate
 
     def __init__(self, id: str) -> None:
-        self.id = id
-        self.version = 0
-        self._uncommitted: list[object] = []
+        self.id: str = _checked_id(type(self), id)
+        self.version: int
+        self._uncommitted: list[object]
 
     @classmethod
     def stream_id(cls, id: str) -> str:
-        """Return the stream of the aggregate with this id, `Order-7f3…`."""
-        return f"{cls.stream_type}-{id}"
+        """Return the stream of the aggregate with this id, `Order-7f3…`.
+
+        Raises:
+            ValueError: the id is no text, or empty.
+        """
+        return f"{cls.stream_type}-{_checked_id(cls, id)}"
 
     @classmethod
     def event_types(cls) -> tuple[type, ...]:
@@ -80,3 +103,46 @@ class Aggregate:
             raise InvalidEventError(f"{owner} has no method for {name}; mark one with @on({name}), if only to pass")
         method(self, event)
         self.version += 1
+
+
+def _checked_id(cls: type[Aggregate], id: object) -> str:
+    if not isinstance(id, str) or not id:
+        raise ValueError(f"the id of a {cls.__name__} is a text that is not empty, got {id!r}")
+    return id
+
+
+def _refuse_shared_state(cls: type[Aggregate]) -> None:
+    """Refuse state in the class that one aggregate would change for all others. Constants may be what they like."""
+    annotations = inspect.get_annotations(cls)
+    for name, value in vars(cls).items():
+        is_constant = name.isupper() or "ClassVar" in str(annotations.get(name))
+        if is_mutable(value) and not is_constant and not name.startswith("__") and name != "_methods":
+            raise TypeError(
+                f"{cls.__qualname__}.{name} is one {type(value).__name__} for all aggregates of the class; make it in "
+                f"`def __init__(self, id: str)`, or write {name.upper()} if it is a constant"
+            )
+
+
+def _refuse_other_parameters(cls: type[Aggregate]) -> None:
+    try:
+        inspect.signature(cls.__init__).bind(None, "id")
+    except TypeError as error:
+        raise TypeError(
+            f"{cls.__qualname__}.__init__ must take (self, id), with which stored aggregates are made again; "
+            f"let a class method make a new one and record what it was made with ({error})"
+        ) from error
+
+
+def _refuse_other_event(cls: type[Aggregate], event_type: type, method: Callable[..., Any]) -> None:
+    parameters = list(inspect.signature(method).parameters)
+    if len(parameters) != 2:
+        raise TypeError(f"{method.__qualname__} must take (self, event), got ({', '.join(parameters)})")
+    try:
+        annotated = typing.get_type_hints(method).get(parameters[1])
+    except NameError:  # a name that only type checkers, or the enclosing function, can see
+        return
+    if isinstance(annotated, type) and not issubclass(event_type, annotated):
+        raise TypeError(
+            f"{method.__qualname__} is marked with @on({event_type.__name__}) and takes a {annotated.__name__}; "
+            f"name the same event in both places"
+        )

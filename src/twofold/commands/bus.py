@@ -27,6 +27,7 @@ from twofold.errors import (
     ConflictError,
     DuplicateHandlerError,
     HandlerNotFoundError,
+    InvalidHandlerError,
     InvalidMessageTypeError,
     OutcomeUnknownError,
     StorageError,
@@ -120,6 +121,8 @@ class CommandBus:
 
         Raises:
             HandlerNotFoundError: no handler is registered for it.
+            InvalidHandlerError: a middleware returned something else than the receipt, or the handler a value that
+                cannot be kept.
             CommandReusedError: its id belongs to an earlier command with other content.
             ConflictError: other appends came first, as often as it was tried.
             VersionMismatchError: the stream is not at the version that the current session expects.
@@ -130,7 +133,12 @@ class CommandBus:
         route = self._routes.get(type(command))
         if route is None:
             raise HandlerNotFoundError(type(command), "commands")
-        receipt: Receipt[Any] = await route[1](command)
+        receipt = await route[1](command)
+        if not isinstance(receipt, Receipt):
+            raise InvalidHandlerError(
+                f"a middleware returned {receipt!r} for a {type(command).__name__} that is carried out; let it return "
+                f"what `await call_next(command)` returned, and repeat the command with the same id"
+            )
         if not receipt.is_staged and (session := current_session()):
             session.note(receipt)
         return receipt

@@ -13,7 +13,11 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, kw_only=True)
 class Decider(Generic[C, S, E]):
-    """How a thing decides and remembers, without any I/O. The state is a value: `evolve` returns a new one."""
+    """How a thing decides and remembers, without any I/O. The state is a value: `evolve` returns a new one.
+
+    Raises:
+        TypeError: `initial_state` is a state instead of a function that makes one.
+    """
 
     initial_state: Callable[[], S]
     """Make the state before the first event."""
@@ -25,6 +29,14 @@ class Decider(Generic[C, S, E]):
     """The type of its streams."""
     events: tuple[type, ...]
     """The classes of all events that its streams may hold."""
+
+    def __post_init__(self) -> None:
+        if not callable(self.initial_state):
+            kind = type(self.initial_state).__name__
+            raise TypeError(
+                f"initial_state is a {kind}; give the function that makes it, such as `set`, so that no two things "
+                f"share one state"
+            )
 
     def fold(self, events: Iterable[E]) -> S:
         """Return the state after these events."""

@@ -25,6 +25,9 @@ class Repository(Generic[A]):
         store: where their streams are.
         aggregate_type: the class of the aggregates.
         commands: the bus with which `handle` registers handlers.
+
+    Raises:
+        InvalidMessageTypeError: another class of aggregates has the same type of streams.
     """
 
     def __init__(self, store: EventStore, aggregate_type: type[A], commands: CommandBus | None = None) -> None:
@@ -32,6 +35,7 @@ class Repository(Generic[A]):
         self._type = aggregate_type
         self._commands = commands
         store.events.register(*aggregate_type.event_types())
+        store._claim_streams(aggregate_type.stream_type, aggregate_type)
 
     async def load(self, id: str) -> A:
         """Return the aggregate with this id, as the command that is being handled sees it.

@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+from twofold.errors import InvalidMessageTypeError
 from twofold.log.appender import Appender
 from twofold.log.chunks import Pace, Read, Rows, chunks
 from twofold.log.codec import EventTypes
@@ -48,6 +49,7 @@ class EventStore:
         """The event classes that are known, and `register` for more of them."""
         self.options = options or LogOptions()
         self._appender = Appender(log, self.events, self.options)
+        self._stream_types: dict[str, type] = {}
 
     async def __aenter__(self) -> Self:
         await self.log.open()
@@ -245,6 +247,15 @@ class EventStore:
             return rows, rows[-1].version if rows else version
 
         return follow
+
+    def _claim_streams(self, stream_type: str, owner: type) -> None:
+        """Note which class of aggregates the streams of a type belong to."""
+        other = self._stream_types.setdefault(stream_type, owner)
+        if other is not owner:
+            raise InvalidMessageTypeError(
+                f"{owner.__qualname__} and {other.__qualname__} both have streams of the type {stream_type!r}; "
+                f"give one of them another `stream_type`"
+            )
 
     async def _history(self, stream_id: str) -> list[Any]:
         """Return the events of a stream as the command that is being handled sees it: the staged ones come last."""

@@ -8,7 +8,7 @@ from typing import Any
 from twofold.errors import ValueTakenError
 from twofold.log.decision_model import DecisionModel
 from twofold.log.event_fields import tagged_fields
-from twofold.messages.event import RecordedEvent, event_type_of
+from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 
 Classes = type | Iterable[type]
@@ -39,7 +39,7 @@ def unique(
                 f"{each.__qualname__} has no field that is tagged {name!r}; declare one: "
                 f'{name}: Annotated[str, Tag("{name}")]'
             )
-    freeing = {stored for each in releasing for stored in _names(each)}
+    freeing = EventQuery.of(*releasing).items[0].types if releasing else ()
 
     def evolve(is_taken: bool, recorded: RecordedEvent[Any]) -> bool:
         if recorded.type in freeing:
@@ -56,8 +56,3 @@ def unique(
 
 def _classes(given: Classes) -> tuple[type, ...]:
     return (given,) if isinstance(given, type) else tuple(given)
-
-
-def _names(cls: type) -> tuple[str, ...]:
-    stored = event_type_of(cls)
-    return (stored.name, *stored.aliases)

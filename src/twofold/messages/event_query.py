@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
-from twofold.messages.event import event_type_of
+from twofold.messages.event import Event, event_type_of
 
 
 class QueryItem(msgspec.Struct, frozen=True):
@@ -40,14 +41,29 @@ class EventQuery(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, *types: type | str, tags: Iterable[str] = ()) -> EventQuery:
-        """Match events that have one of the types (classes or stored names) and all of the tags.
+        """Match events that have one of the types and all of the tags.
+
+        Args:
+            types: classes, each with its subclasses, or stored names; by default any.
+            tags: such as `customer:c1`; by default none.
 
         Raises:
-            TypeError: `tags` is a single string, which would be taken for its characters.
+            TypeError: `tags` is a single string, which would be taken for its characters, or one of them is no string;
+                or a type is neither a string nor a class of which events can be stored.
         """
+        meant = dict.fromkeys(each for declared in types for each in _with_subclasses(declared))
+        return cls.exactly(*meant, tags=tags)
+
+    @classmethod
+    def exactly(cls, *types: type | str, tags: Iterable[str] = ()) -> EventQuery:
+        """Match as `of` does, without the subclasses of the classes."""
         if isinstance(tags, str):
             raise TypeError(f"tags are several strings; write tags=[{tags!r}]")
-        return cls((QueryItem(tuple(name for each in types for name in _names(each)), tuple(tags)),))
+        tags = tuple(tags)
+        for tag in tags:
+            if not isinstance(tag, str):
+                raise TypeError(f'a tag is a text such as "customer:c1", got {tag!r}')
+        return cls((QueryItem(tuple(name for each in types for name in _names(each)), tags),))
 
     @property
     def is_all(self) -> bool:
@@ -60,6 +76,34 @@ class EventQuery(msgspec.Struct, frozen=True):
 
     def __or__(self, other: EventQuery) -> EventQuery:
         return EventQuery(tuple(dict.fromkeys(self.items + other.items)))
+
+
+def _with_subclasses(declared: type | str) -> Iterator[type | str]:
+    """Return a class and its subclasses, as far as events of them can be stored."""
+    if isinstance(declared, str):
+        yield declared
+        return
+    if not isinstance(declared, type):
+        raise TypeError(f"an event query names classes or stored names, not {declared!r}")
+    found = [declared, *_below(declared)] if declared is not Event else []
+    storable = [each for each in found if _is_storable(each)]
+    if not storable:
+        raise TypeError(
+            f"no event can be a {declared.__qualname__} itself; name the classes of the events, or use EventQuery.all()"
+        )
+    yield from storable
+
+
+def _below(cls: type) -> Iterator[type]:
+    below: list[type] = type.__subclasses__(cls)
+    for each in below:
+        yield each
+        yield from _below(each)
+
+
+def _is_storable(cls: type) -> bool:
+    is_struct = issubclass(cls, msgspec.Struct) and cls is not msgspec.Struct
+    return is_struct or dataclasses.is_dataclass(cls) or bool(getattr(cls, "model_fields", None))
 
 
 def _names(declared: type | str) -> tuple[str, ...]:

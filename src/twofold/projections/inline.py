@@ -89,7 +89,7 @@ class InlineProjection:
         self.name = runner.name
         self._runner = runner
         self._events = events
-        self._query = EventQuery.of(*runner.projection.handles())
+        self._query = EventQuery.exactly(*runner.projection.handles())
         self._types = frozenset(name for item in self._query.items for name in item.types)
         self._rows = runner.projection.row_type()
         self._cost = 0.0

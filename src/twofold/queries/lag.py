@@ -20,7 +20,7 @@ async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -
     Raises:
         StorageError: the database failed.
     """
-    query = EventQuery.of(*runner.projection.handles())
+    query = EventQuery.exactly(*runner.projection.handles())
     is_whole = row.end - row.first == SLOTS
     rows = await store.log.read(query, after=row.position, limit=1 if is_whole else LOOKED_AT)
     for stored in rows:

@@ -70,7 +70,7 @@ class Overlay:
     async def _missing(self, key: KeyValues, position: int) -> list[RecordedEvent[Any]]:
         """Return the events of a row behind a position."""
         limit = self._options.overlay_events
-        query = EventQuery.of(*self._runner.projection.handles())
+        query = EventQuery.exactly(*self._runner.projection.handles())
         rows = await self._store.log.read(query, after=position, limit=limit)
         if len(rows) == limit:
             raise StaleReadError(rows[-1].position, {self._runner.name: position})

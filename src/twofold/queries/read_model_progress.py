@@ -116,7 +116,7 @@ class ReadModelProgress:
         return (await self._look(0, time.monotonic())).generation.number == serving.generation.number
 
     async def misses_nothing(self, position: int, end: int) -> bool:
-        query = EventQuery.of(*self.runner.projection.handles())
+        query = EventQuery.exactly(*self.runner.projection.handles())
         return not await self._store.log.read(query, after=position, before=end + 1, limit=1)
 
     async def refuse_parked(self, key: str) -> None:

@@ -175,7 +175,7 @@ async def _fresh_rows(
     """Fold the events of some rows, from the beginning of the log to a position."""
     projection = runner.projection
     passed_over = {position for (position,) in await database.query(SQL["passed_over"], name=runner.name, after=0)}
-    query, fresh, options = EventQuery.of(*projection.handles()), dict[tuple[Any, ...], Any](), store.options
+    query, fresh, options = EventQuery.exactly(*projection.handles()), dict[tuple[Any, ...], Any](), store.options
     pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
     if wanted:
         async with aclosing(scan_chunks(store.log, query, START, end, pace)) as chunks:

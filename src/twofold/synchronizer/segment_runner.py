@@ -96,7 +96,7 @@ class SegmentRunner:
         self._trying: BaseException | None = None
         self._reached = reached
         self._head = head
-        query = EventQuery.of(*runner.projection.handles())
+        query = EventQuery.exactly(*runner.projection.handles())
         self._batches = EventBatches(store.log, store.events, query, runner.batch_size, store.options)
         self._epoch = 0
         self._saved = self._passed = START

@@ -465,7 +465,7 @@ class ReadModelSynchronizer:
 
     async def _slot(self, runner: ProjectionRunner, position: int) -> int | None:
         """Return the slot of an event, None if it cannot be known."""
-        query = EventQuery.of(*runner.projection.handles())
+        query = EventQuery.exactly(*runner.projection.handles())
         rows = await self._store.log.read(query, after=position - 1, before=position + 1, limit=1)
         try:
             return slot_of(with_keys(runner, self._store.events.decode(rows))[0].text)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from collections import Counter
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Any, ClassVar
+from uuid import UUID
 
 import pytest
-from tests.accounts import Account, Deposited, Opened, OverdrawnError, Withdrawn
+from tests.accounts import ACCOUNT, Account, Deposited, Opened, OverdrawnError, Withdrawn
 
-from twofold import Aggregate, Event, on
-from twofold.errors import InvalidEventError
+from twofold import Aggregate, Event, Repository, on, open_event_store
+from twofold.errors import InvalidEventError, InvalidMessageTypeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,3 +79,95 @@ def test_a_subclass_takes_the_events_of_its_parent_and_its_own() -> None:
     account = ClosableAccount.from_history("a", [Opened(account="a"), Closed()])
     assert account.closed
     assert account.owner == "ann"
+
+
+# -- declarations that cannot work -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [[], {}, set(), Counter(), bytearray(), ([],)])
+@pytest.mark.parametrize("name", ["items", "_items"])
+def test_state_that_all_instances_would_share_is_refused(name: str, state: Any) -> None:
+    with pytest.raises(TypeError, match=rf"{name} is one .* for all aggregates .* write {name.upper()} if"):
+        type("Cart", (Aggregate,), {name: state})
+
+
+def test_constants_and_values_may_stand_in_the_class() -> None:
+    class Cart(Aggregate):
+        LIMITS = {"items": 3}  # noqa: RUF012
+        names: ClassVar[list[str]] = ["a"]
+        items: tuple[str, ...] = ()
+        total = Decimal(0)
+
+    assert Cart("c").items == ()
+
+
+def test_an_init_that_takes_more_than_the_id_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Cart.__init__ must take \(self, id\)"):
+
+        class Cart(Aggregate):
+            def __init__(self, id: str, owner: str) -> None: ...
+
+
+def test_an_init_that_forgets_its_parents_works_all_the_same() -> None:
+    class Cart(Account):
+        def __init__(self, id: str) -> None:
+            self.items: list[str] = []
+
+    cart = Cart.from_history("c", [Opened(account="c"), Deposited(account="c", amount=Decimal(3))])
+    assert (cart.id, cart.version, cart.balance) == ("c", 2, Decimal(3))
+    assert cart.items == []
+
+
+def test_an_aggregate_can_be_copied() -> None:
+    account = Account.open("a")
+    twin = copy.deepcopy(account)
+    twin.deposit(Decimal(1))
+    assert (twin.id, twin.version, account.version) == ("a", 2, 1)
+
+
+@pytest.mark.parametrize("id", [None, "", 7, UUID(int=7)])
+def test_an_id_that_is_no_text_is_refused(id: Any) -> None:
+    for use in (Account, Account.stream_id, lambda given: Account.from_history(given, [])):
+        with pytest.raises(ValueError, match="the id of a Account is a text that is not empty, got"):
+            use(id)
+
+
+def test_a_method_for_another_event_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"marked with @on\(Opened\) and takes a Deposited"):
+
+        class Cart(Aggregate):
+            @on(Opened)
+            def opened(self, event: Deposited) -> None: ...
+
+
+def test_a_method_with_other_parameters_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"must take \(self, event\), got \(self, row, event\)"):
+
+        class Cart(Aggregate):
+            @on(Opened)
+            def opened(self, row: object, event: Opened) -> None: ...
+
+
+def test_a_method_for_a_base_class_of_its_event_is_fine() -> None:
+    class Cart(Aggregate):
+        @on(Opened, Deposited)
+        def happened(self, event: Event) -> None: ...
+
+    assert Cart.from_history("c", [Opened(account="c")]).version == 1
+
+
+@pytest.mark.parametrize("state", [set(), [], 0])
+def test_a_decider_needs_a_function_that_makes_its_state(state: Any) -> None:
+    with pytest.raises(TypeError, match="give the function that makes it"):
+        replace(ACCOUNT, initial_state=state)
+
+
+async def test_two_classes_with_one_type_of_streams_are_refused() -> None:
+    class OldAccount(Aggregate):
+        stream_type = "Account"
+
+    store = open_event_store("memory://")
+    Repository(store, Account)
+    Repository(store, Account)
+    with pytest.raises(InvalidMessageTypeError, match="OldAccount and Account both have streams of the type 'Account'"):
+        Repository(store, OldAccount)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -76,3 +77,49 @@ def test_queries_and_conditions_are_values() -> None:
     assert hash(EventQuery.of("A")) == hash(EventQuery.of("A"))
     assert AppendCondition(EventQuery.of("A"), 3) == AppendCondition(EventQuery.of("A"), 3)
     assert AppendCondition(EventQuery.of("A")).after is None
+
+
+class Vehicle(Event):
+    """Only its subclasses are stored."""
+
+
+@dataclass(frozen=True)
+class Car(Vehicle):
+    plate: str
+
+
+@dataclass(frozen=True)
+class Taxi(Car):
+    """A car, too."""
+
+
+@dataclass(frozen=True)
+class Lorry(Vehicle):
+    load: int
+
+
+class Plane(Event):
+    """It has no subclass, and is not stored."""
+
+
+def test_a_base_class_means_its_subclasses() -> None:
+    assert set(EventQuery.of(Vehicle).items[0].types) == {"Car", "Taxi", "Lorry"}
+    assert set(EventQuery.of(Car, Taxi).items[0].types) == {"Car", "Taxi"}
+    assert EventQuery.exactly(Car).items[0].types == ("Car",)
+
+
+@pytest.mark.parametrize("cls", [Event, Plane, int])
+def test_a_class_of_which_there_is_no_event_is_refused(cls: type) -> None:
+    with pytest.raises(TypeError, match=f"no event can be a {cls.__qualname__} itself"):
+        EventQuery.of(cls)
+
+
+def test_what_is_neither_a_class_nor_a_name_is_refused() -> None:
+    with pytest.raises(TypeError, match="an event query names classes or stored names, not"):
+        EventQuery.of(Lorry(load=3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tag", [None, 7, ("customer", "c1")])
+def test_a_tag_that_is_no_text_is_refused(tag: Any) -> None:
+    with pytest.raises(TypeError, match='a tag is a text such as "customer:c1"'):
+        EventQuery.of(Lorry, tags=[tag])
