@@ -6,7 +6,7 @@ import asyncio
 import json
 import multiprocessing
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -430,6 +430,55 @@ async def test_a_fold_takes_the_event_its_record_or_both(store: EventStore, evol
 def test_a_fold_with_other_parameters_is_refused(evolve: Any) -> None:
     with pytest.raises(TypeError, match=r"write evolve\(state, event\) or evolve\(state, event, recorded\)"):
         DecisionModel(query=EventQuery.of(Registered), initial_state=0, evolve=evolve)
+
+
+# -- queries that no event can match -----------------------------------------------------------------------------
+
+UNMATCHABLE = [
+    EventQuery.of(Registered, tags=["user:ann"]),
+    EventQuery.of(Subscribed, tags=["course:c1", "username:ann"]),
+    EventQuery.of(Registered, Subscribed, tags=["username:ann", "course:c1"]),
+    EventQuery.of(Registered)
+    | EventQuery.of(
+        Registered,
+        tags=["username"],
+    )
+    | EventQuery.of(Registered, tags=["n:1"]),
+]
+
+
+async def in_transaction(store: EventStore, query: EventQuery) -> None:
+    async with store.transaction() as tx:
+        tx.append([Registered(username="ann")], condition=AppendCondition(query))
+
+
+QUERIED: dict[str, Callable[[EventStore, EventQuery], Any]] = {
+    "decide": lambda store, query: store.decide(DecisionModel(query=query, initial_state=0, evolve=lambda n, event: n)),
+    "look": lambda store, query: store.look(DecisionModel(query=query, initial_state=0, evolve=lambda n, event: n)),
+    "append": lambda store, query: store.append([Registered(username="ann")], condition=AppendCondition(query)),
+    "append_events": lambda store, query: store.append_events(
+        "Name-ann", "Name", [Registered(username="ann")], expected_version=0, condition=AppendCondition(query)
+    ),
+    "transaction": in_transaction,
+    "read": lambda store, query: anext(store.read(query)),
+    "subscribe": lambda store, query: anext(store.subscribe(query)),
+}
+
+
+@pytest.mark.parametrize("query", UNMATCHABLE, ids=range(len(UNMATCHABLE)))
+@pytest.mark.parametrize("verb", QUERIED)
+async def test_a_tag_that_no_event_of_the_types_carries_is_refused(url: str, verb: str, query: EventQuery) -> None:
+    async with open_event_store(url) as store:
+        store.events.register(Registered, Subscribed)
+        with pytest.raises(ValueError, match=r"no event of the type .* carries .*these types have the tags"):
+            await QUERIED[verb](store, query)
+        assert await store.head() == 0
+
+
+async def test_a_type_that_is_not_registered_may_carry_any_tag(store: EventStore) -> None:
+    await store.append([Registered(username="ann")])
+    query = EventQuery.of(Registered, "WrittenElsewhere", tags=["place:x"])
+    assert [each async for each in store.read(query)] == []
 
 
 # -- unique values -----------------------------------------------------------------------------------------------

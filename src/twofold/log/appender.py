@@ -21,6 +21,7 @@ from twofold.errors import (
     UnitOfWorkError,
 )
 from twofold.log.codec import EventTypes, encode_metadata
+from twofold.log.query_check import refuse_unmatchable
 from twofold.log.staged_receipt import StagedReceipt
 from twofold.log.transaction import StoreTransaction
 from twofold.log.unit_of_work import writing_unit
@@ -84,6 +85,8 @@ class Appender:
             Exception: what `EventStore.append_events` raises.
         """
         unit = writing_unit()
+        if condition is not None:
+            refuse_unmatchable(condition.fail_if, self._types)
         encoded = self.encode(events, stream_id, stream_type, event_ids, metadata, unit.event_ids if unit else None)
         if unit is not None:
             unit.stage(encoded, events, expected, condition)
@@ -156,7 +159,7 @@ class Appender:
             )
         if not hasattr(self._log, "transaction"):
             raise TypeError(f"{type(self._log).__name__} is not in a SQL database; there is no transaction to join")
-        transaction, receipts = StoreTransaction(self.encode), list[Receipt[None]]()
+        transaction, receipts = StoreTransaction(self.encode, self._types), list[Receipt[None]]()
         repeat: RepeatedTransactionError | None = None
         try:
             async with cast(JoinableLog, self._log).transaction(connection) as joined:

@@ -31,6 +31,7 @@ from twofold.log.fidelity import difference
 from twofold.log.payload import PayloadCodec, encoder, refuse_nul
 from twofold.log.proofs import Test, proof_of
 from twofold.log.stored_names import check_name
+from twofold.log.tags import Tags
 from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.stored_event import StoredEvent, are_intact, checksummed_names, is_intact
 from twofold.ports.event_log import NewEvent, as_new_event
@@ -63,6 +64,11 @@ class EventTypes:
         """
         for cls in classes:
             self._codec(cls)
+
+    def tags_of(self, type_name: str) -> Tags | None:
+        """Return what tags the events of a type carry; None if the type is not registered."""
+        codec = self._by_name.get(type_name)
+        return None if codec is None else codec.tags
 
     def encode(self, event: object, event_id: UUID, stream_id: str, stream_type: str, metadata: bytes) -> NewEvent:
         """Return the event as a row that waits for its position.

@@ -12,6 +12,7 @@ from twofold.log.appender import Appender
 from twofold.log.chunks import Pace, Read, Rows, chunks
 from twofold.log.codec import EventTypes
 from twofold.log.decision_model import Decision, DecisionModel
+from twofold.log.query_check import refuse_unmatchable
 from twofold.log.stored_names import check_name
 from twofold.log.subscription import Subscription
 from twofold.log.transaction import StoreTransaction
@@ -129,6 +130,7 @@ class EventStore:
             StorageError: the database failed.
         """
         wanted = query or EventQuery.all()
+        refuse_unmatchable(wanted, self.events)
 
         async def follow(place: tuple[int, int | None], size: int) -> tuple[Rows, tuple[int, int | None]]:
             low, high = place
@@ -207,6 +209,7 @@ class EventStore:
                 for, so a slow consumer costs no memory.
         """
         wanted, most = query or EventQuery.all(), batch_size or self.options.subscription_batch
+        refuse_unmatchable(wanted, self.events)
         return Subscription(self.log, self.events, wanted, stream_id, Mark.of(after), most, self.options)
 
     @asynccontextmanager
@@ -277,6 +280,7 @@ class EventStore:
         Within a command handler that is one position for all decisions, so that one condition covers them; the events
         that the command itself has appended come last.
         """
+        refuse_unmatchable(query, self.events)
         unit = current_unit()
         if unit is None:
             position = await self.head()  # first: what is appended from here on is not read, and so must conflict

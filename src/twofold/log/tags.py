@@ -31,6 +31,15 @@ class Tags:
         self._prefixes = [f"{name}:" for _, name in fields]
         self._get = values_getter(tuple(self._fields))
 
+    @property
+    def names(self) -> list[str]:
+        """What the tags are called."""
+        return [prefix[:-1] for prefix in self._prefixes]
+
+    def may_hold(self, tag: str) -> bool:
+        """Return whether an event of the class may carry a tag."""
+        return tag.startswith(tuple(self._prefixes))
+
     def of(self, event: object) -> tuple[str, ...]:
         """Return the tags of an event, each once.
 

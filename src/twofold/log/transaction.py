@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from twofold.log.codec import EventTypes
+from twofold.log.query_check import refuse_unmatchable
 from twofold.log.stored_names import check_name
 from twofold.messages.event import Metadata
 from twofold.messages.event_query import AppendCondition
@@ -17,8 +19,9 @@ from twofold.ports.event_log import Append
 class StoreTransaction:
     """Made by `EventStore.transaction`; usable until its block ends."""
 
-    def __init__(self, encode: Any) -> None:
+    def __init__(self, encode: Any, types: EventTypes) -> None:
         self._encode = encode
+        self._types = types
         self.connection: Any = None
         """The driver's connection, for your own SQL. Neither commit it nor roll it back."""
         self.appends: list[Append] = []
@@ -45,6 +48,8 @@ class StoreTransaction:
         check_name("stream id", stream_id)
         check_name("stream type", stream_type)
         check_expected(expected_version)
+        if condition is not None:
+            refuse_unmatchable(condition.fail_if, self._types)
         encoded = self._encode(events, stream_id, stream_type, event_ids, metadata)
         self.appends.append(Append(encoded, ((stream_id, expected_version),), condition))
 
@@ -61,4 +66,6 @@ class StoreTransaction:
         Raises:
             InvalidEventError, InvalidMessageTypeError, LimitExceededError: the events cannot be stored.
         """
+        if condition is not None:
+            refuse_unmatchable(condition.fail_if, self._types)
         self.appends.append(Append(self._encode(events, "", "", event_ids, metadata), condition=condition))
