@@ -133,7 +133,7 @@ class AddressOut(BaseModel):
 
 
 class OrderOut(BaseModel):
-    """What a client sees of an order."""
+    """An order as it is shown."""
 
     model_config = ConfigDict(from_attributes=True)
 

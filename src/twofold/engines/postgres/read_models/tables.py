@@ -62,21 +62,13 @@ async def check(connection: Connection, table: Table) -> None:
     await _create_indexes(connection, table)
 
 
-async def drop(connection: Connection, *names: str) -> None:
-    """Drop tables with all that belongs to them, if they are there; they may refer to each other.
+async def drop(connection: Connection, name: str) -> None:
+    """Drop a table with all that belongs to it, if it is there.
 
     Raises:
-        InvalidProjectionError: something that is not Twofold's depends on one of them.
+        InvalidProjectionError: something that is not Twofold's depends on it.
     """
-    if names:
-        await _drop(connection, "table", *names)
-
-
-async def empty(connection: Connection, *names: str) -> None:
-    """Delete all rows of tables in one statement, at whose end PostgreSQL looks whether they refer to each other."""
-    first, *others = names
-    deleting = ", ".join(f"deleted_{n} AS (DELETE FROM {quoted(name)})" for n, name in enumerate(others))
-    await _execute(connection, f"{f'WITH {deleting} ' if others else ''}DELETE FROM {quoted(first)}")
+    await _drop(connection, "table", name)
 
 
 async def expose(connection: Connection, name: str, table: str) -> None:
@@ -139,10 +131,9 @@ def _definitions(table: Table, *, collated: bool = False) -> Iterator[tuple[str,
         yield column.name, TYPES[column.kind] + collation + ("" if column.nullable else " NOT NULL")
 
 
-async def _drop(connection: Connection, kind: str, *names: str) -> None:
-    name = " and ".join(names)
+async def _drop(connection: Connection, kind: str, name: str) -> None:
     try:
-        await _execute(connection, f"DROP {kind} IF EXISTS {', '.join(map(quoted, names))}")
+        await _execute(connection, f"DROP {kind} IF EXISTS {quoted(name)}")
     except DependentObjectsStillExist as error:
         found = "; ".join((error.diag.message_detail or str(error)).splitlines())
         raise InvalidProjectionError(
