@@ -7,6 +7,7 @@ each field says its unit and what gets worse when it is raised or lowered.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,16 @@ class QueryOptions:
     """Events that an overlay looks through, at most, for those of its row. Raised: it takes more memory and time."""
     replication: float = 30.0
     """Seconds that a replica may take to show a read model that was prepared on its primary."""
+    unindexed: Literal["warn", "refuse", "ignore"] = "warn"
+    """What to do about a filter or a sort by a field without `Index`, where the database has indexes.
+
+    `warn` logs it once for each field, `refuse` raises `UnknownFieldError`.
+    """
+    marked: int = 200_000
+    """Characters of one page in which words are marked, at most; the rest stays unmarked.
+
+    Raised: a page of long texts takes a thread for longer, about half a second for the default.
+    """
     watch_pause: float = 0.05
     """Seconds between two answers to one watcher, at least. Raised: changes show later. Lowered: more queries."""
 

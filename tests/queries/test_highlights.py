@@ -10,6 +10,7 @@ from typing import Annotated
 import pytest
 
 from twofold import Application, Command, Event, FullText, Key, Projection, on
+from twofold.options import QueryOptions
 from twofold.ports.full_text import MAX_FOUND, Range, find_words
 from twofold.queries import read_model
 
@@ -65,5 +66,5 @@ async def test_words_are_marked_in_a_thread_and_in_a_bounded_part_of_a_page(
     assert (len(page.items), len(page.highlights)) == (30, 30)
     assert len(page.highlights[0]["text"]) == MAX_FOUND
     assert page.highlights[29] == {}
-    assert sum(looked_at) == read_model.MAX_MARKED
+    assert sum(looked_at) == QueryOptions().marked
     assert threading.get_ident() not in threads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import datetime as dt
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pytest_asyncio
 from twofold import FullText, Index, Key, Projection, ReadModel
 from twofold.engines.engine import connect
 from twofold.errors import InvalidCursorError, InvalidFilterError, UnknownFieldError
+from twofold.options import QueryOptions
 from twofold.ports.read_database import Changes, Total
 from twofold.ports.segments import Segment, Step
 from twofold.projections.keyed_runner import KeyedRunner
@@ -192,6 +194,39 @@ async def test_a_field_that_cannot_be_asked_about_is_named_with_those_that_can(
         await views.totals(by=[field], of="amount")
     with pytest.raises(UnknownFieldError, match=message):
         await views.totals(by=["status"], of=field)
+
+
+def other(views: ReadModel[View], unindexed: Any) -> ReadModel[View]:
+    other = copy.copy(views)
+    other._options, other._unindexed = QueryOptions(unindexed=unindexed), set()
+    return other
+
+
+async def test_a_field_without_index_is_warned_about_once(
+    views: ReadModel[View], caplog: pytest.LogCaptureFixture
+) -> None:
+    warning = other(views, "warn")
+    for _ in range(2):
+        await warning.page(where=[("number", ">", 1), ("status", "=", "open")], sort="day")
+        await warning.totals(by=["number"], of="number", where=[("number", "=", 1)])
+    await warning.page(sort="amount", where=[("id", "in", ["01"])])
+    expected = ["day", "number"] if views._database.has_indexes else []
+    assert [record.args for record in caplog.records] == [
+        (f"views.{field} has no index: a filter or a sort by it reads all rows; mark it with Index()",)
+        for field in expected
+    ]
+
+
+async def test_a_field_without_index_is_refused_if_the_options_want_it(views: ReadModel[View]) -> None:
+    refusing = other(views, "refuse")
+    assert (await refusing.page(sort="amount", where=[("status", "=", "open")])).total == 15
+    questions: list[Any] = [{"sort": "number"}, {"where": [("number", "=", 1)]}]
+    for question in questions:
+        if views._database.has_indexes:
+            with pytest.raises(UnknownFieldError, match=r"views\.number has no index"):
+                await refusing.page(**question)
+        else:
+            await refusing.page(**question)
 
 
 async def test_a_field_without_numbers_cannot_be_summed(views: ReadModel[View]) -> None:

@@ -194,6 +194,8 @@ class ReadDatabase(Protocol):
     Adapters pass `twofold.testing.ReadDatabaseConformance`.
     """
 
+    has_indexes: bool
+    """Whether an `Index` of a row's field makes questions cheaper here."""
     batch_size: int
     """Events that it takes best in one commit, while there are many to catch up with."""
     transaction_time: float

@@ -14,6 +14,7 @@ A question that nothing has to be shown to waits for nothing, and reads the rows
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -34,11 +35,10 @@ from twofold.queries.key_tags import KeyTags, key_tags, tags_of
 from twofold.queries.pages import PaginatedResult, read_cursor, write_cursor
 from twofold.queries.serving import Serving
 
+log = logging.getLogger(__name__)
 R = TypeVar("R")
 
 _SUMMABLE = (Kind.DECIMAL, Kind.INTEGER, Kind.REAL)
-MAX_MARKED = 200_000
-"""Characters of one page in which words are marked, at most half a second of a thread; the rest stays unmarked."""
 _LAST = (1 << 63) - 1
 """The greatest number that every engine takes; a page beyond it is as empty as the one before."""
 
@@ -67,7 +67,7 @@ class ReadModel(Generic[R]):
             snapshots, and nothing is waited for.
         overlay: folds what is missing over a row, where a policy asks for that.
         generation: the one that answers, whatever serves; only without `progress`.
-        options: how long pages wait for segments that stand apart.
+        options: how long pages wait for segments that stand apart, and what to do about fields without index.
     """
 
     def __init__(
@@ -88,6 +88,8 @@ class ReadModel(Generic[R]):
         self._options = options
         self._rows = projection.row_type()
         self._table = projection.table()
+        self._unindexed: set[str] = set()
+        """The fields without index that were warned about."""
         self._number = 0
         if generation is not None:
             self._number = generation.number
@@ -282,7 +284,7 @@ class ReadModel(Generic[R]):
     def _highlights(self, rows: Sequence[Sequence[Any]], search: str) -> Sequence[Mapping[str, Sequence[Range]]]:
         """Return where each row holds the words. A thread does it, within bounds: texts may be of any length."""
         places = [(name, self._place_of(name)) for name in self._table.full_text]
-        highlights, left = list[Mapping[str, Sequence[Range]]](), MAX_MARKED
+        highlights, left = list[Mapping[str, Sequence[Range]]](), self._options.marked
         for values in rows:
             marked = {}
             for name, place in places:
@@ -304,14 +306,31 @@ class ReadModel(Generic[R]):
         return column
 
     def _checked(self, where: Sequence[Filter]) -> tuple[Filter, ...]:
-        return tuple(checked_filter(self._column(field), operator, value) for field, operator, value in where)
+        checked = tuple(checked_filter(self._column(field), operator, value) for field, operator, value in where)
+        for field, *_ in checked:
+            self._find_index(field)
+        return checked
 
     def _order(self, sort: str | None, *, by_rank: bool) -> list[Column]:
         """Return the columns to sort by: the key comes last, so that no two rows are at one place."""
         if by_rank:
             return []
+        if sort:
+            self._column(sort)
+            self._find_index(sort)
         wanted = [sort, *self._table.key] if sort else self._table.key
         return [self._column(name) for name in dict.fromkeys(wanted)]
+
+    def _find_index(self, field: str) -> None:
+        """Say or refuse, as the options want it, that a question about a field reads all rows."""
+        if not self._database.has_indexes or field in (*self._table.indexes, self._table.key[0]):
+            return
+        text = f"{self.name}.{field} has no index: a filter or a sort by it reads all rows; mark it with Index()"
+        if self._options.unindexed == "refuse":
+            raise UnknownFieldError(text)
+        if self._options.unindexed == "warn" and field not in self._unindexed:
+            self._unindexed.add(field)
+            log.warning("%s", text)
 
     def _next_cursor(self, last: Sequence[Any], order: Sequence[Column]) -> str:
         names = [column.name for column in self._table.columns]

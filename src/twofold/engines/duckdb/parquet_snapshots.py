@@ -136,6 +136,7 @@ class ParquetSnapshots:
     are asked as ever: `ReadModel(ParquetSnapshots("reports"), Revenue())`.
     """
 
+    has_indexes = False
     batch_size = 1
     transaction_time = 1.0
 

@@ -60,6 +60,8 @@ class DuckDbReadDatabase:
 
     transaction_time = 1.0
 
+    has_indexes = False  # columns are scanned
+
     def __init__(
         self,
         path: str | Path,

@@ -39,6 +39,7 @@ class MemoryReadDatabase:
         database: where; by default one for itself. Inline projections need that of the event log.
     """
 
+    has_indexes = True
     batch_size = 1000
     transaction_time = 0.05
 

@@ -40,6 +40,7 @@ from twofold.ports.table import Table
 class PostgresReadDatabase:
     """A `ReadDatabase` in a PostgreSQL database: the event log's own, or another one."""
 
+    has_indexes = True
     batch_size = 2500
     transaction_time = 1.0
 

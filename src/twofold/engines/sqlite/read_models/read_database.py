@@ -37,6 +37,7 @@ SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position F
 class SqliteReadDatabase:
     """A `ReadDatabase` in a SQLite file: the event log's own, or another one."""
 
+    has_indexes = True
     batch_size = 5000
     transaction_time = 0.05  # nothing else can write to the file, appends included
 
