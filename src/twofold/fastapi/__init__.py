@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from fastapi import FastAPI
 from twofold.fastapi.bodies import MAX_BODY, BodyLimit, ExactJsonRoute
 from twofold.fastapi.browsers import add_browser_protection
-from twofold.fastapi.command_ids import CommandId
+from twofold.fastapi.command_ids import CommandId, command_id_within
 from twofold.fastapi.consistency import TokenCookie, add_consistency
 from twofold.fastapi.docs import add_docs
 from twofold.fastapi.live import Live, LiveAnswers, LiveResponse
@@ -47,6 +47,7 @@ __all__ = [
     "add_consistency",
     "add_docs",
     "add_problem_details",
+    "command_id_within",
     "etag",
     "problem",
     "problem_responses",

@@ -1,35 +1,66 @@
-"""Idempotency keys become command ids."""
+"""Idempotency keys become command ids, each within its scope: the caller, the tenant and the operation."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 from twofold.messages.command import Command
+from twofold.messages.context import current_metadata
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="Makes a repeat of the request harmless: it takes effect once, and is answered alike.",
+        min_length=1,
+        max_length=200,
+        examples=["0198c7a1-5f0e-7c3e-9a57-3d1f0a4be001"],
+    ),
+]
 
 
-def _command_id(
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            description="Makes a repeat of the request harmless: it takes effect once, and is answered alike.",
-            min_length=1,
-            max_length=200,
-            examples=["0198c7a1-5f0e-7c3e-9a57-3d1f0a4be001"],
-        ),
-    ] = None,
-) -> UUID:
-    if idempotency_key is None:
-        return Command().command_id
+def command_id_within(scope: Callable[[Request], str]) -> Callable[..., Awaitable[UUID]]:
+    """Return a dependency that gives the command id of a request, within a scope of the application's own.
+
+    `Annotated[UUID, Depends(command_id_within(lambda request: request.state.user))]` keeps the keys of one user apart
+    from those of all others. The scope of a repeat must be that of the first request: take the user, and no token that
+    is renewed.
+
+    Args:
+        scope: from a request to what its key is unique in; empty for none.
+    """
+
+    async def command_id(request: Request, idempotency_key: IdempotencyKey = None) -> UUID:
+        if idempotency_key is None:
+            return Command().command_id
+        within = scope(request)
+        if not within and (given := _as_uuid(idempotency_key)):
+            return given
+        operation = f"{request.method} {getattr(request.scope.get('route'), 'path', request.url.path)}"
+        return uuid5(NAMESPACE_URL, "\n".join(("idempotency-key", within, operation, idempotency_key)))
+
+    return command_id
+
+
+def _caller(_: Request) -> str:
+    """Return the tenant and the user that `twofold.metadata(...)` has set for the request; empty if it has set none."""
+    known = current_metadata()
+    return "" if known.tenant is None and known.user is None else f"{known.tenant or ''}\n{known.user or ''}"
+
+
+def _as_uuid(key: str) -> UUID | None:
     try:
-        return UUID(idempotency_key)
+        return UUID(key)
     except ValueError:
-        return uuid5(NAMESPACE_URL, f"idempotency-key:{idempotency_key}")
+        return None
 
 
-CommandId = Annotated[UUID, Depends(_command_id)]
+CommandId = Annotated[UUID, Depends(command_id_within(_caller))]
 """The id for a command, as an endpoint's parameter: from the header `Idempotency-Key` if there is one, else a new one.
 
-A key that is a UUID is the id itself. The same key with another content is answered with 422.
+A key belongs to the tenant and the user that `twofold.metadata(...)` has set for the request, and to the operation; the
+same key of another user is another command. Where neither is set, a key that is a UUID is the id itself. The same key
+with another content is answered with 422.
 """
