@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,6 +30,7 @@ from twofold.ports.owner import Owner
 
 T = TypeVar("T")
 
+_BEGIN = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = {}"
 _IS_AT_WORK = """
     SELECT state = 'active' AND wait_event_type IS DISTINCT FROM 'Client' FROM pg_stat_activity WHERE pid = %s"""
 
@@ -116,8 +118,10 @@ class Connections:
         """
         self.check()
         silence = self._options.answer_timeout / 2 if silence is None else silence
-        connection = await self._take(min(silence, self._options.answer_timeout / 2))
-        connection.silence = silence
+        patience, started = min(silence, self._options.answer_timeout / 2), time.monotonic()
+        connection = await self._take(patience)
+        spent = min(time.monotonic() - started, patience / 2)  # so that all together stays within the bound
+        connection.silence = max(silence - spent, silence / 2)
         try:
             yield connection
         except psycopg.Error as error:
@@ -159,14 +163,7 @@ class Connections:
         """
         if self._owner is not None:
             self._owner.check()
-        connection = await self._connected()
-        try:
-            await self._examine(connection)
-        except BaseException as error:
-            await connection.close()
-            if isinstance(error, psycopg.Error):
-                raise translate(error) from error
-            raise
+        connection = await self._new()
         connection.silence = self._options.answer_timeout / 2 if silence is None else silence
         return connection
 
@@ -182,7 +179,7 @@ class Connections:
 
     async def _begun(self, idle: float, silence: float) -> BoundedConnection:
         """Begin a transaction, on another connection if the first one was cut or silent."""
-        begin = f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = {max(int(idle * 1000), 1)}".encode()
+        begin = _BEGIN.format(max(int(idle * 1000), 1)).encode()
         for is_last in (False, True):
             connection = await self._take(self._options.answer_timeout / 2)
             connection.silence = silence
@@ -209,20 +206,20 @@ class Connections:
                 self._forget(connection)
             elif self._made < self._options.connections:
                 try:
-                    return await self._added()
-                except StorageUnavailableError:
-                    if not self._made:
+                    return await self._added(deadline)
+                except StorageUnavailableError as error:
+                    if not self._made or isinstance(error.__cause__, psycopg.errors.ConnectionTimeout):
                         raise
-                    # There may be too many of the role's, so that this process has to do with fewer.
+                    # The server refuses: the role may have too many, so that this process has to do with fewer.
                     if lent := await self._next(deadline):
                         return lent
             elif lent := await self._next(deadline):
                 return lent
 
-    async def _added(self) -> BoundedConnection:
+    async def _added(self, deadline: float) -> BoundedConnection:
         self._made += 1
         try:
-            connection = await self.make()
+            connection = await self._new(deadline)
         except BaseException:
             self._made -= 1
             self._wake(None)
@@ -288,18 +285,28 @@ class Connections:
         connection.pgconn.finish()
         self._wake(None)
 
-    async def _connected(self) -> BoundedConnection:
+    async def _new(self, deadline: float = math.inf) -> BoundedConnection:
+        connection = await self._connected(deadline)
+        try:
+            await self._examine(connection)
+        except BaseException as error:
+            await connection.close()
+            if isinstance(error, psycopg.Error):
+                raise translate(error) from error
+            raise
+        return connection
+
+    async def _connected(self, deadline: float) -> BoundedConnection:
         parameters: dict[str, Any] = {"connect_timeout": self._options.connect_timeout, **self._address.parameters}
         parameters["connect_timeout"] = max(round(float(parameters["connect_timeout"])), 2)  # libpq takes no less
         patience = max(self._options.connect_timeout, parameters["connect_timeout"]) * self._address.hosts
+        patience = min(patience, max(deadline - time.monotonic(), 0.1))
         try:
-            async with asyncio.timeout(
-                patience
-            ):  # the driver's own bound does not cover the look-up of the host's name
+            async with asyncio.timeout(patience):  # the driver's own does not cover the look-up of the host's name
                 connection = await BoundedConnection.connect(autocommit=True, prepare_threshold=None, **parameters)
         except TimeoutError:
             raise StorageUnavailableError(
-                f"PostgreSQL cannot be reached: {self._address.name} did not answer within {patience:g} s"
+                f"PostgreSQL cannot be reached: {self._address.name} did not answer within {patience:.1f} s"
             ) from psycopg.errors.ConnectionTimeout("no answer")
         except psycopg.Error as error:
             raise translate(error) from error
