@@ -12,7 +12,7 @@ JOBS ?= 2
 MATRIX ?= 3.12 3.13
 REPORTS ?= data/reports.duckdb
 
-.PHONY: help setup run import test test-matrix check format bench soak docs clean
+.PHONY: help setup run import test test-matrix check surface format bench soak docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ check: $(READY) ## Check format, lint, types, the public API and the direction o
 	$(RUN) mypy
 	$(RUN) basedpyright
 	$(RUN) lint-imports --no-logo
+
+surface: $(READY) ## Write the public surface down, after a change of it on purpose
+	$(RUN) python -m tests.docs.surface
 
 format: $(READY) ## Format the code and apply the safe fixes of the linter
 	$(RUN) ruff format

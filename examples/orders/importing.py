@@ -1,7 +1,7 @@
 """Replays a file of real orders as commands.
 
 - An invoice becomes an order with the invoice's number, shipped at once: an invoice is written when the goods leave.
-- Each line of a credit note (`C…`) returns goods to the customer's newest earlier order that holds so many of that
+- Each line of a credit note (`C…`) returns goods to the customer's newest earlier order that holds that number of that
   product at that price and has not got them back yet. Where there is none, the line is rejected.
 - A line that breaks a rule is rejected by the domain; the rest of its invoice is ordered without it.
 - An invoice that another file has brought already is rejected as a whole: an order id is given once.
@@ -160,7 +160,7 @@ def write_report(path: Path, rejected: Iterable[Rejection]) -> None:
 
 
 async def _all(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> None:
-    """Do the work for all items, so many at a time."""
+    """Do the work for all items, a limited number at a time."""
     queue = iter(items)
 
     async def take() -> None:

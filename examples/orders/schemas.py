@@ -133,7 +133,7 @@ class AddressOut(BaseModel):
 
 
 class OrderOut(BaseModel):
-    """An order as it is shown."""
+    """What a client sees of an order."""
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -22,7 +22,7 @@ from twofold import FullText, Index, Key, Projection, RecordedEvent, on
 
 @dataclass(frozen=True, kw_only=True)
 class OrderView:
-    """An order as it is shown and searched for."""
+    """What queries show of an order and search in."""
 
     order_id: Annotated[str, Key()]
     customer_id: Annotated[str, Index(), FullText()]

@@ -231,11 +231,12 @@ class PostgresOptions:
     tables. Less: long reports fail; more: callers wait longer for a backend that hangs."""
     maintenance_timeout: float = 3600.0
     """The same for migrations, and for checking and copying a whole log."""
+    cancel_timeout: float = 1.0
+    """Seconds that the server has to end a statement whose caller was cancelled; then its connection is closed. Less:
+    more connections are made again; more: a caller that is cancelled comes back later."""
     append_timeout: float = 30.0
     """Seconds within which the outcome of an append that was sent must be learnt, over as many connections as it takes.
     Less: `OutcomeUnknownError` is raised more often, as during a fail-over; more: callers wait longer for it."""
-    migration_lock_timeout: float = 60.0
-    """Seconds to wait until another process has brought the schema up to date."""
     poll: float = 1.0
     """Seconds between two looks for the commits of other processes, while notifications come by themselves. Less: more
     questions; more: a notification that was lost costs that time."""

@@ -64,3 +64,32 @@ def test_every_public_name_stands_in_the_reference() -> None:
     pages = "\n".join(page.read_text("utf-8") for page in (ROOT / "docs/reference").glob("*.md"))
     modules = [import_module(path) for path in re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)]
     assert [each for each in twofold.__all__ if not any(hasattr(module, each) for module in modules)] == []
+
+
+def architecture_of(change: str) -> list[str]:
+    """Return the files that the page names for a change."""
+    page = (ROOT / "docs/explanation/architecture.md").read_text("utf-8")
+    [row] = [line for line in page.splitlines() if line.startswith(f"| {change} |")]
+    return re.findall(r"`(src/[\w/]+\.\w+)`", row)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "add a state to the life of a read model",
+        "add an engine",
+        "change how a conflict is retried",
+        "add a column to the log",
+    ],
+)
+def test_the_architecture_says_in_at_most_three_files_where_a_change_belongs(change: str) -> None:
+    files = architecture_of(change)
+    assert 1 <= len(files) <= 3
+    assert [each for each in files if not (ROOT / each).is_file()] == []
+
+
+def test_the_architecture_names_every_folder() -> None:
+    page = (ROOT / "docs/explanation/architecture.md").read_text("utf-8")
+    folders = [each.parent.name for each in (ROOT / "src/twofold").glob("*/__init__.py")]
+    modules = [each.name for each in (ROOT / "src/twofold").glob("*.py") if not each.name.startswith("_")]
+    assert [each for each in [*(f"{folder}/" for folder in folders), *modules] if f"`{each}`" not in page] == []

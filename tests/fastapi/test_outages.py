@@ -29,7 +29,10 @@ REQUESTS: list[tuple[str, str, dict[str, str]]] = [
 async def all_at_once(client: httpx2.AsyncClient, token: str) -> list[tuple[float, Any]]:
     async def one(method: str, path: str, headers: dict[str, str]) -> tuple[float, Any]:
         began = time.monotonic()
-        answer = await client.request(method, path, headers=headers)
+        try:
+            answer = await client.request(method, path, headers=headers)
+        except httpx2.TimeoutException as error:
+            raise AssertionError(f"{method} {path} {headers} is not answered") from error
         return time.monotonic() - began, answer
 
     requests = [*REQUESTS, ("GET", "/accounts/a", {TOKEN: token})]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import inspect
 import socket
 from typing import Any, ClassVar
 
@@ -367,3 +368,48 @@ async def test_a_reaction_may_follow_a_projection(engine: Engine, store: EventSt
     async with running(synchronizer):
         await synchronizer.wait(await write(store, *(opened(f"a{n}") for n in range(20))), PATIENCE)
     assert shown == [0] * 20
+
+
+class Booked(SqlProjection):
+    """Its tables refer to each other, and are named in the order in which they cannot be dropped one by one."""
+
+    name = "booked"
+    tables = ("holders", "bookings")
+
+    def handles(self) -> tuple[type, ...]:
+        return (Opened, Deposited)
+
+    async def create(self, connection: Any) -> None:
+        await done(connection.execute(f"CREATE TABLE {self.table('holders')} (account TEXT PRIMARY KEY)"))
+        await done(
+            connection.execute(
+                f"CREATE TABLE {self.table('bookings')} (position BIGINT PRIMARY KEY, account TEXT NOT NULL"
+                f" REFERENCES {self.table('holders')} (account))"
+            )
+        )
+
+    async def apply(self, event: Opened | Deposited, connection: Any, recorded: RecordedEvent[Any]) -> None:
+        if isinstance(event, Opened):
+            await done(connection.execute(f"INSERT INTO {self.table('holders')} VALUES ('{event.account}')"))
+        else:
+            row = f"({recorded.position}, '{event.account}')"
+            await done(connection.execute(f"INSERT INTO {self.table('bookings')} VALUES {row}"))
+
+
+async def done(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
+
+
+async def test_tables_that_refer_to_each_other_are_emptied_rebuilt_and_dropped_as_one_set(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore
+) -> None:
+    synchronizer.add(Booked())
+    await write(store, opened("a"), deposited("a"), deposited("a"))
+    async with running(synchronizer):
+        await synchronizer.wait(3, PATIENCE)
+        await synchronizer.reset("booked")
+        await write(store, deposited("a"))
+        await synchronizer.wait(4, PATIENCE)
+        await synchronizer.rebuild_projection("booked")
+        assert await synchronizer.drop_warm("booked")
+        assert await engine.read_database.query("SELECT position FROM bookings ORDER BY position") == [(2,), (3,), (4,)]

@@ -63,7 +63,7 @@ async def copy(source: str, target: str, /) -> None:
     """Copy a whole log to another database, of the same engine or another, and compare both.
 
     Positions, ids, times and the receipts of commands stay as they are, so that checkpoints of subscribers stay
-    valid; read models are built anew from the copy. To change the engine: copy while the application runs, stop it,
+    valid; read models are rebuilt from the copy. To change the engine: copy while the application runs, stop it,
     copy again (only what is new is copied), and start it with the other URL.
 
     Interrupted, it goes on where it was when it is run again. Nothing else may write to the target meanwhile.

@@ -1,4 +1,4 @@
-"""What the commands have in common: how they open a database, and how they speak."""
+"""How all commands open a database, print tables and show progress."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def opened_read_models(url: str) -> AsyncIterator[ReadDatabase]:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Show how far something has come, where somebody sees it."""
+    """Show how far something has come, if standard error is a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with ProgressBar(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         yield _reporter(bar)

@@ -62,7 +62,7 @@ async def show(url: Url, /, *, log: Annotated[str, Parameter(help=LOG)] = "") ->
 
 @app.command
 async def pause(url: Url, name: Name, /) -> None:
-    """Let a read model stand still, until it is resumed; it answers queries as it is."""
+    """Stop a read model until it is resumed; it answers queries with the rows that it has."""
     async with opened_read_models(url) as database:
         await control.pause(database, name)
     say(f"{name} stands still; `twofold projections resume` lets it go on")
@@ -88,7 +88,7 @@ async def scale(url: Url, name: Name, segments: Annotated[int, Parameter(help="H
 async def set_position(url: Url, name: Name, position: Annotated[int, Parameter(help=AFTER)], /) -> None:
     """Let a read model go on behind a position, whatever it has handled; its rows stay, what is parked is forgotten.
 
-    This is for those who know what its rows hold. To have them made anew, use `twofold rebuild`.
+    Use this only if you know what its rows hold. To fill them again from the log, use `twofold rebuild`.
     """
     async with opened_read_models(url) as database:
         await control.set_position(database, name, position)
@@ -120,7 +120,7 @@ async def parked(
     /,
     *,
     traceback: Annotated[bool, Parameter(help="Show where in the code each failed.", negative="")] = False,
-    limit: Annotated[int, Parameter(help="Show so many at most.")] = 100,
+    limit: Annotated[int, Parameter(help="The most events to show.")] = 100,
 ) -> None:
     """Show the events that a projection failed on, and those that wait behind them, in order."""
     async with opened_read_models(url) as database:
@@ -170,7 +170,7 @@ async def discard(
 
 @app.command
 async def passed_over(url: Url, name: Name, /) -> None:
-    """Show the events that somebody decided to leave out, and why."""
+    """Show the events that operators have skipped, and why."""
     async with opened_read_models(url) as database:
         found = await control.passed_over(database, name)
     if not found:
@@ -215,7 +215,7 @@ def _segments(status: ProjectionStatus) -> Sequence[Sequence[str]]:
 
 
 def _key(text: str) -> str:
-    """Return a key as it is stored, whether it was given so or as a plain text."""
+    """Return a key in its stored form, whether it was given in that form or as a plain text."""
     try:
         return key_text(tuple(msgspec.json.decode(text, type=list[object])))
     except msgspec.DecodeError:

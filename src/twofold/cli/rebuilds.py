@@ -25,7 +25,7 @@ async def rebuild(
     url: Url = "",
     expect_same: Annotated[bool, Parameter(help=SAME, negative="")] = False,
 ) -> None:
-    """Build a read model anew from the log, verify it, and let it serve; the earlier one serves meanwhile.
+    """Rebuild a read model from the log, verify it, and let it serve; the earlier generation serves until then.
 
     This process and all workers of the application share the work. Interrupted, it goes on wherever workers run;
     run it again to see how far it is. The earlier read model is kept for `twofold roll-back`, until

@@ -41,6 +41,14 @@ STALENESS = "Consistency"
 MAX_WAIT = 30.0
 """Seconds that a client can make a query wait, unless another limit is given."""
 
+_ANSWERS: Mapping[type[Exception], int] = {
+    InvalidTokenError: 400,
+    VersionMismatchError: 412,
+    OutcomeUnknownError: 503,
+    StaleReadError: 503,
+    StorageError: 503,
+}
+"""How errors of endpoints are answered, unless the application says so itself."""
 _REFUSALS: Mapping[type[Exception], tuple[int, str]] = {
     InvalidTokenError: (400, TOKEN),
     InvalidPreconditionError: (400, "If-Match"),
@@ -87,7 +95,7 @@ def add_consistency(
             default name and path.
         max_wait: seconds that a client can make a query wait.
     """
-    for error, status in ((StaleReadError, 503), (VersionMismatchError, 412), (InvalidTokenError, 400)):
+    for error, status in _ANSWERS.items():
         api.exception_handlers.setdefault(error, answer_with(status))
     tokens, closing = Tokens(app.store), asyncio.Event()
     api.state.twofold_live_answers = Source(app.queries, tokens, closing)

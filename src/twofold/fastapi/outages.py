@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from twofold.errors import StorageError
+from twofold.errors import TwofoldError
 
 PATIENCE = 3.5
 """Seconds after which a request that has no answer asks for the database. Raised, clients of a server whose database is
@@ -82,6 +82,6 @@ class Outages:
         try:
             async with asyncio.timeout(PROBE):
                 await self._ask()
-        except (StorageError, TimeoutError):
+        except (TwofoldError, OSError):  # `TimeoutError` is one of the latter
             return False
         return True

@@ -160,11 +160,18 @@ class ReadTransaction(Protocol):
             InvalidProjectionError: columns, key or full-text fields differ.
         """
 
-    async def drop(self, name: str) -> None:
-        """Drop a table with all that belongs to it, if it is there.
+    async def drop(self, *names: str) -> None:
+        """Drop tables with all that belongs to them, if they are there, as one set: they may refer to each other.
 
         Raises:
-            InvalidProjectionError: something that is not ours depends on it.
+            InvalidProjectionError: something that is not Twofold's depends on one of them.
+        """
+
+    async def empty(self, *names: str) -> None:
+        """Delete all rows of tables, as one set: they may refer to each other.
+
+        Raises:
+            StorageError: the database failed; the transaction is lost.
         """
 
     async def expose(self, name: str, table: str) -> None:

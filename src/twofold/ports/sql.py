@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
 
@@ -30,6 +30,26 @@ def quoted(name: str) -> str:
 def literal(text: object) -> str:
     """Return a text as SQL writes it, where no parameter may stand."""
     return "'" + str(text).replace("'", "''") + "'"
+
+
+def referring_first(tables: Sequence[str], references: Iterable[tuple[str, str]]) -> list[str]:
+    """Return tables so that each comes before those that it refers to, as far as they do not refer to each other.
+
+    Args:
+        tables: their names.
+        references: pairs of a table and one that it refers to.
+    """
+    referred_by: dict[str, set[str]] = {table: set() for table in tables}
+    for table, referred in references:
+        if table != referred and table in referred_by and referred in referred_by:
+            referred_by[referred].add(table)
+    ordered: list[str] = []
+    while referred_by:
+        free = [table for table, others in referred_by.items() if not others & referred_by.keys()] or [*referred_by]
+        ordered += free
+        for table in free:
+            del referred_by[table]
+    return ordered
 
 
 def names(columns: Iterable[str], prefix: str = "") -> str:

@@ -9,7 +9,6 @@ from typing import Any, Self
 from twofold.errors import CheckpointMovedError
 from twofold.messages.event import RecordedEvent
 from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, Style
-from twofold.ports.sql import quoted
 from twofold.ports.table import Table
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
@@ -57,7 +56,7 @@ class KeyedRunner:
         await transaction.check(self.table(suffix))
 
     async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
-        await transaction.run(f"DELETE FROM {quoted(self._table.name + suffix)}")
+        await transaction.empty(self._table.name + suffix)
 
     async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
         await transaction.drop(self._table.name + suffix)

@@ -10,7 +10,6 @@ from typing import Any
 
 from twofold.messages.event import RecordedEvent
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
-from twofold.ports.sql import quoted
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
 from twofold.projections.folding import FailedEvent, KeyedEvent, keys_of
@@ -51,12 +50,10 @@ class SqlRunner:
         """Accept what stands there: the tables are the projection's own."""
 
     async def clear(self, transaction: ReadTransaction, suffix: str) -> None:
-        for table in self.projection.tables:
-            await transaction.run(f"DELETE FROM {quoted(table + suffix)}")
+        await transaction.empty(*(table + suffix for table in self.projection.tables))
 
     async def drop(self, transaction: ReadTransaction, suffix: str) -> None:
-        for table in self.projection.tables:
-            await transaction.drop(table + suffix)
+        await transaction.drop(*(table + suffix for table in self.projection.tables))
 
     async def expose(self, transaction: ReadTransaction, suffix: str) -> None:
         for table in self.projection.tables:

@@ -23,6 +23,8 @@ from tests.synchronizing import deposited, engine_at, opened, running, until, wr
 
 from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines.engine import Engine
+from twofold.engines.postgres import PostgresDatabase
+from twofold.engines.postgres.connection import Connection
 from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
 from twofold.messages.event_query import EventQuery
 from twofold.options import Options, PostgresOptions
@@ -34,7 +36,7 @@ OPTIONS = Options(
     postgres=PostgresOptions(
         silence_timeout=0.2,
         answer_timeout=2.0,
-        statement_timeout=4.0,
+        statement_timeout=60.0,
         connect_timeout=2.0,
         append_timeout=6.0,
         poll=0.1,
@@ -205,12 +207,45 @@ async def test_a_cancelled_question_gives_its_connection_up_when_the_server_is_s
     assert await engine.read_database.query("SELECT 1") == [(1,)]
 
 
+async def test_a_cancelled_question_gives_its_connection_up_when_the_backend_cannot_end_it(url: str) -> None:
+    async with engine_at(url, OPTIONS) as (engine, _):
+        [(victim,)] = await engine.read_database.query("SELECT pg_backend_pid()")
+        pending = asyncio.create_task(engine.read_database.query("SELECT 1 FROM pg_sleep(30)"))
+        await asyncio.sleep(0.1)  # the backend has begun: nothing tells so from outside
+        os.kill(victim, signal.SIGSTOP)
+        try:
+            pending.cancel()
+            with bounded(4):
+                await asyncio.gather(pending, return_exceptions=True)
+        finally:
+            os.kill(victim, signal.SIGCONT)
+
+
 async def test_a_statement_at_which_the_server_works_is_waited_for(url: str) -> None:
     async with engine_at(url, OPTIONS) as (engine, _):
         assert await engine.read_database.query("SELECT 1 FROM pg_sleep(1)") == [(1,)]
 
 
-async def test_a_statement_of_one_backend_that_hangs_has_its_bound_too(url: str) -> None:
+async def test_a_statement_that_hangs_while_the_server_is_at_work_on_it_has_its_bound_too(url: str) -> None:
+    async with engine_at(url, OPTIONS) as (engine, _):
+        database: PostgresDatabase = engine.log._database  # type: ignore[attr-defined]
+        stopped: list[int] = []
+
+        async def question(connection: Connection) -> int:
+            if not stopped:
+                stopped.append(connection.info.backend_pid)
+                asyncio.get_running_loop().call_later(0.2, os.kill, stopped[0], signal.SIGSTOP)
+            cursor = await connection.execute("SELECT 7 FROM pg_sleep(0.6)")
+            return int(((await cursor.fetchone()) or (0,))[0])
+
+        try:
+            with bounded():
+                assert await database.ask(question, 3.0) == 7
+        finally:
+            os.kill(stopped[0], signal.SIGCONT)
+
+
+async def test_a_statement_of_one_backend_that_is_frozen_while_it_is_idle_is_asked_again(url: str) -> None:
     async with engine_at(url, OPTIONS) as (engine, _):
         [(victim,)] = await engine.read_database.query("SELECT pg_backend_pid()")
         os.kill(victim, signal.SIGSTOP)

@@ -11,7 +11,7 @@ import duckdb
 
 from twofold.engines.duckdb.columns import SEARCH, definitions, is_own
 from twofold.errors import InvalidProjectionError
-from twofold.ports.sql import names, quoted
+from twofold.ports.sql import names, quoted, referring_first
 from twofold.ports.table import Table
 
 Connection = duckdb.DuckDBPyConnection
@@ -56,9 +56,29 @@ def check(connection: Connection, table: Table) -> None:
             )
 
 
-def drop(connection: Connection, name: str) -> None:
-    """See `ReadTransaction.drop`."""
-    connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+def drop(connection: Connection, *dropped: str) -> None:
+    """Drop tables, if they are there; they may refer to each other."""
+    for name in referring_first(dropped, _references(connection)):
+        connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+
+
+def empty(connection: Connection, *emptied: str) -> None:
+    """Delete all rows of tables, which may refer to each other.
+
+    Those are made again: DuckDB still finds rows that refer to others after they were deleted, until the commit.
+    """
+    references = [pair for pair in _references(connection) if {*pair} <= {*emptied}]
+    made = {row[0]: row[1] for row in _rows(connection, "SELECT table_name, sql FROM duckdb_tables()")}
+    indexes = _rows(connection, "SELECT table_name, sql FROM duckdb_indexes()")
+    in_order = referring_first(emptied, references)
+    again = [name for name in reversed(in_order) if any(name in pair for pair in references)]
+    for name in in_order:
+        connection.execute(f"{'DROP TABLE' if name in again else 'DELETE FROM'} {quoted(name)}")
+    for name in again:
+        connection.execute(made[name])
+        for table, sql in indexes:
+            if table == name:
+                connection.execute(sql)
 
 
 def expose(connection: Connection, name: str, table: str) -> None:
@@ -89,6 +109,14 @@ def all_names(connection: Connection) -> Collection[str]:
 
 def _declared(table: Table) -> list[tuple[str, str]]:
     return [(name, definition) for name, definition in definitions(table) if name != SEARCH]
+
+
+def _references(connection: Connection) -> list[tuple[str, str]]:
+    found = _rows(
+        connection,
+        "SELECT table_name, referenced_table FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY'",
+    )
+    return [(table, referred) for table, referred in found]
 
 
 def _rows(connection: Connection, sql: str, *arguments: str) -> list[tuple[str, ...]]:

@@ -50,8 +50,11 @@ class DuckDbReadTransaction:
     async def check(self, table: Table) -> None:
         await self._database.run(partial(tables.check, self._connection, table))
 
-    async def drop(self, name: str) -> None:
-        await self._database.run(partial(tables.drop, self._connection, name))
+    async def drop(self, *names: str) -> None:
+        await self._database.run(partial(tables.drop, self._connection, *names))
+
+    async def empty(self, *names: str) -> None:
+        await self._database.run(partial(tables.empty, self._connection, *names))
 
     async def expose(self, name: str, table: str) -> None:
         await self._database.run(partial(tables.expose, self._connection, name, table))

@@ -21,9 +21,6 @@ T = TypeVar("T")
 Connection = AsyncConnection[tuple[Any, ...]]
 """Twofold's own, or the user's that is joined."""
 
-CANCEL = 1.0
-"""Seconds that the server has to end a statement whose caller was cancelled; then the connection is closed."""
-
 
 class BoundedConnection(AsyncConnection[tuple[Any, ...]]):
     """Twofold's own connections: each wait for the server has a bound, also that of the user's SQL.
@@ -42,8 +39,8 @@ class BoundedConnection(AsyncConnection[tuple[Any, ...]]):
     """Seconds of silence after which `probe` is asked."""
     probe: Callable[[], Awaitable[bool]] | None = None
     """Tells whether the server is at work on this connection's statement."""
-    is_kept = True
-    """Whether it is to be used again after a statement whose caller was cancelled; else it is closed at once."""
+    cancel_timeout = 0.0
+    """Seconds that the server has to end a statement whose caller was cancelled; with 0, the connection is closed."""
     foreign = False
     """Whether the user's code has run on it, which may have changed the settings of the session."""
 
@@ -54,7 +51,7 @@ class BoundedConnection(AsyncConnection[tuple[Any, ...]]):
         try:
             return await wait_async(watch.listening(gen), self.pgconn.socket, interval, **bounded)
         except (asyncio.CancelledError, KeyboardInterrupt):
-            if not self.is_kept:
+            if not self.cancel_timeout:
                 self.pgconn.finish()
             elif self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 await self._abandon(gen, interval)
@@ -64,9 +61,9 @@ class BoundedConnection(AsyncConnection[tuple[Any, ...]]):
 
     async def _abandon(self, gen: Any, interval: float) -> None:
         """Have the server end the statement, so that the connection can be used again; close it if that takes long."""
-        late = asyncio.get_running_loop().call_later(CANCEL, hang_up, self)
+        late = asyncio.get_running_loop().call_later(self.cancel_timeout, hang_up, self)
         try:
-            await self.cancel_safe(timeout=CANCEL)
+            await self.cancel_safe(timeout=self.cancel_timeout)
             await wait_async(gen, self.pgconn.socket, interval)
         except psycopg.errors.QueryCanceled:
             pass

@@ -324,6 +324,7 @@ class Connections:
             session.refuse_another_schema(found, self.schema)
         await session.prepare(connection, found, pooled=self.pooled)
         connection.suspicion = self._options.silence_timeout
+        connection.cancel_timeout = self._options.cancel_timeout
         connection.probe = partial(self._is_at_work, found.backend)
 
     async def _is_at_work(self, backend: int) -> bool:
@@ -333,7 +334,6 @@ class Connections:
         """
         async with asyncio.timeout(self._options.silence_timeout):
             connection = await BoundedConnection.connect(autocommit=True, **self._address.parameters)
-            connection.is_kept = False
             try:
                 if self.pooled:
                     await connection.execute("SELECT 1")

@@ -174,6 +174,36 @@ class TablePromises:
                 await question
         assert await samples.select() == []
 
+    async def test_tables_that_refer_to_each_other_are_emptied_and_dropped_as_one_set(
+        self, read_database: ReadDatabase
+    ) -> None:
+        made = [
+            "CREATE TABLE parents (id INTEGER PRIMARY KEY)",
+            "CREATE TABLE children (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parents (id))",
+            "CREATE TABLE toys (id INTEGER PRIMARY KEY, child INTEGER NOT NULL REFERENCES children (id))",
+            "CREATE INDEX toys_by_child ON toys (child)",
+        ]
+        filled = [
+            "INSERT INTO parents VALUES (1)",
+            "INSERT INTO children VALUES (2, 1)",
+            "INSERT INTO toys VALUES (3, 2)",
+        ]
+        for order in ("parents", "children", "toys"), ("toys", "parents", "children"):
+            async with read_database.transaction() as transaction:
+                for sql in made:
+                    await transaction.run(sql)
+            for _ in range(2):
+                async with read_database.transaction() as transaction:
+                    for sql in filled:
+                        await transaction.run(sql)
+                async with read_database.transaction() as transaction:
+                    await transaction.empty(*order)
+                for name in order:
+                    assert await read_database.query(f"SELECT * FROM {name}") == []
+            async with read_database.transaction() as transaction:
+                await transaction.drop(*order)
+                assert not {*order} & {*await transaction.names()}
+
     async def test_a_transaction_that_raises_leaves_nothing_behind(
         self, samples: Model, read_database: ReadDatabase
     ) -> None:

@@ -62,13 +62,21 @@ async def check(connection: Connection, table: Table) -> None:
     await _create_indexes(connection, table)
 
 
-async def drop(connection: Connection, name: str) -> None:
-    """Drop a table with all that belongs to it, if it is there.
+async def drop(connection: Connection, *names: str) -> None:
+    """Drop tables with all that belongs to them, if they are there; they may refer to each other.
 
     Raises:
-        InvalidProjectionError: something that is not Twofold's depends on it.
+        InvalidProjectionError: something that is not Twofold's depends on one of them.
     """
-    await _drop(connection, "table", name)
+    if names:
+        await _drop(connection, "table", *names)
+
+
+async def empty(connection: Connection, *names: str) -> None:
+    """Delete all rows of tables in one statement, at whose end PostgreSQL looks whether they refer to each other."""
+    first, *others = names
+    deleting = ", ".join(f"deleted_{n} AS (DELETE FROM {quoted(name)})" for n, name in enumerate(others))
+    await _execute(connection, f"{f'WITH {deleting} ' if others else ''}DELETE FROM {quoted(first)}")
 
 
 async def expose(connection: Connection, name: str, table: str) -> None:
@@ -131,9 +139,10 @@ def _definitions(table: Table, *, collated: bool = False) -> Iterator[tuple[str,
         yield column.name, TYPES[column.kind] + collation + ("" if column.nullable else " NOT NULL")
 
 
-async def _drop(connection: Connection, kind: str, name: str) -> None:
+async def _drop(connection: Connection, kind: str, *names: str) -> None:
+    name = " and ".join(names)
     try:
-        await _execute(connection, f"DROP {kind} IF EXISTS {quoted(name)}")
+        await _execute(connection, f"DROP {kind} IF EXISTS {', '.join(map(quoted, names))}")
     except DependentObjectsStillExist as error:
         found = "; ".join((error.diag.message_detail or str(error)).splitlines())
         raise InvalidProjectionError(

@@ -65,9 +65,13 @@ class PostgresReadTransaction:
         with self._taking_long():
             await tables.check(self._connection, table)
 
-    async def drop(self, name: str) -> None:
+    async def drop(self, *names: str) -> None:
         with self._taking_long():
-            await tables.drop(self._connection, name)
+            await tables.drop(self._connection, *names)
+
+    async def empty(self, *names: str) -> None:
+        with self._taking_long():
+            await tables.empty(self._connection, *names)
 
     async def expose(self, name: str, table: str) -> None:
         with self._taking_long():

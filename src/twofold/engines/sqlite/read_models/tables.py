@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from twofold.engines.sqlite.columns import TYPES, comparable
 from twofold.errors import InvalidProjectionError
-from twofold.ports.sql import names, quoted
+from twofold.ports.sql import names, quoted, referring_first
 from twofold.ports.table import Table
 
 
@@ -33,10 +33,27 @@ def check(connection: sqlite3.Connection, table: Table) -> None:
     _create_indexes(connection, table)
 
 
-def drop(connection: sqlite3.Connection, name: str) -> None:
-    """See `ReadTransaction.drop`."""
-    connection.execute(f"DROP TABLE IF EXISTS {quoted(f'{name}_search')}")
-    connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+def drop(connection: sqlite3.Connection, *tables: str) -> None:
+    """Drop tables with their full-text indexes, if they are there; they may refer to each other."""
+    for name in _referring_first(connection, tables):
+        connection.execute(f"DROP TABLE IF EXISTS {quoted(f'{name}_search')}")
+        connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+
+
+def empty(connection: sqlite3.Connection, *tables: str) -> None:
+    """Delete all rows of tables, which may refer to each other."""
+    for name in _referring_first(connection, tables):
+        connection.execute(f"DELETE FROM {quoted(name)}")
+
+
+def _referring_first(connection: sqlite3.Connection, tables: Sequence[str]) -> list[str]:
+    connection.execute("PRAGMA defer_foreign_keys = ON")  # until the commit: for those that refer to each other
+    found = [
+        (name, row[2])
+        for name in tables
+        for row in connection.execute(f"PRAGMA foreign_key_list({quoted(name)})").fetchall()
+    ]
+    return referring_first(tables, found)
 
 
 def expose(connection: sqlite3.Connection, name: str, table: str) -> None:

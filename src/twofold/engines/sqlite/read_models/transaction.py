@@ -51,8 +51,11 @@ class SqliteReadTransaction:
     async def check(self, table: Table) -> None:
         await run_in_thread(tables.check, self._connection, table)
 
-    async def drop(self, name: str) -> None:
-        await run_in_thread(tables.drop, self._connection, name)
+    async def drop(self, *names: str) -> None:
+        await run_in_thread(tables.drop, self._connection, *names)
+
+    async def empty(self, *names: str) -> None:
+        await run_in_thread(tables.empty, self._connection, *names)
 
     async def expose(self, name: str, table: str) -> None:
         tables.expose(self._connection, name, table)
