@@ -36,6 +36,10 @@ class RecordingLog:
         async with self._changed:
             await self._changed.wait_for(lambda: self.calls[call] >= times)
 
+    @property
+    def times_set_back(self) -> int:
+        return self._behind.times_set_back
+
     async def open(self) -> None:
         await self._behind.open()
 

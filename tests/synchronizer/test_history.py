@@ -22,7 +22,8 @@ from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running,
 from twofold import EventQuery, EventStore, Reaction, ReadModelSynchronizer
 from twofold.engines.duckdb import DuckDbReadDatabase
 from twofold.engines.engine import connect, scratch_database
-from twofold.errors import HistoryChangedError, InvalidProjectionError, StorageError
+from twofold.errors import HistoryChangedError, InvalidProjectionError, StaleReadError, StorageError
+from twofold.options import QueryOptions
 from twofold.ports.read_database import ReadDatabase
 
 SHARED, LOST, NEW = 60, 40, 60
@@ -101,6 +102,46 @@ def total(*amounts: range) -> Decimal:
 KEPT, AFTERWARDS = range(2, SHARED + 1), range(10_000, 10_000 + NEW)
 
 
+async def test_read_models_beside_the_log_go_back_with_it_and_miss_nothing(log_at: Restorable) -> None:
+    async with engine_at(log_at.url) as (engine, store):
+        synchronizer = ReadModelSynchronizer(store, engine.read_database)
+        balances = synchronizer.add(Balances())
+        async with running(synchronizer):
+            await lose_the_tail(log_at, store, synchronizer)
+            for amount in AFTERWARDS:
+                position = await fill(store, amount, 1)
+                await synchronizer.wait(position, PATIENCE)
+                assert (await balances.get("a") or Balance("", "")).amount >= amount, f"event {position} is not in yet"
+            assert position == SHARED + NEW
+            assert await balances.get("a") == Balance("a", "ann", total(KEPT, AFTERWARDS), SHARED + NEW - 1)
+            [status] = await synchronizer.status()
+            assert (status.position, status.head, status.error) == (SHARED + NEW, SHARED + NEW, None)
+
+
+async def test_another_process_that_only_asks_is_not_told_that_it_sees_what_is_not_in_yet(log_at: Restorable) -> None:
+    async with engine_at(log_at.url) as (engine, store), engine_at(log_at.url) as (other, other_store):
+        synchronizer = ReadModelSynchronizer(store, engine.read_database)
+        synchronizer.add(Balances())
+        asking = ReadModelSynchronizer(other_store, other.read_database)
+        balances = asking.add(Balances())
+        async with running(synchronizer):
+            await write(store, opened("a"))
+            await synchronizer.wait(await fill(store, 2, SHARED - 1), PATIENCE)
+            await asyncio.to_thread(log_at.save)
+            await asking.wait(await fill(store, 1_000_000, LOST), PATIENCE)
+        await asyncio.to_thread(log_at.put_back)
+        position = await fill(store, 10_000, 1)
+        assert position == SHARED + 1
+        await asyncio.sleep(QueryOptions.poll)  # what was compared a moment ago is believed for so long
+        with pytest.raises(StaleReadError):
+            await asking.wait(position, 0.5)
+        async with running(synchronizer):
+            await asking.wait(position, PATIENCE)
+            row = await balances.get("a")
+            assert row
+            assert row.amount == total(KEPT, range(10_000, 10_001))
+
+
 @pytest.mark.parametrize("later", [0, 1, LOST, NEW])
 async def test_a_subscription_is_refused_by_name_and_skips_nothing(log_at: Restorable, later: int) -> None:
     async with engine_at(log_at.url) as (_, store):
@@ -154,6 +195,8 @@ async def test_read_models_elsewhere_stand_still_by_name_until_they_are_built_ag
             await fill(store, 10_000, later)
             await stands_still(synchronizer, "balances")
             assert (await balances.get("a") or Balance("", "")).changes == SHARED + LOST - 1, "nothing is folded on top"
+            if later:
+                await refuses_to_say_that_it_shows(synchronizer, SHARED + later)
             await synchronizer.rebuild_projection("balances")
             await synchronizer.wait(SHARED + later, PATIENCE)
             amounts = range(10_000, 10_000 + later)
@@ -182,6 +225,7 @@ async def test_read_models_under_a_new_log_stand_still_by_name(
         assert "has another history" in (status.error or ""), "told before any worker has come upon it"
         async with running(synchronizer):
             await stands_still(synchronizer, "balances")
+            await refuses_to_say_that_it_shows(synchronizer, later)
             await synchronizer.rebuild_projection("balances")
             await synchronizer.wait(later, PATIENCE)
             assert (await balances.get("a") or Balance("", "")).changes == later - 1
@@ -284,6 +328,11 @@ async def stands_still(synchronizer: ReadModelSynchronizer, name: str) -> None:
         )
 
     await until(told)
+
+
+async def refuses_to_say_that_it_shows(synchronizer: ReadModelSynchronizer, position: int) -> None:
+    with pytest.raises((StaleReadError, HistoryChangedError)):
+        await synchronizer.wait(position, 1.2)
 
 
 async def test_a_version_in_memory_is_not_believed_of_a_log_that_was_put_back(log_at: Restorable) -> None:

@@ -104,6 +104,10 @@ MAX_CONFLICTS = 100
 class EventLog(Protocol):
     """An append-only log with one global order. Adapters pass `twofold.testing.EventLogConformance`."""
 
+    @property
+    def times_set_back(self) -> int:
+        """How often this process has seen that the log had lost its end, as in a fail-over: compare marks again."""
+
     async def open(self) -> None:
         """Connect and bring the schema up to date; safe when several processes do so at once, and when repeated.
 
@@ -233,6 +237,17 @@ def scanned(rows: Sequence[StoredEvent], limit: int, end: Mark) -> Scan:
     if len(rows) == limit:
         end = Mark(rows[-1].position, rows[-1].event_id)
     return Scan(rows, end)
+
+
+def scanned_from(rows: Sequence[StoredEvent], after: Mark) -> Scan | None:
+    """Return a scan of the whole log, given what stands at the mark and behind it; None if that is another event.
+
+    No position is missing in the whole log, so the rows themselves say how far it was seen: up to the last one.
+    """
+    found = Mark(rows[0].position, rows[0].event_id) if rows else None
+    if found is None or found.position != after.position or not after.agrees(found):
+        return None
+    return Scan(rows[1:], Mark(rows[-1].position, rows[-1].event_id))
 
 
 def record(event: NewEvent, position: int, version: int, recorded_at: int) -> StoredEvent:

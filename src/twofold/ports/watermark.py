@@ -14,7 +14,8 @@ class Head:
     def __init__(self) -> None:
         self.position = 0
         self._moved = _Signal()
-        self._times_set_back = 0
+        self.times_set_back = 0
+        """How often it has gone back."""
         self.waiters = 0
 
     def advance(self, position: int) -> None:
@@ -28,7 +29,7 @@ class Head:
         """Tell that it reaches only to `position`. Tasks that wait go on, so that they look where they stand."""
         if position < self.position:
             self.position = position
-            self._times_set_back += 1
+            self.times_set_back += 1
             self._moved.set()
             self._moved = _Signal()
 
@@ -56,10 +57,10 @@ class Head:
             Exception: what `fail` was given.
         """
         self.waiters += 1
-        times = self._times_set_back
+        times = self.times_set_back
         try:
             async with asyncio.timeout(timeout):
-                while self.position <= after and times == self._times_set_back:
+                while self.position <= after and times == self.times_set_back:
                     moved = self._moved
                     await moved.wait()
                     if moved.failure is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 
-from twofold.errors import ReadModelBuildingError, StorageError, UnknownProjectionError
+from twofold.errors import HistoryChangedError, ReadModelBuildingError, StorageError, UnknownProjectionError
+from twofold.log.chunks import mark_at
 from twofold.log.event_store import EventStore
 from twofold.messages.event import stored_names
 from twofold.messages.event_query import EventQuery
@@ -53,6 +55,7 @@ class ReadModelProgress:
         self._database = database
         self._positions = positions
         self._options = options
+        self._compared_at, self._compared_after = -math.inf, 0
 
     @property
     def max_lag(self) -> timedelta | None:
@@ -85,6 +88,7 @@ class ReadModelProgress:
     async def approach(self, position: int, deadline: float) -> Serving:
         while True:
             try:
+                await self._compare(await self.find())
                 serving = await self.find()
                 if self._believed(serving) >= position:
                     return serving
@@ -107,6 +111,26 @@ class ReadModelProgress:
                 return serving.position
             if serving.generation.number == believed.generation.number:
                 self.correct(serving, serving.position)
+
+    async def _compare(self, serving: Serving) -> None:
+        """Make sure, now and then, that what a generation has read is what the log holds, and how far it has come.
+
+        Raises:
+            HistoryChangedError: the log has another history; no position of the read model means anything in it.
+        """
+        losses = self._store.log.times_set_back
+        if losses == self._compared_after and time.monotonic() < self._compared_at + self._options.poll:
+            return
+        rows = await self._checkpoints(serving.generation)
+        for row in rows:
+            try:
+                await mark_at(self._store.log, row.mark, row.position)
+            except HistoryChangedError as error:
+                raise error.of(self.name) from None
+        self._compared_at, self._compared_after = time.monotonic(), losses
+        position = min((row.position for row in rows), default=0)
+        if position < self._believed(serving):  # it has gone back, with the log or by an operator
+            self.correct(serving, position)
 
     def correct(self, serving: Serving, position: int) -> None:
         self.serving.forget()

@@ -31,6 +31,10 @@ class Around:
     def __init__(self, behind: EventLog) -> None:
         self._behind = behind
 
+    @property
+    def times_set_back(self) -> int:
+        return self._behind.times_set_back
+
     async def open(self) -> None:
         await self._behind.open()
 

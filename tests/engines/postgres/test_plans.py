@@ -11,6 +11,7 @@ from tests.campaigns.log.logs import sound
 from tests.postgres_servers import PostgresServer
 
 from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.messages.mark import Mark
 from twofold.ports.event_log import Appended, EventLog, Rejected
 from twofold.testing.samples import append_of, new_event
 
@@ -48,6 +49,16 @@ def read(query: EventQuery, *, limit: int = 100, after: int = 0) -> Callable[[Ev
     return lambda log: log.read(query, after=after, limit=limit)
 
 
+def scan(query: EventQuery, *, limit: int = 100, after: int = 0) -> Callable[[EventLog], Awaitable[object]]:
+    """Scan as often as it takes the driver to prepare the statement, and the server to keep a plan for any values."""
+
+    async def repeatedly(log: EventLog) -> None:
+        for _ in range(25):
+            await log.scan(query, after=Mark(after), limit=limit)
+
+    return repeatedly
+
+
 async def load_a_stream(log: EventLog) -> None:
     assert len(await log.read_stream("S-77", limit=1000)) == 10
 
@@ -82,6 +93,11 @@ async def decide_on_two_tags_over_the_whole_log(log: EventLog) -> None:
         (read(EventQuery.of(tags=["few:7"])), 1000),
         (read(EventQuery.of(tags=["few:7", "half:1"])), 2000),
         (read(EventQuery.of("Common1", tags=["half:1"]), limit=10), 2000),
+        (scan(EventQuery.all(), after=EVENTS // 2), 25 * 1000),
+        (scan(EventQuery.of("Common1", "Common2", "Rare"), after=EVENTS // 2), 25 * 2000),
+        (scan(EventQuery.of("Rare")), 25 * 1000),
+        (scan(EventQuery.of("Rare"), after=EVENTS - 1, limit=1), 25 * 1000),
+        (scan(EventQuery.of(tags=["few:7", "half:1"])), 25 * 2000),
     ],
 )
 async def test_a_hot_statement_reads_no_table_as_a_whole(

@@ -56,6 +56,10 @@ class MemoryEventLog:
         self._commands: dict[bytes, tuple[CommandRecord, Appended]] = {}
         self._grown = asyncio.Event()
 
+    @property
+    def times_set_back(self) -> int:
+        return 0
+
     async def open(self) -> None:
         await self._database.open()
 

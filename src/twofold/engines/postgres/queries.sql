@@ -30,15 +30,10 @@ FROM twofold_events JOIN (
 ) AS found USING (position) ORDER BY position {order}
 
 -- name: covered
--- One row beside those that are read, of version -1: what stands where they end if they are fewer than the limit, and,
--- in the place of the stream's name, what stands where they begin. One statement is one snapshot.
-SELECT coalesce(c.position, 0), coalesce(c.event_id, uuid '00000000-0000-0000-0000-000000000000'),
-    coalesce((SELECT event_id::text FROM twofold_events WHERE position = %(after)s),
-        (SELECT log_id::text FROM twofold_head WHERE %(after)s = 0), ''),
-    '', -1, '', 0, NULL::json, NULL::json, NULL::json, 0::bigint, 0::bigint
-FROM (SELECT) AS one LEFT JOIN (
-    SELECT position, event_id FROM twofold_events WHERE position < %(before)s ORDER BY position DESC LIMIT 1
-) AS c ON true
+-- Rows of version -1, before those that are read: what stands where they begin, and where they end if they are fewer than
+-- the limit. One statement is one snapshot, and the function keeps its plan.
+SELECT position, event_id, '', '', -1, '', 0, NULL::json, NULL::json, NULL::json, 0::bigint, 0::bigint
+FROM twofold_covered(%(after)s, %(before)s)
 
 -- name: adopt
 UPDATE twofold_head SET log_id = %(log_id)s WHERE NOT EXISTS (SELECT FROM twofold_events)

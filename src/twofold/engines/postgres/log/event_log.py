@@ -39,6 +39,10 @@ class PostgresEventLog:
         self._listener = Listener(database, HeadOfLog(self._head))
         self._is_open = False
 
+    @property
+    def times_set_back(self) -> int:
+        return self._head.times_set_back
+
     async def open(self) -> None:
         if self._is_open:
             self._database.check()

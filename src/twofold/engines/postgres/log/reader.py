@@ -31,6 +31,7 @@ from twofold.ports.event_log import (
     repeated,
     repeated_command,
     scanned,
+    scanned_from,
     version_rejection,
 )
 from twofold.ports.watermark import Head
@@ -64,17 +65,27 @@ class Reader:
         return await self._fetch(sql, arguments, keep_plan=query.is_all)
 
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
+        known, last = self._head.position, None if end is None else max(end, after.position)
+        scan = await (self._scan_all if query.is_all and after.position else self._scan)(query, after, last, limit)
+        if len(scan.rows) < limit and (last is None or scan.covered.position < last):
+            self._head.read(scan.covered.position, known)
+        return scan
+
+    async def _scan_all(self, query: EventQuery, after: Mark, end: int | None, limit: int) -> Scan:
+        before = None if end is None else end + 1
+        rows = await self.read(query, after=after.position - 1, before=before, limit=min(limit, END - 1) + 1)
+        if scan := scanned_from(rows, after):
+            return scan
+        raise HistoryChangedError(after, await self.mark(after.position), await self.head())
+
+    async def _scan(self, query: EventQuery, after: Mark, end: int | None, limit: int) -> Scan:
         sql, arguments = select_scan(query, after.position, end, limit)
-        known = self._head.position
-        rows = await self._fetch(sql, arguments, keep_plan=query.is_all)
-        reached = rows.pop(0 if rows[0].version < 0 else next(n for n, row in enumerate(rows) if row.version < 0))
-        if end is None or reached.position < end:
-            self._head.read(reached.position, known)
-        found = Mark(after.position, UUID(reached.stream_id).bytes) if reached.stream_id else None
+        rows = await self._fetch(sql, arguments, keep_plan=False)
+        marks = {row.position: Mark(row.position, row.event_id) for row in rows if row.version < 0}
+        found = marks.get(after.position)
         if found is None or not after.agrees(found):
-            raise HistoryChangedError(after, found, reached.position)
-        is_beyond = reached.position > after.position
-        return scanned(rows, limit, Mark(reached.position, reached.event_id) if is_beyond else found)
+            raise HistoryChangedError(after, found, await self.head())
+        return scanned(rows[len(marks) :], limit, marks[max(marks)])
 
     async def mark(self, position: int) -> Mark | None:
         found = await self.rows(named("mark"), {"position": bounded_position(position)})

@@ -54,6 +54,19 @@ CREATE TRIGGER twofold_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON twofol
 CREATE TRIGGER twofold_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON twofold_commands
     FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
 
+-- What stands at a position (at 0, the id of the log) and, if that is another event, what stands last before another one.
+CREATE FUNCTION twofold_covered(behind bigint, ahead bigint) RETURNS TABLE ("position" bigint, event_id uuid)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF behind = 0 THEN
+        RETURN QUERY SELECT 0::bigint, h.log_id FROM twofold_head AS h;
+    ELSE
+        RETURN QUERY SELECT e.position, e.event_id FROM twofold_events AS e WHERE e.position = behind;
+    END IF;
+    RETURN QUERY SELECT e.position, e.event_id FROM twofold_events AS e
+        WHERE e.position > behind AND e.position < ahead ORDER BY e.position DESC LIMIT 1;
+END $$;
+
 -- The path of one event without condition or command: the same steps as `twofold_append`, without its set logic.
 -- An expected version that does not hold gives NULL, nothing else; the caller then asks `twofold_append`, which knows repeats.
 CREATE FUNCTION twofold_append_one(

@@ -35,6 +35,10 @@ class SqliteEventLog:
         self._inline: list[Inline] = []
         self._transactions = asyncio.Lock()
 
+    @property
+    def times_set_back(self) -> int:
+        return self._head.times_set_back
+
     async def open(self) -> None:
         await self._database.open()
 

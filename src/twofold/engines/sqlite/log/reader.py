@@ -11,7 +11,7 @@ from twofold.errors import HistoryChangedError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import Appended, CommandRecord, Scan, scanned
+from twofold.ports.event_log import Appended, CommandRecord, Scan, scanned, scanned_from
 from twofold.ports.sql import sql_blocks
 
 SQL = sql_blocks("twofold.engines.sqlite.log")
@@ -40,17 +40,22 @@ def read(
 def scan(reader: sqlite3.Connection, query: EventQuery, after: Mark, end: int | None, limit: int) -> Scan:
     """See `EventLog.scan`."""
     low, last, limit = within(after.position), END - 1 if end is None else within(end), within(limit)
+    if query.is_all and low:
+        rows = read(reader, query, low - 1, max(last, low) + 1, min(limit, END - 1) + 1, backwards=False)
+        if found := scanned_from(rows, after):
+            return found
+        raise HistoryChangedError(after, read_mark(reader, low), read_head(reader))
     reader.execute("BEGIN")  # one snapshot for the mark, the rows and the head
     try:
-        found = read_mark(reader, low)
-        if found is None or not after.agrees(found):
-            raise HistoryChangedError(after, found, read_head(reader))
+        mark = read_mark(reader, low)
+        if mark is None or not after.agrees(mark):
+            raise HistoryChangedError(after, mark, read_head(reader))
         rows = read_within(reader, query, low, last + 1, limit)
         reached = None if len(rows) == limit else reader.execute(SQL["last_mark"], (max(last, low),)).fetchone()
     finally:
         if reader.in_transaction:  # some errors have ended it by themselves
             reader.execute("ROLLBACK")
-    return scanned(rows, limit, Mark(*reached) if reached else found)
+    return scanned(rows, limit, Mark(*reached) if reached else mark)
 
 
 def read_mark(connection: sqlite3.Connection, position: int) -> Mark | None:
