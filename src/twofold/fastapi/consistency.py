@@ -33,6 +33,7 @@ from twofold.fastapi.shutdown import ending
 from twofold.fastapi.tokens import Tokens
 from twofold.messages.session import Session, WriteToken, session
 from twofold.messages.stream import ANY, ExpectedVersion
+from twofold.queries.shared_looks import SharedLooks
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def add_consistency(
     for error, status in _ANSWERS.items():
         api.exception_handlers.setdefault(error, answer_with(status))
     tokens, closing = Tokens(app.store), asyncio.Event()
-    api.state.twofold_live_answers = Source(app.queries, tokens, closing)
+    api.state.twofold_live_answers = Source(app.queries, tokens, closing, SharedLooks(app.store.log))
     own_cookie = TokenCookie() if cookie is True else cookie or None
     api.add_middleware(SafeRequests)
     api.add_middleware(ConsistencyMiddleware, tokens=tokens, closing=closing, cookie=own_cookie, max_wait=max_wait)

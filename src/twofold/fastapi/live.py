@@ -20,6 +20,7 @@ from twofold.messages.answer import Answer
 from twofold.messages.query import Query
 from twofold.messages.session import WriteToken
 from twofold.queries.bus import QueryBus
+from twofold.queries.shared_looks import SharedLooks
 from twofold.queries.watch import watch
 from twofold.tasks import end
 
@@ -39,13 +40,14 @@ class Source(NamedTuple):
     queries: QueryBus
     tokens: Tokens
     closing: asyncio.Event
+    looks: SharedLooks
 
 
 class LiveAnswers:
     """Makes the responses that push answers to one client. See `Live`."""
 
     def __init__(self, source: Source, last_event_id: str | None) -> None:
-        self._queries, self._tokens, self._closing = source
+        self._queries, self._tokens, self._closing, self._looks = source
         self._last_event_id = last_event_id
 
     async def respond(self, query: Query[Any], model: Any) -> LiveResponse:
@@ -61,7 +63,7 @@ class LiveAnswers:
         """
         self._queries.check(query)  # what is wrong with the query is told now
         seen = await self._seen()
-        answers = watch(self._queries, query, after=seen.position, heartbeat=HEARTBEAT)
+        answers = watch(self._queries, query, after=seen.position, heartbeat=HEARTBEAT, looks=self._looks)
         return LiveResponse(self._events(answers, TypeAdapter(model)), self._closing)
 
     async def _seen(self) -> WriteToken:

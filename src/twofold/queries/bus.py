@@ -143,8 +143,17 @@ class QueryBus:
         after: Receipt[Any] | WriteToken | int | None = None,
         timeout: float | None = None,
         policy: ReadPolicy | None = None,
-    ) -> tuple[Answer[R], Collection[Progress]]:
-        """Answer a query, and return also how far the read models are that it was answered from; else as `ask`."""
+        is_watched: bool = False,
+    ) -> tuple[Answer[R], Asking]:
+        """Answer a query, and return also what it was answered from; else as `ask`.
+
+        Args:
+            query: the question.
+            after: as for `ask`.
+            timeout: as for `ask`.
+            policy: as for `ask`.
+            is_watched: whether the scopes are wanted with their tags.
+        """
         route = self._route(query)
         session, outer = current_session(), current_asking()
         written = WriteToken.of(after or 0)
@@ -154,13 +163,14 @@ class QueryBus:
         if outer:
             written = written.merge(outer.written)
         asking = Asking(written, policy=policy or route.policy, default=self._policy, timeout=timeout)
+        asking.is_watched = is_watched
         value = await self._answer(route, query, asking)
         answer: Answer[R] = Answer(value, asking.stale, asking.age, asking.position or 0)
         if outer:
             outer.include(asking)
         elif session:
             session.note_answer(answer)
-        return answer, asking.asked.values()
+        return answer, asking
 
     async def _answer(self, route: _Route, query: Any, asking: Asking) -> Any:
         """Wait for what the handler reads with SQL of its own, and let it answer."""

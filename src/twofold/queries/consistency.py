@@ -15,6 +15,7 @@ from twofold.messages.answer import Answer
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.session import Session, WriteToken, current_session
 from twofold.queries.serving import Serving
+from twofold.queries.shared_looks import Scope
 
 Tagging = Callable[[Any], str]
 """From a query to the tag that all events carry which its answer depends on."""
@@ -138,6 +139,10 @@ class Asking:
         self.written = written
         self.asked: dict[str, Progress] = {}
         """The read models that were asked, by name."""
+        self.is_watched = False
+        """Whether the asker wants to know the scopes."""
+        self.scopes: list[Scope] = []
+        """The events on which the answer depends, with their tags if it is watched."""
         self.questions = 0
         """How many questions were answered."""
         self.stale = False
@@ -150,6 +155,11 @@ class Asking:
         self._default = default
         self._timeout = timeout
         self._started = time.monotonic()
+
+    @property
+    def needs_tags(self) -> bool:
+        """Whether it matters which tags the events have that an answer depends on."""
+        return self.is_watched or self.written.position > 0
 
     def policy_of(self, progress: Progress) -> ReadPolicy:
         """Return the policy of questions to a read model."""
@@ -174,6 +184,7 @@ class Asking:
         Raises:
             StorageError: a database failed.
         """
+        self.scopes.append(Scope(progress.handled, tags or {}))
         written = self.written.position if self.written.position and self._concerns(progress, tags or {}) else 0
         return Need(written, max(written, await progress.head()) if await _is_late(progress) else written)
 
@@ -209,6 +220,7 @@ class Asking:
 
     def include(self, other: Asking) -> None:
         """Take note of what another query has asked on behalf of this one."""
+        self.scopes += other.scopes
         for progress in other.asked.values():
             self.note(progress, other.position or 0, stale=other.stale, age=other.age)
 

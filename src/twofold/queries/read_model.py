@@ -213,7 +213,7 @@ class ReadModel(Generic[R]):
             return await self._database.read(self._table, question, Source(self.name, self._number, _text(key))), False
         if asking is None:
             return await self._read(progress, question, Need(), 0.0, key), False
-        tags = tags_of(self._key_tags, self._table, key) if key is not None and asking.written.position else {}
+        tags = tags_of(self._key_tags, self._table, key) if key is not None and asking.needs_tags else {}
         need = await asking.need(progress, tags)
         found = await self._read(progress, question, need, asking.deadline(progress), key)
         return found, await asking.judge(progress, need, found.position)

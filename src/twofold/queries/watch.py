@@ -7,13 +7,14 @@ import time
 from collections.abc import AsyncGenerator, Collection
 from typing import TypeVar
 
-from twofold.errors import StaleReadError
 from twofold.messages.answer import Answer
 from twofold.messages.query import Query
 from twofold.messages.read_policy import ReadPolicy, WhenLate
+from twofold.messages.session import current_session
 from twofold.options import QueryOptions
 from twofold.queries.bus import QueryBus
-from twofold.queries.consistency import Progress, wait_for
+from twofold.queries.consistency import Asking, Progress
+from twofold.queries.shared_looks import SharedLooks
 
 R = TypeVar("R")
 
@@ -25,6 +26,7 @@ async def watch(
     after: int = 0,
     heartbeat: float = 15.0,
     options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
+    looks: SharedLooks | None = None,
 ) -> AsyncGenerator[Answer[R] | None]:
     """Answer a query, and answer it again whenever its read models have changed the answer; without end.
 
@@ -35,8 +37,9 @@ async def watch(
         queries: the bus.
         query: the question.
         after: the position of the answer that was seen last; the first one is given only if it is newer.
-        heartbeat: seconds without a change after which None is given.
+        heartbeat: seconds without a change after which the query is asked again, and None is given if nothing differs.
         options: how long to pause between two answers.
+        looks: shared with other watchers of the same application, to be spared what would show nothing new.
 
     Raises:
         TypeError: the query asks no read model.
@@ -44,30 +47,39 @@ async def watch(
         StorageError: the database failed.
         Exception: whatever the handler raises, unchanged.
     """
-    policy, shown = ReadPolicy(heartbeat, WhenLate.ANSWER_STALE), None
-    answer, reads = await queries.ask_where(query, policy=policy)
-    if not reads:
+    policy, session = ReadPolicy(heartbeat, WhenLate.ANSWER_STALE), current_session()
+    asked = (query, session.written if session else None)
+
+    async def look() -> tuple[Answer[R], Asking]:
+        return await queries.ask_where(query, after=after, policy=policy, is_watched=True)
+
+    answer, asking = await look()
+    shown = None
+    if not asking.asked:
         raise TypeError(f"{type(query).__name__} reads no projection, so that nothing tells when its answer changes")
     if answer.position > after or not after:
         after, shown = max(answer.position, after), (answer.value, answer.stale)
         yield answer
     while True:
-        if not await _moved(reads, after, heartbeat):
-            yield None
+        looked = time.monotonic()
+        end = await _passed(asking.asked.values(), after + 1, looked + heartbeat)
+        has_moved = end > after
+        if has_moved and looks and not await looks.concern(after, end, asking.scopes):
+            after = end
+            await asyncio.sleep(options.watch_pause)
             continue
         looked = time.monotonic()
-        answer, reads = await queries.ask_where(query, after=after, policy=policy)
+        answer, asking = await (looks.ask(asked, end, look) if looks else look())
         after = max(answer.position, after)
         if shown != (answer.value, answer.stale):
             shown = (answer.value, answer.stale)
             yield answer
+        elif not has_moved:
+            yield None
         await asyncio.sleep(looked + options.watch_pause - time.monotonic())
 
 
-async def _moved(reads: Collection[Progress], after: int, patience: float) -> bool:
-    """Wait until all read models have passed a position; return whether they have in time."""
-    try:
-        await wait_for(reads, after + 1, time.monotonic() + patience)
-    except StaleReadError:
-        return False
-    return True
+async def _passed(reads: Collection[Progress], position: int, deadline: float) -> int:
+    """Wait until all read models have passed a position, as this process knows; return how far they have come."""
+    await asyncio.gather(*(each.approach(position, deadline) for each in reads))
+    return min(each.reached for each in reads)
