@@ -105,10 +105,10 @@ async def measure(url: str, name: str, kind: str, workers: int) -> float:
     async with running(url, name, kind) as synchronizer:
         with ExitStack() as stack:
             others = [stack.enter_context(_worker(url, name, kind)) for _ in range(workers - 1)]
-            await synchronizer.scale(name, workers)
+            await synchronizer.control(name).scale(workers)
             head = await _shared(synchronizer, name, workers)
             events, start = workload.projected(head, kind), time.perf_counter()
-            await synchronizer.set_position(name, head - events)
+            await synchronizer.control(name).set_position(head - events)
             for other in others:
                 _tell(other)
             await synchronizer.wait(head, PATIENCE, [name])
@@ -144,7 +144,7 @@ async def _work(url: str, name: str, kind: str) -> None:
     async with running(url, name, kind) as synchronizer:
         print("ready", flush=True)
         if await asyncio.to_thread(sys.stdin.readline):
-            await synchronizer.scale(name, 2)  # as before; it makes the worker look up at once
+            await synchronizer.control(name).scale(2)  # as before; it makes the worker look up at once
             await asyncio.to_thread(sys.stdin.readline)
 
 

@@ -91,6 +91,8 @@ from twofold.queries.consistent_query import ConsistentQueryHandler
 from twofold.queries.pages import PaginatedResult
 from twofold.queries.read_model import ReadModel
 from twofold.queries.watch import watch
+from twofold.synchronizer.control import ProjectionControl
+from twofold.synchronizer.parking import ParkedEvent, SkippedEvent
 from twofold.synchronizer.status import ProjectionState, ProjectionStatus
 from twofold.synchronizer.synchronizer import ReadModelSynchronizer
 
@@ -154,8 +156,10 @@ __all__ = [
     "OutcomeUnknownError",
     "OwnershipError",
     "PaginatedResult",
+    "ParkedEvent",
     "Position",
     "Projection",
+    "ProjectionControl",
     "ProjectionFailedError",
     "ProjectionState",
     "ProjectionStatus",
@@ -178,6 +182,7 @@ __all__ = [
     "RowNotFoundError",
     "SegmentsApartError",
     "Session",
+    "SkippedEvent",
     "SqlProjection",
     "StagedReceipt",
     "StaleReadError",

@@ -353,7 +353,7 @@ class StaleReadError(TwofoldError):
     """The read models did not reach the position in time. Ask again, or look at the synchronizer's status."""
 
     def __init__(self, position: int, behind: dict[str, int], faults: Mapping[str, str] | None = None) -> None:
-        faults = {name: fault for name, fault in (faults or {}).items() if name in behind}
+        faults = {name: fault for name, fault in (faults or {}).items() if name in behind and fault}
         texts = [f"{name} at {at}" + (f" ({faults[name]})" if name in faults else "") for name, at in behind.items()]
         where = ", ".join(texts) or "none is running"
         super().__init__(f"the read models have not reached position {position} in time: {where}")

@@ -80,7 +80,7 @@ def fussy(url: str) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    ["pause", "resume", "scale", "set-position", "parked", "retry", "skip", "discard", "passed-over", "drop-warm"],
+    ["pause", "resume", "scale", "set-position", "parked", "retry", "skip", "skip-row", "skipped", "drop-previous"],
 )
 def test_each_command_explains_itself(twofold: Twofold, command: str) -> None:
     done = twofold("projections", command, "--help")
@@ -148,7 +148,7 @@ def test_parked_events_are_tried_again_once_the_code_is_mended(twofold: Twofold,
 
     async def none_parked(synchronizer: ReadModelSynchronizer) -> None:
         async def gone() -> bool:
-            return not await synchronizer.parked("balances")
+            return not await synchronizer.control("balances").parked()
 
         await until(gone)
 
@@ -158,24 +158,24 @@ def test_parked_events_are_tried_again_once_the_code_is_mended(twofold: Twofold,
 
 def test_an_event_that_is_skipped_lets_the_later_ones_in_and_the_reason_is_kept(twofold: Twofold, fussy: str) -> None:
     done = twofold("projections", "skip", fussy, "balances", "3", "--reason", "booked twice")
-    assert done.stdout == "balances leaves out event 3\n"
+    assert done.stdout == "balances skips event 3\n"
 
     async def none_parked(synchronizer: ReadModelSynchronizer) -> None:
         async def gone() -> bool:
-            return not await synchronizer.parked("balances")
+            return not await synchronizer.control("balances").parked()
 
         await until(gone)
 
     project(fussy, Fussy(), then=none_parked)
     assert balance(fussy, "a") == Balance("a", "ann", Decimal(5), 1)
-    assert "booked twice" in twofold("projections", "passed-over", fussy, "balances").stdout
+    assert "booked twice" in twofold("projections", "skipped", fussy, "balances").stdout
 
 
-def test_the_parked_events_of_a_row_are_discarded(twofold: Twofold, fails: Fails, fussy: str) -> None:
-    done = twofold("projections", "discard", fussy, "balances", "a", "--reason", "a test account")
-    assert done.stdout == 'balances leaves out 2 events of ["a"]\n'
+def test_the_parked_events_of_a_row_are_skipped(twofold: Twofold, fails: Fails, fussy: str) -> None:
+    done = twofold("projections", "skip-row", fussy, "balances", "a", "--reason", "a test account")
+    assert done.stdout == 'balances skips 2 events of ["a"]\n'
     assert twofold("projections", "parked", fussy, "balances").stdout == "nothing of balances is parked\n"
-    again = fails("projections", "discard", fussy, "balances", "a", "--reason", "a test account")
+    again = fails("projections", "skip-row", fussy, "balances", "a", "--reason", "a test account")
     assert again == 'nothing of balances is parked under ["a"]'
     assert fails("projections", "retry", fussy, "balances") == "nothing of balances is parked"
 
@@ -205,8 +205,11 @@ def test_the_read_model_that_a_rebuild_replaced_is_dropped(twofold: Twofold, url
         await synchronizer.rebuild_projection("balances")
 
     project(url, Balances(), opened("a"), then=rebuild)
-    assert twofold("projections", "drop-warm", url, "balances").stdout == "the earlier read model balances is dropped\n"
-    assert twofold("projections", "drop-warm", url, "balances").stdout == "no earlier read model balances is kept\n"
+    assert (
+        twofold("projections", "drop-previous", url, "balances").stdout
+        == "the earlier read model balances is dropped\n"
+    )
+    assert twofold("projections", "drop-previous", url, "balances").stdout == "no earlier read model balances is kept\n"
     assert balance(url, "a") == Balance("a", "ann")
 
     async def tables() -> list[str]:
@@ -221,13 +224,13 @@ def test_the_tables_of_a_projection_by_sql_are_dropped_by_its_code_only(fails: F
         await synchronizer.rebuild_projection("totals")
 
     project(url, Totals(), opened("a"), then=rebuild)
-    assert "call drop_warm('totals') there" in fails("projections", "drop-warm", url, "totals")
+    assert "call control('totals').drop_previous()" in fails("projections", "drop-previous", url, "totals")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["pause"], ["resume"], ["scale", "2"], ["set-position", "0"], ["parked"], ["retry"], ["drop-warm"],
-     ["skip", "1", "--reason", "x"], ["discard", "a", "--reason", "x"]],
+    [["pause"], ["resume"], ["scale", "2"], ["set-position", "0"], ["parked"], ["retry"], ["drop-previous"],
+     ["skip", "1", "--reason", "x"], ["skip-row", "a", "--reason", "x"]],
 )  # fmt: skip
 def test_a_projection_that_is_not_there_is_told_in_one_line(fails: Fails, fussy: str, arguments: list[str]) -> None:
     complaint = fails("projections", arguments[0], fussy, "balance", *arguments[1:])

@@ -100,15 +100,15 @@ async def test_an_event_that_fails_is_parked_with_the_later_ones_of_its_row_and_
 
         assert await bank.balances.get("ann") == Balance("ann", Decimal(1), 1)  # up to the event that failed
         assert await bank.balances.get("bob") == Balance("bob", Decimal(10), 1)  # another row goes on
-        parked = await app.projections.parked("balances")
+        parked = await app.projections.control("balances").parked()
         assert [(each.position, each.key) for each in parked] == [(4, '["ann"]'), (5, '["ann"]')]
         assert "no cents" in parked[0].cause
         [status] = await app.projections.status()
         assert (status.parked, bool(status.problems)) == (2, True)
 
         flawed.is_flawed = False  # deployed: the mended code
-        assert await app.projections.retry("balances") == 2
+        assert await app.projections.control("balances").retry() == 2
         async with asyncio.timeout(TIMEOUT):
             while await bank.balances.get("ann") != Balance("ann", Decimal("3.50"), 3):
                 await app.projections.status()
-        assert await app.projections.parked("balances") == []
+        assert await app.projections.control("balances").parked() == []

@@ -107,7 +107,7 @@ async def test_the_previous_generation_is_in_step_and_can_serve_again(url: str) 
         await fill(bank)
         await app.projections.rebuild_projection("balances")
         await app.store.append([Deposited(account="ann", amount=Decimal(1))])
-        await app.projections.roll_back("balances")
+        await app.projections.control("balances").roll_back()
         await app.projections.wait(await app.store.head(), TIMEOUT)
 
         assert await bank.balances.get("ann") == Balance("ann", Decimal(51), 51)

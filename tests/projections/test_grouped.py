@@ -126,10 +126,13 @@ async def test_a_failing_event_parks_the_later_ones_of_its_group_only(
     )
     await synchronizer.run_once(PATIENCE)
     assert await keys(lines) == "a:tea=1 b:tea=2"
-    assert [(each.position, each.key) for each in await synchronizer.parked("lines")] == [(3, '["a"]'), (5, '["a"]')]
+    assert [(each.position, each.key) for each in await synchronizer.control("lines").parked()] == [
+        (3, '["a"]'),
+        (5, '["a"]'),
+    ]
     async with running(synchronizer):
-        await synchronizer.skip("lines", 3, reason="a joke")
-        while await synchronizer.parked("lines"):
+        await synchronizer.control("lines").skip(3, reason="a joke")
+        while await synchronizer.control("lines").parked():
             await synchronizer.wait(await store.head(), PATIENCE)
     assert await keys(lines) == "a:cup=4 a:tea=1 b:tea=2"
 
@@ -142,7 +145,7 @@ async def test_rows_of_another_group_and_two_of_one_key_are_a_failure(
     lines = synchronizer.add(WrongLines())
     await write(store, Ordered(order="a", products=()))
     await synchronizer.run_once(PATIENCE)
-    [parked] = await synchronizer.parked("wrong_lines")
+    [parked] = await synchronizer.control("wrong_lines").parked()
     assert "each a key of its own" in parked.cause
     assert await keys(lines) == ""
 
@@ -152,7 +155,7 @@ async def test_a_group_is_divided_among_workers_as_one_and_rebuilt_with_a_sample
 ) -> None:
     lines = synchronizer.add(Lines())
     await synchronizer.prepare()
-    await synchronizer.scale("lines", 3)
+    await synchronizer.control("lines").scale(3)
     orders = [f"order {number}" for number in range(12)]
     await write(store, *(Ordered(order=each, products=("cup", "tea")) for each in orders))
     await write(store, *(Priced(order=each, product="tea", price=Decimal(2)) for each in orders))

@@ -197,18 +197,20 @@ async def test_no_append_is_rejected_for_an_event_of_somebody_else(
     await write(store, deposited("a", 1), deposited("b", 2))
     async with running(synchronizer):
         await synchronizer.wait(5, PATIENCE)
-        assert [each.position for each in await synchronizer.parked("balances")] == [3, 4]
+        assert [each.position for each in await synchronizer.control("balances").parked()] == [3, 4]
         await write(store, deposited("b", 3))
         assert await balances.get("b") == Balance("b", "ann", Decimal(5), 2), "the rows go on with the appends"
         await write(store, deposited("a", 5))
-        assert [each.position for each in await synchronizer.parked("balances")] == [3, 4, 7], "it waits behind them"
+        assert [each.position for each in await synchronizer.control("balances").parked()] == [3, 4, 7], (
+            "it waits behind them"
+        )
         assert await balances.get("a") == Balance("a", "ann")
         fussy.mended = True
-        assert await synchronizer.retry("balances") == 3
+        assert await synchronizer.control("balances").retry() == 3
 
         async def is_in() -> bool:
             await write(store, deposited("b"))
-            return not await synchronizer.parked("balances")
+            return not await synchronizer.control("balances").parked()
 
         await until(is_in)
         await synchronizer.wait(await store.head(), PATIENCE)
@@ -218,20 +220,20 @@ async def test_no_append_is_rejected_for_an_event_of_somebody_else(
 async def test_a_paused_one_lets_appends_through_and_catches_up_later(engine: Engine, store: EventStore) -> None:
     synchronizer, balances = await inline(engine, store, Fussy())
     await write(store, opened("a"))
-    await synchronizer.pause("balances")
+    await synchronizer.control("balances").pause()
     await write(store, deposited("a", 2))
     assert await balances.get("a") == Balance("a", "ann")
-    await synchronizer.resume("balances")
+    await synchronizer.control("balances").resume()
     await write(store, deposited("a", 3))
     assert await balances.get("a") == Balance("a", "ann", Decimal(5), 2)
 
 
-async def test_events_that_were_passed_over_are_not_brought_in(
+async def test_events_that_were_skipped_are_not_brought_in(
     engine: Engine, store: EventStore, elsewhere: EventStore
 ) -> None:
     synchronizer, balances = await inline(engine, store, Fussy())
     await write(elsewhere, opened("a"), deposited("a", 13))
-    await synchronizer.skip("balances", 2, reason="unlucky")
+    await synchronizer.control("balances").skip(2, reason="unlucky")
     await write(store, deposited("a", 1))
     assert await balances.get("a") == Balance("a", "ann", Decimal(1), 1)
 
@@ -246,7 +248,7 @@ async def test_it_may_have_several_segments_which_are_divided_and_joined_while_i
     await write(store, *map(opened, accounts))
 
     async def deposit_until(segments: int) -> None:
-        await synchronizer.scale("balances", segments)
+        await synchronizer.control("balances").scale(segments)
 
         async def divided() -> bool:
             await asyncio.gather(*(write(store, deposited(account)) for account in accounts))
@@ -303,7 +305,7 @@ async def test_rows_are_shown_by_whichever_generation_serves_when_an_append_retu
         try:
             report = await synchronizer.rebuild_projection("balances", expect_same=True)
             assert (report.missing, report.added) == (0, 0)
-            await synchronizer.roll_back("balances")
+            await synchronizer.control("balances").roll_back()
             await synchronizer.rebuild_projection("balances")
         finally:
             is_over.set()

@@ -96,7 +96,7 @@ async def compare(url: str, batches: Sequence[Sequence[Event]], segments: int, b
         live = synchronizer.add(Named("live_items"), kind="on_demand")
         soon = synchronizer.add(Named("soon_items"))
         await synchronizer.prepare()
-        await synchronizer.scale("soon_items", segments)
+        await synchronizer.control("soon_items").scale(segments)
         for batch in batches:
             head = await store.head()
             try:

@@ -146,10 +146,10 @@ async def test_a_statement_that_fails_parks_its_event_and_the_later_ones_of_its_
         await synchronizer.wait(7, PATIENCE)
         assert await totals(engine) == {"a": 1, "b": 2}
         assert await seen(engine) == [1, 2, 3, 5, 7]
-        parked = await synchronizer.parked("totals")
+        parked = await synchronizer.control("totals").parked()
         assert [(each.position, each.key) for each in parked] == [(4, '["a"]'), (6, '["a"]')]
         assert "no_such_column" in parked[0].cause
-        await synchronizer.skip("totals", 4, reason="no such thing")
+        await synchronizer.control("totals").skip(4, reason="no such thing")
 
         async def let_in() -> bool:
             return await totals(engine) == {"a": 2, "b": 2}
@@ -170,9 +170,9 @@ async def test_a_rebuild_fills_other_tables_which_then_take_over(
         assert await totals(engine) == {"a": 666}
         await synchronizer.rebuild_projection("totals")
         assert await totals(engine) == {"a": 2}
-        await synchronizer.roll_back("totals")
+        await synchronizer.control("totals").roll_back()
         assert await totals(engine) == {"a": 666}
-        await synchronizer.reset("totals")
+        await synchronizer.control("totals").reset()
         await synchronizer.wait(2, PATIENCE)
         assert await totals(engine) == {"a": 2}
 
@@ -199,7 +199,7 @@ async def test_a_lost_connection_parks_nothing(
     async with running(synchronizer):
         await synchronizer.wait(2, PATIENCE)
         assert await totals(engine) == {"a": 2}
-        assert await synchronizer.parked("totals") == []
+        assert await synchronizer.control("totals").parked() == []
 
 
 async def test_only_its_own_tables_have_names(url: str) -> None:
@@ -254,13 +254,13 @@ async def test_a_reaction_that_fails_is_tried_again_then_parked_and_can_be_retri
         await synchronizer.prepare()
         await synchronizer.wait(await write(store, opened("a"), opened("bad"), opened("b")), PATIENCE)
         assert [each for each, _ in mails.sent] == ["a", "b"]
-        assert [each.cause for each in await synchronizer.parked("mails")] == ["LookupError: no such address"]
+        assert [each.cause for each in await synchronizer.control("mails").parked()] == ["LookupError: no such address"]
         assert mails.fails == QUICK.retries + 1
         mails.fails = 100
-        await synchronizer.retry("mails", "bad")
+        await synchronizer.control("mails").retry("bad")
 
         async def sent() -> bool:
-            return len(mails.sent) == 3 and not await synchronizer.parked("mails")
+            return len(mails.sent) == 3 and not await synchronizer.control("mails").parked()
 
         await until(sent)
 
@@ -301,7 +301,7 @@ async def test_while_what_a_reaction_talks_to_is_away_it_says_so_and_nothing_is_
         [status] = await synchronizer.status()
         assert status.error is not None
         assert status.error.startswith(f"projection mails failed on event 2 (Opened): {type(outage).__name__}")
-        assert await synchronizer.parked("mails") == []
+        assert await synchronizer.control("mails").parked() == []
         mails.away.clear()
         await synchronizer.wait(head, PATIENCE)
         assert [account for account, _ in mails.sent] == ["before", "a", "b"]
@@ -318,7 +318,7 @@ async def test_an_error_of_the_system_that_is_no_outage_is_the_events_own(
     await synchronizer.prepare()
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a"), opened("b")), PATIENCE)
-        assert [each.position for each in await synchronizer.parked("mails")] == [1]
+        assert [each.position for each in await synchronizer.control("mails").parked()] == [1]
 
 
 async def test_an_outage_does_not_cost_a_parked_event_its_place(engine: Engine, store: EventStore) -> None:
@@ -328,18 +328,18 @@ async def test_an_outage_does_not_cost_a_parked_event_its_place(engine: Engine, 
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("bad"), opened("b")), PATIENCE)
         mails.fails, mails.away["bad"] = 100, TimeoutError()
-        await synchronizer.retry("mails", "bad")
+        await synchronizer.control("mails").retry("bad")
 
         async def is_faulted() -> bool:
             return (await synchronizer.status())[0].state == "faulted"
 
         await until(is_faulted)
-        [parked] = await synchronizer.parked("mails")
+        [parked] = await synchronizer.control("mails").parked()
         assert parked.cause == "LookupError: no such address"
         mails.away.clear()
 
         async def sent() -> bool:
-            return len(mails.sent) == 2 and not await synchronizer.parked("mails")
+            return len(mails.sent) == 2 and not await synchronizer.control("mails").parked()
 
         await until(sent)
 
@@ -407,9 +407,9 @@ async def test_tables_that_refer_to_each_other_are_emptied_rebuilt_and_dropped_a
     await write(store, opened("a"), deposited("a"), deposited("a"))
     async with running(synchronizer):
         await synchronizer.wait(3, PATIENCE)
-        await synchronizer.reset("booked")
+        await synchronizer.control("booked").reset()
         await write(store, deposited("a"))
         await synchronizer.wait(4, PATIENCE)
         await synchronizer.rebuild_projection("booked")
-        assert await synchronizer.drop_warm("booked")
+        assert await synchronizer.control("booked").drop_previous()
         assert await engine.read_database.query("SELECT position FROM bookings ORDER BY position") == [(2,), (3,), (4,)]

@@ -66,7 +66,7 @@ class Scene:
 
     async def leave_behind(self) -> int:
         """Let the generation before go ahead of the one that serves, and return its position."""
-        await self.synchronizer.pause("balances")  # which is said of the one that serves
+        await self.synchronizer.control("balances").pause()  # which is said of the one that serves
         async with self.engine.read_database.transaction() as transaction:
             await transaction.run("UPDATE twofold_checkpoints SET owner = '', leased_until = 0 WHERE generation = 1")
         position = await write(self.store, deposited("a", 4))
@@ -129,7 +129,7 @@ async def test_the_first_question_after_a_flip_shows_what_was_written(
             if number < 3:
                 scene.between = lambda: scene.synchronizer.rebuild_projection("balances")
             else:
-                scene.between = lambda: scene.synchronizer.roll_back("balances")
+                scene.between = lambda: scene.synchronizer.control("balances").roll_back()
             answer = await scene.bus.ask(GetBalance("a"), after=position, timeout=PATIENCE)
             assert answer.value == Balance("a", "ann", Decimal(number), number)
             assert (answer.stale, answer.position >= position) == (False, True)
@@ -166,7 +166,7 @@ async def test_a_generation_that_is_dropped_before_it_is_read_is_looked_up_again
         async def gone(*arguments: Any, method: str = method, original: Any = original) -> Any:
             monkeypatch.setattr(database, method, original)
             await scene.synchronizer.rebuild_projection("balances")
-            await scene.synchronizer.drop_warm("balances")
+            await scene.synchronizer.control("balances").drop_previous()
             return await original(*arguments)
 
         monkeypatch.setattr(database, method, gone)
@@ -176,7 +176,7 @@ async def test_a_generation_that_is_dropped_before_it_is_read_is_looked_up_again
 async def test_a_belief_that_is_wrong_does_not_make_an_answer_stale_unseen(scene: Scene) -> None:
     """A signal has claimed what is not there: a forged one, or one of before the read model was set back."""
     position = await scene.store.head()
-    await scene.synchronizer.pause("balances")
+    await scene.synchronizer.control("balances").pause()
     scene.synchronizer._registrations.positions.head("balances", 1).advance(1000)
     position = await write(scene.store, deposited("a"))
     answer = await scene.bus.ask(GetBalance("a"), after=position, policy=STALE)
@@ -237,7 +237,7 @@ async def test_a_read_model_that_was_built_in_segments_serves_in_as_many_as_it_d
         await synchronizers[0].rebuild_projection("balances")
         for _ in range(50):
             await models[0].page()
-        await synchronizers[0].roll_back("balances")
+        await synchronizers[0].control("balances").roll_back()
         done.set()
         await asyncio.gather(writing, reading)
     assert segments == {1}
@@ -250,7 +250,7 @@ async def test_a_page_of_a_divided_read_model_waits_until_its_segments_stand_at_
     synchronizer = ReadModelSynchronizer(store, engine.read_database)
     balances = synchronizer.add(Balances())
     await synchronizer.prepare()
-    await synchronizer.scale("balances", 4)
+    await synchronizer.control("balances").scale(4)
     accounts = [f"a{number}" for number in range(12)]
     async with running(synchronizer):
         await synchronizer.wait(await write(store, *map(opened, accounts)), PATIENCE)

@@ -57,7 +57,7 @@ async def test_a_row_is_as_fresh_as_the_log_while_its_projection_stands_still(
     balances = synchronizer.add(Balances())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a"), deposited("a")), PATIENCE)
-        await synchronizer.pause("balances")
+        await synchronizer.control("balances").pause()
         await write(store, deposited("a", 4), opened("b"))
         with overlaying() as within:
             assert await balances.get("a") == Balance("a", "ann", Decimal(5), 2)
@@ -165,7 +165,7 @@ async def _compare(before: list[tuple[str, int]], after: list[tuple[str, int]], 
             await synchronizer.run_once(PATIENCE)
             if after:
                 await write(store, *(event(*each) for each in after))
-            await synchronizer.skip("fickle", len(before) + skipped, reason="at random")
+            await synchronizer.control("fickle").skip(len(before) + skipped, reason="at random")
             with overlaying():
                 overlaid = {account: await rows.get(account) for account in ACCOUNTS}
             await synchronizer.run_once(PATIENCE)
@@ -180,7 +180,7 @@ async def test_a_row_of_a_divided_read_model_is_folded_on_from_its_own_segment(
     synchronizer = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     balances = synchronizer.add(Balances())
     await synchronizer.prepare()
-    await synchronizer.scale("balances", 4)
+    await synchronizer.control("balances").scale(4)
     accounts = [f"a{number}" for number in range(12)]
     async with running(synchronizer):
         await synchronizer.wait(await write(store, *map(opened, accounts)), PATIENCE)
@@ -189,7 +189,7 @@ async def test_a_row_of_a_divided_read_model_is_folded_on_from_its_own_segment(
             return len((await synchronizer.status())[0].segments) == 4
 
         await until(divided)
-        await synchronizer.pause("balances")
+        await synchronizer.control("balances").pause()
         await write(store, *map(deposited, accounts))
         with overlaying():
             assert [(await balances.get(account)) for account in accounts] == [

@@ -68,7 +68,7 @@ async def test_what_is_detached_is_red_unless_it_is_paused(
 
     await until(is_red)
     assert (await onlooker.status())[0].state is ProjectionState.DETACHED
-    await synchronizer.pause("balances")
+    await synchronizer.control("balances").pause()
     assert await problems(synchronizer) == []
 
 

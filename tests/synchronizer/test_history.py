@@ -245,7 +245,7 @@ async def test_a_reaction_stands_still_by_name_until_it_is_set_back(
             await fill(store, 10_000, later)
             await stands_still(synchronizer, "mails")
             assert len(mails.sent) == done, "it repeats nothing and goes on with nothing by itself"
-            assert await synchronizer.rewind("mails", SHARED) == SHARED
+            assert await synchronizer.control("mails").rewind(SHARED) == SHARED
             position = await fill(store, 20_000, 1)
             await synchronizer.wait(position, PATIENCE)
             assert mails.sent[done:] == [*map(Decimal, range(10_000, 10_000 + later)), Decimal(20_000)]
@@ -261,7 +261,7 @@ async def test_a_reaction_is_set_back_to_the_last_position_that_both_histories_a
     ):
         synchronizer = ReadModelSynchronizer(store, there, [mails])
         await synchronizer.prepare()
-        assert await synchronizer.rewind("mails") == 0, "nothing is lost yet"
+        assert await synchronizer.control("mails").rewind() == 0, "nothing is lost yet"
         await write(store, opened("a"))
         for count in (SHARED - 11, 10):  # a worker that ends adds to the trail
             async with running(synchronizer):
@@ -274,8 +274,8 @@ async def test_a_reaction_is_set_back_to_the_last_position_that_both_histories_a
         done = len(mails.sent)
         await fill(store, 10_000, NEW)
         with pytest.raises(ValueError, match=f"the log ends at {SHARED + NEW}, before position 1000"):
-            await synchronizer.rewind("mails", 1000)
-        assert await synchronizer.rewind("mails") == SHARED
+            await synchronizer.control("mails").rewind(1000)
+        assert await synchronizer.control("mails").rewind() == SHARED
         async with running(synchronizer):
             await synchronizer.wait(SHARED + NEW, PATIENCE)
         assert mails.sent[done:] == [*map(Decimal, AFTERWARDS)]
@@ -295,8 +295,8 @@ async def test_a_reaction_that_shares_nothing_with_the_log_is_set_back_only_to_w
             position = await fill(store, 2, 4)
             if mails.sent:
                 with pytest.raises(ValueError, match="name one: `--to POSITION`"):
-                    await synchronizer.rewind("mails")
-                await synchronizer.rewind("mails", 2)
+                    await synchronizer.control("mails").rewind()
+                await synchronizer.control("mails").rewind(2)
             mails.sent.clear()
             async with running(synchronizer):
                 await synchronizer.wait(position, PATIENCE)
@@ -314,7 +314,7 @@ async def test_a_keyed_read_model_is_not_set_back_as_its_rows_would_count_twice(
         synchronizer.add(Balances())
         await synchronizer.prepare()
         with pytest.raises(InvalidProjectionError, match="`twofold rebuild` builds them again"):
-            await synchronizer.rewind("balances", 0)
+            await synchronizer.control("balances").rewind(0)
 
 
 async def stands_still(synchronizer: ReadModelSynchronizer, name: str) -> None:

@@ -155,7 +155,7 @@ async def test_a_read_model_is_divided_and_joined_again_while_it_runs(engine: En
     async with running(synchronizer):
         writing = asyncio.create_task(keep_writing())
         for wanted in (4, 3, 8, 1):
-            await synchronizer.scale("balances", wanted)
+            await synchronizer.control("balances").scale(wanted)
 
             async def has(wanted: int = wanted) -> bool:
                 edges = bounds(wanted)
@@ -177,7 +177,7 @@ async def test_workers_share_the_segments_and_take_over_from_those_that_leave(
     ]
     balances, *_ = [worker.add(Balances()) for worker in workers]
     await workers[0].prepare()
-    await workers[0].scale("balances", 6)
+    await workers[0].control("balances").scale(6)
 
     async def owners() -> list[int]:
         status = (await workers[0].status())[0]

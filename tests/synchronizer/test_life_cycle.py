@@ -51,12 +51,12 @@ async def test_a_paused_read_model_stands_still_until_it_is_resumed(
     balances = synchronizer.add(Balances())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
-        await synchronizer.pause("balances")
+        await synchronizer.control("balances").pause()
         position = await write(store, deposited("a"))
         with pytest.raises(StaleReadError):
             await synchronizer.wait(position, 0.3)
         assert (await state(synchronizer), await balances.get("a")) == (ProjectionState.PAUSED, Balance("a", "ann"))
-        await synchronizer.resume("balances")
+        await synchronizer.control("balances").resume()
         await synchronizer.wait(position, PATIENCE)
         assert await state(synchronizer) is ProjectionState.LIVE
 
@@ -77,7 +77,7 @@ async def test_a_step_that_was_under_way_when_it_was_paused_is_not_committed(
     async with running(synchronizer):
         await write(store, opened("a"))
         await asyncio.wait_for(entered.wait(), PATIENCE)
-        await synchronizer.pause("balances")
+        await synchronizer.control("balances").pause()
         go_on.set()
         with pytest.raises(StaleReadError):
             await synchronizer.wait(1, 0.3)
@@ -93,7 +93,7 @@ async def test_a_reset_empties_it_and_begins_again(
         await synchronizer.wait(await write(store, opened("a"), deposited("a")), PATIENCE)
         async with engine.read_database.transaction() as transaction:
             await transaction.run("UPDATE balances__1 SET owner = 'eve'")
-        await synchronizer.reset("balances")
+        await synchronizer.control("balances").reset()
         await synchronizer.wait(2, PATIENCE)
         assert await balances.get("a") == Balance("a", "ann", Decimal(1), 1)
 
@@ -104,14 +104,14 @@ async def test_it_goes_on_behind_the_position_that_it_is_set_to(
     balances = synchronizer.add(Balances())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a"), deposited("a")), PATIENCE)
-        await synchronizer.set_position("balances", 1)
+        await synchronizer.control("balances").set_position(1)
 
         async def applied_again() -> bool:
             return await balances.get("a") == Balance("a", "ann", Decimal(2), 2)
 
         await until(applied_again)
     with pytest.raises(ValueError, match="positions begin at 1"):
-        await synchronizer.set_position("balances", -1)
+        await synchronizer.control("balances").set_position(-1)
 
 
 async def test_it_may_begin_with_what_comes_after_it_was_first_added(
@@ -224,7 +224,7 @@ async def test_lag_is_the_age_of_the_oldest_event_that_waits(
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
         assert (await synchronizer.status())[0].lag == timedelta()
-        await synchronizer.pause("balances")
+        await synchronizer.control("balances").pause()
         await write(store, deposited("a"))
 
         async def late() -> bool:
@@ -232,7 +232,7 @@ async def test_lag_is_the_age_of_the_oldest_event_that_waits(
             return status.lag > timedelta(milliseconds=50) and "late" in status.problems[0]
 
         await until(late)
-        await synchronizer.resume("balances")
+        await synchronizer.control("balances").resume()
         await synchronizer.wait(2, PATIENCE)
         assert (await synchronizer.status())[0].problems == []
 
@@ -264,11 +264,11 @@ async def test_a_projection_never_overtakes_the_one_that_it_follows(engine: Engi
         ReadModelSynchronizer(store, engine.read_database, [After(), Balances()], options=QUICK)
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
-        await synchronizer.pause("balances")
+        await synchronizer.control("balances").pause()
         position = await write(store, *(deposited("a") for _ in range(10)))
         with pytest.raises(StaleReadError, match="after at 1"):
             await synchronizer.wait(position, 0.3, ["after"])
-        await synchronizer.resume("balances")
+        await synchronizer.control("balances").resume()
         await synchronizer.wait(position, PATIENCE)
 
 
@@ -278,7 +278,7 @@ async def test_what_was_parked_is_forgotten_when_it_is_set_back(
     synchronizer.add(Balances())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
-        assert len(await synchronizer.parked("balances")) == 1
-        await synchronizer.pause("balances")
-        await synchronizer.set_position("balances", 1)
+        assert len(await synchronizer.control("balances").parked()) == 1
+        await synchronizer.control("balances").pause()
+        await synchronizer.control("balances").set_position(1)
     assert await engine.read_database.query(SQL["parked_counts"]) == []

@@ -176,7 +176,7 @@ async def test_it_works_beside_read_models_in_another_database(url: str, tmp_pat
 async def test_there_is_nothing_to_be_operated(synchronizer: ReadModelSynchronizer, store: EventStore) -> None:
     synchronizer.add(Balances(), kind="on_demand")
     with pytest.raises(InvalidProjectionError, match="balances is folded on demand"):
-        await synchronizer.pause("balances")
+        await synchronizer.control("balances").pause()
 
 
 async def test_what_cannot_be_live_is_refused_when_it_is_added(

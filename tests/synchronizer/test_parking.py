@@ -46,7 +46,7 @@ async def test_a_failing_event_and_the_later_ones_of_its_row_wait_and_other_rows
         await synchronizer.wait(position, PATIENCE)
         assert await fussy.get("a") == Balance("a", "ann", Decimal(2), 1)
         assert await fussy.get("b") == Balance("b", "ann", Decimal(3), 3)
-        parked = await synchronizer.parked("fussy")
+        parked = await synchronizer.control("fussy").parked()
         assert [(each.position, each.key, each.cause) for each in parked] == [
             (5, '["a"]', "ArithmeticError: unlucky"), (7, '["a"]', ""), (8, '["a"]', ""), (10, '["a"]', ""),
         ]  # fmt: skip
@@ -65,7 +65,7 @@ async def test_what_is_parked_stays_so_through_a_restart(
     fussy = again.add(Fussy())
     async with running(again):
         await again.wait(await write(store, deposited("a", 1), opened("b"), deposited("b", 1)), PATIENCE)
-        assert [each.position for each in await again.parked("fussy")] == [2, 3]
+        assert [each.position for each in await again.control("fussy").parked()] == [2, 3]
         assert await fussy.get("b") == Balance("b", "ann", Decimal(1), 1)
 
 
@@ -77,19 +77,19 @@ async def test_mended_code_and_a_retry_let_them_in_in_order(
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("b"), deposited("b", 13)), PATIENCE)
         monkeypatch.setattr(Fussy, "mended", True)
-        assert await synchronizer.retry("fussy", "a") == 3
+        assert await synchronizer.control("fussy").retry("a") == 3
 
         async def let_in() -> bool:
             return await fussy.get("a") == Balance("a", "ann", Decimal(16), 3)
 
         await until(let_in)
-        assert [each.key for each in await synchronizer.parked("fussy")] == ['["b"]']
+        assert [each.key for each in await synchronizer.control("fussy").parked()] == ['["b"]']
         await synchronizer.wait(await write(store, deposited("a", 4)), PATIENCE)
         assert await fussy.get("a") == Balance("a", "ann", Decimal(20), 4)
-        assert await synchronizer.retry("fussy") == 1
+        assert await synchronizer.control("fussy").retry() == 1
 
         async def nothing_is_parked() -> bool:
-            return not await synchronizer.parked("fussy")
+            return not await synchronizer.control("fussy").parked()
 
         await until(nothing_is_parked)
 
@@ -110,10 +110,10 @@ async def test_a_retry_of_what_still_fails_leaves_it_and_the_later_ones_parked(
         monkeypatch.setattr(Fussy, "deposited", half_mended)
         monkeypatch.setattr(Fussy, "_folds", None)
         monkeypatch.setattr(half_mended, "__twofold_on__", (Deposited,), raising=False)
-        await synchronizer.retry("fussy")
+        await synchronizer.control("fussy").retry()
 
         async def two_are_left() -> bool:
-            parked = await synchronizer.parked("fussy")
+            parked = await synchronizer.control("fussy").parked()
             return [(each.position, each.cause) for each in parked] == [(4, "ArithmeticError: not yet"), (5, "")]
 
         await until(two_are_left)
@@ -127,13 +127,13 @@ async def test_a_skipped_event_is_left_out_with_its_reason_and_the_later_ones_co
     await write(store, opened("a"), *(deposited("a", amount) for amount in (13, 1, 2)))
     async with running(synchronizer):
         await synchronizer.wait(4, PATIENCE)
-        await synchronizer.skip("fussy", 2, reason="booked twice, see ticket 4711")
+        await synchronizer.control("fussy").skip(2, reason="booked twice, see ticket 4711")
 
         async def let_in() -> bool:
             return await fussy.get("a") == Balance("a", "ann", Decimal(3), 2)
 
         await until(let_in)
-        [decision] = await synchronizer.passed_over("fussy")
+        [decision] = await synchronizer.control("fussy").skipped()
         assert (decision.position, decision.key, decision.cause, decision.reason) == (
             2, '["a"]', "ArithmeticError: unlucky", "booked twice, see ticket 4711",
         )  # fmt: skip
@@ -149,10 +149,10 @@ async def test_discarded_events_are_left_out_and_later_ones_come_in(
     await write(store, opened("a"), *(deposited("a", amount) for amount in (1, 13, 2)))
     async with running(synchronizer):
         await synchronizer.wait(4, PATIENCE)
-        assert await synchronizer.discard("fussy", "a", reason="test data") == 2
+        assert await synchronizer.control("fussy").skip_row("a", reason="test data") == 2
         await synchronizer.wait(await write(store, deposited("a", 4)), PATIENCE)
         assert await fussy.get("a") == Balance("a", "ann", Decimal(5), 2)
-        assert [each.reason for each in await synchronizer.passed_over("fussy")] == ["test data", "test data"]
+        assert [each.reason for each in await synchronizer.control("fussy").skipped()] == ["test data", "test data"]
 
 
 @pytest.mark.parametrize("position", [2, 3], ids=["retried", "reached"])
@@ -169,21 +169,21 @@ async def test_an_event_that_comes_in_at_this_moment_is_not_left_out_any_more(
     step = Step(Segment(row.name, row.generation, row.first, row.end), row.epoch, row.position, position, 1.0)
     async with engine.read_database.transaction() as transaction:
         assert await advance(transaction, Changes(released=[position] if position == 2 else []), step)
-        skipping = asyncio.create_task(synchronizer.skip("fussy", position, reason="too late"))
+        skipping = asyncio.create_task(synchronizer.control("fussy").skip(position, reason="too late"))
         await asyncio.sleep(0.2)  # time to read, if it does not wait
         assert not skipping.done()
     with pytest.raises(ValueError, match=f"event {position} is in the read model fussy already"):
         await skipping
-    assert await synchronizer.passed_over("fussy") == []
+    assert await synchronizer.control("fussy").skipped() == []
 
 
 async def test_a_decision_wants_a_reason_and_a_projection_that_there_is(synchronizer: ReadModelSynchronizer) -> None:
     synchronizer.add(Fussy())
     await synchronizer.prepare()
     with pytest.raises(ValueError, match="say why"):
-        await synchronizer.skip("fussy", 1, reason=" ")
+        await synchronizer.control("fussy").skip(1, reason=" ")
     with pytest.raises(UnknownProjectionError, match="there is no projection 'other'; there are: fussy"):
-        await synchronizer.skip("other", 1, reason="because")
+        await synchronizer.control("other").skip(1, reason="because")
 
 
 async def test_an_event_that_cannot_be_read_holds_it_up_until_it_is_skipped(
@@ -201,7 +201,7 @@ async def test_an_event_that_cannot_be_read_holds_it_up_until_it_is_skipped(
             return status.state is ProjectionState.FAULTED and "event 2 (Deposited" in str(status.error)
 
         await until(held_up)
-        await synchronizer.skip("balances", 2, reason="written by another program")
+        await synchronizer.control("balances").skip(2, reason="written by another program")
         await synchronizer.wait(position, PATIENCE)
         assert await balances.get("a") == Balance("a", "ann", Decimal(3), 1)
 
@@ -221,7 +221,7 @@ async def test_a_row_that_cannot_be_stored_parks_its_event_alone(
     position = await write(store, opened("a"), opened("b"), opened("c"), *events)
     async with running(synchronizer):
         await synchronizer.wait(position, PATIENCE)
-        assert [each.position for each in await synchronizer.parked("unstorable")] == [5, 7]
+        assert [each.position for each in await synchronizer.control("unstorable").parked()] == [5, 7]
         assert {row.account: row.amount for row in (await rows.page()).items} == {"a": 2, "b": 0, "c": 1}
 
 
@@ -246,5 +246,5 @@ async def test_a_database_that_fails_parks_nothing(
     await write(store, opened("a"), deposited("a"))
     async with running(synchronizer):
         await synchronizer.wait(2, PATIENCE)
-    assert await synchronizer.parked("balances") == []
+    assert await synchronizer.control("balances").parked() == []
     assert await balances.get("a") == Balance("a", "ann", Decimal(1), 1)

@@ -75,7 +75,7 @@ async def test_a_reaction_beyond_its_time_limit_shows_and_is_parked_in_the_end(
 
         await until(shows)
         await synchronizer.wait(head, PATIENCE)
-        [parked] = await synchronizer.parked("letters")
+        [parked] = await synchronizer.control("letters").parked()
         assert "event 1 of letters took longer than its time limit of 0.3 s" in parked.cause
         assert (len(stuck.begun), stuck.sent) == (3, [])
 

@@ -59,11 +59,11 @@ async def test_a_rebuild_mends_rows_and_keeps_the_earlier_ones_for_a_roll_back(
         assert (seen[-1].position, seen[-1].head) == (31, 31)
         assert await roles(engine) == [(1, "previous"), (2, "serving")]
         await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
-        await synchronizer.roll_back("balances")
+        await synchronizer.control("balances").roll_back()
         assert await balances.get("a") == Balance("a", "ann", Decimal(667), 31)
         assert await roles(engine) == [(1, "serving"), (2, "previous")]
-        assert await synchronizer.drop_warm("balances")
-        assert not await synchronizer.drop_warm("balances")
+        assert await synchronizer.control("balances").drop_previous()
+        assert not await synchronizer.control("balances").drop_previous()
         assert await roles(engine) == [(1, "serving")]
 
 
@@ -75,7 +75,7 @@ async def test_the_view_of_the_projections_name_shows_what_serves(
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
         await synchronizer.rebuild_projection("balances")
         await synchronizer.wait(await write(store, opened("b")), PATIENCE)
-        await synchronizer.drop_warm("balances")
+        await synchronizer.control("balances").drop_previous()
         rows = await engine.read_database.query("SELECT account FROM balances ORDER BY account")
         assert rows == [("a",), ("b",)]
 
@@ -128,7 +128,7 @@ async def test_an_event_that_is_left_out_during_the_verification_does_not_come_i
 
     class Decided(Breaking):
         async def verify(self, rebuilt: Any) -> None:
-            await synchronizer.skip("balances", 2, reason="decided at the last moment")
+            await synchronizer.control("balances").skip(2, reason="decided at the last moment")
 
     balances = synchronizer.add(Decided())
     async with running(synchronizer):
@@ -168,7 +168,7 @@ async def test_a_rebuild_that_is_cancelled_during_the_verification_leaves_what_s
 
     class Cancelled(Balances):
         async def verify(self, rebuilt: Any) -> None:
-            await synchronizer.cancel_rebuild("balances")
+            await synchronizer.control("balances").cancel_rebuild()
 
     balances = synchronizer.add(Cancelled())
     async with running(synchronizer):
@@ -229,7 +229,7 @@ async def test_a_cancelled_rebuild_leaves_nothing_behind(engine: Engine, store: 
 
         await until(begun)
         assert (await synchronizer.status())[0].building is not None
-        assert await synchronizer.cancel_rebuild("balances")
+        assert await synchronizer.control("balances").cancel_rebuild()
         with pytest.raises(RebuildFailedError, match="it was cancelled"):
             await rebuilding
     assert await roles(engine) == [(1, "serving")]
@@ -273,7 +273,7 @@ async def test_what_served_until_just_now_does_not_go_ahead_of_what_serves_in_a_
         steps.append({role_of[row[1]]: row[4] for row in rows})
 
     monkeypatch.setattr(segment_runner.SegmentRunner, "catch_up", noted)
-    await synchronizer.roll_back("balances")
+    await synchronizer.control("balances").roll_back()
     assert steps == [
         {"serving": 2, "previous": 1},
         {"serving": 2, "previous": 2},

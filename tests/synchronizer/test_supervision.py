@@ -63,7 +63,7 @@ async def arrive(engine: Engine, store: EventStore, fault: Fault, *, rebuild: bo
     crew = Crew.of(engine, fault, lambda: [Balances(), Tallies()])
     await crew.onlooker.prepare()
     if rebuild:
-        await crew.onlooker.scale("balances", 2)
+        await crew.onlooker.control("balances").scale(2)
     async with running(crew.synchronizer) as synchronizer:
         await write(store, opened("a"), deposited("a"))
         if rebuild:

@@ -207,9 +207,7 @@ async def test_the_checkpoint_moves_over_events_that_are_not_handled_even_when_n
         await until(saved)
 
 
-async def test_a_process_that_projects_nothing_sees_what_another_has_passed_over(
-    engine: Engine, store: EventStore
-) -> None:
+async def test_a_process_that_projects_nothing_sees_what_another_has_skipped(engine: Engine, store: EventStore) -> None:
     web, worker = (ReadModelSynchronizer(store, engine.read_database, [Owners()], options=QUICK) for _ in range(2))
     async with running(worker):
         for _ in range(3):

@@ -108,10 +108,10 @@ async def test_an_event_that_fails_is_parked_and_comes_in_when_the_code_is_mende
         await bank.fill()
         receipt = await bank.app.commands.execute(Deposit(account="a1", amount=Decimal(13)))
         await bank.app.projections.wait(receipt.position, PATIENCE)
-        [parked] = await bank.app.projections.parked("holders")
+        [parked] = await bank.app.projections.control("holders").parked()
         assert (parked.position, parked.key) == (11, '["a1"]')
         bank.projection.mended = True
-        await bank.app.projections.retry("holders", "a1")
+        await bank.app.projections.control("holders").retry("a1")
         async with asyncio.timeout(PATIENCE):
             while (await bank.holders.get("a1")) != Holder("a1", "Ann Number 1", Decimal(15)):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
@@ -124,7 +124,7 @@ async def test_a_read_model_is_rebuilt_and_rolled_back() -> None:
         report = await bank.app.projections.rebuild_projection("holders", expect_same=True)
         assert (report.missing, report.added) == (0, 0)
         assert (await bank.holders.page()).total == 5
-        await bank.app.projections.roll_back("holders")
+        await bank.app.projections.control("holders").roll_back()
         assert (await bank.holders.page()).total == 5
 
 

@@ -16,7 +16,8 @@ from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.options import SynchronizerOptions
 from twofold.projections.folding import key_text
-from twofold.synchronizer import control, history
+from twofold.synchronizer import history
+from twofold.synchronizer.control import ReadModelControl
 from twofold.synchronizer.status import ProjectionState, ProjectionStatus, read_status
 
 Url = Annotated[str, Parameter(help="The database of the read models, such as sqlite:///orders.db.")]
@@ -64,7 +65,7 @@ async def show(url: Url, /, *, log: Annotated[str, Parameter(help=LOG)] = "") ->
 async def pause(url: Url, name: Name, /) -> None:
     """Stop a read model until it is resumed; it answers queries with the rows that it has."""
     async with opened_read_models(url) as database:
-        await control.pause(database, name)
+        await ReadModelControl(database, name).pause()
     say(f"{name} stands still; `twofold projections resume` lets it go on")
 
 
@@ -72,7 +73,7 @@ async def pause(url: Url, name: Name, /) -> None:
 async def resume(url: Url, name: Name, /) -> None:
     """Let a read model go on that was paused."""
     async with opened_read_models(url) as database:
-        await control.resume(database, name)
+        await ReadModelControl(database, name).resume()
     say(f"{name} goes on, as soon as a worker takes its next turn")
 
 
@@ -80,7 +81,7 @@ async def resume(url: Url, name: Name, /) -> None:
 async def scale(url: Url, name: Name, segments: Annotated[int, Parameter(help="How many, from 1 to 256.")], /) -> None:
     """Divide a read model into segments, on which as many workers can work at once; they do so while they run."""
     async with opened_read_models(url) as database:
-        await control.scale(database, name, segments)
+        await ReadModelControl(database, name).scale(segments)
     say(f"{name} will have {segments} segments, as soon as its workers take their next turns")
 
 
@@ -91,7 +92,7 @@ async def set_position(url: Url, name: Name, position: Annotated[int, Parameter(
     Use this only if you know what its rows hold. To fill them again from the log, use `twofold rebuild`.
     """
     async with opened_read_models(url) as database:
-        await control.set_position(database, name, position)
+        await ReadModelControl(database, name).set_position(position)
     say(f"{name} goes on behind {position:,}; its rows are as they were")
 
 
@@ -124,7 +125,7 @@ async def parked(
 ) -> None:
     """Show the events that a projection failed on, and those that wait behind them, in order."""
     async with opened_read_models(url) as database:
-        found = await control.parked(database, name, limit=limit)
+        found = await ReadModelControl(database, name).parked(limit=limit)
     if not found:
         say(f"nothing of {name} is parked")
     rows = [(f"{each.position:,}", each.key, each.cause or "waits", f"{each.parked_at:%F %T}") for each in found]
@@ -140,9 +141,9 @@ async def retry(
 ) -> None:
     """Have parked events tried again, in order; those that fail again stay parked, with the later ones of their row."""
     async with opened_read_models(url) as database:
-        asked = await control.retry(database, name, _key(key) if key else control.ALL_KEYS)
+        asked = await ReadModelControl(database, name).retry(*(_key(key) if key else ()))
     if not asked:
-        raise ValueError(f"nothing of {name} is parked{f' under {_key(key)}' if key else ''}")
+        raise ValueError(f"nothing of {name} is parked{f' under {key_text(_key(key))}' if key else ''}")
     say(f"{asked:,} events are tried again, as soon as a worker has the code")
 
 
@@ -152,38 +153,38 @@ async def skip(
 ) -> None:
     """Leave an event out for ever, in rebuilds too, and have the later ones of its row tried again."""
     async with opened_read_models(url) as database:
-        await control.skip(database, name, position, reason)
-    say(f"{name} leaves out event {position:,}")
+        await ReadModelControl(database, name).skip(position, reason=reason)
+    say(f"{name} skips event {position:,}")
 
 
 @app.command
-async def discard(
+async def skip_row(
     url: Url, name: Name, key: Annotated[str, Parameter(help=f"Of the row, {AS_SHOWN}")], /, *, reason: Reason
 ) -> None:
     """Leave all parked events of a row out for ever, in rebuilds too, and let its later ones in."""
     async with opened_read_models(url) as database:
-        discarded = await control.discard(database, name, _key(key), reason)
-    if not discarded:
-        raise ValueError(f"nothing of {name} is parked under {_key(key)}")
-    say(f"{name} leaves out {discarded:,} events of {_key(key)}")
+        skipped = await ReadModelControl(database, name).skip_row(*_key(key), reason=reason)
+    if not skipped:
+        raise ValueError(f"nothing of {name} is parked under {key_text(_key(key))}")
+    say(f"{name} skips {skipped:,} events of {key_text(_key(key))}")
 
 
 @app.command
-async def passed_over(url: Url, name: Name, /) -> None:
+async def skipped(url: Url, name: Name, /) -> None:
     """Show the events that operators have skipped, and why."""
     async with opened_read_models(url) as database:
-        found = await control.passed_over(database, name)
+        found = await ReadModelControl(database, name).skipped()
     if not found:
-        say(f"nothing of {name} was left out")
-    rows = [(f"{each.position:,}", each.key, each.cause, each.reason, f"{each.passed_at:%F %T}") for each in found]
+        say(f"nothing of {name} is skipped")
+    rows = [(f"{each.position:,}", each.key, each.cause, each.reason, f"{each.skipped_at:%F %T}") for each in found]
     print_table(("position", "key", "cause", "reason", "on (UTC)"), rows, numbers=("position",))
 
 
 @app.command
-async def drop_warm(url: Url, name: Name, /) -> None:
+async def drop_previous(url: Url, name: Name, /) -> None:
     """Drop the read model that the last rebuild replaced; there is no rolling back afterwards."""
     async with opened_read_models(url) as database:
-        dropped = await control.drop_warm(database, name)
+        dropped = await ReadModelControl(database, name).drop_previous()
     say(f"the earlier read model {name} is dropped" if dropped else f"no earlier read model {name} is kept")
 
 
@@ -214,9 +215,9 @@ def _segments(status: ProjectionStatus) -> Sequence[Sequence[str]]:
     ]
 
 
-def _key(text: str) -> str:
-    """Return a key in its stored form, whether it was given in that form or as a plain text."""
+def _key(text: str) -> tuple[object, ...]:
+    """Return a key, whether it was given as JSON or as a plain text."""
     try:
-        return key_text(tuple(msgspec.json.decode(text, type=list[object])))
+        return tuple(msgspec.json.decode(text, type=list[object]))
     except msgspec.DecodeError:
-        return key_text((text,))
+        return (text,)

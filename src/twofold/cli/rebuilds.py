@@ -29,7 +29,7 @@ async def rebuild(
 
     This process and all workers of the application share the work. Interrupted, it goes on wherever workers run;
     run it again to see how far it is. The earlier read model is kept for `twofold roll-back`, until
-    `twofold projections drop-warm` or the next rebuild.
+    `twofold projections drop-previous` or the next rebuild.
     """
     app = load(application, url)
     async with app:
@@ -56,7 +56,7 @@ async def roll_back(application: Code, name: Name, /, *, url: Url = "") -> None:
     """
     app = load(application, url)
     async with app:
-        await app.projections.roll_back(name)
+        await app.projections.control(name).roll_back()
     say(f"the earlier read model {name} serves again")
 
 
@@ -64,5 +64,5 @@ async def cancel_rebuild(application: Code, name: Name, /, *, url: Url = "") -> 
     """Drop a read model that is being built, or that failed its verification; the one that serves is not touched."""
     app = load(application, url)
     async with app:
-        cancelled = await app.projections.cancel_rebuild(name)
+        cancelled = await app.projections.control(name).cancel_rebuild()
     say(f"the rebuild of {name} is cancelled" if cancelled else f"no rebuild of {name} is under way")

@@ -53,7 +53,7 @@ DELETE FROM twofold_parked WHERE name = :name AND generation = :generation
 DELETE FROM twofold_parked WHERE name = :name AND generation = :generation AND position > :position
 
 -- name: forget_skipped_behind
-DELETE FROM twofold_passed_over WHERE name = :name AND position > :position
+DELETE FROM twofold_skipped WHERE name = :name AND position > :position
 
 -- name: remember_marks
 INSERT INTO twofold_marks (name, position, event_id)
@@ -107,7 +107,7 @@ ORDER BY c.first_slot /* FOR UPDATE */
 
 -- name: set_aside
 SELECT 0, key, max(retry) FROM twofold_parked WHERE name = :name AND generation = :generation GROUP BY key
-UNION ALL SELECT position, '', 0 FROM twofold_passed_over WHERE name = :name AND position > :after
+UNION ALL SELECT position, '', 0 FROM twofold_skipped WHERE name = :name AND position > :after
 
 -- name: position_of
 SELECT min(position) FROM twofold_checkpoints WHERE name = :name AND generation = :generation
@@ -241,15 +241,15 @@ SELECT key, cause FROM twofold_parked WHERE name = :name AND generation = :gener
 SELECT position, cause FROM twofold_parked WHERE name = :name AND generation = :generation AND key = :key
 ORDER BY position
 
--- name: pass_over
-INSERT INTO twofold_passed_over (name, position, key, cause, reason, passed_at)
+-- name: skip
+INSERT INTO twofold_skipped (name, position, key, cause, reason, skipped_at)
 VALUES (:name, :position, :key, :cause, :reason, twofold_now()) ON CONFLICT (name, position) DO NOTHING
 
--- name: passed_over
-SELECT position FROM twofold_passed_over WHERE name = :name AND position > :after ORDER BY position
+-- name: skipped
+SELECT position FROM twofold_skipped WHERE name = :name AND position > :after ORDER BY position
 
 -- name: decisions
-SELECT position, key, cause, reason, passed_at FROM twofold_passed_over WHERE name = :name ORDER BY position
+SELECT position, key, cause, reason, skipped_at FROM twofold_skipped WHERE name = :name ORDER BY position
 
 -- name: see_worker
 INSERT INTO twofold_workers (worker, projections, seen_at, seen_until)

@@ -54,7 +54,7 @@ class _Place(NamedTuple):
     segments: Sequence[_Standing]
     parked: frozenset[str]
     """Keys that have parked events."""
-    passed_over: frozenset[int]
+    skipped: frozenset[int]
 
     @property
     def position(self) -> int:
@@ -248,7 +248,7 @@ class InlineProjection:
     def _keyed(self, place: _Place, rows: Sequence[StoredEvent]) -> list[KeyedEvent]:
         """Return the events that the segments lack, each with its key."""
         events: list[KeyedEvent] = []
-        for recorded in self._events.decode([row for row in rows if row.position not in place.passed_over]):
+        for recorded in self._events.decode([row for row in rows if row.position not in place.skipped]):
             try:
                 [each] = with_keys(self._runner, [recorded])
             except Exception as error:

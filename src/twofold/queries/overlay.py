@@ -74,7 +74,7 @@ class Overlay:
         rows = await self._store.log.read(query, after=position, limit=limit)
         if len(rows) == limit:
             raise StaleReadError(rows[-1].position, {self._runner.name: position})
-        over = await self._database.query(SQL["passed_over"], name=self._runner.name, after=position)
+        over = await self._database.query(SQL["skipped"], name=self._runner.name, after=position)
         skipped = {position for (position,) in over}
         events = self._store.events.decode([row for row in rows if row.position not in skipped])
         return [event for event, its in zip(events, self._runner.keys(events), strict=True) if its == key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from twofold.errors import HistoryChangedError, ReadModelBuildingError, StorageError, UnknownProjectionError
@@ -37,6 +37,7 @@ class ReadModelProgress:
         runner: its code.
         positions: what this process knows of the read models in this database.
         options: how often to look.
+        faults: returns what fails at present in this process, by the names of projections.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ReadModelProgress:
         runner: ProjectionRunner,
         positions: Positions,
         options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
+        faults: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self.name = runner.name
         self.handled = stored_names(runner.projection.handles())
@@ -56,6 +58,11 @@ class ReadModelProgress:
         self._positions = positions
         self._options = options
         self._compared_at, self._compared_after = -math.inf, 0
+        self._faults = faults
+
+    @property
+    def fault(self) -> str:
+        return self._faults().get(self.name, "")
 
     @property
     def max_lag(self) -> timedelta | None:

@@ -20,7 +20,7 @@ from typing import Literal
 
 import msgspec
 
-from twofold.errors import InvalidChangeError, InvalidProjectionError
+from twofold.errors import InvalidChangeError, InvalidProjectionError, UnknownProjectionError
 from twofold.messages.mark import START, Mark
 from twofold.ports.checkpoints import (
     LEASE_TABLE,
@@ -68,6 +68,26 @@ async def change(transaction: ReadTransaction, generation: Generation, change: C
     return after
 
 
+async def locked_generations(transaction: ReadTransaction, name: str) -> list[Generation]:
+    """Return the generations of a read model, with the locks of all who change them.
+
+    Raises:
+        UnknownProjectionError: there is none of this name.
+        StorageError: the database failed.
+    """
+    await transaction.lock(name)
+    await transaction.lock(LEASE_TABLE)
+    generations = await generations_of(transaction, name)
+    if not generations:
+        raise UnknownProjectionError(name, {row[0] for row in await transaction.run(SQL["generations"])})
+    return generations
+
+
+def serving_of(generations: Sequence[Generation]) -> Generation:
+    """Return the one that serves; there always is one."""
+    return next(each for each in generations if each.role == "serving")
+
+
 async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = START) -> Sequence[str]:
     """Make sure that there is a read model for this code, and return which parts of the code changed since.
 
@@ -89,7 +109,7 @@ async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = 
             await build(transaction, code, State.SERVING, start=start)
             return ()
         own = next((each for each in known if each.version == code.version), None)
-        serving = next(each for each in known if each.role == "serving")
+        serving = serving_of(known)
         newest = max(each.version for each in known)
         if own is None and code.version < newest:
             raise InvalidProjectionError(

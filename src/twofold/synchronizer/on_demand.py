@@ -38,6 +38,7 @@ class OnDemandRows:
 
     def __init__(self, store: EventStore, database: ReadDatabase, runner: RowRunner) -> None:
         self.name = runner.name
+        self.fault = ""
         self.handled = stored_names(runner.projection.handles())
         self.database = database
         self.runner = runner

@@ -70,7 +70,7 @@ async def cancel(database: ReadDatabase, runner: ProjectionRunner) -> bool:
     return await _forget_all(database, runner, "building")
 
 
-async def drop_warm(database: ReadDatabase, runner: ProjectionRunner) -> bool:
+async def drop_previous(database: ReadDatabase, runner: ProjectionRunner) -> bool:
     """Drop the generation that served before; return whether there was one."""
     return await _forget_all(database, runner, "previous")
 

@@ -174,13 +174,13 @@ async def _fresh_rows(
 ) -> Mapping[tuple[Any, ...], Any]:
     """Fold the events of some rows, from the beginning of the log to a position."""
     projection = runner.projection
-    passed_over = {position for (position,) in await database.query(SQL["passed_over"], name=runner.name, after=0)}
+    skipped = {position for (position,) in await database.query(SQL["skipped"], name=runner.name, after=0)}
     query, fresh, options = EventQuery.exactly(*projection.handles()), dict[tuple[Any, ...], Any](), store.options
     pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
     if wanted:
         async with aclosing(scan_chunks(store.log, query, START, end, pace)) as chunks:
             async for rows in chunks:
-                readable = [row for row in rows if row.position not in passed_over]
+                readable = [row for row in rows if row.position not in skipped]
                 events = [each for each in with_keys(runner, store.events.decode(readable)) if each.key in wanted]
                 folded, _ = await fold_in_slices(projection, fresh, events)
                 fresh |= folded.rows

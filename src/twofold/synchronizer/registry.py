@@ -112,13 +112,19 @@ class Registrations:
             found.setdefault(id(registered.database), (registered.database, {}))[1][name] = registered.runner
         return list(found.values())
 
+    def _all_faults(self) -> Mapping[str, str]:
+        return self.faults()
+
     def _register(self, projection: Any, drive: Drive, start: Start | None, database: ReadDatabase) -> Registered:
         runner = self._runner(database, projection, drive)
         self._check(runner)
         drive.attach(runner, self._store.log, self._store.events, database)
-        written = served = ReadModelProgress(self._store, database, runner, self.positions, self._options)
+        told = self._all_faults
+        written = served = ReadModelProgress(
+            self._store, database, runner, self.positions, self._options, self._all_faults
+        )
         if (asked := self._asked(database)) is not database:
-            served = ReadModelProgress(self._store, asked, runner, self._replicated, self._options)
+            served = ReadModelProgress(self._store, asked, runner, self._replicated, self._options, told)
         registered = Registered(runner, database, written, served, start or runner.start)
         self.stored[projection.name] = registered
         if runner.has_read_model:

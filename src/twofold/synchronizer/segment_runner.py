@@ -102,7 +102,7 @@ class SegmentRunner:
         self._saved = self._passed = START
         self._saved_at = 0.0
         self._blocked: set[str] = set()
-        self._passed_over: set[int] = set()
+        self._skipped: set[int] = set()
         self._has_error = False
 
     def has_moved(self) -> bool:
@@ -133,7 +133,7 @@ class SegmentRunner:
 
     @property
     def has_parked(self) -> bool:
-        """Whether any event of the segment is set aside."""
+        """Whether any event of the segment is parked."""
         return bool(self._blocked)
 
     async def run(self) -> None:
@@ -185,8 +185,8 @@ class SegmentRunner:
             raise LeaseLostError(self._runner.name)
         self._epoch, self._saved, self._passed, self._has_error = row.epoch, row.mark, row.mark, bool(row.error)
         self._blocked = await self._still_parked()
-        passed_over = await self._database.query(SQL["passed_over"], name=of["name"], after=row.position)
-        self._passed_over = {position for (position,) in passed_over}
+        skipped = await self._database.query(SQL["skipped"], name=of["name"], after=row.position)
+        self._skipped = {position for (position,) in skipped}
         try:
             self._saved = self._passed = await self._mark_at(row.position)
         except HistoryChangedError as error:
@@ -236,7 +236,7 @@ class SegmentRunner:
 
     async def _go_on(self, end: int) -> None:
         """Handle one batch, of events up to a position."""
-        reading = self._in_this_history(self._batches.read(self._passed, end, self._passed_over))
+        reading = self._in_this_history(self._batches.read(self._passed, end, self._skipped))
         batch = await self._within_limit(reading, "reading a batch")
         if batch.events or batch.failure or time.monotonic() >= self._saved_at + self._options.idle_save:
             with trace_batch(self._runner.name, len(batch.events), batch.position):

@@ -67,7 +67,7 @@ class ProjectionStatus:
     """Age of the oldest event that it still has to handle; zero if there is none."""
     max_lag: timedelta | None = None
     parked: int = 0
-    """Number of events that are set aside."""
+    """Number of events that are parked."""
     error: str | None = None
     fault: str = ""
     """What fails in this process, and so holds up what this process does for the read model."""

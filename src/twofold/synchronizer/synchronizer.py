@@ -10,29 +10,24 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
-from twofold.errors import InvalidProjectionError, RebuildFailedError, StorageError
+from twofold.errors import InvalidProjectionError, StorageError
 from twofold.log.event_store import EventStore
-from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import START
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import WriteToken
 from twofold.options import QueryOptions, SynchronizerOptions
 from twofold.ports.read_database import ReadDatabase
-from twofold.ports.segments import slot_of
 from twofold.projections.failure import described
-from twofold.projections.folding import key_text
 from twofold.projections.projection import Projection
 from twofold.projections.reaction import Reaction
-from twofold.projections.runner import ProjectionKind, ProjectionRunner, Start, with_keys
+from twofold.projections.runner import ProjectionKind, ProjectionRunner, Start
 from twofold.projections.sql_projection import SqlProjection
 from twofold.queries.consistency import Progress, wait_for
 from twofold.queries.read_model import ReadModel
-from twofold.synchronizer import control, history, rebuild
-from twofold.synchronizer.control import ParkedEvent, PassedOver
+from twofold.synchronizer.control import ProjectionControl
 from twofold.synchronizer.generations import prepare
-from twofold.synchronizer.leases import new_worker
 from twofold.synchronizer.rebuild_checks import Report
-from twofold.synchronizer.rebuild_progress import RebuildProgress, follow_rebuild
+from twofold.synchronizer.rebuild_progress import RebuildProgress
 from twofold.synchronizer.registry import Registrations
 from twofold.synchronizer.runner_factory import RunnerFactory
 from twofold.synchronizer.status import (
@@ -42,7 +37,6 @@ from twofold.synchronizer.status import (
     unknown_status,
     unreadable_status,
 )
-from twofold.synchronizer.takeover import Takeover
 from twofold.synchronizer.worker import Worker
 from twofold.tasks import Supervisor, end, keep_running
 
@@ -56,8 +50,13 @@ class ReadModelSynchronizer:
     """Runs projections: reads the log from each one's checkpoint on, folds, and writes rows and checkpoint together.
 
     Any number of processes may run the same projections: they share the work. An event that fails again and again is
-    set aside with the later ones of its row; it is never skipped. Killed at any point and started again, all goes on
-    where it was, exactly.
+    parked with the later ones of its row; none is skipped unless an operator says so. Killed at any point and started
+    again, all goes on where it was, exactly.
+
+    1. `prepare` makes the read models, or begins to build those of a new version.
+    2. `run` starts one worker for each database; a worker that fails is tried again, and holds up no other.
+    3. Each worker leases its share of the segments, and a runner for each keeps it in step with the log.
+    4. `status` reads what stands in the databases, and adds what fails in this process; `control` commands one.
 
     Args:
         event_store: where the events are.
@@ -296,96 +295,16 @@ class ReadModelSynchronizer:
         except StorageError as error:
             return [unreadable_status(runner, head, str(error)) for runner in runners.values()]
 
-    # -- operations -------------------------------------------------------------------------------------------------
-
-    async def pause(self, name: str) -> None:
-        """Let a read model stand still from now on; see `twofold.synchronizer.control.pause`."""
-        await control.pause(self._of(name).database, name)
-        self._poke()
-
-    async def resume(self, name: str) -> None:
-        """Let a read model go on that was paused."""
-        await control.resume(self._of(name).database, name)
-        self._poke()
-
-    async def set_position(self, name: str, position: int) -> None:
-        """Let a read model go on behind a position; its rows stay as they are."""
-        await control.set_position(self._of(name).database, name, position)
-        await self._of(name).written.reload()
-        self._poke()
-
-    async def rewind(self, name: str, position: int | None = None) -> int:
-        """Set a reaction or a projection by SQL back to where it and the log have the same history; return to where.
-
-        This is for a log that was restored to an older state, or is another one. A keyed read model is built again
-        instead; see `twofold.synchronizer.history.rewind`.
-
-        Args:
-            name: the reaction or the projection.
-            position: where to, by default the last position that is known to be in both histories.
+    def control(self, name: str) -> ProjectionControl:
+        """Return what commands a read model: pause, resume, scale, retry, skip, rebuild, roll back.
 
         Raises:
-            UnknownProjectionError: there is none of this name.
-            InvalidProjectionError: it is a keyed projection.
-            ValueError: the log ends before the position, or no position is known to be in both histories.
-            StorageError: a database failed.
-        """
-        mark = await history.rewind(self._store.log, self._of(name).database, name, position)
-        await self._of(name).written.reload()
-        self._poke()
-        return mark.position
-
-    async def reset(self, name: str) -> None:
-        """Empty a read model in place and let it begin again; to keep it serving, use `rebuild_projection`.
-
-        Raises:
-            UnknownProjectionError: there is none of this name.
-            StorageError: the database failed.
-        """
-        await rebuild.reset(self._of(name).database, self._of(name).runner)
-        await self._of(name).written.reload()
-        self._poke()
-
-    async def scale(self, name: str, segments: int) -> None:
-        """Divide a read model into so many segments, on which as many workers can work."""
-        await control.scale(self._of(name).database, name, segments)
-        self._poke()
-
-    async def parked(self, name: str, *, limit: int = 1000) -> Sequence[ParkedEvent]:
-        """Return the events that are set aside, in order."""
-        return await control.parked(self._of(name).database, name, limit=limit)
-
-    async def passed_over(self, name: str) -> Sequence[PassedOver]:
-        """Return the events that somebody decided to leave out, with the reasons."""
-        return await control.passed_over(self._of(name).database, name)
-
-    async def retry(self, name: str, *key: Any) -> int:
-        """Have the parked events of one row, or of all, tried again; return how many there are."""
-        text = key_text(key) if key else control.ALL_KEYS
-        asked = await control.retry(self._of(name).database, name, text)
-        self._poke()
-        return asked
-
-    async def skip(self, name: str, position: int, *, reason: str) -> None:
-        """Leave an event out for ever that is parked or not yet reached; the later ones of its row are tried again.
-
-        Raises:
-            ValueError: there is no reason, or the event has come in already.
-            UnknownProjectionError: there is none of this name.
-            StorageError: the database failed.
+            UnknownProjectionError: there is none of this name here.
+            InvalidProjectionError: it is folded on demand, so that there is nothing to be commanded.
         """
         registered = self._of(name)
-        slot = await self._slot(registered.runner, position)
-        await control.skip(registered.database, name, position, reason, slot=slot)
-        self._poke()
-
-    async def discard(self, name: str, *key: Any, reason: str) -> int:
-        """Leave all parked events of a row out for ever; return how many there were."""
-        discarded = await control.discard(self._of(name).database, name, key_text(key), reason)
-        self._poke()
-        return discarded
-
-    # -- rebuilds ---------------------------------------------------------------------------------------------------
+        factory = self._factory(registered.database, {name: registered.runner})
+        return ProjectionControl(registered, self._store, factory, self._poke, self.status)
 
     async def rebuild_projection(
         self,
@@ -394,7 +313,7 @@ class ReadModelSynchronizer:
         expect_same: bool = False,
         progress: Callable[[RebuildProgress], object] = lambda _: None,
     ) -> Report:
-        """Build a read model anew beside the one that serves, verify it, and let it take over in one transaction.
+        """Build a read model again beside the one that serves, verify it, and let it take over in one transaction.
 
         All workers share the work, and go on with it should this process die or be cancelled; calling it again joins
         what is under way. Some worker must run, here or elsewhere.
@@ -406,50 +325,12 @@ class ReadModelSynchronizer:
 
         Raises:
             RebuildFailedError: the new rows did not pass the verification; the earlier ones serve on.
+            NoWorkerError: no worker that has its code has been there for the length of a lease.
             UnknownProjectionError: there is none of this name.
             InvalidProjectionError: it is a reaction.
             StorageError: the database failed.
         """
-        registered = self._of(name)
-        generation = await rebuild.begin(
-            registered.database, registered.runner, expect_same=expect_same,
-            max_segments=self._options.build_segments,
-        )  # fmt: skip
-        self._poke()
-        report = await follow_rebuild(self._store, registered.database, generation, progress, self._options)
-        registered.forget()
-        if report.reason:
-            raise RebuildFailedError(name, report.reason)
-        return report
-
-    async def cancel_rebuild(self, name: str) -> bool:
-        """Drop what is being built; return whether anything was."""
-        cancelled = await rebuild.cancel(self._of(name).database, self._of(name).runner)
-        self._poke()
-        return cancelled
-
-    async def roll_back(self, name: str) -> None:
-        """Let the generation that served before the last rebuild serve again; the present one is kept warm.
-
-        Raises:
-            RebuildFailedError: none was kept, or it is of another version of the code.
-            InvalidProjectionError: something stands in the way of its tables or views.
-            LeaseLostError, CheckpointMovedError: others took the segments each time that it was tried.
-            TimeLimitError: a part of it took too long.
-            ProjectionFailedError: an event holds a segment up.
-            StorageError: the database failed.
-        """
-        registered = self._of(name)
-        factory = self._factory(registered.database, {name: registered.runner})
-        await Takeover(factory, registered.runner, new_worker()).roll_back(name)
-        registered.forget()
-        self._poke()
-
-    async def drop_warm(self, name: str) -> bool:
-        """Drop the generation that is kept for a roll-back; return whether there was one."""
-        dropped = await rebuild.drop_warm(self._of(name).database, self._of(name).runner)
-        self._poke()
-        return dropped
+        return await self.control(name).rebuild(expect_same=expect_same, progress=progress)
 
     # ---------------------------------------------------------------------------------------------------------------
 
@@ -462,15 +343,6 @@ class ReadModelSynchronizer:
             store=self._store, database=database, runners=runners, positions=self._registrations.positions,
             ceiling=self._ceiling, options=self._options,
         )  # fmt: skip
-
-    async def _slot(self, runner: ProjectionRunner, position: int) -> int | None:
-        """Return the slot of an event, None if it cannot be known."""
-        query = EventQuery.exactly(*runner.projection.handles())
-        rows = await self._store.log.read(query, after=position - 1, before=position + 1, limit=1)
-        try:
-            return slot_of(with_keys(runner, self._store.events.decode(rows))[0].text)
-        except Exception:  # that may be why it is to be left out
-            return None
 
     def _poke(self) -> None:
         for worker in self._workers:

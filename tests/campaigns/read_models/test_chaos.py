@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.campaigns.read_models.crew import Member, Plan, within, work, write
-from tests.campaigns.read_models.trails import Tallies, Trails, fresh_fold, fresh_tallies, passed_over
+from tests.campaigns.read_models.trails import Tallies, Trails, fresh_fold, fresh_tallies, skipped_in
 from tests.postgres_servers import PostgresServer
 from tests.synchronizing import engine_at
 
@@ -84,9 +84,9 @@ class Chaos:
             await self._start()
         await self._mend()
         for name in NAMES:
-            await self._synchronizer.cancel_rebuild(name)
-            await self._synchronizer.resume(name)
-            await self._synchronizer.scale(name, self._chance.randint(1, 4))
+            await self._synchronizer.control(name).cancel_rebuild()
+            await self._synchronizer.control(name).resume()
+            await self._synchronizer.control(name).scale(self._chance.randint(1, 4))
         for rebuilding in self._rebuilds:
             rebuilding.cancel()
         await asyncio.gather(*self._rebuilds, return_exceptions=True)
@@ -94,7 +94,7 @@ class Chaos:
         there = await within(30 + patience, lambda: self._caught_up(head))
         assert there, f"it does not come to {head}: {await self._state()}"
         for name in NAMES:
-            await self._synchronizer.retry(name)
+            await self._synchronizer.control(name).retry()
         done = await within(patience, self._nothing_parked)
         for each in self._workers:
             each.check()
@@ -111,11 +111,11 @@ class Chaos:
             AssertionError: they differ, or the segments are not those of all slots, each once.
         """
         rows = await self._database.query("SELECT account, count, last, chain FROM trails")
-        fresh = await fresh_fold(self._store, await passed_over(self._database, "trails"))
+        fresh = await fresh_fold(self._store, await skipped_in(self._database, "trails"))
         wanted = {row.account: (row.count, row.last, row.chain) for row in fresh.values()}
         assert {row[0]: tuple(row[1:]) for row in rows} == wanted, "the keyed rows are not those of the log"
         rows = await self._database.query("SELECT account, count, chain FROM tallies")
-        fresh_rows = await fresh_tallies(self._store, await passed_over(self._database, "tallies"))
+        fresh_rows = await fresh_tallies(self._store, await skipped_in(self._database, "tallies"))
         assert {row[0]: tuple(row[1:]) for row in rows} == fresh_rows, "the SQL rows are not those of the log"
         for each in await self._generations():
             found = await self._database.query(SQL["checkpoints_of"], name=each.name, generation=each.number)
@@ -152,29 +152,29 @@ class Chaos:
 
     async def _cancel(self) -> None:
         if self._chance.random() < 0.3:
-            await self._synchronizer.cancel_rebuild(self._name())
+            await self._synchronizer.control(self._name()).cancel_rebuild()
 
     async def _roll_back(self) -> None:
-        await self._synchronizer.roll_back(self._name())
+        await self._synchronizer.control(self._name()).roll_back()
 
     async def _scale(self) -> None:
-        await self._synchronizer.scale(self._name(), self._chance.randint(1, 6))
+        await self._synchronizer.control(self._name()).scale(self._chance.randint(1, 6))
 
     async def _pause(self) -> None:
-        await self._synchronizer.pause(self._name())
+        await self._synchronizer.control(self._name()).pause()
 
     async def _resume(self) -> None:
         for name in NAMES:
-            await self._synchronizer.resume(name)
+            await self._synchronizer.control(name).resume()
 
     async def _retry(self) -> None:
-        await self._synchronizer.retry(self._name())
+        await self._synchronizer.control(self._name()).retry()
 
     async def _skip(self) -> None:
         name = self._name()
-        if parked := [each for each in await self._synchronizer.parked(name) if each.cause]:
+        if parked := [each for each in await self._synchronizer.control(name).parked() if each.cause]:
             with suppress(ValueError):  # it has come in meanwhile
-                await self._synchronizer.skip(name, self._chance.choice(parked).position, reason="chaos")
+                await self._synchronizer.control(name).skip(self._chance.choice(parked).position, reason="chaos")
 
     async def _mend(self) -> None:
         (self._plan.folder / "mended").touch()

@@ -59,7 +59,7 @@ async def campaign(plan: Plan, seed: int, jumps: int) -> None:
         synchronizer = ReadModelSynchronizer(store, engine.read_database)
         trails = synchronizer.add(Trails())
         await synchronizer.prepare()
-        await synchronizer.scale("trails", 2)
+        await synchronizer.control("trails").scale(2)
         workers = [Member(work, replace(plan, planted=None)), Member(work, plan)]
 
         async def holders() -> list[tuple[str, int]]:

@@ -81,7 +81,7 @@ class Life:
         await self.synchronizer(self._database).prepare()
 
     async def retry(self) -> None:
-        await self.synchronizer(self._database).retry(self.name)
+        await self.synchronizer(self._database).control(self.name).retry()
 
     async def state(self) -> tuple[Any, ...]:
         """Return the rows and what is parked."""

@@ -55,7 +55,7 @@ async def test_the_events_of_a_damaged_row_wait_and_a_rebuild_mends_it(
     async with running(synchronizer):
         await synchronizer.wait(await write(store, deposited("a"), deposited("b"), deposited("a")), PATIENCE)
         assert await sightings.get("b") == Seen("b", (1, 1))
-        first, second = await synchronizer.parked("sightings")
+        first, second = await synchronizer.control("sightings").parked()
         assert first.cause.startswith("DamagedRowError: amounts of the Seen ('a',)")
         assert (first.position, second.position, second.cause) == (3, 5, "")
         assert (await synchronizer.status())[0].problems == ["2 events are parked"]
@@ -122,7 +122,7 @@ async def test_a_damaged_event_holds_it_up_by_name_until_somebody_decides(
         assert status.problems == ["stands still: event 4 does not match its checksum: the stored bytes were changed"]
         assert status.position == 3
         assert await sightings.get("a") == Seen("a", (1, 2))
-        await synchronizer.skip("sightings", 4, reason="it cannot be had again")
+        await synchronizer.control("sightings").skip(4, reason="it cannot be had again")
         await synchronizer.wait(head, PATIENCE)
         assert await sightings.get("a") == Seen("a", (1, 2))
         assert await sightings.get("b") == Seen("b", (1, 4))

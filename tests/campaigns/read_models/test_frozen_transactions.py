@@ -89,7 +89,7 @@ async def campaign(plan: Plan) -> None:
             async with asyncio.timeout(PATIENCE):
                 await synchronizer.rebuild_projection("tallies")
                 await synchronizer.wait(head, PATIENCE)
-                await synchronizer.reset("tallies")
+                await synchronizer.control("tallies").reset()
                 await synchronizer.wait(head, PATIENCE)
             for each in workers:
                 each.wake()

@@ -35,7 +35,7 @@ class Campaign:
 
     async def run(self, rounds: int, *, with_retries: bool) -> None:
         await self._synchronizer.prepare()
-        await self._synchronizer.scale("trails", 2)
+        await self._synchronizer.control("trails").scale(2)
         workers = [Member(work, self._plan) for _ in range(2)]
         try:
             for number in range(rounds):
@@ -60,10 +60,10 @@ class Campaign:
         later = Deposited(account=account, amount=POISON - 1)
         await self._store.append([Deposited(account=account, amount=POISON), freezing(account), later])
         await until(self._caught_up)
-        assert len(await self._synchronizer.parked("trails")) == 3
+        assert len(await self._synchronizer.control("trails").parked()) == 3
         mended.touch()
         arm(self._plan.folder)
-        await self._synchronizer.retry("trails")
+        await self._synchronizer.control("trails").retry()
         await self._over_its_lease(workers)
         await until(self._nothing_parked)
         mended.unlink()

@@ -57,7 +57,7 @@ async def test_a_full_disk_under_a_read_model_is_named_and_costs_nothing(
                 assert problem.endswith("the disk is full; nothing was stored, free some space and try again")
                 spare.unlink()
                 await synchronizer.wait(head, PATIENCE)
-                assert await synchronizer.parked("widths") == []
+                assert await synchronizer.control("widths").parked() == []
                 assert (await synchronizer.status())[0].problems == []
                 counts = [row.count for row in (await widths.page(page_size=1000)).items]
                 assert counts == [2] * 200

@@ -167,7 +167,7 @@ class Run:
         return {row.topic: row.count for row in (await self.notes.page()).items}
 
     async def parked(self) -> list[tuple[int, bool]]:
-        return [(each.position, bool(each.cause)) for each in await self.synchronizer.parked("notes")]
+        return [(each.position, bool(each.cause)) for each in await self.synchronizer.control("notes").parked()]
 
     async def mend(self) -> None:
         """Go on with code that can take all of it."""
@@ -212,7 +212,7 @@ async def campaign(run: Run, kind: str) -> None:
         assert await run.rows() == {"a": 1 if behind else 3, "b": 3, "c": 1}
     await run.mend()
     await run.synchronizer.prepare()
-    await run.synchronizer.retry("notes")
+    await run.synchronizer.control("notes").retry()
     async with running(run.synchronizer):
         await until(lambda: _is_empty(run))
         assert await run.rows() == {"a": 4, "b": 3, "c": 1}
@@ -307,7 +307,7 @@ async def test_an_event_that_cannot_be_read_holds_it_up_until_it_is_skipped(
     async with running(run.synchronizer):
         await until(lambda: _is_faulted(run))
         assert await run.rows() == {"a": 1}
-        await run.synchronizer.skip("notes", 2, reason="nobody can read it")
+        await run.synchronizer.control("notes").skip(2, reason="nobody can read it")
         await run.synchronizer.wait(head, PATIENCE)
         assert await run.rows() == {"a": 2, "b": 1}
         assert await run.parked() == []

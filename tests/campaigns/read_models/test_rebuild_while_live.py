@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.campaigns.read_models.crew import CONTEXT, Member, Plan, deposit, within, work, write
-from tests.campaigns.read_models.trails import Trail, edition, fresh_fold, passed_over
+from tests.campaigns.read_models.trails import Trail, edition, fresh_fold, skipped_in
 from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
@@ -106,7 +106,7 @@ class Campaign:
         await self.synchronizer.rebuild_projection("trails")
 
     async def roll_back(self) -> None:
-        await self.synchronizer.roll_back("trails")
+        await self.synchronizer.control("trails").roll_back()
 
     async def upgrade(self) -> None:
         """Deploy a new version: its workers come, build it, and the old ones go."""
@@ -120,7 +120,7 @@ class Campaign:
 
     async def reset(self) -> None:
         """The planted bug: rebuild in place."""
-        await self.synchronizer.reset("trails")
+        await self.synchronizer.control("trails").reset()
         await self.catch_up()
 
     def stop(self) -> None:
@@ -175,7 +175,7 @@ async def campaign(plan: Plan, seed: int, events: int, switches: list[Switch], p
                 each.join()
             await run.catch_up()
             rows = {row.account: row for row in (await run.trails.page(page_size=1000)).items}
-            skipped = await passed_over(engine.read_database, "trails")
+            skipped = await skipped_in(engine.read_database, "trails")
             assert rows == await fresh_fold(store, skipped, run.plan.version), f"seed {seed}"
         finally:
             run.stop()

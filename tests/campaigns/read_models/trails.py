@@ -121,30 +121,30 @@ async def _execute(connection: Any, sql: str, *arguments: Any) -> None:
         await connection.execute(sql, arguments)
 
 
-async def fresh_fold(store: EventStore, passed_over: set[int], version: int = 1) -> Mapping[str, Trail]:
+async def fresh_fold(store: EventStore, skipped: set[int], version: int = 1) -> Mapping[str, Trail]:
     """Fold the log in memory."""
     store.events.register(Deposited)
     rows: dict[str, Trail] = {}
     fold = edition(version)()
     async for recorded in store.read():
-        if recorded.position not in passed_over:
+        if recorded.position not in skipped:
             rows[recorded.event.account] = fold.deposited(
                 rows.get(recorded.event.account), recorded.event, recorded=recorded
             )
     return rows
 
 
-async def fresh_tallies(store: EventStore, passed_over: set[int]) -> dict[str, tuple[int, int]]:
+async def fresh_tallies(store: EventStore, skipped: set[int]) -> dict[str, tuple[int, int]]:
     """Fold the log in memory as the SQL does it."""
     rows: dict[str, tuple[int, int]] = {}
     async for recorded in store.read():
-        if recorded.position not in passed_over:
+        if recorded.position not in skipped:
             place = recorded.position % 9973
             known = rows.get(recorded.event.account)
             rows[recorded.event.account] = (known[0] + 1, (known[1] * 31 + place) % 9973) if known else (1, place)
     return rows
 
 
-async def passed_over(database: ReadDatabase, name: str) -> set[int]:
+async def skipped_in(database: ReadDatabase, name: str) -> set[int]:
     """Return the positions that somebody decided to leave out of a read model."""
-    return {position for (position,) in await database.query(SQL["passed_over"], name=name, after=0)}
+    return {position for (position,) in await database.query(SQL["skipped"], name=name, after=0)}

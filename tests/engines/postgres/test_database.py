@@ -26,7 +26,7 @@ from twofold.ports import migrations
 from twofold.ports.event_log import Appended
 from twofold.testing.samples import append_of, new_event
 
-READ_SIDE = ("twofold_projections", "twofold_checkpoints", "twofold_parked", "twofold_passed_over", "twofold_workers")
+READ_SIDE = ("twofold_projections", "twofold_checkpoints", "twofold_parked", "twofold_skipped", "twofold_workers")
 OPEN_AND_APPEND = """
 import asyncio, sys
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog

@@ -97,11 +97,11 @@ async def test_what_the_driver_refuses_parks_no_event(url: str, refused: Callabl
 
         async with running(synchronizer):
             await until(has_tried_often)
-            assert await synchronizer.parked("broken") == []
+            assert await synchronizer.control("broken").parked() == []
             broken.mended.set()
             await synchronizer.wait(position, 30)
             assert await engine.read_database.query("SELECT count(*) FROM broken") == [(2,)]
-            assert await synchronizer.parked("broken") == []
+            assert await synchronizer.control("broken").parked() == []
         await synchronizer.close()
 
 

@@ -90,8 +90,8 @@ async def test_a_replica_follows_rebuilds_and_roll_backs(pair: Pair) -> None:
             assert await app.queries.dispatch(GetBalance(account), after=receipt) == Balance(account, "ann")
             await app.projections.rebuild_projection("balances")
             assert (await pair.balances.page()).total == "abc".index(account) + 1
-        await app.projections.roll_back("balances")
-        await app.projections.drop_warm("balances")
+        await app.projections.control("balances").roll_back()
+        await app.projections.control("balances").drop_previous()
         receipt = await app.commands.execute(Deposit(account="a"))
         assert await app.queries.dispatch(GetBalance("a"), after=receipt) == FRESH
 

@@ -62,7 +62,7 @@ async def test_a_batch_reaches_over_what_is_not_selected(log: RecordingLog) -> N
     assert ([each.position for each in batch.events], batch.position) == ([1, 8], 8)
 
 
-async def test_events_that_are_passed_over_are_left_out(log: RecordingLog) -> None:
+async def test_events_that_are_skipped_are_left_out(log: RecordingLog) -> None:
     batch = await batches(log).read(Mark(0), 3, {2})
     assert ([each.position for each in batch.events], batch.position) == ([1, 3], 3)
 

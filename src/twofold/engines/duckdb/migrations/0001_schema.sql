@@ -45,13 +45,13 @@ CREATE TABLE twofold_parked (
     PRIMARY KEY (name, generation, position)
 );
 
-CREATE TABLE twofold_passed_over (
+CREATE TABLE twofold_skipped (
     name      VARCHAR NOT NULL,
     position  BIGINT  NOT NULL,
     key       VARCHAR NOT NULL,
     cause     VARCHAR NOT NULL,
     reason    VARCHAR NOT NULL,
-    passed_at BIGINT  NOT NULL,
+    skipped_at BIGINT  NOT NULL,
     PRIMARY KEY (name, position)
 );
 

@@ -367,13 +367,13 @@ CREATE TABLE twofold_parked (
 CREATE INDEX twofold_parked_by_key ON twofold_parked (name, generation, key, retry);
 
 -- Events that were skipped by decision, for ever and in every generation, and why.
-CREATE TABLE twofold_passed_over (
+CREATE TABLE twofold_skipped (
     name      text    NOT NULL,
     position  bigint  NOT NULL,
     key       text    NOT NULL,
     cause     text    NOT NULL,
     reason    text    NOT NULL,
-    passed_at bigint  NOT NULL,
+    skipped_at bigint  NOT NULL,
     PRIMARY KEY (name, position)
 );
 

@@ -99,13 +99,13 @@ CREATE TABLE twofold_parked (
 CREATE INDEX twofold_parked_by_key ON twofold_parked (name, generation, key, retry);
 
 -- Events that were skipped by decision, for ever and in every generation, and why.
-CREATE TABLE twofold_passed_over (
+CREATE TABLE twofold_skipped (
     name      TEXT    NOT NULL,
     position  INTEGER NOT NULL,
     key       TEXT    NOT NULL,
     cause     TEXT    NOT NULL,
     reason    TEXT    NOT NULL,
-    passed_at INTEGER NOT NULL,
+    skipped_at INTEGER NOT NULL,
     PRIMARY KEY (name, position)
 ) STRICT, WITHOUT ROWID;
 

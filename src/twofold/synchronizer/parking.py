@@ -1,0 +1,188 @@
+"""Parked and skipped events of a read model: what operators see of them and decide about them.
+
+*Parked* is an event that failed, and each later one of its row, which waits behind it. A *retry* folds them in order.
+*Skipped* is an event that an operator leaves out for ever, with a reason; rebuilds leave it out, too.
+
+Each decision is one transaction. It raises the epochs of the segments first (`fence`), so that it sees all that steps
+have done, and that no step which was begun before is committed after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from twofold.messages.event import EPOCH
+from twofold.ports.checkpoints import SQL, Checkpoint, Generation, checkpoints_of
+from twofold.ports.read_database import ReadDatabase, ReadTransaction
+from twofold.ports.segments import slot_of
+from twofold.synchronizer.generations import change, locked_generations, serving_of
+from twofold.synchronizer.rebuild_checks import Report, store_report
+
+ALL_KEYS = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParkedEvent:
+    """An event that is parked."""
+
+    position: int
+    key: str
+    """The key of its row, as JSON."""
+    cause: str
+    """What its projection raised; empty if it only waits behind an earlier one of its row."""
+    traceback: str
+    parked_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedEvent:
+    """An event that an operator has skipped, for ever."""
+
+    position: int
+    key: str
+    cause: str
+    reason: str
+    skipped_at: datetime
+
+
+async def parked(database: ReadDatabase, name: str, *, limit: int = 1000) -> Sequence[ParkedEvent]:
+    """Return the parked events, in order.
+
+    Raises:
+        UnknownProjectionError: there is none of this name.
+        StorageError: the database failed.
+    """
+    async with database.transaction() as transaction:
+        serving = serving_of(await locked_generations(transaction, name))
+        rows = await transaction.run(SQL["parked"], name=name, generation=serving.number, limit=limit)
+    return [
+        ParkedEvent(position=position, key=key, cause=cause, traceback=traceback, parked_at=_moment(parked_at))
+        for position, _, key, cause, traceback, parked_at, _ in rows
+    ]
+
+
+async def skipped(database: ReadDatabase, name: str) -> Sequence[SkippedEvent]:
+    """Return the skipped events, in order.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    rows = await database.query(SQL["decisions"], name=name)
+    return [
+        SkippedEvent(position=position, key=key, cause=cause, reason=reason, skipped_at=_moment(skipped_at))
+        for position, key, cause, reason, skipped_at in rows
+    ]
+
+
+async def retry(database: ReadDatabase, name: str, key: str = ALL_KEYS) -> int:
+    """Have parked events tried again, in order: those of one row, or all; return how many there are.
+
+    The worker of the segment does it. Those that fail again, and the later ones of their rows, stay parked.
+
+    Raises:
+        UnknownProjectionError: there is none of this name.
+        StorageError: the database failed.
+    """
+    asked = 0
+    async with database.transaction() as transaction:
+        for generation in await _fenced(transaction, name):  # the previous one may have to serve again
+            found = await transaction.run(SQL["ask_retry"], name=name, generation=generation.number, key=key)
+            asked += len(found) if generation.role == "serving" else 0
+    return asked
+
+
+async def skip(database: ReadDatabase, name: str, position: int, reason: str, *, slot: int | None = None) -> None:
+    """Skip an event that is parked or not yet reached, and have the later ones of its row tried again.
+
+    Args:
+        database: where the read model is.
+        name: its name.
+        position: the event's.
+        reason: why.
+        slot: of the event's key, if that is known.
+
+    Raises:
+        UnknownProjectionError: there is none of this name.
+        StorageError: the database failed.
+        ValueError: there is no reason, or the event has come in already.
+    """
+    async with database.transaction() as transaction:
+        generations = await _fenced(transaction, name)
+        serving = serving_of(generations)
+        found = await transaction.run(SQL["parked_at"], name=name, generation=serving.number, position=position)
+        key, cause = found[0] if found else ("", "")
+        slot = slot_of(key) if key else slot
+        await _skip(transaction, generations, [(position, cause)], key, reason, slot)
+
+
+async def skip_row(database: ReadDatabase, name: str, key: str, reason: str) -> int:
+    """Skip all parked events of a row, and let its later events in; return how many there were.
+
+    Raises:
+        UnknownProjectionError: there is none of this name.
+        StorageError: the database failed.
+        ValueError: there is no reason.
+    """
+    async with database.transaction() as transaction:
+        generations = await _fenced(transaction, name)
+        serving = serving_of(generations)
+        found = await transaction.run(SQL["parked_of"], name=name, generation=serving.number, key=key)
+        await _skip(transaction, generations, found, key, reason, slot_of(key))
+    return len(found)
+
+
+async def _skip(
+    transaction: ReadTransaction,
+    generations: Sequence[Generation],
+    events: Sequence[tuple[int, str]],
+    key: str,
+    reason: str,
+    slot: int | None,
+) -> None:
+    if not reason.strip():
+        raise ValueError("say why: the reason is recorded for those who ask later")
+    decision = {"name": generations[0].name, "key": key, "reason": reason}
+    for position, cause in events:
+        await transaction.run(SQL["skip"], **decision, position=position, cause=cause)
+    for generation in generations:
+        for position, _ in events:
+            await _leave_out(transaction, generation, position, slot)
+
+
+async def _leave_out(transaction: ReadTransaction, generation: Generation, position: int, slot: int | None) -> None:
+    """Let the later events of the row in; a generation that has the event in it must not serve."""
+    place = {"name": generation.name, "generation": generation.number}
+    if found := await transaction.run(SQL["parked_at"], **place, position=position):
+        await transaction.run(SQL["release"], **place, position=position)
+        await transaction.run(SQL["ask_retry"], **place, key=found[0][0])
+    elif _has_come_in(await checkpoints_of(transaction, generation), position, slot):
+        if generation.role == "serving":
+            raise ValueError(
+                f"event {position} is in the read model {generation.name} already, or is none that it handles; to have "
+                f"it out, let the projection's code leave it out, raise its version, and it is built again"
+            )
+        reason = f"event {position} was skipped after it had come in; build it again"
+        await store_report(transaction, generation, Report(reason=reason))
+        await change(transaction, generation, "refuse")
+
+
+def _has_come_in(rows: Sequence[Checkpoint], position: int, slot: int | None) -> bool:
+    """Return whether an event that is not parked was handled; one without a known key holds every segment up."""
+    return min(row.position for row in rows if slot is None or row.first <= slot < row.end) >= position
+
+
+async def _fenced(transaction: ReadTransaction, name: str) -> list[Generation]:
+    """Return the generations as the last steps have left them; what was begun before this is committed no more.
+
+    To be called before anything is read that a step may change: one that is under way is waited for here.
+    """
+    generations = await locked_generations(transaction, name)
+    for each in generations:
+        await transaction.run(SQL["fence"], name=name, generation=each.number)
+    return generations
+
+
+def _moment(microseconds: int) -> datetime:
+    return (EPOCH + timedelta(microseconds=microseconds)).astimezone(UTC)
