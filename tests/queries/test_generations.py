@@ -184,6 +184,12 @@ async def test_a_belief_that_is_wrong_does_not_make_an_answer_stale_unseen(scene
     scene.synchronizer._registrations.positions.head("balances", 1).advance(1000)
     with pytest.raises(StaleReadError, match=f"balances at {position - 1}"):
         await scene.synchronizer.wait(position, 0.1)
+    scene.synchronizer._registrations.positions.head("balances", 1).advance(1000)
+    asking = asyncio.create_task(scene.bus.ask(GetBalance("a"), after=position, timeout=PATIENCE))
+    await asyncio.sleep(0.05)  # time to answer, if it believed what it has heard
+    assert not asking.done()
+    await scene.synchronizer.resume("balances")
+    assert (await asking).position == position
 
 
 # -- one position ---------------------------------------------------------------------------------------------------
