@@ -177,18 +177,18 @@ async def test_a_belief_that_is_wrong_does_not_make_an_answer_stale_unseen(scene
     """A signal has claimed what is not there: a forged one, or one of before the read model was set back."""
     position = await scene.store.head()
     await scene.synchronizer.control("balances").pause()
-    scene.synchronizer._registrations.positions.head("balances", 1).advance(1000)
+    scene.synchronizer._registry.positions.watermark("balances", 1).advance(1000)
     position = await write(scene.store, deposited("a"))
     answer = await scene.bus.ask(GetBalance("a"), after=position, policy=STALE)
     assert (answer.stale, answer.position) == (True, position - 1)
-    scene.synchronizer._registrations.positions.head("balances", 1).advance(1000)
+    scene.synchronizer._registry.positions.watermark("balances", 1).advance(1000)
     with pytest.raises(StaleReadError, match=f"balances at {position - 1}"):
         await scene.synchronizer.wait(position, 0.1)
-    scene.synchronizer._registrations.positions.head("balances", 1).advance(1000)
+    scene.synchronizer._registry.positions.watermark("balances", 1).advance(1000)
     asking = asyncio.create_task(scene.bus.ask(GetBalance("a"), after=position, timeout=PATIENCE))
     await asyncio.sleep(0.05)  # time to answer, if it believed what it has heard
     assert not asking.done()
-    await scene.synchronizer.resume("balances")
+    await scene.synchronizer.control("balances").resume()
     assert (await asking).position == position
 
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from twofold.ports.segments import SLOTS, Segment
-from twofold.ports.watermark import Head
+from twofold.ports.watermark import Watermark
 
 
 class Positions:
     """Takes note of what runners of this process report, and of what a database tells of the others."""
 
     def __init__(self) -> None:
-        self._heads: dict[tuple[str, int], Head] = {}
+        self._watermarks: dict[tuple[str, int], Watermark] = {}
         self._segments: dict[tuple[str, int], dict[Segment, tuple[int, int]]] = {}
 
     @property
     def waiters(self) -> int:
         """How many wait for a read model."""
-        return sum(head.waiters for head in self._heads.values())
+        return sum(watermark.waiters for watermark in self._watermarks.values())
 
-    def head(self, projection: str, generation: int) -> Head:
+    def watermark(self, projection: str, generation: int) -> Watermark:
         """Return the position up to which a generation is known to be complete."""
-        return self._heads.setdefault((projection, generation), Head())
+        return self._watermarks.setdefault((projection, generation), Watermark())
 
     def reached(self, segment: Segment, epoch: int, position: int) -> None:
         """Take note that a segment has come to a position under an epoch.
@@ -37,7 +37,7 @@ class Positions:
             del segments[each]
         segments[segment] = (epoch, position)
         if sum(each.end - each.first for each in segments) == SLOTS:
-            complete, head = min(position for _, position in segments.values()), self.head(*segment[:2])
-            head.advance(complete)
+            complete, watermark = min(position for _, position in segments.values()), self.watermark(*segment[:2])
+            watermark.advance(complete)
             if is_set_back:
-                head.set_back(complete)
+                watermark.set_back(complete)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-class Head:
+class Watermark:
     """A position up to which something is known to reach. Tasks that wait for more cost nothing until it moves.
 
     It is a hint that there is more to read. It goes back when the database shows less, as after a restore.

@@ -19,7 +19,7 @@ from twofold.ports.checkpoints import SQL, Checkpoint, Generation
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Segment
-from twofold.ports.watermark import Head
+from twofold.ports.watermark import Watermark
 from twofold.projections.runner import ProjectionRunner
 from twofold.queries.lag import lag_of
 from twofold.queries.serving import Serving, ServingGeneration
@@ -206,5 +206,5 @@ class ReadModelProgress:
     def _believed(self, serving: Serving) -> int:
         return max(serving.position, self._watermark(serving.generation).position)
 
-    def _watermark(self, generation: Generation) -> Head:
-        return self._positions.head(generation.name, generation.number)
+    def _watermark(self, generation: Generation) -> Watermark:
+        return self._positions.watermark(generation.name, generation.number)

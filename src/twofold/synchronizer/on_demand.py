@@ -16,7 +16,7 @@ from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Generation, generations_of
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Segment
-from twofold.ports.watermark import Head
+from twofold.ports.watermark import Watermark
 from twofold.projections.runner import RowRunner
 from twofold.queries.serving import Serving
 from twofold.synchronizer.generations import prepare
@@ -44,7 +44,7 @@ class OnDemandRows:
         self.runner = runner
         self._store = store
         self._options = SynchronizerOptions()
-        self._head = Head()
+        self._head = Watermark()
         self._updating = asyncio.Lock()
         self._segment_runner: SegmentRunner | None = None
         self._generation: Generation | None = None

@@ -36,7 +36,7 @@ class Registered(NamedTuple):
         self.served.serving.forget()
 
 
-class Registrations:
+class Registry:
     """Takes projections on, each under its own name.
 
     Args:

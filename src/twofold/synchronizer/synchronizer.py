@@ -28,7 +28,7 @@ from twofold.synchronizer.control import ProjectionControl
 from twofold.synchronizer.generations import prepare
 from twofold.synchronizer.rebuild_checks import Report
 from twofold.synchronizer.rebuild_progress import RebuildProgress
-from twofold.synchronizer.registry import Registrations
+from twofold.synchronizer.registry import Registry
 from twofold.synchronizer.runner_factory import RunnerFactory
 from twofold.synchronizer.status import (
     ProjectionStatus,
@@ -90,7 +90,7 @@ class ReadModelSynchronizer:
         self._options = options or SynchronizerOptions()
         self._replica = replica
         self._changed_code = changed_code
-        self._registrations = Registrations(
+        self._registry = Registry(
             event_store,
             read_db,
             replica=replica,
@@ -98,15 +98,15 @@ class ReadModelSynchronizer:
             scratch=scratch,
             options=query_options or QueryOptions(),
         )
-        self._of = self._registrations.of
+        self._of = self._registry.of
         self._workers: list[Worker] = []
         self._preparing = Supervisor(
             "the preparation of the read models", self._options.backoff, refusals=(InvalidProjectionError,)
         )
         self._is_prepared = False
         self._task: asyncio.Task[None] | None = None
-        self._registrations.faults = lambda: self.faults
-        self.progress: Mapping[str, Progress] = self._registrations.progress
+        self._registry.faults = lambda: self.faults
+        self.progress: Mapping[str, Progress] = self._registry.progress
         """How far the read models are, by the names of their projections; a `QueryBus` takes it."""
         for projection in projections:
             self.add(projection)
@@ -149,12 +149,12 @@ class ReadModelSynchronizer:
             InvalidMessageTypeError: an event that it handles cannot be stored as declared.
         """
         self._is_prepared = False
-        return self._registrations.add(projection, kind=kind, start=start, database=database)
+        return self._registry.add(projection, kind=kind, start=start, database=database)
 
     @property
     def databases(self) -> Sequence[ReadDatabase]:
         """All that it works with, its own first; whoever owns the synchronizer opens and closes them."""
-        written = [database for database, _ in self._registrations.by_database()]
+        written = [database for database, _ in self._registry.by_database()]
         return written if self._replica is None else [*written, self._replica]
 
     async def prepare(self) -> None:
@@ -167,20 +167,20 @@ class ReadModelSynchronizer:
                 to be refused.
             StorageError: the database failed.
         """
-        for registered in self._registrations.stored.values():
+        for registered in self._registry.stored.values():
             start = await self._store.log.mark(await self._store.head()) if registered.start == "now" else None
             changed = await prepare(registered.database, registered.runner, start or START)
             if changed and self._changed_code != "ignore":
                 self._complain(registered.runner, changed)
             await registered.runner.drive.catch_up(registered.runner, self._store.events, registered.database)
-        for registered in self._registrations.stored.values():
+        for registered in self._registry.stored.values():
             if registered.served is not registered.written:
                 await registered.served.appear()
         self._is_prepared = True
 
     async def close(self) -> None:
         """Throw away what projections on demand have folded; may be repeated."""
-        for rows in self._registrations.on_demand.values():
+        for rows in self._registry.on_demand.values():
             await rows.close()
 
     async def run(self) -> None:
@@ -193,7 +193,7 @@ class ReadModelSynchronizer:
             InvalidProjectionError: as `prepare`, unless that was called before.
         """
         await self._preparing.run(self._prepare_once)
-        self._workers = [Worker(self._factory(*each)) for each in self._registrations.by_database()]
+        self._workers = [Worker(self._factory(*each)) for each in self._registry.by_database()]
         works = {f"twofold-worker-{number}": worker.run for number, worker in enumerate(self._workers)}
         try:
             await keep_running(works, self._options.backoff)
@@ -215,13 +215,13 @@ class ReadModelSynchronizer:
         """What fails at present in this process, by the names of the projections that it concerns."""
         found: dict[str, str] = {}
         if self._preparing.error is not None:
-            found = dict.fromkeys(self._registrations.stored, described(self._preparing.error)[0])
+            found = dict.fromkeys(self._registry.stored, described(self._preparing.error)[0])
         for worker in self._workers:
             found |= worker.faults
         if self._task is not None and self._task.done():
             error = None if self._task.cancelled() else self._task.exception()
             why = f"has ended: {described(error)[0]}" if error else "was cancelled"
-            found |= dict.fromkeys(self._registrations.stored, f"the synchronizer {why}; start the application again")
+            found |= dict.fromkeys(self._registry.stored, f"the synchronizer {why}; start the application again")
         return found
 
     async def run_once(self, timeout: float | None = None) -> int:
@@ -257,7 +257,7 @@ class ReadModelSynchronizer:
             ReadModelBuildingError: one is being built, and what serves has other columns.
             StorageError: the database failed.
         """
-        stored, on_demand = self._registrations.stored, self._registrations.on_demand
+        stored, on_demand = self._registry.stored, self._registry.on_demand
         names = stored if projections is None else projections
         waited = [on_demand[name] if name in on_demand else self._of(name).served for name in names]
         await wait_for(waited, WriteToken.of(position).position, time.monotonic() + timeout)
@@ -271,13 +271,13 @@ class ReadModelSynchronizer:
             StorageError: the log's database failed.
         """
         faults, head = self.faults, await self._store.head()
-        found = [await self._status_of(*each, head) for each in self._registrations.by_database()]
+        found = [await self._status_of(*each, head) for each in self._registry.by_database()]
         by_name = {status.name: status for statuses in found for status in statuses}
         own = [
             by_name.pop(name) if name in by_name else unknown_status(registered.runner, head)
-            for name, registered in self._registrations.stored.items()
+            for name, registered in self._registry.stored.items()
         ]
-        on_demand = self._registrations.on_demand
+        on_demand = self._registry.on_demand
         folded = [on_demand_status(rows.runner, head) for rows in on_demand.values()]
         stored = [status for name, status in by_name.items() if name not in on_demand]
         statuses = [*own, *folded, *stored]
@@ -340,7 +340,7 @@ class ReadModelSynchronizer:
 
     def _factory(self, database: ReadDatabase, runners: Mapping[str, ProjectionRunner]) -> RunnerFactory:
         return RunnerFactory(
-            store=self._store, database=database, runners=runners, positions=self._registrations.positions,
+            store=self._store, database=database, runners=runners, positions=self._registry.positions,
             ceiling=self._ceiling, options=self._options,
         )  # fmt: skip
 
@@ -350,7 +350,7 @@ class ReadModelSynchronizer:
 
     async def _arrive(self, position: int) -> None:
         """Wait until all projections have passed a position, where their read models are written."""
-        standings = [each.written for each in self._registrations.stored.values()]
+        standings = [each.written for each in self._registry.stored.values()]
         await asyncio.gather(*(each.wait(position, math.inf) for each in standings))
 
     async def _ceiling(self, runner: ProjectionRunner, after: int, timeout: float) -> int:

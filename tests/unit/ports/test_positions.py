@@ -10,7 +10,7 @@ LEFT, RIGHT = WHOLE._replace(end=100), WHOLE._replace(first=100)
 
 
 def complete(positions: Positions, generation: int = 1) -> int:
-    return positions.head("a", generation).position
+    return positions.watermark("a", generation).position
 
 
 def test_a_read_model_is_as_complete_as_the_segment_that_is_furthest_behind() -> None:

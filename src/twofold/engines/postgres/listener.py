@@ -21,7 +21,7 @@ from twofold.engines.postgres.pauses import pauses
 from twofold.errors import StorageError
 from twofold.ports.positions import Positions
 from twofold.ports.segments import Segment
-from twofold.ports.watermark import Head
+from twofold.ports.watermark import Watermark
 from twofold.tasks import end
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class HeadOfLog:
 
     table = "twofold_events"
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Watermark) -> None:
         self._head = head
 
     @property

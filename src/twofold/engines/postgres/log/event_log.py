@@ -20,7 +20,7 @@ from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected, S
 from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import Inspection, StoredCommand
 from twofold.ports.read_database import ReadDatabase
-from twofold.ports.watermark import Head
+from twofold.ports.watermark import Watermark
 
 
 class PostgresEventLog:
@@ -32,7 +32,7 @@ class PostgresEventLog:
 
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
-        self._head = Head()
+        self._head = Watermark()
         self._reader = Reader(database, self._head)
         self._writer = Writer(database, self._head)
         self._lane = Lane(self._writer, database.options)

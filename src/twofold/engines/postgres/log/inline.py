@@ -24,7 +24,7 @@ from twofold.ports.checkpoints import SQL
 from twofold.ports.event_log import Appended
 from twofold.ports.inline import Ask, GiveWay, Inline, LoadRows, LockLog, LockSegments, ReadEvents, WriteStep
 from twofold.ports.sql import in_format
-from twofold.ports.watermark import Head
+from twofold.ports.watermark import Watermark
 
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ async def _answer(connection: Connection, request: object) -> Any:
             await _run(connection, named("lock_head"), {})
             return (await _run(connection, named("head"), {}))[0][0]  # a newer snapshot than that of the lock
         case ReadEvents(query, after, before, limit):
-            head = Head()
+            head = Watermark()
             head.advance(before - 1)
             reader = Reader(_OneConnection(connection), head)
             return await reader.read(query, after=after, before=before, limit=limit)

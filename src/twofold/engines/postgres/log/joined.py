@@ -22,7 +22,7 @@ from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper, UnfitErro
 from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
 from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.ports.inline import Inline
-from twofold.ports.watermark import Head
+from twofold.ports.watermark import Watermark
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class PostgresJoinedTransaction:
         self._patience = patience
         self.last = 0
         """The last position that was appended."""
-        self._reader = Reader(_Joined(connection), Head())
+        self._reader = Reader(_Joined(connection), Watermark())
 
     async def append(self, append: Append) -> Appended | Rejected:
         async with _bounded(self.connection, self._patience), self._fit():
@@ -98,7 +98,7 @@ class _Joined:
 
 @asynccontextmanager
 async def join(
-    database: PostgresDatabase, head: Head, connection: Any, inline: Sequence[Inline]
+    database: PostgresDatabase, head: Watermark, connection: Any, inline: Sequence[Inline]
 ) -> AsyncIterator[PostgresJoinedTransaction]:
     """Join the user's own transaction, or open one. Errors of the user's own SQL pass through unchanged.
 

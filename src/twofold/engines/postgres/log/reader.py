@@ -34,7 +34,7 @@ from twofold.ports.event_log import (
     scanned_from,
     version_rejection,
 )
-from twofold.ports.watermark import Head
+from twofold.ports.watermark import Watermark
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Lender(Protocol):
 class Reader:
     """Reads events and commands, and finds out why an append was refused."""
 
-    def __init__(self, lender: Lender, head: Head) -> None:
+    def __init__(self, lender: Lender, head: Watermark) -> None:
         self._lender = lender
         self._head = head
 

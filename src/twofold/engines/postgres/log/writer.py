@@ -41,7 +41,7 @@ from twofold.errors import (
     TwofoldError,
 )
 from twofold.ports.inline import Inline
-from twofold.ports.watermark import Head
+from twofold.ports.watermark import Watermark
 
 
 class Writer:
@@ -56,7 +56,7 @@ class Writer:
     Nothing here is ever cancelled while a COMMIT may be under way.
     """
 
-    def __init__(self, database: PostgresDatabase, head: Head) -> None:
+    def __init__(self, database: PostgresDatabase, head: Watermark) -> None:
         self._database = database
         self._options = database.options
         self._head = head

@@ -22,7 +22,7 @@ from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected, S
 from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import Inspection, StoredCommand
 from twofold.ports.read_database import ReadDatabase
-from twofold.ports.watermark import Head
+from twofold.ports.watermark import Watermark
 
 
 class SqliteEventLog:
@@ -30,7 +30,7 @@ class SqliteEventLog:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
-        self._head = Head()
+        self._head = Watermark()
         self._follower: asyncio.Task[None] | None = None
         self._inline: list[Inline] = []
         self._transactions = asyncio.Lock()
