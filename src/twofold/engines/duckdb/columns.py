@@ -92,7 +92,7 @@ def sum_from_sql(value: Any, most_digits: int | None) -> Decimal:
 
 
 def with_digits(value: Decimal, count: int) -> Decimal:
-    """Return a decimal with so many digits behind the point."""
+    """Return a decimal with `count` digits behind the point."""
     return _EXACT.quantize(value, _unit(count))
 
 

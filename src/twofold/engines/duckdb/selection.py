@@ -57,7 +57,7 @@ def answer(connection: Connection, table: Table, question: Question) -> Any:
 
 
 def select_page(connection: Connection, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
-    """See `ReadDatabase.select`."""
+    """Return the selected rows, and how many there are without limit, offset and `beyond`."""
     conditions, arguments = _conditions(table, selection.where)
     words = search_words(selection.search) if selection.search else []
     if selection.search:
@@ -80,7 +80,7 @@ def select_page(connection: Connection, table: Table, selection: Selection) -> t
 def select_totals(
     connection: Connection, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter]
 ) -> Sequence[Total]:
-    """See `ReadDatabase.totals`."""
+    """Return the count and the exact sums of fields for each group of rows."""
     summed, columns = [_column(table, name) for name in of], [_column(table, name) for name in by]
     conditions, arguments = _conditions(table, where)
     order = ", ".join(f"{quoted(name)} NULLS FIRST" for name in by)

@@ -18,7 +18,7 @@ Connection = duckdb.DuckDBPyConnection
 
 
 def create(connection: Connection, table: Table) -> None:
-    """See `ReadTransaction.create`."""
+    """Make a table."""
     if table.name in tables(connection):
         raise InvalidProjectionError(f"there is a table {table.name} that is no read model; rename the projection")
     columns = ", ".join(f"{quoted(name)} {definition}" for name, definition in definitions(table))
@@ -29,7 +29,7 @@ def create(connection: Connection, table: Table) -> None:
 
 
 def check(connection: Connection, table: Table) -> None:
-    """See `ReadTransaction.check`."""
+    """Make sure that a table stands as declared."""
     found = _rows(
         connection,
         "SELECT column_name, data_type || CASE WHEN is_nullable THEN '' ELSE ' NOT NULL' END, comment"
@@ -82,7 +82,7 @@ def empty(connection: Connection, *emptied: str) -> None:
 
 
 def expose(connection: Connection, name: str, table: str) -> None:
-    """See `ReadTransaction.expose`. The view hides the columns that only this engine needs."""
+    """Let a view show a table, without the columns that only this engine needs; a table of this name is left alone."""
     if name in tables(connection):
         return
     columns = _rows(
@@ -103,7 +103,7 @@ def views(connection: Connection) -> Collection[str]:
 
 
 def all_names(connection: Connection) -> Collection[str]:
-    """See `ReadTransaction.names`."""
+    """Return the names of all tables and views."""
     return {*tables(connection), *views(connection)}
 
 

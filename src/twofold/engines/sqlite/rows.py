@@ -21,7 +21,7 @@ SHARED = sql_blocks("twofold.ports", "checkpoints.sql")
 
 
 def load_rows(reader: sqlite3.Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
-    """See `ReadDatabase.load`."""
+    """Return the rows that have these keys, in no particular order."""
     select = f"SELECT {names(column.name for column in table.columns)} FROM {quoted(table.name)} WHERE"
     wanted = [_key_to_sql(table, key) for key in keys]
     if len(table.key) == 1:

@@ -1,4 +1,4 @@
-"""Work on a connection in a thread, which nobody else may touch before it is done."""
+"""Work on a connection in a thread; no other task may touch the connection before it is done."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def write_rows(connection: sqlite3.Connection, insert: str, rows: Sequence[Seque
 
 @lru_cache(256)
 def _for_rows(insert: str, size: int) -> str:
-    """Return a statement for so many rows."""
+    """Return a statement for `size` rows."""
     head, _, rest = insert.partition(" VALUES ")
     values, conflict, tail = rest.partition(" ON CONFLICT ")
     return f"{head} VALUES {', '.join([values] * size)}{conflict}{tail}"

@@ -19,7 +19,7 @@ _decode_tags = msgspec.json.Decoder(list[str]).decode
 
 
 def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand]) -> None:
-    """See `PortableLog.restore`."""
+    """Store rows of another log exactly as they are, and its commands."""
     connection, head = transaction.connection, head_of(transaction)
     refuse_gaps(rows, commands, head)
     write_rows(connection, SQL["insert_event"], list(map(_as_inserted, rows)))
@@ -31,17 +31,17 @@ def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Seq
 
 
 def adopt(transaction: Transaction, log_id: bytes) -> None:
-    """See `PortableLog.adopt`."""
+    """Take over the id of another log, unless this one holds events."""
     transaction.connection.execute(SQL["adopt"], (log_id,))
 
 
 def read_commands(reader: sqlite3.Connection, after: bytes, limit: int) -> list[StoredCommand]:
-    """See `PortableLog.read_commands`."""
+    """Return commands whose id is greater than `after`, in the order of their ids."""
     return list(map(StoredCommand._make, reader.execute(SQL["read_commands"], (after, within(limit)))))
 
 
 def check(reader: sqlite3.Connection) -> list[str]:
-    """See `PortableLog.check`."""
+    """Return what is wrong with the file's pages and with the indexes of the log."""
     damages = [row[0] for row in reader.execute("PRAGMA integrity_check(10)") if row[0] != "ok"]
     if damages:
         return damages  # what stands below would only fail on it
@@ -56,7 +56,7 @@ def check(reader: sqlite3.Connection) -> list[str]:
 
 
 def inspect(reader: sqlite3.Connection, path: Path) -> Inspection:
-    """See `PortableLog.inspect`."""
+    """Return what the database holds."""
     files = (path, path.with_name(path.name + "-wal"))
     return Inspection(
         read_head(reader),

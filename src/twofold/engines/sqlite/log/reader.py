@@ -20,7 +20,7 @@ SQL = sql_blocks("twofold.engines.sqlite.log")
 def read(
     reader: sqlite3.Connection, query: EventQuery, after: int, before: int | None, limit: int, backwards: bool
 ) -> list[StoredEvent]:
-    """See `EventLog.read`."""
+    """Return matching events between two positions, in order or in reverse order."""
     low, high, limit = within(after), END if before is None else within(before), within(limit)
     if query.is_all:
         rows = read_rows(reader, "read_range_backwards" if backwards else "read_range", low, high, limit)
@@ -38,7 +38,7 @@ def read(
 
 
 def scan(reader: sqlite3.Connection, query: EventQuery, after: Mark, end: int | None, limit: int) -> Scan:
-    """See `EventLog.scan`."""
+    """Return matching events behind a mark, and how far the log has then been seen, of one snapshot."""
     low, last, limit = within(after.position), END - 1 if end is None else within(end), within(limit)
     if query.is_all and low:
         rows = read(reader, query, low - 1, max(last, low) + 1, min(limit, END - 1) + 1, backwards=False)
@@ -59,7 +59,7 @@ def scan(reader: sqlite3.Connection, query: EventQuery, after: Mark, end: int | 
 
 
 def read_mark(connection: sqlite3.Connection, position: int) -> Mark | None:
-    """See `EventLog.mark`."""
+    """Return what stands at a position, None beyond the head."""
     found = connection.execute(SQL["mark"], (position,)) if position else connection.execute(SQL["mark_of_log"])
     row = found.fetchone()
     return Mark(*row) if row else None
@@ -68,7 +68,7 @@ def read_mark(connection: sqlite3.Connection, position: int) -> Mark | None:
 def read_within(
     connection: sqlite3.Connection, query: EventQuery, after: int, before: int, limit: int
 ) -> list[StoredEvent]:
-    """See `EventLog.read`; within a transaction that is open already."""
+    """Return matching events between two positions, in order, within a transaction that is open already."""
     if query.is_all:
         rows = read_rows(connection, "read_range", within(after), within(before), within(limit))
         check_range(rows, within(after), within(limit), backwards=False)
@@ -80,7 +80,7 @@ def read_within(
 
 
 def read_stream(reader: sqlite3.Connection, stream_id: str, after: int, limit: int) -> list[StoredEvent]:
-    """See `EventLog.read_stream`."""
+    """Return events of a stream behind a version, in order."""
     rows = read_rows(reader, "read_stream", stream_id, within(after), within(limit))
     check_stream(rows, stream_id, within(after))
     return rows
@@ -114,6 +114,6 @@ def within(number: int) -> int:
 
 
 def find_command(connection: sqlite3.Connection, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
-    """See `EventLog.find_command`."""
+    """Return what is recorded of a command, None if it has not taken effect."""
     row = connection.execute(SQL["find_command"], (command_id,)).fetchone()
     return row and (CommandRecord(*row[:3]), Appended(row[3], row[4], result=row[2], version=row[5]))

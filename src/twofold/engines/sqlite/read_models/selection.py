@@ -44,7 +44,7 @@ def _answer(connection: sqlite3.Connection, table: Table, question: Question) ->
 
 
 def select_page(connection: sqlite3.Connection, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
-    """See `ReadDatabase.select`."""
+    """Return the selected rows, and how many there are without limit, offset and `beyond`."""
     source, (conditions, arguments) = quoted(table.name), _conditions(table, selection.where)
     if selection.search:
         found = f"SELECT rowid AS row_number, rank FROM {table.name}_search WHERE {table.name}_search MATCH ?"
@@ -75,7 +75,7 @@ def select_page(connection: sqlite3.Connection, table: Table, selection: Selecti
 def select_totals(
     connection: sqlite3.Connection, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter]
 ) -> Sequence[Total]:
-    """See `ReadDatabase.totals`."""
+    """Return the count and the exact sums of fields for each group of rows."""
     connection.create_aggregate("twofold_decimal_sum", 1, _DecimalSum)  # type: ignore[arg-type]
     summed = [_column(table, name) for name in of]
     columns = [_column(table, name) for name in by]

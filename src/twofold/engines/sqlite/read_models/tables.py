@@ -12,7 +12,7 @@ from twofold.ports.table import Table
 
 
 def create(connection: sqlite3.Connection, table: Table) -> None:
-    """See `ReadTransaction.create`."""
+    """Make a table with its indexes."""
     if _columns(connection, table):
         raise InvalidProjectionError(f"there is a table {table.name} that is no read model; rename the projection")
     columns = ", ".join(f"{quoted(name)} {definition}" for name, definition in _definitions(table))
@@ -28,7 +28,7 @@ def create(connection: sqlite3.Connection, table: Table) -> None:
 
 
 def check(connection: sqlite3.Connection, table: Table) -> None:
-    """See `ReadTransaction.check`."""
+    """Make sure that a table stands as declared, and add the indexes that it lacks."""
     _refuse_changes(connection, table)
     _create_indexes(connection, table)
 
@@ -57,7 +57,7 @@ def _referring_first(connection: sqlite3.Connection, tables: Sequence[str]) -> l
 
 
 def expose(connection: sqlite3.Connection, name: str, table: str) -> None:
-    """See `ReadTransaction.expose`."""
+    """Let a view show a table; a table of this name is left alone."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ? AND type = 'table'", (name,)).fetchone():
         return
     connection.execute(f"DROP VIEW IF EXISTS {quoted(name)}")
