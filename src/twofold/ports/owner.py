@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
+from asyncio import get_running_loop
 
 from twofold.errors import OwnershipError
 
@@ -32,7 +32,7 @@ class Owner:
         self._what = what
         self._process = _process[0]
         self._thread = threading.current_thread()
-        self._loop = asyncio.get_running_loop()
+        self._loop = get_running_loop()
 
     def check(self) -> None:
         """Make sure that the caller runs in the process and in the event loop of the owner.
@@ -40,8 +40,12 @@ class Owner:
         Raises:
             OwnershipError: it does not; the text names what differs, and what to do.
         """
-        if _process[0] != self._process or _running_loop() is not self._loop:
-            raise OwnershipError(f"{self._what} {self._difference()}")
+        try:
+            if get_running_loop() is self._loop and _process[0] == self._process:
+                return
+        except RuntimeError:
+            pass  # no loop runs here
+        raise OwnershipError(f"{self._what} {self._difference()}")
 
     def _difference(self) -> str:
         if _process[0] != self._process:
@@ -55,10 +59,3 @@ class Owner:
                 f"{threading.current_thread().name!r}; call it by `asyncio.run_coroutine_threadsafe`, or open one here"
             )
         return "was opened in another event loop; close it there before it is opened here, or open one for each loop"
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

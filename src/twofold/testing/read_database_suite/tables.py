@@ -204,6 +204,18 @@ class TablePromises:
                 await transaction.drop(*order)
                 assert not {*order} & {*await transaction.names()}
 
+    async def test_what_a_transaction_writes_is_seen_by_others_when_it_has_ended(
+        self, samples: Model, read_database: ReadDatabase
+    ) -> None:
+        async with read_database.transaction() as transaction:
+            await transaction.run("CREATE TABLE own (id INTEGER PRIMARY KEY)")
+        async with read_database.transaction() as transaction:
+            await transaction.run("INSERT INTO own VALUES (1)")
+            assert await transaction.run("SELECT id FROM own") == [(1,)]
+            assert await read_database.query("SELECT id FROM own") == []
+            assert await samples.select() == []
+        assert await read_database.query("SELECT id FROM own") == [(1,)]
+
     async def test_a_transaction_that_raises_leaves_nothing_behind(
         self, samples: Model, read_database: ReadDatabase
     ) -> None:

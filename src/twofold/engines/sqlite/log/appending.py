@@ -45,7 +45,7 @@ def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
     if rejected := _violated(transaction, append):
         return _repeated(transaction.connection, append) or rejected
     memory = transaction.memory
-    first = head_of(transaction) + 1
+    first = (head_of(transaction) if memory.head is None else memory.head) + 1
     memory.head = last = first + len(append.events) - 1
     rows, version = _allot(transaction.raw, memory, append.events, first)
     transaction.add(INSERT_EVENT, rows)

@@ -38,11 +38,11 @@ class SqliteReadDatabase:
     """A `ReadDatabase` in a SQLite file: the event log's own, or another one."""
 
     has_indexes = True
-    batch_size = 5000
     transaction_time = 0.05  # nothing else can write to the file, appends included
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
+        self.batch_size = database.options.step_events
         self._alchemy: Any = None
         self._followers: dict[Positions, asyncio.Task[None]] = {}
 
