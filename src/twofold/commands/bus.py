@@ -31,6 +31,7 @@ from twofold.errors import (
     InvalidMessageTypeError,
     OutcomeUnknownError,
     StorageError,
+    StorageUnavailableError,
     VersionMismatchError,
 )
 from twofold.log.appender import Appender, Committed, staged_receipt
@@ -247,7 +248,12 @@ class _Repeat(NamedTuple):
         return dataclasses.replace(receipt, value=self.handler.decode_result(record.result))
 
     async def instead_of(self, error: Exception) -> Receipt[Any]:
-        """Return the first receipt of the command, or raise the error if it has not taken effect before."""
+        """Return the first receipt of the command, or raise the error if it has not taken effect before.
+
+        While the database is away, the question would only wait once more: that error says what to do.
+        """
+        if isinstance(error, StorageUnavailableError):
+            raise error
         try:
             receipt = await self.find()
         except StorageError:
