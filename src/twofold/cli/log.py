@@ -5,11 +5,12 @@ from __future__ import annotations
 from rich.filesize import decimal
 from rich.table import Table
 
-from twofold.cli.output import opened, out, print_table, progress, say
+from twofold.cli.output import opened, opened_read_models, out, print_table, progress, say
 from twofold.engines.urls import without_secrets
 from twofold.log.copy import copy_log
 from twofold.log.verify import verify_log
 from twofold.ports.maintenance import Inspection
+from twofold.synchronizer import history
 
 
 async def status(url: str, /) -> None:
@@ -42,7 +43,7 @@ async def migrate(url: str, /) -> None:
     out.print(f"{without_secrets(url)} is at migration {found.migration}, up to date", soft_wrap=True)
 
 
-async def verify(url: str, /) -> None:
+async def verify(url: str, /, *, read_models: str = "") -> None:
     """Read a whole log and check it: every event against its checksum, the order of all, and what lies beneath.
 
     Prints the first damage, with exit code 1. It changes nothing, and may be run beside the application; on a backup
@@ -52,10 +53,14 @@ async def verify(url: str, /) -> None:
     ----------
     url:
         The database, such as sqlite:///orders.db.
+    read_models:
+        The database of read models or reactions, if they live in another one: that they have read this log is checked.
     """
     async with opened(url) as log:
         with progress() as report:
             events = await verify_log(log, progress=report)
+        async with opened_read_models(read_models or url) as database:
+            await history.compare(log, database)
     out.print(f"all {events:,} events are intact")
 
 

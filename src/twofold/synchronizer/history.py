@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from twofold.errors import InvalidProjectionError, UnknownProjectionError
+from twofold.errors import HistoryChangedError, InvalidProjectionError, UnknownProjectionError
+from twofold.log.chunks import mark_at
 from twofold.messages.mark import Mark
-from twofold.ports.checkpoints import LEASE_TABLE, SQL, Generation, checkpoints_of, generations_of
+from twofold.ports.checkpoints import (
+    LEASE_TABLE,
+    SQL,
+    Checkpoint,
+    Generation,
+    GenerationState,
+    checkpoints_of,
+    generations_of,
+)
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.projections.fingerprint import has_row_type
@@ -38,6 +47,23 @@ async def thin_out(transaction: ReadTransaction) -> None:
         StorageError: the database failed; the transaction is lost.
     """
     await transaction.run(SQL["thin_marks"], recent=RECENT, coarse=COARSE)
+
+
+async def compare(log: EventLog, database: ReadDatabase) -> None:
+    """Make sure that all that goes on from checkpoints in a database has read the history that the log has.
+
+    Raises:
+        HistoryChangedError: the one that it names has read another one.
+        StorageError: a database failed.
+    """
+    generations = [Generation(*row) for row in await database.query(SQL["generations"])]
+    outdated = {(each.name, each.number) for each in generations if each.state == GenerationState.OUTDATED}
+    checkpoints = [Checkpoint(*row) for row in await database.query(SQL["checkpoints"])]
+    for checkpoint in (each for each in checkpoints if (each.name, each.generation) not in outdated):
+        try:
+            await mark_at(log, checkpoint.mark, checkpoint.position)
+        except HistoryChangedError as error:
+            raise error.of(checkpoint.name) from None
 
 
 async def rewind(log: EventLog, database: ReadDatabase, name: str, position: int | None = None) -> Mark:

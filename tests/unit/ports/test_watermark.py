@@ -54,3 +54,31 @@ async def test_a_cancelled_waiter_is_no_longer_counted() -> None:
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert watermark.waiters == 0
+
+
+async def test_it_goes_back_when_the_database_shows_less_than_was_known_before_it_was_asked() -> None:
+    watermark = Watermark()
+    watermark.advance(100)
+    watermark.read(60, known=100)
+    assert (watermark.position, watermark.times_set_back) == (60, 1)
+    watermark.read(61, known=60)
+    assert (watermark.position, watermark.times_set_back) == (61, 1)
+
+
+async def test_an_answer_that_was_overtaken_by_an_append_proves_nothing() -> None:
+    watermark = Watermark()
+    watermark.advance(100)
+    watermark.advance(101)
+    watermark.read(100, known=100)
+    assert (watermark.position, watermark.times_set_back) == (101, 0)
+
+
+async def test_a_task_that_waits_goes_on_at_once_when_it_goes_back() -> None:
+    watermark = Watermark()
+    watermark.advance(100)
+    waiting = asyncio.create_task(watermark.wait(100, 60))
+    await asyncio.sleep(0)
+    watermark.read(60, known=100)
+    async with asyncio.timeout(5):
+        assert await waiting == 60
+    assert watermark.waiters == 0
