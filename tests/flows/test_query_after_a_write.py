@@ -2,10 +2,11 @@
 
 1. The caller says what the answer must show: `after=` a receipt, or a consistency token over HTTP, or nothing.
 2. The query bus finds the query's handler and its read policy: how long to wait, and what happens then.
-3. The read models that the handler asks are compared with the position. A read model that handles none of the written
-   types or tags need not get there, and is not waited for.
-4. A read model that is behind is waited for: its worker, in this process or another, wakes the query with each step.
-5. In time, the handler reads the rows: of that position or a later one.
+3. The handler asks a read model. One whose projection handles none of the written types, or whose row has none of the
+   written tags, need not show the position.
+4. The read model waits until it believes that it has passed the position: its worker, in this process or another, wakes
+   it with each step.
+5. It reads the rows together with the position of their generation, from one snapshot; too low, it goes back to 4.
 6. Too late, the policy decides: refuse with `StaleReadError`, answer stale and say how old the answer is, or fold the
    missing events over the stored row.
 """
