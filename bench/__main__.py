@@ -20,7 +20,7 @@ ENGINES = ("sqlite", "postgres")
 
 def main() -> None:
     arguments = _parse()
-    settings = Settings(arguments.rounds, arguments.seconds, arguments.events)
+    settings = Settings(arguments.rounds, arguments.seconds, arguments.events, tuple(arguments.sizes))
     peers = None if arguments.no_peers else servers.peers_python()
     if peers is None and not arguments.no_peers:
         print("bench: the peers could not be installed (no network?); going on without them", file=sys.stderr)
@@ -49,6 +49,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="medians are taken of so many rounds")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one append measurement")
     parser.add_argument("--events", type=int, default=50_000, help="length of the log that is read")
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=(100_000, 1_000_000), help="lengths of the log, for `growth`"
+    )
     parser.add_argument("--only", nargs="+", choices=(OURS, BEFORE, FLOOR, *PEERS), help="measure these contenders")
     parser.add_argument("--against", metavar="REF", help="measure Twofold at another revision in turns with this one")
     parser.add_argument("--no-peers", action="store_true", help="only the product and the floor")

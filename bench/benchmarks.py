@@ -18,6 +18,7 @@ class Settings(NamedTuple):
     rounds: int
     seconds: float
     events: int
+    sizes: tuple[int, ...] = (100_000, 1_000_000)
 
 
 class Result(NamedTuple):
@@ -125,6 +126,21 @@ def followers(settings: Settings) -> list[Measurement]:
     ]  # fmt: skip
 
 
+def growth(settings: Settings) -> list[Measurement]:
+    """What one request costs on logs of growing length; two tags an event, a few customers with most of the events."""
+
+    def measurement(size: int, what: str) -> Measurement:
+        def ask(contender: Contender) -> float | None:
+            if contender.ask("grow", events=size) is None:
+                return None
+            return contender.ask("growth", what=what)
+
+        return Measurement(f"{size}-{what}", "MB" if what == "memory" else "ms", ask)
+
+    asked = ("append", "decide", "read", "get", "page", "start", "memory")
+    return [measurement(size, what) for size in settings.sizes for what in asked]
+
+
 def http(settings: Settings) -> list[Measurement]:
     """Requests per second of the Orders API, one worker, 16 connections; the floor validates and stores nothing."""
 
@@ -149,6 +165,7 @@ BENCHMARKS = {
     "project": project,
     "consistency": consistency,
     "http": http,
+    "growth": growth,
     "idle": idle,
     "followers": followers,
 }

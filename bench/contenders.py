@@ -17,7 +17,7 @@ OURS, BEFORE, FLOOR = "twofold", "before", "floor"
 """`BEFORE` is Twofold at another revision, see `--against`."""
 ROOT = Path(__file__).parents[1]
 PEERS = ("eventsourcing", "umadb", "sqlalchemy")
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds for one answer."""
 
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from bench import workload
 from bench.worker import another_process, serve
-from bench.workers import consistency, projecting, resting
+from bench.workers import consistency, growing, projecting, resting
 from twofold import Aggregate, Event, EventStore, Metadata, Repository, on, open_event_store
 
 
@@ -62,6 +62,7 @@ class Twofold:
     def __init__(self, store: EventStore, url: str, runner: asyncio.Runner) -> None:
         self._store, self._url, self._runner = store, url, runner
         self._numbers = itertools.count()
+        self._growing = growing.Growing(url, runner)
 
     def append(self, writers: int, batch: int, seconds: float) -> float:
         return self._runner.run(self._append(writers, batch, seconds))
@@ -163,6 +164,13 @@ class Twofold:
             return self._runner.run(consistency.measure(self._url, commits, synchronize=True))
         with another_process("bench.workers.consistency", self._url):
             return self._runner.run(consistency.measure(self._url, commits, synchronize=False))
+
+    def grow(self, events: int) -> float:
+        return self._growing.grow(events)
+
+    def growth(self, what: str) -> float:
+        asked = {"start": self._growing.start, "memory": self._growing.memory}
+        return asked[what]() if what in asked else self._growing.request(what)
 
     def idle(self, projections: int, followers: int, seconds: float) -> float:
         return resting.in_a_process("rest", self._url, projections, followers, seconds)

@@ -167,8 +167,14 @@ class SqliteOptions:
     """Threads, with a connection each, that read. Raised, they take Python from the event loop; lowered, a slow report
     delays other reads."""
     poll: float = 0.002
-    """Seconds between two looks for what other processes have committed, while a task waits for it. Raised, such a task
-    learns of it later; lowered, the looks cost more of the event loop."""
+    """Seconds between two looks for what other processes have committed, while writes go on and a task waits for them.
+    Raised, such a task learns of a commit later; lowered, the looks cost more of the event loop."""
+    settling: float = 0.05
+    """Seconds for which the looks go on after the last write. Raised, an application at rest costs more;
+    lowered, a commit whose sync takes longer is seen only by the next look at rest."""
+    rest: float = 0.5
+    """Seconds between two looks while nothing is written. Raised, a write that the platform did not tell of is seen
+    later; lowered, an application at rest uses more of the processor."""
     file_check: float = 0.05
     """Seconds for which a read believes that the file was not deleted or replaced; each commit looks by itself. Raised,
     a read may answer from the old file for longer; lowered, reads cost a microsecond more each."""

@@ -17,6 +17,7 @@ from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translat
 from twofold.engines.sqlite.file_identity import FileIdentity, refuse_torn_copy
 from twofold.engines.sqlite.migration import migrate_file, refuse_outdated
 from twofold.engines.sqlite.transaction import Transaction
+from twofold.engines.sqlite.watch import Watch
 from twofold.engines.sqlite.writer import Writer
 from twofold.options import SqliteOptions
 from twofold.ports.owner import Owner
@@ -177,12 +178,14 @@ class SqliteDatabase:
     async def changes(self, wanted: Callable[[], object]) -> AsyncGenerator[sqlite3.Connection, None]:
         """Yield a connection at once and whenever another one may have changed the file, as long as that is wanted.
 
-        `PRAGMA data_version` costs microseconds, so it is asked in the event loop, every few milliseconds.
+        `PRAGMA data_version` costs microseconds, so it is asked in the event loop; see `Watch` for how often.
 
         Raises:
             StorageError: the database could not be read, or its file was deleted or replaced.
         """
         connection: sqlite3.Connection | None = None
+        options = self.options
+        watch = Watch(Path(f"{self.path}-wal"), brisk=options.poll, settling=options.settling, rest=options.rest)
         try:
             connection = self.connect()
             seen = None
@@ -191,13 +194,15 @@ class SqliteDatabase:
                 version = connection.execute("PRAGMA data_version").fetchone()[0]
                 if version != seen:
                     seen = version
+                    watch.note_change()
                     yield connection
-                await asyncio.sleep(self.options.poll)
+                await watch.wait()
                 if not wanted():
                     return
         except DRIVER_ERRORS as error:
             raise translate(error, self.path) from error
         finally:
+            watch.close()
             if connection is not None:
                 connection.close()
 

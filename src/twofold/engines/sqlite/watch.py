@@ -1,0 +1,103 @@
+"""Learning that another process has written to a SQLite file, without looking at it all the time.
+
+1. Where the platform tells of writes to files (Linux: inotify), the watch sleeps until the write-ahead log is written.
+2. A write is not yet a commit, which is visible only after the sync. So the watch looks every `brisk` seconds for as
+   long as anything happens, and for `settling` seconds after that.
+3. Then it looks less and less often, down to once in `rest` seconds: the way out where no write was told of, or where
+   a sync took very long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+IN_MODIFY = 0x02
+"""See inotify(7)."""
+
+
+class Watch:
+    """Tells when to look at a file for what other processes have written.
+
+    Args:
+        path: the file that they write to; where it is missing, only time tells.
+        brisk: seconds between two looks while something happens.
+        settling: seconds for which it is looked at briskly after the last write.
+        rest: seconds between two looks while nothing happens.
+    """
+
+    def __init__(self, path: Path, *, brisk: float, settling: float, rest: float) -> None:
+        self._brisk, self._settling, self._rest = brisk, settling, rest
+        self._loop = asyncio.get_running_loop()
+        self._written = asyncio.Event()
+        self._descriptor = _watch(path)
+        self._pause = brisk
+        self._busy_until = 0.0
+
+    def close(self) -> None:
+        """Stop watching; may be repeated."""
+        if self._descriptor is not None:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def note_change(self) -> None:
+        """Look briskly for a while: a change was found."""
+        self._busy_until = self._loop.time() + self._settling
+        self._pause = self._brisk
+
+    async def wait(self) -> None:
+        """Return when it is time to look again."""
+        if self._loop.time() < self._busy_until:
+            await asyncio.sleep(self._brisk)
+            if self._drain():
+                self.note_change()
+            return
+        if self._drain() or await self._told(self._pause):
+            self.note_change()
+            await asyncio.sleep(self._brisk)
+        else:
+            self._pause = min(2 * self._pause, self._rest)
+
+    async def _told(self, seconds: float) -> bool:
+        """Wait for a write, at most some seconds; return whether the platform told of one."""
+        if self._descriptor is None:
+            await asyncio.sleep(seconds)
+            return False
+        self._written.clear()
+        self._loop.add_reader(self._descriptor, self._written.set)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._written.wait()
+        except TimeoutError:
+            return False
+        finally:
+            if self._descriptor is not None:
+                self._loop.remove_reader(self._descriptor)
+        return self._drain()
+
+    def _drain(self) -> bool:
+        """Take what was told since; return whether that was anything."""
+        if self._descriptor is None:
+            return False
+        try:
+            return bool(os.read(self._descriptor, 1 << 16))
+        except BlockingIOError:
+            return False
+
+
+def _watch(path: Path) -> int | None:
+    """Return a descriptor that becomes readable whenever a file is written to; None where there is no such thing."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if descriptor < 0:  # the user has as many as the system allows
+        return None
+    if libc.inotify_add_watch(descriptor, os.fsencode(path), IN_MODIFY) < 0:
+        os.close(descriptor)
+        return None
+    return descriptor
