@@ -287,6 +287,12 @@ async def test_a_cursor_of_another_sort_is_refused(views: ReadModel[View]) -> No
         await views.page(sort="number", cursor=cursor)
 
 
+async def test_groups_are_told_by_what_their_fields_hold(views: ReadModel[View]) -> None:
+    groups = [total.by for total in await views.totals(by=["status", "day"], of="number")]
+    assert groups == sorted([(Status.OPEN, None), (Status.PAID, None)], key=lambda by: by[0].value)
+    assert all(isinstance(status, Status) for status, _ in groups)
+
+
 async def test_totals_are_those_of_the_rows(views: ReadModel[View]) -> None:
     paid = [row.amount for row in ROWS if row.status is Status.PAID and row.number > 10]
     totals = await views.totals(by=["status"], of="amount", where=[("number", ">", 10), ("status", "=", Status.PAID)])

@@ -20,7 +20,8 @@ from uuid import UUID
 
 import msgspec
 
-from twofold.commands.command_content import content_hash_of, result_decoder, result_encoder
+from twofold.commands.command_content import content_hash_of
+from twofold.commands.results import ResultCodec
 from twofold.commands.retry_queue import RetryQueue
 from twofold.errors import (
     CommandReusedError,
@@ -94,8 +95,8 @@ class CommandBus:
         if command_type in self._routes:
             raise DuplicateHandlerError(command_type, self._routes[command_type][0].registered)
         call = resolve(command_type, handler)
-        content_hash, decode = content_hash_of(command_type), result_decoder(command_type, call)
-        known = _Handler(handler, call, result_encoder(command_type), decode, content_hash)
+        content_hash, results = content_hash_of(command_type), ResultCodec(command_type, call)
+        known = _Handler(handler, call, results.encode, results.decode, content_hash)
         self._routes[command_type] = (known, compose(partial(self._execute, known), self._middleware))
 
     @overload

@@ -13,6 +13,7 @@ from twofold.commands.decider import Decider
 from twofold.errors import AggregateNotFoundError, InvalidHandlerError
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import AppendCondition
+from twofold.middleware import result_type
 
 A = TypeVar("A", bound=Aggregate)
 C = TypeVar("C")
@@ -115,6 +116,8 @@ class Repository(Generic[A]):
             await self.save(aggregate)
             return value
 
+        if inspect.isroutine(act):
+            load_act_save.__annotations__["return"] = result_type(act)  # a repeat gets a value of this type
         self._commands.register(command_type, load_act_save)
 
     def _id_field(self, command_type: type[C]) -> Callable[[C], str]:

@@ -44,6 +44,21 @@ def check_record(cls: type) -> None:
         )
 
 
+def refuse_mutable(cls: type, error: type[Exception]) -> None:
+    """Refuse a class of records whose fields can be changed: what was folded or stored would no longer be what it says.
+
+    Raises:
+        Exception: of the class `error`; the text has the line to write.
+    """
+    name = cls.__qualname__
+    if dataclasses.is_dataclass(cls) and not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise error(f"{name} can be changed; write @dataclass(frozen=True)")
+    if issubclass(cls, msgspec.Struct) and not cls.__struct_config__.frozen:
+        raise error(f"{name} can be changed; write class {name}(msgspec.Struct, frozen=True)")
+    if is_pydantic(cls) and not cls.model_config.get("frozen"):  # type: ignore[attr-defined]
+        raise error(f"{name} can be changed; write class {name}(BaseModel, frozen=True)")
+
+
 def refuse_what_cannot_be_stored(cls: type) -> Sequence[type]:
     """Refuse a class whose fields admit what JSON does not give back; return the classes of records that it is made of.
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from twofold.errors import InvalidEventError, InvalidMessageTypeError, LimitExceededError
-from twofold.log.event_fields import check_record, is_pydantic, refuse_what_cannot_be_stored
+from twofold.log.event_fields import check_record, is_pydantic, refuse_mutable, refuse_what_cannot_be_stored
 from twofold.log.fidelity import compares_all, difference, field_names, is_equal
 from twofold.log.proofs import proof_of
 from twofold.log.stored_fields import knows_fields
@@ -40,6 +40,7 @@ class PayloadCodec:
         check_name("stored name", self.stored.name)
         check_record(cls)
         self._records = refuse_what_cannot_be_stored(cls)
+        refuse_mutable(cls, InvalidMessageTypeError)
         self._dump, self._load, self._convert, self._read = _serializer(cls)
         self.tags = Tags(cls)
         self._compares_all = all(map(compares_all, self._records))

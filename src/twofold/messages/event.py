@@ -106,6 +106,25 @@ def stored_names(classes: Iterable[type]) -> frozenset[str]:
     return frozenset(name for each in map(event_type_of, classes) for name in (each.name, *each.aliases))
 
 
+def refuse_base_class(cls: type) -> None:
+    """Refuse a class of which no event is stored: events are stored under the names of their own classes.
+
+    Raises:
+        TypeError: it is no class, or only the base of classes of events.
+    """
+    if not isinstance(cls, type):
+        raise TypeError(f"{cls!r} is no class of events")
+    is_declared = isinstance(cls.__dict__.get("__event_type__"), EventType)
+    subclasses: list[type] = type.__subclasses__(cls)
+    below = [each.__name__ for each in subclasses if each.__qualname__ != cls.__qualname__]
+    if cls is Event or (below and not is_declared):
+        shown = ", ".join(below[:3]) or "OrderCreated"
+        raise TypeError(
+            f"{cls.__name__} is the base of other events, which are stored under names of their own; name each of "
+            f"them: {shown}"
+        )
+
+
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known about an event besides its content: who, why, on behalf of what."""
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from twofold.messages.event import refuse_base_class
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK = "__twofold_on__"
@@ -16,10 +18,12 @@ def on(*event_types: type) -> Callable[[F], F]:
     """Let a method take events of exactly these classes.
 
     Raises:
-        TypeError: no class is named, or the method is asynchronous.
+        TypeError: no class is named, or only the base of some, or the method is asynchronous.
     """
     if not event_types or not all(isinstance(each, type) for each in event_types):
         raise TypeError("name the event: @on(OrderCreated)")
+    for each in event_types:
+        refuse_base_class(each)
 
     def mark(method: F) -> F:
         if inspect.iscoroutinefunction(method):
@@ -30,6 +34,11 @@ def on(*event_types: type) -> Callable[[F], F]:
         return method
 
     return mark
+
+
+def events_of(method: Callable[..., Any]) -> tuple[type, ...]:
+    """Return the classes of events that `@on` names for a method."""
+    return getattr(method, _MARK, ())
 
 
 def methods_by_event(cls: type) -> dict[type, Callable[..., Any]]:

@@ -31,7 +31,7 @@ class Kind(Enum):
         return _PYTHON[self]
 
 
-_KINDS: dict[Any, Kind] = {
+KINDS: dict[Any, Kind] = {
     str: Kind.TEXT,
     int: Kind.INTEGER,
     float: Kind.REAL,
@@ -43,7 +43,7 @@ _KINDS: dict[Any, Kind] = {
 }
 
 
-_PYTHON: dict[Kind, type] = {kind: python for python, kind in _KINDS.items()} | {Kind.JSON: str}
+_PYTHON: dict[Kind, type] = {kind: python for python, kind in KINDS.items()} | {Kind.JSON: str}
 
 
 class Column(NamedTuple):

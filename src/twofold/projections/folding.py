@@ -7,6 +7,8 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,6 +25,7 @@ SLICE = 0.025
 PAUSE = 0.002
 """Seconds that other tasks get between two slices. A higher value slows the fold down, 0 gives each task one step."""
 
+_VARIANTS = {datetime, Decimal}
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -64,7 +67,16 @@ class Folded(NamedTuple):
 
 def key_text(key: KeyValues) -> str:
     """Return a key as JSON. stored: version with care."""
+    if _VARIANTS & set(map(type, key)):
+        key = tuple(_plain(each) for each in key)
     return _encode(key).decode()
+
+
+def _plain(value: Any) -> Any:
+    """Return the one way to write a value of which equal ones can be written in several ways."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return value.normalize() if isinstance(value, Decimal) else value
 
 
 def keys_of(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
@@ -125,6 +137,8 @@ class Folding:
                 row = folds[type(recorded.event)](projection, row, recorded)
                 if row is not None and key_of(row) != key:
                     raise _other_key(projection, key, key_of(row))
+                if row is None and projection.keeps_row(type(recorded.event)):
+                    raise _nothing_returned(projection, recorded)
                 changed[key] = row
             except PROCESS_EXITS:
                 raise
@@ -176,6 +190,13 @@ def _other_key(projection: Projection[Any], key: KeyValues, returned: KeyValues)
     return InvalidProjectionError(
         f"{projection.name}: the event is about the row {key!r}, its method returned the row {returned!r}; a row keeps "
         f"its key, and `key(event)` says which one it is"
+    )
+
+
+def _nothing_returned(projection: Projection[Any], recorded: RecordedEvent[Any]) -> InvalidProjectionError:
+    return InvalidProjectionError(
+        f"{projection.name}: the method for {type(recorded.event).__name__} says that it returns a row, and returned "
+        f"None, which deletes it; add the missing `return`, or declare `-> … | None`"
     )
 
 

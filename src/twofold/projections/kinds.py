@@ -9,6 +9,7 @@ from twofold.errors import InvalidProjectionError
 from twofold.log.codec import EventTypes
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
+from twofold.projections.declaration import check_declaration
 from twofold.projections.grouped import GroupedProjection
 from twofold.projections.grouped_runner import GroupedRunner
 from twofold.projections.inline import InlineProjection, attach, catch_up
@@ -110,6 +111,7 @@ def runner_of(
     Raises:
         InvalidProjectionError: it is none, or its declaration cannot work.
     """
+    check_declaration(projection)
     match projection:
         case GroupedProjection():
             return GroupedRunner(database, projection, batch_size, drive)

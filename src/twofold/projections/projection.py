@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from twofold.errors import InvalidProjectionError, RowNotFoundError
 from twofold.messages.event import RecordedEvent
-from twofold.messages.event_methods import methods_by_event
+from twofold.messages.event_methods import events_of, methods_by_event
 from twofold.messages.read_policy import ReadPolicy
 from twofold.ports.table import Table
 from twofold.projections.row_type import RowType
@@ -32,7 +32,7 @@ class Projection(Generic[R]):
 
     The framework loads the rows that a batch of events touches, folds the whole batch, and writes the rows back in the
     transaction that moves the checkpoint: each event's effect is in the read model exactly once.
-    Rows that this process wrote last are not loaded again, so nobody else may write them.
+    Rows that this process wrote last are not loaded again, so no other code may write them.
     """
 
     name: ClassVar[str] = ""
@@ -55,6 +55,7 @@ class Projection(Generic[R]):
     _rows: ClassVar[RowType[Any] | None] = None
     _folds: ClassVar[dict[type, Fold] | None] = None
     _making: ClassVar[frozenset[type]] = frozenset()
+    _keeping: ClassVar[frozenset[type]] = frozenset()
 
     def handles(self) -> tuple[type, ...]:
         """Return the classes of the events that it takes.
@@ -81,7 +82,7 @@ class Projection(Generic[R]):
         return typing.cast("R | None", self.folds_by_event()[type(recorded.event)](self, row, recorded))
 
     async def verify(self, rebuilt: Any) -> None:
-        """Raise if a read model that was built anew must not serve; `rebuilt` is that `ReadModel`.
+        """Raise if a rebuilt read model must not serve; `rebuilt` is that `ReadModel`.
 
         Raises:
             Exception: any; its text becomes the reason.
@@ -104,6 +105,11 @@ class Projection(Generic[R]):
             return False
         return event in self.folds_by_event() and event in type(self).__dict__["_making"]
 
+    def keeps_row(self, event: type) -> bool:
+        """Return whether the method for a class of events says that it returns a row, and never deletes one."""
+        self.folds_by_event()
+        return event in type(self).__dict__.get("_keeping", ())
+
     @property
     def key_of(self) -> Callable[[Any], KeyValues]:
         """Return the key that what `apply` returned is of."""
@@ -125,6 +131,7 @@ class Projection(Generic[R]):
         if folds is None:
             methods = methods_by_event(cls)
             folds = cls._folds = {event: _fold(method) for event, method in methods.items()}
+            cls._keeping = frozenset(event for event, method in methods.items() if _never_deletes(method))
             cls._making = frozenset(event for event, method in methods.items() if len(_arguments(method)) == 1)
         return folds
 
@@ -146,6 +153,7 @@ def _fold(method: Callable[..., Any]) -> Fold:
     wants_record, arguments = "recorded" in inspect.signature(method).parameters, _arguments(method)
     if len(arguments) not in (1, 2):
         raise InvalidProjectionError(f"{method.__qualname__} must take (self, event) or (self, row, event)")
+    _refuse_swapped(method, arguments)
     if len(arguments) == 1:
         if wants_record:
             return lambda projection, _, recorded: method(projection, recorded.event, recorded=recorded)
@@ -171,6 +179,31 @@ def _fold(method: Callable[..., Any]) -> Fold:
         return change(projection, row, recorded)
 
     return change_what_exists
+
+
+def _refuse_swapped(method: Callable[..., Any], arguments: list[str]) -> None:
+    """Refuse the event before the row: both are positional, and would be taken for each other."""
+    first = _hint(method, arguments[0])
+    events = typing.get_args(first) or (first,)
+    takes_event = len(arguments) == 2 and any(each in events_of(method) for each in events)
+    if takes_event or (len(arguments) == 2 and arguments[0] == "event"):
+        raise InvalidProjectionError(
+            f"{method.__qualname__} takes the event first; write (self, row, event), or name the recorded event "
+            f"`recorded`"
+        )
+
+
+def _never_deletes(method: Callable[..., Any]) -> bool:
+    """Return whether a method is annotated to return a row, so that None is a forgotten `return`."""
+    returned = _hint(method, "return")
+    return isinstance(returned, type) and returned is not type(None)
+
+
+def _hint(method: Callable[..., Any], name: str) -> Any:
+    try:
+        return typing.get_type_hints(method).get(name)
+    except (NameError, TypeError):  # names that only type checkers, or the enclosing function, can see
+        return None
 
 
 def _arguments(method: Callable[..., Any]) -> list[str]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import inspect
-import types
+import operator
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from twofold.errors import InvalidProjectionError
-from twofold.ports.table import _KINDS, Column, Dump, Kind, Table, changed, restored
+from twofold.log.event_fields import refuse_mutable
+from twofold.log.fidelity import values_getter
+from twofold.ports.table import Column, Kind, Table, restored
+from twofold.projections.row_columns import RowColumn, describe
 
 R = TypeVar("R")
 
@@ -35,7 +36,12 @@ class FullText:
     """Mark a text field that `search` looks into."""
 
 
-_RESERVED = ("rank", "rowid", "row_number_")  # words of FTS5, and of our tables
+_RESERVED = frozenset(
+    # SQLite's and FTS5's, PostgreSQL's, and our own
+    ["rank", "rowid", "oid", "_rowid_", "tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "row_number_", "search_"]
+)
+MAX_NAME = 63
+"""Bytes of a column's name: PostgreSQL cuts off what is longer, so that two names may become one."""
 
 
 class RowType(Generic[R]):
@@ -53,18 +59,18 @@ class RowType(Generic[R]):
         self.key = tuple(name for name in names if Key in marks[name])
         self.indexes = tuple(name for name in names if Index in marks[name])
         self.full_text = tuple(name for name in names if FullText in marks[name])
-        described = [_describe(name, hints[name]) for name in names]
-        self.columns = tuple(column for column, _, _ in described)
+        described = [describe(cls.__qualname__, name, hints[name]) for name in names]
+        self.columns = tuple(each.column for each in described)
+        self._described = described
         self._refuse_what_no_table_can_hold()
         self._names = tuple(names)
-        self._get = _getter(self._names)
-        self.key_of: Callable[[R], tuple[Any, ...]] = _getter(self.key)
+        self._get = values_getter(self._names)
+        self.key_of: Callable[[R], tuple[Any, ...]] = values_getter(self.key)
         """Return the values of a row's key."""
-        self._key_dumps = [dump for column, dump, _ in described if column.name in self.key]
-        self._dumps_keys = any(self._key_dumps)
+        self._key_columns = [each for each in described if each.column.name in self.key]
+        self._dumps_keys = any(each.dump or each.column.kind is Kind.DATETIME for each in self._key_columns)
         self._make = _maker(cls, self._names)
-        self._dumps = [(place, dump) for place, (_, dump, _) in enumerate(described) if dump]
-        self._loads = [(place, load) for place, (_, _, load) in enumerate(described) if load]
+        self._loads = [(place, each.load) for place, each in enumerate(described) if each.load]
 
     def keys_of(self, rows: Iterable[Any]) -> list[tuple[Any, ...]]:
         """Return the values of the keys of rows, or of what has fields of the same names."""
@@ -90,15 +96,25 @@ class RowType(Generic[R]):
         """Return the first values of a key as the columns hold them."""
         if not self._dumps_keys:
             return tuple(key)
-        return tuple(dump(each) if dump else each for dump, each in zip(self._key_dumps, key, strict=False))
+        return tuple(_in_column(column, each) for column, each in zip(self._key_columns, key, strict=False))
 
     def dump(self, row: R) -> Sequence[Any]:
         """Return a row's values, in the order of the columns."""
         return self.dump_all([row])[0]
 
     def dump_all(self, rows: Iterable[R]) -> list[Sequence[Any]]:
-        """Return the values of rows, in the order of the columns."""
-        return changed(list(map(self._get, rows)), self._dumps)
+        """Return the values of rows, in the order of the columns.
+
+        Raises:
+            ValueError: a value does not fit its field, or not on every engine.
+        """
+        values: list[Sequence[Any]] = list(map(self._get, rows))
+        columns = list(zip(*values, strict=True))
+        stored = [each.stored(column) for each, column in zip(self._described, columns, strict=False)]
+        is_changed = any(map(operator.is_not, stored, columns))
+        if is_changed:
+            values = list(zip(*stored, strict=True))
+        return values
 
     def load(self, values: Sequence[Any]) -> R:
         """Return the row with these values; raises what `load_all` raises."""
@@ -112,22 +128,47 @@ class RowType(Generic[R]):
         """
         return list(map(self._make, restored(rows, self._loads, self.cls.__qualname__, self.columns, self.key)))
 
+    def restored(self, names: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
+        """Return stored values of some fields as what their fields hold, such as the members of an enumeration."""
+        loads = {each.column.name: each.load for each in self._described}
+        return tuple(
+            value if value is None or (load := loads[name]) is None else load(value)
+            for name, value in zip(names, values, strict=True)
+        )
+
     def _refuse_what_no_table_can_hold(self) -> None:
         name = self.cls.__qualname__
         if not self.key:
             raise InvalidProjectionError(f"{name} has no key; mark a field: `Annotated[str, Key()]`")
+        spelled: dict[str, str] = {}
         for column in self.columns:
-            if column.nullable and column.name in self.key:
-                raise InvalidProjectionError(f"{name}.{column.name} is part of the key and must not be None")
-            if column.name in _RESERVED:
-                raise InvalidProjectionError(f"{name}.{column.name} is a name that engines keep for themselves")
+            field = f"{name}.{column.name}"
+            if column.name in self.key:
+                _refuse_key(field, column)
+            if column.name.lower() in _RESERVED or column.name.lower().startswith("twofold_"):
+                raise InvalidProjectionError(f"{field} is a name that engines keep for themselves; rename the field")
+            if len(column.name.encode()) > MAX_NAME:
+                raise InvalidProjectionError(
+                    f"{field} is longer than the {MAX_NAME} bytes that PostgreSQL keeps of a name"
+                )
+            if (other := spelled.setdefault(column.name.lower(), column.name)) != column.name:
+                raise InvalidProjectionError(
+                    f"{field} and {other} differ in case only, which SQLite ignores; rename one"
+                )
 
 
-def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    if len(names) != 1:
-        return attrgetter(*names) if names else lambda row: ()
-    get = attrgetter(names[0])
-    return lambda row: (get(row),)
+def _refuse_key(field: str, column: Column) -> None:
+    if column.nullable:
+        raise InvalidProjectionError(f"{field} is part of the key and must not be None")
+    if column.kind in (Kind.DECIMAL, Kind.REAL, Kind.JSON):
+        raise InvalidProjectionError(
+            f"{field} is part of the key and a {column.kind.name.lower()}, of which equal values can be written in "
+            f"several ways, such as 1.1 and 1.10; make it a str or an int"
+        )
+
+
+def _in_column(column: RowColumn, value: Any) -> Any:
+    return column.stored([value])[0]
 
 
 def _maker(cls: type[R], names: tuple[str, ...]) -> Callable[[Sequence[Any]], R]:
@@ -146,41 +187,9 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _field_names(cls: type) -> list[str]:
+    refuse_mutable(cls, InvalidProjectionError)
     if dataclasses.is_dataclass(cls):
         return [field.name for field in dataclasses.fields(cls)]
     if issubclass(cls, msgspec.Struct):
         return list(cls.__struct_fields__)
     raise InvalidProjectionError(f"{cls.__qualname__} must be a frozen dataclass or a frozen msgspec.Struct")
-
-
-def _describe(name: str, hint: Any) -> tuple[Column, Dump | None, Dump | None]:
-    """Return a field's column, how its values get there, and how they come back."""
-    bare, nullable = _without_none(hint)
-    kind = _KINDS.get(bare)
-    if kind is not None:
-        return Column(name, kind, nullable), _aware if kind is Kind.DATETIME else None, None
-    if isinstance(bare, type) and issubclass(bare, Enum) and all(isinstance(each.value, str) for each in bare):
-        return Column(name, Kind.TEXT, nullable), lambda member: bare(member).value, bare
-    if typing.get_origin(bare) is typing.Literal and all(isinstance(each, str) for each in typing.get_args(bare)):
-        return Column(name, Kind.TEXT, nullable), None, None
-    try:
-        decoder = msgspec.json.Decoder(hint)
-    except (TypeError, NameError) as error:
-        raise InvalidProjectionError(f"field {name!r} cannot be stored: {error}") from error
-    return Column(name, Kind.JSON, nullable), lambda value: msgspec.json.encode(value).decode(), decoder.decode
-
-
-def _aware(moment: dt.datetime) -> dt.datetime:
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment!r} has no time zone; use an aware datetime, such as datetime.now(UTC)")
-    return moment
-
-
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    if hasattr(hint, "__metadata__"):
-        return _without_none(hint.__origin__)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        members = [each for each in typing.get_args(hint) if each is not type(None)]
-        if len(members) == 1 and len(typing.get_args(hint)) == 2:
-            return _without_none(members[0])[0], True
-    return hint, False

@@ -23,7 +23,7 @@ class SqlProjection:
     `apply(event, connection)` runs the SQL, in the transaction that moves the checkpoint, so that each event takes
     effect exactly once. Name tables by `self.table("revenue")`: a rebuild fills other ones, and afterwards the views
     `revenue` and so on show those. Neither commit nor roll back, and do not think for longer than a worker's lease
-    between two statements: PostgreSQL then ends the transaction, so that a frozen process keeps nobody else waiting.
+    between two statements: PostgreSQL then ends the transaction, so that a frozen process does not keep others waiting.
     """
 
     name: ClassVar[str] = ""
@@ -66,7 +66,7 @@ class SqlProjection:
         )
 
     def table(self, name: str) -> str:
-        """Return the name of a table as it is to be written in SQL.
+        """Return the name of a table for use in SQL.
 
         Raises:
             ValueError: it is none of `tables`.

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar, cast
 
+import msgspec
+
 from twofold.errors import MissingTableError, UnknownFieldError
 from twofold.messages.event import stored_names
 from twofold.options import QueryOptions
@@ -195,7 +197,7 @@ class ReadModel(Generic[R]):
             if self._column(name).kind not in _SUMMABLE:
                 raise UnknownFieldError(f"{self.name}.{name} holds no numbers that could be added up")
         totals: Sequence[Total] = (await self._answer(Sums(tuple(by), summed, self._checked(where)))).answer
-        return totals
+        return [msgspec.structs.replace(each, by=self._rows.restored(by, each.by)) for each in totals]
 
     # -- reading ----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from twofold.log.event_store import EventStore
 from twofold.options import QueryOptions
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import ReadDatabase
+from twofold.projections.declaration import check_choice, check_declaration, check_events
 from twofold.projections.kinds import drive_of, runner_of
 from twofold.projections.runner import Drive, ProjectionKind, ProjectionRunner, RowRunner, Start
 from twofold.queries.consistency import Progress
@@ -79,6 +80,9 @@ class Registry:
     ) -> ReadModel[Any] | None:
         """Take on a projection; see `ReadModelSynchronizer.add`."""
         drive = drive_of(kind)
+        if start is not None:
+            check_choice("start", start, Start)
+        check_declaration(projection)
         if projection.name in self.stored or projection.name in self.on_demand:
             raise InvalidProjectionError(f"there are two projections named {projection.name!r}; rename one")
         if not drive.is_stored:
@@ -165,4 +169,5 @@ class Registry:
         runner.drive.refuse(runner, [self.stored[name].runner for name in projection.follows])
         if not projection.handles():
             raise InvalidProjectionError(f"{projection.name} handles no event; mark a method with @on(...)")
+        check_events(projection)
         self._store.events.register(*projection.handles())

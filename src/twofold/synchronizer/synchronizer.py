@@ -18,6 +18,7 @@ from twofold.messages.session import WriteToken
 from twofold.options import QueryOptions, SynchronizerOptions
 from twofold.ports.read_database import ReadDatabase
 from twofold.projections.failure import described
+from twofold.projections.kinds import drive_of
 from twofold.projections.projection import Projection
 from twofold.projections.reaction import Reaction
 from twofold.projections.runner import ProjectionKind, ProjectionRunner, Start
@@ -149,6 +150,10 @@ class ReadModelSynchronizer:
             InvalidMessageTypeError: an event that it handles cannot be stored as declared.
         """
         self._is_prepared = False
+        if self._workers and drive_of(kind).is_stored:
+            raise InvalidProjectionError(
+                f"{projection.name} was added after the start, so that no worker would run it; add it before `run`"
+            )
         return self._registry.add(projection, kind=kind, start=start, database=database)
 
     @property

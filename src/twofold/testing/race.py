@@ -35,7 +35,7 @@ OpenLog = Callable[[], EventLog]
 """Make a log that is not open yet; called in every process, so it must be importable: a function, or a `partial`."""
 
 Disturber = Callable[[random.Random, float], Coroutine[Any, Any, None]]
-"""Hold transactions open, lock things, for so many seconds; must be importable as well."""
+"""Hold transactions open, lock things, for some seconds, which are its argument; must be importable as well."""
 
 HOT_TOPICS = 5
 CONCURRENCY = 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -120,7 +121,9 @@ def declared(kind: str, hint: Any) -> type:
     namespace = {"__annotations__": {"value": hint}, "__module__": __name__}
     if kind == "dataclass":
         return dataclass(frozen=True)(type("Declared", (Event,), namespace))
-    return type("Declared", (msgspec.Struct if kind == "Struct" else pydantic.BaseModel,), namespace)
+    if kind == "Struct":
+        return types.new_class("Declared", (msgspec.Struct,), {"frozen": True}, lambda body: body.update(namespace))
+    return types.new_class("Declared", (pydantic.BaseModel,), {"frozen": True}, lambda body: body.update(namespace))
 
 
 @kinds

@@ -1,0 +1,93 @@
+"""Results of command handlers, kept for repeats of their commands: a repeat gets an equal value."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from twofold.errors import InvalidHandlerError, NotCommittedError
+from twofold.log.fidelity import difference, is_equal
+from twofold.messages.command import Command
+from twofold.messages.position import Position
+from twofold.middleware import Call, result_type
+
+
+class ResultCodec:
+    """Encodes what the handler of one type of commands returns, and decodes it to the type that is declared.
+
+    Args:
+        command_type: the type of the commands; `Command[R]` names the result, if the handler does not.
+        call: the handler.
+    """
+
+    def __init__(self, command_type: type, call: Call) -> None:
+        self._name = command_type.__name__
+        self.decode = _decoder(command_type, call)
+        """Return the value that was encoded."""
+
+    def encode(self, value: Any) -> bytes:
+        """Return a result as JSON.
+
+        Raises:
+            InvalidHandlerError: it cannot be kept, or a repeat of the command would get another value.
+        """
+        try:
+            encoded = msgspec.json.encode(value, enc_hook=to_builtins)
+            found = self._unlike(value, encoded)
+        except Exception as error:  # of msgspec, of pydantic, or of a property of the value's own
+            raise InvalidHandlerError(
+                f"the handler of {self._name} returned what cannot be kept for a repeat of the command, "
+                f"so nothing was stored: {error}"
+            ) from error
+        if found:
+            raise InvalidHandlerError(
+                f"a repeat of {self._name} would get another value, so nothing was stored: {found}; annotate what the "
+                f"handler returns, such as `-> {type(value).__qualname__}`"
+            )
+        return encoded
+
+    def _unlike(self, value: Any, encoded: bytes) -> str | None:
+        back = self.decode(encoded)
+        return None if type(back) is type(value) and is_equal(value, back) else difference(value, back, "the result")
+
+
+def _decoder(command_type: type, call: Call) -> Callable[[bytes], Any]:
+    wanted = result_type(call)
+    try:
+        return msgspec.json.Decoder(_named_result(command_type) if wanted is Any else wanted, dec_hook=_decoded).decode
+    except (TypeError, NameError):  # a type that msgspec does not know comes back as plain JSON
+        return msgspec.json.decode
+
+
+def _named_result(command_type: type) -> Any:
+    """Return the R of a `Command[R]`."""
+    for parent in command_type.__mro__:
+        for base in getattr(parent, "__orig_bases__", ()):
+            if typing.get_origin(base) is Command and not isinstance(typing.get_args(base)[0], typing.TypeVar):
+                return typing.get_args(base)[0]
+    return Any
+
+
+def to_builtins(value: Any) -> Any:
+    """Return what msgspec does not know as what it knows.
+
+    Raises:
+        TypeError: it is no value that JSON can hold.
+        NotCommittedError: it is of a receipt whose command has not been stored yet.
+    """
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Position):
+        return value.text
+    if isinstance(value, NotCommittedError):  # of a `StagedReceipt`
+        raise value
+    raise TypeError(f"a {type(value).__qualname__} is no value that JSON can hold")
+
+
+def _decoded(cls: type, data: Any) -> Any:
+    if cls is Position:
+        return Position.parse(data)
+    return cls.model_validate(data) if hasattr(cls, "model_validate") else data

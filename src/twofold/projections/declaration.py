@@ -1,0 +1,120 @@
+"""Declarations that cannot work are refused when a projection is added, with the line to write."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from twofold.errors import InvalidProjectionError
+from twofold.log.fidelity import field_names
+from twofold.messages.event import refuse_base_class
+from twofold.ports.read_database import Style
+from twofold.projections.projection import OnFailure, Projection
+from twofold.projections.reaction import Reaction
+from twofold.projections.sql_projection import SqlProjection
+
+
+def check_declaration(projection: Any) -> None:
+    """Refuse a projection that cannot work as its class declares it.
+
+    Raises:
+        InvalidProjectionError: it cannot; the text has the remedy.
+    """
+    if isinstance(projection, type):
+        raise InvalidProjectionError(f"{projection.__qualname__} is a class; add an instance: {projection.__name__}()")
+    if not isinstance(projection, Projection | SqlProjection | Reaction):
+        raise InvalidProjectionError(f"{projection!r} is no Projection, SqlProjection or Reaction")
+    _check_attributes(projection)
+    if isinstance(projection, Projection):
+        _check_rows(projection)
+    else:
+        _check_apply(projection)
+
+
+def check_events(projection: Any) -> None:
+    """Refuse what `handles()` returns if no stored event can be of it.
+
+    Raises:
+        InvalidProjectionError: a class of events is none, or only the base of some.
+    """
+    for event in projection.handles():
+        try:
+            refuse_base_class(event)
+        except TypeError as error:
+            raise InvalidProjectionError(f"{projection.name} handles no such event: {error}") from error
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Refuse a value that is none of those of a `Literal`.
+
+    Raises:
+        InvalidProjectionError: it is none.
+    """
+    allowed = typing.get_args(choices)
+    if value not in allowed:
+        raise InvalidProjectionError(f"{name}={value!r} is none; write one of: {', '.join(map(repr, allowed))}")
+
+
+def _check_attributes(projection: Any) -> None:
+    check_choice(f"{projection.name}: on_failure", projection.on_failure, OnFailure)
+    for name in ("follows", "tables"):
+        if isinstance(getattr(projection, name, ()), str):
+            raise InvalidProjectionError(f"{projection.name}: write {name} = ({getattr(projection, name)!r},)")
+    if not isinstance(projection.max_lag, timedelta | None):
+        raise InvalidProjectionError(
+            f"{projection.name}: max_lag is {projection.max_lag!r}; write timedelta(seconds={projection.max_lag!r})"
+        )
+    if type(getattr(projection, "version", 1)) is not int or getattr(projection, "version", 1) < 1:
+        raise InvalidProjectionError(f"{projection.name}: version is a whole number from 1")
+
+
+def _check_apply(projection: Any) -> None:
+    """Refuse an `apply` that is, or is not, asynchronous where the one who calls it wants the other."""
+    where, apply = f"{type(projection).__qualname__}.apply", inspect.unwrap(type(projection).apply)
+    if isinstance(projection, Reaction):
+        if not inspect.iscoroutinefunction(apply):
+            raise InvalidProjectionError(f"{where} must be asynchronous; write `async def apply(self, event)`")
+        _check_parameters(where, apply, 1)
+        return
+    check_choice(f"{projection.name}: connection", projection.connection, Style)
+    if projection.connection == "sqlalchemy" and inspect.iscoroutinefunction(apply):
+        raise InvalidProjectionError(
+            f"{where} gets SQLAlchemy's Connection; write `def apply(self, event, connection)`"
+        )
+    _check_parameters(where, apply, 2)
+
+
+def _check_parameters(where: str, apply: Callable[..., Any], count: int) -> None:
+    parameters = [each for each in list(inspect.signature(apply).parameters.values())[1:] if each.name != "recorded"]
+    required = [each for each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return
+    wanted = "(self, event)" if count == 1 else "(self, event, connection)"
+    if len(required) > count or len(parameters) < count or (parameters and parameters[0].name == "connection"):
+        raise InvalidProjectionError(f"{where} must take {wanted}, and may take `recorded` as a further argument")
+
+
+def _check_rows(projection: Projection[Any]) -> None:
+    """Refuse events that lack a field of the key, if no `key` of the projection's own finds it elsewhere."""
+    if "key" in _own_methods(type(projection)):
+        return
+    keys = projection.row_type().key[: 1 if type(projection).key is not Projection.key else None]
+    for event in projection.handles():
+        known = field_names(event)
+        lacking = [name for name in keys if known is not None and name not in known and not hasattr(event, name)]
+        if lacking:
+            raise InvalidProjectionError(
+                f"{projection.name}: {event.__name__} has no field {lacking[0]!r}, which is part of the key; write "
+                f"`def key(self, event)`, which returns ({', '.join(keys)})"
+            )
+
+
+def _own_methods(cls: type) -> Mapping[str, Any]:
+    own: dict[str, Any] = {}
+    for parent in cls.__mro__:
+        if not parent.__module__.startswith("twofold.projections."):
+            own |= vars(parent)
+    return own
