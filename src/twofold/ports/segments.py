@@ -67,5 +67,5 @@ def slot_of(key: str) -> int:
 
 
 def bounds(segments: int) -> Sequence[int]:
-    """Return where so many segments of even size begin, and where the last one ends."""
+    """Return where the given number of segments of even size begin, and where the last one ends."""
     return [number * SLOTS // segments for number in range(segments + 1)]

@@ -215,7 +215,7 @@ class ProjectionControl(ReadModelControl):
     async def rebuild(
         self, *, expect_same: bool = False, progress: Callable[[RebuildProgress], object] = lambda _: None
     ) -> Report:
-        """Build it anew from the log beside the generation that serves, verify it, and let it take over.
+        """Build it again from the log beside the generation that serves, verify it, and let it take over.
 
         Raises:
             RebuildFailedError, NoWorkerError, InvalidProjectionError: as `ReadModelSynchronizer.rebuild_projection`.

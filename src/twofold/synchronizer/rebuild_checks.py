@@ -1,4 +1,4 @@
-"""Whether a read model that was built anew may serve: compared with the log, with the earlier one, and by the user."""
+"""Whether a read model that was built again may serve: compared with the log, with the earlier one, and by the user."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from twofold.tasks import JITTER
 SAMPLE = 100
 """Rows that are compared with a fresh fold of the log."""
 DRAWS = 10
-"""They are drawn from so many places."""
+"""Places of the table from which they are drawn."""
 
 Ask = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 """Runs a statement with its values, within a transaction or not."""

@@ -32,7 +32,7 @@ class Registered(NamedTuple):
     start: Start
 
     def forget(self) -> None:
-        """Look up anew which generation serves, where that is asked next."""
+        """Look up again which generation serves, at the next question."""
         self.written.serving.forget()
         self.served.serving.forget()
 

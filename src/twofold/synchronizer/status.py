@@ -22,14 +22,14 @@ class ProjectionState(StrEnum):
     """Where a read model is in its life."""
 
     NEW = "new"
-    """Nobody has begun to work on it."""
+    """No worker has begun to work on it."""
     CATCHING_UP = "catching up"
     LIVE = "live"
     PAUSED = "paused"
     FAULTED = "faulted"
     """It stands still; `error` says why."""
     REBUILDING = "rebuilding"
-    """It is being built anew; an earlier one serves meanwhile."""
+    """Another generation of it is being built; the present one serves."""
     DETACHED = "detached"
     """Neither this process nor any worker has its code; its data are kept."""
 
@@ -159,7 +159,7 @@ def unreadable_status(runner: ProjectionRunner, head: int, error: str) -> Projec
 
 
 def on_demand_status(runner: ProjectionRunner, head: int) -> ProjectionStatus:
-    """Return the status of what is folded when somebody asks, and then never late."""
+    """Return the status of what is folded when a question is asked, and then never late."""
     return ProjectionStatus(
         name=runner.name, version=runner.version, generation=0, state=ProjectionState.LIVE, position=head,
         head=head, kind=runner.drive.name, max_lag=runner.projection.max_lag,

@@ -66,7 +66,7 @@ class ReadModelSynchronizer:
         batch_size: events that are folded and committed together, at most, by default as many as suit the database;
             those that write SQL take fewer.
         replica: a copy of `read_db` that follows it, such as a streaming standby of PostgreSQL, and that answers the
-            questions in its place; whoever waits for a read model waits for it there.
+            questions in its place; waiting for a read model is waiting for it there.
         scratch: gives a database for the rows of a projection on demand, which closing it deletes.
         changed_code: what to do at the start about a projection whose code changed and whose version did not: `warn`,
             `refuse` or `ignore`.
@@ -146,7 +146,7 @@ class ReadModelSynchronizer:
             database: where its read model is, if not in the synchronizer's own.
 
         Raises:
-            InvalidProjectionError: it cannot work as it is declared, or its name is taken.
+            InvalidProjectionError: it cannot work as declared, or its name is taken.
             InvalidMessageTypeError: an event that it handles cannot be stored as declared.
         """
         self._is_prepared = False
@@ -158,7 +158,7 @@ class ReadModelSynchronizer:
 
     @property
     def databases(self) -> Sequence[ReadDatabase]:
-        """All that it works with, its own first; whoever owns the synchronizer opens and closes them."""
+        """All that it works with, its own first; the owner of the synchronizer opens and closes them."""
         written = [database for database, _ in self._registry.by_database()]
         return written if self._replica is None else [*written, self._replica]
 
@@ -230,7 +230,7 @@ class ReadModelSynchronizer:
         return found
 
     async def run_once(self, timeout: float | None = None) -> int:
-        """Bring all projections up to the head of the log as it is now, and return that position.
+        """Bring all projections up to the present head of the log, and return that position.
 
         Raises:
             TimeoutError: they did not get there in time.

@@ -8,7 +8,7 @@ A worker takes rounds, each of which
 4. makes one segment of two neighbours that shall be one;
 5. lets a new generation take over that is complete.
 
-A round that fails is told and tried again; meanwhile the runners go on.
+A round that fails is told and tried again; the runners go on.
 """
 
 from __future__ import annotations
