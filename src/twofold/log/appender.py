@@ -229,8 +229,8 @@ def _repeated_transaction(receipts: Sequence[Receipt[None]]) -> RepeatedTransact
 
 def _receipt(append: Append, appended: Appended) -> Receipt[None]:
     """Make a receipt. Of a repeat, too: an append is one only if its events are the same as those of the first."""
-    types, tags = _types_and_tags(append.events)
     last = append.events[-1]
+    types, tags = ((last.type,), last.tags) if len(append.events) == 1 else _types_and_tags(append.events)
     return Receipt(
         value=None,
         stream_id=last.stream_id,

@@ -23,7 +23,7 @@ class Position(int):
 
     def __new__(cls, number: int = 0, event_id: bytes = b"") -> Self:
         """Make the position of a number; only the log and its tokens do."""
-        position = super().__new__(cls, number)
+        position = int.__new__(cls, number)  # a third faster than with `super`; every receipt makes one
         position.event_id = event_id
         return position
 
