@@ -10,10 +10,11 @@ from importlib import resources
 
 @cache
 def sql_blocks(package: str, file: str = "queries.sql") -> dict[str, str]:
-    """Return the blocks of an SQL file in a package by name."""
+    """Return the blocks of an SQL file in a package by name; `{columns}` in them stands for the block of that name."""
     text = resources.files(package).joinpath(file).read_text("utf-8")
     parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
-    return {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+    blocks = {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+    return {name: sql.replace("{columns}", blocks.get("columns", "")) for name, sql in blocks.items()}
 
 
 def in_format(sql: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
-from importlib import resources
+
+from twofold.ports.sql import sql_blocks
 
 
 def query(name: str) -> bytes:
@@ -14,6 +14,4 @@ def query(name: str) -> bytes:
 
 @cache
 def _blocks() -> dict[str, bytes]:
-    text = resources.files("twofold.engines.postgres").joinpath("queries.sql").read_text("utf-8")
-    parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
-    return {name: sql.strip().encode() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+    return {name: sql.encode() for name, sql in sql_blocks("twofold.engines.postgres").items()}

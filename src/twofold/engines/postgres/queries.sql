@@ -1,30 +1,30 @@
--- What the event log reads. `-- name:` begins a block; the columns stand in the order of StoredEvent.
+-- What the event log reads. `-- name:` begins a block; `columns`, in the order of
+-- StoredEvent, takes the place of `{columns}` in all others.
+
+-- name: columns
+position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
+    recorded_at, checksum
 
 -- name: read_all
-SELECT position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
-    recorded_at, checksum
+SELECT {columns}
 FROM twofold_events WHERE position > %(after)s AND position < %(before)s ORDER BY position LIMIT %(limit)s
 
 -- name: read_all_backwards
-SELECT position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
-    recorded_at, checksum
+SELECT {columns}
 FROM twofold_events WHERE position > %(after)s AND position < %(before)s ORDER BY position DESC LIMIT %(limit)s
 
 -- name: read_stream
-SELECT position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
-    recorded_at, checksum
+SELECT {columns}
 FROM twofold_events
 WHERE stream_id = %(stream)s AND stream_id <> '' AND version > %(after)s ORDER BY version LIMIT %(limit)s
 
 -- name: read_events
-SELECT position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
-    recorded_at, checksum
+SELECT {columns}
 FROM twofold_events WHERE event_id = ANY (%(ids)s)
 
 -- name: read_positions
 -- `walks` and `order` are replaced by what selection.py composes.
-SELECT position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
-    recorded_at, checksum
+SELECT {columns}
 FROM twofold_events JOIN (
     SELECT DISTINCT position FROM ({walks}) AS walk ORDER BY position {order} LIMIT %(limit)s
 ) AS found USING (position) ORDER BY position {order}

@@ -1,28 +1,28 @@
--- What the event log reads and writes. `-- name:` begins a block; the columns stand in the order of StoredEvent.
+-- What the event log reads and writes. `-- name:` begins a block; `columns`, in the order of
+-- StoredEvent, takes the place of `{columns}` in all others.
+
+-- name: columns
+position, event_id, ifnull(stream_id, ''), ifnull(stream_type, ''), ifnull(version, 0), type, schema_version,
+    CAST(payload AS BLOB), CAST(metadata AS BLOB), CAST(tags AS BLOB), recorded_at, checksum
 
 -- name: read_range
-SELECT position, event_id, ifnull(stream_id, ''), ifnull(stream_type, ''), ifnull(version, 0), type, schema_version,
-    CAST(payload AS BLOB), CAST(metadata AS BLOB), CAST(tags AS BLOB), recorded_at, checksum
+SELECT {columns}
 FROM twofold_events WHERE position > ? AND position < ? ORDER BY position LIMIT ?
 
 -- name: read_range_backwards
-SELECT position, event_id, ifnull(stream_id, ''), ifnull(stream_type, ''), ifnull(version, 0), type, schema_version,
-    CAST(payload AS BLOB), CAST(metadata AS BLOB), CAST(tags AS BLOB), recorded_at, checksum
+SELECT {columns}
 FROM twofold_events WHERE position > ? AND position < ? ORDER BY position DESC LIMIT ?
 
 -- name: read_positions
-SELECT position, event_id, ifnull(stream_id, ''), ifnull(stream_type, ''), ifnull(version, 0), type, schema_version,
-    CAST(payload AS BLOB), CAST(metadata AS BLOB), CAST(tags AS BLOB), recorded_at, checksum
+SELECT {columns}
 FROM twofold_events WHERE position IN (SELECT value FROM json_each(?)) ORDER BY position
 
 -- name: read_stream
-SELECT position, event_id, ifnull(stream_id, ''), ifnull(stream_type, ''), ifnull(version, 0), type, schema_version,
-    CAST(payload AS BLOB), CAST(metadata AS BLOB), CAST(tags AS BLOB), recorded_at, checksum
+SELECT {columns}
 FROM twofold_events WHERE stream_id = ? AND version > ? ORDER BY version LIMIT ?
 
 -- name: read_event
-SELECT position, event_id, ifnull(stream_id, ''), ifnull(stream_type, ''), ifnull(version, 0), type, schema_version,
-    CAST(payload AS BLOB), CAST(metadata AS BLOB), CAST(tags AS BLOB), recorded_at, checksum
+SELECT {columns}
 FROM twofold_events WHERE event_id = ?
 
 -- name: mark
