@@ -17,6 +17,7 @@ from twofold.engines.engine import Engine
 from twofold.errors import StaleReadError
 from twofold.messages.event_query import EventQuery
 from twofold.options import Options, PostgresOptions
+from twofold.ports.positions import Positions
 
 OPTIONS = Options(postgres=PostgresOptions(poll=0.1))
 PAYLOADS = [
@@ -67,22 +68,25 @@ async def forge(url: str, payloads: list[str]) -> None:
 TABLES = ["twofold_events", "twofold_checkpoints"]
 
 
-async def listening(url: str, count: int) -> None:
-    """Wait until a number of connections listen."""
+async def listening(url: str, looks: str, count: int = 1) -> None:
+    """Wait until the listener has looked for the first time, which it does once it listens."""
+    sql = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s AND state = 'idle'"
+    )
     async with asyncio.timeout(20), await psycopg.AsyncConnection.connect(url, autocommit=True) as looker:
-        sql = (
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND query ~ '^(LISTEN|SELECT coalesce|SELECT name)'"
-        )
-        while (await (await looker.execute(sql)).fetchone() or (0,))[0] < count:  # noqa: ASYNC110  # nothing signals it
+        while (await (await looker.execute(sql, [looks])).fetchone() or (0,))[0] < count:  # noqa: ASYNC110  # no signal
             await asyncio.sleep(0.01)
+
+
+HEADS, STEPS = "SELECT coalesce((SELECT position%", "SELECT name, generation, first_slot%"
+TWO = 2  # the pool's, which has asked for the head, and the listener's
 
 
 async def test_a_forged_head_wakes_and_is_not_believed(url: str, engine: Engine) -> None:
     store = EventStore(engine.log)
     head = await write(store, opened("a"))
-    waiting = asyncio.create_task(engine.log.wait(head, 3))
-    await listening(url, 1)
+    waiting = asyncio.create_task(engine.log.wait(head, 10))
+    await listening(url, HEADS, TWO)
     await forge(url, PAYLOADS)
     await asyncio.sleep(0.3)  # the notifications are on their way
     assert not waiting.done()
@@ -94,8 +98,8 @@ async def test_a_forged_head_wakes_and_is_not_believed(url: str, engine: Engine)
 async def test_a_subscription_skips_nothing_after_a_forged_head(url: str, engine: Engine) -> None:
     store = EventStore(engine.log)
     await write(store, opened("a"))
-    waiting = asyncio.create_task(engine.log.wait(1, 1))
-    await listening(url, 1)
+    waiting = asyncio.create_task(engine.log.wait(1, 3))
+    await listening(url, HEADS, TWO)
     await forge(url, ["1000000"])
     assert await waiting == 1
     async with engine_at(url) as (other, _):
@@ -110,8 +114,8 @@ async def test_a_forged_step_makes_nobody_see_what_is_not_there(url: str, engine
     balances = synchronizer.add(Balances())
     await synchronizer.prepare()
     position = await write(store, opened("a"))
-    waiting = asyncio.create_task(synchronizer.wait(position, 2))
-    await listening(url, 1)
+    waiting = asyncio.create_task(synchronizer.wait(position, 6))
+    await listening(url, STEPS)
     await forge(url, MIGHTY_STEPS + PAYLOADS)
     with pytest.raises(StaleReadError):
         await waiting
@@ -120,6 +124,20 @@ async def test_a_forged_step_makes_nobody_see_what_is_not_there(url: str, engine
     async with running(synchronizer):
         await synchronizer.wait(position, 20)
     assert await balances.get("a") is not None
+    await synchronizer.close()
+
+
+async def test_what_an_engine_tells_of_steps_is_what_the_table_says(url: str, engine: Engine) -> None:
+    synchronizer = ReadModelSynchronizer(EventStore(engine.log), engine.read_database)
+    synchronizer.add(Balances())
+    await synchronizer.prepare()
+    positions = Positions()
+    waiting = asyncio.create_task(positions.head("balances", 1).wait(0, 4))
+    await asyncio.sleep(0)
+    engine.read_database.follow(positions)
+    await listening(url, STEPS)
+    await forge(url, MIGHTY_STEPS + PAYLOADS)
+    assert await waiting == 0
     await synchronizer.close()
 
 

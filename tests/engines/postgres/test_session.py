@@ -108,7 +108,7 @@ def test_all_settings_of_a_session_are_tried_out() -> None:
     assert set(ODD) == set(SETTINGS)
 
 
-@pytest.mark.parametrize("names", [*([name] for name in ODD), list(ODD)], ids=[*ODD, "all"])
+@pytest.mark.parametrize("names", [["client_encoding"], ["DateStyle"], list(ODD)], ids=["encoding", "dates", "all"])
 async def test_a_role_with_odd_settings_writes_and_reads_the_same_bytes(url: str, names: list[str]) -> None:
     row = Measure(**{name: getattr(MEASURED, name) for name in Measure.__dataclass_fields__})
     async with engine_at(as_role(url, "odd", {name: ODD[name] for name in names})) as (engine, _):
