@@ -132,7 +132,7 @@ async def test_what_an_engine_tells_of_steps_is_what_the_table_says(url: str, en
     synchronizer.add(Balances())
     await synchronizer.prepare()
     positions = Positions()
-    waiting = asyncio.create_task(positions.head("balances", 1).wait(0, 4))
+    waiting = asyncio.create_task(positions.watermark("balances", 1).wait(0, 4))
     await asyncio.sleep(0)
     engine.read_database.follow(positions)
     await listening(url, STEPS)

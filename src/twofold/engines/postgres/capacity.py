@@ -40,11 +40,10 @@ async def refuse_small_limits(connection: Connection) -> None:
             )
 
 
-async def refuse_small_pool(first: Connection, second: Connection, patience: float) -> None:
-    """Refuse a pooler that lends no second connection to the server while the first one is in a transaction.
+async def lends_two(first: Connection, second: Connection, patience: float) -> bool:
+    """Return whether a pooler lends a second connection to the server while the first one is in a transaction.
 
     Raises:
-        StorageUnavailableError: it has not lent one in time.
         psycopg.Error: the pooler did not answer.
     """
     async with first.transaction():
@@ -53,8 +52,14 @@ async def refuse_small_pool(first: Connection, second: Connection, patience: flo
             async with asyncio.timeout(patience):
                 await second.execute("SELECT 1")
         except TimeoutError:
-            raise StorageUnavailableError(
-                f"the pooler has not lent a second connection to the server within {patience:g} s; each process of "
-                f"Twofold needs {NEEDED_OF_POOLER} at the least at one moment: raise default_pool_size (PgBouncer) or "
-                f"the limit of connections of the role"
-            ) from None
+            return False
+    return True
+
+
+def small_pool(seconds: float) -> StorageUnavailableError:
+    """Return what is raised about a pooler that lends no second connection."""
+    return StorageUnavailableError(
+        f"the pooler has not lent a second connection to the server within {seconds:g} s; each process of Twofold "
+        f"needs {NEEDED_OF_POOLER} at the least at one moment: raise default_pool_size (PgBouncer) or the limit of "
+        f"connections of the role"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from twofold.engines.postgres.errors import translate
 from twofold.engines.postgres.session import Session, refuse_another_schema
 from twofold.errors import StorageError
 from twofold.options import PostgresOptions
+from twofold.tasks import JITTER
 
 T = TypeVar("T")
 
@@ -207,8 +209,15 @@ class PostgresDatabase:
         if not self.pooled:
             await capacity.refuse_small_limits(connection)
             return
-        second = await self.connect(self.options.answer_timeout)
-        try:
-            await capacity.refuse_small_pool(connection, second, self.options.answer_timeout / 2)
-        finally:
-            await second.close()
+        deadline = time.monotonic() + self.options.answer_timeout
+        while time.monotonic() < deadline:
+            second = await self.connect(self.options.answer_timeout)
+            second.cancel_timeout = 0.0
+            try:
+                # Processes that start at one moment may each have one and wait for another: some let go sooner.
+                if await capacity.lends_two(connection, second, JITTER.uniform(0.1, 2.0)):
+                    return
+            finally:
+                await second.close()
+            await asyncio.sleep(JITTER.uniform(0.0, 0.5))
+        raise capacity.small_pool(self.options.answer_timeout)
