@@ -30,9 +30,6 @@ JITTER = SystemRandom()
 They differ from process to process, also if one was forked from the other.
 """
 
-PATIENCE = 0.5
-"""Seconds after which a task that goes on is cancelled again."""
-
 PROCESS_EXITS = (KeyboardInterrupt, SystemExit)
 """What ends the process, whichever code raises it. Everything else that a task's work raises is a failure of it."""
 
@@ -151,13 +148,18 @@ def end_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks until they have ended, in whatever way they end."""
+async def end(*tasks: asyncio.Task[Any], patience: float = 0.5) -> None:
+    """Cancel tasks until they have ended, in whatever way they end.
+
+    Args:
+        tasks: to be ended.
+        patience: seconds after which a task that goes on is cancelled again.
+    """
     going_on = set(tasks)
     while going_on:
         for task in going_on:
             task.cancel()
-        _, going_on = await asyncio.wait(going_on, timeout=PATIENCE)
+        _, going_on = await asyncio.wait(going_on, timeout=patience)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

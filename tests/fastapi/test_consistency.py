@@ -399,9 +399,8 @@ async def test_a_client_that_was_cut_off_goes_on_where_it_was_at_another_process
             assert '"changes":1' in (await next_event(lines))["data"]  # and not the answer that it had seen
 
 
-async def test_events_about_other_things_push_nothing_but_heartbeats(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twofold.fastapi.live.HEARTBEAT", 0.2)
-    async with listening(build(url)) as client:
+async def test_events_about_other_things_push_nothing_but_heartbeats(url: str) -> None:
+    async with listening(build(url, heartbeat=0.2)) as client:
         token = (await client.post("/accounts/a")).headers[TOKEN]
         async with client.stream("GET", "/live/a", headers={TOKEN: token}) as stream:
             lines = stream.aiter_lines()
@@ -422,11 +421,8 @@ async def test_an_id_that_does_not_fit_begins_at_the_start(url: str, id: str | b
             assert '"account"' in (await next_event(lines))["data"]
 
 
-async def test_with_the_next_heartbeat_the_streams_of_clients_that_have_left_end(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("twofold.fastapi.live.HEARTBEAT", 0.1)
-    api = build(url)
+async def test_with_the_next_heartbeat_the_streams_of_clients_that_have_left_end(url: str) -> None:
+    api = build(url, heartbeat=0.1)
     streaming = api.state.twofold_live_answers.closing._waiters  # each stream waits for the end of the server, too
     async with listening(api) as client:
         async with AsyncExitStack() as stack:

@@ -7,12 +7,10 @@ from contextlib import suppress
 
 import pytest
 
-from twofold import tasks
 from twofold.tasks import end, end_if_cancelled
 
 
-async def test_a_task_that_swallows_a_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "PATIENCE", 0.001)
+async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
     swallowed = 0
 
     async def stubborn() -> None:
@@ -25,7 +23,7 @@ async def test_a_task_that_swallows_a_cancellation_is_cancelled_again(monkeypatc
 
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    await asyncio.wait_for(end(task), 10)
+    await asyncio.wait_for(end(task, patience=0.001), 10)
     assert (swallowed, task.done()) == (3, True)
 
 

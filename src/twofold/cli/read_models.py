@@ -16,7 +16,6 @@ from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.options import SynchronizerOptions
 from twofold.projections.folding import key_text
-from twofold.synchronizer import history
 from twofold.synchronizer.control import ReadModelControl
 from twofold.synchronizer.status import ProjectionState, ProjectionStatus, read_status
 
@@ -110,8 +109,8 @@ async def rewind(
     What it has made of events that the log has lost stays. A keyed read model is built again by `twofold rebuild`.
     """
     async with opened(log or url) as events, opened_read_models(url) as database:
-        mark = await history.rewind(events, database, name, to)
-    say(f"{name} goes on behind {mark}")
+        position = await ReadModelControl(database, name).rewind(to, log=events)
+    say(f"{name} goes on behind {position:,}")
 
 
 @app.command

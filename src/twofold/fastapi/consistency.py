@@ -73,7 +73,12 @@ class TokenCookie:
 
 
 def add_consistency(
-    api: FastAPI, app: Application, *, cookie: TokenCookie | bool = False, max_wait: float = MAX_WAIT
+    api: FastAPI,
+    app: Application,
+    *,
+    cookie: TokenCookie | bool = False,
+    max_wait: float = MAX_WAIT,
+    heartbeat: float = 15.0,
 ) -> None:
     """Let clients read what they have written, on any process, and tell them when an answer is stale.
 
@@ -95,11 +100,13 @@ def add_consistency(
         cookie: the token is set as a cookie, too, so that browsers send it back by themselves; `True` for one of the
             default name and path.
         max_wait: seconds that a client can make a query wait.
+        heartbeat: seconds after which a stream of live answers sends a line though nothing has changed. Longer than
+            a proxy before the server waits, and it takes the stream for dead.
     """
     for error, status in _ANSWERS.items():
         api.exception_handlers.setdefault(error, answer_with(status))
     tokens, closing = Tokens(app.store), asyncio.Event()
-    api.state.twofold_live_answers = Source(app.queries, tokens, closing, SharedLooks(app.store.log))
+    api.state.twofold_live_answers = Source(app.queries, tokens, closing, SharedLooks(app.store.log), heartbeat)
     own_cookie = TokenCookie() if cookie is True else cookie or None
     api.add_middleware(SafeRequests)
     api.add_middleware(ConsistencyMiddleware, tokens=tokens, closing=closing, cookie=own_cookie, max_wait=max_wait)

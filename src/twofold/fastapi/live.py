@@ -26,8 +26,6 @@ from twofold.tasks import end
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 15.0
-"""Seconds after which a line is sent though nothing has changed, so that no proxy takes the connection for dead."""
 RETRY = 1000
 """Milliseconds after which a browser connects again."""
 FAREWELL = 1.0
@@ -41,13 +39,15 @@ class Source(NamedTuple):
     tokens: Tokens
     closing: asyncio.Event
     looks: SharedLooks
+    heartbeat: float
+    """Seconds after which a line is sent though nothing has changed, so that no proxy takes the connection for dead."""
 
 
 class LiveAnswers:
     """Makes the responses that push answers to one client. See `Live`."""
 
     def __init__(self, source: Source, last_event_id: str | None) -> None:
-        self._queries, self._tokens, self._closing, self._looks = source
+        self._queries, self._tokens, self._closing, self._looks, self._heartbeat = source
         self._last_event_id = last_event_id
 
     async def respond(self, query: Query[Any], model: Any) -> LiveResponse:
@@ -63,7 +63,7 @@ class LiveAnswers:
         """
         self._queries.check(query)  # what is wrong with the query is told now
         seen = await self._seen()
-        answers = watch(self._queries, query, after=seen.position, heartbeat=HEARTBEAT, looks=self._looks)
+        answers = watch(self._queries, query, after=seen.position, heartbeat=self._heartbeat, looks=self._looks)
         return LiveResponse(self._events(answers, TypeAdapter(model)), self._closing)
 
     async def _seen(self) -> WriteToken:

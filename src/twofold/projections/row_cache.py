@@ -6,18 +6,19 @@ from typing import Any
 
 from twofold.ports.segments import Segment, Step
 
-MAX_KNOWN = 20_000
-"""Rows of a read model that are kept in mind, at most."""
-
 
 class RowCache:
     """The rows of a read model as this process has left them, for each segment that it works on.
 
     Only who holds the epoch of a segment writes its rows, and whatever an operator or another worker does raises it.
     So they are as they were left, as long as the next step begins under the same epoch where the last one ended.
+
+    Args:
+        capacity: rows of the read model that are kept, at most. Fewer: more rows are read again; more: more memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int = 20_000) -> None:
+        self._capacity = capacity
         self._by_segment: dict[Segment, tuple[int, int, dict[Any, Any]]] = {}
 
     def take(self, step: Step) -> dict[Any, Any]:
@@ -30,7 +31,7 @@ class RowCache:
 
     def give_back(self, step: Step, rows: dict[Any, Any]) -> None:
         """Keep the rows of a segment as a step that was taken has left them."""
-        if len(rows) + sum(len(known) for _, _, known in self._by_segment.values()) > MAX_KNOWN:
+        if len(rows) + sum(len(known) for _, _, known in self._by_segment.values()) > self._capacity:
             self._by_segment.clear()
-        if len(rows) <= MAX_KNOWN:
+        if len(rows) <= self._capacity:
             self._by_segment[step.segment] = step.epoch, step.after, rows

@@ -16,6 +16,7 @@ from twofold.errors import InvalidProjectionError, RebuildFailedError
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import SQL, Generation
+from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import SLOTS, slot_of
 from twofold.projections.fingerprint import has_row_type
@@ -85,6 +86,24 @@ class ReadModelControl:
             await transaction.run(SQL["set_position"], **place, position=position, event_id="")
             await transaction.run(SQL["forget_parked"], **place)
         self._changed()
+
+    async def rewind(self, position: int | None = None, *, log: EventLog) -> int:
+        """Set a reaction or a projection by SQL back to where it and a log have the same history; return to where.
+
+        This is for a log that was restored to an older state, or is another one. A keyed read model is built again
+        instead; see `twofold.synchronizer.history.rewind`.
+
+        Args:
+            position: where to, by default the last position that is known to be in both histories.
+            log: the log that it goes on with.
+
+        Raises:
+            InvalidProjectionError: it is a keyed projection.
+            ValueError: the log ends before the position, or no position is known to be in both histories.
+        """
+        mark = await history.rewind(log, self._database, self.name, position)
+        self._changed()
+        return mark.position
 
     async def parked(self, *, limit: int = 1000) -> Sequence[ParkedEvent]:
         """Return the parked events, in order."""
@@ -188,23 +207,11 @@ class ProjectionControl(ReadModelControl):
         await super().set_position(position)
         await self._registered.written.reload()
 
-    async def rewind(self, position: int | None = None) -> int:
-        """Set a reaction or a projection by SQL back to where it and the log have the same history; return to where.
-
-        This is for a log that was restored to an older state, or is another one. A keyed read model is built again
-        instead; see `twofold.synchronizer.history.rewind`.
-
-        Args:
-            position: where to, by default the last position that is known to be in both histories.
-
-        Raises:
-            InvalidProjectionError: it is a keyed projection.
-            ValueError: the log ends before the position, or no position is known to be in both histories.
-        """
-        mark = await history.rewind(self._store.log, self._database, self.name, position)
+    async def rewind(self, position: int | None = None, *, log: EventLog | None = None) -> int:
+        """Set it back in the application's log, unless another one is named; see `ReadModelControl.rewind`."""
+        reached = await super().rewind(position, log=log or self._store.log)
         await self._registered.written.reload()
-        self._changed()
-        return mark.position
+        return reached
 
     async def reset(self) -> None:
         """Empty it in place and let it begin again; to keep it serving, use `rebuild`."""

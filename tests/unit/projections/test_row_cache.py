@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from twofold.ports.segments import Segment, Step
-from twofold.projections import row_cache
 from twofold.projections.row_cache import RowCache
 
 LEFT, RIGHT = Segment("sales", 1, 0, 128), Segment("sales", 1, 128, 256)
@@ -34,9 +33,8 @@ def test_after_a_step_whose_outcome_is_open_nothing_is_known() -> None:
     assert known.take(Step(LEFT, 1, 5, 5)) == {}
 
 
-def test_what_is_known_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_cache, "MAX_KNOWN", 3)
-    known = RowCache()
+def test_what_is_known_does_not_grow_for_ever() -> None:
+    known = RowCache(capacity=3)
     known.give_back(Step(LEFT, 1, 0, 5), {"a": 1, "b": 2})
     known.give_back(Step(RIGHT, 1, 0, 5), {"c": 3, "d": 4})
     assert known.take(Step(LEFT, 1, 5, 9)) == {}
