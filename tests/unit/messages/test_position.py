@@ -5,15 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from uuid import UUID
 
 import pydantic
 import pytest
 
 from twofold import Position
-from twofold.messages.ids import uuid7
 from twofold.messages.mark import Mark
 
-EVENT = uuid7().bytes
+EVENT = UUID("01a215d6-174b-7544-acac-233fb88704b2").bytes
 
 
 def test_positions_are_ordered_among_each_other_and_with_the_ints_of_events() -> None:
