@@ -6,11 +6,14 @@ import re
 import shutil
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from tests.docs.pages import ROOT, blocks, run
 
 import twofold
+import twofold.fastapi
+import twofold.testing
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -60,10 +63,31 @@ def test_the_reference_names_what_there_is(page: Path) -> None:
             assert hasattr(import_module(module), attribute), path
 
 
-def test_every_public_name_stands_in_the_reference() -> None:
+@pytest.mark.parametrize("package", [twofold, twofold.fastapi, twofold.testing], ids=lambda package: package.__name__)
+def test_every_public_name_stands_in_the_reference(package: ModuleType) -> None:
+    """A module's page shows what the module defines, and not what it imports."""
     pages = "\n".join(page.read_text("utf-8") for page in (ROOT / "docs/reference").glob("*.md"))
-    modules = [import_module(path) for path in re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)]
-    assert [each for each in twofold.__all__ if not any(hasattr(module, each) for module in modules)] == []
+    shown = set(re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE))
+    defined = {name: getattr(getattr(package, name), "__module__", None) or "" for name in package.__all__}
+    assert [
+        name for name, module in defined.items()
+        if module.startswith("twofold") and not {module, f"{module}.{name}"} & shown
+    ] == []  # fmt: skip
+
+
+@pytest.mark.parametrize("index", ["README.md", "docs/index.md"])
+def test_every_page_can_be_found(index: str) -> None:
+    page = ROOT / index
+    linked = {(page.parent / link).resolve() for link in LINK.findall(page.read_text("utf-8"))}
+    pages = {*(ROOT / "docs/how-to").glob("*.md"), *(ROOT / "docs/explanation").glob("*.md"), ROOT / "docs/tutorial.md"}
+    assert pages <= linked
+
+
+@pytest.mark.parametrize("folder", ["decisions", "reference"])
+def test_every_page_of_a_folder_stands_in_its_index(folder: str) -> None:
+    index = ROOT / "docs" / folder / "index.md"
+    linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text("utf-8"))}
+    assert {page for page in index.parent.glob("*.md") if page != index} <= linked
 
 
 def architecture_of(change: str) -> list[str]:
