@@ -181,6 +181,8 @@ class SqliteOptions:
     brief_read: int = 256
     """Rows up to which the event loop reads by itself. Raised, other tasks wait longer for it; lowered, more reads pay
     for the way to a thread and back."""
+    brief_lookup: int = 16
+    """The same for rows of read models by key, each of which may lie elsewhere in the file."""
     slow_read: float = 0.002
     """Seconds from which on a read in the event loop counts as slow, after which threads do all reading for a while."""
     respite: float = 20.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any
 
-from tests.synchronizing import PATIENCE, engine_at, opened, running, until, write
+from tests.synchronizing import PATIENCE, engine_at, opened, quick, running, until, write
 
 from twofold import Event, EventStore, Key, Projection, ReadModelSynchronizer, SqlProjection, on
 from twofold.engines.engine import scratch_database
@@ -60,6 +60,13 @@ class SlowSql(SqlProjection):
         time.sleep(SLOW)
         insert = f"INSERT INTO {self.table('slow_notes')} VALUES ('{event.account}')"
         return connection.execute(insert)
+
+
+class HangingSql(SlowSql):
+    """One event never ends, after some that are done."""
+
+    async def apply(self, event: Noted, connection: Any) -> None:
+        await asyncio.sleep(SLOW if event.account != "10" else 3600)
 
 
 @asynccontextmanager
@@ -135,6 +142,37 @@ async def test_slow_sql_lets_others_append_meanwhile(url: str) -> None:
         assert await engine.read_database.query("SELECT count(*) FROM slow_notes") == [(MANY,)]
         assert max(times) < HELD_UP
         assert longest[0] < HELD_UP
+
+
+async def test_a_step_that_gets_on_may_take_many_times_its_limit(url: str) -> None:
+    async with engine_at(url) as (engine, store):
+        await write(store, *(Noted(account=str(n)) for n in range(MANY)))
+        synchronizer = ReadModelSynchronizer(store, engine.read_database, options=quick(time_limit=0.2))
+        synchronizer.add(SlowSql())
+
+        async def is_complete() -> bool:
+            [status] = await synchronizer.status()
+            assert not any(each.error for each in status.segments)
+            return status.position == MANY
+
+        async with running(synchronizer):
+            await synchronizer.prepare()
+            await until(is_complete)
+
+
+async def test_a_step_with_an_event_that_hangs_is_given_up_though_others_got_on(url: str) -> None:
+    async with engine_at(url) as (engine, store):
+        await write(store, *(Noted(account=str(n)) for n in range(20)))
+        synchronizer = ReadModelSynchronizer(store, engine.read_database, options=quick(time_limit=0.2))
+        synchronizer.add(HangingSql())
+
+        async def is_told() -> bool:
+            [status] = await synchronizer.status()
+            return any("a step of" in each.error for each in status.segments)
+
+        async with running(synchronizer):
+            await synchronizer.prepare()
+            await until(is_told)
 
 
 async def test_a_slow_projection_on_demand_gives_the_event_loop_back(url: str) -> None:

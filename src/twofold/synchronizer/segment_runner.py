@@ -53,6 +53,9 @@ H = TypeVar("H")
 
 T = TypeVar("T")
 
+GRAINS = 100
+"""Into so many parts a time limit is divided; it may be longer by one. More: a step sets its timer more often."""
+
 
 class SegmentRunner:
     """Keeps one segment in step with the log, as long as it holds the lease.
@@ -93,6 +96,7 @@ class SegmentRunner:
         self._has_moved = True
         self._may_take_until = 0.0
         self._limit: asyncio.Timeout | None = None
+        self._told_until = 0.0
         self._trying: BaseException | None = None
         self._reached = reached
         self._head = head
@@ -420,6 +424,7 @@ class SegmentRunner:
         """
         try:
             async with asyncio.timeout(None) as self._limit:
+                self._told_until = 0.0
                 self._still_moving()
                 return await work
         except TimeoutError as error:
@@ -435,9 +440,18 @@ class SegmentRunner:
         self._has_moved, self._may_take_until = True, time.monotonic() + may_take
 
     def _still_moving(self, may_take: float = 0.0) -> None:
-        """Note, within a step, that it goes on: its time limit begins again, and a part of it may take longer."""
-        limit = self._options.time_limit + may_take
-        self._move(limit)
+        """Note, within a step, that it goes on: its time limit begins again, and a part of it may take longer.
+
+        A step of fast code says so for each event: the timer is set again only now and then, and a little later, so
+        that it never fires before the limit.
+        """
+        self._has_moved, now = True, time.monotonic()
+        if now < self._told_until and not may_take:
+            return
+        grain = self._options.time_limit / GRAINS
+        limit = self._options.time_limit + may_take + grain
+        self._told_until = 0.0 if may_take else now + grain
+        self._may_take_until = now + limit
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time() + limit)
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from twofold.engines.sqlite import SqliteEventLog
+from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog, SqliteReadDatabase
 from twofold.errors import StorageError
+from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.messages.mark import START
 from twofold.options import SqliteOptions
+from twofold.ports.read_database import Lookup, Source
+from twofold.ports.table import Column, Kind, Table
 from twofold.testing.samples import append_of, new_event
 
 SLOW, RESPITE = SqliteOptions.slow_read, SqliteOptions.respite
@@ -24,6 +31,56 @@ def where(reader: sqlite3.Connection) -> str:
 async def test_the_loop_reads_by_itself_what_is_brief(log: SqliteEventLog) -> None:
     assert await log._database.read(where, brief=True) == LOOP
     assert await log._database.read(where) == READER
+
+
+@contextmanager
+def read_in_the_loop(database: SqliteDatabase) -> Iterator[list[str]]:
+    """Note the statements that the loop runs by itself."""
+    statements: list[str] = []
+    database._reader_here.set_trace_callback(statements.append)
+    try:
+        yield statements
+    finally:
+        database._reader_here.set_trace_callback(None)
+
+
+@pytest.mark.parametrize(
+    ("query", "is_brief"),
+    [
+        (EventQuery.all(), True),
+        (EventQuery((QueryItem(("Noted",)),)), True),
+        (EventQuery((QueryItem((), ("a:1",)),)), True),
+        (EventQuery((QueryItem(("Noted",), ("a:1",)),)), False),
+        (EventQuery((QueryItem(("Noted", "Moved")),)), False),
+        (EventQuery((QueryItem(("Noted",)), QueryItem(("Moved",)))), False),
+    ],
+)
+async def test_the_loop_scans_by_itself_what_one_walk_along_an_index_finds(
+    query: EventQuery, is_brief: bool, log: SqliteEventLog
+) -> None:
+    await log.append(append_of(new_event("Note-1")))
+    with read_in_the_loop(log._database) as statements:
+        await log.scan(query, after=START, limit=SqliteOptions.brief_read)
+        assert bool(statements) == is_brief
+    with read_in_the_loop(log._database) as statements:
+        await log.scan(query, after=START, limit=SqliteOptions.brief_read + 1)
+        assert not statements
+
+
+async def test_the_loop_looks_a_few_rows_up_by_itself(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "rows.db")
+    rows, few = SqliteReadDatabase(database), SqliteOptions.brief_lookup
+    table = Table("notes", (Column("id", Kind.TEXT, nullable=False),), ("id",), (), ())
+    await rows.open()
+    async with rows.transaction() as transaction:
+        await transaction.create(table)
+    keys = [(str(n),) for n in range(few + 1)]
+    for wanted, is_brief in ((keys[:few], True), (keys, False)):
+        with read_in_the_loop(database) as statements:
+            await rows.load(table, wanted)
+            await rows.read(table, Lookup(tuple(wanted)), Source("notes", 1, ""))
+            assert bool(statements) == is_brief
+    await rows.close()
 
 
 async def test_after_a_slow_read_threads_read_for_a_while(log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from twofold.engines.sqlite.log.appending import append_to, is_brief
 from twofold.engines.sqlite.log.inline import append_inline
 from twofold.engines.sqlite.log.joined import SqliteJoinedTransaction, join
 from twofold.engines.sqlite.log.reader import find_command, read, read_head, read_mark, read_stream, scan, within
+from twofold.engines.sqlite.log.selection import is_one_walk
 from twofold.errors import HistoryChangedError, LimitExceededError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
@@ -67,13 +68,13 @@ class SqliteEventLog:
         self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
     ) -> Sequence[StoredEvent]:
         job = partial(read, query=query, after=after, before=before, limit=limit, backwards=backwards)
-        return await self._database.read(job, brief=query.is_all and limit <= self._database.options.brief_read)
+        return await self._database.read(job, brief=self._is_brief(query, limit))
 
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
         job = partial(scan, query=query, after=after, end=end, limit=limit)
         known = self._head.position
         try:
-            found = await self._database.read(job, brief=query.is_all and limit <= self._database.options.brief_read)
+            found = await self._database.read(job, brief=self._is_brief(query, limit))
         except HistoryChangedError as error:
             self._head.read(error.head, known)
             raise
@@ -127,6 +128,9 @@ class SqliteEventLog:
 
     async def inspect(self) -> Inspection:
         return await self._database.read(partial(maintenance.inspect, path=self._database.path))
+
+    def _is_brief(self, query: EventQuery, limit: int) -> bool:
+        return limit <= self._database.options.brief_read and is_one_walk(query)
 
     async def _follow(self) -> None:
         """Notice other processes' appends, and a log that was put back to an older state."""

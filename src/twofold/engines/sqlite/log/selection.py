@@ -20,6 +20,11 @@ MOST_MARKS = 1000
 """SQLite takes at most 32 766 parameters; an item with more types than this names them in one list."""
 
 
+def is_one_walk(query: EventQuery) -> bool:
+    """Return whether one walk along one index, which its limit ends, finds what a query selects."""
+    return query.is_all or (len(query.items) == 1 and len(query.items[0].types) + len(query.items[0].tags) == 1)
+
+
 def positions(
     connection: sqlite3.Connection, query: EventQuery, after: int, before: int, limit: int, *, backwards: bool
 ) -> list[int]:

@@ -91,7 +91,8 @@ class SqliteReadDatabase:
 
     async def read(self, table: Table, question: Question, source: Source) -> Found:
         try:
-            return await self._database.read(partial(read_source, table=table, question=question, source=source))
+            job = partial(read_source, table=table, question=question, source=source)
+            return await self._database.read(job, brief=isinstance(question, Lookup) and self._is_brief(question.keys))
         except (OverflowError, UnicodeError):  # no row can have one of these keys
             if not isinstance(question, Lookup):
                 raise
@@ -104,7 +105,7 @@ class SqliteReadDatabase:
         if not keys:
             return []
         try:
-            return await self._database.read(partial(load_rows, table=table, keys=keys))
+            return await self._database.read(partial(load_rows, table=table, keys=keys), brief=self._is_brief(keys))
         except (OverflowError, UnicodeError):  # no row can have one of these keys
             possible = [key for key in keys if may_be_stored(table, key)]
             if len(possible) == len(keys):
@@ -122,3 +123,6 @@ class SqliteReadDatabase:
         self, table: Table, by: Sequence[str], of: Sequence[str], where: Sequence[Filter] = ()
     ) -> Sequence[Total]:
         return await self._database.read(partial(select_totals, table=table, by=by, of=of, where=where))
+
+    def _is_brief(self, keys: Collection[tuple[Any, ...]]) -> bool:
+        return len(keys) <= self._database.options.brief_lookup
