@@ -97,6 +97,19 @@ async def test_an_aggregate_may_be_saved_again_and_again(accounts: Repository[Ac
     assert (await accounts.load("a")).version == account.version == 4
 
 
+@pytest.mark.parametrize("deposits", [98, 99, 100, 350])
+async def test_a_stream_is_loaded_to_its_end_however_its_length_fits_the_chunks(
+    store: EventStore, deposits: int
+) -> None:
+    events = [Deposited(account="a", amount=Decimal(1))] * deposits
+    accounts = Repository(store, Account)
+    account = Account.open("a")
+    await accounts.save(account)
+    await store.append_events("Account-a", "Account", events, expected_version=1)
+    loaded = await accounts.load("a")
+    assert (loaded.version, loaded.balance) == (deposits + 1, Decimal(deposits))
+
+
 async def test_a_repository_registers_the_events_that_it_reads(accounts: Repository[Account], url: str) -> None:
     await accounts.save(Account.open("a"))
     async with open_event_store(url) as another:

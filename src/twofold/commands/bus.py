@@ -195,23 +195,24 @@ class CommandBus:
         if not unit.events:  # a repeat, too, may find that there is nothing left to do
             return await repeat.find() or Receipt(value=value)
         record = CommandRecord(unit.id.bytes, repeat.content_hash, repeat.handler.encode_result(value))
-        receipt, result = await self._commit(unit.append(record), expected)
+        receipt, result = await self._commit(unit.append(record), value, expected)
         if receipt.repeated:
-            value = repeat.handler.decode_result(result)
-        return dataclasses.replace(receipt, value=value)
+            return dataclasses.replace(receipt, value=repeat.handler.decode_result(result))
+        return receipt
 
-    async def _commit(self, append: Append, expected: ExpectedVersion) -> Committed:
+    async def _commit(self, append: Append, value: Any, expected: ExpectedVersion) -> Committed:
         """Store what a handler has staged, provided that the stream of its last event is as the caller expects."""
         stream_id = append.events[-1].stream_id
         if expected is ANY or not stream_id:
-            return await self._appender.commit(append)
+            return await self._appender.commit(append, value)
         staged = dict(append.expected)
         version = staged.get(stream_id, ANY)
         if isinstance(version, int) and not holds(expected, version):
             raise VersionMismatchError(stream_id, expected, version)
         staged.setdefault(stream_id, expected)
         try:
-            return await self._appender.commit(msgspec.structs.replace(append, expected=tuple(staged.items())))
+            append = msgspec.structs.replace(append, expected=tuple(staged.items()))
+            return await self._appender.commit(append, value)
         except ConflictError as conflict:
             if conflict.stream_id == stream_id and not holds(expected, conflict.version):
                 raise VersionMismatchError(stream_id, expected, conflict.version) from conflict

@@ -10,9 +10,14 @@ import msgspec
 
 from twofold.errors import InvalidHandlerError, NotCommittedError
 from twofold.log.fidelity import difference, is_equal
+from twofold.log.proofs import Test, proof_of
+from twofold.log.staged_receipt import NotCommitted
 from twofold.messages.command import Command
 from twofold.messages.position import Position
 from twofold.middleware import Call, result_type
+
+_PLAIN = (type(None), str, int, bool)
+"""Types whose values come back equal from JSON that is decoded to no declared type."""
 
 
 class ResultCodec:
@@ -25,8 +30,10 @@ class ResultCodec:
 
     def __init__(self, command_type: type, call: Call) -> None:
         self._name = command_type.__name__
-        self.decode = _decoder(command_type, call)
-        """Return the value that was encoded."""
+        wanted = result_type(call)
+        declared = _named_result(command_type) if wanted is Any else wanted
+        self.decode, self._is_proven = _codec(declared)
+        """The first returns the value that was encoded; the second tells of a value that it need not be tried."""
 
     def encode(self, value: Any) -> bytes:
         """Return a result as JSON.
@@ -36,7 +43,7 @@ class ResultCodec:
         """
         try:
             encoded = msgspec.json.encode(value, enc_hook=to_builtins)
-            found = self._unlike(value, encoded)
+            found = None if self._is_proven(value) else self._unlike(value, encoded)
         except Exception as error:  # of msgspec, of pydantic, or of a property of the value's own
             raise InvalidHandlerError(
                 f"the handler of {self._name} returned what cannot be kept for a repeat of the command, "
@@ -54,12 +61,21 @@ class ResultCodec:
         return None if type(back) is type(value) and is_equal(value, back) else difference(value, back, "the result")
 
 
-def _decoder(command_type: type, call: Call) -> Callable[[bytes], Any]:
-    wanted = result_type(call)
+def _codec(declared: Any) -> tuple[Callable[[bytes], Any], Test]:
+    """Return how to decode results of a type, and what tells of one by its type alone that it comes back equal."""
     try:
-        return msgspec.json.Decoder(_named_result(command_type) if wanted is Any else wanted, dec_hook=_decoded).decode
+        decode = msgspec.json.Decoder(declared, dec_hook=_decoded).decode
+        return decode, _is_plain if declared is Any else proof_of(declared) or _never
     except (TypeError, NameError):  # a type that msgspec does not know comes back as plain JSON
-        return msgspec.json.decode
+        return msgspec.json.decode, _is_plain
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in _PLAIN
+
+
+def _never(value: Any) -> bool:
+    return False
 
 
 def _named_result(command_type: type) -> Any:
@@ -82,8 +98,8 @@ def to_builtins(value: Any) -> Any:
         return value.model_dump(mode="json")
     if isinstance(value, Position):
         return value.text
-    if isinstance(value, NotCommittedError):  # of a `StagedReceipt`
-        raise value
+    if isinstance(value, NotCommitted):  # of a `StagedReceipt`
+        raise NotCommittedError("position", value.stream_id)
     raise TypeError(f"a {type(value).__qualname__} is no value that JSON can hold")
 
 

@@ -40,7 +40,7 @@ from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, J
 class Committed(NamedTuple):
     """An append that is durable, or an earlier one that this one repeats."""
 
-    receipt: Receipt[None]
+    receipt: Receipt[Any]
     result: bytes
     """What is recorded as the result of the command."""
 
@@ -127,8 +127,12 @@ class Appender:
             raise LimitExceededError(f"an append takes at most {largest} bytes of payload, got {size}; split it")
         return encoded
 
-    async def commit(self, append: Append) -> Committed:
+    async def commit(self, append: Append, value: Any = None) -> Committed:
         """Store a prepared append durably; every append ends here, but those of `transaction`.
+
+        Args:
+            append: what is stored.
+            value: what the command handler returned, for the receipt. The receipt of a repeat has none.
 
         Raises:
             ConflictError, DuplicateEventIdError, CommandReusedError, OutcomeUnknownError, StorageError: see
@@ -137,7 +141,7 @@ class Appender:
         appended = self._accepted(await self._log.append(append))
         if appended.repeated and append.command:  # a repeat of a command may have made other events than the first
             return Committed(await self._first_receipt(appended), appended.result)
-        return Committed(_receipt(append, appended), appended.result)
+        return Committed(_receipt(append, appended, value), appended.result)
 
     async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
         """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect.
@@ -227,12 +231,12 @@ def _repeated_transaction(receipts: Sequence[Receipt[None]]) -> RepeatedTransact
     return RepeatedTransactionError(receipts)
 
 
-def _receipt(append: Append, appended: Appended) -> Receipt[None]:
+def _receipt(append: Append, appended: Appended, value: Any = None) -> Receipt[Any]:
     """Make a receipt. Of a repeat, too: an append is one only if its events are the same as those of the first."""
     last = append.events[-1]
     types, tags = ((last.type,), last.tags) if len(append.events) == 1 else _types_and_tags(append.events)
     return Receipt(
-        value=None,
+        value=value,
         stream_id=last.stream_id,
         version=appended.version,
         position=Position(appended.last, last.event_id),

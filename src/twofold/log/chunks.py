@@ -93,10 +93,25 @@ class ChunkReader(Generic[P]):
             await asyncio.wait([begun[1]])
 
 
-async def chunks(read: Read[P], place: P, pace: Pace, limit: int | None = None) -> AsyncGenerator[Rows]:
-    """Iterate over the rows that follow a place, at most `limit`, in chunks that grow, each read ahead of its use."""
+async def chunks(
+    read: Read[P], place: P, pace: Pace, limit: int | None = None, *, begun: Rows = ()
+) -> AsyncGenerator[Rows]:
+    """Iterate over the rows that follow a place, at most `limit`, in chunks that grow, each read ahead of its use.
+
+    Args:
+        read: how to read a chunk.
+        place: where to begin.
+        pace: how large the chunks are.
+        limit: rows, at most.
+        begun: the chunk right before the place, which was read already and comes first.
+    """
     reader, remaining = ChunkReader(read, pace), sys.maxsize if limit is None else limit
     try:
+        if begun:
+            pace.adapt(begun)
+            reader.read_ahead(place, remaining)
+            await asyncio.sleep(0)  # let it begin
+            yield begun
         is_more = remaining > 0
         while is_more:
             rows, place, is_more = await reader.next(place, remaining)

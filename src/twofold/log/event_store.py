@@ -90,8 +90,9 @@ class EventStore:
             OutcomeUnknownError: it could not be learnt in time whether the append was committed.
             StorageError: the database failed; nothing was stored.
         """
-        check_name("stream id", stream_id)
-        check_name("stream type", stream_type)
+        if not stream_id or not stream_type:  # all else of the names is checked once for each stream, with its events
+            check_name("stream id", stream_id)
+            check_name("stream type", stream_type)
         check_expected(expected_version)
         write = self._appender.write
         return await write(events, stream_id, stream_type, expected_version, condition, event_ids, metadata)
@@ -265,14 +266,24 @@ class EventStore:
         unit = current_unit()
         stored = unit.reads.histories.get(stream_id) if unit else None
         if stored is None:
-            stored = []
-            async with aclosing(chunks(self._stream_reader(stream_id), 0, self._pace())) as found:
-                async for rows in found:
-                    stored += self.events.decode(rows)
+            stored = await self._stored(stream_id)
             if unit and unit.is_open:
                 stored = unit.reads.histories.setdefault(stream_id, stored)
         events = [recorded.event for recorded in stored]
         return events + unit.staged(stream_id) if unit else events
+
+    async def _stored(self, stream_id: str) -> list[RecordedEvent[Any]]:
+        """Return the stored events of a stream. Most streams are one chunk, which is read without an iterator."""
+        pace = self._pace()
+        rows = await self.log.read_stream(stream_id, limit=pace.size)
+        if len(rows) < pace.size:
+            return self.events.decode(rows)
+        stored: list[RecordedEvent[Any]] = []
+        following = chunks(self._stream_reader(stream_id), rows[-1].version, pace, begun=rows)
+        async with aclosing(following) as found:
+            async for chunk in found:
+                stored += self.events.decode(chunk)
+        return stored
 
     async def _matching(self, query: EventQuery) -> tuple[Sequence[RecordedEvent[Any]], int]:
         """Return the events that match a query, and up to which position that was looked for.

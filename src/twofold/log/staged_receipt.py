@@ -10,6 +10,15 @@ from twofold.messages.receipt import Receipt
 T = TypeVar("T")
 
 
+class NotCommitted:
+    """What stands in place of a position that there is not yet. No encoder knows it, so that it asks what to do."""
+
+    __slots__ = ("stream_id",)
+
+    def __init__(self, stream_id: str) -> None:
+        self.stream_id = stream_id
+
+
 class StagedReceipt(Receipt[T]):
     """What an append, or a command, returns within a command handler: its events are stored when that has returned.
 
@@ -21,8 +30,8 @@ class StagedReceipt(Receipt[T]):
 
     def __init__(self, value: T, stream_id: str, types: tuple[str, ...], tags: tuple[str, ...]) -> None:
         vars(self).update(value=value, stream_id=stream_id, types=types, tags=tags, repeated=False)
-        # An encoder reads the attributes without asking the properties; it meets the error there.
-        vars(self).update(position=NotCommittedError("position", stream_id))
+        # An encoder reads the attributes without asking the properties; it meets this there.
+        vars(self)["position"] = NotCommitted(stream_id)
 
     @property
     def position(self) -> NoReturn:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -10,15 +10,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
 from twofold.errors import ConflictError, UnitOfWorkError
-from twofold.messages.context import context, current_context
+from twofold.messages.context import current_context, enter_context, leave_context
 from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery
+from twofold.messages.ids import event_ids_of
 from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
 from twofold.ports.event_log import MAX_CONFLICTS, Append, CommandRecord, NewEvent, record
 
@@ -103,15 +103,9 @@ class UnitOfWork:
         self._identified = 0
         self._nested = 0
 
-    @contextmanager
-    def handling(self, metadata: Metadata) -> Iterator[None]:
-        """Let the block be the handler: what it appends is staged here."""
-        self.is_open = True
-        try:
-            with context(metadata=metadata, unit=self):
-                yield
-        finally:
-            self.is_open = False
+    def handling(self, metadata: Metadata) -> Handling:
+        """Let a `with` block be the handler: what it appends is staged here, and gets this metadata."""
+        return Handling(self, metadata)
 
     def nested_id(self) -> UUID:
         """Return the id of the next command within this one. It follows from this one's id."""
@@ -121,7 +115,7 @@ class UnitOfWork:
     def event_ids(self, count: int) -> list[bytes]:
         """Return the next event ids."""
         first, self._identified = self._identified, self._identified + count
-        return [uuid5(self.id, str(index)).bytes for index in range(first, first + count)]
+        return event_ids_of(self.id, range(first, first + count))
 
     def staged(self, stream_id: str) -> list[Any]:
         """Return the events that are staged for a stream, by the outer commands and this one."""
@@ -236,6 +230,24 @@ class UnitOfWork:
             stream_id=stream_id,
             version=version,
         )
+
+
+class Handling:
+    """The time in which the handler of a unit of work runs, as a `with` block."""
+
+    __slots__ = ("_metadata", "_token", "_unit")
+
+    def __init__(self, unit: UnitOfWork, metadata: Metadata) -> None:
+        self._unit = unit
+        self._metadata = metadata
+
+    def __enter__(self) -> None:
+        self._unit.is_open = True
+        self._token = enter_context(self._metadata, self._unit)
+
+    def __exit__(self, *_: object) -> None:
+        self._unit.is_open = False
+        leave_context(self._token)
 
 
 def current_unit() -> UnitOfWork | None:

@@ -9,8 +9,10 @@ from twofold.messages.position import Position
 
 T_co = TypeVar("T_co", covariant=True)
 
+_START = Position()
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, init=False)
 class Receipt(Generic[T_co]):
     """Proof of a durable append, and the token with which a query can ask to see it.
 
@@ -26,7 +28,7 @@ class Receipt(Generic[T_co]):
     """The stream of the last event; empty if it belongs to none."""
     version: int = 0
     """The version of that stream after the append."""
-    position: Position = Position()  # noqa: RUF009 - it is immutable
+    position: Position = _START
     """The position of the last event in the log."""
     types: tuple[str, ...] = ()
     """The stored names of the events' types."""
@@ -34,3 +36,24 @@ class Receipt(Generic[T_co]):
     """The tags of the events."""
     repeated: bool = False
     """This call stored nothing, since an earlier one with the same id had done so; this is that one's receipt."""
+
+    def __init__(
+        self,
+        *,
+        value: T_co,
+        stream_id: str = "",
+        version: int = 0,
+        position: Position = _START,
+        types: tuple[str, ...] = (),
+        tags: tuple[str, ...] = (),
+        repeated: bool = False,
+    ) -> None:
+        # The one that `dataclass` makes for a frozen class takes twice as long, and every append makes a receipt.
+        fields = vars(self)
+        fields["value"] = value
+        fields["stream_id"] = stream_id
+        fields["version"] = version
+        fields["position"] = position
+        fields["types"] = types
+        fields["tags"] = tags
+        fields["repeated"] = repeated

@@ -22,16 +22,14 @@ class Watermark:
         """Tell that the log reaches to `position`. To be called in the event loop's thread."""
         if position > self.position:
             self.position = position
-            self._moved.set()
-            self._moved = _Signal()
+            self._wake()
 
     def set_back(self, position: int) -> None:
         """Tell that it reaches only to `position`. Tasks that wait go on, so that they look where they stand."""
         if position < self.position:
             self.position = position
             self.times_set_back += 1
-            self._moved.set()
-            self._moved = _Signal()
+            self._wake()
 
     def read(self, position: int, known: int) -> None:
         """Tell what the database has shown, and which position was known before it was asked.
@@ -47,8 +45,7 @@ class Watermark:
     def fail(self, error: Exception) -> None:
         """Have every task that waits now raise an error: what tells of the log's growth has failed."""
         self._moved.failure = error
-        self._moved.set()
-        self._moved = _Signal()
+        self._wake()
 
     async def wait(self, after: int, timeout: float) -> int:
         """Return the position once it is beyond `after` or has gone back, or after `timeout` seconds whatever it is.
@@ -70,6 +67,11 @@ class Watermark:
         finally:
             self.waiters -= 1
         return self.position
+
+    def _wake(self) -> None:
+        if self.waiters:  # without one, each append would pay for a signal that no task sees
+            self._moved.set()
+            self._moved = _Signal()
 
 
 class _Signal(asyncio.Event):
