@@ -62,7 +62,8 @@ def methods_by_event(cls: type) -> dict[type, Callable[..., Any]]:
 def record_parameter(fold: Callable[..., Any]) -> str | None:
     """Return the parameter of a fold that takes the `RecordedEvent`, by its name `recorded` or by its annotation.
 
-    Everywhere in Twofold, a function that folds takes the event, and, if it has such a parameter, its record, too.
+    `DecisionModel.evolve` is looked at in this way. Methods of projections and reactions get the record by the name
+    `recorded`; aggregates and deciders fold the event alone.
     """
     for name, parameter in inspect.signature(fold).parameters.items():
         if name == "recorded" or re.match(r"(\w+\.)*RecordedEvent\b", _as_text(parameter.annotation)):

@@ -1,4 +1,4 @@
-"""The head of a log as this process knows it, and those who wait for it to move."""
+"""Watermarks: how far a log or a read model has come, as this process believes, and waiting for it to move."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Watermark:
         self.waiters = 0
 
     def advance(self, position: int) -> None:
-        """Tell that the log reaches to `position`. To be called in the event loop's thread."""
+        """Tell that it reaches to `position`. To be called in the event loop's thread."""
         if position > self.position:
             self.position = position
             self._wake()
@@ -43,7 +43,7 @@ class Watermark:
             self.set_back(position)
 
     def fail(self, error: Exception) -> None:
-        """Have every task that waits now raise an error: what tells of the log's growth has failed."""
+        """Have every task that waits now raise an error: what tells of its moves has failed."""
         self._moved.failure = error
         self._wake()
 

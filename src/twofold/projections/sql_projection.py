@@ -1,4 +1,4 @@
-"""Projections that write their own SQL, and reactions that have effects elsewhere."""
+"""Projections that write their own SQL, and how `apply` of theirs and of reactions is called."""
 
 from __future__ import annotations
 
