@@ -54,7 +54,7 @@ H = TypeVar("H")
 T = TypeVar("T")
 
 GRAINS = 100
-"""Into so many parts a time limit is divided; it may be longer by one. More: a step sets its timer more often."""
+"""Parts into which a time limit is divided; it may be longer by one of them. More: a step sets its timer more often."""
 
 
 class SegmentRunner:
