@@ -4,7 +4,7 @@ A supervised task:
 
 1. runs its work, which goes on for ever or returns when it is done;
 2. when the work raises, tells who looks after it (`tell`), and keeps the error until the work goes well again;
-3. pauses, longer after each failure in a row, and runs the work again;
+3. pauses, longer after each failure in a row and not as long as other processes, and runs the work again;
 4. ends when it is cancelled or the process exits, and for no other reason.
 
 `asyncio.wait_for` of Python 3.11, which drivers use, may swallow a cancellation: `end` cancels a task until it has
@@ -100,7 +100,7 @@ class Supervisor:
     async def failed(self, error: BaseException) -> None:
         """Tell of a failure, and pause."""
         self.error, self.failures = error, self.failures + 1
-        pause = self._backoff.pause(self.failures)
+        pause = self._backoff.pause(self.failures) * JITTER.uniform(0.5, 1.0)
         for tell in (self._tell, self._log):
             try:
                 await tell(error, pause)

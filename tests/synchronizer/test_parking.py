@@ -189,7 +189,7 @@ async def test_a_decision_wants_a_reason_and_a_projection_that_there_is(synchron
 async def test_an_event_that_cannot_be_read_holds_it_up_until_it_is_skipped(
     synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("CRITICAL", "twofold.synchronizer.segment_runner")
+    caplog.set_level("CRITICAL", "twofold.synchronizer.segments")
     balances = synchronizer.add(Balances())
     await write(store, opened("a"))
     await EventStore(engine.log).append([type("Deposited", (Opened,), {})(account="a")])
@@ -232,7 +232,7 @@ async def test_a_database_that_fails_parks_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level("CRITICAL", "twofold.synchronizer.segment_runner")
+    caplog.set_level("CRITICAL", "twofold.synchronizer.segments")
     balances, commit, tries = synchronizer.add(Balances()), type(engine.read_database).commit, 0
 
     async def fail(*arguments: Any) -> None:

@@ -16,9 +16,10 @@ from twofold.engines.engine import Engine
 from twofold.errors import ReadModelBuildingError, RebuildFailedError, UnknownProjectionError
 from twofold.options import QueryOptions
 from twofold.ports.checkpoints import GRACE_OF_PREVIOUS, SQL
-from twofold.synchronizer import segment_runner, takeover
+from twofold.synchronizer import takeover
 from twofold.synchronizer.rebuild_checks import Report, verify_sample
 from twofold.synchronizer.rebuild_progress import RebuildProgress
+from twofold.synchronizer.segments.runner import SegmentRunner
 
 
 @pytest.fixture
@@ -264,20 +265,69 @@ async def test_what_served_until_just_now_does_not_go_ahead_of_what_serves_in_a_
         await synchronizer.rebuild_projection("balances")
     await write(store, deposited("a"))
     steps: list[dict[str, int]] = []
-    catch_up = segment_runner.SegmentRunner.catch_up
+    catch_up = SegmentRunner.catch_up
 
-    async def noted(self: segment_runner.SegmentRunner, end: int) -> None:
+    async def noted(self: SegmentRunner, end: int) -> None:
         await catch_up(self, end)
         role_of = dict(await roles(engine))
         rows = await engine.read_database.query(SQL["checkpoints"])
         steps.append({role_of[row[1]]: row[4] for row in rows})
 
-    monkeypatch.setattr(segment_runner.SegmentRunner, "catch_up", noted)
+    monkeypatch.setattr(SegmentRunner, "catch_up", noted)
     await synchronizer.control("balances").roll_back()
     assert steps == [
         {"serving": 2, "previous": 1},
         {"serving": 2, "previous": 2},
     ]  # a reader may still ask the one, or the other
+
+
+async def test_of_two_roll_backs_at_once_both_end_with_the_earlier_one_serving(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore
+) -> None:
+    balances = synchronizer.add(Balances())
+    others = [ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK) for _ in range(2)]
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        await synchronizer.rebuild_projection("balances")
+        head = await write(store, deposited("a"))
+        await asyncio.gather(*(each.control("balances").roll_back() for each in others))
+        assert await roles(engine) == [(1, "serving"), (2, "previous")]
+        await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
+        row = await balances.get("a")
+        assert (row and row.changes, head) == (2, 2)
+        [status] = await synchronizer.status()
+        assert status.problems == []
+
+
+async def test_a_roll_back_while_a_worker_takes_over_is_of_what_served_before(
+    synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balances = synchronizer.add(Balances())
+    verifying = asyncio.Event()
+
+    async def verify_slowly(*arguments: Any) -> Report:
+        report = await verify_sample(*arguments)
+        verifying.set()
+        await asyncio.sleep(0.05)  # the roll-back comes in between
+        return report
+
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        await synchronizer.rebuild_projection("balances")
+        monkeypatch.setattr(takeover, "verify_sample", verify_slowly)
+        rebuilding = asyncio.create_task(synchronizer.rebuild_projection("balances"))
+        await asyncio.wait_for(verifying.wait(), PATIENCE)
+        other = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)
+        await other.control("balances").roll_back()
+        assert (await rebuilding).reason == ""
+        after = await roles(engine)
+        assert sorted(role for _, role in after) == ["previous", "serving"], "one serves, one is kept"
+        await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
+        row = await balances.get("a")
+        assert row is not None
+        assert row.changes == 1
+        [status] = await synchronizer.status()
+        assert status.problems == []
 
 
 async def test_an_answer_that_took_long_is_of_what_serves_then(

@@ -209,6 +209,32 @@ async def test_who_waits_is_told_what_fails(
             await synchronizer.wait(head, 0.2)
 
 
+async def test_who_waits_in_another_process_is_told_what_the_checkpoint_says(
+    engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL", "twofold")
+
+    class Broken(Balances):
+        on_failure = "stop"
+
+        def key(self, event: Any) -> Any:
+            raise ArithmeticError("no key today")
+
+    onlooker = ReadModelSynchronizer(store, engine.read_database, [Balances()])
+    async with running(ReadModelSynchronizer(store, engine.read_database, [Broken()], options=FAST)):
+        head = await write(store, opened("a"))
+
+        async def stored() -> bool:
+            rows = await engine.read_database.query("SELECT error FROM twofold_checkpoints")
+            return any("no key today" in error for (error,) in rows)
+
+        await until(stored)
+        assert onlooker.faults == {}, "nothing fails in the process that waits"
+        with pytest.raises(StaleReadError, match=r"balances at 0 \(.*no key today") as late:
+            await onlooker.wait(head, 0.2)
+        assert "no key today" in late.value.faults["balances"]
+
+
 async def test_an_application_whose_synchronizer_was_cancelled_is_not_healthy(url: str) -> None:
     app = Application(url)
     app.projections.add(Balances())

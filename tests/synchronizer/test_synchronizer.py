@@ -92,7 +92,7 @@ async def test_after_a_restart_with_nothing_to_do_a_projection_is_live(engine: E
 async def test_a_failing_event_stops_its_projection_right_there_and_no_other(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segment_runner")
+    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segments")
     runner = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     fussy, balances = runner.add(Fussy()), runner.add(Balances())
     await write(store, opened("a"), deposited("a", 2), deposited("a", 13), deposited("a", 4))
@@ -115,7 +115,7 @@ async def test_a_failing_event_stops_its_projection_right_there_and_no_other(
 async def test_mended_code_goes_on_at_the_event_that_failed(
     engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segment_runner")
+    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segments")
     runner = ReadModelSynchronizer(store, engine.read_database, batch_size=3, options=QUICK)
     fussy = runner.add(Fussy())
     await write(store, opened("a"), *(deposited("a", amount) for amount in (2, 13, 4, 5, 6, 7)))
@@ -152,7 +152,7 @@ class Unstorable(Projection[Strict]):
 async def test_a_row_that_cannot_be_stored_stops_it_exactly_at_its_event(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segment_runner")
+    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segments")
     runner = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
     rows = runner.add(Unstorable())
     await write(store, *(opened(account) for account in ("a", "b", "bad", "c")))
@@ -169,7 +169,7 @@ async def test_a_row_that_cannot_be_stored_stops_it_exactly_at_its_event(
 async def test_an_event_that_cannot_be_read_stops_it_exactly_there(
     engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segment_runner")
+    caplog.set_level(logging.CRITICAL, "twofold.synchronizer.segments")
 
     @dataclass(frozen=True, kw_only=True)
     class Deposited:

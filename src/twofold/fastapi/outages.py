@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from twofold.errors import TwofoldError
 
@@ -70,7 +70,8 @@ class Outages:
     async def _watch(self, limit: asyncio.Timeout, refuse: Callable[[], Awaitable[None]]) -> None:
         while await asyncio.shield(self._answers()):  # noqa: ASYNC110 - a slow request signals nothing
             await asyncio.sleep(PROBE)
-        await refuse()
+        with suppress(OSError):  # the client has left
+            await refuse()
         limit.reschedule(asyncio.get_running_loop().time())
 
     def _answers(self) -> asyncio.Task[bool]:

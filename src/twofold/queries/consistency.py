@@ -27,9 +27,12 @@ class Progress(Protocol):
     name: str
     """Of the projection."""
 
-    @property
-    def fault(self) -> str:
-        """What fails in this process, and so may hold the read model up; empty if nothing does."""
+    async def fault(self) -> str:
+        """Return what holds the read model up, in this process or in another one; empty if nothing does.
+
+        Raises:
+            StorageError: the database failed.
+        """
 
     @property
     def handled(self) -> frozenset[str]:
@@ -207,7 +210,7 @@ class Asking:
         """
         is_stale = reached < need.position and (reached < need.written or await _is_late(progress))
         if is_stale and self.policy_of(progress).then is WhenLate.REFUSE:
-            raise StaleReadError(need.position, {progress.name: reached}, {progress.name: progress.fault})
+            raise StaleReadError(need.position, {progress.name: reached}, {progress.name: await progress.fault()})
         return is_stale
 
     def note(self, progress: Progress, position: int, *, stale: bool = False, age: timedelta | None = None) -> None:
@@ -275,7 +278,7 @@ async def wait_for(progresses: Collection[Progress], position: int, deadline: fl
     reached = await asyncio.gather(*(each.wait(position, deadline) for each in progresses))
     behind = {each.name: at for each, at in zip(progresses, reached, strict=True) if at < position}
     if behind:
-        raise StaleReadError(position, behind, {each.name: each.fault for each in progresses})
+        raise StaleReadError(position, behind, {each.name: await each.fault() for each in progresses})
 
 
 async def catch_up(asking: Asking, progresses: Collection[Progress], tags: Collection[str] = ()) -> None:
@@ -293,7 +296,7 @@ async def catch_up(asking: Asking, progresses: Collection[Progress], tags: Colle
     late = [each for each in await asyncio.gather(*(_arrive(asking, each, tags) for each in progresses)) if each]
     if late:
         behind = {name: at for each in late for name, at in each.behind.items()}
-        faults = {each.name: each.fault for each in progresses}
+        faults = {each.name: await each.fault() for each in progresses}
         raise StaleReadError(max(each.position for each in late), behind, faults)
 
 

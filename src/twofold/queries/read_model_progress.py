@@ -61,10 +61,6 @@ class ReadModelProgress:
         self._faults = faults
 
     @property
-    def fault(self) -> str:
-        return self._faults().get(self.name, "")
-
-    @property
     def max_lag(self) -> timedelta | None:
         limit: timedelta | None = self.runner.projection.max_lag
         return limit
@@ -81,6 +77,12 @@ class ReadModelProgress:
 
     async def find(self) -> Serving:
         return await self.serving.find()
+
+    async def fault(self) -> str:
+        if own := self._faults().get(self.name, ""):
+            return own
+        serving = await self.find()
+        return next((row.error for row in await self._checkpoints(serving.generation) if row.error), "")
 
     async def head(self) -> int:
         return await self._store.head()

@@ -29,7 +29,7 @@ from twofold.synchronizer.parking import ParkedEvent, SkippedEvent
 from twofold.synchronizer.rebuild_checks import Report
 from twofold.synchronizer.rebuild_progress import RebuildProgress, follow_rebuild
 from twofold.synchronizer.registry import Registered
-from twofold.synchronizer.runner_factory import RunnerFactory
+from twofold.synchronizer.segments.factory import RunnerFactory
 from twofold.synchronizer.status import ProjectionStatus
 from twofold.synchronizer.takeover import Takeover
 

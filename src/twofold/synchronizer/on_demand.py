@@ -20,7 +20,7 @@ from twofold.ports.watermark import Watermark
 from twofold.projections.runner import RowRunner
 from twofold.queries.serving import Serving
 from twofold.synchronizer.generations import prepare
-from twofold.synchronizer.segment_runner import SegmentRunner
+from twofold.synchronizer.segments.runner import SegmentRunner
 
 
 class OnDemandRows:
@@ -38,7 +38,6 @@ class OnDemandRows:
 
     def __init__(self, store: EventStore, database: ReadDatabase, runner: RowRunner) -> None:
         self.name = runner.name
-        self.fault = ""
         self.handled = stored_names(runner.projection.handles())
         self.database = database
         self.runner = runner
@@ -53,6 +52,10 @@ class OnDemandRows:
     def position(self) -> int:
         """The position up to which the rows have been folded."""
         return self._segment_runner.position if self._segment_runner else 0
+
+    async def fault(self) -> str:
+        """Return nothing: what fails is raised to who asks."""
+        return ""
 
     @property
     def max_lag(self) -> timedelta | None:

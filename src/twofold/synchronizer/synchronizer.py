@@ -30,7 +30,7 @@ from twofold.synchronizer.generations import prepare
 from twofold.synchronizer.rebuild_checks import Report
 from twofold.synchronizer.rebuild_progress import RebuildProgress
 from twofold.synchronizer.registry import Registry
-from twofold.synchronizer.runner_factory import RunnerFactory
+from twofold.synchronizer.segments.factory import RunnerFactory
 from twofold.synchronizer.status import (
     ProjectionStatus,
     on_demand_status,

@@ -52,7 +52,7 @@ from twofold.synchronizer.rebuild_checks import (
     verify_same,
     verify_sample,
 )
-from twofold.synchronizer.runner_factory import RunnerFactory
+from twofold.synchronizer.segments.factory import RunnerFactory
 from twofold.tasks import JITTER, is_failure, supervise
 from twofold.tasks import end as end_task
 
@@ -164,8 +164,10 @@ class Takeover:
     @asynccontextmanager
     async def _keeping_leases(self) -> AsyncIterator[None]:
         """Renew the leases of what is seized while the block runs, whose parts have time limits, and give them back."""
-        keep = supervise("the leases of a takeover", self._renew, self._factory.options.backoff)
-        keeper = asyncio.create_task(keep, name="twofold-takeover-leases")
+        backoff = self._factory.options.backoff
+        keeper = asyncio.create_task(
+            supervise("the leases of a takeover", self._renew, backoff), name="twofold-takeover-leases"
+        )
         try:
             yield
         finally:

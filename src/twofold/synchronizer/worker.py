@@ -23,8 +23,8 @@ from twofold.errors import SegmentsApartError
 from twofold.ports.segments import Segment
 from twofold.projections.failure import described
 from twofold.synchronizer.leases import Held, LeaseRound, Leases, LeaseTable, merge, new_worker
-from twofold.synchronizer.runner_factory import RunnerFactory
-from twofold.synchronizer.segment_runner import SegmentRunner
+from twofold.synchronizer.segments.factory import RunnerFactory
+from twofold.synchronizer.segments.runner import SegmentRunner
 from twofold.synchronizer.takeover import Takeover, due
 from twofold.tasks import JITTER, Supervisor, end, end_if_cancelled, is_failure
 

@@ -222,6 +222,29 @@ async def test_a_snapshot_that_cannot_be_written_leaves_the_earlier_ones(
     assert (await database.snapshot(folder)).number == 2
 
 
+async def test_snapshots_go_on_after_one_that_failed_for_a_reason_that_was_not_foreseen(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL", "twofold")
+    failed = asyncio.Event()
+
+    def fail(path: Path) -> None:
+        failed.set()
+        raise RuntimeError("an error that was not foreseen")
+
+    database = DuckDbReadDatabase(tmp_path / "r.duckdb", snapshots=folder, every=timedelta(milliseconds=1))
+    with monkeypatch.context() as patch:
+        patch.setattr("twofold.engines.duckdb.snapshots._sync", fail)
+        await database.open()
+        await asyncio.wait_for(failed.wait(), PATIENCE)
+
+    async def there_is_one() -> bool:
+        return folder.exists() and numbers(folder) != []
+
+    await until(there_is_one)
+    await database.close()
+
+
 async def test_without_a_snapshot_readers_are_told_what_to_do(folder: Path) -> None:
     with pytest.raises(StorageUnavailableError, match="snapshots="):
         await ParquetSnapshots(folder).sql("SELECT 1")

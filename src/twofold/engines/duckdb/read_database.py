@@ -21,7 +21,7 @@ from twofold.engines.duckdb.snapshots import Manifest, write_snapshot
 from twofold.engines.duckdb.statements import run, run_to_read
 from twofold.engines.duckdb.transaction import DuckDbReadTransaction
 from twofold.errors import InvalidProjectionError, StorageError
-from twofold.options import DuckDbOptions
+from twofold.options import Backoff, DuckDbOptions
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import (
     IDLE,
@@ -38,6 +38,7 @@ from twofold.ports.read_database import (
 from twofold.ports.segments import Segment, Step
 from twofold.ports.sql import sql_blocks
 from twofold.ports.table import Table
+from twofold.tasks import supervise
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,10 @@ class DuckDbReadDatabase:
         """
         await self._database.open()
         if self._folder is not None and self._taking is None:
-            self._taking = asyncio.create_task(self._take_snapshots(self._folder), name="twofold-duckdb-snapshots")
+            self._taking = asyncio.create_task(
+                supervise("writing snapshots", partial(self._take_snapshots, self._folder), Backoff()),
+                name="twofold-duckdb-snapshots",
+            )
 
     async def close(self) -> None:
         self._database.check_owner()

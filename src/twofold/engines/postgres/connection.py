@@ -16,6 +16,8 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 from psycopg.waiting import wait_async
 
+from twofold.tasks import is_failure
+
 T = TypeVar("T")
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -126,7 +128,9 @@ class Watch:
         assert self._connection.probe is not None  # noqa: S101
         try:
             self._at_work = await self._connection.probe()
-        except Exception:  # the server does not answer on another connection either
+        except BaseException as error:  # the server does not answer on another connection either
+            if not is_failure(error):
+                raise
             self._at_work = False
         if self._at_work or _has_answered(self._connection):
             self._look()

@@ -17,12 +17,12 @@ import psycopg
 
 from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.database import PostgresDatabase
-from twofold.engines.postgres.pauses import pauses
 from twofold.errors import StorageError
+from twofold.options import Backoff
 from twofold.ports.positions import Positions
 from twofold.ports.segments import Segment
 from twofold.ports.watermark import Watermark
-from twofold.tasks import end
+from twofold.tasks import Supervisor, end
 
 log = logging.getLogger(__name__)
 
@@ -98,11 +98,14 @@ class Listener:
         """Whether something may have been committed since the last look."""
         self._has_looked = False
         self._loss: psycopg.Error | None = None
+        backoff = Backoff(first=database.options.first_pause, last=database.options.last_pause)
+        self._supervisor = Supervisor(f"listening for {subject.table}", backoff, self._tell)
 
     def start(self) -> None:
         """Begin to listen, unless it has begun. A caller who is about to wait is told of what came before, too."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name=f"twofold-listener-{self._subject.table}")
+            name = f"twofold-listener-{self._subject.table}"
+            self._task = asyncio.create_task(self._supervisor.run(self._listen), name=name)
         elif self._is_outdated:
             self._signal.set()
 
@@ -112,24 +115,20 @@ class Listener:
         if task is not None:
             await end(task)
 
-    async def _run(self) -> None:
-        waits = pauses(self._database.options)
-        while True:
-            try:
-                connection = await self._database.connect()
-                try:
-                    await self._follow(connection)
-                finally:
-                    await connection.close()
-            except Exception as error:
-                if self._has_looked:
-                    waits = pauses(self._database.options)
-                pause, is_known = next(waits), isinstance(error, psycopg.Error | StorageError)
-                log.log(
-                    logging.INFO if is_known else logging.ERROR,
-                    "listening was interrupted, connecting again in %.2f s: %s", pause, error, exc_info=not is_known,
-                )  # fmt: skip
-                await asyncio.sleep(pause)
+    async def _listen(self) -> None:
+        connection = await self._database.connect()
+        try:
+            await self._follow(connection)
+        finally:
+            await connection.close()
+
+    async def _tell(self, error: BaseException, pause: float) -> None:
+        is_known = isinstance(error, psycopg.Error | StorageError)
+        log.log(
+            logging.INFO if is_known else logging.ERROR,
+            "listening was interrupted, connecting again in %.2f s: %s", pause, error,
+            exc_info=None if is_known else error,
+        )  # fmt: skip
 
     async def _follow(self, connection: Connection) -> None:
         poll, self._has_looked, self._loss = self._database.options.poll_without_listening, False, None
@@ -144,6 +143,7 @@ class Listener:
                 self._is_outdated = False
                 await self._subject.look(connection)
                 self._has_looked = True
+                self._supervisor.went_well()
             await self._wait(connection, poll)
         raise self._loss
 

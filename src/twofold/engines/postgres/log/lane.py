@@ -14,6 +14,7 @@ from twofold.engines.postgres.wire.arrays import UnfitError
 from twofold.errors import OutcomeUnknownError
 from twofold.options import PostgresOptions
 from twofold.ports.event_log import Append
+from twofold.tasks import is_failure
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,9 @@ class Lane:
     async def _commit(self, group: _Group) -> list[tuple[_Waiting, Outcome | Exception]]:
         try:
             return list(zip(group.members, await self._committer.commit(group.batch), strict=True))
-        except Exception as error:  # a defect of ours must leave no caller waiting for ever
+        except BaseException as error:  # a defect of ours, or of the driver, must leave no caller waiting for ever
+            if not is_failure(error):
+                raise
             log.exception("a batch of %d appends failed in an unexpected way", len(group.members))
             return [(each, OutcomeUnknownError(f"unexpected: {error!r}")) for each in group.members]
 

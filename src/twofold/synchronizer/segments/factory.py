@@ -11,7 +11,7 @@ from twofold.ports.positions import Positions
 from twofold.ports.read_database import ReadDatabase
 from twofold.projections.runner import ProjectionRunner
 from twofold.synchronizer.leases import Held
-from twofold.synchronizer.segment_runner import SegmentRunner
+from twofold.synchronizer.segments.runner import SegmentRunner
 
 Ceiling = Callable[[ProjectionRunner, int, float], Awaitable[int]]
 """Waits until a projection may go beyond a position, at most some seconds, and returns how far it may go."""

@@ -17,11 +17,10 @@ long what it does next may take.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twofold.errors import (
     CheckpointMovedError,
@@ -30,31 +29,29 @@ from twofold.errors import (
     ProjectionFailedError,
     StorageError,
     StorageUnavailableError,
-    TimeLimitError,
     TwofoldError,
 )
 from twofold.log.chunks import Batch, EventBatches, mark_at
 from twofold.log.event_store import EventStore
-from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import START, Mark
 from twofold.options import SynchronizerOptions
-from twofold.ports.checkpoints import SQL, Checkpoint, advance
+from twofold.ports.checkpoints import SQL, Checkpoint
 from twofold.ports.read_database import Changes, ReadDatabase
-from twofold.ports.segments import Parked, Segment, Step, slot_of
-from twofold.projections.failure import INFRASTRUCTURE, MAX_CAUSE, described, storable
+from twofold.ports.segments import Parked, Segment, Step
+from twofold.projections.failure import MAX_CAUSE, described, storable
 from twofold.projections.folding import FailedEvent, KeyedEvent
-from twofold.projections.runner import ProjectionBatch, ProjectionRunner, with_keys
-from twofold.tasks import PROCESS_EXITS, Supervisor, end_if_cancelled, is_failure
+from twofold.projections.runner import ProjectionBatch, ProjectionRunner
+from twofold.synchronizer.segments.movement import Movement
+from twofold.synchronizer.segments.retry_queue import RetryQueue
+from twofold.synchronizer.segments.sorting import sort_events
+from twofold.tasks import Supervisor, end_if_cancelled
 from twofold.telemetry import trace_batch
 
 log = logging.getLogger(__name__)
 H = TypeVar("H")
 
 T = TypeVar("T")
-
-GRAINS = 100
-"""Parts into which a time limit is divided; it may be longer by one of them. More: a step sets its timer more often."""
 
 
 class SegmentRunner:
@@ -93,10 +90,9 @@ class SegmentRunner:
         self._options = options
         self._lease = options.lease if owner else 0.0  # the rows of on-demand projections have one user, and no lease
         self._supervisor = Supervisor(f"projection {runner.name}", options.backoff, self._report)
-        self._has_moved = True
-        self._may_take_until = 0.0
-        self._limit: asyncio.Timeout | None = None
-        self._told_until = 0.0
+        self._movement = Movement(runner.name, options.time_limit)
+        at_once = min(options.retried_at_once, runner.batch_size)
+        self._retry_queue = RetryQueue(store, database, runner, suffix, segment, self._movement, at_once)
         self._trying: BaseException | None = None
         self._reached = reached
         self._head = head
@@ -111,8 +107,7 @@ class SegmentRunner:
 
     def has_moved(self) -> bool:
         """Return whether the work went on since this was asked last, or does what it may still take time for."""
-        moved, self._has_moved = self._has_moved, False
-        return moved or time.monotonic() < self._may_take_until
+        return self._movement.has_moved()
 
     @property
     def fault(self) -> str:
@@ -216,7 +211,7 @@ class SegmentRunner:
         """Wait until there is more in the log, and return its head; save a checkpoint that has moved before that."""
         while True:
             end_if_cancelled()
-            self._move()
+            self._movement.note()
             unsaved = self.position > self._saved.position
             patience = self._saved_at + self._options.idle_save - time.monotonic() if unsaved else self._lease / 3
             head = await self._head(self.position, max(patience, 0))
@@ -231,7 +226,7 @@ class SegmentRunner:
         """Return whether the appends brought an inline projection as far themselves, which they are left time for."""
         if not self._runner.drive.by_appends or head - self.position > self._options.near_head:
             return False
-        await self._rest(self._options.behind_appends)
+        await self._movement.rest(self._options.behind_appends)
         epoch = self._epoch
         await self._load()
         if self._epoch != epoch:  # something was changed: load it again
@@ -241,7 +236,7 @@ class SegmentRunner:
     async def _go_on(self, end: int) -> None:
         """Handle one batch, of events up to a position."""
         reading = self._in_this_history(self._batches.read(self._passed, end, self._skipped))
-        batch = await self._within_limit(reading, "reading a batch")
+        batch = await self._movement.within_limit(reading, "reading a batch")
         if batch.events or batch.failure or time.monotonic() >= self._saved_at + self._options.idle_save:
             with trace_batch(self._runner.name, len(batch.events), batch.position):
                 await self._handle(batch)
@@ -252,45 +247,15 @@ class SegmentRunner:
             raise batch.failure
 
     async def _handle(self, batch: Batch) -> None:
-        events, waiting, failure = self._sorted(batch)
-        mark = batch.mark
+        found, mark = sort_events(self._runner, self.segment, self._blocked, batch.events), batch.mark
+        failure = found.failure
         if failure is not None:
             mark = await self._in_this_history(self._mark_at(failure.position - 1))
-            events = [each for each in events if each.recorded.position <= mark.position]
-            waiting = [each for each in waiting if each.recorded.position <= mark.position]
+            found = found.up_to(mark.position)
         if mark.position > self._saved.position:  # else a step would only make it look as if nothing held it up
-            await self._step(events, mark, [Parked(each.recorded.position, each.text) for each in waiting])
+            await self._step(found.own, mark, [Parked(each.recorded.position, each.text) for each in found.waiting])
         if failure is not None and self.position >= mark.position:
             raise failure
-
-    def _sorted(self, batch: Batch) -> tuple[list[KeyedEvent], list[KeyedEvent], ProjectionFailedError | None]:
-        """Return the events of this segment, those that wait for parked ones, and why one has no key."""
-        found, failure = self._keyed(batch.events)
-        if self.segment.is_whole and not self._blocked:
-            return found, [], failure
-        events: list[KeyedEvent] = []
-        waiting: list[KeyedEvent] = []
-        for each in found:
-            if self.segment.first <= slot_of(text := each.text) < self.segment.end:
-                (waiting if text in self._blocked else events).append(each)
-        return events, waiting, failure
-
-    def _keyed(self, events: Sequence[RecordedEvent[Any]]) -> tuple[list[KeyedEvent], ProjectionFailedError | None]:
-        """Return the events up to the first that has no key, and why it has none."""
-        try:
-            return with_keys(self._runner, events), None
-        except PROCESS_EXITS:
-            raise
-        except BaseException as error:
-            if len(events) > 1:
-                first, failure = self._keyed(events[: len(events) // 2])
-                if failure is None:
-                    second, failure = self._keyed(events[len(events) // 2 :])
-                    first += second
-                return first, failure
-            failure = ProjectionFailedError(self._runner.name, events[0])
-            failure.__cause__ = error
-            return [], failure
 
     async def _step(self, events: Sequence[KeyedEvent], mark: Mark, parked: Sequence[Parked] = ()) -> None:
         """Bring events into the read model and the checkpoint to a mark; try again what fails, then park it."""
@@ -303,7 +268,7 @@ class SegmentRunner:
             if not failures or last_try:
                 break
             self._trying = failures[0].error
-            await self._rest(self._options.backoff.pause(attempt + 1))
+            await self._movement.rest(self._options.backoff.pause(attempt + 1))
         else:
             await self._stop_right_before(events, mark, changes, failures)
             return  # none failed this time
@@ -318,9 +283,17 @@ class SegmentRunner:
     ) -> Sequence[FailedEvent]:
         step = self._step_to(mark)
         batch = ProjectionBatch(
-            self._suffix, events, step, changes, last_try=last_try, moving=self._still_moving, is_divisible=True
+            self._suffix,
+            events,
+            step,
+            changes,
+            last_try=last_try,
+            moving=self._movement.note_within_limit,
+            is_divisible=True,
         )
-        taken, failures = await self._within_limit(self._runner.project(batch), f"a step of {len(events)} events")
+        taken, failures = await self._movement.within_limit(
+            self._runner.project(batch), f"a step of {len(events)} events"
+        )
         mark = Mark.stored(taken.after, taken.event_id)
         if last_try or not failures:
             self._saved, self._passed, self._saved_at, self._has_error = mark, mark, time.monotonic(), False
@@ -353,61 +326,9 @@ class SegmentRunner:
                 raise ProjectionFailedError(self._runner.name, each.recorded) from failed[0].error
 
     async def _retry_parked(self) -> None:
-        """Fold the parked events that an operator wants to be retried: all at once, or else row by row."""
-        at_once = min(self._options.retried_at_once, self._runner.batch_size)
-        while found := await self._database.query(
-            SQL["parked_to_retry"], name=self.segment.projection, generation=self.segment.generation,
-            first=self.segment.first, end=self.segment.end, limit=at_once,
-        ):  # fmt: skip
-            waiting = [Parked(*row) for row in found]
-            if await self._fold_parked(waiting) is not None:
-                for key in dict.fromkeys(each.key for each in waiting):
-                    await self._retry([each for each in waiting if each.key == key])
+        """Fold the parked events that an operator wants to be retried."""
+        while await self._retry_queue.fold_next(self._step_to(self._saved)):
             self._blocked = await self._still_parked()
-
-    async def _retry(self, waiting: Sequence[Parked]) -> None:
-        """Fold events of one row, one after the other; where one fails again, it and the later ones wait on."""
-        for place, each in enumerate(waiting):
-            error = await self._fold_parked([each])
-            if error is not None:
-                cause, trace = described(error)
-                later = [later._replace(cause="", traceback="") for later in waiting[place + 1 :]]
-                await self._leave_parked([each._replace(cause=cause, traceback=trace), *later])
-                return
-
-    async def _leave_parked(self, waiting: Sequence[Parked]) -> None:
-        """Store why the first of them still fails, and that the retry of their row is over."""
-        place = {"name": self.segment.projection, "generation": self.segment.generation}
-        async with self._database.transaction() as transaction:
-            if not await advance(transaction, Changes(parked=waiting), self._step_on_the_spot()):
-                raise CheckpointMovedError(self._runner.name)
-            await transaction.run(SQL["retried"], **place, key=waiting[0].key)
-
-    async def _fold_parked(self, waiting: Sequence[Parked]) -> BaseException | None:
-        """Bring parked events in, all or none; return why that fails, None if it does so no longer."""
-        try:
-            events = [await self._parked_event(each) for each in waiting]
-        except (*INFRASTRUCTURE, *PROCESS_EXITS):
-            raise
-        except BaseException as error:  # it cannot be read any more
-            if not is_failure(error):
-                raise
-            return error
-        released = Changes(released=[each.position for each in waiting])
-        step = self._step_on_the_spot()
-        batch = ProjectionBatch(self._suffix, events, step, released, moving=self._still_moving)
-        _, failures = await self._within_limit(self._runner.project(batch), f"a retry of {len(events)} events")
-        return failures[0].error if failures else None
-
-    async def _parked_event(self, parked: Parked) -> KeyedEvent:
-        self._move()
-        rows = await self._store.log.read(
-            EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
-        )
-        return with_keys(self._runner, self._store.events.decode(rows))[0]
-
-    def _step_on_the_spot(self) -> Step:
-        return self._step_to(self._saved)
 
     def _step_to(self, mark: Mark) -> Step:
         return Step(self.segment, self._epoch, self._saved.position, mark.position, self._lease, mark.text)
@@ -416,58 +337,14 @@ class SegmentRunner:
         """Return the mark of a position behind the checkpoint, in the history that was read up to there."""
         return await mark_at(self._store.log, self._saved, position)
 
-    async def _within_limit(self, work: Awaitable[T], what: str) -> T:
-        """Await what may take up to the time limit; until then the lease is renewed.
-
-        Raises:
-            TimeLimitError: it took longer, and was cancelled.
-        """
-        try:
-            async with asyncio.timeout(None) as self._limit:
-                self._told_until = 0.0
-                self._still_moving()
-                return await work
-        except TimeoutError as error:
-            if self._limit is None or not self._limit.expired():
-                raise
-            remedy = "raise `SynchronizerOptions.time_limit`, or find out what it waits for"
-            raise TimeLimitError(self._runner.name, what, self._options.time_limit, remedy) from error
-        finally:
-            self._move()
-
-    def _move(self, may_take: float = 0.0) -> None:
-        """Note that the work goes on, and for how long what comes next may take."""
-        self._has_moved, self._may_take_until = True, time.monotonic() + may_take
-
-    def _still_moving(self, may_take: float = 0.0) -> None:
-        """Note, within a step, that it goes on: its time limit begins again, and a part of it may take longer.
-
-        A step of fast code says so for each event: the timer is set again only now and then, and a little later, so
-        that it never fires before the limit.
-        """
-        self._has_moved, now = True, time.monotonic()
-        if now < self._told_until and not may_take:
-            return
-        grain = self._options.time_limit / GRAINS
-        limit = self._options.time_limit + may_take + grain
-        self._told_until = 0.0 if may_take else now + grain
-        self._may_take_until = now + limit
-        if self._limit is not None and not self._limit.expired():
-            self._limit.reschedule(asyncio.get_running_loop().time() + limit)
-
     async def _still_parked(self) -> set[str]:
         of = {"name": self.segment.projection, "generation": self.segment.generation}
         slots = {"first": self.segment.first, "end": self.segment.end}
         return {key for key, _ in await self._database.query(SQL["parked_keys"], **of, **slots)}
 
-    async def _rest(self, seconds: float) -> None:
-        """Pause, and keep the lease."""
-        self._move(seconds)
-        await asyncio.sleep(seconds)
-
     async def _report(self, error: BaseException, pause: float) -> None:
         """Store what holds the segment up, where every process can see it."""
-        self._move(pause + self._lease / 3)  # the lease is kept
+        self._movement.note(pause + self._lease / 3)  # the lease is kept
         if not isinstance(error, StorageUnavailableError):
             log.error("projection %s stands still, next try in %.1f s", self._runner.name, pause, exc_info=error)
         async with self._database.transaction() as transaction:

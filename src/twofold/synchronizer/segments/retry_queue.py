@@ -1,0 +1,115 @@
+"""The parked events of a segment that an operator wants to be retried.
+
+1. The first of them are read, in order, and folded in one transaction that takes them out of what is parked.
+2. If that fails, the events of each row are folded by themselves, one after the other.
+3. Where one fails again, it and the later ones of its row stay parked, with why it fails now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twofold.errors import CheckpointMovedError
+from twofold.log.event_store import EventStore
+from twofold.messages.event_query import EventQuery
+from twofold.ports.checkpoints import SQL, advance
+from twofold.ports.read_database import Changes, ReadDatabase
+from twofold.ports.segments import Parked, Segment, Step
+from twofold.projections.failure import INFRASTRUCTURE, described
+from twofold.projections.folding import KeyedEvent
+from twofold.projections.runner import ProjectionBatch, ProjectionRunner, with_keys
+from twofold.synchronizer.segments.movement import Movement
+from twofold.tasks import PROCESS_EXITS, is_failure
+
+
+class RetryQueue:
+    """Folds the parked events of a segment that an operator wants to be retried.
+
+    Args:
+        store: where the events are.
+        database: where the read model is.
+        runner: the projection's code.
+        suffix: of the names of the generation's tables.
+        segment: whose events they are.
+        movement: told that the work goes on.
+        at_once: events that are folded in one transaction, at most.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        database: ReadDatabase,
+        runner: ProjectionRunner,
+        suffix: str,
+        segment: Segment,
+        movement: Movement,
+        at_once: int,
+    ) -> None:
+        self._store = store
+        self._database = database
+        self._runner = runner
+        self._suffix = suffix
+        self._segment = segment
+        self._movement = movement
+        self._at_once = at_once
+        self._place = {"name": segment.projection, "generation": segment.generation}
+
+    async def fold_next(self, step: Step) -> bool:
+        """Fold the next ones: all at once, or else row by row; return whether there were any.
+
+        Args:
+            step: a step on the spot, which makes sure that the segment is still held and stands where it stood.
+
+        Raises:
+            CheckpointMovedError: it is not, or does not; nothing more was folded.
+            Exception: whatever holds the segment up, apart from events that fail.
+        """
+        found = await self._database.query(
+            SQL["parked_to_retry"], **self._place, first=self._segment.first, end=self._segment.end, limit=self._at_once
+        )
+        waiting = [Parked(*row) for row in found]
+        if waiting and await self._fold(waiting, step) is not None:
+            for key in dict.fromkeys(each.key for each in waiting):
+                await self._fold_row([each for each in waiting if each.key == key], step)
+        return bool(waiting)
+
+    async def _fold_row(self, waiting: Sequence[Parked], step: Step) -> None:
+        """Fold events of one row, one after the other; where one fails again, it and the later ones wait on."""
+        for place, each in enumerate(waiting):
+            error = await self._fold([each], step)
+            if error is not None:
+                cause, trace = described(error)
+                later = [later._replace(cause="", traceback="") for later in waiting[place + 1 :]]
+                await self._leave_parked([each._replace(cause=cause, traceback=trace), *later], step)
+                return
+
+    async def _leave_parked(self, waiting: Sequence[Parked], step: Step) -> None:
+        """Store why the first of them still fails, and that the retry of their row is over."""
+        async with self._database.transaction() as transaction:
+            if not await advance(transaction, Changes(parked=waiting), step):
+                raise CheckpointMovedError(self._runner.name)
+            await transaction.run(SQL["retried"], **self._place, key=waiting[0].key)
+
+    async def _fold(self, waiting: Sequence[Parked], step: Step) -> BaseException | None:
+        """Bring parked events in, all or none; return why that fails, None if it does so no longer."""
+        try:
+            events = [await self._event(each) for each in waiting]
+        except (*INFRASTRUCTURE, *PROCESS_EXITS):
+            raise
+        except BaseException as error:  # it cannot be read any more
+            if not is_failure(error):
+                raise
+            return error
+        released = Changes(released=[each.position for each in waiting])
+        moving = self._movement.note_within_limit
+        batch = ProjectionBatch(self._suffix, events, step, released, moving=moving)
+        work = self._runner.project(batch)
+        _, failures = await self._movement.within_limit(work, f"a retry of {len(events)} events")
+        return failures[0].error if failures else None
+
+    async def _event(self, parked: Parked) -> KeyedEvent:
+        self._movement.note()
+        rows = await self._store.log.read(
+            EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
+        )
+        return with_keys(self._runner, self._store.events.decode(rows))[0]

@@ -1,0 +1,72 @@
+"""Sorting events into the rows of a segment: which are its own, which wait behind parked ones, which have no key."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import Any, NamedTuple
+
+from twofold.errors import ProjectionFailedError
+from twofold.messages.event import RecordedEvent
+from twofold.ports.segments import Segment, slot_of
+from twofold.projections.folding import KeyedEvent
+from twofold.projections.runner import ProjectionRunner, with_keys
+from twofold.tasks import PROCESS_EXITS
+
+
+class SortedEvents(NamedTuple):
+    """The events of a batch that concern a segment, up to the first that has no key."""
+
+    own: Sequence[KeyedEvent]
+    """What can be folded."""
+    waiting: Sequence[KeyedEvent]
+    """What waits behind parked events of the same rows."""
+    failure: ProjectionFailedError | None
+    """Why an event has no key; None if all have one."""
+
+    def up_to(self, position: int) -> SortedEvents:
+        """Return those up to a position."""
+        own = [each for each in self.own if each.recorded.position <= position]
+        waiting = [each for each in self.waiting if each.recorded.position <= position]
+        return SortedEvents(own, waiting, self.failure)
+
+
+def sort_events(
+    runner: ProjectionRunner, segment: Segment, blocked: Container[str], events: Sequence[RecordedEvent[Any]]
+) -> SortedEvents:
+    """Return the events that concern a segment.
+
+    Args:
+        runner: the projection's code, which knows the keys.
+        segment: whose events are wanted.
+        blocked: the keys of rows that have parked events.
+        events: of all segments.
+    """
+    found, failure = _keyed(runner, events)
+    if segment.is_whole and not blocked:
+        return SortedEvents(found, (), failure)
+    own: list[KeyedEvent] = []
+    waiting: list[KeyedEvent] = []
+    for each in found:
+        if segment.first <= slot_of(text := each.text) < segment.end:
+            (waiting if text in blocked else own).append(each)
+    return SortedEvents(own, waiting, failure)
+
+
+def _keyed(
+    runner: ProjectionRunner, events: Sequence[RecordedEvent[Any]]
+) -> tuple[list[KeyedEvent], ProjectionFailedError | None]:
+    """Return the events up to the first that has no key, and why it has none."""
+    try:
+        return with_keys(runner, events), None
+    except PROCESS_EXITS:
+        raise
+    except BaseException as error:
+        if len(events) > 1:
+            first, failure = _keyed(runner, events[: len(events) // 2])
+            if failure is None:
+                second, failure = _keyed(runner, events[len(events) // 2 :])
+                first += second
+            return first, failure
+        failure = ProjectionFailedError(runner.name, events[0])
+        failure.__cause__ = error
+        return [], failure
