@@ -13,7 +13,7 @@ from tests.accounts import Balance, Balances, Deposited, Opened
 from tests.cli.typed import Fails, Twofold
 from tests.synchronizing import PATIENCE, QUICK, deposited, engine_at, opened, quick, running, until, write
 
-from twofold import ReadModelSynchronizer, SqlProjection, on
+from twofold import Application, Reaction, ReadModelSynchronizer, SqlProjection, on
 
 
 class Fussy(Balances):
@@ -80,8 +80,11 @@ def fussy(url: str) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    ["pause", "resume", "scale", "set-position", "parked", "retry", "skip", "skip-row", "skipped", "drop-previous"],
-)
+    [
+        "pause", "resume", "scale", "set-position", "rewind", "parked", "retry", "skip", "skip-row", "skipped",
+        "drop-previous",
+    ],
+)  # fmt: skip
 def test_each_command_explains_itself(twofold: Twofold, command: str) -> None:
     done = twofold("projections", command, "--help")
     assert done.returncode == 0
@@ -109,6 +112,67 @@ def test_the_status_of_a_database_without_read_models_says_so(twofold: Twofold, 
     twofold("migrate", url)
     done = twofold("projections", url)
     assert (done.returncode, done.stdout) == (0, f"there are no read models in {url}\n")
+
+
+def test_an_inline_read_model_that_no_worker_has_is_red_only_if_appends_did_not_bring_it_up(
+    twofold: Twofold, url: str
+) -> None:
+    async def append_and_wait_an_hour(*, inline: bool) -> None:
+        app = Application(url, synchronize=False)
+        if inline:
+            app.projections.add(Balances(), kind="inline")
+        async with app:
+            await write(app.store, opened("a") if inline else deposited("a"))
+        async with engine_at(url) as (engine, _), engine.read_database.transaction() as transaction:
+            hour = {"hour": 3600 * 10**6}
+            await transaction.run(
+                "UPDATE twofold_checkpoints SET moved_at = moved_at - :hour, leased_until = leased_until - :hour",
+                **hour,
+            )
+            await transaction.run("UPDATE twofold_projections SET made_at = made_at - :hour", **hour)
+
+    asyncio.run(append_and_wait_an_hour(inline=True))
+    done = twofold("projections", url)
+    assert done.returncode == 0, done.stdout
+    assert any(each[:4] == ["balances", "live", "1", "1"] for each in cells(done.stdout))
+    asyncio.run(append_and_wait_an_hour(inline=False))
+    done = twofold("projections", url)
+    assert done.returncode == 1
+    assert "balances: no worker has worked on it for" in done.stdout
+
+
+def test_who_drives_a_read_model_is_what_its_code_says_now(twofold: Twofold, url: str) -> None:
+    async def kind_of(kind: Any) -> str:
+        app = Application(url, synchronize=False)
+        app.projections.add(Balances(), kind=kind)
+        async with app:
+            pass
+        async with engine_at(url) as (engine, store):
+            [status] = await ReadModelSynchronizer(store, engine.read_database).status()
+        return status.kind
+
+    for kind in ("asynchronous", "inline", "asynchronous"):
+        assert asyncio.run(kind_of(kind)) == kind
+
+
+class Mails(Reaction):
+    name = "mails"
+
+    def handles(self) -> tuple[type, ...]:
+        return (Deposited,)
+
+    async def apply(self, event: Deposited) -> None:
+        pass
+
+
+def test_a_reaction_is_set_back_and_a_keyed_read_model_is_not(twofold: Twofold, fails: Fails, url: str) -> None:
+    project(url, Mails(), opened("a"), *(deposited("a") for _ in range(3)))
+    done = twofold("projections", "rewind", url, "mails", "--to", "2")
+    assert (done.returncode, done.stdout) == (0, "mails goes on behind 2\n")
+    assert any(each[:1] == ["mails"] and each[3:5] == ["2", "2"] for each in cells(twofold("projections", url).stdout))
+    assert "the log ends at 4, before position 9" in fails("projections", "rewind", url, "mails", "--to", "9")
+    project(url, Balances())
+    assert "`twofold rebuild` builds them again" in fails("projections", "rewind", url, "balances", "--to", "0")
 
 
 async def test_the_status_names_who_works_on_it(twofold: Twofold, url: str) -> None:

@@ -82,6 +82,8 @@ class Generation(NamedTuple):
     report: str
     """JSON: what came of the last attempt to let it serve."""
     made_at: int
+    kind: str = "asynchronous"
+    """Who drives it, as the process that prepared it last has declared; see `ProjectionKind`."""
 
     @property
     def role(self) -> Role:

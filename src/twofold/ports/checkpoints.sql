@@ -21,16 +21,16 @@ SET cause = excluded.cause, traceback = excluded.traceback, retry = 0
 DELETE FROM twofold_parked WHERE name = :name AND generation = :generation AND position = :position
 
 -- name: generations
-SELECT name, generation, version, suffix, state, segments, fingerprint, report, made_at
+SELECT name, generation, version, suffix, state, segments, fingerprint, report, made_at, kind
 FROM twofold_projections ORDER BY name, generation
 
 -- name: generations_of
-SELECT name, generation, version, suffix, state, segments, fingerprint, report, made_at
+SELECT name, generation, version, suffix, state, segments, fingerprint, report, made_at, kind
 FROM twofold_projections WHERE name = :name ORDER BY generation
 
 -- name: make_generation
-INSERT INTO twofold_projections (name, generation, version, suffix, state, segments, fingerprint, made_at)
-VALUES (:name, :generation, :version, :suffix, :state, :segments, :fingerprint, twofold_now())
+INSERT INTO twofold_projections (name, generation, version, suffix, state, segments, fingerprint, made_at, kind)
+VALUES (:name, :generation, :version, :suffix, :state, :segments, :fingerprint, twofold_now(), :kind)
 
 -- name: make_segment
 INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, event_id, epoch, moved_at)
@@ -80,6 +80,9 @@ AND position < (SELECT max(last.position) FROM twofold_marks AS last WHERE last.
 UPDATE twofold_projections SET state = :after WHERE name = :name AND generation = :generation AND state = :before
 RETURNING 1
 
+-- name: set_kind
+UPDATE twofold_projections SET kind = :kind WHERE name = :name AND generation = :generation
+
 -- name: set_fingerprint
 UPDATE twofold_projections SET fingerprint = :fingerprint WHERE name = :name AND generation = :generation
 
@@ -113,7 +116,7 @@ UNION ALL SELECT position, '', 0 FROM twofold_skipped WHERE name = :name AND pos
 SELECT min(position) FROM twofold_checkpoints WHERE name = :name AND generation = :generation
 
 -- name: serving
-SELECT name, generation, version, suffix, state, segments, fingerprint, report, made_at,
+SELECT name, generation, version, suffix, state, segments, fingerprint, report, made_at, kind,
     (SELECT min(c.position) FROM twofold_checkpoints AS c WHERE c.name = p.name AND c.generation = p.generation),
     EXISTS (SELECT 1 FROM twofold_parked AS q WHERE q.name = p.name AND q.generation = p.generation)
 FROM twofold_projections AS p WHERE name = :name ORDER BY generation

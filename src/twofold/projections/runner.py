@@ -75,6 +75,8 @@ class ReadModelBuilder(Protocol):
     version: int
     style: Style
     """Whose connection its code gets."""
+    drive: Drive
+    """Who brings the events in."""
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return a digest for each part of its code; `row` is that of what its rows look like."""
@@ -107,8 +109,6 @@ class ProjectionRunner(ReadModelBuilder, Protocol):
     """The code of a projection, of one kind or another, ready to run."""
 
     projection: Any
-    drive: Drive
-    """Who brings the events in."""
     batch_size: int
     """Events that it takes at once, at most."""
     start: Start

@@ -122,6 +122,8 @@ async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = 
             await build(transaction, code, State.BUILDING, segments=serving.segments)
             return ()
         await code.check(transaction, own.suffix)
+        if own.kind != code.drive.name:
+            await transaction.run(SQL["set_kind"], name=code.name, generation=own.number, kind=code.drive.name)
         return _changed_parts(own, code)
 
 
@@ -137,7 +139,7 @@ async def build(
     await code.make(transaction, suffix)
     await transaction.run(
         SQL["make_generation"], name=code.name, generation=number, version=code.version, suffix=suffix,
-        state=state.value, segments=segments, fingerprint=_dump(code.fingerprint()),
+        state=state.value, segments=segments, fingerprint=_dump(code.fingerprint()), kind=code.drive.name,
     )  # fmt: skip
     for first, end in pairwise(bounds(segments)):
         await transaction.run(

@@ -13,6 +13,7 @@ from twofold.log.event_store import EventStore
 from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Checkpoint, Generation, GenerationState
 from twofold.ports.read_database import ReadDatabase
+from twofold.projections.kinds import drive_of
 from twofold.projections.runner import ProjectionKind, ProjectionRunner
 from twofold.queries.lag import lag_of
 from twofold.synchronizer.leases import LeaseTable, Looks, read_lease_table
@@ -62,7 +63,7 @@ class ProjectionStatus:
     """Up to here all its segments are complete."""
     head: int
     kind: ProjectionKind = "asynchronous"
-    """As this process knows it."""
+    """As this process knows it, or else as the process said that prepared it last."""
     lag: timedelta = timedelta()
     """Age of the oldest event that it still has to handle; zero if there is none."""
     max_lag: timedelta | None = None
@@ -128,6 +129,7 @@ async def read_status(
     Raises:
         StorageError: the database failed.
     """
+    earlier_head = await store.head()
     looks = Looks(database)  # no transaction: on SQLite that would be the write lock
     table = await read_lease_table(looks)
     counts = await looks.run(SQL["parked_counts"])
@@ -135,7 +137,7 @@ async def read_status(
     head = await store.head()
     return [
         replace(
-            await _status(store, runners.get(name), table, generations, parked, head),
+            await _status(store, runners.get(name), table, generations, parked, earlier_head, head),
             patience=timedelta(seconds=options.unattended),
         )
         for name, generations in _by_name(table.generations).items()
@@ -172,6 +174,7 @@ async def _status(
     table: LeaseTable,
     generations: Sequence[Generation],
     parked: Mapping[tuple[str, int], int],
+    earlier_head: int,
     head: int,
 ) -> ProjectionStatus:
     live = next(each for each in generations if each.role == "serving")
@@ -182,10 +185,14 @@ async def _status(
     refused = next((each.refused for each in shadows if each.refused), "")
     rebuilding = bool(shadows) and not refused
     building = [row for row in table.checkpoints if rebuilding and _is_of(row, shadows[-1])]
-    segments = [await _segment(store, runner, row, shown.made_at) for row in rows]
+    drive = runner.drive if runner else drive_of(shown.kind)
+    by_appends = drive.by_appends
+    segments = [await _segment(store, runner, row, shown.made_at, earlier_head, by_appends=by_appends) for row in rows]
     lag = max((each.lag for each in segments), default=timedelta())
     position = min((row.position for row in rows), default=0)
-    known = runner is not None or any((shown.name, shown.version) in codes for codes in table.workers.values())
+    codes = {code for each in table.workers.values() for code in each}
+    is_brought_up = by_appends and position >= earlier_head
+    known = runner is not None or is_brought_up or (shown.name, shown.version) in codes
     errors = [each.error for each in segments if each.error]
     return ProjectionStatus(
         name=shown.name,
@@ -194,7 +201,7 @@ async def _status(
         state=_state(shown, rows, known=known, errors=errors, rebuilding=rebuilding, late=lag > timedelta()),
         position=position,
         head=head,
-        kind=runner.drive.name if runner else "asynchronous",
+        kind=drive.name,
         lag=lag,
         max_lag=runner.projection.max_lag if runner else None,
         parked=parked.get((shown.name, shown.number), 0),
@@ -229,9 +236,18 @@ def _state(
     return ProjectionState.CATCHING_UP if late else ProjectionState.LIVE
 
 
-async def _segment(store: EventStore, runner: ProjectionRunner | None, row: Checkpoint, made_at: int) -> SegmentStatus:
+async def _segment(
+    store: EventStore,
+    runner: ProjectionRunner | None,
+    row: Checkpoint,
+    made_at: int,
+    earlier_head: int,
+    *,
+    by_appends: bool,
+) -> SegmentStatus:
     lag = await lag_of(store, runner, row) if runner else timedelta()
-    needs_no_worker = runner is not None and runner.drive.by_appends and not lag  # the appends do the work
+    # Appends do the work. Without the code it is not known what is handled: they bring it up to the very head.
+    needs_no_worker = by_appends and (not lag if runner else row.position >= earlier_head)
     return SegmentStatus(
         first=row.first,
         end=row.end,

@@ -14,7 +14,9 @@ from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, 
 from twofold.ports.segments import Parked, Segment, Step
 from twofold.ports.sql import quoted
 from twofold.ports.table import Table
+from twofold.projections.kinds import ASYNCHRONOUS
 from twofold.projections.row_type import FullText, Index, Key, RowType
+from twofold.projections.runner import Drive
 from twofold.synchronizer.generations import prepare
 
 
@@ -56,6 +58,7 @@ class Code:
     """As much of a projection as it takes to build its read model."""
 
     style: Style = "driver"
+    drive: Drive = ASYNCHRONOUS
 
     def __init__(self, table: Table, version: int) -> None:
         self.name, self.version = table.name, version

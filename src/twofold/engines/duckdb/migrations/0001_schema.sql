@@ -13,6 +13,7 @@ CREATE TABLE twofold_projections (
     fingerprint VARCHAR NOT NULL DEFAULT '{}',
     report      VARCHAR NOT NULL DEFAULT '',
     made_at     BIGINT  NOT NULL,
+    kind        VARCHAR NOT NULL,
     PRIMARY KEY (name, generation)
 );
 

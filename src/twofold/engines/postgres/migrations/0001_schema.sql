@@ -320,6 +320,7 @@ CREATE TABLE twofold_projections (
     fingerprint text    NOT NULL DEFAULT '{}',-- JSON: a digest for each part of the code
     report      text    NOT NULL DEFAULT '',  -- JSON: what came of the last attempt to let it serve
     made_at     bigint  NOT NULL,
+    kind        text    NOT NULL,             -- who drives it: see `ProjectionKind`
     PRIMARY KEY (name, generation)
 );
 

@@ -62,6 +62,7 @@ CREATE TABLE twofold_projections (
     fingerprint TEXT    NOT NULL DEFAULT '{}',-- JSON: a digest for each part of the code
     report      TEXT    NOT NULL DEFAULT '',  -- JSON: what came of the last attempt to let it serve
     made_at     INTEGER NOT NULL,
+    kind        TEXT    NOT NULL,             -- who drives it: see `ProjectionKind`
     PRIMARY KEY (name, generation)
 ) STRICT, WITHOUT ROWID;
 
