@@ -59,7 +59,7 @@ from twofold.errors import (
     VersionMismatchError,
 )
 from twofold.log.chunks import Batch
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
 from twofold.log.decision_model import Decision, DecisionModel, combine
 from twofold.log.event_store import EventStore
 from twofold.log.staged_receipt import StagedReceipt
@@ -84,7 +84,7 @@ from twofold.ports.read_database import Filter, Total
 from twofold.projections.grouped import GroupedProjection
 from twofold.projections.projection import Projection
 from twofold.projections.reaction import Reaction
-from twofold.projections.row_type import FullText, Index, Key
+from twofold.projections.rows.row_type import FullText, Index, Key
 from twofold.projections.sql_projection import SqlProjection
 from twofold.queries.bus import QueryBus, QueryHandler
 from twofold.queries.consistent_query import ConsistentQueryHandler

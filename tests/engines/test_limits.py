@@ -18,8 +18,8 @@ from twofold.errors import (
     UnknownEventTypeError,
     UnreadableEventError,
 )
-from twofold.log.payload import MAX_PAYLOAD
-from twofold.log.stored_names import MAX_NAME
+from twofold.log.codec.payload import MAX_PAYLOAD
+from twofold.log.codec.stored_names import MAX_NAME
 from twofold.options import LogOptions
 from twofold.ports.event_log import Append, Appended, EventLog, Rejected
 from twofold.testing.samples import Revised, append_of, new_event, topic

@@ -16,7 +16,7 @@ from tests.any_values import Colour, GiftLine, Line, Place, Size, anything, floa
 
 from twofold import Key
 from twofold.engines.engine import connect
-from twofold.projections.row_type import RowType
+from twofold.projections.rows.row_type import RowType
 from twofold.testing.read_samples import Model
 
 plain: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {

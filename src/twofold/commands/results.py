@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from twofold.errors import InvalidHandlerError, NotCommittedError
-from twofold.log.fidelity import difference, is_equal
-from twofold.log.proofs import Test, proof_of
+from twofold.log.codec.fidelity import difference, is_equal
+from twofold.log.codec.proofs import Test, proof_of
 from twofold.log.staged_receipt import NotCommitted
 from twofold.messages.command import Command
 from twofold.messages.position import Position

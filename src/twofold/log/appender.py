@@ -20,7 +20,7 @@ from twofold.errors import (
     TransactionReusedError,
     UnitOfWorkError,
 )
-from twofold.log.codec import EventTypes, encode_metadata
+from twofold.log.codec.event_types import EventTypes, encode_metadata
 from twofold.log.query_check import refuse_unmatchable
 from twofold.log.staged_receipt import StagedReceipt
 from twofold.log.transaction import StoreTransaction

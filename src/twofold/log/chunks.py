@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.mark import Mark

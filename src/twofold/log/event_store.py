@@ -10,10 +10,10 @@ from uuid import UUID
 from twofold.errors import InvalidMessageTypeError
 from twofold.log.appender import Appender
 from twofold.log.chunks import Pace, Read, Rows, chunks
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
+from twofold.log.codec.stored_names import check_name
 from twofold.log.decision_model import Decision, DecisionModel
 from twofold.log.query_check import refuse_unmatchable
-from twofold.log.stored_names import check_name
 from twofold.log.subscription import Subscription
 from twofold.log.transaction import StoreTransaction
 from twofold.log.unit_of_work import current_unit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event_query import EventQuery, QueryItem
 
 

@@ -7,7 +7,7 @@ import logging
 
 from twofold.errors import HistoryChangedError, StorageUnavailableError
 from twofold.log.chunks import Batch, ChunkReader, Pace, Rows, decoded, mark_at
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.options import LogOptions

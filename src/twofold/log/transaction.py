@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
+from twofold.log.codec.stored_names import check_name
 from twofold.log.query_check import refuse_unmatchable
-from twofold.log.stored_names import check_name
 from twofold.messages.event import Metadata
 from twofold.messages.event_query import AppendCondition
 from twofold.messages.receipt import Receipt

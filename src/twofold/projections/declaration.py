@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from twofold.errors import InvalidProjectionError
-from twofold.log.fidelity import field_names
+from twofold.log.codec.fidelity import field_names
 from twofold.messages.event import refuse_base_class
 from twofold.ports.read_database import Style
 from twofold.projections.projection import OnFailure, Projection

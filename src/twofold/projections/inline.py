@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from twofold.errors import InvalidProjectionError, ProjectionFailedError
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import StoredEvent

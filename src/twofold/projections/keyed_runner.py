@@ -14,7 +14,7 @@ from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
 from twofold.projections.folding import FailedEvent, Folded, KeyedEvent, fold_in_slices, keys_of
 from twofold.projections.projection import KeyValues, Projection
-from twofold.projections.row_cache import RowCache
+from twofold.projections.rows.row_cache import RowCache
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start
 
 COMMIT_AFTER = 1.0

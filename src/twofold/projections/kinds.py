@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from twofold.errors import InvalidProjectionError
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.projections.declaration import check_declaration

@@ -14,7 +14,7 @@ from twofold.messages.event import RecordedEvent
 from twofold.messages.event_methods import events_of, methods_by_event
 from twofold.messages.read_policy import ReadPolicy
 from twofold.ports.table import Table
-from twofold.projections.row_type import RowType
+from twofold.projections.rows.row_type import RowType
 
 R = TypeVar("R")
 

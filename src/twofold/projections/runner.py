@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from twofold.errors import CheckpointMovedError
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RecordedEvent
 from twofold.ports.checkpoints import advance
 from twofold.ports.event_log import EventLog

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -126,13 +127,16 @@ class Takeover:
         """
         wanted = self._previous(name, await self._generations(name)).number
         for attempt in range(1, self._factory.options.roll_backs + 1):
+            began = time.monotonic()
             try:
                 await self._roll_back(name, wanted)
             except (LeaseLostError, CheckpointMovedError) as lost:
                 if attempt == self._factory.options.roll_backs:
                     raise
                 log.info("the roll-back of %s is tried again: %s", name, lost)
-                await asyncio.sleep(self._factory.options.backoff.pause(attempt) * JITTER.uniform(0.5, 1.0))
+                # Two that take the segments from each other need time in which one of them rests while the other ends.
+                pause = max(self._factory.options.backoff.pause(attempt), (time.monotonic() - began) * 2**attempt)
+                await asyncio.sleep(pause * JITTER.uniform(0.5, 1.0))
             else:
                 return
 

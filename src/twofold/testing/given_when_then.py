@@ -20,7 +20,7 @@ from uuid import UUID
 
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.decider import Decider
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RecordedEvent
 from twofold.ports.event_log import record
 from twofold.projections.folding import fold, keyed

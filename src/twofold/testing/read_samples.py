@@ -15,7 +15,7 @@ from twofold.ports.segments import Parked, Segment, Step
 from twofold.ports.sql import quoted
 from twofold.ports.table import Table
 from twofold.projections.kinds import ASYNCHRONOUS
-from twofold.projections.row_type import FullText, Index, Key, RowType
+from twofold.projections.rows.row_type import FullText, Index, Key, RowType
 from twofold.projections.runner import Drive
 from twofold.synchronizer.generations import prepare
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import Event, Tag, event_type
 from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
 from twofold.messages.ids import uuid7

@@ -28,7 +28,7 @@ from twofold.errors import (
     StorageUnavailableError,
 )
 from twofold.projections.projection import OnFailure
-from twofold.projections.row_type import RowType
+from twofold.projections.rows.row_type import RowType
 from twofold.testing.read_samples import Model, Sample
 
 

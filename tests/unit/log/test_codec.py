@@ -25,9 +25,9 @@ from twofold.errors import (
     UnknownEventTypeError,
     UnreadableEventError,
 )
-from twofold.log.codec import MANY, EventTypes, encode_metadata
-from twofold.log.payload import MAX_PAYLOAD
-from twofold.log.stored_names import MAX_NAME, check_name
+from twofold.log.codec.event_types import MANY, EventTypes, encode_metadata
+from twofold.log.codec.payload import MAX_PAYLOAD
+from twofold.log.codec.stored_names import MAX_NAME, check_name
 from twofold.messages.event import AwareDatetime, Event, Metadata, Tag, event_type
 from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import StoredEvent, content_checksum, is_intact
@@ -268,7 +268,7 @@ def test_tags_of_a_parent_class_are_inherited() -> None:
 def test_sets_are_stored_alike_in_every_process() -> None:
     code = (
         "from dataclasses import dataclass; from typing import Annotated; from uuid import UUID\n"
-        "from twofold.log.codec import EventTypes; from twofold.messages.event import Event, Tag\n"
+        "from twofold.log.codec.event_types import EventTypes; from twofold.messages.event import Event, Tag\n"
         "@dataclass(frozen=True)\n"
         "class E(Event):\n"
         "    s: Annotated[frozenset[str], Tag('s')]\n"

@@ -14,7 +14,7 @@ import pydantic
 import pytest
 
 from twofold.errors import InvalidMessageTypeError
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_fields import tagged_fields
 from twofold.messages.event import AwareDatetime, Event, Tag
 

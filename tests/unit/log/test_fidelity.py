@@ -31,7 +31,7 @@ from tests.any_values import (
 )
 
 from twofold.errors import InvalidEventError, InvalidMessageTypeError
-from twofold.log.codec import EventTypes, encode_metadata
+from twofold.log.codec.event_types import EventTypes, encode_metadata
 from twofold.messages.event import AwareDatetime, Event, Metadata, Tag, event_type
 from twofold.ports.event_log import record
 

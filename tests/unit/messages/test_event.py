@@ -8,7 +8,7 @@ import msgspec
 import pydantic
 import pytest
 
-from twofold.log.codec import EventTypes, encode_metadata
+from twofold.log.codec.event_types import EventTypes, encode_metadata
 from twofold.messages.command import Command
 from twofold.messages.event import Event, EventType, Metadata, event_type, event_type_of
 from twofold.messages.ids import uuid7

@@ -12,13 +12,13 @@ import pytest
 
 from twofold import Event, Key, Projection, Reaction, SqlProjection, on
 from twofold.errors import InvalidMessageTypeError, InvalidProjectionError
-from twofold.log.codec import EventTypes
+from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RecordedEvent, event_type
 from twofold.messages.stored_event import StoredEvent
 from twofold.projections.declaration import check_choice, check_declaration, check_events
 from twofold.projections.folding import fold, keyed
 from twofold.projections.kinds import drive_of
-from twofold.projections.row_type import RowType
+from twofold.projections.rows.row_type import RowType
 from twofold.projections.runner import Start
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twofold.ports.segments import Segment, Step
-from twofold.projections.row_cache import RowCache
+from twofold.projections.rows.row_cache import RowCache
 
 LEFT, RIGHT = Segment("sales", 1, 0, 128), Segment("sales", 1, 128, 256)
 

@@ -15,7 +15,7 @@ import pytest
 from twofold import FullText, Index, Key
 from twofold.errors import InvalidProjectionError
 from twofold.ports.table import Column, Kind
-from twofold.projections.row_type import RowType
+from twofold.projections.rows.row_type import RowType
 
 
 class Colour(Enum):

@@ -13,7 +13,7 @@ import pytest
 from twofold.errors import InvalidProjectionError, MissingTableError
 from twofold.ports.checkpoints import SQL
 from twofold.ports.read_database import ReadDatabase
-from twofold.projections.row_type import FullText, Index, Key, RowType
+from twofold.projections.rows.row_type import FullText, Index, Key, RowType
 from twofold.testing.read_samples import PAIR_TABLE, SAMPLES, Model, Pair, Sample
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from twofold.ports.read_database import ReadDatabase
-from twofold.projections.row_type import Key, RowType
+from twofold.projections.rows.row_type import Key, RowType
 from twofold.testing.read_samples import Model, Sample
 
 TOKYO = dt.timezone(dt.timedelta(hours=9))

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from twofold.errors import InvalidEventError, InvalidMessageTypeError, LimitExceededError
+from twofold.log.codec.fidelity import compares_all, difference, field_names, is_equal
+from twofold.log.codec.proofs import proof_of
+from twofold.log.codec.stored_fields import knows_fields
+from twofold.log.codec.stored_names import check_name
+from twofold.log.codec.tags import Tags
 from twofold.log.event_fields import check_record, is_pydantic, refuse_mutable, refuse_what_cannot_be_stored
-from twofold.log.fidelity import compares_all, difference, field_names, is_equal
-from twofold.log.proofs import proof_of
-from twofold.log.stored_fields import knows_fields
-from twofold.log.stored_names import check_name
-from twofold.log.tags import Tags
 from twofold.messages.event import EventType, Upcaster, event_type_of
 
 MAX_PAYLOAD = 16 * 1024 * 1024

@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from twofold.errors import InvalidEventError
+from twofold.log.codec.fidelity import values_getter
+from twofold.log.codec.stored_names import MAX_NAME, check_name
 from twofold.log.event_fields import tagged_fields
-from twofold.log.fidelity import values_getter
-from twofold.log.stored_names import MAX_NAME, check_name
 
 _SEVERAL = (tuple, list, set, frozenset)
 _ALIKE = (set, frozenset)

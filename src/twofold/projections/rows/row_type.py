@@ -13,10 +13,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from twofold.errors import InvalidProjectionError
+from twofold.log.codec.fidelity import values_getter
 from twofold.log.event_fields import refuse_mutable
-from twofold.log.fidelity import values_getter
 from twofold.ports.table import Column, Kind, Table, restored
-from twofold.projections.row_columns import RowColumn, describe
+from twofold.projections.rows.row_columns import RowColumn, describe
 
 R = TypeVar("R")
 

@@ -27,11 +27,11 @@ from twofold.errors import (
     UnknownEventTypeError,
     UnreadableEventError,
 )
-from twofold.log.fidelity import difference
-from twofold.log.payload import PayloadCodec, encoder, refuse_nul
-from twofold.log.proofs import Test, proof_of
-from twofold.log.stored_names import check_name
-from twofold.log.tags import Tags
+from twofold.log.codec.fidelity import difference
+from twofold.log.codec.payload import PayloadCodec, encoder, refuse_nul
+from twofold.log.codec.proofs import Test, proof_of
+from twofold.log.codec.stored_names import check_name
+from twofold.log.codec.tags import Tags
 from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.stored_event import StoredEvent, are_intact, checksummed_names, is_intact
 from twofold.ports.event_log import NewEvent, as_new_event

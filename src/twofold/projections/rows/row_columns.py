@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from twofold.errors import InvalidProjectionError
-from twofold.log.fidelity import difference, is_equal
-from twofold.log.proofs import proof_of
+from twofold.log.codec.fidelity import difference, is_equal
+from twofold.log.codec.proofs import proof_of
 from twofold.ports.table import KINDS, Column, Dump, Kind
 
 MAX_DIGITS = 1000
