@@ -92,7 +92,8 @@ class Appender:
             unit.stage(encoded, events, expected, condition)
             return staged_receipt(None, encoded)
         of_stream = () if expected is None else ((stream_id, expected),)
-        return (await self.commit(Append(encoded, of_stream, condition))).receipt
+        append = Append(encoded, of_stream, condition)
+        return _receipt(append, self._accepted(await self._log.append(append)))
 
     def encode(
         self,
@@ -128,7 +129,7 @@ class Appender:
         return encoded
 
     async def commit(self, append: Append, value: Any = None) -> Committed:
-        """Store a prepared append durably; every append ends here, but those of `transaction`.
+        """Store the append of a command durably.
 
         Args:
             append: what is stored.
@@ -139,7 +140,7 @@ class Appender:
                 `EventLog.append`.
         """
         appended = self._accepted(await self._log.append(append))
-        if appended.repeated and append.command:  # a repeat of a command may have made other events than the first
+        if appended.repeated:  # a repeat of a command may have made other events than the first
             return Committed(await self._first_receipt(appended), appended.result)
         return Committed(_receipt(append, appended, value), appended.result)
 

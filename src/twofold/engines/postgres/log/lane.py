@@ -118,7 +118,8 @@ class Lane:
         members: list[_Waiting] = []
         ids: set[bytes] = set()
         waiting, room, space = self._waiting, self._options.max_group_events, self._options.max_group_bytes
-        while waiting and len(members) < min(limit, self._options.max_group):
+        most = min(limit, self._options.max_group)
+        while waiting and len(members) < most:
             append, _, own, payload = waiting[0]
             space -= payload
             room -= len(append.events)
@@ -130,7 +131,8 @@ class Lane:
 
 
 def _resolve(answered: list[tuple[_Waiting, Outcome | Exception]]) -> None:
-    for (_, future, *_), outcome in answered:
+    for waiting, outcome in answered:
+        future = waiting.future
         if future.done():  # its caller was cancelled
             continue
         if isinstance(outcome, Exception):
