@@ -51,6 +51,9 @@ class LogOptions:
     poll: float = 30.0
     """Seconds after which a waiting subscription reads by itself, should every signal have failed. Less: more reads;
     more: a lost signal, or a log that was restored, is noticed later."""
+    believed: float = 1.0
+    """Seconds for which a position is believed to be of the log's history without a look. Less: more reads; more: a
+    receipt from before the log was restored is refused later."""
     first_pause: float = 0.1
     """Seconds before a subscription tries again to reach a database that is away; they double from one to the next,"""
     last_pause: float = 5.0

@@ -9,6 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import anyio.from_thread
@@ -17,7 +18,9 @@ import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
+from tests.postgres_servers import PostgresServer
 from tests.recording_log import RecordingLog
+from tests.restorable import restorable
 
 from fastapi import FastAPI
 from twofold import Application, Position, Receipt
@@ -223,6 +226,31 @@ async def test_a_token_from_the_future_is_refused_at_once_until_the_log_gets_the
             assert_problem(await client.get("/accounts/a", headers={TOKEN: token}), 400, TOKEN)
             await client.post("/accounts/a/deposits")
             assert (await client.get("/accounts/a", headers={TOKEN: token})).json()["changes"] == 1
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite", "postgres"])
+def test_a_token_of_lost_events_is_refused_once_the_log_has_outgrown_them(
+    engine_name: str, tmp_path: Path, own_server: Callable[..., PostgresServer]
+) -> None:
+    log = restorable(engine_name, tmp_path, own_server)
+    with serving(build(log.url)) as client:
+        kept = client.post("/accounts/a").headers[TOKEN]
+    log.save()
+    with serving(build(log.url)) as client:
+        lost = client.post("/accounts/a/deposits").headers[TOKEN]
+    log.put_back()
+    with serving(build(log.url, cookie=True)) as client:
+        assert_problem(client.get("/ping", headers={TOKEN: lost}), 400, TOKEN)
+        new = [client.post("/accounts/a/deposits").headers[TOKEN] for _ in range(2)]
+        client.cookies.clear()
+        for _ in range(2):
+            assert_problem(client.get("/accounts/a", headers={TOKEN: lost}), 400, TOKEN)
+            for token in (new[1], new[0], kept):
+                shown = client.get("/accounts/a", headers={TOKEN: token})
+                assert shown.status_code == 200, shown.text
+                assert shown.json()["changes"] == 2
+        ignored = client.get("/accounts/a", headers={"Cookie": f"consistency_token={lost}"})
+        assert (ignored.status_code, "Max-Age=0" in ignored.headers["set-cookie"]) == (200, True)
 
 
 def test_a_database_that_is_away_when_a_token_is_to_be_checked_is_503(client: TestClient, url: str) -> None:

@@ -19,11 +19,12 @@ from tests.postgres_servers import PostgresServer
 from tests.restorable import Restorable, restorable
 from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running, until, write
 
-from twofold import EventQuery, EventStore, Reaction, ReadModelSynchronizer
+from twofold import EventQuery, EventStore, Reaction, ReadModelSynchronizer, session
 from twofold.engines.duckdb import DuckDbReadDatabase
 from twofold.engines.engine import connect, scratch_database
-from twofold.errors import HistoryChangedError, InvalidProjectionError, StaleReadError, StorageError
-from twofold.options import QueryOptions
+from twofold.errors import HistoryChangedError, InvalidProjectionError, InvalidTokenError, StaleReadError, StorageError
+from twofold.messages.position import Position
+from twofold.options import LogOptions, QueryOptions
 from twofold.ports.read_database import ReadDatabase
 
 SHARED, LOST, NEW = 60, 40, 60
@@ -205,6 +206,50 @@ async def test_read_models_elsewhere_stand_still_by_name_until_they_are_built_ag
             assert (status.position, status.head, status.error) == (SHARED + later, SHARED + later, None)
 
 
+@pytest.mark.parametrize("later", [0, 1, LOST, NEW])
+@pytest.mark.parametrize("keeper", ["the process that wrote it", "a client"])
+async def test_a_receipt_of_lost_events_is_refused_by_name(log_at: Restorable, keeper: str, later: int) -> None:
+    async with engine_at(log_at.url) as (engine, store), engine_at(log_at.url) as (_, other):
+        synchronizer = ReadModelSynchronizer(store, engine.read_database)
+        balances = synchronizer.add(Balances())
+        async with running(synchronizer):
+            shared = (await store.append([opened("a"), *map(deposited, "a" * (SHARED - 1))])).position
+            await synchronizer.wait(shared, PATIENCE)
+            await asyncio.to_thread(log_at.save)
+            lost = await store.append([deposited("a") for _ in range(LOST)])
+            await synchronizer.wait(lost, PATIENCE)
+            await asyncio.to_thread(log_at.put_back)
+            kept = await fill(other, 10_000, later) if later else SHARED  # by another process: this one has not looked
+            await until_answered(synchronizer, kept)
+            await asyncio.sleep(LogOptions.believed)
+            token = Position.parse(lost.position.text) if keeper == "a client" else lost
+            for _ in range(2):
+                began = asyncio.get_running_loop().time()
+                with pytest.raises(InvalidTokenError, match=r"^position 100 \(.*\) is of another history: the log "):
+                    await synchronizer.wait(token, PATIENCE)
+                with session(token), pytest.raises(InvalidTokenError, match="ask again without it"):
+                    await balances.get("a")
+                assert asyncio.get_running_loop().time() - began < PATIENCE / 2, "it is not waited for"
+            await synchronizer.wait(Position.parse(shared.text), PATIENCE)
+            with session(shared):
+                assert (await balances.get("a") or Balance("", "")).changes == SHARED + later - 1
+
+
+@pytest.mark.parametrize("later", [3, NEW])
+async def test_a_receipt_of_another_log_is_refused_by_name(log_at: Restorable, later: int) -> None:
+    async with engine_at(log_at.url) as (_, store):
+        receipt = await store.append([opened("a"), deposited("a"), deposited("a")])
+    await asyncio.to_thread(log_at.put_new)
+    async with engine_at(log_at.url) as (engine, store):
+        synchronizer = ReadModelSynchronizer(store, engine.read_database)
+        synchronizer.add(Balances())
+        async with running(synchronizer):
+            await write(store, opened("a"))
+            await synchronizer.wait(await fill(store, 10_000, later - 1), PATIENCE)
+            with pytest.raises(InvalidTokenError, match="is of another history: the log has 3 "):
+                await synchronizer.wait(receipt, PATIENCE)
+
+
 @pytest.mark.parametrize("later", [3, NEW])
 async def test_read_models_under_a_new_log_stand_still_by_name(
     log_at: Restorable, elsewhere: Callable[[], ReadDatabase], later: int
@@ -328,6 +373,19 @@ async def stands_still(synchronizer: ReadModelSynchronizer, name: str) -> None:
         )
 
     await until(told)
+
+
+async def until_answered(synchronizer: ReadModelSynchronizer, position: int) -> None:
+    """Wait until a position is shown; the database may be away for a moment."""
+
+    async def answered() -> bool:
+        try:
+            await synchronizer.wait(position, PATIENCE)
+        except StorageError:
+            return False
+        return True
+
+    await until(answered)
 
 
 async def refuses_to_say_that_it_shows(synchronizer: ReadModelSynchronizer, position: int) -> None:

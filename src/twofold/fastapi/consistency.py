@@ -88,8 +88,8 @@ def add_consistency(
     - `Prefer: wait=<seconds>` says how long the client will wait for its read models.
     - An answer that a query's policy lets be stale says so: `Consistency: stale; age=<seconds>`. A query that is
       refused instead is answered with 503 and `Retry-After`.
-    - A token that is damaged, from another log or from the future is answered with 400. In a cookie, it is ignored and
-      deleted, since the browser's user can do nothing about it.
+    - A token that is damaged, from another log, of events that were lost in a restore or from the future is answered
+      with 400. In a cookie, it is ignored and deleted, since the browser's user can do nothing about it.
     - While the database is away, every request is answered with 503 within five seconds, or within its own `wait`.
     - `GET` with `If-None-Match` is answered with 304 if the endpoint sets the same `ETag` again, and `HEAD` like `GET`.
     - OpenAPI names these headers at every operation.

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 _PARAMETERS: Mapping[str, tuple[str, str]] = {
     "Consistency-Token": (
         "Sent back from an earlier response, it makes the answer show what that response had written.",
-        "AQAAAAAAAAARqk3Kz1C2j3Q",
+        "AgAAAAAAAAARERITFBUWFxgZGhscHR4fIKqTcrPULY90",
     ),
     "Prefer": ("How many seconds the client will wait for the read models: `wait=2`.", "wait=2"),
     "If-Match": (
@@ -20,7 +20,10 @@ _PARAMETERS: Mapping[str, tuple[str, str]] = {
     "If-None-Match": ("The `ETag` of what the client has; 304 if it has not changed since.", '"3"'),
 }
 _HEADERS: Mapping[str, tuple[str, str]] = {
-    "Consistency-Token": ("What this client has written, for its next request.", "AQAAAAAAAAARqk3Kz1C2j3Q"),
+    "Consistency-Token": (
+        "What this client has written, for its next request.",
+        "AgAAAAAAAAARERITFBUWFxgZGhscHR4fIKqTcrPULY90",
+    ),
     "Consistency": ("There if the answer is stale: `stale; age=<seconds>`.", "stale; age=1.250"),
     "Preference-Applied": ("There if the request had a `Prefer` that was followed.", "wait=2"),
     "ETag": ("The version of what the response is about.", '"3"'),

@@ -11,9 +11,11 @@ from struct import Struct
 from twofold.errors import InvalidTokenError
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import Mark
+from twofold.messages.position import Position
 from twofold.messages.session import MAX_MARKS, WriteToken
 
-_HEAD = Struct(">BQ")  # what kind of token it is, and the position
+_HEAD = Struct(">BQ16s")  # what kind of token it is, the position, and the event that stands there; 0: not known
 _MARKS, _ALL = 1, 2  # stored in clients: the marks follow; or there are none, anything may have been written
 _SEAL = 8
 _LONGEST = 4 * -(-(_HEAD.size + 4 * MAX_MARKS + _SEAL) // 3)
@@ -30,7 +32,7 @@ class Tokens:
     def __init__(self, store: EventStore) -> None:
         self._store = store
         self._key = b""
-        self._head = 0
+        self._head = self._losses = 0
 
     async def write(self, written: WriteToken) -> str | None:
         """Return the token for what was written; None while the log is empty.
@@ -42,14 +44,16 @@ class Tokens:
         if not (key := await self._sealing_key()):
             return None
         kind, marks = (_ALL, frozenset[int]()) if written.marks is None else (_MARKS, written.marks)
-        body = _HEAD.pack(kind, written.position) + b"".join(mark.to_bytes(4, "big") for mark in sorted(marks))
+        head = _HEAD.pack(kind, written.position, Mark.of(written.position).event_id)
+        body = head + b"".join(mark.to_bytes(4, "big") for mark in sorted(marks))
         return urlsafe_b64encode(body + _seal(body, key)).decode().rstrip("=")
 
     async def read(self, token: str) -> WriteToken:
         """Return what a token stands for.
 
         Raises:
-            InvalidTokenError: it is none of this log's, or names a position that the log has not reached.
+            InvalidTokenError: it is none of this log's, is of another history of it, or names a position that the log
+                has not reached.
             StorageError: the database failed.
         """
         data = _decoded(token)
@@ -57,11 +61,13 @@ class Tokens:
         key = await self._sealing_key()
         if not key or not hmac.compare_digest(seal, _seal(body, key)):
             raise InvalidTokenError("the consistency token is damaged, or comes from another log; go on without it")
-        kind, position = _HEAD.unpack_from(body)
+        kind, number, event_id = _HEAD.unpack_from(body)
+        position = Position(number, event_id if any(event_id) else b"")
         if position > self._head:
             self._head = max(self._head, await self._store.head())
         if position > self._head:
             raise InvalidTokenError(f"the consistency token is from the future: the log ends at {self._head}")
+        await self._store.known_positions.compare(position)
         return WriteToken(position, _marks(body[_HEAD.size :]) if kind == _MARKS else None)
 
     async def check_storage(self) -> None:
@@ -73,6 +79,8 @@ class Tokens:
         self._head = max(self._head, await self._store.head())
 
     async def _sealing_key(self) -> bytes:
+        if self._losses != self._store.log.times_set_back:  # it may be another log by now
+            self._key, self._head, self._losses = b"", 0, self._store.log.times_set_back
         if not self._key and (first := await self._store.log.read(EventQuery.all(), limit=1)):
             self._key = first[0].event_id
         return self._key

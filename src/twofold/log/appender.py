@@ -52,12 +52,16 @@ class Appender:
         log: where the events go.
         events: the classes of events that can be stored.
         options: how much an append may hold.
+        note: takes the position of what was committed.
     """
 
-    def __init__(self, log: EventLog, events: EventTypes, options: LogOptions) -> None:
+    def __init__(
+        self, log: EventLog, events: EventTypes, options: LogOptions, note: Callable[[Position], None]
+    ) -> None:
         self._log = log
         self._types = events
         self._options = options
+        self._note = note
 
     async def write(
         self,
@@ -142,7 +146,9 @@ class Appender:
         appended = self._accepted(await self._log.append(append))
         if appended.repeated:  # a repeat of a command may have made other events than the first
             return Committed(await self._first_receipt(appended), appended.result)
-        return Committed(_receipt(append, appended, value), appended.result)
+        receipt = _receipt(append, appended, value)
+        self._note(receipt.position)
+        return Committed(receipt, appended.result)
 
     async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
         """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect.
@@ -177,6 +183,8 @@ class Appender:
             if error is not repeat or connection is not None:  # a transaction that is joined, its owner rolls back
                 raise
         transaction.receipts += receipts
+        for receipt in receipts if connection is None else ():  # one that is joined is committed by its owner, or not
+            self._note(receipt.position)
 
     def _accepted(self, outcome: Appended | Rejected) -> Appended:
         if isinstance(outcome, Appended):

@@ -13,6 +13,7 @@ from twofold.log.chunks import Pace, Read, Rows, chunks
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.stored_names import check_name
 from twofold.log.decision_model import Decision, DecisionModel
+from twofold.log.known_positions import KnownPositions
 from twofold.log.query_check import refuse_unmatchable
 from twofold.log.subscription import Subscription
 from twofold.log.transaction import StoreTransaction
@@ -49,7 +50,9 @@ class EventStore:
         self.events = events or EventTypes()
         """The event classes that are known, and `register` for more of them."""
         self.options = options or LogOptions()
-        self._appender = Appender(log, self.events, self.options)
+        self.known_positions = KnownPositions(log, self.options)
+        """Tells receipts and tokens of this log's history from those of another."""
+        self._appender = Appender(log, self.events, self.options, self.known_positions.appended)
         self._stream_types: dict[str, type] = {}
 
     async def __aenter__(self) -> Self:

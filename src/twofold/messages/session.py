@@ -11,6 +11,7 @@ from zlib import crc32
 
 from twofold.messages.answer import Answer
 from twofold.messages.context import context, current_context
+from twofold.messages.mark import Mark
 from twofold.messages.receipt import Receipt
 from twofold.messages.stream import ANY, ExpectedVersion
 
@@ -26,6 +27,7 @@ class WriteToken:
     """What an answer must show: all up to a position, of which some types and tags are known to be of interest."""
 
     position: int = 0
+    """A `Position` if it is known which event stands there."""
     marks: frozenset[int] | None = frozenset()
     """Check sums of the types and tags; None: there may be any. Two names with one sum only cause a needless wait."""
 
@@ -43,7 +45,8 @@ class WriteToken:
         if not self.position or not other.position:
             return other if other.position else self
         marks = None if self.marks is None or other.marks is None else self.marks | other.marks
-        return WriteToken(max(self.position, other.position), marks if len(marks or ()) <= MAX_MARKS else None)
+        later = max(self, other, key=lambda each: (each.position, Mark.of(each.position).event_id)).position
+        return WriteToken(later, marks if len(marks or ()) <= MAX_MARKS else None)
 
     def concerns(self, names: Iterable[str]) -> bool:
         """Return whether something with one of these types or tags may have been written."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twofold.ports.segments import SLOTS, Segment
 from twofold.ports.watermark import Watermark
 
@@ -22,6 +24,19 @@ class Positions:
         """Return the position up to which a generation is known to be complete."""
         return self._watermarks.setdefault((projection, generation), Watermark())
 
+    def read(self, found: Mapping[Segment, tuple[int, int]]) -> None:
+        """Take note of all segments of a generation with their epochs and positions, as the database shows them.
+
+        If an epoch is lower than the one that is known, the database was restored to an older state: what was known is
+        forgotten, else all news of the epochs to come would be taken for outdated.
+        """
+        for segment, (epoch, _) in found.items():
+            known = self._segments.get(segment[:2], {})
+            if any(each.overlaps(segment) and known[each][0] > epoch for each in known):
+                self._segments[segment[:2]] = dict(found)
+                self.watermark(*segment[:2]).set_back(min(position for _, position in found.values()))
+                return
+
     def reached(self, segment: Segment, epoch: int, position: int) -> None:
         """Take note that a segment has come to a position under an epoch.
 
@@ -29,7 +44,7 @@ class Positions:
         earlier epoch, if an operator has set the read model back.
         """
         segments = self._segments.setdefault(segment[:2], {})
-        same = [each for each in segments if each.first < segment.end and segment.first < each.end]
+        same = [each for each in segments if each.overlaps(segment)]
         if any(segments[each][0] > epoch for each in same):
             return
         is_set_back = any(segments[each][1] > position for each in same)

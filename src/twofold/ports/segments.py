@@ -23,6 +23,10 @@ class Segment(NamedTuple):
         """Whether it is all of the read model."""
         return self.end - self.first == SLOTS
 
+    def overlaps(self, other: Segment) -> bool:
+        """Return whether it shares slots with another segment of its generation."""
+        return self.first < other.end and other.first < self.end
+
 
 class Step(NamedTuple):
     """A segment's way from one position to the next. Only the holder of the segment's epoch may take it."""

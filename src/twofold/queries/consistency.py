@@ -100,6 +100,14 @@ class Progress(Protocol):
             StorageError: a database failed.
         """
 
+    async def compare(self, position: int) -> None:
+        """Make sure that a position which an answer must show is of the log's history.
+
+        Raises:
+            InvalidTokenError: it is not.
+            StorageError: the database failed.
+        """
+
     async def head(self) -> int:
         """Return the head of the log.
 
@@ -189,10 +197,13 @@ class Asking:
                 types that are not named may matter whatever their tags are.
 
         Raises:
+            InvalidTokenError: what it must show is of another history of the log.
             StorageError: a database failed.
         """
         self.scopes.append(Scope(progress.handled, tags or {}))
         written = self.written.position if self.written.position and self._concerns(progress, tags or {}) else 0
+        if written:
+            await progress.compare(written)
         return Need(written, max(written, await progress.head()) if await _is_late(progress) else written)
 
     def _concerns(self, progress: Progress, tags: Mapping[str, Collection[str]]) -> bool:
@@ -206,8 +217,11 @@ class Asking:
 
         Raises:
             StaleReadError: it is, and its policy is to refuse then.
+            InvalidTokenError: what it must show is of another history of the log by now.
             StorageError: a database failed.
         """
+        if need.written:
+            await progress.compare(need.written)
         is_stale = reached < need.position and (reached < need.written or await _is_late(progress))
         if is_stale and self.policy_of(progress).then is WhenLate.REFUSE:
             raise StaleReadError(need.position, {progress.name: reached}, {progress.name: await progress.fault()})

@@ -58,6 +58,7 @@ class ReadModelProgress:
         self._positions = positions
         self._options = options
         self._compared_at, self._compared_after = -math.inf, 0
+        self._comparing = asyncio.Lock()
         self._faults = faults
 
     @property
@@ -87,6 +88,9 @@ class ReadModelProgress:
     async def head(self) -> int:
         return await self._store.head()
 
+    async def compare(self, position: int) -> None:
+        await self._store.known_positions.compare(position)
+
     async def lag(self) -> timedelta:
         serving = await self.find()
         if self._believed(serving) >= await self._store.head():
@@ -97,14 +101,17 @@ class ReadModelProgress:
     async def approach(self, position: int, deadline: float) -> Serving:
         while True:
             try:
-                await self._compare(await self.find())
                 serving = await self.find()
-                if self._believed(serving) >= position:
-                    return serving
-                if time.monotonic() >= deadline:
-                    return await self._look(position, time.monotonic())
-                serving = await self._news(serving, position, deadline)
-                if self._believed(serving) >= position:
+                is_over = time.monotonic() >= deadline
+                if self._believed(serving) < position:
+                    begin = (
+                        self._look(position, time.monotonic()) if is_over else self._news(serving, position, deadline)
+                    )
+                    serving = await begin
+                if is_over or self._believed(serving) >= position:
+                    await self._compare(serving)
+                    serving = await self.find()
+                if is_over or self._believed(serving) >= position:
                     return serving
             except (UnknownProjectionError, ReadModelBuildingError):
                 if time.monotonic() >= deadline:
@@ -127,9 +134,17 @@ class ReadModelProgress:
         Raises:
             HistoryChangedError: the log has another history; no position of the read model means anything in it.
         """
+        if not self._is_compared():
+            async with self._comparing:  # those who ask at one moment share one comparison
+                if not self._is_compared():
+                    await self._compare_now(serving)
+
+    def _is_compared(self) -> bool:
+        is_recent = time.monotonic() < self._compared_at + self._options.poll
+        return is_recent and self._compared_after == self._store.log.times_set_back
+
+    async def _compare_now(self, serving: Serving) -> None:
         losses = self._store.log.times_set_back
-        if losses == self._compared_after and time.monotonic() < self._compared_at + self._options.poll:
-            return
         rows = await self._checkpoints(serving.generation)
         for row in rows:
             try:
@@ -137,6 +152,7 @@ class ReadModelProgress:
             except HistoryChangedError as error:
                 raise error.of(self.name) from None
         self._compared_at, self._compared_after = time.monotonic(), losses
+        self._positions.read({Segment(*row[:4]): (row.epoch, row.position) for row in rows})
         position = min((row.position for row in rows), default=0)
         if position < self._believed(serving):  # it has gone back, with the log or by an operator
             self.correct(serving, position)

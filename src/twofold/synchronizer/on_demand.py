@@ -119,6 +119,9 @@ class OnDemandRows:
     async def misses_nothing(self, position: int, end: int) -> bool:
         return True
 
+    async def compare(self, position: int) -> None:
+        await self._store.known_positions.compare(position)
+
     async def lag(self) -> timedelta:
         return timedelta()
 

@@ -258,6 +258,7 @@ class ReadModelSynchronizer:
 
         Raises:
             StaleReadError: they had not after `timeout` seconds.
+            InvalidTokenError: the position is of another history of the log, or of another log.
             UnknownProjectionError: there is none of that name.
             ReadModelBuildingError: one is being built, and what serves has other columns.
             StorageError: the database failed.
@@ -265,7 +266,10 @@ class ReadModelSynchronizer:
         stored, on_demand = self._registry.stored, self._registry.on_demand
         names = stored if projections is None else projections
         waited = [on_demand[name] if name in on_demand else self._of(name).served for name in names]
-        await wait_for(waited, WriteToken.of(position).position, time.monotonic() + timeout)
+        written, deadline = WriteToken.of(position).position, time.monotonic() + timeout
+        await self._store.known_positions.compare(written)
+        await wait_for(waited, written, deadline)
+        await self._store.known_positions.compare(written)  # the log may have been restored since
 
     async def status(self) -> Sequence[ProjectionStatus]:
         """Return where all read models stand, by what their databases say: also those whose code is not here.

@@ -49,3 +49,18 @@ def test_a_read_model_that_was_set_back_is_not_complete_any_more() -> None:
     assert complete(positions) == 3
     positions.reached(WHOLE, 2, 4)
     assert complete(positions) == 4
+
+
+def test_a_database_that_was_restored_begins_with_lower_epochs_again() -> None:
+    positions = Positions()
+    positions.reached(WHOLE, 5, 9)
+    positions.read({WHOLE: (5, 8)})
+    assert complete(positions) == 9, "what was read may be older than the news"
+    positions.read({LEFT: (2, 4), RIGHT: (3, 5)})
+    assert complete(positions) == 4
+    positions.reached(LEFT, 2, 6)
+    assert complete(positions) == 5
+    positions.reached(RIGHT, 2, 7)
+    assert complete(positions) == 5, "of an earlier epoch than was read"
+    positions.reached(RIGHT, 3, 7)
+    assert complete(positions) == 6
