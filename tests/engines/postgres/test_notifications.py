@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from twofold.engines.engine import Engine
 from twofold.errors import StaleReadError
 from twofold.messages.event_query import EventQuery
 from twofold.options import Options, PostgresOptions
+from twofold.ports.event_log import EventLog
 from twofold.ports.positions import Positions
 
 OPTIONS = Options(postgres=PostgresOptions(poll=0.1))
@@ -106,6 +108,68 @@ async def test_a_subscription_skips_nothing_after_a_forged_head(url: str, engine
         await write(EventStore(other.log), deposited("a"), deposited("a"))
     assert [row.position for row in await engine.log.read(EventQuery.all(), limit=10)] == [1, 2, 3]
     assert await engine.log.wait(1, 5) == 3
+
+
+async def looks_of(log: EventLog, work: Callable[[], Awaitable[object]]) -> int:
+    """Return how often a log's listener reads the head while work is done and for a moment after."""
+    subject, looks = log._listener._subject, 0  # type: ignore[attr-defined]  # the engine is PostgreSQL
+    look = subject.look
+
+    async def counted(connection: Any) -> None:
+        nonlocal looks
+        looks += 1
+        await look(connection)
+
+    subject.look = counted
+    await work()
+    await asyncio.sleep(0.3)
+    return looks
+
+
+async def test_what_this_process_has_appended_is_not_looked_up_and_what_others_append_is(url: str) -> None:
+    async with engine_at(url, Options(postgres=PostgresOptions(poll=3600))) as (engine, store):
+        await write(store, opened("a"))
+        waiting = asyncio.create_task(engine.log.wait(7, 20))
+        await listening(url, HEADS, TWO)
+
+        async def append_here() -> None:
+            for _ in range(5):
+                await write(store, deposited("a"))
+
+        async def append_there() -> None:
+            async with engine_at(url) as (_, other):
+                await write(other, deposited("a"), deposited("a"))
+
+        assert await looks_of(engine.log, append_here) == 0
+        assert not waiting.done()
+        assert await looks_of(engine.log, append_there) > 0
+        assert await waiting == 8
+
+
+async def test_an_append_whose_answer_is_lost_is_looked_up(url: str) -> None:
+    async with engine_at(url, Options(postgres=PostgresOptions(poll=3600))) as (engine, store):
+        await write(store, opened("a"))
+        waiting = asyncio.create_task(engine.log.wait(10, 60))
+        await listening(url, HEADS, TWO)
+
+        async def append_on_a_connection_that_ends() -> None:
+            wire = engine.log._writer._wire  # type: ignore[attr-defined]  # the engine is PostgreSQL
+            pid = wire.connection.pgconn.backend_pid
+            is_held_up = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
+            async with (
+                await psycopg.AsyncConnection.connect(url) as holder,
+                await psycopg.AsyncConnection.connect(url, autocommit=True) as admin,
+            ):
+                await holder.execute("SELECT FROM twofold_head FOR UPDATE")
+                appending = asyncio.create_task(write(store, deposited("a")))
+                while await (await admin.execute(is_held_up, (pid,))).fetchone() != (True,):  # noqa: ASYNC110  # no signal
+                    await asyncio.sleep(0.01)
+                await admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
+                await holder.rollback()
+                await appending
+
+        assert await looks_of(engine.log, append_on_a_connection_that_ends) > 0
+        waiting.cancel()
 
 
 async def test_a_forged_step_makes_nobody_see_what_is_not_there(url: str, engine: Engine) -> None:

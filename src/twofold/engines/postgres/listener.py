@@ -2,6 +2,7 @@
 
 1. A notification comes, or a caller begins to wait, or the poll is due.
 2. If a caller waits, the tables are read. A notification itself says nothing: any role that may connect can send one.
+   Only what a connection of this process has committed, as the server says of each notification, is known already.
 3. The connection breaks or is silent: the listener connects again, and reads the tables.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -41,6 +42,9 @@ class Subject(Protocol):
     def waiters(self) -> int:
         """How many callers wait."""
 
+    def knows(self, backend: int) -> bool:
+        """Return whether the answer to each commit of a server process tells this process all that there is to read."""
+
     async def look(self, connection: Connection) -> None:
         """Read how things stand."""
 
@@ -50,8 +54,9 @@ class HeadOfLog:
 
     table = "twofold_events"
 
-    def __init__(self, head: Watermark) -> None:
+    def __init__(self, head: Watermark, knows: Callable[[int], bool]) -> None:
         self._head = head
+        self.knows = knows
 
     @property
     def waiters(self) -> int:
@@ -76,6 +81,10 @@ class Steps:
     def waiters(self) -> int:
         """How many callers wait for a read model."""
         return self._positions.waiters
+
+    def knows(self, backend: int) -> bool:
+        """Return False: the runner that took the step tells only those who share its `Positions`."""
+        return False
 
     async def look(self, connection: Connection) -> None:
         for row in await (await connection.execute(SELECT_STEPS)).fetchall():
@@ -132,7 +141,7 @@ class Listener:
 
     async def _follow(self, connection: Connection) -> None:
         poll, self._has_looked, self._loss = self._database.options.poll_without_listening, False, None
-        connection.add_notify_handler(lambda _: self._note())
+        connection.add_notify_handler(lambda notification: self._note(notification.pid))
         if not self._database.pooled and (command := await self._listen_command(connection)):
             poll = self._database.options.poll
             await connection.execute(command)
@@ -165,15 +174,20 @@ class Listener:
         """Take in what the server says while no statement is under way: notifications, or the end of the connection."""
         try:
             connection.pgconn.consume_input()
-            while connection.pgconn.notifies():
-                self._note()
+            while notification := connection.pgconn.notifies():
+                self._note(notification.be_pid)
         except psycopg.Error as error:
             self._loss = error
             self._signal.set()
 
-    def _note(self) -> None:
+    def look_again(self) -> None:
+        """Look as soon as a caller waits: something may have been committed."""
         self._is_outdated = True
         self._signal.set()
+
+    def _note(self, backend: int) -> None:
+        if not self._subject.knows(backend):
+            self.look_again()
 
     async def _listen_command(self, connection: Connection) -> bytes | None:
         """Return LISTEN for the channel of this table, None where there is none."""

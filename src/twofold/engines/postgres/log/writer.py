@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 
 import psycopg
@@ -54,12 +54,18 @@ class Writer:
        is unknown.
 
     Nothing here is ever cancelled while a COMMIT may be under way.
+
+    Args:
+        database: where the log is.
+        head: told of each answer.
+        on_unknown: called when an answer is lost, and the head may be further than it was told.
     """
 
-    def __init__(self, database: PostgresDatabase, head: Watermark) -> None:
+    def __init__(self, database: PostgresDatabase, head: Watermark, on_unknown: Callable[[], None]) -> None:
         self._database = database
         self._options = database.options
         self._head = head
+        self._on_unknown = on_unknown
         self._wire: Wire | None = None
         self._doubtful = False
         self.inline: list[Inline] = []
@@ -81,6 +87,10 @@ class Writer:
         if theirs and len(batch.appends) > 1:  # one of them is to blame; the others must not suffer
             return [outcome for append in batch.appends for outcome in await self.commit(Batch([append]))]
         return [failure] if len(batch.appends) == 1 else [_copy(failure) for _ in batch.appends]
+
+    def commits_on(self, backend: int) -> bool:
+        """Return whether a server process is that of its connection, each commit of which moves the head here."""
+        return self._wire is not None and self._wire.connection.pgconn.backend_pid == backend
 
     async def close(self) -> None:
         """Close the connection."""
@@ -104,6 +114,7 @@ class Writer:
                 if connection_is_lost(error):
                     unknown = True
                     await self.close()
+                    self._on_unknown()
                 elif error.sqlstate == STATEMENT_IS_GONE:  # the driver dropped it, when a fold went back to a savepoint
                     await self.close()
                     continue
