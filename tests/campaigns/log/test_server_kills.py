@@ -85,7 +85,7 @@ class Naive(Writer):
 
 def naive(url: str) -> EventLog:
     log = PostgresEventLog(PostgresDatabase(url))
-    log._lane = Lane(Naive(log._database, log._head), log._database.options)
+    log._lane = Lane(Naive(log._database, log._head, log._listener.look_again), log._database.options)
     return Patient(log)
 
 
