@@ -37,7 +37,7 @@ def in_two_transactions() -> None:
         commit = adapter.commit
 
         async def rows_first(self: Any, table: Table, changes: Changes, step: Step, commit: Any = commit) -> None:
-            await commit(self, table, changes, step._replace(after=step.before))
+            await commit(self, table, changes, step._replace(after=step.before, event_id=""))
             await commit(self, table, Changes(), step)
 
         adapter.commit = rows_first  # type: ignore[method-assign]

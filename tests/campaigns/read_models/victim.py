@@ -34,7 +34,7 @@ class InTwoTransactions:
         return getattr(self._behind, name)
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
-        await self._behind.commit(table, changes, step._replace(after=step.before))
+        await self._behind.commit(table, changes, step._replace(after=step.before, event_id=""))
         await self._behind.commit(table, Changes(), step)
 
 

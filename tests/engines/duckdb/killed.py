@@ -36,7 +36,7 @@ class Telling:
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         if self._planted:
-            await self._behind.commit(table, changes, step._replace(after=step.before))
+            await self._behind.commit(table, changes, step._replace(after=step.before, event_id=""))
             self._commits.send(step.before)
             await self._behind.commit(table, Changes(), step)
         else:

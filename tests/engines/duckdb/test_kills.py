@@ -29,6 +29,7 @@ async def survives(folder: Path, *, planted: bool) -> bool:
         child.start()
         theirs.close()
         for _ in range(chance.randint(1, 8)):
+            assert ours.poll(PATIENCE), "the process does not get on"
             ours.recv()
         child.kill()
         child.join()
