@@ -158,8 +158,8 @@ class Listener:
 
     async def _wait(self, connection: Connection, poll: float) -> None:
         """Return when a notification comes, a caller begins to wait, or the poll is due."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(connection.fileno(), self._hear, connection)
+        loop, descriptor = asyncio.get_running_loop(), connection.fileno()
+        loop.add_reader(descriptor, self._hear, connection, descriptor)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(poll):
@@ -167,16 +167,21 @@ class Listener:
                     return
             self._is_outdated = True
         finally:
-            if not connection.closed:
-                loop.remove_reader(connection.fileno())
+            if self._loss is None:
+                loop.remove_reader(descriptor)
 
-    def _hear(self, connection: Connection) -> None:
-        """Take in what the server says while no statement is under way: notifications, or the end of the connection."""
+    def _hear(self, connection: Connection, descriptor: int) -> None:
+        """Take in what the server says while no statement is under way: notifications, or the end of the connection.
+
+        A lost connection is closed by then, and the next socket of this process, such as one of a web server, gets its
+        number. The event loop would never read from that one if the number were still known to it as the old one.
+        """
         try:
             connection.pgconn.consume_input()
             while notification := connection.pgconn.notifies():
                 self._note(notification.be_pid)
         except psycopg.Error as error:
+            asyncio.get_running_loop().remove_reader(descriptor)
             self._loss = error
             self._signal.set()
 

@@ -52,8 +52,7 @@ class Wire:
             await self._send(sql, values)
             result = await self._result()
         except psycopg.Error:
-            if self.connection.closed:  # the number of its socket may be another's soon
-                self._stop_reading()
+            self._stop_if_closed()
             raise
         return [result.get_value(0, column) for column in range(result.nfields)]
 
@@ -65,8 +64,12 @@ class Wire:
         Raises:
             psycopg.Error: the server refused one of them, or the connection is lost.
         """
-        self._pgconn.send_query(sql)
-        return (await self._result()).command_status or b""
+        try:
+            self._pgconn.send_query(sql)
+            return (await self._result()).command_status or b""
+        except psycopg.Error:
+            self._stop_if_closed()
+            raise
 
     @contextmanager
     def lent(self) -> Iterator[BoundedConnection]:
@@ -136,7 +139,7 @@ class Wire:
             await self._answer
         finally:
             self._answer = None
-            if writing:
+            if writing and self._loss is None:
                 self._loop.remove_writer(self._socket)
 
     def _read(self) -> None:
@@ -145,8 +148,14 @@ class Wire:
             self._pgconn.consume_input()
         except psycopg.Error as error:
             self._loss = error
+            self._loop.remove_writer(self._socket)
             self._stop_reading()
         self._wake()
+
+    def _stop_if_closed(self) -> None:
+        """Forget the number of the socket at once: the next socket of this process may get it."""
+        if self.connection.closed:
+            self._stop_reading()
 
     def _stop_reading(self) -> None:
         if self._reads:
