@@ -20,6 +20,8 @@ from twofold.ports.checkpoints import SQL, Generation, GenerationState
 
 Switch = Callable[["Campaign"], Awaitable[None]]
 BULK = 10_000
+NEVER_BUILT = 1_000_000
+"""A version of the code that no worker has."""
 
 
 class Reader:
@@ -63,8 +65,8 @@ def read_throughout(plan: Plan, answer: object) -> None:
 
 async def _read_throughout(plan: Plan, answer: object) -> None:
     async with engine_at(plan.url) as (engine, store):
-        # Version 0 is never built: such a reader takes what serves, for the rows of all versions look alike.
-        reader = Reader(ReadModelSynchronizer(store, engine.read_database).add(edition(0)()))
+        # This version is never built: such a reader takes what serves, for the rows of all versions look alike.
+        reader = Reader(ReadModelSynchronizer(store, engine.read_database).add(edition(NEVER_BUILT)()))
         complaint = ""
         try:
             await reader.read()
