@@ -45,12 +45,14 @@ async def append_all(log: EventLog, folder: Path, more: Callable[[int], bool], t
 
 
 async def _opened(log: EventLog) -> None:
+    last: Exception | None = None
     for _ in range(TRIES):
         try:
             return await log.open()
-        except StorageError:
+        except StorageError as error:
+            last = error
             continue
-    raise AssertionError("the log never opens")
+    raise AssertionError(f"the log never opens: {last!r}")
 
 
 async def _until_stored(log: EventLog, ledger: Ledger, append: Append, told: Told) -> None:

@@ -191,6 +191,25 @@ async def test_a_copy_of_a_file_in_use_without_its_write_ahead_log_does_not_open
     await copied.close()
 
 
+async def test_a_new_file_whose_making_failed_half_way_is_no_torn_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    new = SqliteEventLog(SqliteDatabase(tmp_path / "new.db"))
+    with monkeypatch.context() as failing:
+        failing.setattr("twofold.engines.sqlite.database.migrate_file", fail)
+        for _ in range(2):
+            with pytest.raises(StorageError, match="disk I/O error"):
+                await new.open()
+    with pytest.raises(StorageError, match=r"copied without new.db-wal"):
+        await SqliteEventLog(SqliteDatabase(tmp_path / "new.db")).open()  # which did not see it empty
+    await new.open()
+    assert await new.head() == 0
+    await new.close()
+
+
 async def test_a_backup_of_a_file_in_use_opens(file: Path, log: SqliteEventLog, tmp_path: Path) -> None:
     await fill(log, 3)
     with closing(sqlite3.connect(file)) as connection:

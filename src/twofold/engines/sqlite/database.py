@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translate
-from twofold.engines.sqlite.file_identity import FileIdentity, refuse_torn_copy
+from twofold.engines.sqlite.file_identity import FileIdentity, empty_file, refuse_torn_copy
 from twofold.engines.sqlite.migration import migrate_file, refuse_outdated
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.watch import Watch
@@ -55,6 +55,7 @@ class SqliteDatabase:
         self._connections: list[sqlite3.Connection] = []
         self._owner: Owner | None = None
         self._file: FileIdentity | None = None
+        self._begun: FileIdentity | None = None
         self._writer: Writer | None = None
 
     async def open(self) -> None:
@@ -287,19 +288,27 @@ class SqliteDatabase:
                 _make_private(self.path)
             else:
                 refuse_outdated(self.path)
-            refuse_torn_copy(self.path)
+            self._refuse_torn_copy()
             connection = self.connect()
             try:
                 _until_unlocked(self.options.lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
                 migrate_file(connection)
                 self._reader_here = self._connect_reader()
                 self._reader_here.execute("PRAGMA busy_timeout = 0")  # the loop never waits for a lock
-                return connection, FileIdentity(self.path, self.options.file_check)
+                file, self._begun = FileIdentity(self.path, self.options.file_check), None
+                return connection, file
             except BaseException:
                 connection.close()
                 raise
         except (*DRIVER_ERRORS, OSError) as error:
             raise translate(error, self.path) from error
+
+    def _refuse_torn_copy(self) -> None:
+        """Refuse one, unless the file was empty when this object first tried to open it, and failed half-way."""
+        if self._begun is None or self._begun.is_replaced():
+            self._begun = empty_file(self.path)
+        if self._begun is None:
+            refuse_torn_copy(self.path)
 
 
 def add_clock(connection: sqlite3.Connection) -> None:

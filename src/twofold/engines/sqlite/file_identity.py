@@ -78,6 +78,14 @@ class FileIdentity:
         )
 
 
+def empty_file(path: Path) -> FileIdentity | None:
+    """Return which file is at the path if it has no content at all, so that it is a copy of nothing."""
+    try:
+        return None if path.stat().st_size else FileIdentity(path, 0.0)
+    except OSError:
+        return None  # opening tells the cause
+
+
 def refuse_torn_copy(path: Path) -> None:
     """Refuse a copy of a file in use that lacks the write-ahead log, if it would open as an empty database.
 
