@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import psycopg
@@ -18,6 +19,7 @@ from tests.synchronizing import engine_at
 
 from twofold import Application
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
+from twofold.engines.postgres.connections import Connections
 from twofold.errors import StorageUnavailableError
 from twofold.options import Options, PostgresOptions
 from twofold.ports.event_log import Appended
@@ -128,6 +130,55 @@ async def test_a_connection_that_comes_back_goes_to_who_waits_first(url: str) ->
         users[2].cancel()
     await asyncio.gather(*users, return_exceptions=True)
     assert order == [0, 1, 3, 4]
+    await database.close()
+
+
+async def test_who_is_refused_another_connection_takes_the_one_that_came_back_meanwhile(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = PostgresDatabase(url, options=PostgresOptions(connections=2, answer_timeout=2.0))
+    await database.open()
+    is_asked, is_refused, refusals = asyncio.Event(), asyncio.Event(), 0
+
+    async def refuse(*_: object) -> NoReturn:
+        nonlocal refusals
+        refusals += 1
+        is_asked.set()
+        await is_refused.wait()
+        raise StorageUnavailableError("no connection left")
+
+    async def use() -> None:
+        async with database.connection() as connection:
+            await connection.execute("SELECT 1")
+
+    async with database.connection():
+        monkeypatch.setattr(Connections, "_new", refuse)
+        user = asyncio.create_task(use())
+        await is_asked.wait()
+    is_refused.set()
+    await user
+    async with database.connection():
+        users = [asyncio.create_task(use()) for _ in range(5)]
+        await asyncio.sleep(0.1)
+    await asyncio.gather(*users)
+    assert refusals <= 6, "each who waits asks the server at most once"
+    await database.close()
+
+
+async def test_a_connection_that_comes_back_as_the_time_is_up_is_not_lost(url: str) -> None:
+    database = PostgresDatabase(url, options=PostgresOptions(connections=1, answer_timeout=1.0))
+    await database.open()
+
+    async def use() -> None:
+        async with database.connection() as connection:
+            await connection.execute("SELECT 1")
+
+    async with database.connection():
+        user = asyncio.create_task(use())
+        await asyncio.sleep(0.1)
+        time.sleep(0.6)  # noqa: ASYNC251 - the loop is busy until the waiter's time is up, which it sees afterwards
+    await asyncio.gather(user, return_exceptions=True)
+    await use()
     await database.close()
 
 

@@ -211,7 +211,8 @@ class Connections:
                     if not self._made or isinstance(error.__cause__, psycopg.errors.ConnectionTimeout):
                         raise
                     # The server refuses: the role may have too many, so that this process has to do with fewer.
-                    if lent := await self._next(deadline):
+                    # One may have come back meanwhile, when nobody waited: nothing would wake who waits for it now.
+                    if not self._idle and (lent := await self._next(deadline)):
                         return lent
             elif lent := await self._next(deadline):
                 return lent
@@ -220,9 +221,10 @@ class Connections:
         self._made += 1
         try:
             connection = await self._new(deadline)
-        except BaseException:
+        except BaseException as error:
             self._made -= 1
-            self._wake(None)
+            if not self._made or not isinstance(error, StorageUnavailableError):
+                self._wake(None)  # but whom a server refuses wakes nobody, to be refused in turn, while some are lent
             raise
         connection.prepare_threshold = None if self.pooled else 5
         return connection
@@ -235,13 +237,18 @@ class Connections:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
                 return await future
         except TimeoutError:
+            if future.done() and not future.cancelled():
+                return future.result()  # it came at the moment in which the time was up
             raise StorageUnavailableError(
                 f"all {self._made} connections to PostgreSQL are in use, and none came back in time; raise "
                 f"`PostgresOptions.connections`, or let transactions be shorter"
             ) from None
         except BaseException:
-            if future.done() and not future.cancelled() and (connection := future.result()):
-                self._give(connection)  # it came at the moment in which its taker was cancelled
+            if future.done() and not future.cancelled():  # it came at the moment in which its taker was cancelled
+                if connection := future.result():
+                    self._give(connection)
+                else:
+                    self._wake(None)
             raise
         finally:
             if future in self._waiting:
