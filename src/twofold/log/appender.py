@@ -97,7 +97,11 @@ class Appender:
             return staged_receipt(None, encoded)
         of_stream = () if expected is None else ((stream_id, expected),)
         append = Append(encoded, of_stream, condition)
-        return _receipt(append, self._accepted(await self._log.append(append)))
+        appended = self._accepted(await self._log.append(append))
+        receipt = _receipt(append, appended)
+        if not appended.repeated:
+            self._note(receipt.position)
+        return receipt
 
     def encode(
         self,
