@@ -224,7 +224,7 @@ class Connections:
         except BaseException as error:
             self._made -= 1
             if not self._made or not isinstance(error, StorageUnavailableError):
-                self._wake(None)  # but whom a server refuses wakes nobody, to be refused in turn, while some are lent
+                self._wake(None)  # after a refusal while some are lent, the next taker would be refused, too
             raise
         connection.prepare_threshold = None if self.pooled else 5
         return connection
