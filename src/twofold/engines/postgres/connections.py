@@ -211,7 +211,7 @@ class Connections:
                     if not self._made or isinstance(error.__cause__, psycopg.errors.ConnectionTimeout):
                         raise
                     # The server refuses: the role may have too many, so that this process has to do with fewer.
-                    # One may have come back meanwhile, when nobody waited: nothing would wake who waits for it now.
+                    # One may have come back while no taker waited: then nothing wakes a taker that waits for it now.
                     if not self._idle and (lent := await self._next(deadline)):
                         return lent
             elif lent := await self._next(deadline):
