@@ -317,8 +317,13 @@ def add_clock(connection: sqlite3.Connection) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Make a file that only this user can read, if there is none; SQLite's own beside it get the same permissions."""
-    with suppress(OSError):  # there is one, or opening tells the cause
+    """Make a file that only this user can read, if there is none; SQLite's own beside it get the same permissions.
+
+    A file that is there is not opened: closing it would end the locks that this process holds on it.
+    """
+    if path.exists():
+        return
+    with suppress(OSError):  # another process was faster, or opening tells the cause
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 from twofold.errors import OutcomeUnknownError, StorageError, StorageReplacedError
 
-_HEADER, _WRITE_AHEAD = 100, 2
-"""Bytes of a database's header, and the format in it of a file that has a write-ahead log beside it."""
+_MAGIC, _HEADER, _WRITE_AHEAD, _LARGEST_PAGE = b"SQLite format 3\0", 100, 2, 65536
+"""How a database begins, the bytes of its header, the format in it of a file that has a write-ahead log beside it, and
+the bytes of the largest page: <https://www.sqlite.org/fileformat2.html>."""
 _SETTLING = 0.5
 """Seconds that another process has to make a file's write-ahead log."""
 
@@ -109,24 +111,34 @@ def refuse_torn_copy(path: Path) -> None:
 
 def _lacks_its_log(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            header = file.read(_HEADER)
-            size = os.fstat(file.fileno()).st_size
+        size = path.stat().st_size
     except OSError:
         return False  # opening tells the cause
-    is_logged = header.startswith(b"SQLite format 3\0") and header[18:20] == bytes([_WRITE_AHEAD, _WRITE_AHEAD])
-    page = int.from_bytes(header[16:18], "big")
-    return is_logged and size <= page and not path.with_name(f"{path.name}-wal").exists() and _is_empty(path)
+    if not 0 < size <= _LARGEST_PAGE or path.with_name(f"{path.name}-wal").exists():
+        return False
+    header = _header_if_empty(path)
+    is_logged = header.startswith(_MAGIC) and header[18:20] == bytes([_WRITE_AHEAD, _WRITE_AHEAD])
+    return is_logged and size <= _page_size(header)
 
 
-def _is_empty(path: Path) -> bool:
-    connection = sqlite3.connect(f"file:{_quoted(path)}?mode=ro&immutable=1", uri=True)
+def _page_size(header: bytes) -> int:
+    return _LARGEST_PAGE if header[16:18] == b"\0\1" else int.from_bytes(header[16:18], "big")
+
+
+def _header_if_empty(path: Path) -> bytes:
+    """Return the header of a small file, if its tables are none.
+
+    SQLite reads it. Python must not: a process that opens a database's file and closes it again loses the locks that
+    its connections hold on it (<https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>),
+    and the next process deletes the write-ahead log under them.
+    """
     try:
-        return not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+        with closing(sqlite3.connect(f"file:{_quoted(path)}?mode=ro&immutable=1", uri=True)) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
+                return b""
+            return connection.serialize()[:_HEADER]
     except sqlite3.Error:
-        return False  # opening tells the cause
-    finally:
-        connection.close()
+        return b""  # opening tells the cause
 
 
 def _quoted(path: Path) -> str:
