@@ -1,0 +1,1 @@
+"""Decisions over anything: the examples of <https://dcb.events/examples/>, each in one module with a `wire(app)`."""
