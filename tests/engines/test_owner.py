@@ -70,6 +70,36 @@ def test_a_child_that_was_forked_off_is_refused_and_its_parent_goes_on(url: str,
     asyncio.run(run())
 
 
+def test_a_child_does_not_open_a_sqlite_file_that_its_parent_had_open(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/twofold.db"
+
+    async def append() -> None:
+        async with engine_at(url) as (_, store):
+            await store.append([Noted(text="a")])
+
+    async def run() -> None:
+        async with engine_at(url) as (_, store):
+            await store.append([Noted(text="before")])
+            for link in (url, f"sqlite:///{tmp_path}/link.db"):
+                (tmp_path / "link.db").unlink(missing_ok=True)
+                (tmp_path / "link.db").symlink_to(tmp_path / "twofold.db")
+                url_of_child.append(link)
+                said = in_a_child(lambda: in_a_loop_of_its_own(opened_by_child))
+                assert said.startswith("OwnershipError: "), said
+                assert "was open in the parent of this process" in said
+                assert '"spawn"' in said
+            await store.append([Noted(text="after")])
+            assert await store.head() == 2
+
+    async def opened_by_child() -> None:
+        async with engine_at(url_of_child[-1]):
+            pass
+
+    url_of_child: list[str] = []
+    asyncio.run(run())
+    assert in_a_child(lambda: in_a_loop_of_its_own(append)) == "nothing", "it was closed before the fork"
+
+
 @each_use
 def test_a_thread_with_an_event_loop_of_its_own_is_refused(url: str, use: Use) -> None:
     async def run() -> None:

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translate
 from twofold.engines.sqlite.file_identity import FileIdentity, empty_file, refuse_torn_copy
 from twofold.engines.sqlite.migration import migrate_file, refuse_outdated
+from twofold.engines.sqlite.open_files import note_closed, note_opened, refuse_inherited
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.watch import Watch
 from twofold.engines.sqlite.writer import Writer
@@ -62,7 +63,8 @@ class SqliteDatabase:
         """Open the file and bring its schema up to date; does nothing when it is open.
 
         Raises:
-            OwnershipError: another process or event loop has opened it.
+            OwnershipError: another process or event loop has opened it, or the parent of this process had the file open
+                when it was forked off.
             StorageError: in one of its kinds, with the remedy.
         """
         if self._owner is not None:
@@ -84,13 +86,14 @@ class SqliteDatabase:
         self.check_owner()
         if self._writer is None:
             return
-        writer, self._writer, self._owner = self._writer, None, None
+        writer, self._writer, self._owner, file = self._writer, None, None, self._identity()
         await writer.close()
         self._readers.shutdown()
         for connection in self._connections:
             connection.close()
         self._connections.clear()
         self._file = None
+        note_closed(file.identity)
 
     def check(self) -> None:
         """Make sure that the caller may use the database.
@@ -282,6 +285,7 @@ class SqliteDatabase:
             raise translate(error, self.path) from error
 
     def _open_file(self) -> tuple[sqlite3.Connection, FileIdentity]:
+        refuse_inherited(self.path)
         try:
             if self._may_migrate:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -296,6 +300,7 @@ class SqliteDatabase:
                 self._reader_here = self._connect_reader()
                 self._reader_here.execute("PRAGMA busy_timeout = 0")  # the loop never waits for a lock
                 file, self._begun = FileIdentity(self.path, self.options.file_check), None
+                note_opened(file.identity)
                 return connection, file
             except BaseException:
                 connection.close()

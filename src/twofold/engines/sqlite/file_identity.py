@@ -31,7 +31,7 @@ class FileIdentity:
     def __init__(self, path: Path, check_every: float) -> None:
         self._path = path
         self._name = os.fspath(path)  # a `Path` would double the time of each look
-        self._identity = self._found()
+        self.identity = self._found()
         self._check_every = check_every
         self._check_at = 0.0
 
@@ -39,7 +39,7 @@ class FileIdentity:
         """Return whether another file, or none, is at the path now."""
         try:
             found = os.stat(self._name)  # noqa: PTH116 - as in `_found`, without a call more for each commit
-            return (found.st_dev, found.st_ino) != self._identity
+            return (found.st_dev, found.st_ino) != self.identity
         except OSError:
             return True
 
