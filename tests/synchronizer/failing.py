@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from traceback import StackSummary, walk_stack
 from typing import Any
+
+import twofold
+
+IN_TWOFOLD = str(Path(twofold.__file__).parent)
+"""The folder of the code whose calls are told when one of them failed."""
 
 
 class Fault:
@@ -14,6 +21,10 @@ class Fault:
         self._at = at
         self._error = error
         self.points = 0
+        self._struck = "no call"
+
+    def __str__(self) -> str:
+        return f"{self._error()!r} at point {self._at}: {self._struck}"
 
     @property
     def has_struck(self) -> bool:
@@ -23,7 +34,14 @@ class Fault:
         """Fail here, if this is the point."""
         self.points += 1
         if self.points == self._at:
+            self._struck = _calls()
             raise self._error()
+
+
+def _calls() -> str:
+    """Return the calls of our own code that are under way here, the outermost one first."""
+    frames = StackSummary.extract(walk_stack(None), lookup_lines=False)
+    return " > ".join(f"{each.name}:{each.lineno}" for each in reversed(frames) if IN_TWOFOLD in each.filename)
 
 
 class Failing:

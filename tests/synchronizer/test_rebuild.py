@@ -68,6 +68,45 @@ async def test_a_rebuild_mends_rows_and_keeps_the_earlier_ones_for_a_roll_back(
         assert await roles(engine) == [(1, "serving")]
 
 
+class Stopped(Breaking):
+    """Comes before all others by its name, and stands still before the first deposit."""
+
+    name = "a_stopped_one"
+    on_failure = "stop"
+    broken = True
+
+
+async def test_a_takeover_that_always_fails_holds_up_no_other_and_is_forgotten_once_it_is_cancelled(
+    synchronizer: ReadModelSynchronizer, store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL", "twofold")
+    synchronizer.add(Stopped())
+    synchronizer.add(Balances())
+
+    def fails_to_take_over(name: str) -> bool:
+        return "cannot take over" in synchronizer.faults.get(name, "")
+
+    async def failing() -> bool:
+        return fails_to_take_over("a_stopped_one")
+
+    async def forgotten() -> bool:
+        return not fails_to_take_over("a_stopped_one")
+
+    async with running(synchronizer):
+        head = await write(store, opened("a"), deposited("a"))
+        await synchronizer.wait(head, PATIENCE, ["balances"])
+        rebuilding = asyncio.create_task(synchronizer.rebuild_projection("a_stopped_one"))
+        await until(failing)
+        async with asyncio.timeout(PATIENCE):
+            assert not (await synchronizer.rebuild_projection("balances")).reason
+        assert not fails_to_take_over("balances"), "the fault of one is not shown as that of another"
+        assert fails_to_take_over("a_stopped_one"), "what another one does is no sign that it goes well"
+        await synchronizer.control("a_stopped_one").cancel_rebuild()
+        with pytest.raises(RebuildFailedError):
+            await rebuilding
+        await until(forgotten)
+
+
 async def test_the_view_of_the_projections_name_shows_what_serves(
     synchronizer: ReadModelSynchronizer, engine: Engine, store: EventStore
 ) -> None:

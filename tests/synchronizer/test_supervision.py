@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 from tests.accounts import Balances, Deposited
 from tests.campaigns.read_models.trails import Tallies
+from tests.postgres_servers import PostgresServer
 from tests.synchronizer.failing import FailingReadDatabase, Fault, failing_log
 from tests.synchronizing import PATIENCE, deposited, engine_at, opened, quick, running, until, write
 
@@ -69,25 +71,31 @@ async def arrive(engine: Engine, store: EventStore, fault: Fault, *, rebuild: bo
         if rebuild:
             await crew.onlooker.rebuild_projection("balances")
         head = await write(store, deposited("a"), opened("b"))
-        try:
-            await crew.onlooker.wait(head, PATIENCE)
-        except StaleReadError as late:
-            raise AssertionError(f"point {fault.points}: {late}; {synchronizer.faults}") from late
+        await crew.onlooker.wait(head, PATIENCE)
 
         async def healthy() -> bool:
             statuses = await crew.onlooker.status()
             return not synchronizer.faults and all(not each.problems and each.position == head for each in statuses)
 
-        await until(healthy)
+        try:
+            await until(healthy)
+        except TimeoutError as late:
+            shown = {each.name: (each.position, each.problems) for each in await crew.onlooker.status()}
+            raise AssertionError(f"of {head} events: {shown}; faults here: {dict(synchronizer.faults)}") from late
 
 
-async def faults_everywhere(url: Callable[[int], str], *, rebuild: bool, step: int) -> int:
+async def faults_everywhere(
+    url: Callable[[int], str], errors: Sequence[Callable[[], BaseException]] = ERRORS, *, rebuild: bool, step: int
+) -> int:
     """Let each await of the synchronizer fail, one in each run; return how many there are."""
     at = random.randrange(step) + 1
     while True:
-        fault = Fault(at, ERRORS[at % len(ERRORS)])
+        fault = Fault(at, errors[at % len(errors)])
         async with engine_at(url(at)) as (engine, store):
-            await arrive(engine, store, fault, rebuild=rebuild)
+            try:
+                await arrive(engine, store, fault, rebuild=rebuild)
+            except (AssertionError, StaleReadError, TimeoutError) as error:
+                raise AssertionError(f"after {fault}: {error!r}") from error
         if not fault.has_struck:
             return at
         at += step
@@ -103,12 +111,27 @@ async def test_no_await_of_the_synchronizer_that_fails_ends_it(
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error()).__name__)
 @pytest.mark.parametrize("rebuild", [False, True], ids=["following", "rebuilding"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 async def test_no_await_at_all_that_fails_ends_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, rebuild: bool
+    kind: str,
+    rebuild: bool,
+    error: Callable[[], BaseException],
+    tmp_path: Path,
+    postgres_server: Callable[[int], PostgresServer],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("CRITICAL", "twofold")
-    assert await faults_everywhere(lambda at: f"sqlite:///{tmp_path}/{at}.db", rebuild=rebuild, step=1) > 80
+    with ExitStack() as stack:
+
+        def url(at: int) -> str:
+            stack.close()  # the database of the point before is emptied, and taken again
+            if kind == "sqlite":
+                return f"sqlite:///{tmp_path}/{at}.db"
+            return stack.enter_context(postgres_server(18).database())
+
+        assert await faults_everywhere(url, [error], rebuild=rebuild, step=1) > 80
 
 
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)

@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from twofold.errors import SegmentsApartError
+from twofold.ports.checkpoints import GenerationState
 from twofold.ports.segments import Segment
 from twofold.projections.failure import described
 from twofold.synchronizer.leases import Held, LeaseRound, Leases, LeaseTable, merge, new_worker
@@ -51,20 +52,21 @@ class Worker:
         codes = [(each.name, each.version) for each in factory.runners.values()]
         self._leases = Leases(factory.database, self.name, codes, self._lease)
         backoff = factory.options.backoff
-        often = replace(backoff, last=min(backoff.last, self._lease / 3))
-        self._rounds = Supervisor(f"worker {self.name}", often)
-        self._takeovers = Supervisor(f"the takeover of worker {self.name}", often)
+        self._often = replace(backoff, last=min(backoff.last, self._lease / 3))
+        self._rounds = Supervisor(f"worker {self.name}", self._often)
         self._running: dict[Segment, _Running] = {}
+        self._takeovers: dict[str, Supervisor] = {}
+        """How the takeovers go that are due, by the names of the projections."""
         self._finishing: asyncio.Task[None] | None = None
-        self._finishing_name = ""
         self._poked = asyncio.Event()
 
     @property
     def faults(self) -> Mapping[str, str]:
         """What fails at present in this worker, by the names of the projections that it concerns."""
         found = {segment.projection: running.segment_runner.fault for segment, running in self._running.items()}
-        if self._takeovers.error is not None:
-            found[self._finishing_name] = f"the new generation cannot take over: {described(self._takeovers.error)[0]}"
+        for name, takeover in self._takeovers.items():
+            if takeover.error is not None:
+                found[name] = f"the new generation cannot take over: {described(takeover.error)[0]}"
         if self._rounds.error is not None:
             found |= dict.fromkeys(self._factory.runners, described(self._rounds.error)[0])
         return {name: fault for name, fault in found.items() if fault}
@@ -102,29 +104,43 @@ class Worker:
             log.info("the leases of worker %s will run out: %r", self.name, error)
 
     async def _finish_rebuilds(self, taken: LeaseRound) -> None:
-        """Let a new generation take over that is complete; the worker that holds its first segment does it."""
-        if not any(each.role == "building" for each in taken.table.generations):
+        """Let a new generation take over that is complete; the worker that holds its first segment does it.
+
+        One takes over at a time, first those that have failed least: one that always fails holds up no other.
+        """
+        building = {each.name for each in taken.table.generations if each.state == GenerationState.BUILDING}
+        # A takeover that is done, by whichever worker, or cancelled fails no more, whatever came of the last attempt.
+        self._takeovers = {name: each for name, each in self._takeovers.items() if name in building}
+        if not building or self._finishing is not None:
             return
         first = {each.segment[:2] for each in taken.held if each.segment.first == 0}
         head = await self._factory.store.head()
-        for generation in due(taken.table, head, self._options.finished_within):
-            if (generation.name, generation.number) in first and self._finishing is None:
-                self._finishing_name = generation.name
-                task = self._finish(generation.name, generation.number)
-                self._finishing = asyncio.create_task(task, name="twofold-takeover")
+        complete = due(taken.table, head, self._options.finished_within)
+        if own := first.intersection((each.name, each.number) for each in complete):
+            name, number = min(own, key=self._rank)
+            finishing = self._finish(name, number, self._takeover_of(name))
+            self._finishing = asyncio.create_task(finishing, name="twofold-takeover")
 
-    async def _finish(self, name: str, number: int) -> None:
+    async def _finish(self, name: str, number: int, takeover: Supervisor) -> None:
         """Let a generation take over; what fails is tried again in a later round."""
         try:
             await Takeover(self._factory, self._factory.runners[name], self.name).finish(name, number)
-            self._takeovers.went_well()
+            takeover.went_well()
             self.poke()
         except BaseException as error:
             if not is_failure(error):
                 raise
-            await self._takeovers.failed(error)
+            await takeover.failed(error)
         finally:
             self._finishing = None
+
+    def _takeover_of(self, name: str) -> Supervisor:
+        return self._takeovers.setdefault(
+            name, Supervisor(f"the takeover of {name}, by worker {self.name},", self._often)
+        )
+
+    def _rank(self, generation: tuple[str, int]) -> tuple[int, str]:
+        return self._takeover_of(generation[0]).failures, generation[0]
 
     def _working(self) -> list[Segment]:
         """Return the segments whose work went on since the last round."""
