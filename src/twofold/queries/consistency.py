@@ -87,7 +87,9 @@ class Progress(Protocol):
         """
 
     async def wait(self, position: int, deadline: float) -> int:
-        """Wait until the generation that answers has passed a position; return how far it has come, as it was read.
+        """Wait until the generation that answers has passed a position; return how far it has come.
+
+        That is read after the call began: what this process saw earlier may be of a history that the log has lost.
 
         Raises:
             UnknownProjectionError, ReadModelBuildingError, StorageError: as `find`.

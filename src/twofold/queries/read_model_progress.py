@@ -92,7 +92,7 @@ class ReadModelProgress:
         await self._store.known_positions.compare(position)
 
     async def lag(self) -> timedelta:
-        serving = await self.find()
+        serving = await self._compared(await self.find())
         if self._believed(serving) >= await self._store.head():
             return timedelta()
         rows = await self._checkpoints(serving.generation)
@@ -109,8 +109,7 @@ class ReadModelProgress:
                     )
                     serving = await begin
                 if is_over or self._believed(serving) >= position:
-                    await self._compare(serving)
-                    serving = await self.find()
+                    serving = await self._compared(serving)
                 if is_over or self._believed(serving) >= position:
                     return serving
             except (UnknownProjectionError, ReadModelBuildingError):
@@ -119,14 +118,26 @@ class ReadModelProgress:
                 await asyncio.sleep(min(deadline - time.monotonic(), self._options.unready_lookup))
 
     async def wait(self, position: int, deadline: float) -> int:
+        began = time.monotonic()
         while True:
-            believed = serving = await self.approach(position, deadline)
-            if serving.position < position:
+            believed = await self.approach(position, deadline)
+            if believed.position < position:  # a signal says so
                 serving = await self._look(position, time.monotonic())
+            else:  # an earlier look may have shown a history that the log has lost since
+                serving = await self._look(0, began)
             if serving.position >= position or time.monotonic() >= deadline:
                 return serving.position
             if serving.generation.number == believed.generation.number:
                 self.correct(serving, serving.position)
+
+    async def _compared(self, serving: Serving) -> Serving:
+        """Return the generation that answers, where it stands in the history that the log has.
+
+        Raises:
+            HistoryChangedError: it stands nowhere in it.
+        """
+        await self._compare(serving)
+        return await self.find()
 
     async def _compare(self, serving: Serving) -> None:
         """Make sure, now and then, that what a generation has read is what the log holds, and how far it has come.
