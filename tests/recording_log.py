@@ -9,7 +9,7 @@ from typing import Any
 
 from twofold import EventQuery
 from twofold.errors import StorageUnavailableError
-from twofold.log.chunks import NOTHING
+from twofold.log.query_check import NOTHING
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, Rejected, Scan

@@ -68,7 +68,7 @@ from twofold.log.unique import unique
 from twofold.messages.answer import Answer
 from twofold.messages.command import Command
 from twofold.messages.context import current_metadata, metadata
-from twofold.messages.event import AwareDatetime, Event, Metadata, RecordedEvent, Tag, event_type
+from twofold.messages.event import AwareDatetime, Event, Metadata, RawEvent, RecordedEvent, Tag, event_type
 from twofold.messages.event_methods import on
 from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
 from twofold.messages.position import Position
@@ -168,6 +168,7 @@ __all__ = [
     "QueryHandler",
     "QueryItem",
     "QueryOptions",
+    "RawEvent",
     "Reaction",
     "ReadModel",
     "ReadModelBuildingError",

@@ -90,12 +90,15 @@ class InvalidEventError(TwofoldError):
 
 
 class UnknownEventTypeError(TwofoldError):
-    """The log holds an event of a type that this application has not registered. Register its class or an alias."""
+    """The log holds an event of a type that this application has not registered.
+
+    Register its class or an alias, or read with `unknown="raw"`, as those do who want every event, or `unknown="skip"`.
+    """
 
     def __init__(self, type_name: str, position: int) -> None:
         super().__init__(
             f"event {position} is a {type_name!r}, which is not registered; call `store.events.register(...)` "
-            f"with its class, or name it in `aliases=` of the class that replaced it"
+            f'with its class, name it in `aliases=` of the class that replaced it, or read with unknown="raw"'
         )
         self.type_name = type_name
         self.position = position

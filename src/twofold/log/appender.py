@@ -21,7 +21,8 @@ from twofold.errors import (
     UnitOfWorkError,
 )
 from twofold.log.codec.event_types import EventTypes, encode_metadata
-from twofold.log.query_check import refuse_unmatchable
+from twofold.log.codec.unknown import decoder
+from twofold.log.query_check import matchable_condition
 from twofold.log.staged_receipt import StagedReceipt
 from twofold.log.transaction import StoreTransaction
 from twofold.log.unit_of_work import writing_unit
@@ -90,7 +91,7 @@ class Appender:
         """
         unit = writing_unit()
         if condition is not None:
-            refuse_unmatchable(condition.fail_if, self._types)
+            condition = matchable_condition(condition, self._types)
         encoded = self.encode(events, stream_id, stream_type, event_ids, metadata, unit.event_ids if unit else None)
         if unit is not None:
             unit.stage(encoded, events, expected, condition)
@@ -195,7 +196,7 @@ class Appender:
             return outcome
         raise ConflictError(
             outcome.reason,
-            conflicts=self._types.decode(outcome.conflicts),
+            conflicts=decoder(self._types, "raw")(outcome.conflicts),
             stream_id=outcome.stream_id,
             version=outcome.version,
         )

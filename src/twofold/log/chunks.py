@@ -15,9 +15,10 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from twofold.log.codec.event_types import EventTypes
+from twofold.log.codec.unknown import Decode
+from twofold.log.query_check import NOTHING
 from twofold.messages.event import RecordedEvent
-from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
@@ -28,9 +29,6 @@ P = TypeVar("P")
 Rows = Sequence[StoredEvent]
 Read = Callable[[P, int], Coroutine[Any, Any, tuple[Rows, P]]]
 """Return at most a number of rows behind a place, and the place to go on from."""
-
-NOTHING = EventQuery((QueryItem(("",)),))
-"""Matches no event: no type has an empty name."""
 
 
 class Pace:
@@ -164,18 +162,18 @@ class EventBatches:
 
     Args:
         log: where the events are.
-        events: their types.
+        decode: makes events of rows.
         query: selects them.
         most: events of a batch, at most.
         options: how a batch begins, and how large it gets.
     """
 
     def __init__(
-        self, log: EventLog, events: EventTypes, query: EventQuery, most: int, options: LogOptions | None = None
+        self, log: EventLog, decode: Decode, query: EventQuery, most: int, options: LogOptions | None = None
     ) -> None:
         options = options or LogOptions()
         self._log = log
-        self._events = events
+        self._decode = decode
         self._query = query
         self._end: int | None = None
         self._reader = ChunkReader(self._scan, Pace(options.first_batch, most, options.chunk_bytes))
@@ -197,7 +195,7 @@ class EventBatches:
         rows, mark, is_more = await self._reader.next(after)
         if skipped:
             rows = [row for row in rows if row.position not in skipped]
-        batch = await decoded(self._log, self._events, rows, after, mark)
+        batch = await decoded(self._log, self._decode, rows, after, mark)
         if is_more and mark.position < end and not batch.failure:
             self._reader.read_ahead(mark)
         return batch
@@ -206,18 +204,18 @@ class EventBatches:
         return await self._log.scan(self._query, after=after, end=self._end, limit=size)
 
 
-async def decoded(log: EventLog, events: EventTypes, rows: Rows, after: Mark, mark: Mark) -> Batch:
+async def decoded(log: EventLog, decode: Decode, rows: Rows, after: Mark, mark: Mark) -> Batch:
     """Return rows between two marks as a batch. If one cannot be read, it is the batch of those before it."""
     try:
-        return Batch(events.decode(rows), mark)
+        return Batch(decode(rows), mark)
     except Exception:
-        readable: list[RecordedEvent[Any]] = []
+        found: list[RecordedEvent[Any]] = []
         for row in rows:
             try:
-                readable += events.decode([row])
+                found += decode([row])
             except Exception as error:
                 is_next = row.position - 1 == after.position
-                return Batch(readable, after if is_next else await mark_at(log, after, row.position - 1), error)
+                return Batch(found, after if is_next else await mark_at(log, after, row.position - 1), error)
             after = Mark(row.position, row.event_id)
         raise AssertionError("the second reading differs from the first") from None
 

@@ -11,10 +11,11 @@ from twofold.errors import InvalidMessageTypeError
 from twofold.log.appender import Appender
 from twofold.log.chunks import Pace, Read, Rows, chunks
 from twofold.log.codec.event_types import EventTypes
-from twofold.log.codec.stored_names import check_name
+from twofold.log.codec.stored_names import can_be_stored, check_name
+from twofold.log.codec.unknown import Unknown, decoder, readable
 from twofold.log.decision_model import Decision, DecisionModel
 from twofold.log.known_positions import KnownPositions
-from twofold.log.query_check import refuse_unmatchable
+from twofold.log.query_check import matchable
 from twofold.log.subscription import Subscription
 from twofold.log.transaction import StoreTransaction
 from twofold.log.unit_of_work import current_unit
@@ -126,15 +127,25 @@ class EventStore:
         before: int | None = None,
         limit: int | None = None,
         backwards: bool = False,
+        unknown: Unknown = "raise",
     ) -> AsyncIterator[RecordedEvent[Any]]:
         """Iterate over the events that match (by default all) with `after < position < before`, in constant memory.
 
+        Args:
+            query: which events.
+            after: the position behind which they stand.
+            before: the position before which they stand; by default none.
+            limit: how many are read, at most.
+            backwards: whether the latest comes first.
+            unknown: what to do about events that this code does not know; see `Unknown`.
+
         Raises:
-            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
+            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned,
+                when all before it were handed out.
+            ValueError: a tag that no event of the types has, or no such policy.
             StorageError: the database failed.
         """
-        wanted = query or EventQuery.all()
-        refuse_unmatchable(wanted, self.events)
+        wanted, decode = matchable(query or EventQuery.all(), self.events), decoder(self.events, unknown)
 
         async def follow(place: tuple[int, int | None], size: int) -> tuple[Rows, tuple[int, int | None]]:
             low, high = place
@@ -144,19 +155,29 @@ class EventStore:
 
         async with aclosing(chunks(follow, (after, before), self._pace(), limit)) as found:
             async for rows in found:
-                for recorded in self.events.decode(rows):
+                for recorded in readable(decode, rows):
                     yield recorded
 
-    async def read_stream(self, stream_id: str, *, after: int = 0) -> AsyncIterator[RecordedEvent[Any]]:
+    async def read_stream(
+        self, stream_id: str, *, after: int = 0, unknown: Unknown = "raise"
+    ) -> AsyncIterator[RecordedEvent[Any]]:
         """Iterate over the events of a stream whose version is greater than `after`, in constant memory.
 
+        Args:
+            stream_id: which stream.
+            after: the version behind which they stand.
+            unknown: what to do about events that this code does not know; see `Unknown`.
+
         Raises:
-            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
+            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned,
+                when all before it were handed out.
             StorageError: the database failed.
+            ValueError: there is no such policy.
         """
+        decode = decoder(self.events, unknown)
         async with aclosing(chunks(self._stream_reader(stream_id), after, self._pace())) as found:
             async for rows in found:
-                for recorded in self.events.decode(rows):
+                for recorded in readable(decode, rows):
                     yield recorded
 
     async def head(self) -> int:
@@ -178,8 +199,9 @@ class EventStore:
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
             StorageError: the database failed.
         """
-        events, position = await self._matching(model.query)
-        decision = Decision(model.fold(events), AppendCondition(model.query, position))
+        query = matchable(model.query, self.events)
+        events, position = await self._matching(query)
+        decision = Decision(model.fold(events), AppendCondition(query, position))
         if unit := current_unit():
             unit.enrol(decision.condition)
         return decision
@@ -191,7 +213,7 @@ class EventStore:
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
             StorageError: the database failed.
         """
-        events, _ = await self._matching(model.query)
+        events, _ = await self._matching(matchable(model.query, self.events))
         return model.fold(events)
 
     def subscribe(
@@ -201,6 +223,7 @@ class EventStore:
         stream_id: str | None = None,
         after: Mark | Position | int = 0,
         batch_size: int | None = None,
+        unknown: Unknown = "raise",
     ) -> Subscription:
         """Follow the log: first what stands there behind a mark, then what is appended, for ever.
 
@@ -211,10 +234,17 @@ class EventStore:
                 which a log of another history is refused. A mere number is only compared with the head of the log.
             batch_size: events per batch, at most; fewer where they are large. The next batch is read when it is asked
                 for, so a slow consumer costs no memory.
+            unknown: what to do about events that this code does not know; see `Unknown`. A subscriber to everything
+                takes them `"raw"`, so that an event of another application's code does not end it.
+
+        Raises:
+            ValueError: a tag that no event of the types has, or no such policy.
         """
-        wanted, most = query or EventQuery.all(), batch_size or self.options.subscription_batch
-        refuse_unmatchable(wanted, self.events)
-        return Subscription(self.log, self.events, wanted, stream_id, Mark.of(after), most, self.options)
+        wanted = matchable(query or EventQuery.all(), self.events)
+        most = batch_size or self.options.subscription_batch
+        return Subscription(
+            self.log, decoder(self.events, unknown), wanted, stream_id, Mark.of(after), most, self.options
+        )
 
     @asynccontextmanager
     async def transaction(self, connection: Any = None) -> AsyncIterator[StoreTransaction]:
@@ -250,10 +280,15 @@ class EventStore:
 
     def _stream_reader(self, stream_id: str) -> Read[int]:
         async def follow(version: int, size: int) -> tuple[Rows, int]:
-            rows = await self.log.read_stream(stream_id, after=version, limit=size)
+            rows = await self._rows_of(stream_id, version, size)
             return rows, rows[-1].version if rows else version
 
         return follow
+
+    async def _rows_of(self, stream_id: str, version: int, size: int) -> Rows:
+        if not can_be_stored(stream_id):  # such as an id that a client has made up: no log holds such a stream
+            return ()
+        return await self.log.read_stream(stream_id, after=version, limit=size)
 
     def _claim_streams(self, stream_type: str, owner: type) -> None:
         """Note which class of aggregates the streams of a type belong to."""
@@ -278,7 +313,7 @@ class EventStore:
     async def _stored(self, stream_id: str) -> list[RecordedEvent[Any]]:
         """Return the stored events of a stream. Most streams are one chunk, which is read without an iterator."""
         pace = self._pace()
-        rows = await self.log.read_stream(stream_id, limit=pace.size)
+        rows = await self._rows_of(stream_id, 0, pace.size)
         if len(rows) < pace.size:
             return self.events.decode(rows)
         stored: list[RecordedEvent[Any]] = []
@@ -294,7 +329,6 @@ class EventStore:
         Within a command handler that is one position for all decisions, so that one condition covers them; the events
         that the command itself has appended come last.
         """
-        refuse_unmatchable(query, self.events)
         unit = current_unit()
         if unit is None:
             position = await self.head()  # first: what is appended from here on is not read, and so must conflict

@@ -7,7 +7,8 @@ import logging
 
 from twofold.errors import HistoryChangedError, StorageUnavailableError
 from twofold.log.chunks import Batch, ChunkReader, Pace, Rows, decoded, mark_at
-from twofold.log.codec.event_types import EventTypes
+from twofold.log.codec.stored_names import can_be_stored
+from twofold.log.codec.unknown import Decode
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.options import LogOptions
@@ -27,7 +28,7 @@ class Subscription:
     def __init__(
         self,
         log: EventLog,
-        events: EventTypes,
+        decode: Decode,
         query: EventQuery,
         stream_id: str | None,
         after: Mark,
@@ -35,7 +36,7 @@ class Subscription:
         options: LogOptions,
     ) -> None:
         self._log = log
-        self._events = events
+        self._decode = decode
         self._query = query
         self._stream_id = stream_id
         self._options = options
@@ -59,7 +60,8 @@ class Subscription:
         Raises:
             HistoryChangedError: the log does not hold what the subscriber has seen last.
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event behind the
-                mark. All events before it were handed out.
+                mark. All events before it were handed out. The subscription goes on there when it is asked again, as
+                soon as the event can be read, such as after `store.events.register(...)`.
             StorageError: the database failed in a way that trying again does not mend.
         """
         pause = self._options.first_pause
@@ -88,7 +90,7 @@ class Subscription:
         if mark.position == self.position and not rows:
             self.mark = mark
             return None
-        batch = await decoded(self._log, self._events, rows, self.mark, mark)
+        batch = await decoded(self._log, self._decode, rows, self.mark, mark)
         if batch.failure and not batch.events:
             raise batch.failure
         if batch.events:
@@ -105,6 +107,8 @@ class Subscription:
 
     async def _read_stream(self, stream_id: str, after: int, end: int, size: int) -> Rows:
         """Return what follows in the stream. After a restart its version is not known, only the position is."""
+        if not can_be_stored(stream_id):
+            return ()
         while rows := await self._log.read_stream(stream_id, after=self._version, limit=size):
             if rows[-1].position > after:
                 return [row for row in rows if after < row.position <= end]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.stored_names import check_name
-from twofold.log.query_check import refuse_unmatchable
+from twofold.log.query_check import matchable_condition
 from twofold.messages.event import Metadata
 from twofold.messages.event_query import AppendCondition
 from twofold.messages.receipt import Receipt
@@ -48,8 +48,7 @@ class StoreTransaction:
         check_name("stream id", stream_id)
         check_name("stream type", stream_type)
         check_expected(expected_version)
-        if condition is not None:
-            refuse_unmatchable(condition.fail_if, self._types)
+        condition = matchable_condition(condition, self._types)
         encoded = self._encode(events, stream_id, stream_type, event_ids, metadata)
         self.appends.append(Append(encoded, ((stream_id, expected_version),), condition))
 
@@ -66,6 +65,5 @@ class StoreTransaction:
         Raises:
             InvalidEventError, InvalidMessageTypeError, LimitExceededError: the events cannot be stored.
         """
-        if condition is not None:
-            refuse_unmatchable(condition.fail_if, self._types)
+        condition = matchable_condition(condition, self._types)
         self.appends.append(Append(self._encode(events, "", "", event_ids, metadata), condition=condition))

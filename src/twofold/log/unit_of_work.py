@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 
 from twofold.errors import ConflictError, UnitOfWorkError
 from twofold.messages.context import current_context, enter_context, leave_context
-from twofold.messages.event import Metadata, RecordedEvent
+from twofold.messages.event import Metadata, RawEvent, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.ids import event_ids_of
 from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
@@ -53,11 +53,12 @@ class CommandReads:
             What was contested: the stream, or the item of the condition's query.
         """
         self.informed = conflict.stream_id in self.histories or (not conflict.stream_id and bool(self.decisions))
+        is_known = not any(isinstance(each.event, RawEvent) for each in conflict.conflicts)
         if (stored := self.histories.pop(conflict.stream_id, None)) is not None:
             stored = stored + list(conflict.conflicts)
-            if len(stored) == conflict.version:
+            if len(stored) == conflict.version and is_known:
                 self.histories[conflict.stream_id] = stored
-        if conflict.stream_id or judged is None or not conflict.conflicts:
+        if conflict.stream_id or judged is None or not conflict.conflicts or not is_known:
             self.decisions, self.position = {}, None
             return conflict.stream_id
         self._learn_decisions(conflict.conflicts, judged)

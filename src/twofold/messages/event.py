@@ -56,6 +56,21 @@ class Tag:
     name: str
 
 
+class RawEvent(msgspec.Struct, frozen=True):
+    """An event as the log holds it, for readers that take events whose classes they do not have.
+
+    `store.subscribe(unknown="raw")` hands one out in place of what this code does not know. A `Reaction` or an
+    `SqlProjection` whose `handles()` returns `(RawEvent,)` gets every event of the log so, whatever its type.
+    """
+
+    type: str
+    """The stored name of its type."""
+    schema_version: int
+    """The schema version of the payload."""
+    payload: bytes
+    """The JSON that is stored."""
+
+
 @dataclass(frozen=True)
 class EventType:
     """How a class of events is stored: its name, its schema version and the way from older payloads to today's."""
@@ -101,8 +116,14 @@ def event_type_of(cls: type) -> EventType:
     return declared if isinstance(declared, EventType) else EventType(cls.__name__)
 
 
+ANY_TYPE = ""
+"""Stands for the stored names of all types; none is empty."""
+
+
 def stored_names(classes: Iterable[type]) -> frozenset[str]:
-    """Return the names, aliases included, under which events of some classes are stored."""
+    """Return the names, aliases included, under which events of some classes are stored; `ANY_TYPE` for `RawEvent`."""
+    if RawEvent in (classes := tuple(classes)):
+        return frozenset((ANY_TYPE,))
     return frozenset(name for each in map(event_type_of, classes) for name in (each.name, *each.aliases))
 
 

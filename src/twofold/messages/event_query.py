@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
-from twofold.messages.event import Event, event_type_of
+from twofold.messages.event import Event, RawEvent, event_type_of
 
 
 class QueryItem(msgspec.Struct, frozen=True):
@@ -56,14 +56,15 @@ class EventQuery(msgspec.Struct, frozen=True):
 
     @classmethod
     def exactly(cls, *types: type | str, tags: Iterable[str] = ()) -> EventQuery:
-        """Match as `of` does, without the subclasses of the classes."""
+        """Match as `of` does, without the subclasses of the classes. `RawEvent` stands for events of any type."""
         if isinstance(tags, str):
             raise TypeError(f"tags are several strings; write tags=[{tags!r}]")
         tags = tuple(tags)
         for tag in tags:
             if not isinstance(tag, str):
                 raise TypeError(f'a tag is a text such as "customer:c1", got {tag!r}')
-        return cls((QueryItem(tuple(name for each in types for name in _names(each)), tags),))
+        named = () if RawEvent in types else types
+        return cls((QueryItem(tuple(name for each in named for name in _names(each)), tags),))
 
     @property
     def is_all(self) -> bool:

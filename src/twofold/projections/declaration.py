@@ -10,7 +10,7 @@ from typing import Any
 
 from twofold.errors import InvalidProjectionError
 from twofold.log.codec.fidelity import field_names
-from twofold.messages.event import refuse_base_class
+from twofold.messages.event import RawEvent, refuse_base_class
 from twofold.ports.read_database import Style
 from twofold.projections.projection import OnFailure, Projection
 from twofold.projections.reaction import Reaction
@@ -38,8 +38,16 @@ def check_events(projection: Any) -> None:
     """Refuse what `handles()` returns if no stored event can be of it.
 
     Raises:
-        InvalidProjectionError: a class of events is none, or only the base of some.
+        InvalidProjectionError: a class of events is none, or only the base of some; or `RawEvent`, which stands for
+            every event, has company, or is handled by a projection whose rows have keys.
     """
+    if RawEvent in projection.handles():
+        if isinstance(projection, Projection) or len(projection.handles()) > 1:
+            raise InvalidProjectionError(
+                f"{projection.name}: RawEvent stands for every event; let handles() of a Reaction or an SqlProjection "
+                f"return (RawEvent,), and nothing beside it"
+            )
+        return
     for event in projection.handles():
         try:
             refuse_base_class(event)

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from twofold.errors import CheckpointMovedError
 from twofold.log.codec.event_types import EventTypes
-from twofold.messages.event import RecordedEvent
+from twofold.log.codec.unknown import Decode, raw_events
+from twofold.messages.event import RawEvent, RecordedEvent
 from twofold.ports.checkpoints import advance
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, Style
@@ -207,6 +208,11 @@ async def take_step(transaction: ReadTransaction, batch: ProjectionBatch, failur
     """
     if not await advance(transaction, batch.with_parked(failures), batch.step):
         raise CheckpointMovedError(batch.step.segment.projection)
+
+
+def decoder_for(runner: ProjectionRunner, events: EventTypes) -> Decode:
+    """Return what makes events of rows, as a projection takes them: of their classes, or raw if it takes every type."""
+    return raw_events if RawEvent in runner.projection.handles() else events.decode
 
 
 def with_keys(runner: ProjectionRunner, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from twofold.errors import StaleReadError
 from twofold.messages.answer import Answer
+from twofold.messages.event import ANY_TYPE
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.session import Session, WriteToken, current_session
 from twofold.queries.serving import Serving
@@ -210,7 +211,7 @@ class Asking:
 
     def _concerns(self, progress: Progress, tags: Mapping[str, Collection[str]]) -> bool:
         return any(
-            self.written.concerns([name]) and self.written.concerns_tags(tags.get(name, ()))
+            (name == ANY_TYPE or self.written.concerns([name])) and self.written.concerns_tags(tags.get(name, ()))
             for name in progress.handled
         )
 

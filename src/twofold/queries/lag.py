@@ -8,7 +8,7 @@ from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import Checkpoint
 from twofold.ports.segments import SLOTS, slot_of
-from twofold.projections.runner import ProjectionRunner, with_keys
+from twofold.projections.runner import ProjectionRunner, decoder_for, with_keys
 
 LOOKED_AT = 500
 """Events that are looked at for the oldest one of a segment; the rest is taken for its own."""
@@ -25,7 +25,7 @@ async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -
     rows = await store.log.read(query, after=row.position, limit=1 if is_whole else LOOKED_AT)
     for stored in rows:
         try:
-            text = with_keys(runner, store.events.decode([stored]))[0].text if not is_whole else ""
+            text = with_keys(runner, decoder_for(runner, store.events)([stored]))[0].text if not is_whole else ""
         except Exception:  # it cannot be read, and holds the segment up
             text = ""
         if is_whole or not text or row.first <= slot_of(text) < row.end:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from twofold.messages.event import ANY_TYPE
 from twofold.messages.event_query import EventQuery
 from twofold.ports.event_log import EventLog
 
@@ -33,7 +34,7 @@ class Scope(NamedTuple):
 
     def holds(self, name: str, tags: Collection[str]) -> bool:
         """Return whether an event is one of them."""
-        if name not in self.types:
+        if name not in self.types and ANY_TYPE not in self.types:
             return False
         wanted = self.tags.get(name, ())
         return not wanted or not set(wanted).isdisjoint(tags)

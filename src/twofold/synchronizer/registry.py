@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 
 from twofold.errors import InvalidProjectionError, UnknownProjectionError
 from twofold.log.event_store import EventStore
+from twofold.messages.event import RawEvent
 from twofold.options import QueryOptions
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import ReadDatabase
@@ -170,4 +171,4 @@ class Registry:
         if not projection.handles():
             raise InvalidProjectionError(f"{projection.name} handles no event; mark a method with @on(...)")
         check_events(projection)
-        self._store.events.register(*projection.handles())
+        self._store.events.register(*(each for each in projection.handles() if each is not RawEvent))

@@ -14,8 +14,13 @@ def check_name(what: str, name: str) -> None:
     Raises:
         LimitExceededError: it is empty, too long, or holds a NUL character or half of a surrogate pair.
     """
-    if not 0 < len(name) <= MAX_NAME or "\0" in name or not (name.isascii() or _is_encodable(name)):
+    if not 0 < len(name) <= MAX_NAME or not can_be_stored(name):
         raise LimitExceededError(f"a {what} has 1 to {MAX_NAME} characters and no NUL; got {name[:60]!r}")
+
+
+def can_be_stored(text: str) -> bool:
+    """Return whether every engine can hold a text: it has no NUL character and no half of a surrogate pair."""
+    return "\0" not in text and (text.isascii() or _is_encodable(text))
 
 
 def _is_encodable(name: str) -> bool:

@@ -17,7 +17,7 @@ from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import Parked, Segment, Step
 from twofold.projections.failure import INFRASTRUCTURE, described
 from twofold.projections.folding import KeyedEvent
-from twofold.projections.runner import ProjectionBatch, ProjectionRunner, with_keys
+from twofold.projections.runner import ProjectionBatch, ProjectionRunner, decoder_for, with_keys
 from twofold.synchronizer.segments.movement import Movement
 from twofold.tasks import PROCESS_EXITS, is_failure
 
@@ -112,4 +112,4 @@ class RetryQueue:
         rows = await self._store.log.read(
             EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
         )
-        return with_keys(self._runner, self._store.events.decode(rows))[0]
+        return with_keys(self._runner, decoder_for(self._runner, self._store.events)(rows))[0]

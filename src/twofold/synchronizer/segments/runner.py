@@ -41,7 +41,7 @@ from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import Parked, Segment, Step
 from twofold.projections.failure import MAX_CAUSE, described, storable
 from twofold.projections.folding import FailedEvent, KeyedEvent
-from twofold.projections.runner import ProjectionBatch, ProjectionRunner
+from twofold.projections.runner import ProjectionBatch, ProjectionRunner, decoder_for
 from twofold.synchronizer.segments.movement import Movement
 from twofold.synchronizer.segments.retry_queue import RetryQueue
 from twofold.synchronizer.segments.sorting import sort_events
@@ -96,8 +96,8 @@ class SegmentRunner:
         self._trying: BaseException | None = None
         self._reached = reached
         self._head = head
-        query = EventQuery.exactly(*runner.projection.handles())
-        self._batches = EventBatches(store.log, store.events, query, runner.batch_size, store.options)
+        query, decode = EventQuery.exactly(*runner.projection.handles()), decoder_for(runner, store.events)
+        self._batches = EventBatches(store.log, decode, query, runner.batch_size, store.options)
         self._epoch = 0
         self._saved = self._passed = START
         self._saved_at = 0.0

@@ -1,0 +1,85 @@
+"""Events that this code does not know: as a reader of all events gets them, and what others do about them."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+from twofold.errors import CorruptEventError, NewerSchemaError, UnknownEventTypeError, UnreadableEventError
+from twofold.log.codec.event_types import EventTypes
+from twofold.messages.event import RawEvent, RecordedEvent
+from twofold.messages.stored_event import StoredEvent, is_intact
+
+Decode = Callable[[Sequence[StoredEvent]], list[RecordedEvent[Any]]]
+"""Return rows as events, in order; raises on the first that cannot be one."""
+
+Unknown = Literal["raise", "raw", "skip"]
+"""What a reader does about an event that this code does not know.
+
+`raise`, the default, hands out what comes before it, and then the error: nothing is missed. `raw` hands out a
+`RawEvent` in its place, also where the schema version is newer than the code, or the payload does not fit the class.
+`skip` leaves out events of types that are not registered; the other two cases raise, since those types concern the
+reader.
+"""
+
+
+def decoder(events: EventTypes, unknown: Unknown) -> Decode:
+    """Return what makes events of rows, with a policy for those that this code does not know.
+
+    Raises:
+        ValueError: there is no such policy.
+    """
+    if unknown not in typing.get_args(Unknown):
+        raise ValueError(f"unknown={unknown!r} is none; write one of: {', '.join(map(repr, typing.get_args(Unknown)))}")
+    if unknown == "raise":
+        return events.decode
+    instead = _as_raw if unknown == "raw" else _left_out
+
+    def decode(rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
+        try:
+            return events.decode(rows)
+        except (UnknownEventTypeError, NewerSchemaError, UnreadableEventError):
+            return [recorded for row in rows for recorded in _one(events.decode, row, instead)]
+
+    return decode
+
+
+def raw_events(rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
+    """Return all rows as raw events, verified.
+
+    Raises:
+        CorruptEventError: a row does not match its checksum.
+    """
+    damaged = next((row.position for row in rows if not is_intact(row)), None)
+    if damaged is not None:
+        raise CorruptEventError(damaged)
+    return [RecordedEvent(RawEvent(row.type, row.schema_version, row.payload), row) for row in rows]
+
+
+def readable(decode: Decode, rows: Sequence[StoredEvent]) -> Iterable[RecordedEvent[Any]]:
+    """Return rows as events, to be iterated over; those before one that cannot be read come first, then its error."""
+    try:
+        return decode(rows)
+    except Exception:  # of whatever kind: it is raised again where it belongs
+        return (recorded for row in rows for recorded in decode([row]))
+
+
+_Instead = Callable[[StoredEvent, Exception], list[RecordedEvent[Any]]]
+
+
+def _one(decode: Decode, row: StoredEvent, instead: _Instead) -> list[RecordedEvent[Any]]:
+    try:
+        return decode([row])
+    except (UnknownEventTypeError, NewerSchemaError, UnreadableEventError) as error:
+        return instead(row, error)
+
+
+def _as_raw(row: StoredEvent, _: Exception) -> list[RecordedEvent[Any]]:
+    return raw_events([row])
+
+
+def _left_out(_: StoredEvent, error: Exception) -> list[RecordedEvent[Any]]:
+    if not isinstance(error, UnknownEventTypeError):
+        raise error
+    return []
