@@ -11,12 +11,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
-from urllib.request import urlopen
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PORT = "8000"
 """The port that pages speak of; a free one takes its place."""
+SERVERS = {"uvicorn": "Application startup complete.", "gunicorn": "Booting worker", "celery": "[queues]"}
+"""Programs that run until the page ends, and what they log when they can be asked."""
 SHOWN_ONLY = ("text", "toml")
 BY_HAND = ("git clone", "cd ", "make ", "pip install", "python -m venv", "source ")
 """What a reader types in a `sh` block, and a test does not."""
@@ -66,12 +67,14 @@ def _commands(console: str) -> list[tuple[str, str]]:
 
 def _type(command: str, output: str, folder: Path, servers: ExitStack) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": ""}
-    if command.startswith("uvicorn "):
-        with (folder / "server.log").open("wb") as log:
-            server = subprocess.Popen(command.split(), cwd=folder, env=environment, stdout=log, stderr=log)
+    program = command.partition(" ")[0]
+    if program in SERVERS:
+        log = folder / f"{program}.log"
+        with log.open("wb") as file:
+            server = subprocess.Popen(command.split(), cwd=folder, env=environment, stdout=file, stderr=file)
         servers.callback(server.wait, 30)
         servers.callback(server.terminate)
-        _wait_for(command.rpartition(" ")[2], server, folder / "server.log")
+        _wait_for(SERVERS[program], server, log)
         return
     done = subprocess.run(
         command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -81,17 +84,12 @@ def _type(command: str, output: str, folder: Path, servers: ExitStack) -> None:
     assert re.fullmatch(expected, said, re.DOTALL), f"$ {command}\n{done.stdout}{done.stderr}\n-- expected --\n{output}"
 
 
-def _wait_for(port: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=5).close()
-        except OSError:
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)  # a foreign process starts
-        else:
-            return
+def _wait_for(ready: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while ready not in log.read_text():
+        assert server.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)  # a foreign process starts
 
 
 def _free_port() -> str:
