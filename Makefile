@@ -29,7 +29,7 @@ import: $(READY) ## Replay a file of real orders through the example: make impor
 test: $(READY) ## Run all tests but the campaigns at full length, JOBS files at a time; ARGS go to pytest
 	$(RUN) pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-matrix: $(READY) ## Run the tests on the other supported Pythons that this machine has
+test-matrix: $(READY) ## Run the tests on the other supported Pythons that this machine has, and with the lowest versions of what we need
 	@for version in $(MATRIX); do \
 		PATH="$$(ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin 2>/dev/null | tail -1):$$PATH"; \
 		if $(UV) python find --no-python-downloads $$version >/dev/null 2>&1; then \
@@ -40,6 +40,11 @@ test-matrix: $(READY) ## Run the tests on the other supported Pythons that this 
 			echo "== Python $$version skipped: not on this machine (uv python install $$version)"; \
 		fi; \
 	done
+	@echo "== the lowest versions that pyproject.toml declares"
+	@$(UV) pip compile -q --resolution lowest-direct --all-extras pyproject.toml -o .cache/lowest.txt
+	@$(UV) venv -q --clear .cache/lowest
+	@$(UV) pip install -q --python .cache/lowest/bin/python --constraints .cache/lowest.txt --group dev --all-extras -r pyproject.toml -e .
+	@PYTHONPATH=examples .cache/lowest/bin/python -m pytest $(ARGS)
 
 check: $(READY) ## Check format, lint, types, the public API and the direction of imports
 	$(RUN) ruff format --check

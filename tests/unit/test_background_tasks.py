@@ -38,6 +38,11 @@ ALLOWED = {
     "fastapi/outages.py Outages.bounded.watch": "it lives as long as its request, and answers that",
     "log/chunks.py ChunkReader.read_ahead": "one read, whose failure goes to who reads on",
     "queries/shared_looks.py SharedLooks.ask": "one look, which those who share it await",
+    "sync.py SyncApplication.call": "the caller waits for it",
+    "sync.py _Running": "a thread that runs a loop until it is stopped",
+    "sync.py _Running.start": "the caller waits for the start; the thread runs the loop until it is stopped",
+    "sync.py _Running.stop": "the caller waits for it",
+    "sync.py _end": "the caller waits for the thread",
     "synchronizer/synchronizer.py ReadModelSynchronizer.begin": (
         "`run` supervises its parts, and `status` tells if it has ended all the same"
     ),
