@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from twofold.engines.memory import MemoryEventLog
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.mark import Mark
-from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import Append, Appended, Rejected, Scan, record
+from twofold.messages.stored_event import StoredEvent, record
+from twofold.ports.event_log import Append, Appended, Rejected, Scan
 
 
 class NoConditionCheck(MemoryEventLog):

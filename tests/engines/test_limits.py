@@ -208,4 +208,4 @@ async def test_deeply_nested_metadata_and_large_tags_lists_come_back(log: EventL
     event = new_event("Note-1", *(f"t{n}" for n in range(2000)), metadata=metadata)
     await log.append(append_of(event))
     (row,) = await log.read(topic("t1999", "t0"), limit=10)
-    assert (row.metadata, row.tags) == (metadata, event.tags_json)
+    assert (row.metadata, row.tags) == (metadata, event.tags)

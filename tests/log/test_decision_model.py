@@ -135,7 +135,7 @@ def names(outcomes: list[Any]) -> list[str]:
 
 
 def recorded(event: Event, type: str, *tags: str) -> RecordedEvent[Any]:
-    return RecordedEvent(event, StoredEvent(1, b"", "", "", 0, type, 1, b"", b"{}", json.dumps(tags).encode(), 0, 0))
+    return RecordedEvent(event, StoredEvent(1, 0, 0, 0, "", "", type, 1, b"", b"", b"{}", json.dumps(tags).encode()))
 
 
 def test_it_folds_only_what_its_query_matches() -> None:

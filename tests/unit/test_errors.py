@@ -29,7 +29,7 @@ class Happened(Event):
     name: str
 
 
-ROW = StoredEvent(7, UUID(int=7).bytes, "Day-1", "Day", 1, "Happened", 1, b'{"name":"rain"}', b"{}", b"[]", 0, 0)
+ROW = StoredEvent(7, 1, 0, 0, "Day-1", "Day", "Happened", 1, UUID(int=7).bytes, b'{"name":"rain"}', b"{}", b"[]")
 RECORDED: RecordedEvent[Any] = RecordedEvent(Happened("rain"), ROW)
 SAMPLES: dict[Any, Any] = {
     str: "text",

@@ -32,10 +32,10 @@ from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.ids import new_event_ids
 from twofold.messages.position import Position
 from twofold.messages.receipt import Receipt
-from twofold.messages.stored_event import is_intact
+from twofold.messages.stored_event import NewEvent, is_intact
 from twofold.messages.stream import ExpectedVersion
 from twofold.options import LogOptions
-from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, NewEvent, Rejected
+from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, Rejected
 
 
 class Committed(NamedTuple):
@@ -248,7 +248,7 @@ def _repeated_transaction(receipts: Sequence[Receipt[None]]) -> RepeatedTransact
 def _receipt(append: Append, appended: Appended, value: Any = None) -> Receipt[Any]:
     """Make a receipt. Of a repeat, too: an append is one only if its events are the same as those of the first."""
     last = append.events[-1]
-    types, tags = ((last.type,), last.tags) if len(append.events) == 1 else _types_and_tags(append.events)
+    types, tags = ((last.type,), last.tag_names) if len(append.events) == 1 else _types_and_tags(append.events)
     return Receipt(
         value=value,
         stream_id=last.stream_id,
@@ -262,8 +262,8 @@ def _receipt(append: Append, appended: Appended, value: Any = None) -> Receipt[A
 
 def _types_and_tags(events: Sequence[NewEvent]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if len(events) == 1:
-        return (events[0].type,), events[0].tags
+        return (events[0].type,), events[0].tag_names
     return (
         tuple(dict.fromkeys(event.type for event in events)),
-        tuple(dict.fromkeys(tag for event in events for tag in event.tags)),
+        tuple(dict.fromkeys(tag for event in events for tag in event.tag_names)),
     )

@@ -19,8 +19,9 @@ from twofold.messages.context import current_context, enter_context, leave_conte
 from twofold.messages.event import Metadata, RawEvent, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.ids import event_ids_of
+from twofold.messages.stored_event import NewEvent, record
 from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
-from twofold.ports.event_log import MAX_CONFLICTS, Append, CommandRecord, NewEvent, record
+from twofold.ports.event_log import MAX_CONFLICTS, Append, CommandRecord
 
 
 class CommandReads:
@@ -132,7 +133,7 @@ class UnitOfWork:
         own = [
             RecordedEvent(event, record(new, 0, 0, now))
             for new, event in zip(self._events, self._objects, strict=True)
-            if query.matches(new.type, new.tags)
+            if query.matches(new.type, new.tag_names)
         ]
         return self._outer.matching(query) + own if self._outer else own
 
@@ -188,7 +189,7 @@ class UnitOfWork:
         if not self.is_open:
             raise ended()
         for event in self._events[nested._begun_at :]:
-            if any(query.matches(event.type, event.tags) for query in nested._decided):
+            if any(query.matches(event.type, event.tag_names) for query in nested._decided):
                 raise ConflictError(f"another command within this one has appended a {event.type} after the decision")
         agreed = {stream: self._agree(stream, expected) for stream, expected in nested._expected.items()}
         self._expected |= agreed

@@ -1,62 +1,183 @@
-"""The rows of the log, and the checksum that each of them carries."""
+"""The columns of the log: one list of them, what the checksum covers, and the events that they make up.
+
+`StoredEvent` is the list. Each engine derives its SELECT, its INSERT, its arrays and its copies from it, as the
+checksum and the comparison of repeats do. A new column is a field of `StoredEvent` and of `NewEvent`, behind the
+others; `new_event` and `new_events` give its value; and the schema of each engine says how it is stored. The checksum
+covers texts and numbers before bytes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from functools import partial
+from itertools import repeat
+from operator import attrgetter
+from typing import Annotated, NamedTuple, cast, get_type_hints
 from zlib import crc32
 
 import msgspec
 
 
+class ColumnKind(Enum):
+    """How an engine stores the values of a column. The values are those of PostgreSQL's types."""
+
+    ID = "uuid"
+    """16 bytes."""
+    NAME = "text"
+    NUMBER = "integer"
+    LARGE = "bigint"
+    JSON = "json"
+    """Bytes, which come back unchanged."""
+
+
+Id = Annotated[bytes, ColumnKind.ID]
+Name = Annotated[str, ColumnKind.NAME]
+Number = Annotated[int, ColumnKind.NUMBER]
+Large = Annotated[int, ColumnKind.LARGE]
+Json = Annotated[bytes, ColumnKind.JSON]
+
+
 class StoredEvent(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A row of the log. The order of the fields is the order of the columns on every engine.
+    """A row of the log: first what the log allots, then what the event brings along, as `NewEvent` has it.
 
     The garbage collector need not look at it: there are many of these, and no cycle goes through one.
     """
 
-    position: int
-    event_id: bytes
+    position: Large
+    version: Number
+    """0 without a stream."""
+    recorded_at: Large
+    """Microseconds since 1970-01-01 UTC."""
+    checksum: Large
+    stream_id: Name
+    """Empty, as its type, if the event belongs to no stream."""
+    stream_type: Name
+    type: Name
+    schema_version: Number
+    event_id: Id
+    payload: Json
+    metadata: Json
+    tags: Json
+    """JSON array of strings."""
+
+
+class NewEvent(NamedTuple):
+    """An encoded event that waits for its position: the columns that it brings along, and two values made of them."""
+
     stream_id: str
     stream_type: str
-    version: int
     type: str
     schema_version: int
+    event_id: bytes
     payload: bytes
     metadata: bytes
     tags: bytes
-    """JSON array of strings."""
-    recorded_at: int
-    """Microseconds since 1970-01-01 UTC."""
-    checksum: int
+    tag_names: tuple[str, ...]
+    """What `tags` holds."""
+    content_checksum: int
+    """Of all columns above."""
 
+
+class EventNames(NamedTuple):
+    """What is the same for all events of one class in one stream: the first columns of `NewEvent`."""
+
+    stream_id: str
+    stream_type: str
+    type: str
+    schema_version: int
+
+
+COLUMNS: dict[str, ColumnKind] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(StoredEvent, include_extras=True).items()
+    if name in StoredEvent.__struct_fields__
+}
+"""The columns of the log and their kinds, in the order of `StoredEvent`."""
+
+BROUGHT: dict[str, ColumnKind] = {name: COLUMNS[name] for name in NewEvent._fields[:-2]}
+"""Those that an event brings along, in the order of `NewEvent`."""
+
+_of_content = attrgetter(*[name for name in BROUGHT if name != "metadata"])
+_as_new_event: Callable[[Iterable[object]], NewEvent] = partial(tuple.__new__, NewEvent)
+_encode_tags = msgspec.json.Encoder().encode
 
 SEAL_MODULUS = 4_294_967_291
 """The largest prime below 2**32: no flipped bit of a number changes it by a multiple of this."""
 
 
-def checksummed_names(stream_id: str, stream_type: str, type: str, schema_version: int) -> bytes:
-    """Return what an event is called, as the checksum covers it."""
-    return f"{stream_id}\0{stream_type}\0{type}\0{schema_version}\0".encode()
+def covered_names(names: EventNames) -> bytes:
+    """Return what the checksum covers of the names that are the same for many events."""
+    return ("%s\0" * len(names) % names).encode()
 
 
-def content_checksum(
-    event_id: bytes,
-    stream_id: str,
-    stream_type: str,
-    type: str,
-    schema_version: int,
-    payload: bytes,
+def new_event(
+    names: EventNames, covered: bytes, event_id: bytes, payload: bytes, metadata: bytes, tag_names: tuple[str, ...]
+) -> NewEvent:
+    """Return the columns that an event brings along.
+
+    Args:
+        names: the stream and the type of the event.
+        covered: `covered_names` of them.
+        event_id: its id.
+        payload: JSON of its fields.
+        metadata: JSON of its metadata.
+        tag_names: its tags.
+    """
+    tags = _encode_tags(tag_names) if tag_names else b"[]"
+    content = crc32(b"".join((covered, event_id, payload, metadata, tags)))  # content_checksum(...)
+    return _as_new_event(names + (event_id, payload, metadata, tags, tag_names, content))  # noqa: RUF005 (twice as fast)
+
+
+def new_events(
+    names: EventNames,
+    covered: bytes,
+    event_ids: Iterable[bytes],
+    payloads: Sequence[bytes],
     metadata: bytes,
-    tags_json: bytes,
-) -> int:
-    """Return the CRC-32 (ISO 3309, as zlib) over all that an event is before it has a position."""
-    names = checksummed_names(stream_id, stream_type, type, schema_version)
-    return crc32(b"".join((event_id, names, tags_json, metadata, payload)))
+    tag_names: Sequence[tuple[str, ...]],
+) -> Iterable[NewEvent]:
+    """Return what `new_event` returns for each of many events, with fewer calls of Python."""
+    ids, metadatas = list(event_ids), [metadata] * len(payloads)
+    tags = [_encode_tags(each) if each else b"[]" for each in tag_names]
+    contents = map(crc32, map(b"".join, zip(repeat(covered), ids, payloads, metadatas, tags)))
+    columns = (*map(repeat, names), ids, payloads, metadatas, tags)
+    return map(_as_new_event, zip(*columns, tag_names, contents, strict=False))
+
+
+def _covered() -> Callable[[Iterable[NewEvent | StoredEvent]], list[bytes]]:
+    """Return the function that gives, for each row, the bytes that its checksum covers: names and numbers, then bytes.
+
+    Its source is made of the list of columns, once: a loop over the columns of each row takes half as long again.
+    """
+    in_bytes = [name for name, kind in BROUGHT.items() if kind in (ColumnKind.ID, ColumnKind.JSON)]
+    names = "".join(f"{{row.{name}}}\\0" for name in BROUGHT if name not in in_bytes)
+    parts = ", ".join(f"row.{name}" for name in in_bytes)
+    source = f"lambda rows: [b''.join((f'{names}'.encode(), {parts})) for row in rows]"
+    return cast("Callable[[Iterable[NewEvent | StoredEvent]], list[bytes]]", eval(source))  # noqa: S307
+
+
+_covered_of = _covered()
+
+
+def content_checksum(event: NewEvent | StoredEvent) -> int:
+    """Return the CRC-32 (ISO 3309, as zlib) over all columns that an event brings along."""
+    return crc32(_covered_of([event])[0])
 
 
 def seal(content: int, position: int, version: int, recorded_at: int) -> int:
     """Return the stored checksum: the content's, mixed with what the log itself allots. Any flipped bit changes it."""
     return content ^ ((position * 31 + version * 17 + recorded_at) % SEAL_MODULUS)
+
+
+def record(event: NewEvent, position: int, version: int, recorded_at: int) -> StoredEvent:
+    """Return the row of an event at the place that the log allots to it."""
+    return StoredEvent(position, version, recorded_at, seal(event[-1], position, version, recorded_at), *event[:-2])
+
+
+def is_repeat(event: NewEvent, stored: StoredEvent) -> bool:
+    """Return whether a row is this event, stored by an earlier try. Metadata may differ from one try to the next."""
+    return _of_content(event) == _of_content(stored)
 
 
 def is_intact(row: StoredEvent) -> bool:
@@ -73,19 +194,8 @@ def are_intact(rows: Sequence[StoredEvent]) -> bool:
     Raises:
         TypeError, ValueError: a row holds a value of another type.
     """
-    covered = [
-        b"".join(
-            (
-                row.event_id,
-                f"{row.stream_id}\0{row.stream_type}\0{row.type}\0{row.schema_version}\0".encode(),
-                row.tags,
-                row.metadata,
-                row.payload,
-            )
-        )
-        for row in rows
-    ]
+    contents = map(crc32, _covered_of(rows))
     return [row.checksum for row in rows] == [
         content ^ ((row.position * 31 + row.version * 17 + row.recorded_at) % SEAL_MODULUS)
-        for content, row in zip(map(crc32, covered), rows, strict=True)
+        for content, row in zip(contents, rows, strict=True)
     ]

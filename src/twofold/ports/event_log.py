@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -13,29 +12,10 @@ import msgspec
 from twofold.errors import CommandReusedError, DuplicateEventIdError
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.mark import Mark
-from twofold.messages.stored_event import StoredEvent, seal
+from twofold.messages.stored_event import NewEvent, StoredEvent, is_repeat
 from twofold.messages.stream import ExpectedVersion
 from twofold.ports.inline import Inline
 from twofold.ports.read_database import ReadDatabase
-
-
-class NewEvent(NamedTuple):
-    """An encoded event that waits for its position. `content_checksum` covers all other fields."""
-
-    event_id: bytes
-    stream_id: str
-    stream_type: str
-    type: str
-    schema_version: int
-    payload: bytes
-    metadata: bytes
-    tags: tuple[str, ...]
-    tags_json: bytes
-    content_checksum: int
-
-
-as_new_event: Callable[[Iterable[object]], NewEvent] = partial(tuple.__new__, NewEvent)
-"""Make an event of a tuple: `NewEvent._make`, without a call of Python's own for each."""
 
 
 class CommandRecord(NamedTuple):
@@ -248,27 +228,6 @@ def scanned_from(rows: Sequence[StoredEvent], after: Mark) -> Scan | None:
     if found is None or found.position != after.position or not after.agrees(found):
         return None
     return Scan(rows[1:], Mark(rows[-1].position, rows[-1].event_id))
-
-
-def record(event: NewEvent, position: int, version: int, recorded_at: int) -> StoredEvent:
-    """Return the row of an event at the place that the log allots to it."""
-    event_id, stream_id, stream_type, type_name, schema, payload, metadata, _, tags_json, content = event
-    checksum = seal(content, position, version, recorded_at)
-    return StoredEvent(
-        position, event_id, stream_id, stream_type, version, type_name, schema, payload, metadata, tags_json,
-        recorded_at, checksum,
-    )  # fmt: skip
-
-
-def is_repeat(event: NewEvent, stored: StoredEvent) -> bool:
-    """Return whether a row is this event, stored by an earlier try. Metadata may differ from one try to the next."""
-    return (event.stream_id, event.type, event.schema_version, event.payload, event.tags_json) == (
-        stored.stream_id,
-        stored.type,
-        stored.schema_version,
-        stored.payload,
-        stored.tags,
-    )
 
 
 def repeated(events: Sequence[NewEvent], stored: Sequence[StoredEvent | None]) -> Appended | None:

@@ -9,12 +9,20 @@ from importlib import resources
 
 
 @cache
-def sql_blocks(package: str, file: str = "queries.sql") -> dict[str, str]:
-    """Return the blocks of an SQL file in a package by name; `{columns}` in them stands for the block of that name."""
+def sql_blocks(package: str, file: str = "queries.sql", **fragments: str) -> dict[str, str]:
+    """Return the blocks of an SQL file in a package by name.
+
+    Args:
+        package: where the file is.
+        file: its name.
+        fragments: what takes the place of their names in braces, as of `{columns}`.
+    """
     text = resources.files(package).joinpath(file).read_text("utf-8")
     parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
     blocks = {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
-    return {name: sql.replace("{columns}", blocks.get("columns", "")) for name, sql in blocks.items()}
+    for fragment, value in fragments.items():
+        blocks = {name: sql.replace(f"{{{fragment}}}", value) for name, sql in blocks.items()}
+    return blocks
 
 
 def in_format(sql: str) -> str:

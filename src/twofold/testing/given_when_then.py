@@ -22,7 +22,7 @@ from twofold.commands.aggregate import Aggregate
 from twofold.commands.decider import Decider
 from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RecordedEvent
-from twofold.ports.event_log import record
+from twofold.messages.stored_event import record
 from twofold.projections.folding import fold, keyed
 from twofold.projections.projection import Projection
 

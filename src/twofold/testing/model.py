@@ -13,15 +13,14 @@ try:
     from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 except ImportError as error:
     raise ImportError("twofold.testing.event_log_machine needs hypothesis; `pip install hypothesis`") from error
-import msgspec
 
 from twofold.engines.memory import MemoryEventLog
 from twofold.errors import HistoryChangedError, TwofoldError
 from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
 from twofold.messages.mark import Mark
-from twofold.messages.stored_event import StoredEvent, is_intact
+from twofold.messages.stored_event import COLUMNS, NewEvent, StoredEvent, is_intact
 from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
-from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected
+from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, Rejected
 from twofold.testing.samples import Noted, Revised, Withdrawn, new_event
 
 T = TypeVar("T")
@@ -58,7 +57,7 @@ def comparable(outcome: object, *, exact: bool) -> object:
 def contents(rows: Sequence[StoredEvent]) -> list[tuple[object, ...]]:
     """Return all of the rows but what differs from log to log: the time, and the checksum over it."""
     assert all(is_intact(row) for row in rows)
-    return [msgspec.structs.astuple(row)[:-2] for row in rows]
+    return [tuple(getattr(row, name) for name in COLUMNS if name not in ("recorded_at", "checksum")) for row in rows]
 
 
 class EventLogMachine(RuleBasedStateMachine):

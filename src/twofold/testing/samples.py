@@ -11,8 +11,9 @@ from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import Event, Tag, event_type
 from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
 from twofold.messages.ids import uuid7
+from twofold.messages.stored_event import NewEvent
 from twofold.messages.stream import ExpectedVersion
-from twofold.ports.event_log import Append, Appended, CommandRecord, NewEvent
+from twofold.ports.event_log import Append, Appended, CommandRecord
 
 
 @event_type("Noted")

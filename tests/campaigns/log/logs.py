@@ -13,8 +13,8 @@ from twofold.engines.engine import connect
 from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
 from twofold.messages.ids import uuid7
 from twofold.messages.mark import Mark
-from twofold.messages.stored_event import StoredEvent, content_checksum
-from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, NewEvent, Rejected, Scan
+from twofold.messages.stored_event import NewEvent, StoredEvent, content_checksum
+from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, Rejected, Scan
 
 T = TypeVar("T")
 
@@ -192,5 +192,4 @@ def around(cls: type[Around], url: str) -> EventLog:
 def renamed(event: NewEvent) -> NewEvent:
     """Return an event with the same content under a new id."""
     fresh = event._replace(event_id=uuid7().bytes)
-    fields = (*fresh[:7], fresh.tags_json)
-    return fresh._replace(content_checksum=content_checksum(*fields))
+    return fresh._replace(content_checksum=content_checksum(fresh))

@@ -298,11 +298,8 @@ async def test_an_event_that_cannot_be_read_holds_it_up_until_it_is_skipped(
     event = run.store._appender.encode([Noted(topic="a")], "", "")[0]
     fields = event._asdict()
     damage(fields)
-    content = content_checksum(
-        fields["event_id"], "", "", fields["type"], fields["schema_version"], fields["payload"], fields["metadata"],
-        fields["tags_json"],
-    )  # fmt: skip
-    await run.store.log.append(Append((event._replace(**fields | {"content_checksum": content}),)))
+    damaged = event._replace(**fields)
+    await run.store.log.append(Append((damaged._replace(content_checksum=content_checksum(damaged)),)))
     head = await run.write(("a", ""), ("b", ""))
     async with running(run.synchronizer):
         await until(lambda: _is_faulted(run))

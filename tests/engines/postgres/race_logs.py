@@ -10,11 +10,12 @@ from pathlib import Path
 from uuid import UUID
 
 import psycopg
-from msgspec.structs import astuple
 
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
+from twofold.engines.postgres.log.event_columns import SELECTED, as_copied
 from twofold.errors import OutcomeUnknownError, StorageError
-from twofold.ports.event_log import Append, Appended, EventLog, NewEvent, Rejected, record
+from twofold.messages.stored_event import COLUMNS, NewEvent, record
+from twofold.ports.event_log import Append, Appended, EventLog, Rejected
 from twofold.testing.race import Ledger, conditions, outcome_facts
 from twofold.testing.samples import append_of, new_event
 
@@ -128,10 +129,9 @@ class OnASequence(PostgresEventLog):
     async def _insert(self, connection: psycopg.AsyncConnection, event: NewEvent, version: int) -> int:
         [position] = await (await connection.execute("SELECT nextval('places')")).fetchone() or [0]
         row = record(event, position, version, 0)
-        text = [each.decode() for each in (row.payload, row.metadata, row.tags)]
         await connection.execute(
-            "INSERT INTO twofold_events VALUES (%s, encode(%s, 'hex')::uuid, %s, %s, %s, %s, %s, %s, %s, %s, 0, %s)",
-            [*astuple(row)[:7], *text, row.checksum],
+            f"INSERT INTO twofold_events ({SELECTED}) VALUES ({', '.join(['%s'] * len(COLUMNS))})".encode(),
+            as_copied(row),
         )
         return position
 

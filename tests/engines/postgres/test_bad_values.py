@@ -25,7 +25,7 @@ BAD = {
     "lone surrogate": changed(stream_id="\ud800"),
     "payload as text": changed(payload="{}"),
     "payload missing": changed(payload=None),
-    "tags missing": changed(tags=None),
+    "tags missing": changed(tag_names=None),
     "checksum as text": changed(content_checksum="x"),
     "event id as text": changed(event_id="x" * 16),
     "expected version as text": Append((new_event("Note-2"),), (("Note-2", "1"),)),  # type: ignore[arg-type]

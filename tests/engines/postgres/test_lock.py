@@ -14,7 +14,8 @@ from tests.engines.postgres.test_outcomes import backend_that_waits, opened
 from twofold.engines.postgres import PostgresEventLog
 from twofold.errors import LimitExceededError
 from twofold.messages.event_query import EventQuery
-from twofold.ports.event_log import Append, Appended, NewEvent, Rejected
+from twofold.messages.stored_event import NewEvent
+from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.testing.samples import append_of, new_event, topic
 
 INCOMPRESSIBLE = "".join(map(chr, range(256, 9000)))
@@ -29,9 +30,9 @@ async def log(url: str) -> AsyncIterator[PostgresEventLog]:
 async def append_as_another_host(connection: psycopg.AsyncConnection, event: NewEvent) -> int:
     """Append in an open transaction, which holds the lock until it ends."""
     row = await connection.execute(
-        "SELECT new_position FROM twofold_append_one(encode(%s, 'hex')::uuid, %s, %s, %s, 1, %s, '{}', '[]', 0,"
+        "SELECT new_position FROM twofold_append_one(%s, %s, %s, 1, encode(%s, 'hex')::uuid, %s, '{}', '[]', 0,"
         " ARRAY['topic:x'], NULL)",
-        [event.event_id, event.stream_id, event.stream_type, event.type, Json({})],
+        [event.stream_id, event.stream_type, event.type, event.event_id, Json({})],
     )
     [position] = await row.fetchone() or [0]
     return int(position)
@@ -102,7 +103,7 @@ async def test_what_was_appended_can_be_neither_changed_nor_removed(
         new_event("Note-1")._replace(stream_id="half a \ud800 pair"),
         new_event("Note-1")._replace(schema_version=2**40),
         new_event("Note-1")._replace(stream_id=INCOMPRESSIBLE),
-        new_event("Note-1")._replace(tags=(INCOMPRESSIBLE,)),
+        new_event("Note-1")._replace(tag_names=(INCOMPRESSIBLE,)),
     ],
     ids=["no json", "no utf-8", "nul", "surrogate", "number", "long name", "long tag"],
 )

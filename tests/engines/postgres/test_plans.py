@@ -17,7 +17,9 @@ from twofold.testing.samples import append_of, new_event
 
 EVENTS = 1_000_000
 FILL = f"""
-    INSERT INTO twofold_events
+    INSERT INTO twofold_events (
+        position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags, recorded_at,
+        checksum)
     SELECT n, gen_random_uuid(), 'S-' || n % 100000, 'S', (n - 1) / 100000 + 1,
         CASE WHEN n % 100000 = 0 THEN 'Rare' ELSE 'Common' || n % 3 END, 1, '{{}}', '{{}}', '[]', n, 0
     FROM generate_series(1, {EVENTS}) AS n;

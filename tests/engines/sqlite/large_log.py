@@ -14,7 +14,10 @@ PER_STREAM, TYPES, CUSTOMERS, KINDS, RARE = 10, 20, 50_000, 4, 100_000
 NUMBERS = f"WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {EVENTS})"
 INSERT_EVENTS = f"""
 {NUMBERS}
-INSERT INTO twofold_events SELECT n, CAST(printf('%016d', n) AS BLOB), 'Note-' || ((n - 1) / {PER_STREAM}), 'Note',
+INSERT INTO twofold_events (
+    position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags, recorded_at,
+    checksum)
+SELECT n, CAST(printf('%016d', n) AS BLOB), 'Note-' || ((n - 1) / {PER_STREAM}), 'Note',
     (n - 1) % {PER_STREAM} + 1, 'Type' || (n % {TYPES}), 1, '{{"text":"some text"}}', '{{}}',
     '["customer:' || (n % {CUSTOMERS}) || '","kind:' || (n % {KINDS}) || iif(n % {RARE}, '"]', '","rare:x"]'), 1, 1
 FROM numbers

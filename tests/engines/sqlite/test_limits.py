@@ -38,7 +38,7 @@ async def test_storage_newer_than_the_code_is_refused_and_left_as_it_is(file: Pa
         new_event("Note-1")._replace(payload=b"\xff\xfe"),
         new_event("Note-1")._replace(metadata=b"\xff"),
         new_event("Note-1", "x")._replace(stream_id="\ud800"),
-        new_event("Note-1")._replace(tags=("\ud800",)),
+        new_event("Note-1")._replace(tag_names=("\ud800",)),
     ],
 )
 async def test_a_row_that_sqlite_cannot_keep_is_refused_with_its_whole_append(log: SqliteEventLog, bad: object) -> None:

@@ -7,8 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from twofold.log.chunks import Pace, Rows, chunks
-from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import record
+from twofold.messages.stored_event import StoredEvent, record
 from twofold.testing.samples import new_event
 
 FIRST, CHUNK, BYTES = 100, 250, 16 << 20

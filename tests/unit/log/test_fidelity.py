@@ -33,7 +33,7 @@ from tests.any_values import (
 from twofold.errors import InvalidEventError, InvalidMessageTypeError
 from twofold.log.codec.event_types import EventTypes, encode_metadata
 from twofold.messages.event import AwareDatetime, Event, Metadata, Tag, event_type
-from twofold.ports.event_log import record
+from twofold.messages.stored_event import record
 
 unclear: list[tuple[Any, st.SearchStrategy[Any]]] = [(hint, anything) for hint in (Any, object, list, dict, tuple)]
 unclear.append((dict[str, Any], st.dictionaries(texts, anything, max_size=2)))

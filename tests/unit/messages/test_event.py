@@ -12,7 +12,7 @@ from twofold.log.codec.event_types import EventTypes, encode_metadata
 from twofold.messages.command import Command
 from twofold.messages.event import Event, EventType, Metadata, event_type, event_type_of
 from twofold.messages.ids import uuid7
-from twofold.ports.event_log import record
+from twofold.messages.stored_event import record
 
 
 @dataclass(frozen=True, kw_only=True)

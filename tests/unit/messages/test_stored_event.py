@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from twofold.errors import CorruptEventError
-from twofold.messages.stored_event import SEAL_MODULUS, StoredEvent, is_intact, seal
-from twofold.ports.event_log import record
+from twofold.messages.stored_event import SEAL_MODULUS, StoredEvent, is_intact, record, seal
 from twofold.testing.samples import EVENT_TYPES, new_event
 
 ROW = record(

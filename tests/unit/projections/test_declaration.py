@@ -177,7 +177,7 @@ def test_a_method_that_says_that_it_returns_a_row_deletes_none() -> None:
             Row(event.account)
             return None  # type: ignore[return-value]
 
-    stored = StoredEvent(1, b"", "", "", 0, "Opened", 1, b"", b"", b"[]", 0, 0)
+    stored = StoredEvent(1, 0, 0, 0, "", "", "Opened", 1, b"", b"", b"", b"[]")
     projection = Forgetful()
     [failure] = fold(projection, {}, keyed(projection, [RecordedEvent(Opened("a"), stored)])).failures
     assert "add the missing `return`" in str(failure.error)

@@ -12,7 +12,7 @@ from tests.accounts import Balance, Balances, Deposited, Opened, Withdrawn
 from twofold import EventTypes, Key, Projection, RecordedEvent, on
 from twofold.errors import InvalidProjectionError, RowNotFoundError
 from twofold.messages.ids import uuid7
-from twofold.ports.event_log import record
+from twofold.messages.stored_event import record
 from twofold.projections.folding import fold, keyed
 
 TYPES = EventTypes()

@@ -18,7 +18,7 @@ from twofold.engines.sqlite.log.inline import carry_out
 from twofold.errors import HistoryChangedError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import StoredEvent, record
 from twofold.messages.stream import holds
 from twofold.ports.event_log import (
     Append,
@@ -27,7 +27,6 @@ from twofold.ports.event_log import (
     Rejected,
     Scan,
     condition_rejection,
-    record,
     repeated,
     repeated_command,
     scanned,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from twofold.engines.postgres.log.event_columns import COVERED, SELECTED
 from twofold.ports.sql import sql_blocks
 
 
@@ -14,4 +15,7 @@ def query(name: str) -> bytes:
 
 @cache
 def _blocks() -> dict[str, bytes]:
-    return {name: sql.encode() for name, sql in sql_blocks("twofold.engines.postgres").items()}
+    return {
+        name: sql.encode()
+        for name, sql in sql_blocks("twofold.engines.postgres", columns=SELECTED, covered=COVERED).items()
+    }

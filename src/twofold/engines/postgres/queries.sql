@@ -1,9 +1,4 @@
--- What the event log reads. `-- name:` begins a block; `columns`, in the order of
--- StoredEvent, takes the place of `{columns}` in all others.
-
--- name: columns
-position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags,
-    recorded_at, checksum
+-- What the event log reads. `-- name:` begins a block. `{columns}` are those of `StoredEvent`: see `log/event_columns.py`.
 
 -- name: read_all
 SELECT {columns}
@@ -32,7 +27,7 @@ FROM twofold_events JOIN (
 -- name: covered
 -- Rows of version -1, before those that are read: what stands where they begin, and where they end if they are fewer than
 -- the limit. One statement is one snapshot, and the function keeps its plan.
-SELECT position, event_id, '', '', -1, '', 0, NULL::json, NULL::json, NULL::json, 0::bigint, 0::bigint
+SELECT {covered}
 FROM twofold_covered(%(after)s, %(before)s)
 
 -- name: adopt

@@ -3,7 +3,7 @@
 1. `stored_names` checks the names of streams and types.
 2. `payload` makes JSON of the event, and refuses what would not come back equal.
 3. `tags` gives its tags.
-4. The checksum covers all of it.
+4. `messages/stored_event.py` puts the columns together, and their checksum.
 
 On the way back: the checksum, the stored name, then upcasters where the payload is of an older schema version, else
 `stored_fields`, then the class.
@@ -12,10 +12,9 @@ On the way back: the checksum, the stored name, then upcasters where the payload
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby, repeat
+from itertools import groupby
 from typing import Any, cast
 from uuid import UUID
-from zlib import crc32
 
 import msgspec
 
@@ -33,8 +32,16 @@ from twofold.log.codec.proofs import Test, proof_of
 from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.tags import Tags
 from twofold.messages.event import Metadata, RecordedEvent
-from twofold.messages.stored_event import StoredEvent, are_intact, checksummed_names, is_intact
-from twofold.ports.event_log import NewEvent, as_new_event
+from twofold.messages.stored_event import (
+    EventNames,
+    NewEvent,
+    StoredEvent,
+    are_intact,
+    covered_names,
+    is_intact,
+    new_event,
+    new_events,
+)
 
 MANY = 16
 """Events in one append from which on they are encoded by class. A lower value slows small appends down."""
@@ -95,16 +102,10 @@ class EventTypes:
         rows, placed = [], self._placed
         for event, event_id in zip(events, event_ids, strict=True):
             place = (stream_id, stream_type, type(event))
-            codec, name, version, names = placed.get(place) or self._place(place)
+            codec, names, covered = placed.get(place) or self._place(place)
             payload = codec.encode(event)
             tags = codec.tags.of(event) if codec.tags.are_declared else ()
-            tags_json = encoder.encode(tags) if tags else b"[]"
-            content = crc32(b"".join((event_id, names, tags_json, metadata, payload)))  # content_checksum(...)
-            rows.append(
-                as_new_event(
-                    (event_id, stream_id, stream_type, name, version, payload, metadata, tags, tags_json, content)
-                )
-            )
+            rows.append(new_event(names, covered, event_id, payload, metadata, tags))
         return tuple(rows)
 
     def _encode_many(
@@ -114,19 +115,11 @@ class EventTypes:
         start = 0
         for cls, alike in groupby(events, type):
             place = (stream_id, stream_type, cls)
-            codec, name, version, names = self._placed.get(place) or self._place(place)
+            codec, names, covered = self._placed.get(place) or self._place(place)
             run = list(alike)
             payloads, ids = codec.encode_all(run), event_ids[start : start + len(run)]
             tags = list(map(codec.tags.of, run)) if codec.tags.are_declared else [()] * len(run)
-            tags_json = [encoder.encode(each) if each else b"[]" for each in tags]
-            contents = map(crc32, map(b"".join, zip(ids, repeat(names), tags_json, repeat(metadata), payloads)))
-            yield from map(
-                as_new_event,
-                zip(
-                    ids, repeat(stream_id), repeat(stream_type), repeat(name), repeat(version), payloads,
-                    repeat(metadata), tags, tags_json, contents,
-                ),
-            )  # fmt: skip
+            yield from new_events(names, covered, ids, payloads, metadata, tags)
             start += len(run)
 
     def decode(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
@@ -166,8 +159,8 @@ class EventTypes:
         if stream_type:
             check_name("stream type", stream_type)
         codec = self._codec(cls)
-        name, version = codec.stored.name, codec.stored.version
-        placed = codec, name, version, checksummed_names(stream_id, stream_type, name, version)
+        names = EventNames(stream_id, stream_type, codec.stored.name, codec.stored.version)
+        placed = codec, names, covered_names(names)
         if len(self._placed) > MAX_PLACED:
             self._placed.clear()
         self._placed[place] = placed
@@ -202,7 +195,7 @@ class EventTypes:
         return decoder
 
 
-_Placed = tuple[PayloadCodec, str, int, bytes]
+_Placed = tuple[PayloadCodec, EventNames, bytes]
 
 
 def encode_metadata(metadata: Metadata) -> bytes:

@@ -11,7 +11,8 @@ import pytest
 from twofold.errors import CommandReusedError, DuplicateEventIdError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.ids import uuid7
-from twofold.ports.event_log import Append, Appended, EventLog, NewEvent, Rejected
+from twofold.messages.stored_event import NewEvent
+from twofold.ports.event_log import Append, Appended, EventLog, Rejected
 from twofold.testing.samples import EVENT_TYPES, Noted, Revised, append_of, new_command, new_event, repeated_span, topic
 
 EVERYTHING = EventQuery.all()

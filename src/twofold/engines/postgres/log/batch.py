@@ -7,19 +7,24 @@ from functools import cached_property, wraps
 from itertools import accumulate, chain
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from twofold.engines.postgres.log.event_columns import many, one
 from twofold.engines.postgres.wire import arrays
 from twofold.engines.postgres.wire.arrays import Binary, UnfitError
 from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.messages.stored_event import BROUGHT, NewEvent
 from twofold.messages.stream import ANY, ExpectedVersion, StreamState
-from twofold.ports.event_log import Append, Appended, NewEvent
+from twofold.ports.event_log import Append, Appended
 
 A = TypeVar("A")
 
 _EXISTS = -(2**31)  # as the SQL has it
 _INT4, _INT8 = 2**31 - 2, 2**63 - 1
 
-APPEND_ONE = f"SELECT * FROM twofold_append_one({', '.join(f'${n}' for n in range(1, 12))})".encode()
-APPEND = f"SELECT * FROM twofold_append({', '.join(f'${n}' for n in range(1, 35))})".encode()
+_ARGUMENTS = {"twofold_append_one": len(BROUGHT) + 3, "twofold_append": len(BROUGHT) + 26}
+APPEND_ONE, APPEND = (
+    f"SELECT * FROM {name}({', '.join(f'${n}' for n in range(1, count + 1))})".encode()
+    for name, count in _ARGUMENTS.items()
+)
 
 
 class Refusal(NamedTuple):
@@ -66,19 +71,11 @@ def plain_arguments(append: Append) -> tuple[Binary, ...]:
     Raises:
         UnfitError: a value does not fit the protocol.
     """
-    event_id, stream_id, stream_type, type_, schema, payload, metadata, tags, tags_json, content = append.events[0]
+    [event] = append.events
     expected = append.expected[0][1] if append.expected else ANY
     return (
-        Binary(event_id, arrays.UUID),
-        Binary(stream_id.encode(), arrays.TEXT),
-        Binary(stream_type.encode(), arrays.TEXT),
-        Binary(type_.encode(), arrays.TEXT),
-        arrays.int4(schema),
-        Binary(payload, arrays.JSON),
-        Binary(metadata, arrays.JSON),
-        Binary(tags_json, arrays.JSON),
-        arrays.int8(content),
-        arrays.texts(tags),
+        *one(event),
+        arrays.texts(event.tag_names),
         arrays.int4(None if expected is ANY else _expected_number(expected)),
     )
 
@@ -158,7 +155,7 @@ class Batch:
                         self.careful = True  # whether it holds depends on what becomes of an earlier append
             for event in append.events:
                 slot = nth = 0
-                if stream_id := event[1]:
+                if stream_id := event.stream_id:
                     slot = slots.get(stream_id) or self._slot(stream_id)
                     nth = touched[slot] = touched.get(slot, 0) + 1
                 self._event_slots.append(slot)
@@ -172,24 +169,14 @@ class Batch:
         return slot
 
     def _event_columns(self) -> tuple[Binary, ...]:
-        ids, streams, stream_types, types, schemas, payloads, metadata, tags, tags_json, contents = zip(
-            *chain.from_iterable(append.events for append in self.appends), strict=True
-        )
-        tagged = [(tag, place) for place, each in enumerate(tags, 1) for tag in each]
-        names, places = _columns(tagged, 2)
+        columns, tag_names = many(chain.from_iterable(append.events for append in self.appends))
+        tagged = [(tag, place) for place, each in enumerate(tag_names, 1) for tag in each]
+        tags, places = _columns(tagged, 2)
         return (
-            arrays.array(ids, arrays.UUID),
-            arrays.texts(streams),
-            arrays.texts(stream_types),
-            arrays.texts(types),
-            arrays.int4s(schemas),
-            arrays.array(payloads, arrays.JSON),
-            arrays.array(metadata, arrays.JSON),
-            arrays.array(tags_json, arrays.JSON),
-            arrays.int8s(contents),
+            *columns,
             arrays.int4s(self._event_slots),
             arrays.int4s(self._event_nths),
-            arrays.texts(names),
+            arrays.texts(tags),
             arrays.int4s(places),
         )
 
@@ -236,7 +223,7 @@ class _Earlier:
     def add(self, events: Sequence[NewEvent]) -> None:
         for place, event in enumerate(events, len(self._events) + 1):
             self._by_type.setdefault(event.type, []).append(place)
-            for tag in event.tags:
+            for tag in event.tag_names:
                 self._by_tag.setdefault(tag, []).append(place)
         self._events.extend(events)
 
@@ -249,7 +236,7 @@ class _Earlier:
 
     def _of(self, place: int) -> tuple[str, tuple[str, ...]]:
         event = self._events[place - 1]
-        return event.type, event.tags
+        return event.type, event.tag_names
 
     def _candidates(self, item: QueryItem) -> Iterable[int]:
         if item.tags:

@@ -63,8 +63,8 @@ class Lane:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         ids, payload = [], 0
         for event in append.events:  # here, so that what is wrong with an append is raised where it was made
-            ids.append(event[0])
-            payload += len(event[5])
+            ids.append(event.event_id)
+            payload += len(event.payload)
         if append.command:
             ids.append(append.command.command_id)
         self._waiting.append(_Waiting(append, future, ids, payload))

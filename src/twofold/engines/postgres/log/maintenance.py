@@ -10,6 +10,7 @@ import msgspec
 
 from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.database import PostgresDatabase
+from twofold.engines.postgres.log.event_columns import COPY, as_copied
 from twofold.engines.postgres.log.reader import Reader
 from twofold.engines.postgres.log.selection import END
 from twofold.engines.postgres.queries import query as named
@@ -19,7 +20,6 @@ from twofold.ports.maintenance import Inspection, StoredCheckpoint, StoredComman
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
 
-COPY_EVENTS = b"COPY twofold_events FROM STDIN"
 COPY_TAGS = b"COPY twofold_event_tags (tag, position) FROM STDIN"
 COPY_COMMANDS = b"COPY twofold_commands (command_id, content_hash, result, first_position, last_position) FROM STDIN"
 
@@ -32,7 +32,7 @@ async def restore(database: PostgresDatabase, rows: Sequence[StoredEvent], comma
         [(head,)] = await (await connection.execute(named("head"))).fetchall()
         refuse_gaps(rows, commands, head)
         tags = [(tag, row.position) for row in rows for tag in dict.fromkeys(_decode_tags(row.tags))]
-        await _copy(connection, COPY_EVENTS, [_as_copied(row) for row in rows])
+        await _copy(connection, COPY, list(map(as_copied, rows)))
         await _copy(connection, COPY_TAGS, tags)
         results = [(UUID(bytes=each[0]), each[1], each[2].decode(), *each[3:]) for each in commands]
         await _copy(connection, COPY_COMMANDS, results)
@@ -99,11 +99,3 @@ async def _copy(connection: Connection, command: bytes, rows: Sequence[tuple[obj
         async with connection.cursor().copy(command) as copy:
             for row in rows:
                 await copy.write_row(row)
-
-
-def _as_copied(row: StoredEvent) -> tuple[object, ...]:
-    return (
-        row.position, UUID(bytes=row.event_id), row.stream_id, row.stream_type, row.version, row.type,
-        row.schema_version, row.payload.decode(), row.metadata.decode(), row.tags.decode(), row.recorded_at,
-        row.checksum,
-    )  # fmt: skip

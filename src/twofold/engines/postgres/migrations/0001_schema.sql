@@ -8,7 +8,7 @@ CREATE TABLE twofold_head (
 );
 INSERT INTO twofold_head (id) VALUES (1);
 
--- The columns of StoredEvent in its order. `json`, unlike `jsonb`, keeps the text that the checksum was taken over.
+-- The columns are those of `StoredEvent`. `json`, unlike `jsonb`, keeps the text that the checksum was taken over.
 -- Collation "C": names are compared as bytes, so that no upgrade of the system's locales can damage an index.
 CREATE TABLE twofold_events (
     position bigint PRIMARY KEY,
@@ -70,7 +70,7 @@ END $$;
 -- The path of one event without condition or command: the same steps as `twofold_append`, without its set logic.
 -- An expected version that does not hold gives NULL, nothing else; the caller then asks `twofold_append`, which knows repeats.
 CREATE FUNCTION twofold_append_one(
-    new_id uuid, new_stream text, new_stream_type text, new_type text, new_schema integer,
+    new_stream text, new_stream_type text, new_type text, new_schema integer, new_id uuid,  -- columns, as `NewEvent` has them
     new_payload json, new_metadata json, new_tags json, new_content bigint,
     tag_list text[],
     expected integer,       -- the least integer: the stream exists, NULL: any version
@@ -100,10 +100,12 @@ BEGIN
         RETURN;
     END IF;
     now_us := extract(epoch FROM clock_timestamp()) * 1000000;
-    INSERT INTO twofold_events VALUES (
-        new_position, new_id, new_stream, new_stream_type, new_version, new_type, new_schema,
-        new_payload, new_metadata, new_tags, now_us,
-        new_content # ((new_position * 31 + new_version * 17 + now_us) % 4294967291));
+    INSERT INTO twofold_events (
+        position, version, recorded_at, checksum,
+        stream_id, stream_type, type, schema_version, event_id, payload, metadata, tags)
+    VALUES (
+        new_position, new_version, now_us, new_content # ((new_position * 31 + new_version * 17 + now_us) % 4294967291),
+        new_stream, new_stream_type, new_type, new_schema, new_id, new_payload, new_metadata, new_tags);
     IF cardinality(tag_list) > 0 THEN
         INSERT INTO twofold_event_tags (tag, position) SELECT tag, new_position FROM unnest(tag_list) AS t (tag);
     END IF;
@@ -119,7 +121,7 @@ END $$;
 -- The least integer as an expected version says that the stream must exist.
 CREATE FUNCTION twofold_append(
     a_events integer[],                                                     -- appends: their number of events
-    e_id uuid[], e_stream text[], e_stream_type text[], e_type text[], e_schema integer[],
+    e_stream text[], e_stream_type text[], e_type text[], e_schema integer[], e_id uuid[],  -- events: as `NewEvent` has them
     e_payload json[], e_metadata json[], e_tags json[], e_content bigint[],
     e_slot integer[], e_nth integer[],                                      -- place in s_stream (0: none), n-th of it
     t_tag text[], t_event integer[],                                        -- tags, and the event that has them
@@ -270,10 +272,12 @@ BEGIN
     -- 4. Store. An id that is known although nothing hinted at it breaks a unique index, and the batch comes again.
     now_us := extract(epoch FROM clock_timestamp()) * 1000000;
     IF last > base THEN
-        INSERT INTO twofold_events
-        SELECT p.place, e_id[p.i], e_stream[p.i], e_stream_type[p.i], p.version, e_type[p.i], e_schema[p.i],
-            e_payload[p.i], e_metadata[p.i], e_tags[p.i], now_us,
-            e_content[p.i] # ((p.place * 31 + p.version * 17 + now_us) % 4294967291)
+        INSERT INTO twofold_events (
+            position, version, recorded_at, checksum,
+            stream_id, stream_type, type, schema_version, event_id, payload, metadata, tags)
+        SELECT p.place, p.version, now_us, e_content[p.i] # ((p.place * 31 + p.version * 17 + now_us) % 4294967291),
+            e_stream[p.i], e_stream_type[p.i], e_type[p.i], e_schema[p.i], e_id[p.i], e_payload[p.i], e_metadata[p.i],
+            e_tags[p.i]
         FROM (
             SELECT g.i,
                 CASE WHEN careful THEN places[g.i] ELSE base + g.i END AS place,

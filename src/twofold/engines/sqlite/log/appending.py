@@ -6,16 +6,16 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
+from twofold.engines.sqlite.log.event_columns import INSERT, allotted
 from twofold.engines.sqlite.log.reader import SQL, find_command, read_at, read_head, read_rows, read_version, within
 from twofold.engines.sqlite.log.selection import END, positions
 from twofold.engines.sqlite.transaction import LogMemory, Transaction
-from twofold.messages.stored_event import SEAL_MODULUS, StoredEvent
+from twofold.messages.stored_event import NewEvent, StoredEvent
 from twofold.messages.stream import holds
 from twofold.ports.event_log import (
     MAX_CONFLICTS,
     Append,
     Appended,
-    NewEvent,
     Rejected,
     condition_rejection,
     repeated,
@@ -23,7 +23,7 @@ from twofold.ports.event_log import (
     version_rejection,
 )
 
-INSERT_EVENT, INSERT_TAG, INSERT_COMMAND = SQL["insert_event"], SQL["insert_tag"], SQL["insert_command"]
+INSERT_TAG, INSERT_COMMAND = SQL["insert_tag"], SQL["insert_command"]
 
 BRIEF = 10
 """Events that are stored within a few dozen microseconds. Raised, the event loop stands still for longer; lowered, more
@@ -48,8 +48,8 @@ def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
     first = (head_of(transaction) if memory.head is None else memory.head) + 1
     memory.head = last = first + len(append.events) - 1
     rows, version = _allot(transaction.raw, memory, append.events, first)
-    transaction.add(INSERT_EVENT, rows)
-    if tags := [(tag, position) for position, event in enumerate(append.events, first) for tag in event.tags]:
+    transaction.add(INSERT, rows)
+    if tags := [(tag, position) for position, event in enumerate(append.events, first) for tag in event.tag_names]:
         transaction.add(INSERT_TAG, tags)
     if append.command:
         transaction.add(INSERT_COMMAND, [(*append.command, first, last)])
@@ -103,14 +103,9 @@ def _allot(
     now, version, versions = time.time_ns() // 1000, 0, memory.versions
     rows: list[tuple[object, ...]] = []
     for position, event in enumerate(events, first):
-        event_id, stream_id, stream_type, type_name, schema, payload, metadata, _, tags_json, content = event
         version = 0
-        if stream_id:
+        if stream_id := event.stream_id:
             known = versions.get(stream_id)
             version = versions[stream_id] = (_version(connection, memory, stream_id) if known is None else known) + 1
-        rows.append((
-            position, event_id, stream_id or None, stream_type or None, version or None, type_name, schema,
-            payload.decode(), metadata.decode(), tags_json.decode(), now,
-            content ^ ((position * 31 + version * 17 + now) % SEAL_MODULUS),  # seal(...)
-        ))  # fmt: skip
+        rows.append(allotted(event, position, version, now))
     return rows, version

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from twofold.engines.sqlite.log.appending import head_of
+from twofold.engines.sqlite.log.event_columns import INSERT, as_inserted
 from twofold.engines.sqlite.log.reader import SQL, read_head, within
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.writing import write_rows
@@ -22,7 +23,7 @@ def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Seq
     """Store rows of another log exactly as they are, and its commands."""
     connection, head = transaction.connection, head_of(transaction)
     refuse_gaps(rows, commands, head)
-    write_rows(connection, SQL["insert_event"], list(map(_as_inserted, rows)))
+    write_rows(connection, INSERT, list(map(as_inserted, rows)))
     tags = [(tag, row.position) for row in rows for tag in dict.fromkeys(_decode_tags(row.tags))]
     write_rows(connection, SQL["insert_tag"], tags)
     write_rows(connection, SQL["insert_command"], commands)
@@ -66,11 +67,3 @@ def inspect(reader: sqlite3.Connection, path: Path) -> Inspection:
         reader.execute(SQL["applied"]).fetchone()[0],
         list(map(StoredCheckpoint._make, reader.execute(SQL["checkpoints"]))),
     )
-
-
-def _as_inserted(row: StoredEvent) -> tuple[object, ...]:
-    return (
-        row.position, row.event_id, row.stream_id or None, row.stream_type or None, row.version or None, row.type,
-        row.schema_version, row.payload.decode(), row.metadata.decode(), row.tags.decode(), row.recorded_at,
-        row.checksum,
-    )  # fmt: skip

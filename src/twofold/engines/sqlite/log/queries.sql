@@ -1,9 +1,5 @@
--- What the event log reads and writes. `-- name:` begins a block; `columns`, in the order of
--- StoredEvent, takes the place of `{columns}` in all others.
-
--- name: columns
-position, event_id, ifnull(stream_id, ''), ifnull(stream_type, ''), ifnull(version, 0), type, schema_version,
-    CAST(payload AS BLOB), CAST(metadata AS BLOB), CAST(tags AS BLOB), recorded_at, checksum
+-- What the event log reads and writes. `-- name:` begins a block. `{columns}` are those of `StoredEvent`: see
+-- `event_columns.py`, which has the INSERT of events, too.
 
 -- name: read_range
 SELECT {columns}
@@ -19,7 +15,7 @@ FROM twofold_events WHERE position IN (SELECT value FROM json_each(?)) ORDER BY 
 
 -- name: read_stream
 SELECT {columns}
-FROM twofold_events WHERE stream_id = ? AND version > ? ORDER BY version LIMIT ?
+FROM twofold_events WHERE stream_id = ? AND stream_id <> '' AND version > ? ORDER BY version LIMIT ?
 
 -- name: read_event
 SELECT {columns}
@@ -41,14 +37,11 @@ SELECT position, event_id FROM twofold_events WHERE position <= ? ORDER BY posit
 SELECT ifnull(max(position), 0) FROM twofold_events
 
 -- name: version
-SELECT ifnull(max(version), 0) FROM twofold_events WHERE stream_id = ?
+SELECT ifnull(max(version), 0) FROM twofold_events WHERE stream_id = ? AND stream_id <> ''
 
 -- name: find_command
-SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position, ifnull(version, 0)
+SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position, version
 FROM twofold_commands JOIN twofold_events ON position = last_position WHERE command_id = ?
-
--- name: insert_event
-INSERT INTO twofold_events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: insert_tag
 INSERT INTO twofold_event_tags VALUES (?, ?)

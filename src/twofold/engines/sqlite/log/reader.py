@@ -6,6 +6,7 @@ import sqlite3
 from itertools import starmap
 
 from twofold.engines.sqlite.integrity import check_matches, check_range, check_stream
+from twofold.engines.sqlite.log.event_columns import SELECTED
 from twofold.engines.sqlite.log.selection import END, positions
 from twofold.errors import HistoryChangedError
 from twofold.messages.event_query import EventQuery
@@ -14,7 +15,7 @@ from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import Appended, CommandRecord, Scan, scanned, scanned_from
 from twofold.ports.sql import sql_blocks
 
-SQL = sql_blocks("twofold.engines.sqlite.log")
+SQL = sql_blocks("twofold.engines.sqlite.log", columns=SELECTED)
 
 
 def read(

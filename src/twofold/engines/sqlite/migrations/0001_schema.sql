@@ -1,4 +1,4 @@
--- The event log. Columns stand in the order of `StoredEvent`. stored: version with care.
+-- The event log. The columns are those of `StoredEvent`. stored: version with care.
 
 -- Identifies the log, so that what was read of another one is told from it also while it is empty.
 CREATE TABLE twofold_log (
@@ -11,9 +11,9 @@ INSERT INTO twofold_log VALUES (1, randomblob(16));
 CREATE TABLE twofold_events (
     position       INTEGER PRIMARY KEY,
     event_id       BLOB    NOT NULL UNIQUE,
-    stream_id      TEXT,                     -- NULL, as the next two, for an event of no stream
-    stream_type    TEXT,
-    version        INTEGER,
+    stream_id      TEXT    NOT NULL,         -- empty: the event belongs to no stream
+    stream_type    TEXT    NOT NULL,
+    version        INTEGER NOT NULL,         -- 1, 2, 3, … within the stream; 0 without one
     type           TEXT    NOT NULL,
     schema_version INTEGER NOT NULL,
     payload        TEXT    NOT NULL,         -- JSON
@@ -23,7 +23,7 @@ CREATE TABLE twofold_events (
     checksum       INTEGER NOT NULL
 ) STRICT;
 
-CREATE UNIQUE INDEX twofold_events_by_stream ON twofold_events (stream_id, version) WHERE stream_id IS NOT NULL;
+CREATE UNIQUE INDEX twofold_events_by_stream ON twofold_events (stream_id, version) WHERE stream_id <> '';
 
 CREATE INDEX twofold_events_by_type ON twofold_events (type, position);
 

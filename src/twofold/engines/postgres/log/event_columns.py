@@ -1,0 +1,70 @@
+"""The columns of the log on PostgreSQL: how its rows are read, sent and copied, made of the one list of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from twofold.engines.postgres.wire import arrays
+from twofold.engines.postgres.wire.arrays import Binary
+from twofold.messages.stored_event import BROUGHT, COLUMNS, ColumnKind, NewEvent, StoredEvent
+
+SELECTED = ", ".join(COLUMNS)
+"""What `StoredEvent` is made of."""
+
+_NOTHING = {
+    ColumnKind.ID: "NULL::uuid",
+    ColumnKind.NAME: "''",
+    ColumnKind.NUMBER: "0",
+    ColumnKind.LARGE: "0::bigint",
+    ColumnKind.JSON: "NULL::json",
+}
+_COVERED = {"position": "position", "event_id": "event_id", "version": "-1"}
+COVERED = ", ".join(_COVERED.get(name, _NOTHING[kind]) for name, kind in COLUMNS.items())
+"""A row that only tells what stands at a position; its version says that it is one."""
+
+COPY = f"COPY twofold_events ({SELECTED}) FROM STDIN".encode()
+
+_ONE: dict[ColumnKind, Callable[[Any], Binary]] = {
+    ColumnKind.ID: partial(Binary, oid=arrays.UUID),
+    ColumnKind.NAME: arrays.text,
+    ColumnKind.NUMBER: arrays.int4,
+    ColumnKind.LARGE: arrays.int8,
+    ColumnKind.JSON: partial(Binary, oid=arrays.JSON),
+}
+_MANY: dict[ColumnKind, Callable[[Any], Binary]] = {
+    ColumnKind.ID: partial(arrays.array, type=arrays.UUID),
+    ColumnKind.NAME: arrays.texts,
+    ColumnKind.NUMBER: arrays.int4s,
+    ColumnKind.LARGE: arrays.int8s,
+    ColumnKind.JSON: partial(arrays.array, type=arrays.JSON),
+}
+_COPIED: dict[ColumnKind, Callable[[Any], object]] = {
+    ColumnKind.ID: lambda value: UUID(bytes=value),
+    ColumnKind.JSON: bytes.decode,
+}
+_one = [_ONE[kind] for kind in BROUGHT.values()]
+_many = [_MANY[kind] for kind in BROUGHT.values()]
+_copied = [(name, _COPIED.get(kind)) for name, kind in COLUMNS.items()]
+
+
+def one(event: NewEvent) -> list[Binary]:
+    """Return the columns that an event brings along, and what the checksum covers of it: arguments, in their order."""
+    sent = [encode(value) for encode, value in zip(_one, event, strict=False)]
+    sent.append(arrays.int8(event.content_checksum))
+    return sent
+
+
+def many(events: Iterable[NewEvent]) -> tuple[list[Binary], tuple[tuple[str, ...], ...]]:
+    """Return the same of some events, one array for each column, and the tags of each event."""
+    *columns, tag_names, contents = zip(*events, strict=True)
+    sent = [encode(values) for encode, values in zip(_many, columns, strict=True)]
+    sent.append(arrays.int8s(contents))
+    return sent, tag_names
+
+
+def as_copied(row: StoredEvent) -> tuple[object, ...]:
+    """Return a row as `COPY` takes it."""
+    return tuple(convert(getattr(row, name)) if convert else getattr(row, name) for name, convert in _copied)
