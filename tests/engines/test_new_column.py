@@ -53,12 +53,12 @@ REPLACED = {
 
 SCRIPT = """
 import asyncio, sys
-from pathlib import Path
+from msgspec.structs import replace
 from twofold.engines.engine import connect
 from twofold.engines.memory import MemoryEventLog
 from twofold.log.copy import copy_log
 from twofold.messages.event_query import EventQuery
-from twofold.messages.stored_event import COLUMNS, are_intact
+from twofold.messages.stored_event import COLUMNS, are_intact, is_intact
 from twofold.ports.event_log import Append, Appended
 from twofold.testing.samples import EVENT_TYPES, Noted, append_of, new_command, new_event, topic
 from twofold.messages.ids import uuid7
@@ -79,6 +79,7 @@ async def fill(log):
 async def rows_of(log):
     rows = await log.read(ALL, limit=1000)
     assert are_intact(rows) and len(rows) == 52, len(rows)
+    assert not is_intact(replace(rows[0], region="another"))
     regions = {row.region for row in rows}
     assert regions == {"topic:x", "topic:y", "topic:z", "topic:m", ""}, regions
     assert all(row.tags == (f'["{row.region}"]'.encode() if row.region else b"[]") for row in rows)

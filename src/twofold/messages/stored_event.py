@@ -100,6 +100,7 @@ BROUGHT: dict[str, ColumnKind] = {name: COLUMNS[name] for name in NewEvent._fiel
 
 _of_content = attrgetter(*[name for name in BROUGHT if name != "metadata"])
 _as_new_event: Callable[[Iterable[object]], NewEvent] = partial(tuple.__new__, NewEvent)
+_NAMES = "%s\0" * len(EventNames._fields)
 _encode_tags = msgspec.json.Encoder().encode
 
 SEAL_MODULUS = 4_294_967_291
@@ -108,7 +109,7 @@ SEAL_MODULUS = 4_294_967_291
 
 def covered_names(names: EventNames) -> bytes:
     """Return what the checksum covers of the names that are the same for many events."""
-    return ("%s\0" * len(names) % names).encode()
+    return (_NAMES % names).encode()
 
 
 def new_event(
