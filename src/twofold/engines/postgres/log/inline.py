@@ -14,8 +14,8 @@ from psycopg.rows import tuple_row
 from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.errors import server_failed
 from twofold.engines.postgres.log.batch import Outcome
+from twofold.engines.postgres.log.queries import query as named
 from twofold.engines.postgres.log.reader import Reader
-from twofold.engines.postgres.queries import query as named
 from twofold.engines.postgres.rows import load_rows, write_step
 from twofold.engines.postgres.wire.connection import Wire
 from twofold.errors import CheckpointMovedError, StorageError

@@ -11,9 +11,9 @@ import msgspec
 from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.log.event_columns import COPY, as_copied
+from twofold.engines.postgres.log.queries import query as named
 from twofold.engines.postgres.log.reader import Reader
 from twofold.engines.postgres.log.selection import END
-from twofold.engines.postgres.queries import query as named
 from twofold.errors import StorageError, StorageUnavailableError
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.maintenance import Inspection, StoredCheckpoint, StoredCommand, refuse_gaps

@@ -14,8 +14,8 @@ from psycopg.types.string import ByteaBinaryLoader
 
 from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.log.batch import Refusal, bounded_position
+from twofold.engines.postgres.log.queries import query as named
 from twofold.engines.postgres.log.selection import END, select, select_scan
-from twofold.engines.postgres.queries import query as named
 from twofold.errors import HistoryChangedError, OutcomeUnknownError, StorageUnavailableError
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.mark import Mark

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twofold.engines.postgres.log.batch import bounded_position, item_columns
-from twofold.engines.postgres.queries import query as named
+from twofold.engines.postgres.log.queries import query as named
 from twofold.messages.event_query import EventQuery, QueryItem
 
 END = (1 << 63) - 1

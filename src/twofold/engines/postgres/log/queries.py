@@ -17,5 +17,5 @@ def query(name: str) -> bytes:
 def _blocks() -> dict[str, bytes]:
     return {
         name: sql.encode()
-        for name, sql in sql_blocks("twofold.engines.postgres", columns=SELECTED, covered=COVERED).items()
+        for name, sql in sql_blocks("twofold.engines.postgres.log", columns=SELECTED, covered=COVERED).items()
     }

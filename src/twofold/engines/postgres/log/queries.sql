@@ -1,4 +1,4 @@
--- What the event log reads. `-- name:` begins a block. `{columns}` are those of `StoredEvent`: see `log/event_columns.py`.
+-- What the event log reads. `-- name:` begins a block. `{columns}` are those of `StoredEvent`: see `event_columns.py`.
 
 -- name: read_all
 SELECT {columns}
