@@ -146,6 +146,56 @@ async def test_sql_of_ones_own_is_a_select_and_writes_nothing_not_even_a_file(
         assert await database.sql(select) == [{"id": "a"}]
 
 
+BY_FUNCTIONS_AND_NAMES = [
+    "SELECT * FROM read_text('{path}')",
+    "SELECT * FROM read_csv('{path}')",
+    "FROM '{path}.csv'",
+    'FROM "{path}.parquet"',
+    "SELECT * FROM glob('/*')",
+    "SELECT * FROM enable_logging('QueryLog', storage='file', storage_path='{path}')",
+    "SELECT * FROM system.main.enable_profiling()",
+    "SELECT * FROM checkpoint()",
+    "SELECT * FROM query('SELECT 1')",
+    "SELECT * FROM query_table('samples')",
+    "SELECT * FROM json_execute_serialized_sql(json_serialize_sql('SELECT 1'))",
+    "SELECT write_log('{path}')",
+    "SELECT list_transform([1], lambda x : write_log('{path}'))",
+    "SELECT sleep_ms(100000)",
+    "SELECT 1 LIMIT (SELECT count(*) FROM read_csv('{path}'))",
+    "SELECT id FROM samples ORDER BY (SELECT count(*) FROM Read_Blob('{path}'))",
+    "WITH x AS (SELECT * FROM sniff_csv('{path}')) SELECT * FROM x",
+    "SELECT * FROM samples POSITIONAL JOIN (FROM read_text('{path}'))",
+    "SELECT 1 UNION ALL SELECT 2 FROM parquet_schema('{path}')",
+    "SELECT * FROM duckdb_secrets()",
+    "SELECT * FROM which_secret('{path}', 's3')",
+]
+
+
+@pytest.mark.parametrize("sql", BY_FUNCTIONS_AND_NAMES)
+async def test_a_select_of_ones_own_touches_no_file_by_a_function_or_a_name(
+    database: DuckDbReadDatabase, samples: Model, tmp_path: Path, sql: str
+) -> None:
+    await samples.write(Sample(id="a"))
+    path = tmp_path / "own"
+    await database.snapshot(tmp_path / "snapshots")
+    for ask in (database.sql, ParquetSnapshots(tmp_path / "snapshots").sql):
+        with pytest.raises(StorageError, match=r"not allowed here|would be read as a file"):
+            await ask(sql.format(path=path))
+    assert not path.exists()
+
+
+async def test_a_select_of_ones_own_changes_nothing(database: DuckDbReadDatabase, samples: Model) -> None:
+    await samples.write(Sample(id="a"))
+    with pytest.raises(StorageError):
+        await database.sql("WITH x AS (DELETE FROM samples RETURNING *) FROM x")
+    with pytest.raises(MissingTableError):  # DuckDB would look for it among the variables of the functions that call it
+        await database.sql("SELECT * FROM spelled")
+    assert await database.sql("SELECT id FROM samples") == [{"id": "a"}]
+    assert await database.sql(f"SELECT {'+'.join(['1'] * 100)} AS sum FROM range(2)") == [{"sum": 100}] * 2
+    with pytest.raises(StorageError, match="less deeply"):
+        await database.sql(f"SELECT {'+'.join(['1'] * 900)}")
+
+
 async def test_new_files_can_be_read_by_their_own_user_only(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     database = DuckDbReadDatabase(folder / "rows.duckdb", settings={"wal_autocheckpoint": "1GB"})

@@ -20,8 +20,13 @@ from twofold.ports.owner import Owner
 T = TypeVar("T")
 Connection = duckdb.DuckDBPyConnection
 
-OFFLINE: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-"""All that is needed is built in: nothing is fetched while a program runs."""
+SAFE: dict[str, Any] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+}
+"""All that is needed is built in: nothing is fetched while a program runs. And a table that is not there is not looked
+for among the variables of the Python code that asks."""
 
 
 class DuckDbDatabase:
@@ -36,7 +41,7 @@ class DuckDbDatabase:
     def __init__(self, path: str | Path, settings: Mapping[str, Any], options: DuckDbOptions) -> None:
         self.path = Path(path)
         self.options = options
-        self._settings = {**OFFLINE, **settings}
+        self._settings = {**SAFE, **settings}
         self._local = threading.local()
         self._root: Connection | None = None
         self._owner: Owner | None = None

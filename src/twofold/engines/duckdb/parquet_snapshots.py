@@ -20,7 +20,7 @@ import duckdb
 import msgspec
 
 from twofold.engines.duckdb.columns import is_own
-from twofold.engines.duckdb.database import OFFLINE
+from twofold.engines.duckdb.database import SAFE
 from twofold.engines.duckdb.errors import DRIVER_ERRORS, translate
 from twofold.engines.duckdb.rows import load_rows
 from twofold.engines.duckdb.selection import answer, select_page, select_totals
@@ -256,7 +256,7 @@ class ParquetSnapshots:
 
 def _views(folder: Path, manifest: Manifest) -> Connection:
     """Return a connection that shows the tables of a snapshot, with and without the columns of the engine's own."""
-    connection = duckdb.connect(config=OFFLINE)
+    connection = duckdb.connect(config=SAFE)
     for name in manifest.tables:
         path = folder / f"{name}.parquet"
         connection.execute(f"CREATE VIEW {quoted(name + WHOLE)} AS FROM read_parquet({literal(path)})")

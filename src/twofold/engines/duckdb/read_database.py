@@ -152,11 +152,12 @@ class DuckDbReadDatabase:
         """Run a SELECT of your own, and return its rows by the names of their columns.
 
         Read models have the names of their projections, amounts are decimals, moments are in UTC. The statement may
-        have `:names` for values. It must never come from outside: DuckDB's SQL can read files.
+        have `:names` for values. It reads tables and views, and neither files nor what DuckDB's functions tell of the
+        process. It can take all time and memory, though, so let it not come from outside.
 
         Raises:
             MissingTableError: it names a table that is not there.
-            StorageError: it is no SELECT, or the database failed.
+            StorageError: it is no SELECT over tables, or the database failed.
         """
         return await self._database.read(partial(run_to_read, sql=sql, values=values))
 
