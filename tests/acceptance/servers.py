@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,6 +38,30 @@ async def serving(database: Path | str, **environment: str) -> AsyncIterator[tup
 
 
 @asynccontextmanager
+async def serving_by_uvicorn(
+    module: Path, database: Path, *options: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """Run a module's `api` as users do, `uvicorn module:api`; yield its process and its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "uvicorn", f"{module.stem}:api", "--port", str(port), *options,
+        cwd=module.parent,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "examples"), "DATABASE_URL": f"sqlite:///{database}"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        await _said(process, rb"(Uvicorn running)", process.stderr)
+        yield process, port
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@asynccontextmanager
 async def synchronizing(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a process that only keeps the read models in step."""
     async with running("synchronize", rb"(in step)", DATABASE_URL=url) as (process, _):
@@ -57,10 +82,11 @@ async def running(
         await process.communicate()
 
 
-async def _said(process: asyncio.subprocess.Process, sign: bytes) -> str:
-    assert process.stdout is not None
+async def _said(process: asyncio.subprocess.Process, sign: bytes, where: asyncio.StreamReader | None = None) -> str:
+    where = where or process.stdout
+    assert where is not None
     async with asyncio.timeout(PATIENCE):
-        async for line in process.stdout:
+        async for line in where:
             if found := re.search(sign, line):
                 return found[1].decode()
     raise AssertionError("the process ended before it was ready")

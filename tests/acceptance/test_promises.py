@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
-from tests.acceptance.servers import PATIENCE, serving
+from tests.acceptance.servers import PATIENCE, serving, serving_by_uvicorn
 from tests.acceptance.test_http import CUP, HOME, app, assert_problem, body, client, created
 
 from orders.app import build
@@ -62,6 +62,51 @@ async def test_sigterm_ends_a_server_with_an_unread_stream(tmp_path: Path) -> No
         seconds, _ = await ended_after(server)
         writer.close()
     assert seconds < 10
+
+
+OF_ONES_OWN = """
+import os
+from fastapi import FastAPI, Request, Response
+from twofold import Application
+from twofold.fastapi import add_consistency
+
+app = Application(os.environ["DATABASE_URL"])
+api = FastAPI(lifespan=app.lifespan)
+add_consistency(api, app, grace=0.5)
+
+@api.post("/orders")
+async def order(request: Request) -> int:
+    return len(await request.body())
+
+@api.get("/big")
+async def big() -> Response:
+    return Response(b"x" * 50_000_000)
+"""
+
+
+@pytest.mark.parametrize(
+    "request_begun",
+    [
+        b"POST /orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+        b"POST /orders HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+        b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=["an unfinished body", "an unfinished body in chunks", "an unread answer"],
+)
+async def test_sigterm_ends_a_server_of_ones_own_that_was_given_no_time_out(
+    tmp_path: Path, request_begun: bytes
+) -> None:
+    (tmp_path / "shop.py").write_text(OF_ONES_OWN)
+    async with serving_by_uvicorn(tmp_path / "shop.py", tmp_path / "orders.db") as (server, port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(request_begun)
+        await writer.drain()
+        await asyncio.sleep(0.3)  # nothing tells that the server waits for the rest
+        seconds, err = await ended_after(server)
+        writer.close()
+    assert seconds < 10
+    assert server.returncode in (0, -signal.SIGTERM)
+    assert "timeout graceful shutdown exceeded" in err
 
 
 async def test_sigterm_ends_a_server_at_once_when_its_streams_are_read(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -127,6 +128,9 @@ async def test_head_of_a_live_stream_ends(url: str) -> None:
     assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 def test_a_body_that_is_no_json_is_415_and_a_missing_one_422() -> None:
     api = FastAPI()
     add_problem_details(api)
@@ -138,6 +142,9 @@ def test_a_body_that_is_no_json_is_415_and_a_missing_one_422() -> None:
     client = TestClient(api)
     for media_type in ("text/plain", "application/xml", "application/jsonp", ""):
         assert_problem(client.post("/things", content=b"{}", headers={"Content-Type": media_type}), 415, "body")
+    packed = client.post("/things", content=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"} | JSON)
+    assert_problem(packed, 415, "body")
+    assert (packed.headers["Accept"], packed.headers["Accept-Encoding"]) == ("application/json", "identity")
     assert_problem(client.post("/things"), 422, "body")
     assert client.post("/things", content=b"{}", headers={"Content-Type": "application/vnd.x+json"}).status_code == 200
 

@@ -29,7 +29,7 @@ from twofold.fastapi.outages import PATIENCE, Outages
 from twofold.fastapi.preconditions import FailedPreconditionError, InvalidPreconditionError, etag, expected_version
 from twofold.fastapi.problems import answer_with, problem, shown_text
 from twofold.fastapi.safe_requests import SafeRequests
-from twofold.fastapi.shutdown import ending
+from twofold.fastapi.shutdown import GRACE, ending
 from twofold.fastapi.tokens import Tokens
 from twofold.messages.session import Session, WriteToken, session
 from twofold.messages.stream import ANY, ExpectedVersion
@@ -79,6 +79,7 @@ def add_consistency(
     cookie: TokenCookie | bool = False,
     max_wait: float = MAX_WAIT,
     heartbeat: float = 15.0,
+    grace: float | None = GRACE,
 ) -> None:
     """Let clients read what they have written, on any process, and tell them when an answer is stale.
 
@@ -102,6 +103,8 @@ def add_consistency(
         max_wait: seconds that a client can make a query wait.
         heartbeat: seconds after which a stream of live answers sends a line though nothing has changed. Longer than
             a proxy before the server waits, and it takes the stream for dead.
+        grace: seconds that requests get to end when the server is told to, if it is uvicorn and was given no
+            `--timeout-graceful-shutdown`: it would wait for ever for a body that does not come. None leaves it so.
     """
     for error, status in _ANSWERS.items():
         api.exception_handlers.setdefault(error, answer_with(status))
@@ -109,7 +112,9 @@ def add_consistency(
     api.state.twofold_live_answers = Source(app.queries, tokens, closing, SharedLooks(app.store.log), heartbeat)
     own_cookie = TokenCookie() if cookie is True else cookie or None
     api.add_middleware(SafeRequests)
-    api.add_middleware(ConsistencyMiddleware, tokens=tokens, closing=closing, cookie=own_cookie, max_wait=max_wait)
+    api.add_middleware(
+        ConsistencyMiddleware, tokens=tokens, closing=closing, cookie=own_cookie, max_wait=max_wait, grace=grace
+    )
     describe_headers(api)
 
 
@@ -117,19 +122,27 @@ class ConsistencyMiddleware:
     """ASGI middleware that gives each request a session; see `add_consistency`."""
 
     def __init__(
-        self, app: ASGIApp, tokens: Tokens, closing: asyncio.Event, *, cookie: TokenCookie | None, max_wait: float
+        self,
+        app: ASGIApp,
+        tokens: Tokens,
+        closing: asyncio.Event,
+        *,
+        cookie: TokenCookie | None,
+        max_wait: float,
+        grace: float | None,
     ) -> None:
         self._app = app
         self._tokens = tokens
         self._closing = closing
         self._cookie = cookie
         self._max_wait = max_wait
+        self._grace = grace
         self._outages = Outages(tokens.check_storage)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
         if scope["type"] == "lifespan":
-            with ending(self._closing):
+            with ending(self._closing, self._grace):
                 await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await self._handle(scope, receive, send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from functools import cache
 from importlib.resources import files
 
@@ -48,7 +49,7 @@ def add_docs(api: FastAPI, *, path: str = "/docs") -> None:
         name = request.url.path.rpartition("/")[2]
         headers = {"Cache-Control": "public, max-age=86400", "Vary": "Accept-Encoding"}
         content = _asset(name)
-        if "gzip" in request.headers.get("accept-encoding", ""):
+        if re.search(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", request.headers.get("accept-encoding", "")):
             headers["Content-Encoding"] = "gzip"
         else:
             content = gzip.decompress(content)

@@ -55,7 +55,7 @@ _SHOWN: Mapping[type[Exception], str] = {
 }
 """What clients read of errors whose own texts hold addresses, paths and the database's words. Those stay in the log."""
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_JSON = "must be JSON, sent with the header `Content-Type: application/json`"
+_JSON = "must be JSON, sent with the header `Content-Type: application/json` and not compressed"
 _FIELD_SCHEMA = {"type": "object", "properties": {"field": {"type": "string"}, "detail": {"type": "string"}}}
 _PROBLEM_SCHEMA = {
     "type": "object",
@@ -146,18 +146,24 @@ async def answer_invalid(request: Request, error: Exception) -> Response:
     """Name the fields of a request that is not as the operation wants it."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for nothing else
     if _is_of_another_type(request) and any(each["loc"][0] == "body" for each in error.errors()):
-        accepted = {"Accept": "application/json"}
-        return problem(415, f"body: {_JSON}", fields=[("body", _JSON)], instance=request.url.path, headers=accepted)
+        return _unsupported(request)
     fields = list(_invalid_fields(error))
     detail = "; ".join(f"{field}: {reason}" for field, reason in fields)
     return problem(422, detail, kind="InvalidRequestError", fields=fields, instance=request.url.path)
 
 
+def _unsupported(request: Request) -> Response:
+    accepted = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    return problem(415, f"body: {_JSON}", fields=[("body", _JSON)], instance=request.url.path, headers=accepted)
+
+
 def _is_of_another_type(request: Request) -> bool:
-    """Return whether a body came that is neither JSON nor a form."""
+    """Return whether a body came that is neither JSON nor a form, or is compressed."""
     headers = request.headers
     if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
         return False
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        return True
     return not re.search(r"[/+]json\b|x-www-form-urlencoded|multipart/form-data", headers.get("content-type", ""))
 
 
@@ -180,6 +186,8 @@ async def answer_http(request: Request, error: Exception) -> Response:
     """Keep status and headers of an `HTTPException`."""
     assert isinstance(error, StarletteHTTPException)  # noqa: S101 - it is registered for nothing else
     status, detail, headers = error.status_code, str(error.detail), dict(error.headers or {})
+    if status == HTTPStatus.BAD_REQUEST and error.__cause__ is not None and _is_of_another_type(request):
+        return _unsupported(request)  # what FastAPI says of a body that is no text
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request))
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and MAX_BODY_SIZE_SCOPE_KEY in request.scope:
