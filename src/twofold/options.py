@@ -272,6 +272,11 @@ class PostgresOptions:
     """Seconds that such an append waits for a segment which another transaction holds. Less: appends fail beside a long
     rebuild; more: they wait longer."""
 
+    @property
+    def unsent_timeout(self) -> float:
+        """Seconds for an append that was not sent: its failure is certain, and its caller can do something about it."""
+        return min(self.append_timeout, self.answer_timeout / 2)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DuckDbOptions:

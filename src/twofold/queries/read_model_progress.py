@@ -19,6 +19,7 @@ from twofold.ports.checkpoints import SQL, Checkpoint, Generation
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Segment
+from twofold.ports.turns import Turns
 from twofold.ports.watermark import Watermark
 from twofold.projections.runner import ProjectionRunner
 from twofold.queries.lag import lag_of
@@ -58,7 +59,7 @@ class ReadModelProgress:
         self._positions = positions
         self._options = options
         self._compared_at, self._compared_after = -math.inf, 0
-        self._comparing = asyncio.Lock()
+        self._comparing = Turns()
         self._faults = faults
 
     @property

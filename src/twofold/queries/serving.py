@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from twofold.errors import ReadModelBuildingError, UnknownProjectionError
 from twofold.options import QueryOptions
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase
+from twofold.ports.turns import Turns
 from twofold.projections.runner import ReadModelBuilder
 
 
@@ -48,7 +48,7 @@ class ServingGeneration:
         self._found: Serving | None = None
         self._built: int | None = None
         self._looked_at = 0.0
-        self._looking = asyncio.Lock()
+        self._looking = Turns()
 
     @property
     def known(self) -> Serving | None:

@@ -18,6 +18,7 @@ import msgspec
 from twofold.messages.event import ANY_TYPE
 from twofold.messages.event_query import EventQuery
 from twofold.ports.event_log import EventLog
+from twofold.ports.turns import Turns
 
 KEPT = 1.0
 """Seconds for which an answer is kept for the other watchers of its moment. Raised, answers take more memory; lowered,
@@ -55,7 +56,7 @@ class SharedLooks:
         self._events: deque[tuple[int, str, Collection[str]]] = deque()
         self._begin = self._covered = 0
         """The events behind the one position and up to the other are known."""
-        self._reading = asyncio.Lock()
+        self._reading = Turns()
         self._looks: dict[Hashable, tuple[int, asyncio.Task[Any]]] = {}
 
     async def concern(self, after: int, end: int, scopes: Collection[Scope]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import timedelta
 
@@ -16,6 +15,7 @@ from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Generation, generations_of
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Segment
+from twofold.ports.turns import Turns
 from twofold.ports.watermark import Watermark
 from twofold.projections.runner import RowRunner
 from twofold.queries.serving import Serving
@@ -44,7 +44,7 @@ class OnDemandRows:
         self._store = store
         self._options = SynchronizerOptions()
         self._head = Watermark()
-        self._updating = asyncio.Lock()
+        self._updating = Turns()
         self._segment_runner: SegmentRunner | None = None
         self._generation: Generation | None = None
 
@@ -147,7 +147,7 @@ class OnDemandRows:
 
     async def close(self) -> None:
         """Delete the rows; the next question folds them from the beginning."""
-        async with self._updating:
+        async with self._updating.lock:
             await self._throw_away()
 
     async def _throw_away(self) -> None:

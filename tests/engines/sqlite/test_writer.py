@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.writer import Writer
-from twofold.errors import DuplicateEventIdError
+from twofold.errors import DuplicateEventIdError, StorageUnavailableError
 from twofold.messages.event_query import EventQuery
 from twofold.options import SqliteOptions
 from twofold.ports.event_log import Appended, Rejected
@@ -167,3 +168,21 @@ async def test_versions_kept_in_mind_are_forgotten_when_an_append_is_rolled_back
     assert isinstance(outcomes[1], ZeroDivisionError)
     assert span(await log.append(append_of(new_event("Note-1"), expected={"Note-1": 2}))) == (3, 3)
     assert [row.version for row in await log.read(EVERYTHING, limit=10)] == [1, 2, 3]
+
+
+async def test_what_waits_behind_others_for_a_lock_waits_for_it_once(file: Path) -> None:
+    log = SqliteEventLog(SqliteDatabase(file, options=SqliteOptions(lock_timeout=1.0, max_group=1, min_group=1)))
+    await log.open()
+    with locked_by_another_process(file):
+        started = time.monotonic()
+        appends = [log.append(append_of(new_event(f"Note-{n}"))) for n in range(6)]
+        outcomes = await asyncio.gather(*appends, *(transact(log) for _ in range(6)), return_exceptions=True)
+        assert {type(each) for each in outcomes} == {StorageUnavailableError}
+        assert time.monotonic() - started < 5, "one after the other, the appends alone wait for six seconds"
+    assert span(await log.append(append_of(new_event("Note-1")))) == (1, 1)
+    await log.close()
+
+
+async def transact(log: SqliteEventLog) -> None:
+    async with log.transaction():
+        pass

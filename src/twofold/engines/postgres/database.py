@@ -17,6 +17,7 @@ from twofold.engines.postgres.errors import translate
 from twofold.engines.postgres.session import Session, refuse_another_schema
 from twofold.errors import StorageError
 from twofold.options import PostgresOptions
+from twofold.ports.turns import Turns
 from twofold.tasks import JITTER
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class PostgresDatabase:
         self._connections = Connections(self._address, self.options, allow_unsafe_settings=unsafe)
         self._may_migrate = migrate
         self._patience = patience
-        self._opening = asyncio.Lock()
+        self._opening = Turns()
         self._alchemy: Any = None
         self._place: schema.Place | None = None
         self._users = 0

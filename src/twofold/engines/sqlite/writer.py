@@ -6,6 +6,7 @@
 4. If a job of a group fails, the group is rolled back, and the thread runs each of its jobs again, alone and careful.
 5. After each commit, the writer looks whether the file is still at its path; only then it answers the callers.
 6. `lend` gives the connection to a task once the jobs before it are done; the thread waits until it is back.
+7. What waits behind others for the lock of another process has waited for it, too: it gets the rest of the time-out.
 """
 
 from __future__ import annotations
@@ -27,11 +28,16 @@ from twofold.options import SqliteOptions
 
 T = TypeVar("T")
 
+_LONG = 0.1
+"""Seconds of waiting that count. Less: more commits set their time-out; more: a lock is waited for that much longer."""
+
 
 class _Job(NamedTuple):
     run: Callable[[Transaction], Any]
     brief: bool
     future: asyncio.Future[Any]
+    since: float
+    """By `time.monotonic`."""
 
 
 class Loan(NamedTuple):
@@ -43,6 +49,8 @@ class Loan(NamedTuple):
     back: SimpleQueue[str]
     """Takes the statement that ends the transaction."""
     ended: asyncio.Future[None]
+    since: float
+    """By `time.monotonic`."""
 
 
 class Writer:
@@ -76,7 +84,7 @@ class Writer:
     def submit(self, run: Callable[[Transaction], T], *, brief: bool) -> asyncio.Future[T]:
         """Accept a job for the commit at the end of this turn of the loop; its result comes once that is durable."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.append(_Job(run, brief, future))
+        self._waiting.append(_Job(run, brief, future, time.monotonic()))
         if len(self._waiting) == 1:
             self._loop.call_soon(self._commit_waiting)
         return future
@@ -85,7 +93,7 @@ class Writer:
         """Lend the connection once all that was accepted before is done; until it is back, nothing is committed."""
         self._hand_over()
         self._handed_over += 1
-        loan = Loan(begin, self._loop.create_future(), SimpleQueue(), self._loop.create_future())
+        loan = Loan(begin, self._loop.create_future(), SimpleQueue(), self._loop.create_future(), time.monotonic())
         self._queue.put(loan)
         return loan
 
@@ -193,6 +201,7 @@ class Writer:
             self._set_patience(True)
             self._file.check()
             if loan.begin:
+                self._wait_since(loan.since)
                 self._connection.execute("BEGIN IMMEDIATE")
         except (StorageError, *DRIVER_ERRORS) as error:
             self._call(self._end_loan, loan.lent, self._translated(error))
@@ -227,7 +236,7 @@ class Writer:
         """Return each job's result, or the error that it is to raise."""
         committing = False
         try:
-            self._begin()
+            self._begin(group[0].since)
         except (StorageError, *DRIVER_ERRORS) as error:
             return [self._translated(error) for _ in group]
         try:
@@ -244,8 +253,12 @@ class Writer:
             return [translate(error, self._path) if isinstance(error, sqlite3.Error | MemoryError) else error]
         return self._checked(results)
 
-    def _begin(self) -> None:
-        """Wait for the write lock in the thread; those who were answered do not wait for it."""
+    def _begin(self, since: float) -> None:
+        """Wait for the write lock in the thread; those who were answered do not wait for it.
+
+        Args:
+            since: when the first of the jobs came, which has waited from then on.
+        """
         if self._file_in_doubt:
             self._file.check()
             self._file_in_doubt = False
@@ -255,7 +268,7 @@ class Writer:
                 self._connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError:
                 self._answer()
-        self._set_patience(True)
+        self._wait_since(since)
         if not self._connection.in_transaction:
             self._connection.execute("BEGIN IMMEDIATE")
 
@@ -294,6 +307,13 @@ class Writer:
             self._connection.execute(f"PRAGMA busy_timeout = {self._lock_timeout if patient else 0}")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
             self._patient = patient
+
+    def _wait_since(self, since: float) -> None:
+        """Have the connection wait for locks as long as is left of the time-out."""
+        self._set_patience(True)
+        if (waited := time.monotonic() - since) > _LONG:
+            self._patient = None  # to be set again for those who come later
+            self._connection.execute(f"PRAGMA busy_timeout = {max(self._lock_timeout - round(waited * 1000), 1)}")
 
     def _translated(self, error: BaseException) -> BaseException:
         return error if isinstance(error, StorageError) else translate(error, self._path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from twofold.engines.postgres.log.batch import Batch, Outcome
 from twofold.engines.postgres.wire.arrays import UnfitError
-from twofold.errors import OutcomeUnknownError
+from twofold.errors import OutcomeUnknownError, StorageUnavailableError
 from twofold.options import PostgresOptions
 from twofold.ports.event_log import Append
 from twofold.tasks import is_failure
@@ -32,6 +33,8 @@ class _Waiting(NamedTuple):
     ids: list[bytes]
     payload: int
     """Bytes."""
+    since: float
+    """By `time.monotonic`."""
 
 
 class _Group(NamedTuple):
@@ -48,6 +51,7 @@ class Lane:
     3. With many callers, one half of them commits while the other half goes on and comes back, so that the server and
        this process work at the same time. The next group is made ready as soon as its half is there.
     4. Each caller gets the outcome of its own append, or its own error.
+    5. If the server does not answer a group, those that have waited behind it for long are refused, not sent.
     """
 
     def __init__(self, committer: Committer, options: PostgresOptions) -> None:
@@ -67,7 +71,7 @@ class Lane:
             payload += len(event.payload)
         if append.command:
             ids.append(append.command.command_id)
-        self._waiting.append(_Waiting(append, future, ids, payload))
+        self._waiting.append(_Waiting(append, future, ids, payload, time.monotonic()))
         if self._worker is None:
             self._worker = asyncio.create_task(self._work(), name="twofold-postgres-lane")
         elif self._ready is None and len(self._waiting) >= self._half:
@@ -94,6 +98,8 @@ class Lane:
                     answered = await committing
                 else:
                     answered = await self._commit(group)
+                if isinstance(answered[-1][1], StorageUnavailableError | OutcomeUnknownError):
+                    answered += self._overdue(answered[-1][1])
                 if not (self._waiting or self._ready):
                     _resolve(answered)
                     answered, self._half = [], self._options.max_group
@@ -110,6 +116,15 @@ class Lane:
             log.exception("a batch of %d appends failed in an unexpected way", len(group.members))
             return [(each, OutcomeUnknownError(f"unexpected: {error!r}")) for each in group.members]
 
+    def _overdue(self, failure: Exception) -> list[tuple[_Waiting, Outcome | Exception]]:
+        """Refuse what has waited as long as an append may that was not sent, while the server did not answer others."""
+        ready, self._ready = self._ready, None
+        waiting = [*(ready.members if ready else ()), *self._waiting]
+        began = time.monotonic() - self._options.unsent_timeout
+        self._waiting = deque(each for each in waiting if each.since > began)
+        text = f"nothing was stored, as PostgreSQL did not answer the appends before this one: {failure}"
+        return [(each, StorageUnavailableError(text)) for each in waiting if each.since <= began]
+
     def _half_of(self, callers: int) -> int:
         return max((callers + 1) // 2, self._options.min_group)
 
@@ -120,7 +135,7 @@ class Lane:
         waiting, room, space = self._waiting, self._options.max_group_events, self._options.max_group_bytes
         most = min(limit, self._options.max_group)
         while waiting and len(members) < most:
-            append, _, own, payload = waiting[0]
+            append, _, own, payload, _ = waiting[0]
             space -= payload
             room -= len(append.events)
             if members and (room < 0 or space < 0 or not ids.isdisjoint(own)):

@@ -131,7 +131,7 @@ class Writer:
                 if not self._doubtful:
                     return outcomes
                 unknown, failure = True, RuntimeError("an operator ended the wait for the synchronous standby")
-            deadline = started + (self._options.append_timeout if unknown else self._unsent_timeout)
+            deadline = started + (self._options.append_timeout if unknown else self._options.unsent_timeout)
             if time.monotonic() + pause > deadline:
                 break
             await asyncio.sleep(pause)
@@ -161,11 +161,6 @@ class Writer:
             if outcome := plain_outcome(row):
                 return [outcome]
         return batch.outcomes(await wire.call(APPEND, batch.arguments))
-
-    @property
-    def _unsent_timeout(self) -> float:
-        """Seconds for an append that was not sent: its failure is certain, and its caller can do something about it."""
-        return min(self._options.append_timeout, self._options.answer_timeout / 2)
 
     async def _connected(self) -> Wire:
         if self._wire is None or self._wire.connection.closed:

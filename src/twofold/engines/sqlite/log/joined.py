@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -56,10 +57,13 @@ async def join(
         yield SqliteJoinedTransaction(joinable(connection), database.path, inline)
         return
     database.check()
+    since = time.monotonic()
     async with _turn(turns, database):
         own = await run_in_thread(database.connect)
         try:
             try:
+                left = max(database.options.lock_timeout - (time.monotonic() - since), 0.001)
+                await run_in_thread(own.execute, f"PRAGMA busy_timeout = {round(left * 1000)}")
                 await run_in_thread(own.execute, "BEGIN IMMEDIATE")
             except DRIVER_ERRORS as error:
                 raise translate(error, database.path) from error
