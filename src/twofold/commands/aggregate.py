@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 from twofold.errors import InvalidEventError
-from twofold.messages.event_methods import methods_by_event
+from twofold.messages.event_methods import methods_by_event, refuse_record
 from twofold.messages.mutable import is_mutable
 
 
@@ -134,6 +134,7 @@ def _refuse_other_parameters(cls: type[Aggregate]) -> None:
 
 
 def _refuse_other_event(cls: type[Aggregate], event_type: type, method: Callable[..., Any]) -> None:
+    refuse_record(method, "an aggregate")
     parameters = list(inspect.signature(method).parameters)
     if len(parameters) != 2:
         raise TypeError(f"{method.__qualname__} must take (self, event), got ({', '.join(parameters)})")

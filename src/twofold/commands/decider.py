@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from twofold.messages.event_methods import refuse_record
 
 C = TypeVar("C")
 S = TypeVar("S")
@@ -16,7 +19,8 @@ class Decider(Generic[C, S, E]):
     """How a thing decides and remembers, without any I/O. The state is a value: `evolve` returns a new one.
 
     Raises:
-        TypeError: `initial_state` is a state instead of a function that makes one.
+        TypeError: `initial_state` is a state instead of a function that makes one, or a function takes something else
+            than its text says.
     """
 
     initial_state: Callable[[], S]
@@ -38,9 +42,23 @@ class Decider(Generic[C, S, E]):
                 f"share one state"
             )
 
+        for name, given in (("decide", "command, state"), ("evolve", "state, event")):
+            _refuse_other_parameters(name, getattr(self, name), given)
+
     def fold(self, events: Iterable[E]) -> S:
         """Return the state after these events."""
         state = self.initial_state()
         for event in events:
             state = self.evolve(state, event)
         return state
+
+
+def _refuse_other_parameters(name: str, function: Callable[..., object], given: str) -> None:
+    try:
+        if name == "evolve":
+            refuse_record(function, "a decider")
+        inspect.signature(function).bind(*given.split(", "))
+    except ValueError:  # a function of C that does not tell
+        return
+    except TypeError as error:
+        raise TypeError(f"{name} is called as {name}({given}), which {function!r} does not take: {error}") from error

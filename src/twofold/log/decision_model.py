@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -10,7 +9,7 @@ from operator import or_
 from typing import Any, Generic, TypeVar, overload
 
 from twofold.messages.event import RecordedEvent
-from twofold.messages.event_methods import record_parameter
+from twofold.messages.event_methods import fold_parameters
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.mutable import is_mutable
 
@@ -75,17 +74,16 @@ class DecisionModel(Generic[S]):
 
 def _as_fold(evolve: Callable[..., S]) -> Fold[S]:
     """Return `evolve` as a function of a state and a recorded event."""
-    record, parameters = record_parameter(evolve), list(inspect.signature(evolve).parameters)
-    others = len(parameters) - (record is not None)
-    if record is None and others == 2:
+    names, record = parameters = fold_parameters(evolve)
+    count = len(parameters.others)
+    if record is None and count == 2:
         return lambda state, recorded: evolve(state, recorded.event)
-    if record is not None and others == 1 and parameters[1] == record:
+    if record is not None and count == 1 and names[1] == record:
         return evolve
-    if record is not None and others == 2:
+    if record is not None and count == 2 and names[-1] == record:
         return lambda state, recorded: evolve(state, recorded.event, **{record: recorded})
     name = getattr(evolve, "__qualname__", repr(evolve))
-    takes = ", ".join(parameters)
-    raise TypeError(f"{name} takes ({takes}); write evolve(state, event) or evolve(state, event, recorded)")
+    raise TypeError(f"{name} takes ({parameters.text}); write evolve(state, event) or evolve(state, event, recorded)")
 
 
 @overload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from twofold.messages.event import refuse_base_class
 
@@ -59,16 +59,85 @@ def methods_by_event(cls: type) -> dict[type, Callable[..., Any]]:
     return {event_type: getattr(cls, name) for event_type, name in found.items()}
 
 
-def record_parameter(fold: Callable[..., Any]) -> str | None:
-    """Return the parameter of a fold that takes the `RecordedEvent`, by its name `recorded` or by its annotation.
+class FoldParameters(NamedTuple):
+    """What a fold takes, as the one who calls it has to know."""
 
-    `DecisionModel.evolve` is looked at in this way. Methods of projections and reactions get the record by the name
-    `recorded`; aggregates and deciders fold the event alone.
+    names: list[str]
+    """The parameters that are given, in their order."""
+    record: str | None
+    """The one that gets the `RecordedEvent`."""
+
+    @property
+    def others(self) -> list[str]:
+        """The parameters that get something else, by their position."""
+        return [name for name in self.names if name != self.record]
+
+    @property
+    def text(self) -> str:
+        """The parameters as they are declared."""
+        return ", ".join(self.names)
+
+
+def fold_parameters(fold: Callable[..., Any], *, bound: bool = False) -> FoldParameters:
+    """Return the parameters of a fold: of a method of a projection, of `apply`, or of `DecisionModel.evolve`.
+
+    One of them may get the `RecordedEvent`: the one that is named `recorded`, or annotated with `RecordedEvent`. It
+    stands behind the event, or instead of it.
+
+    Args:
+        fold: a function.
+        bound: leave its first parameter out, the `self` of a method.
+
+    Raises:
+        TypeError: a parameter could never be filled.
     """
-    for name, parameter in inspect.signature(fold).parameters.items():
-        if name == "recorded" or re.match(r"(\w+\.)*RecordedEvent\b", _as_text(parameter.annotation)):
-            return name
-    return None
+    names, record = list[str](), None
+    for each in list(inspect.signature(fold).parameters.values())[bound:]:
+        if record is None and _takes_record(fold, each):
+            record = each.name
+        elif each.kind is each.KEYWORD_ONLY and each.default is each.empty:
+            raise TypeError(
+                f"{_name(fold)} needs {each.name!r}, which no event comes with; a parameter gets the event's record if "
+                f"it is annotated with RecordedEvent"
+            )
+        elif each.kind in (each.KEYWORD_ONLY, each.VAR_KEYWORD):
+            continue
+        names.append(each.name)
+    return FoldParameters(names, record)
+
+
+def refuse_record(fold: Callable[..., Any], owner: str) -> None:
+    """Refuse a fold of new events that asks for their record.
+
+    Raises:
+        TypeError: it does.
+    """
+    record = fold_parameters(fold).record
+    if record is not None:
+        raise TypeError(
+            f"{_name(fold)} asks for the RecordedEvent with {record!r}; {owner} folds its new events before they have "
+            f"a record, and must come to the same state from stored ones. Put what it needs into the event"
+        )
+
+
+def _takes_record(fold: Callable[..., Any], parameter: inspect.Parameter) -> bool:
+    annotation = _as_text(parameter.annotation)
+    if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return False  # it is given by its name
+    if re.match(r"(\w+\.)*RecordedEvent\b", annotation):
+        return True
+    if parameter.name != "recorded":
+        return False
+    if parameter.annotation is not parameter.empty and annotation not in ("Any", "typing.Any", "object"):
+        raise TypeError(
+            f"{_name(fold)} takes recorded: {annotation}; a parameter of that name gets the RecordedEvent. Annotate it "
+            f"so, or call it `event`"
+        )
+    return True
+
+
+def _name(fold: Callable[..., Any]) -> str:
+    return getattr(fold, "__qualname__", repr(fold))
 
 
 def _as_text(annotation: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from twofold.errors import InvalidProjectionError
 from twofold.log.codec.fidelity import field_names
 from twofold.messages.event import RawEvent, refuse_base_class
+from twofold.messages.event_methods import fold_parameters
 from twofold.ports.read_database import Style
 from twofold.projections.projection import OnFailure, Projection
 from twofold.projections.reaction import Reaction
@@ -96,13 +97,21 @@ def _check_apply(projection: Any) -> None:
 
 
 def _check_parameters(where: str, apply: Callable[..., Any], count: int) -> None:
-    parameters = [each for each in list(inspect.signature(apply).parameters.values())[1:] if each.name != "recorded"]
-    required = [each for each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
-    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+    try:
+        names, record = fold_parameters(apply, bound=True)
+    except TypeError as error:
+        raise InvalidProjectionError(str(error)) from error
+    by_name = inspect.signature(apply).parameters
+    given = [by_name[name] for name in names if name != record or name == names[0]]
+    if any(each.kind is each.VAR_POSITIONAL for each in given):
         return
-    wanted = "(self, event)" if count == 1 else "(self, event, connection)"
-    if len(required) > count or len(parameters) < count or (parameters and parameters[0].name == "connection"):
-        raise InvalidProjectionError(f"{where} must take {wanted}, and may take `recorded` as a further argument")
+    required = [each for each in given if each.default is each.empty]
+    if len(required) > count or len(given) < count or names[0] == "connection" or record in names[1:-1]:
+        wanted = "(self, event)" if count == 1 else "(self, event, connection)"
+        raise InvalidProjectionError(
+            f"{where} must take {wanted}; a parameter that is annotated with RecordedEvent may stand behind, or "
+            f"instead of the event"
+        )
 
 
 def _check_rows(projection: Projection[Any]) -> None:

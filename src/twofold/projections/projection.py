@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from twofold.errors import InvalidProjectionError, RowNotFoundError
 from twofold.messages.event import RecordedEvent
-from twofold.messages.event_methods import events_of, methods_by_event
+from twofold.messages.event_methods import events_of, fold_parameters, methods_by_event
 from twofold.messages.read_policy import ReadPolicy
 from twofold.ports.table import Table
 from twofold.projections.rows.row_type import RowType
@@ -27,8 +26,9 @@ class Projection(Generic[R]):
     """A keyed projection: pure functions from a row and an event to the next row.
 
     Methods marked with `@on` take `(self, event)` when they make a row, and `(self, row, event)` when they change one;
-    both may take the `RecordedEvent` as a further argument named `recorded`. They return the row, or None to delete
-    it. A method whose `row` may be None (`row: Totals | None`) also gets the events of keys that have no row yet.
+    a parameter that is annotated with `RecordedEvent`, or named `recorded`, gets the event with its record; it stands
+    behind the event, or instead of it. They return the row, or None to delete it. A method whose `row` may be None
+    (`row: Totals | None`) also gets the events of keys that have no row yet.
 
     The framework loads the rows that a batch of events touches, folds the whole batch, and writes the rows back in the
     transaction that moves the checkpoint: each event's effect is in the read model exactly once.
@@ -130,9 +130,10 @@ class Projection(Generic[R]):
         folds: dict[type, Fold] | None = cls.__dict__.get("_folds")
         if folds is None:
             methods = methods_by_event(cls)
-            folds = cls._folds = {event: _fold(method) for event, method in methods.items()}
+            taken = {event: _signature(method) for event, method in methods.items()}
+            folds = cls._folds = {event: _fold(method, taken[event]) for event, method in methods.items()}
             cls._keeping = frozenset(event for event, method in methods.items() if _never_deletes(method))
-            cls._making = frozenset(event for event, method in methods.items() if len(_arguments(method)) == 1)
+            cls._making = frozenset(event for event, signature in taken.items() if signature.row is None)
         return folds
 
 
@@ -149,48 +150,80 @@ def check_projection_name(projection: Any) -> None:
         )
 
 
-def _fold(method: Callable[..., Any]) -> Fold:
-    wants_record, arguments = "recorded" in inspect.signature(method).parameters, _arguments(method)
-    if len(arguments) not in (1, 2):
-        raise InvalidProjectionError(f"{method.__qualname__} must take (self, event) or (self, row, event)")
-    _refuse_swapped(method, arguments)
-    if len(arguments) == 1:
-        if wants_record:
-            return lambda projection, _, recorded: method(projection, recorded.event, recorded=recorded)
-        return lambda projection, _, recorded: method(projection, recorded.event)
-    if wants_record:
+class _Signature(NamedTuple):
+    """What a method for an event takes."""
 
-        def change(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
-            return method(projection, row, recorded.event, recorded=recorded)
-    else:
+    row: str | None
+    """The name of the row; None if the method makes one."""
+    takes_event: bool
+    record: str | None
+    """The name of the parameter that gets the record, behind the event or instead of it."""
 
-        def change(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
-            return method(projection, row, recorded.event)
 
-    if _admits_none(method, arguments[0]):
-        return change
+def _signature(method: Callable[..., Any]) -> _Signature:
+    """Return what a method for an event takes.
+
+    Raises:
+        InvalidProjectionError: something else than `Projection` says.
+    """
+    try:
+        parameters = fold_parameters(method, bound=True)
+    except TypeError as error:
+        raise InvalidProjectionError(str(error)) from error
+    record, others = parameters.record, parameters.others
+    if record and len(others) == 1 and not _is_event(method, others[0]) and parameters.names[1] == record:
+        return _Signature(others[0], takes_event=False, record=record)
+    if len(others) == 2 and _is_event(method, others[0]):
+        raise InvalidProjectionError(
+            f"{method.__qualname__} takes the event first; write (self, row, event), or annotate the parameter that "
+            f"gets the event's record with RecordedEvent"
+        )
+    if len(others) > 2 or not parameters.names or record in parameters.names[:-1]:
+        raise InvalidProjectionError(
+            f"{method.__qualname__} must take (self, event) or (self, row, event), and maybe a last parameter that is "
+            f"annotated with RecordedEvent; it takes (self, {parameters.text})"
+        )
+    return _Signature(others[0] if len(others) == 2 else None, bool(others), record)
+
+
+def _fold(method: Callable[..., Any], signature: _Signature) -> Fold:
+    """Return a method as a function of the projection, the row and the recorded event."""
+    row_name, takes_event, record = signature
+    fold = _called(method, takes_row=row_name is not None, takes_event=takes_event, record=record)
+    if row_name is None or _admits_none(method, row_name):
+        return fold
 
     def change_what_exists(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
         if row is None:
             raise RowNotFoundError(
                 f"{method.__qualname__} changes a row that does not exist, at position {recorded.position}; handle "
-                f"the event that creates it, or declare `{arguments[0]}: ... | None`"
+                f"the event that creates it, or declare `{row_name}: ... | None`"
             )
-        return change(projection, row, recorded)
+        return fold(projection, row, recorded)
 
     return change_what_exists
 
 
-def _refuse_swapped(method: Callable[..., Any], arguments: list[str]) -> None:
-    """Refuse the event before the row: both are positional, and would be taken for each other."""
-    first = _hint(method, arguments[0])
-    events = typing.get_args(first) or (first,)
-    takes_event = len(arguments) == 2 and any(each in events_of(method) for each in events)
-    if takes_event or (len(arguments) == 2 and arguments[0] == "event"):
-        raise InvalidProjectionError(
-            f"{method.__qualname__} takes the event first; write (self, row, event), or name the recorded event "
-            f"`recorded`"
-        )
+def _called(method: Callable[..., Any], *, takes_row: bool, takes_event: bool, record: str | None) -> Fold:
+    match takes_row, takes_event, record:
+        case True, True, None:
+            return lambda projection, row, recorded: method(projection, row, recorded.event)
+        case False, True, None:
+            return lambda projection, _, recorded: method(projection, recorded.event)
+        case True, True, str(name):
+            return lambda projection, row, recorded: method(projection, row, recorded.event, **{name: recorded})
+        case False, True, str(name):
+            return lambda projection, _, recorded: method(projection, recorded.event, **{name: recorded})
+        case True, False, _:
+            return method
+    return lambda projection, _, recorded: method(projection, recorded)
+
+
+def _is_event(method: Callable[..., Any], argument: str) -> bool:
+    """Return whether a parameter gets the event: by its annotation, or else by its name."""
+    annotated = _hint(method, argument)
+    events = typing.get_args(annotated) or (annotated,)
+    return argument == "event" or any(each in events_of(method) for each in events)
 
 
 def _never_deletes(method: Callable[..., Any]) -> bool:
@@ -204,10 +237,6 @@ def _hint(method: Callable[..., Any], name: str) -> Any:
         return typing.get_type_hints(method).get(name)
     except (NameError, TypeError):  # names that only type checkers, or the enclosing function, can see
         return None
-
-
-def _arguments(method: Callable[..., Any]) -> list[str]:
-    return [name for name in list(inspect.signature(method).parameters)[1:] if name != "recorded"]
 
 
 def _admits_none(method: Callable[..., Any], argument: str) -> bool:

@@ -16,7 +16,7 @@ _NO_WAY = {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREAC
 class Reaction:
     """Something to be done once for each event, such as a mail: at least once, in order, and never by a rebuild.
 
-    `apply(event)` does it; a further parameter `recorded` gets the `RecordedEvent`, whose `event_id` makes a good
+    `apply(event)` does it; a parameter gets the `RecordedEvent` as in a `Projection`, and its `event_id` makes a good
     idempotency key: after a crash the last event may come again. It begins with the events that come after it was
     first added.
     """
@@ -54,6 +54,6 @@ class Reaction:
             return all(map(self.is_outage, error.exceptions))
         return isinstance(error, self.outages) or (isinstance(error, OSError) and error.errno in _NO_WAY)
 
-    async def apply(self, event: Any) -> None:
-        """Do what follows from an event."""
+    async def apply(self, event: Any, /, *_: Any, **recorded: Any) -> None:
+        """Do what follows from an event: `apply(self, event)`."""
         raise NotImplementedError(f"{type(self).__qualname__}.apply(event) does what follows from an event")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar, Self
 
 from twofold.messages.event import RecordedEvent
+from twofold.messages.event_methods import FoldParameters, fold_parameters
 from twofold.messages.read_policy import ReadPolicy
 from twofold.ports.read_database import Style
 from twofold.ports.sql import quoted
@@ -59,8 +59,11 @@ class SqlProjection:
         """Create the tables, `async` or not as `apply` is."""
         raise NotImplementedError(f"{type(self).__qualname__}.create(connection) makes the tables {self.tables}")
 
-    def apply(self, event: Any, connection: Any) -> Any:
-        """Write what follows from an event; a further parameter `recorded` gets the `RecordedEvent`."""
+    def apply(self, event: Any, /, *connection: Any, **recorded: Any) -> Any:
+        """Write what follows from an event: `apply(self, event, connection)`, `async` unless it gets SQLAlchemy's.
+
+        A parameter gets the `RecordedEvent` as in a `Projection`: behind the connection, or instead of the event.
+        """
         raise NotImplementedError(
             f"{type(self).__qualname__}.apply(event, connection) writes what follows from an event"
         )
@@ -85,10 +88,14 @@ class SqlProjection:
 def applied(projection: SqlProjection | Reaction, recorded: RecordedEvent[Any]) -> Callable[..., Any]:
     """Return `apply` with its event, to be called with what else it takes."""
     apply = projection.apply
-    more = {"recorded": recorded} if _wants_record(getattr(apply, "__func__", apply)) else {}
-    return lambda *arguments: apply(recorded.event, *arguments, **more)
+    names, record = _parameters(getattr(apply, "__func__", apply))
+    if record is None:
+        return partial(apply, recorded.event)
+    if names[1] == record:  # instead of the event, behind `self`
+        return partial(apply, recorded)
+    return partial(apply, recorded.event, **{record: recorded})
 
 
 @lru_cache(256)
-def _wants_record(apply: Callable[..., Any]) -> bool:
-    return "recorded" in inspect.signature(apply).parameters
+def _parameters(apply: Callable[..., Any]) -> FoldParameters:
+    return fold_parameters(apply)
