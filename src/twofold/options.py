@@ -51,6 +51,14 @@ class LogOptions:
     poll: float = 30.0
     """Seconds after which a waiting subscription reads by itself, should every signal have failed. Less: more reads;
     more: a lost signal, or a log that was restored, is noticed later."""
+    kept_states: int = 32 << 20
+    """Bytes of the states of long streams that a process keeps. Fewer: long streams are folded again more often."""
+    short_stream: int = 250
+    """Events of a stream that is folded each time: its state is not kept. More: a load takes longer; fewer: more states
+    are kept that bring little."""
+    short_tail: int = 16
+    """Events behind a kept state that are folded each time. More: a load takes longer; fewer: states are kept anew
+    more often."""
     believed: float = 1.0
     """Seconds for which a position is believed to be of the log's history without a look. Less: more reads; more: a
     receipt from before the log was restored is refused later."""

@@ -68,10 +68,13 @@ class Aggregate:
     @classmethod
     def from_history(cls, id: str, events: Iterable[object]) -> Self:
         """Return the aggregate that stored events lead to."""
-        aggregate = cls(id)
+        return cls(id).take(events)
+
+    def take(self, events: Iterable[object]) -> Self:
+        """Change the state for events that are stored; returns the aggregate."""
         for event in events:
-            aggregate._evolve(event)
-        return aggregate
+            self._evolve(event)
+        return self
 
     @property
     def uncommitted_events(self) -> Sequence[object]:

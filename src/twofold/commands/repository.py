@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Generic, TypeVar
 
 from twofold.commands.aggregate import Aggregate
@@ -12,6 +14,7 @@ from twofold.commands.bus import CommandBus
 from twofold.commands.decider import Decider
 from twofold.errors import AggregateNotFoundError, InvalidHandlerError
 from twofold.log.event_store import EventStore
+from twofold.log.streams import Fold
 from twofold.messages.event_query import AppendCondition
 from twofold.middleware import result_type
 
@@ -53,8 +56,9 @@ class Repository(Generic[A]):
 
     async def find(self, id: str) -> A | None:
         """Return the aggregate with this id, or None if its stream is empty; raises what `load` raises."""
-        events = await self._store._history(self._type.stream_id(id))
-        return self._type.from_history(id, events) if events else None
+        fold: Fold[A] = _AggregateFold(self._type, id)
+        aggregate, version = await self._store._fold(self._type.stream_id(id), fold)
+        return aggregate if version else None
 
     async def save(self, aggregate: A, *, condition: AppendCondition | None = None) -> None:
         """Append the uncommitted events of an aggregate, if no other event was written to its stream since its load.
@@ -158,8 +162,35 @@ class DeciderHandler(Generic[C]):
         """Decide on the command and return the id of the thing it was for; raises what the decider raises."""
         thing, stream_type = self._id_of(command), self._decider.stream_type
         stream_id = f"{stream_type}-{thing}"
-        past = await self._store._history(stream_id)
-        new = self._decider.decide(command, self._decider.fold(past))
+        state, version = await self._store._fold(stream_id, _DeciderFold(self._decider))
+        new = self._decider.decide(command, state)
         if new:
-            await self._store.append_events(stream_id, stream_type, new, expected_version=len(past))
+            await self._store.append_events(stream_id, stream_type, new, expected_version=version)
         return thing
+
+
+@dataclass(frozen=True)
+class _AggregateFold(Generic[A]):
+    """Folds the stream of one aggregate."""
+
+    owner: type[A]
+    id: str
+
+    def begin(self) -> A:
+        return self.owner(self.id)
+
+    def take(self, state: A, events: Sequence[object]) -> A:
+        return state.take(events)
+
+
+@dataclass(frozen=True)
+class _DeciderFold:
+    """Folds a stream with a decider."""
+
+    owner: Decider[Any, Any, Any]
+
+    def begin(self) -> Any:
+        return self.owner.initial_state()
+
+    def take(self, state: Any, events: Sequence[Any]) -> Any:
+        return reduce(self.owner.evolve, events, state)

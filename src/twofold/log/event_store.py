@@ -9,13 +9,14 @@ from uuid import UUID
 
 from twofold.errors import InvalidMessageTypeError
 from twofold.log.appender import Appender
-from twofold.log.chunks import Pace, Read, Rows, chunks
+from twofold.log.chunks import Pace, Rows, chunks
 from twofold.log.codec.event_types import EventTypes
-from twofold.log.codec.stored_names import can_be_stored, check_name
+from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.unknown import Unknown, decoder, readable
 from twofold.log.decision_model import Decision, DecisionModel
 from twofold.log.known_positions import KnownPositions
 from twofold.log.query_check import matchable
+from twofold.log.streams import Fold, Streams
 from twofold.log.subscription import Subscription
 from twofold.log.transaction import StoreTransaction
 from twofold.log.unit_of_work import current_unit
@@ -54,6 +55,7 @@ class EventStore:
         self.known_positions = KnownPositions(log, self.options)
         """Tells receipts and tokens of this log's history from those of another."""
         self._appender = Appender(log, self.events, self.options, self.known_positions.appended)
+        self._streams = Streams(log, self.events, self.options)
         self._stream_types: dict[str, type] = {}
 
     async def __aenter__(self) -> Self:
@@ -175,7 +177,7 @@ class EventStore:
             ValueError: there is no such policy.
         """
         decode = decoder(self.events, unknown)
-        async with aclosing(chunks(self._stream_reader(stream_id), after, self._pace())) as found:
+        async with aclosing(chunks(self._streams.reader(stream_id), after, self._pace())) as found:
             async for rows in found:
                 for recorded in readable(decode, rows):
                     yield recorded
@@ -278,18 +280,6 @@ class EventStore:
     def _pace(self) -> Pace:
         return Pace(self.options.first_chunk, self.options.chunk, self.options.chunk_bytes)
 
-    def _stream_reader(self, stream_id: str) -> Read[int]:
-        async def follow(version: int, size: int) -> tuple[Rows, int]:
-            rows = await self._rows_of(stream_id, version, size)
-            return rows, rows[-1].version if rows else version
-
-        return follow
-
-    async def _rows_of(self, stream_id: str, version: int, size: int) -> Rows:
-        if not can_be_stored(stream_id):  # such as an id that a client has made up: no log holds such a stream
-            return ()
-        return await self.log.read_stream(stream_id, after=version, limit=size)
-
     def _claim_streams(self, stream_type: str, owner: type) -> None:
         """Note which class of aggregates the streams of a type belong to."""
         other = self._stream_types.setdefault(stream_type, owner)
@@ -299,29 +289,9 @@ class EventStore:
                 f"give one of them another `stream_type`"
             )
 
-    async def _history(self, stream_id: str) -> list[Any]:
-        """Return the events of a stream as the command that is being handled sees it: the staged ones come last."""
-        unit = current_unit()
-        stored = unit.reads.histories.get(stream_id) if unit else None
-        if stored is None:
-            stored = await self._stored(stream_id)
-            if unit and unit.is_open:
-                stored = unit.reads.histories.setdefault(stream_id, stored)
-        events = [recorded.event for recorded in stored]
-        return events + unit.staged(stream_id) if unit else events
-
-    async def _stored(self, stream_id: str) -> list[RecordedEvent[Any]]:
-        """Return the stored events of a stream. Most streams are one chunk, which is read without an iterator."""
-        pace = self._pace()
-        rows = await self._rows_of(stream_id, 0, pace.size)
-        if len(rows) < pace.size:
-            return self.events.decode(rows)
-        stored: list[RecordedEvent[Any]] = []
-        following = chunks(self._stream_reader(stream_id), rows[-1].version, pace, begun=rows)
-        async with aclosing(following) as found:
-            async for chunk in found:
-                stored += self.events.decode(chunk)
-        return stored
+    async def _fold(self, stream_id: str, fold: Fold[S]) -> tuple[S, int]:
+        """Return the state and the version of a stream as the command that is being handled sees it."""
+        return await self._streams.fold(stream_id, fold)
 
     async def _matching(self, query: EventQuery) -> tuple[Sequence[RecordedEvent[Any]], int]:
         """Return the events that match a query, and up to which position that was looked for.

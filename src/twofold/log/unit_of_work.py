@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -24,12 +25,33 @@ from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
 from twofold.ports.event_log import MAX_CONFLICTS, Append, CommandRecord
 
 
+@dataclass(frozen=True)
+class StreamHistory:
+    """The stored events of a stream, or those behind a state of it."""
+
+    owner: Hashable
+    """What has folded the state."""
+    events: list[RecordedEvent[Any]]
+    version_before: int = 0
+    """The version at which the state stands."""
+    state: bytes | None = None
+    """What the events before led to, pickled; None: the events are all."""
+
+    @property
+    def version(self) -> int:
+        """The version of the stream."""
+        return self.version_before + len(self.events)
+
+    def with_newer(self, events: Sequence[RecordedEvent[Any]]) -> StreamHistory:
+        """Return the history with some more events."""
+        return replace(self, events=self.events + list(events))
+
+
 class CommandReads:
     """What a command has read, through all attempts to carry it out."""
 
     def __init__(self) -> None:
-        self.histories: dict[str, list[RecordedEvent[Any]]] = {}
-        """The stored events of streams."""
+        self.histories: dict[str, StreamHistory] = {}
         self.decisions: dict[EventQuery, list[RecordedEvent[Any]]] = {}
         """The stored events that match queries, up to `position`."""
         self.position: int | None = None
@@ -56,8 +78,8 @@ class CommandReads:
         self.informed = conflict.stream_id in self.histories or (not conflict.stream_id and bool(self.decisions))
         is_known = not any(isinstance(each.event, RawEvent) for each in conflict.conflicts)
         if (stored := self.histories.pop(conflict.stream_id, None)) is not None:
-            stored = stored + list(conflict.conflicts)
-            if len(stored) == conflict.version and is_known:
+            stored = stored.with_newer(conflict.conflicts)
+            if stored.version == conflict.version and is_known:
                 self.histories[conflict.stream_id] = stored
         if conflict.stream_id or judged is None or not conflict.conflicts or not is_known:
             self.decisions, self.position = {}, None
