@@ -57,7 +57,7 @@ class LogOptions:
     """Events of a stream that is folded each time: its state is not kept. More: a load takes longer; fewer: more states
     are kept that bring little."""
     short_tail: int = 16
-    """Events behind a kept state that are folded each time. More: a load takes longer; fewer: states are kept anew
+    """Events behind a kept state that are folded each time. More: a load takes longer; fewer: a new state is kept
     more often."""
     believed: float = 1.0
     """Seconds for which a position is believed to be of the log's history without a look. Less: more reads; more: a
