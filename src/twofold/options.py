@@ -250,6 +250,9 @@ class PostgresOptions:
     tables. Less: long reports fail; more: callers wait longer for a backend that hangs."""
     maintenance_timeout: float = 3600.0
     """The same for migrations, and for checking and copying a whole log."""
+    read_turn: float = 0.002
+    """Seconds for which the event loop reads a long answer without a turn for other tasks. Less: long answers, as those
+    of projections that catch up, take more of the processor; more: other tasks wait longer."""
     cancel_timeout: float = 1.0
     """Seconds that the server has to end a statement whose caller was cancelled; then its connection is closed. Less:
     more connections are made again; more: a caller that is cancelled comes back later."""

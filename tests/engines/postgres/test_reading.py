@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import struct
+import termios
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,9 +15,14 @@ import pytest_asyncio
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import is_intact
+from twofold.options import PostgresOptions
 from twofold.testing.samples import append_of, new_event
 
 EVERYTHING = EventQuery.all()
+ROWS = 1500
+"""Of 100 bytes: an answer that takes libpq many reads, and for which the buffers of the kernel have room."""
+PATIENCE = 60.0
+"""Seconds until the server has answered."""
 
 
 @pytest_asyncio.fixture
@@ -39,3 +49,42 @@ async def test_many_rows_are_those_that_come_one_by_one(log: PostgresEventLog, s
 async def test_no_rows_are_no_rows(log: PostgresEventLog) -> None:
     assert list(await log.read(EVERYTHING, limit=1000)) == []
     assert list(await log.read_stream("Note-1", limit=1000)) == []
+
+
+async def test_an_answer_that_is_there_is_read_without_a_turn_of_the_loop_for_each_part(url: str) -> None:
+    assert await _turns_for_an_answer(url, read_turn=PATIENCE) <= 2
+    assert await _turns_for_an_answer(url, read_turn=0.0) > 4
+
+
+async def _turns_for_an_answer(url: str, read_turn: float) -> int:
+    """Return how many turns the event loop takes while an answer is read that is there from the beginning."""
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    database = PostgresDatabase(url, options=PostgresOptions(read_turn=read_turn))
+    await database.open()
+    try:
+        async with database.connection() as connection:
+            question = asyncio.create_task(connection.execute(f"SELECT repeat('x', 99) FROM generate_series(1, {ROWS})"))
+            await asyncio.sleep(0)  # it is sent
+            _wait_for_the_answer(connection.fileno())
+            counter = asyncio.create_task(take_turns())
+            rows = await (await question).fetchall()
+            counter.cancel()
+            assert rows == [("x" * 99,)] * ROWS
+    finally:
+        await database.close()
+    return turns
+
+
+def _wait_for_the_answer(socket: int) -> None:
+    """Keep the event loop from reading until the answer is there."""
+    deadline = time.monotonic() + PATIENCE
+    while struct.unpack("i", fcntl.ioctl(socket, termios.FIONREAD, b"\0" * 4))[0] < 100 * ROWS:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -332,6 +332,7 @@ class Connections:
         await session.prepare(connection, found, pooled=self.pooled)
         connection.suspicion = self._options.silence_timeout
         connection.cancel_timeout = self._options.cancel_timeout
+        connection.read_turn = self._options.read_turn
         connection.probe = partial(self._is_at_work, found.backend)
 
     async def _is_at_work(self, backend: int) -> bool:
