@@ -60,8 +60,8 @@ format: $(READY) ## Format the code and apply the safe fixes of the linter
 	$(RUN) ruff format
 	$(RUN) ruff check --fix
 
-bench: $(READY) ## Measure against raw drivers and peers: make bench ARGS="append load read latency size project http idle --json"
-	@$(RUN) python -m bench $(ARGS)
+bench: $(READY) ## Measure against raw drivers and peers, and write the page of it; a part: make bench ARGS="append load --against HEAD~1"
+	@$(RUN) python -m bench $(or $(ARGS),--write)
 
 soak: $(READY) ## Run the campaigns at full length (hours)
 	$(RUN) pytest -m soak $(ARGS)

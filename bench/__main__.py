@@ -1,4 +1,4 @@
-"""Run benchmarks: `python -m bench append load read [--engine sqlite] [--against REF]`."""
+"""Run benchmarks: `python -m bench append load read [--engine sqlite] [--against REF] [--write]`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import report, servers
+from bench import page, report, servers
 from bench.benchmarks import BENCHMARKS, Settings, run
 from bench.contenders import BEFORE, FLOOR, OURS, PEERS, Entry, entries
+from bench.results import STORED, Result, stored
 
 ENGINES = ("sqlite", "postgres")
 
@@ -27,6 +28,7 @@ def main() -> None:
     before = servers.checkout(arguments.against) if arguments.against else None
     if not arguments.json:
         print(report.heading(), flush=True)
+    results: list[Result] = []
     with ExitStack() as stack:
         place = _directory(stack)
         files = _files(place)
@@ -36,7 +38,16 @@ def main() -> None:
                 e for e in entries(name, engine, files, databases, peers, before) if _wanted(e, arguments.only)
             ]
             for result in run(name, engine, competitors, settings):
-                print(report.as_json(result) if arguments.json else report.as_row(result), flush=True)
+                print(report.as_json(result) if arguments.json else report.as_rows(result), flush=True)
+                results.append(result)
+    if arguments.write:
+        _keep(results)
+
+
+def _keep(results: list[Result]) -> None:
+    kept = stored().with_new(results, tuple(BENCHMARKS))
+    STORED.write_text(kept.to_json(), "utf-8")
+    page.write(kept)
 
 
 def _parse() -> argparse.Namespace:
@@ -46,7 +57,10 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--engine", nargs="+", choices=ENGINES, default=ENGINES)
     parser.add_argument("--json", action="store_true", help="one object per line instead of a table")
-    parser.add_argument("--rounds", type=int, default=3, help="medians are taken of so many rounds")
+    parser.add_argument(
+        "--write", action="store_true", help="keep the results in bench/results.json, and write the page and the charts"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="medians are taken of so many rounds")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one append measurement")
     parser.add_argument("--events", type=int, default=50_000, help="length of the log that is read")
     parser.add_argument(
@@ -56,6 +70,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--against", metavar="REF", help="measure Twofold at another revision in turns with this one")
     parser.add_argument("--no-peers", action="store_true", help="only the product and the floor")
     arguments = parser.parse_args()
+    if arguments.write and (arguments.only or arguments.no_peers or arguments.against):
+        parser.error("--write keeps what all contenders did, in one run and without another revision")
     if unknown := set(arguments.benchmarks) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     return arguments

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from bench import workload
-from bench.contenders import FLOOR, OURS, Contender, Entry, started
+from bench import servers, workload
+from bench.contenders import DECODED, FLOOR, Contender, Entry, started
+from bench.results import Figure, Result
 
 FOLLOWERS = 1000
 
@@ -21,28 +21,18 @@ class Settings(NamedTuple):
     sizes: tuple[int, ...] = (100_000, 1_000_000)
 
 
-class Result(NamedTuple):
-    """Medians of the rounds; None where a contender cannot do this."""
-
-    name: str
-    engine: str
-    case: str
-    value: float | None
-    unit: str
-    floor: float | None
-    peers: dict[str, float | None]
-
-
 class Measurement(NamedTuple):
     """A case, its unit, and the question to put to each contender."""
 
     case: str
     unit: str
     ask: Callable[[Contender], float | None]
+    decoded: Callable[[Contender], float | None] | None = None
+    """The question to the floor where it makes objects of the rows, too."""
 
 
 def append(settings: Settings) -> list[Measurement]:
-    """Events per second that were appended and acknowledged as durable."""
+    """Events per second that were appended and acknowledged as durable; writers x events of each append."""
 
     def measurement(case: workload.Case) -> Measurement:
         return Measurement(
@@ -51,20 +41,40 @@ def append(settings: Settings) -> list[Measurement]:
             lambda contender: contender.ask("append", writers=case.writers, batch=case.batch, seconds=settings.seconds),
         )
 
-    return [measurement(case) for case in workload.CASES]
+    tagged = Measurement(
+        "bulk-tagged", "events/s",
+        lambda contender: contender.ask("append_tagged", batch=workload.BULK, seconds=settings.seconds),
+    )  # fmt: skip
+    return [*map(measurement, workload.CASES), tagged]
 
 
 def load(settings: Settings) -> list[Measurement]:
     """Milliseconds to load one stream, decode and fold it; the floor fetches its rows."""
-    return [
-        Measurement("10", "ms", lambda contender: contender.ask("load", events=workload.SHORT, times=200)),
-        Measurement("1000", "ms", lambda contender: contender.ask("load", events=workload.BULK, times=20)),
-    ]
+
+    def measurement(events: int, times: int) -> Measurement:
+        return Measurement(
+            str(events), "ms",
+            lambda contender: contender.ask("load", events=events, times=times),
+            lambda floor: floor.ask("load_decoded", events=events, times=times),
+        )  # fmt: skip
+
+    return [measurement(workload.SHORT, 200), measurement(workload.BULK, 20)]
 
 
 def read(settings: Settings) -> list[Measurement]:
     """Events per second of the whole log, decoded; the floor fetches the rows."""
-    return [Measurement("all", "events/s", lambda contender: contender.ask("read", events=settings.events))]
+    return [
+        Measurement(
+            "all", "events/s",
+            lambda contender: contender.ask("read", events=settings.events),
+            lambda floor: floor.ask("read_decoded", events=settings.events),
+        )
+    ]  # fmt: skip
+
+
+def copy(settings: Settings) -> list[Measurement]:
+    """Events per second of `twofold copy`, which verifies, writes and compares, into another database of the engine."""
+    return [Measurement("all", "events/s", lambda contender: contender.ask("copy", events=settings.events))]
 
 
 def latency(settings: Settings) -> list[Measurement]:
@@ -83,7 +93,23 @@ def project(settings: Settings) -> list[Measurement]:
     def measurement(case: str, kind: str, workers: int) -> Measurement:
         return Measurement(case, "events/s", lambda contender: contender.ask("project", kind=kind, workers=workers))
 
-    return [measurement("keyed", "keyed", 1), measurement("keyed-2-workers", "keyed", 2), measurement("sql", "sql", 1)]
+    return [
+        measurement("keyed", "keyed", 1), measurement("keyed-2-workers", "keyed", 2),
+        Measurement("rebuild", "events/s", lambda contender: contender.ask("rebuild")),
+        measurement("sql", "sql", 1),
+    ]  # fmt: skip
+
+
+def following(settings: Settings) -> list[Measurement]:
+    """Events per second, appended one by one, until the last of the read models that follow shows the last of them."""
+
+    def measurement(projections: int) -> Measurement:
+        return Measurement(
+            str(projections), "events/s",
+            lambda contender: contender.ask("follow", projections=projections, commits=300),
+        )  # fmt: skip
+
+    return [measurement(1), measurement(50)]
 
 
 def consistency(settings: Settings) -> list[Measurement]:
@@ -160,16 +186,20 @@ BENCHMARKS = {
     "append": append,
     "load": load,
     "read": read,
+    "copy": copy,
     "latency": latency,
     "size": size,
     "project": project,
+    "following": following,
     "consistency": consistency,
     "http": http,
     "growth": growth,
     "idle": idle,
     "followers": followers,
 }
-FILLED = {"load": ("fill", 1), "read": ("fill", 1), "size": ("fill", 1), "project": ("fill_accounts", 3)}
+FILLED = {
+    "load": ("fill", 1), "read": ("fill", 1), "copy": ("fill", 1), "size": ("fill", 1), "project": ("fill_accounts", 3),
+}  # fmt: skip
 """How the log is made that the measurements share, and how many times as long as the settings say."""
 
 
@@ -180,18 +210,27 @@ def run(name: str, engine: str, entries: list[Entry], settings: Settings) -> Ite
             fill, times = FILLED[name]
             for contender in contenders:
                 contender.ask(fill, events=times * settings.events)
+            for contender in contenders:
+                servers.settle(contender.place)
         for measurement in BENCHMARKS[name](settings):
             yield _result(name, engine, measurement, contenders, 1 if name == "size" else settings.rounds)
 
 
 def _result(name: str, engine: str, measurement: Measurement, contenders: list[Contender], rounds: int) -> Result:
-    answers: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    answers: dict[str, list[float]] = {}
     for number in range(rounds):
         turn = number % len(contenders)
         for contender in contenders[turn:] + contenders[:turn]:
-            value = measurement.ask(contender)
-            if value is not None:
-                answers[contender.name].append(value)
-    medians = {name: statistics.median(values) if values else None for name, values in answers.items()}
-    ours, floor = medians.pop(OURS, None), medians.pop(FLOOR, None)
-    return Result(name, engine, measurement.case, ours, measurement.unit, floor, medians)
+            for answered, ask in _questions(measurement, contender):
+                value = ask(contender)
+                if value is not None:
+                    answers.setdefault(answered, []).append(value)
+    figures = {contender: Figure.of(values) for contender, values in answers.items()}
+    return Result(name, engine, measurement.case, measurement.unit, figures)
+
+
+def _questions(measurement: Measurement, contender: Contender) -> list[tuple[str, Callable[[Contender], float | None]]]:
+    asked = [(contender.name, measurement.ask)]
+    if contender.name == FLOOR and measurement.decoded:
+        asked.append((DECODED, measurement.decoded))
+    return asked

@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-OURS, BEFORE, FLOOR = "twofold", "before", "floor"
-"""`BEFORE` is Twofold at another revision, see `--against`."""
+OURS, BEFORE, FLOOR, DECODED = "twofold", "before", "floor", "decoded"
+"""`BEFORE` is Twofold at another revision, see `--against`; `DECODED` the floor with JSON made into objects."""
 ROOT = Path(__file__).parents[1]
 PEERS = ("eventsourcing", "umadb", "sqlalchemy")
 PATIENCE = 600.0
@@ -34,8 +34,9 @@ class Entry(NamedTuple):
 class Contender:
     """A running contender. See `bench.worker.serve` for what it can be asked."""
 
-    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
+    def __init__(self, name: str, place: str, process: subprocess.Popen[str]) -> None:
         self.name = name
+        self.place = place
         self._process = process
 
     def ask(self, do: str, **arguments: float | str) -> float | None:
@@ -65,8 +66,9 @@ def started(entries: list[Entry]) -> Iterator[list[Contender]]:
     with ExitStack() as stack:
         contenders = []
         for entry in entries:
+            place = entry.place()
             process = subprocess.Popen(
-                [str(entry.python), "-m", entry.module, entry.place()],
+                [str(entry.python), "-m", entry.module, place],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -75,7 +77,7 @@ def started(entries: list[Entry]) -> Iterator[list[Contender]]:
                 cwd=entry.root,
             )
             stack.enter_context(process)  # closes its standard input, upon which it ends, and waits for it
-            contenders.append(Contender(entry.name, process))
+            contenders.append(Contender(entry.name, place, process))
         yield contenders
 
 

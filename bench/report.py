@@ -1,13 +1,19 @@
-"""Results for people and for programs."""
+"""Results for people at a terminal, and for programs."""
 
 from __future__ import annotations
 
 import json
 
-from bench.benchmarks import Result
-from bench.contenders import BEFORE, FLOOR, OURS, PEERS
+from bench.contenders import BEFORE, DECODED, FLOOR, OURS, PEERS
+from bench.results import Figure, Result
 
-HEADINGS = ("benchmark", "engine", "case", "unit", OURS, BEFORE, FLOOR, *PEERS)
+COLUMNS = (OURS, BEFORE, FLOOR, DECODED, *PEERS)
+NOTE = """\
+Medians of the rounds, with the least and the most of them; all contenders took turns in one run.
+  floor      the raw driver by hand: the same rows, columns and indexes, without framework
+  decoded    the same, and JSON made into objects
+  x          how many times as good Twofold is as this one, in this run; below 1 it is slower or larger
+"""
 
 
 def as_json(result: Result) -> str:
@@ -16,31 +22,43 @@ def as_json(result: Result) -> str:
 
 
 def heading() -> str:
-    """Return the headings of the table, and what its ratios mean."""
-    note = "(nx): how many times better twofold is than this one, in this run; floor: the raw driver, without framework"
-    return f"{note}\n\n{_line(HEADINGS)}"
+    """Return the headings of the table, and what its columns mean."""
+    return f"{NOTE}\n{_line('what, engine, unit', COLUMNS)}"
 
 
-def as_row(result: Result) -> str:
-    """Return a result as a row of the table."""
-    others = (result.peers.get(BEFORE), result.floor, *(result.peers.get(name) for name in PEERS))
-    compared = (_compared(result, other) for other in others)
-    return _line((result.name, result.engine, result.case, result.unit, _number(result.value), *compared))
+def as_rows(result: Result) -> str:
+    """Return a result as two rows of the table: medians with ratios, and their spread below."""
+    what = f"{result.benchmark} {result.case}, {result.engine}, {result.unit}"
+    medians = [_compared(result, name) for name in COLUMNS]
+    spreads = [spread(result.figures.get(name)) for name in COLUMNS]
+    return f"{_line(what, medians)}\n{_line('', spreads)}"
 
 
-def _compared(result: Result, other: float | None) -> str:
-    if not other or not result.value:
-        return _number(other)
-    ratio = result.value / other if result.unit.endswith("/s") else other / result.value
-    return f"{_number(other)} ({ratio:.2g}x)" if ratio < 10 else f"{_number(other)} ({ratio:.0f}x)"
+def number(value: float) -> str:
+    """Return a figure as a reader likes it: thousands divided, three digits of what is small."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
 
 
-def _number(value: float | None) -> str:
-    if value is None:
+def times(ratio: float) -> str:
+    """Return a ratio in two digits, or as a whole number."""
+    return f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def spread(figure: Figure | None) -> str:
+    """Return the least and the most of a figure, empty if there is none."""
+    return f"{number(figure.low)}-{number(figure.high)}" if figure else ""
+
+
+def _compared(result: Result, name: str) -> str:
+    figure, ratio = result.figures.get(name), result.ratio(name)
+    if figure is None:
         return "-"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
+    if name == OURS or ratio is None:
+        return number(figure.median)
+    return f"{number(figure.median)} ({times(ratio)}x)"
 
 
-def _line(cells: tuple[str, ...]) -> str:
-    name, engine, case, unit, *numbers = cells
-    return f"{name:<13}{engine:<10}{case:<16}{unit:<12}" + "".join(f"{number:>20}" for number in numbers)
+def _line(what: str, cells: tuple[str, ...] | list[str]) -> str:
+    return f"{what:<44}" + "".join(f"{cell:>20}" for cell in cells)

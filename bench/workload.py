@@ -43,7 +43,7 @@ def fields(number: int) -> dict[str, Any]:
     """Return the values of one event."""
     return {
         "basket_id": f"basket-{number:010d}",
-        "product_id": "85123A",
+        "product_id": f"85{number % 200:03d}A",
         "description": "WHITE HANGING HEART T-LIGHT HOLDER",
         "quantity": number % 12 + 1,
         "unit_price": "2.55",
@@ -52,6 +52,12 @@ def fields(number: int) -> dict[str, Any]:
         "warehouse": "north-2",
         "campaign": "winter",
     }
+
+
+def tags(number: int) -> tuple[str, str]:
+    """Return the two tags of one event: of a basket of its own, and of a product that many have."""
+    values = fields(number)
+    return f"basket:{values['basket_id']}", f"product:{values['product_id']}"
 
 
 def streams(events: int) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Accounts by hand, for the floors: what is the same on every driver."""
+"""Accounts and baskets by hand, for the floors: what is the same on every driver."""
 
 from __future__ import annotations
 
@@ -25,7 +25,20 @@ class Moved(msgspec.Struct):
     booked_by: str
 
 
+class ItemAdded(msgspec.Struct):
+    basket_id: str
+    product_id: str
+    description: str
+    quantity: int
+    unit_price: str
+    currency: str
+    country: str
+    warehouse: str
+    campaign: str
+
+
 decode = msgspec.json.Decoder(Moved).decode
+decode_item = msgspec.json.Decoder(ItemAdded).decode
 
 
 def decoded(payloads: Iterable[str], share: tuple[int, int]) -> list[Moved]:

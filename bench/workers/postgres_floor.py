@@ -23,7 +23,8 @@ CREATE TABLE events (
     payload text NOT NULL, metadata text NOT NULL, tags text NOT NULL, recorded_at bigint NOT NULL,
     checksum bigint NOT NULL, UNIQUE (stream_id, version)
 );
-CREATE INDEX events_by_type ON events (type, position)
+CREATE INDEX events_by_type ON events (type, position);
+CREATE TABLE tags (tag text COLLATE "C" NOT NULL, position bigint NOT NULL, PRIMARY KEY (tag, position))
 """
 COLUMNS = (
     "event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, tags, recorded_at, checksum"
@@ -87,6 +88,26 @@ class PostgresFloor:
             return asyncio.run(self._append(run, writers, batch, seconds))
         return write_for(seconds, lambda _, turn: self._insert(self._rows(run, turn * batch, batch)))
 
+    def append_tagged(self, batch: int, seconds: float) -> float:
+        run = f"tagged-{next(self._ids)}"
+        found = self._connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
+        head = int(found[0]) if found else 0
+
+        def write(_: int, turn: int) -> int:
+            first = head + turn * batch + 1
+            rows = self._rows(run, turn * batch, batch)
+            with self._connection.transaction(), self._connection.cursor() as cursor:
+                with cursor.copy(f"COPY events (position, {COLUMNS}) FROM STDIN (FORMAT text)") as copy:
+                    for position, row in enumerate(rows, first):
+                        copy.write_row((position, *row))
+                with cursor.copy("COPY tags FROM STDIN (FORMAT text)") as copy:
+                    for position in range(first, first + batch):
+                        for tag in workload.tags(position):
+                            copy.write_row((tag, position))
+            return batch
+
+        return write_for(seconds, write)
+
     async def _append(self, run: str, writers: int, batch: int, seconds: float) -> float:
         async def keep_writing(connection: psycopg.AsyncConnection, stream: str) -> int:
             version = 0
@@ -118,6 +139,23 @@ class PostgresFloor:
         query = "SELECT * FROM events WHERE stream_id = %s ORDER BY version"
         return median_ms(times, lambda: self._connection.execute(query, (stream,), binary=True).fetchall())
 
+    def load_decoded(self, events: int, times: int) -> float:
+        stream = "long" if events == workload.BULK else "short-7"
+        query = "SELECT * FROM events WHERE stream_id = %s ORDER BY version"
+
+        def load() -> list[by_hand.ItemAdded]:
+            rows = self._connection.execute(query, (stream,), binary=True).fetchall()
+            return [by_hand.decode_item(row[7]) for row in rows]
+
+        return median_ms(times, load)
+
+    def read_decoded(self, events: int) -> float:
+        def read() -> int:
+            rows = self._connection.execute("SELECT * FROM events", binary=True).fetchall()
+            return len([by_hand.decode_item(row[7]) for row in rows])
+
+        return per_second(events, read)
+
     def read(self, events: int) -> float:
         return per_second(events, lambda: len(self._connection.execute("SELECT * FROM events", binary=True).fetchall()))
 
@@ -146,6 +184,9 @@ class PostgresFloor:
                     take(connection, table, name, position, by_hand.decoded((row[1] for row in rows), share))
 
         return events / by_hand.in_processes(workers, work)
+
+    def rebuild(self) -> float:
+        return self.project("keyed", 1)  # by hand, there is no more to it than to begin again
 
     def _take(
         self, connection: psycopg.Connection, table: str, name: str, position: int, events: list[by_hand.Moved]

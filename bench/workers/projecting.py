@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from twofold.engines.engine import connect
 from twofold.options import SynchronizerOptions
 
 PATIENCE = 50.0
+Start = Literal["beginning", "now"]
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,14 +80,14 @@ class AccountsBySql(SqlProjection):
 
 
 @asynccontextmanager
-async def running(url: str, name: str, kind: str) -> AsyncIterator[ReadModelSynchronizer]:
+async def running(url: str, name: str, kind: str, start: Start = "now") -> AsyncIterator[ReadModelSynchronizer]:
     engine = connect(url)
     store = EventStore(engine.log)
     synchronizer = ReadModelSynchronizer(store, engine.read_database, options=SynchronizerOptions(lease=1.0))
     if kind == "keyed":
-        synchronizer.add(Accounts(name), start="now")
+        synchronizer.add(Accounts(name), start=start)
     else:
-        synchronizer.add(AccountsBySql(name, "?" if url.startswith("sqlite") else "%s"), start="now")
+        synchronizer.add(AccountsBySql(name, "?" if url.startswith("sqlite") else "%s"), start=start)
     await engine.log.open()
     await engine.read_database.open()
     await synchronizer.prepare()
@@ -98,6 +99,41 @@ async def running(url: str, name: str, kind: str) -> AsyncIterator[ReadModelSync
         await asyncio.gather(work, return_exceptions=True)
         await engine.read_database.close()
         await engine.log.close()
+
+
+async def follow(url: str, name: str, projections: int, commits: int) -> float:
+    """Append events one by one, until all projections show the last of them, and return events per second."""
+    engine = connect(url)
+    store = EventStore(engine.log)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database)
+    names = [f"{name}_{number}" for number in range(projections)]
+    for each in names:
+        synchronizer.add(Accounts(each), start="now")
+    await engine.log.open()
+    await engine.read_database.open()
+    work = asyncio.create_task(synchronizer.run())
+    try:
+        await synchronizer.wait((await store.append([moved("first")])).position, PATIENCE, names)
+        start = time.perf_counter()
+        for number in range(commits):
+            receipt = await store.append([moved(f"account-{number % 10}")])
+        await synchronizer.wait(receipt.position, PATIENCE, names)
+        return commits / (time.perf_counter() - start)
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await engine.read_database.close()
+        await engine.log.close()
+
+
+async def rebuild(url: str, name: str) -> float:
+    """Build a read model again beside the one that serves, and return events per second."""
+    async with running(url, name, "keyed", start="beginning") as synchronizer:
+        head = (await synchronizer.status())[0].head
+        await synchronizer.wait(head, PATIENCE, [name])
+        start = time.perf_counter()
+        await synchronizer.rebuild_projection(name)
+        return head / (time.perf_counter() - start)
 
 
 async def measure(url: str, name: str, kind: str, workers: int) -> float:

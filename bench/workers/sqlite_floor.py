@@ -25,6 +25,7 @@ CREATE TABLE events (
     UNIQUE (stream_id, version)
 ) STRICT;
 CREATE INDEX events_by_type ON events (type, position);
+CREATE TABLE tags (tag TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (tag, position)) STRICT, WITHOUT ROWID;
 """
 INSERT = "INSERT INTO events VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PAYLOAD = json.dumps(workload.fields(1), separators=(",", ":"))
@@ -71,6 +72,21 @@ class SqliteFloor:
         run = f"{writers}x{batch}-{next(self._ids)}"
         return write_for(seconds, lambda _, turn: self._insert(self._rows(run, turn * batch, batch)))
 
+    def append_tagged(self, batch: int, seconds: float) -> float:
+        run = f"tagged-{next(self._ids)}"
+        (head,) = self._connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
+
+        def write(_: int, turn: int) -> int:
+            first = head + turn * batch + 1
+            tags = [(tag, position) for position in range(first, first + batch) for tag in workload.tags(position)]
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(INSERT, self._rows(run, turn * batch, batch))
+            self._connection.executemany("INSERT INTO tags VALUES (?, ?)", tags)
+            self._connection.execute("COMMIT")
+            return batch
+
+        return write_for(seconds, write)
+
     def fill(self, events: int) -> None:
         rows = [row for stream, count in workload.streams(events) for row in self._rows(stream, 0, count)]
         self._insert(rows)
@@ -79,6 +95,21 @@ class SqliteFloor:
         stream = "long" if events == workload.BULK else "short-7"
         query = "SELECT * FROM events WHERE stream_id = ? ORDER BY version"
         return median_ms(times, lambda: self._connection.execute(query, (stream,)).fetchall())
+
+    def load_decoded(self, events: int, times: int) -> float:
+        stream = "long" if events == workload.BULK else "short-7"
+        query = "SELECT * FROM events WHERE stream_id = ? ORDER BY version"
+
+        def load() -> list[by_hand.ItemAdded]:
+            return [by_hand.decode_item(row[7]) for row in self._connection.execute(query, (stream,))]
+
+        return median_ms(times, load)
+
+    def read_decoded(self, events: int) -> float:
+        def read() -> int:
+            return len([by_hand.decode_item(row[7]) for row in self._connection.execute("SELECT * FROM events")])
+
+        return per_second(events, read)
 
     def read(self, events: int) -> float:
         return per_second(events, lambda: sum(1 for _ in self._connection.execute("SELECT * FROM events")))
@@ -110,6 +141,9 @@ class SqliteFloor:
                     connection.execute("COMMIT")
 
         return float(events / by_hand.in_processes(workers, work))
+
+    def rebuild(self) -> float:
+        return self.project("keyed", 1)  # by hand, there is no more to it than to begin again
 
     def _take(self, connection: sqlite3.Connection, table: str, events: list[by_hand.Moved]) -> None:
         accounts = json.dumps(list({event.account for event in events}))

@@ -10,18 +10,32 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 from uuid import UUID, uuid4
 
 from bench import workload
 from bench.worker import another_process, serve
-from bench.workers import consistency, growing, projecting, resting
-from twofold import Aggregate, Event, EventStore, Metadata, Repository, on, open_event_store
+from bench.workers import consistency, copying, growing, projecting, resting
+from twofold import Aggregate, Event, EventStore, Metadata, Repository, Tag, on, open_event_store
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemAdded(Event):
     basket_id: str
     product_id: str
+    description: str
+    quantity: int
+    unit_price: str
+    currency: str
+    country: str
+    warehouse: str
+    campaign: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggedItemAdded(Event):
+    basket_id: Annotated[str, Tag("basket")]
+    product_id: Annotated[str, Tag("product")]
     description: str
     quantity: int
     unit_price: str
@@ -49,6 +63,7 @@ METADATA = Metadata(
 
 POOL = [ItemAdded(**workload.fields(number)) for number in range(workload.BULK)]
 """Made in advance: what it costs to make an event is the application's."""
+TAGGED = [TaggedItemAdded(**workload.fields(number)) for number in range(workload.BULK)]
 
 
 def events(first: int, count: int) -> list[ItemAdded]:
@@ -86,6 +101,23 @@ class Twofold:
         await self._store.append_events(
             stream, workload.STREAM_TYPE, events(version, count), expected_version=version, metadata=METADATA
         )
+
+    def append_tagged(self, batch: int, seconds: float) -> float:
+        async def keep_writing() -> int:
+            stream, version = f"{workload.STREAM_TYPE}-{uuid4()}", 0
+            while time.perf_counter() < deadline:
+                await self._store.append_events(
+                    stream, workload.STREAM_TYPE, TAGGED[:batch], expected_version=version, metadata=METADATA
+                )
+                version += batch
+            return version
+
+        start = time.perf_counter()
+        deadline = start + seconds
+        return self._runner.run(keep_writing()) / (time.perf_counter() - start)
+
+    def copy(self, events: int) -> float:
+        return self._runner.run(copying.measure(self._url, f"copy_{next(self._numbers)}", events))
 
     def fill(self, events: int) -> None:
         async def put_all() -> None:
@@ -158,6 +190,13 @@ class Twofold:
 
     def project(self, kind: str, workers: int) -> float:
         return self._runner.run(projecting.measure(self._url, f"accounts_{next(self._numbers)}", kind, workers))
+
+    def rebuild(self) -> float:
+        return self._runner.run(projecting.rebuild(self._url, f"accounts_{next(self._numbers)}"))
+
+    def follow(self, projections: int, commits: int) -> float:
+        name = f"followers_{next(self._numbers)}"
+        return self._runner.run(projecting.follow(self._url, name, projections, commits))
 
     def consistency(self, commits: int, processes: int) -> float:
         if processes == 1:

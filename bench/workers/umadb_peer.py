@@ -43,9 +43,9 @@ POOL = [ItemAdded(**workload.fields(number)) for number in range(workload.BULK)]
 """Made in advance: what it costs to make an event is the application's."""
 
 
-def event(stream: str, number: int) -> umadb.Event:
+def event(stream: str, number: int, *tags: str) -> umadb.Event:
     payload = encode(POOL[number % workload.BULK])
-    return umadb.Event("ItemAdded", payload, [stream], uuid4(), metadata=workload.METADATA)
+    return umadb.Event("ItemAdded", payload, [stream, *tags], uuid4(), metadata=workload.METADATA)
 
 
 def of_stream(stream: str) -> umadb.Query:
@@ -71,6 +71,18 @@ class UmadbPeer:
             return batch
 
         return write_in_threads(writers, seconds, write)
+
+    def append_tagged(self, batch: int, seconds: float) -> float:
+        stream, seen = f"tagged-{next(self._runs)}", None
+
+        def write(_: int, turn: int) -> int:
+            nonlocal seen
+            condition = umadb.AppendCondition(of_stream(stream), seen)
+            numbers = range(turn * batch, (turn + 1) * batch)
+            seen = self._client.append([event(stream, n, *workload.tags(n)) for n in numbers], condition)
+            return batch
+
+        return write_in_threads(1, seconds, write)
 
     def fill(self, events: int) -> None:
         pending: list[umadb.Event] = []
