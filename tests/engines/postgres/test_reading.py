@@ -70,7 +70,9 @@ async def _turns_for_an_answer(url: str, read_turn: float) -> int:
     await database.open()
     try:
         async with database.connection() as connection:
-            question = asyncio.create_task(connection.execute(f"SELECT repeat('x', 99) FROM generate_series(1, {ROWS})"))
+            question = asyncio.create_task(
+                connection.execute(f"SELECT repeat('x', 99) FROM generate_series(1, {ROWS})")
+            )
             await asyncio.sleep(0)  # it is sent
             _wait_for_the_answer(connection.fileno())
             counter = asyncio.create_task(take_turns())
