@@ -195,7 +195,8 @@ class SqliteOptions:
     brief_lookup: int = 16
     """The same for rows of read models by key, each of which may lie elsewhere in the file."""
     slow_read: float = 0.002
-    """Seconds from which on a read in the event loop counts as slow, after which threads do all reading for a while."""
+    """Seconds from which on a read in the event loop counts as slow, if it has waited and was not merely kept from the
+    processor. Threads then do all reading for a while."""
     respite: float = 20.0
     """Length of that while, as a multiple of the slow read. Raised, fast reads return to the loop later; lowered, a
     slow disk may hold the event loop for more than a twentieth of the time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -362,6 +363,34 @@ async def test_a_read_model_that_is_behind_by_more_than_its_max_lag_is_refused_o
         await app.queries.dispatch(GetBalance("a"))
     answer = await app.queries.ask(GetBalance("a"), policy=STALE)
     assert (answer.value, answer.stale, answer.age is not None) == (None, True, True)
+
+
+async def test_a_read_model_that_keeps_up_is_compared_with_the_log_now_and_then_and_told_late_in_time(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Brisk(Balances):
+        max_lag = timedelta(seconds=1)
+
+    await ask_of(app, Brisk(), policy=STALE)
+    head, looks = app.store.log.head, 0
+
+    async def counted() -> int:
+        nonlocal looks
+        looks += 1
+        return await head()
+
+    monkeypatch.setattr(app.store.log, "head", counted)
+    start = time.monotonic()
+    for _ in range(50):
+        assert await app.queries.ask(GetBalance("a")) == Answer(None)
+    assert looks <= 1 + (time.monotonic() - start)
+    await opened(app)
+    async with asyncio.timeout(PATIENCE):
+        while not (await app.queries.ask(GetBalance("a"))).stale:
+            await asyncio.sleep(0.05)
+    async with synchronizing(app):
+        await app.projections.wait(1, PATIENCE)
+        assert await app.queries.ask(GetBalance("a")) == Answer(Balance("a", "ann"))
 
 
 async def test_a_query_waits_for_a_read_model_that_is_behind_by_more_than_its_max_lag(app: Application) -> None:

@@ -25,6 +25,8 @@ class Kind(Enum):
     UUID = auto()
     JSON = auto()
 
+    __hash__ = object.__hash__  # a table is looked up for each question, and the hash of `Enum` runs in Python
+
     @property
     def python(self) -> type:
         """The type of its values."""
@@ -79,11 +81,21 @@ def changed(rows: Sequence[Sequence[Any]], changes: Sequence[PlacedChange]) -> l
     """Return rows with the values at some places changed, None excepted; column by column, as that is much faster."""
     if not rows or not changes:
         return list(rows)
+    if len(rows) == 1:
+        return [_changed(rows[0], changes)]
     columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
     for place, change in changes:
         values = columns[place]
         columns[place] = [None if v is None else change(v) for v in values] if None in values else map(change, values)
     return list(zip(*columns, strict=True))
+
+
+def _changed(row: Sequence[Any], changes: Sequence[PlacedChange]) -> Sequence[Any]:
+    values = list(row)
+    for place, change in changes:
+        if values[place] is not None:
+            values[place] = change(values[place])
+    return values
 
 
 def restored(

@@ -40,10 +40,6 @@ class Progress(Protocol):
         """The stored names, aliases included, of the types of events that the projection handles."""
 
     @property
-    def max_lag(self) -> timedelta | None:
-        """How far behind the log the read model may be; None if that was not declared."""
-
-    @property
     def policy(self) -> ReadPolicy | None:
         """The policy of the questions to it; None if the projection declares none."""
 
@@ -98,6 +94,13 @@ class Progress(Protocol):
 
     async def lag(self) -> timedelta:
         """Return the age of the oldest event that the read model misses; 0 if it misses none.
+
+        Raises:
+            StorageError: a database failed.
+        """
+
+    async def is_late(self) -> bool:
+        """Return whether the read model is further behind the log than its `max_lag` allows.
 
         Raises:
             StorageError: a database failed.
@@ -207,7 +210,7 @@ class Asking:
         written = self.written.position if self.written.position and self._concerns(progress, tags or {}) else 0
         if written:
             await progress.compare(written)
-        return Need(written, max(written, await progress.head()) if await _is_late(progress) else written)
+        return Need(written, max(written, await progress.head()) if await progress.is_late() else written)
 
     def _concerns(self, progress: Progress, tags: Mapping[str, Collection[str]]) -> bool:
         return any(
@@ -225,7 +228,7 @@ class Asking:
         """
         if need.written:
             await progress.compare(need.written)
-        is_stale = reached < need.position and (reached < need.written or await _is_late(progress))
+        is_stale = reached < need.position and (reached < need.written or await progress.is_late())
         if is_stale and self.policy_of(progress).then is WhenLate.REFUSE:
             raise StaleReadError(need.position, {progress.name: reached}, {progress.name: await progress.fault()})
         return is_stale
@@ -326,7 +329,3 @@ async def _arrive(asking: Asking, progress: Progress, tags: Collection[str]) -> 
         return late
     asking.note(progress, reached, stale=stale, age=(await progress.lag() or None) if stale else None)
     return None
-
-
-async def _is_late(progress: Progress) -> bool:
-    return progress.max_lag is not None and await progress.lag() > progress.max_lag

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 from twofold.errors import HistoryChangedError, ReadModelBuildingError, StorageError, UnknownProjectionError
 from twofold.log.chunks import mark_at
@@ -24,6 +25,13 @@ from twofold.ports.watermark import Watermark
 from twofold.projections.runner import ProjectionRunner
 from twofold.queries.lag import lag_of
 from twofold.queries.serving import Serving, ServingGeneration
+
+
+class _Complete(NamedTuple):
+    """Up to when the answers of a read model were complete, by `time.monotonic`, as long as its history is the same."""
+
+    until: float = -math.inf
+    history: tuple[int, ...] = ()
 
 
 class ReadModelProgress:
@@ -59,13 +67,9 @@ class ReadModelProgress:
         self._positions = positions
         self._options = options
         self._compared_at, self._compared_after = -math.inf, 0
+        self._complete = _Complete()
         self._comparing = Turns()
         self._faults = faults
-
-    @property
-    def max_lag(self) -> timedelta | None:
-        limit: timedelta | None = self.runner.projection.max_lag
-        return limit
 
     @property
     def policy(self) -> ReadPolicy | None:
@@ -98,6 +102,30 @@ class ReadModelProgress:
             return timedelta()
         rows = await self._checkpoints(serving.generation)
         return max([await lag_of(self._store, self.runner, row) for row in rows], default=timedelta())
+
+    async def is_late(self) -> bool:
+        limit: timedelta | None = self.runner.projection.max_lag
+        if limit is None or self._may_still_lack(limit):
+            return False
+        asked, serving = time.monotonic(), await self.find()
+        lag = await self.lag()
+        self._complete = _Complete(asked - lag.total_seconds(), self._history_of(serving))
+        return lag > limit
+
+    def _may_still_lack(self, limit: timedelta) -> bool:
+        """Return whether what may be missing cannot be older than a limit, without a look at the log.
+
+        A read model that was complete at a moment lacks nothing older than that moment, as long as it and the log have
+        the same history. So one that keeps up is compared with the log now and then, and not for each question.
+        """
+        complete, known = self._complete, self.serving.known
+        is_recent = time.monotonic() - complete.until < limit.total_seconds() and self._is_compared()
+        return is_recent and known is not None and complete.history == self._history_of(known)
+
+    def _history_of(self, serving: Serving) -> tuple[int, int, int]:
+        """Return what changes when positions of a read model go back, or another generation serves."""
+        watermark = self._watermark(serving.generation)
+        return serving.generation.number, watermark.times_set_back, self._store.log.times_set_back
 
     async def approach(self, position: int, deadline: float) -> Serving:
         while True:
@@ -170,6 +198,7 @@ class ReadModelProgress:
             self.correct(serving, position)
 
     def correct(self, serving: Serving, position: int) -> None:
+        self._complete = _Complete()
         self.serving.forget()
         self._watermark(serving.generation).set_back(position)
 
@@ -210,7 +239,7 @@ class ReadModelProgress:
         Raises:
             StorageError: the database failed.
         """
-        serving = await self._look(0, time.monotonic())
+        self._complete, serving = _Complete(), await self._look(0, time.monotonic())
         for row in await self._checkpoints(serving.generation):
             self._positions.reached(Segment(*row[:4]), row.epoch, row.position)
         self._watermark(serving.generation).set_back(serving.position)

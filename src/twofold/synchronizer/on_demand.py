@@ -58,10 +58,6 @@ class OnDemandRows:
         return ""
 
     @property
-    def max_lag(self) -> timedelta | None:
-        return None
-
-    @property
     def policy(self) -> ReadPolicy | None:
         return self.runner.projection.policy
 
@@ -124,6 +120,9 @@ class OnDemandRows:
 
     async def lag(self) -> timedelta:
         return timedelta()
+
+    async def is_late(self) -> bool:
+        return False
 
     async def head(self) -> int:
         return await self._store.head()

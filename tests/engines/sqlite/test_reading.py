@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog, SqliteReadDatabase
+from twofold.engines.sqlite.threads import times_waited
 from twofold.errors import StorageError
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.mark import START
@@ -83,11 +86,17 @@ async def test_the_loop_looks_a_few_rows_up_by_itself(tmp_path: Path) -> None:
     await rows.close()
 
 
-async def test_after_a_slow_read_threads_read_for_a_while(log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the time that reads take it to be, to be set."""
     clock = [100.0]
     monkeypatch.setattr("twofold.engines.sqlite.database.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    return clock
 
+
+async def test_after_a_slow_read_threads_read_for_a_while(log: SqliteEventLog, clock: list[float]) -> None:
     def slowly(reader: sqlite3.Connection) -> str:
+        time.sleep(0.001)  # as for a disk
         clock[0] += 2 * SLOW
         return where(reader)
 
@@ -97,6 +106,18 @@ async def test_after_a_slow_read_threads_read_for_a_while(log: SqliteEventLog, m
     clock[0] += 2 * SLOW * 2
     assert await log._database.read(where, brief=True) == LOOP
     assert await log._database.read(where, brief=True) == LOOP, "a quick read is no reason for a respite"
+
+
+@pytest.mark.skipif(math.isnan(times_waited()), reason="this platform does not count for each thread")
+async def test_a_read_that_was_only_kept_from_the_processor_is_no_slow_one(
+    log: SqliteEventLog, clock: list[float]
+) -> None:
+    def preempted(reader: sqlite3.Connection) -> str:
+        clock[0] += 2 * SLOW
+        return where(reader)
+
+    assert await log._database.read(preempted, brief=True) == LOOP
+    assert await log._database.read(where, brief=True) == LOOP
 
 
 async def test_what_fails_in_the_loop_is_done_again_in_a_thread_which_tells_the_cause(log: SqliteEventLog) -> None:

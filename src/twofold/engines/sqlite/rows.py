@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -15,20 +16,33 @@ from twofold.errors import CheckpointMovedError, LimitExceededError
 from twofold.ports.read_database import Changes, Values
 from twofold.ports.segments import Step
 from twofold.ports.sql import names, quoted, sql_blocks
-from twofold.ports.table import Table
+from twofold.ports.table import Kind, Table
 
 SHARED = sql_blocks("twofold.ports", "checkpoints.sql")
 
 
 def load_rows(reader: sqlite3.Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
     """Return the rows that have these keys, in no particular order."""
-    select = f"SELECT {names(column.name for column in table.columns)} FROM {quoted(table.name)} WHERE"
     wanted = [_key_to_sql(table, key) for key in keys]
-    if len(table.key) == 1:
-        sql = f"{select} {quoted(table.key[0])} IN (SELECT value FROM json_each(?))"
-        return rows_from_sql(table, reader.execute(sql, (json.dumps([key[0] for key in wanted]),)).fetchall())
-    sql = f"{select} {_key_condition(table)}"
+    if len(table.key) == 1 and len(wanted) > 1:
+        listed = json.dumps([key[0] for key in wanted])
+        return rows_from_sql(table, reader.execute(_select_listed(table), (listed,)).fetchall())
+    sql = _select_one(table)
     return rows_from_sql(table, [row for key in wanted for row in reader.execute(sql, key)])
+
+
+@cache
+def _select_one(table: Table) -> str:
+    return f"{_select(table)} WHERE {_key_condition(table)}"
+
+
+@cache
+def _select_listed(table: Table) -> str:
+    return f"{_select(table)} WHERE {quoted(table.key[0])} IN (SELECT value FROM json_each(?))"
+
+
+def _select(table: Table) -> str:
+    return f"SELECT {names(column.name for column in table.columns)} FROM {quoted(table.name)}"
 
 
 def may_be_stored(table: Table, key: tuple[Any, ...]) -> bool:
@@ -83,5 +97,10 @@ def _key_condition(table: Table) -> str:
 
 
 def _key_to_sql(table: Table, key: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(to_sql(kind, value) for kind, value in zip(_key_kinds(table), key, strict=True))
+
+
+@cache
+def _key_kinds(table: Table) -> tuple[Kind, ...]:
     kinds = {column.name: column.kind for column in table.columns}
-    return tuple(to_sql(kinds[name], value) for name, value in zip(table.key, key, strict=True))
+    return tuple(kinds[name] for name in table.key)
