@@ -13,8 +13,15 @@ from fastapi.testclient import TestClient
 from tests.fastapi.test_consistency import TOKEN, assert_problem, build, client, listening, next_event, other, until
 
 from fastapi import FastAPI
-from twofold import errors
-from twofold.fastapi import BodyLimit, TokenCookie, add_browser_protection, add_problem_details, etag
+from twofold import Application, errors
+from twofold.fastapi import (
+    BodyLimit,
+    TokenCookie,
+    add_browser_protection,
+    add_consistency,
+    add_problem_details,
+    etag,
+)
 
 __all__ = ["client", "other"]  # fixtures
 
@@ -55,6 +62,12 @@ def test_a_cookies_name_and_path_are_parameters(other: Callable[..., TestClient]
     assert client.get("/accounts/a").json()["account"] == "a"
 
 
+@pytest.mark.parametrize("cookie", [{"name": "a b"}, {"name": ""}, {"name": "a;b"}, {"path": "x"}, {"path": "/;x"}])
+def test_a_cookie_that_no_browser_would_keep_is_refused_where_it_is_declared(cookie: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="a cookie cannot have the"):
+        TokenCookie(**cookie)
+
+
 def test_an_answer_that_a_cookie_may_change_says_so_to_caches(other: Callable[..., TestClient]) -> None:
     assert other(cookie=True).get("/accounts/a").headers["vary"] == f"{TOKEN}, Cookie"
     assert other().get("/accounts/a").headers["vary"] == TOKEN
@@ -73,11 +86,9 @@ def test_a_cookie_that_does_not_fit_never_hinders_a_command(other: Callable[...,
 
 @pytest.fixture
 def tagged() -> TestClient:
-    from twofold.fastapi.safe_requests import SafeRequests
-
     api = FastAPI()
     add_problem_details(api)
-    api.add_middleware(SafeRequests)
+    add_consistency(api, Application("memory://"))
 
     @api.get("/thing")
     async def get_thing() -> Any:

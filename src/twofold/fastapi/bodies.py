@@ -24,8 +24,9 @@ MAX_EXPONENT = 400
 class BodyLimit(RequestBodyLimitMiddleware):
     """ASGI middleware that answers 413 to a body that is too large, whether its length was declared or not.
 
-    Starlette counts the bytes as they come. A declared length is compared here, before anything else happens: Starlette
-    would let an endpoint that reads no body do its work, and answer 413 in place of the outcome.
+    A declared length is compared before anything else happens: Starlette would let an endpoint that reads no body do
+    its work, and answer 413 in place of the outcome. A body of HTTP/1 ends where its declared length ends, and without
+    a length and a coding there is none. Of all others, Starlette counts the bytes as they come.
     """
 
     def __init__(self, app: ASGIApp, max_body_size: int = MAX_BODY) -> None:
@@ -33,10 +34,16 @@ class BodyLimit(RequestBodyLimitMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        declared = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:19]) > self.max_body_size:
             refusal = problem(413, too_large(self.max_body_size), instance=scope["path"])
             await refusal(scope, receive, send)
+        elif scope["http_version"].startswith("1") and "transfer-encoding" not in headers:
+            await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 

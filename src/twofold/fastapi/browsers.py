@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -72,6 +73,7 @@ def _name(host: str) -> str:
     return host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0].lower().rstrip(".")
 
 
+@lru_cache(1024)  # a server has few addresses, and is asked for the same one with each request
 def _is_address(host: str) -> bool:
     try:
         ip_address(host)

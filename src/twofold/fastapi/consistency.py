@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
@@ -25,13 +26,20 @@ from twofold.errors import (
 )
 from twofold.fastapi.live import Source
 from twofold.fastapi.openapi import describe_headers
-from twofold.fastapi.outages import PATIENCE, Outages
-from twofold.fastapi.preconditions import FailedPreconditionError, InvalidPreconditionError, etag, expected_version
+from twofold.fastapi.outages import PATIENCE, Bounded, Outages
+from twofold.fastapi.preconditions import (
+    FailedPreconditionError,
+    InvalidPreconditionError,
+    etag,
+    expected_version,
+    is_known,
+)
 from twofold.fastapi.problems import answer_with, problem, shown_text
-from twofold.fastapi.safe_requests import SafeRequests
 from twofold.fastapi.shutdown import GRACE, ending
 from twofold.fastapi.tokens import Tokens
-from twofold.messages.session import Session, WriteToken, session
+from twofold.messages.context import leave_context
+from twofold.messages.receipt import Receipt
+from twofold.messages.session import NOTHING_WRITTEN, Session, WriteToken, enter_session
 from twofold.messages.stream import ANY, ExpectedVersion
 from twofold.queries.shared_looks import SharedLooks
 
@@ -66,10 +74,19 @@ class TokenCookie:
     """The cookie that carries a browser's consistency token.
 
     Two applications on one host name need two names or two paths; else each overwrites the other's token.
+
+    Raises:
+        ValueError: the name or the path holds characters that cookies do not take.
     """
 
     name: str = "consistency_token"
     path: str = "/"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", self.name, re.ASCII):
+            raise ValueError(f"a cookie cannot have the name {self.name!r}; use letters, digits, _ and -")
+        if not re.fullmatch(r"/[\x20-\x3a\x3c-\x7e]*", self.path):
+            raise ValueError(f"a cookie cannot have the path {self.path!r}; it begins with / and holds no semicolon")
 
 
 def add_consistency(
@@ -111,7 +128,6 @@ def add_consistency(
     tokens, closing = Tokens(app.store), asyncio.Event()
     api.state.twofold_live_answers = Source(app.queries, tokens, closing, SharedLooks(app.store.log), heartbeat)
     own_cookie = TokenCookie() if cookie is True else cookie or None
-    api.add_middleware(SafeRequests)
     api.add_middleware(
         ConsistencyMiddleware, tokens=tokens, closing=closing, cookie=own_cookie, max_wait=max_wait, grace=grace
     )
@@ -141,56 +157,37 @@ class ConsistencyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        if scope["type"] == "lifespan":
+        if scope["type"] == "http":
+            await self._handle(scope, receive, send)
+        elif scope["type"] == "lifespan":
             with ending(self._closing, self._grace):
                 await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._handle(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wait = self._wait(Headers(scope=scope))
-        refused = False
-
-        async def refuse() -> None:
-            nonlocal refused
-            refused = True
-            away: type[Exception] = StorageUnavailableError if scope["method"] in _SAFE else OutcomeUnknownError
-            await _refusal(away("the database has not answered"), scope["path"])(scope, receive, send)
-
-        async with self._outages.bounded(PATIENCE if wait is None else min(wait, PATIENCE), refuse) as let_go:
-
-            async def unless_refused(message: Message) -> None:
-                if not refused:
-                    let_go()
-                    await send(message)
-
-            await self._answer(scope, receive, unless_refused, wait)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, wait: float | None) -> None:
         headers = Headers(scope=scope)
-        try:
-            written, bad_cookie = await self._written(headers)
-            expected = _expected_version(scope["method"], headers)
-        except tuple(_REFUSALS) as error:
-            await _refusal(error, scope["path"])(scope, receive, send)
-            return
-        with session(written, wait=wait, expected_version=expected) as own:
-
-            async def marked(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    answer = MutableHeaders(scope=message)
-                    self._mark_answers(answer, own)
-                    token = await self._mark_commands(answer, own, scope, message["status"])
-                    if self._cookie and (token or bad_cookie):
-                        answer.append("Set-Cookie", _set_cookie(self._cookie, token, scope["scheme"]))
-                await send(message)
-
-            await self._app(scope, receive, marked)
+        wait = self._wait(headers)
+        answer = Answering(scope, receive, send, headers, self._tokens, self._cookie)
+        async with Bounded(self._outages, PATIENCE if wait is None else min(wait, PATIENCE), answer.refuse) as bounded:
+            answer.let_go = bounded.let_go
+            try:
+                written, answer.has_bad_cookie = await self._written(headers)
+                expected = _expected_version(scope["method"], headers)
+            except tuple(_REFUSALS) as error:
+                await _refusal(error, scope["path"])(scope, receive, answer)
+                return
+            answer.session = Session(written, wait, expected)
+            token = enter_session(answer.session)
+            try:
+                await self._app({**scope, "method": "GET"} if answer.is_head else scope, receive, answer)
+            finally:
+                leave_context(token)
 
     def _wait(self, headers: Headers) -> float | None:
         """Return how many seconds the client will wait for read models, if it says so."""
+        if "prefer" not in headers:
+            return None
         preferred = _WAIT.search(",".join(headers.getlist("prefer")))
         return min(float(preferred[1]), self._max_wait) if preferred else None
 
@@ -198,22 +195,96 @@ class ConsistencyMiddleware:
         """Return what the client says that it has written, and whether it sent a cookie that is no good."""
         if TOKEN in headers:
             return await self._tokens.read(headers[TOKEN]), False
-        token = cookie_parser(headers.get("cookie", "")).get(self._cookie.name) if self._cookie else None
+        cookies = headers.get("cookie") if self._cookie else None
+        token = cookie_parser(cookies).get(self._cookie.name) if self._cookie and cookies else None
         try:
-            return await self._tokens.read(token) if token else WriteToken(), False
+            return await self._tokens.read(token) if token else NOTHING_WRITTEN, False
         except InvalidTokenError:
-            return WriteToken(), True
+            return NOTHING_WRITTEN, True
 
-    async def _mark_commands(self, headers: MutableHeaders, own: Session, scope: Scope, status: int) -> str | None:
+
+class Answering:
+    """Sends the response to one request: marks its head, and leaves the body out where the client is not to get it.
+
+    One object does all that, since each further wrapper of `send` costs every request a call for every message.
+
+    Args:
+        scope: of the request.
+        receive: what the client sends.
+        send: takes the messages of the response.
+        headers: of the request.
+        tokens: makes the token for what was written.
+        cookie: in which that is set, too.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: Headers,
+        tokens: Tokens,
+        cookie: TokenCookie | None,
+    ) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._tokens = tokens
+        self._cookie = cookie
+        self.is_head = scope["method"] == "HEAD"
+        self._if_none_match = headers.get("if-none-match") if scope["method"] in ("GET", "HEAD") else None
+        self._has_no_body = self.is_head
+        self._is_refused = False
+        self.session: Session | None = None
+        """That of the request, once it has one."""
+        self.has_bad_cookie = False
+        self.let_go: Callable[[], None]
+        """Ends the watch over the request."""
+
+    async def __call__(self, message: Message) -> None:
+        """Send a message, unless the request was refused in the meantime."""
+        if self._is_refused:
+            return
+        if message["type"] == "http.response.start":
+            self.let_go()
+            await self._start(message)
+        elif not self._has_no_body:
+            await self._send(message)
+
+    async def refuse(self) -> None:
+        """Answer that the database is away; what the endpoint sends later is dropped."""
+        self._is_refused = True
+        away: type[Exception] = StorageUnavailableError if self._scope["method"] in _SAFE else OutcomeUnknownError
+        refusal = _refusal(away("the database has not answered"), self._scope["path"])
+        await refusal(self._scope, self._receive, self._send)
+
+    async def _start(self, message: Message) -> None:
+        own = self.session
+        if own is not None and (own.asked or own.receipt is not None or self.has_bad_cookie):
+            await self._mark(message, own)
+        if self._if_none_match is not None and is_known(message, self._if_none_match):
+            self._has_no_body = True
+        await self._send(message)
+        if self._has_no_body:  # at once: to a stream without an end, this is the client that leaves
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def _mark(self, message: Message, own: Session) -> None:
+        headers = MutableHeaders(scope=message)
+        self._mark_answers(headers, own)
+        token = await self._mark_commands(headers, own.receipt, own, message["status"]) if own.receipt else None
+        if self._cookie and (token or self.has_bad_cookie):
+            headers.append("Set-Cookie", _set_cookie(self._cookie, token, self._scope["scheme"]))
+
+    async def _mark_commands(
+        self, headers: MutableHeaders, receipt: Receipt[Any], own: Session, status: int
+    ) -> str | None:
         """Say what was written. The commands are durable by now: nothing that fails here may make them look failed."""
-        if own.receipt is None:
-            return None
-        if own.receipt.version and status < 300:
-            headers.setdefault("ETag", etag(own.receipt.version))
+        if receipt.version and status < 300:
+            headers.setdefault("ETag", etag(receipt.version))
         try:
             token = await self._tokens.write(own.written)
         except StorageError as error:
-            log.warning("no consistency token for %s: %s", scope["path"], error)
+            log.warning("no consistency token for %s: %s", self._scope["path"], error)
             return None
         if token:
             headers[TOKEN] = token
@@ -241,13 +312,13 @@ def _refusal(error: Exception, path: str) -> Response:
 
 
 def _set_cookie(cookie: TokenCookie, token: str | None, scheme: str) -> str:
-    """Return the header that sets the cookie, or that deletes it if there is no token."""
-    response, secure = Response(), scheme == "https"
-    if token:
-        response.set_cookie(cookie.name, token, path=cookie.path, httponly=True, samesite="lax", secure=secure)
-    else:
-        response.delete_cookie(cookie.name, path=cookie.path, httponly=True, samesite="lax", secure=secure)
-    return response.headers["set-cookie"]
+    """Return the header that sets the cookie, or that deletes it if there is no token.
+
+    Written by hand, as it goes with each command: a token needs no quotes, and the cookie lives as long as the browser.
+    """
+    life = "" if token else "expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; "
+    secure = "; Secure" if scheme == "https" else ""
+    return f"{cookie.name}={token or ''}; {life}HttpOnly; Path={cookie.path}; SameSite=lax{secure}"
 
 
 def _expected_version(method: str, headers: Headers) -> ExpectedVersion:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
 
 from twofold.errors import TwofoldError
 
@@ -32,49 +34,8 @@ class Outages:
         self._probe: asyncio.Task[bool] | None = None
         """One question at a time, for all who want to know."""
 
-    @asynccontextmanager
-    async def bounded(
-        self, patience: float, refuse: Callable[[], Awaitable[None]]
-    ) -> AsyncIterator[Callable[[], None]]:
-        """Refuse a request whose block takes longer than `patience` while the database is away, and cancel the block.
-
-        It is refused first, since a driver whose query is cancelled takes seconds to give a silent connection up. The
-        function that is yielded ends all this, once the request is being answered.
-
-        Args:
-            patience: seconds after which the database is asked.
-            refuse: answers the request.
-        """
-        loop, watching = asyncio.get_running_loop(), set[asyncio.Task[None]]()
-        limit = asyncio.timeout(None)
-        try:
-            async with limit:
-
-                def watch() -> None:
-                    watching.add(loop.create_task(self._watch(limit, refuse)))
-
-                def let_go() -> None:
-                    timer.cancel()
-                    for each in watching:
-                        each.cancel()
-
-                timer = loop.call_later(max(patience, LEAST), watch)
-                try:
-                    yield let_go
-                finally:
-                    let_go()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-
-    async def _watch(self, limit: asyncio.Timeout, refuse: Callable[[], Awaitable[None]]) -> None:
-        while await asyncio.shield(self._answers()):  # noqa: ASYNC110 - a slow request signals nothing
-            await asyncio.sleep(PROBE)
-        with suppress(OSError):  # the client has left
-            await refuse()
-        limit.reschedule(asyncio.get_running_loop().time())
-
-    def _answers(self) -> asyncio.Task[bool]:
+    def is_over(self) -> asyncio.Task[bool]:
+        """Ask whether the database answers again; all who ask at one moment share the question."""
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._look())
         return self._probe
@@ -86,3 +47,59 @@ class Outages:
         except (TwofoldError, OSError):  # `TimeoutError` is one of the latter
             return False
         return True
+
+
+class Bounded:
+    """A block that answers a request: refused and cancelled if the database is away after some patience.
+
+    The request is refused first, since a driver whose query is cancelled takes seconds to give a silent connection up.
+
+    Every request is such a block, so it costs one timer: a task only begins when that is due.
+
+    Args:
+        outages: tells whether the database answers.
+        patience: seconds after which it is asked.
+        refuse: answers the request.
+    """
+
+    __slots__ = ("_cancellations", "_is_given_up", "_outages", "_patience", "_refuse", "_task", "_timer", "_watching")
+
+    def __init__(self, outages: Outages, patience: float, refuse: Callable[[], Awaitable[None]]) -> None:
+        self._outages = outages
+        self._patience = patience
+        self._refuse = refuse
+        self._watching: asyncio.Task[None] | None = None
+        self._is_given_up = False
+
+    def let_go(self) -> None:
+        """Let the block take its time from here on: the request is being answered."""
+        self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # a coroutine runs in one
+        self._task, self._cancellations = task, task.cancelling()
+        self._timer = task.get_loop().call_later(max(self._patience, LEAST), self._begin)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self.let_go()
+        if not self._is_given_up:
+            return False
+        is_ours = self._task.uncancel() <= self._cancellations
+        return is_ours and isinstance(error, asyncio.CancelledError)
+
+    def _begin(self) -> None:
+        self._watching = self._task.get_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while await asyncio.shield(self._outages.is_over()):  # noqa: ASYNC110 - a slow request signals nothing
+            await asyncio.sleep(PROBE)
+        with suppress(OSError):  # the client has left
+            await self._refuse()
+        self._is_given_up = True
+        self._task.cancel()

@@ -1,13 +1,17 @@
-"""Entity tags are versions of streams: `ETag: "3"`, `If-Match: "3"`."""
+"""Entity tags are versions of streams: `ETag: "3"`, `If-Match: "3"`, `If-None-Match: "3"`."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Any
 
+from starlette.datastructures import MutableHeaders
+from starlette.types import Message
+
 from fastapi import Depends, Header, HTTPException
 from twofold.messages.stream import STREAM_EXISTS, ExpectedVersion
 
+_OF_THE_BODY = ("content-length", "content-type", "content-encoding")
 _SENT = re.compile(r'\s*(?:\*|(?P<weak>W/)?"(?P<tag>[\x21\x23-\x7e]*)")\s*')
 
 
@@ -40,6 +44,28 @@ def expected_version(if_match: str) -> ExpectedVersion:
     if sent["weak"] or not re.fullmatch(r"0|[1-9][0-9]{0,17}", tag):
         raise FailedPreconditionError(f"the entity tag {if_match.strip()} is none of a version; read the thing again")
     return int(tag)
+
+
+def is_known(message: Message, if_none_match: str) -> bool:
+    """Make a response one of 304 if the client has it already, as its `ETag` tells; return whether that is so.
+
+    Args:
+        message: the head of the response, which is changed.
+        if_none_match: what the client has.
+    """
+    headers = MutableHeaders(scope=message)
+    if message["status"] != 200 or not _matches(if_none_match, headers.get("etag", "")):
+        return False
+    message["status"] = 304
+    for name in _OF_THE_BODY:
+        del headers[name]
+    return True
+
+
+def _matches(if_none_match: str, tag: str) -> bool:
+    """Return whether a tag is among those of the header, by the weak comparison of RFC 9110."""
+    known = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
+    return bool(tag) and (tag.removeprefix("W/") in known or known == ["*"])
 
 
 def _if_match_required(

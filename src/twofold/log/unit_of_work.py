@@ -267,7 +267,7 @@ class Handling:
 
     def __enter__(self) -> None:
         self._unit.is_open = True
-        self._token = enter_context(self._metadata, self._unit)
+        self._token = enter_context(self._metadata, current_context().session, self._unit)
 
     def __exit__(self, *_: object) -> None:
         self._unit.is_open = False
