@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import date
+from enum import Enum
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 from fastapi.responses import HTMLResponse
 
-from fastapi import APIRouter, FastAPI, Path, Query, Response, status
+from fastapi import FastAPI, Path, Query, Response, status
 from orders.commands import AddItem, CancelOrder, CreateOrder, RemoveItem, ShipOrder
 from orders.errors import InvalidOrderError, ItemNotInOrderError, OrderError
 from orders.order import Order, OrderStatus
@@ -45,6 +46,10 @@ from twofold.fastapi import (
     problem_responses,
 )
 
+COMMANDS: list[str | Enum] = ["commands"]
+QUERIES: list[str | Enum] = ["queries"]
+REPORTS: list[str | Enum] = ["reports"]
+"""The tags of operations, for those who read the API's documentation."""
 STATUSES = {InvalidOrderError: 422, ItemNotInOrderError: 404, OrderError: 409}
 
 CHANGES = problem_responses(400, 404, 409, 412, 413, 422, 503)
@@ -86,12 +91,13 @@ def build_api(
     add_problem_details(api, statuses=STATUSES)
     add_consistency(api, app, cookie=True)
     add_browser_protection(api, hosts=hosts)
-    add_docs(api)
-    api.add_api_route("/", _home, response_class=HTMLResponse, include_in_schema=False)
-    api.include_router(_commands(app))
-    api.include_router(_queries(app))
+    api.router.route_class = ExactJsonRoute
+    _add_commands(api, app)  # to the API itself: of a router that is included, each request would be matched twice
+    _add_queries(api, app)
     if reports:
-        api.include_router(_reports(app))
+        _add_reports(api, app)
+    api.add_api_route("/", _home, response_class=HTMLResponse, include_in_schema=False)
+    add_docs(api)
     return api
 
 
@@ -99,10 +105,13 @@ async def _home() -> HTMLResponse:
     return HTMLResponse(files("orders").joinpath("home.html").read_text("utf-8"))
 
 
-def _commands(app: Application) -> APIRouter:
-    router = APIRouter(tags=["commands"], route_class=ExactJsonRoute)
-
-    @router.post("/orders", status_code=status.HTTP_201_CREATED, responses=problem_responses(400, 409, 413, 422, 503))
+def _add_commands(api: FastAPI, app: Application) -> None:
+    @api.post(
+        "/orders",
+        tags=COMMANDS,
+        status_code=status.HTTP_201_CREATED,
+        responses=problem_responses(400, 409, 413, 422, 503),
+    )
     async def create_order(body: CreateOrderBody, command_id: CommandId, response: Response) -> Acknowledgement:
         """Order something. The answer's `Location` is the order."""
         receipt = await app.commands.execute(
@@ -116,25 +125,25 @@ def _commands(app: Application) -> APIRouter:
         response.headers["Location"] = f"/orders/{receipt.value}"
         return _acknowledge(receipt)
 
-    @router.post("/orders/{order_id}/items", responses=CHANGES)
+    @api.post("/orders/{order_id}/items", tags=COMMANDS, responses=CHANGES)
     async def add_item(order_id: OrderId, body: ItemBody, command_id: CommandId) -> Acknowledgement:
         """Order a further item, up to 2000 in one order."""
         return _acknowledge(
             await app.commands.execute(AddItem(command_id=command_id, order_id=order_id, item=body.value()))
         )
 
-    @router.delete("/orders/{order_id}/items/{product_id:path}", responses=CHANGES)
+    @api.delete("/orders/{order_id}/items/{product_id:path}", tags=COMMANDS, responses=CHANGES)
     async def remove_item(order_id: OrderId, product_id: Id, command_id: CommandId) -> Acknowledgement:
         """Take a product off an order."""
         command = RemoveItem(command_id=command_id, order_id=order_id, product_id=product_id)
         return _acknowledge(await app.commands.execute(command))
 
-    @router.post("/orders/{order_id}/ship", responses=CHANGES)
+    @api.post("/orders/{order_id}/ship", tags=COMMANDS, responses=CHANGES)
     async def ship_order(order_id: OrderId, command_id: CommandId) -> Acknowledgement:
         """Send the goods; the order changes no more."""
         return _acknowledge(await app.commands.execute(ShipOrder(command_id=command_id, order_id=order_id)))
 
-    @router.delete("/orders/{order_id}", responses=CHANGES)
+    @api.delete("/orders/{order_id}", tags=COMMANDS, responses=CHANGES)
     async def cancel_order(
         order_id: OrderId,
         reason: Annotated[Text, Query(description="Why.", examples=["ordered by mistake"])],
@@ -144,13 +153,9 @@ def _commands(app: Application) -> APIRouter:
         command = CancelOrder(command_id=command_id, order_id=order_id, reason=reason)
         return _acknowledge(await app.commands.execute(command))
 
-    return router
 
-
-def _queries(app: Application) -> APIRouter:
-    router = APIRouter(tags=["queries"])
-
-    @router.get("/orders/search", response_model=FoundOrders, responses=ANSWERS)  # before /orders/{order_id}
+def _add_queries(api: FastAPI, app: Application) -> None:
+    @api.get("/orders/search", tags=QUERIES, response_model=FoundOrders, responses=ANSWERS)  # before /orders/{order_id}
     async def search_orders(
         q: Annotated[Text, Query(description="Words in customer, items or address; each may be cut short.")] = "",
         status: OrderStatus | None = None,
@@ -182,8 +187,9 @@ def _queries(app: Application) -> APIRouter:
         )
         return FoundOrders.of(found)
 
-    @router.get(
+    @api.get(
         "/orders/{order_id}",
+        tags=QUERIES,
         response_model=OrderOut,
         responses={304: {"description": "Not Modified"}, **problem_responses(400, 404, 422, 503)},
     )
@@ -198,12 +204,14 @@ def _queries(app: Application) -> APIRouter:
         response.headers["ETag"] = etag(order.version)
         return order
 
-    @router.get("/orders/{order_id}/live", response_class=LiveResponse, responses=problem_responses(400, 422, 503))
+    @api.get(
+        "/orders/{order_id}/live", tags=QUERIES, response_class=LiveResponse, responses=problem_responses(400, 422, 503)
+    )
     async def follow_order(order_id: OrderId, live: Live) -> Response:
         """Show an order, and show it again whenever it has changed, as server-sent events."""
         return await live.respond(GetOrderById(order_id), OrderOut | None)
 
-    @router.get("/customers/{customer_id}/orders", response_model=OrderPage, responses=ANSWERS)
+    @api.get("/customers/{customer_id}/orders", tags=QUERIES, response_model=OrderPage, responses=ANSWERS)
     async def get_customer_orders(
         customer_id: CustomerId,
         status: OrderStatus | None = None,
@@ -216,12 +224,12 @@ def _queries(app: Application) -> APIRouter:
             GetCustomerOrders(customer_id=customer_id, status=status, page=page, page_size=page_size, cursor=cursor)
         )
 
-    @router.get("/reports/sales", response_model=list[SalesLineOut], responses=problem_responses(400, 503))
+    @api.get("/reports/sales", tags=QUERIES, response_model=list[SalesLineOut], responses=problem_responses(400, 503))
     async def get_sales() -> Any:
         """Add up what was sold in each month to each country."""
         return await app.queries.dispatch(SalesByMonth())
 
-    @router.get("/health", responses={503: {"model": Health, "description": "A read model has problems."}})
+    @api.get("/health", tags=QUERIES, responses={503: {"model": Health, "description": "A read model has problems."}})
     async def get_health(response: Response) -> Health:
         """Say whether the read models keep up with the log."""
         projections = await app.projections.status()
@@ -233,20 +241,14 @@ def _queries(app: Application) -> APIRouter:
             projections=[ProjectionHealth.model_validate(each) for each in projections],
         )
 
-    return router
 
-
-def _reports(app: Application) -> APIRouter:
-    router = APIRouter(tags=["reports"])
-
-    @router.get("/reports/revenue", response_model=list[RevenueLineOut], responses=ANSWERS)
+def _add_reports(api: FastAPI, app: Application) -> None:
+    @api.get("/reports/revenue", tags=REPORTS, response_model=list[RevenueLineOut], responses=ANSWERS)
     async def get_revenue(
         by: Annotated[str, Query(pattern=BREAKDOWN, description="Any of month, country and product.")] = "month",
     ) -> Any:
         """Add up what was sold, by month, country and product or some of these."""
         return await app.queries.dispatch(GetRevenue(tuple(map(RevenueBy, by.split(",")))))
-
-    return router
 
 
 def _acknowledge(receipt: Receipt[Any]) -> Acknowledgement:

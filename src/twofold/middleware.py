@@ -43,12 +43,12 @@ def result_type(call: Call) -> Any:
 def compose(call: Call, middleware: Sequence[Middleware]) -> Call:
     """Wrap a call in middleware, the first outermost."""
     for each in reversed(middleware):
-        call = partial(_through, each, call)
+        call = _through(each, call)
     return call
 
 
-async def _through(middleware: Middleware, call_next: Call, message: Any) -> Any:
-    return await middleware(message, call_next)
+def _through(middleware: Middleware, call_next: Call) -> Call:
+    return lambda message: middleware(message, call_next)
 
 
 def _annotations(call: Any) -> dict[str, Any]:

@@ -23,8 +23,15 @@ REPEATED = "twofold.repeated"
 _tracer = trace.get_tracer("twofold")
 
 
+def _is_traced() -> bool:
+    """Return whether an SDK is configured; without one, a span costs a query a tenth of its time, and goes nowhere."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 async def trace_message(message: Any, call_next: Call) -> Any:
     """Put a command or a query in a span; a middleware, outermost in every `Application`. Errors are recorded in it."""
+    if not _is_traced():
+        return await call_next(message)
     name = type(message).__name__
     with _tracer.start_as_current_span(f"handle {name}", attributes={MESSAGE: name}) as span:
         answer = await call_next(message)

@@ -23,14 +23,14 @@ from twofold.messages.session import WriteToken
 from twofold.options import QueryOptions
 from twofold.ports.checkpoints import SQL
 from twofold.ports.read_database import Found
-from twofold.queries.consistency import Asking, answering
+from twofold.queries.consistency import Asking
 
 ACCOUNTS = ("a", "b", "c")
 
 
 def overlaying() -> AbstractContextManager[Asking]:
     """Return a context in which all read models are late, and rows are folded on."""
-    return answering(Asking(WriteToken(1 << 60, None), policy=ReadPolicy(0.0, WhenLate.OVERLAY)))
+    return Asking(WriteToken(1 << 60, None), policy=ReadPolicy(0.0, WhenLate.OVERLAY))
 
 
 class Fickle(Balances):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any, NoReturn
 
 from fastapi.routing import APIRoute
@@ -60,22 +61,22 @@ class ExactJsonRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_exactly(request: Request) -> Any:
-            return await handle(_ExactJsonRequest(request.scope, request.receive))
+            request.json = partial(_exact_json, request)  # type: ignore[method-assign]  # a request is made already
+            return await handle(request)
 
         return handle_exactly
 
 
-class _ExactJsonRequest(Request):
-    async def json(self) -> Any:
-        body = await self.body()
-        try:
-            return json.loads(body, parse_float=_exact, parse_constant=_refuse_constant)
-        except json.JSONDecodeError:
-            raise
-        except RecursionError:
-            raise json.JSONDecodeError("nested too deeply", "", 0) from None
-        except ValueError as error:  # not UTF-8, or an integer of thousands of digits
-            raise json.JSONDecodeError(str(error), "", 0) from None
+async def _exact_json(request: Request) -> Any:
+    body = await request.body()
+    try:
+        return _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise json.JSONDecodeError("nested too deeply", "", 0) from None
+    except ValueError as error:  # not UTF-8, or an integer of thousands of digits
+        raise json.JSONDecodeError(str(error), "", 0) from None
 
 
 def _exact(number: str) -> Decimal:
@@ -87,3 +88,7 @@ def _exact(number: str) -> Decimal:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=_exact, parse_constant=_refuse_constant)
+"""Made once: `json.loads` makes one, with its scanner, for each text that it does not read by default."""

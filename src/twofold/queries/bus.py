@@ -13,7 +13,7 @@ from twofold.messages.read_policy import ReadPolicy
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import WriteToken, current_session
 from twofold.middleware import Call, Middleware, compose, resolve
-from twofold.queries.consistency import Asking, Progress, Tagging, answering, catch_up, current_asking
+from twofold.queries.consistency import Asking, Progress, Tagging, catch_up, current_asking
 
 Q_contra = TypeVar("Q_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -177,9 +177,10 @@ class QueryBus:
         reads = self._reads(route)
         if type(query) in self._unclear:
             reads = self._progress.values()
-        await catch_up(asking, reads, [route.tag(query)] if route.tag else ())
+        if reads:
+            await catch_up(asking, reads, [route.tag(query)] if route.tag else ())
         before = asking.questions
-        with answering(asking):
+        with asking:
             value = await route.call(query)
         if route.reads is not None or not self._progress:
             return value
@@ -191,13 +192,15 @@ class QueryBus:
         return value
 
     def _reads(self, route: _Route) -> Collection[Progress]:
-        unknown = sorted(set(route.reads or ()) - set(self._progress))
+        if not route.reads:
+            return ()
+        unknown = sorted(set(route.reads) - set(self._progress))
         if unknown:
             raise InvalidHandlerError(
                 f"{route.handler!r} reads {', '.join(unknown)}, which is no projection; there are "
                 f"{', '.join(self._progress) or 'none'}, add the others with `projections.add(...)`"
             )
-        return [self._progress[name] for name in route.reads or ()]
+        return [self._progress[name] for name in route.reads]
 
     def _route(self, query: object) -> _Route:
         route = self._routes.get(type(query))

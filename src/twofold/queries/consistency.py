@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from twofold.errors import StaleReadError
 from twofold.messages.answer import Answer
@@ -142,6 +141,8 @@ class Need(NamedTuple):
 class Asking:
     """One query, while it is answered: what its read models must show, how long they may take, and what came of it.
 
+    `with asking:` lets the read models that are asked within the block show that, and notes what came of it.
+
     Args:
         written: what the answer must show.
         policy: the query's own; by default that of the projection whose read model is asked.
@@ -176,6 +177,14 @@ class Asking:
         self._default = default
         self._timeout = timeout
         self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.is_over, self._token = False, _asking.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_over = True
+        _asking.reset(self._token)
 
     @property
     def needs_tags(self) -> bool:
@@ -275,17 +284,6 @@ def current_asking() -> Asking | None:
     if asking is None and (session := current_session()) and session.written.position:
         return _SessionAsking(session)
     return asking
-
-
-@contextmanager
-def answering(asking: Asking) -> Iterator[Asking]:
-    """Let the read models that are asked within the block show what they must, and note what came of it."""
-    token = _asking.set(asking)
-    try:
-        yield asking
-    finally:
-        asking.is_over = True
-        _asking.reset(token)
 
 
 async def wait_for(progresses: Collection[Progress], position: int, deadline: float) -> None:

@@ -28,7 +28,7 @@ from twofold.options import QueryOptions
 from twofold.ports.checkpoints import GRACE_OF_PREVIOUS, Generation
 from twofold.ports.full_text import MAX_TEXT, Range, find_words
 from twofold.ports.read_database import Filter, Found, Lookup, Question, ReadDatabase, Selection, Source, Sums, Total
-from twofold.ports.table import Column, Kind
+from twofold.ports.table import Column, Kind, Table
 from twofold.projections.folding import key_text
 from twofold.projections.projection import KeyValues, Projection
 from twofold.queries.consistency import Asking, Need, Progress, current_asking
@@ -90,6 +90,8 @@ class ReadModel(Generic[R]):
         self._options = options
         self._rows = projection.row_type()
         self._table = projection.table()
+        self._tables = dict[str, Table]()
+        """Those of the generations that have answered, by suffix."""
         self._unindexed: set[str] = set()
         """The fields without index that were warned about."""
         self._number = 0
@@ -264,7 +266,7 @@ class ReadModel(Generic[R]):
         self, progress: Progress, serving: Serving, question: Question, need: Need, key: KeyValues | None
     ) -> Found:
         """Read rows and position from one snapshot, or the rows alone if nothing depends on the position."""
-        table = self._table._replace(name=self._table.name + serving.generation.suffix)
+        table = self._table_of(serving.generation.suffix)
         if need.position or serving.has_parked or isinstance(question, Selection):
             return await self._database.read(table, question, Source(self.name, serving.generation.number, _text(key)))
         position = progress.reached
@@ -272,6 +274,11 @@ class ReadModel(Generic[R]):
             return Found(await self._database.load(table, question.keys), position, position, has_parked=False)
         answer = await self._database.totals(table, question.by, question.of, question.where)
         return Found(answer, position, position, has_parked=False)
+
+    def _table_of(self, suffix: str) -> Table:
+        if suffix not in self._tables:
+            self._tables[suffix] = self._table._replace(name=self._table.name + suffix)
+        return self._tables[suffix]
 
     @cached_property
     def _key_tags(self) -> KeyTags:

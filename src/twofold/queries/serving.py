@@ -63,7 +63,10 @@ class ServingGeneration:
             ReadModelBuildingError: it is being built, and what serves has other columns.
             StorageError: the database failed.
         """
-        return await self.look(time.monotonic() - (self._lookup if self._found else self._unready_lookup))
+        since = time.monotonic() - (self._lookup if self._found else self._unready_lookup)
+        if self._found is not None and self._looked_at >= since:
+            return self._found
+        return await self.look(since)
 
     async def look(self, since: float, reaching: int = 0) -> Serving:
         """Return the generation that serves, as it stood at a time or later; questions at one moment share one look.
