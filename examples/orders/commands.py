@@ -72,7 +72,7 @@ class CreateOrderHandler(CommandHandler[CreateOrder]):
     async def handle(self, command: CreateOrder) -> str:
         """See `Order.create`."""
         order_id = command.order_id or str(command.command_id)
-        if await self.orders.find(order_id):
+        if command.order_id and await self.orders.find(order_id):  # no other order can have the command's own id
             raise OrderExistsError(order_id)
         order = Order.create(
             order_id,

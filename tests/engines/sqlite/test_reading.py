@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog, SqliteReadDatabase
-from twofold.engines.sqlite.threads import times_waited
+from twofold.engines.sqlite.threads import wait_counter
 from twofold.errors import StorageError
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.mark import START
@@ -94,9 +97,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return clock
 
 
-async def test_after_a_slow_read_threads_read_for_a_while(log: SqliteEventLog, clock: list[float]) -> None:
+async def test_after_a_slow_read_threads_read_for_a_while(
+    log: SqliteEventLog, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = itertools.count()
+    monkeypatch.setattr(log._database, "_times_waited", lambda: next(waits))
+
     def slowly(reader: sqlite3.Connection) -> str:
-        time.sleep(0.001)  # as for a disk
         clock[0] += 2 * SLOW
         return where(reader)
 
@@ -108,7 +115,7 @@ async def test_after_a_slow_read_threads_read_for_a_while(log: SqliteEventLog, c
     assert await log._database.read(where, brief=True) == LOOP, "a quick read is no reason for a respite"
 
 
-@pytest.mark.skipif(math.isnan(times_waited()), reason="this platform does not count for each thread")
+@pytest.mark.skipif(math.isnan(wait_counter(Path.cwd())()), reason="this platform does not count for each thread")
 async def test_a_read_that_was_only_kept_from_the_processor_is_no_slow_one(
     log: SqliteEventLog, clock: list[float]
 ) -> None:
@@ -118,6 +125,25 @@ async def test_a_read_that_was_only_kept_from_the_processor_is_no_slow_one(
 
     assert await log._database.read(preempted, brief=True) == LOOP
     assert await log._database.read(where, brief=True) == LOOP
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other platforms do not count blocks for each thread")
+def test_a_read_that_the_disk_has_to_answer_is_counted(tmp_path: Path) -> None:
+    if not os.major(tmp_path.stat().st_dev):
+        pytest.skip("these files are on no block device")
+    file, times_waited = tmp_path / "blocks", wait_counter(tmp_path)
+    file.write_bytes(os.urandom(1 << 20))
+    with file.open("rb", buffering=0) as opened:
+        os.fsync(opened.fileno())
+        assert len(opened.read()) == 1 << 20
+        before = times_waited()
+        opened.seek(0)
+        time.sleep(0.001)
+        assert (len(opened.read()), times_waited()) == (1 << 20, before), "it was in memory"
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        opened.seek(0)
+        assert len(opened.read()) == 1 << 20
+        assert times_waited() > before
 
 
 async def test_what_fails_in_the_loop_is_done_again_in_a_thread_which_tells_the_cause(log: SqliteEventLog) -> None:

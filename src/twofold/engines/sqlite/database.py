@@ -17,7 +17,7 @@ from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translat
 from twofold.engines.sqlite.file_identity import FileIdentity, empty_file, refuse_torn_copy
 from twofold.engines.sqlite.migration import migrate_file, refuse_outdated
 from twofold.engines.sqlite.open_files import note_closed, note_opened, refuse_inherited
-from twofold.engines.sqlite.threads import times_waited
+from twofold.engines.sqlite.threads import wait_counter
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.watch import Watch
 from twofold.engines.sqlite.writer import Writer
@@ -73,6 +73,7 @@ class SqliteDatabase:
         owner = Owner(f"the database {self.path}")
         connection, file = await asyncio.to_thread(self._open_file)
         self._loop = asyncio.get_running_loop()
+        self._times_waited = wait_counter(self.path)
         self._readers = ThreadPoolExecutor(self.options.readers, "twofold-sqlite-reader")
         self._writer, self._file = Writer(connection, self.path, file, self.options), file
         self._owner = owner
@@ -263,12 +264,12 @@ class SqliteDatabase:
 
     def _read_here(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Read in the loop: a way to a thread and back takes longer, and Python runs one thread at a time anyway."""
-        start, waits = time.monotonic(), times_waited()
+        start, waits = time.monotonic(), self._times_waited()
         try:
             return job(self._reader_here)
         finally:
             end = time.monotonic()
-            if end - start > self.options.slow_read and times_waited() != waits:
+            if end - start > self.options.slow_read and self._times_waited() != waits:
                 self._read_here_from = end + self.options.respite * (end - start)
 
     def _connect_reader(self) -> sqlite3.Connection:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 try:
@@ -16,13 +19,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def times_waited() -> float:
-    """Return how often this thread has waited for something, such as the disk; NaN where the platform does not count.
+def wait_counter(path: Path) -> Callable[[], float]:
+    """Return what tells how often this thread has waited for the disk that a file is on.
 
-    A thread that is kept from the processor, by other programs or by the limits of a container, waits for nothing: what
-    it does takes long, and would take as long in any other thread. NaN differs from itself, as a count that has grown.
+    A read that takes long for want of the processor, which other programs or the limits of a container keep from this
+    thread, or of Python's lock, would take as long in any other thread. Where the file is on a block device, Linux
+    counts the blocks that a thread waits for; of network and other file systems, only how often it waits. NaN differs
+    from itself, as a count that has grown, where the platform counts for no single thread.
     """
-    return math.nan if getrusage is None else getrusage(RUSAGE_THREAD).ru_nvcsw
+    if getrusage is None:
+        return lambda: math.nan
+    if sys.platform == "linux" and os.major(path.stat().st_dev):
+        return lambda: getrusage(RUSAGE_THREAD).ru_inblock
+    return lambda: getrusage(RUSAGE_THREAD).ru_nvcsw
 
 
 async def run_in_thread(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
