@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 try:
-    from resource import RUSAGE_THREAD, getrusage
-except ImportError:  # the platform does not count for each thread
-    getrusage = None  # type: ignore[assignment]
+    import resource as _resource
+except ImportError:  # on Windows
+    _resource = None  # type: ignore[assignment]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,11 +27,13 @@ def wait_counter(path: Path) -> Callable[[], float]:
     counts the blocks that a thread waits for; of network and other file systems, only how often it waits. NaN differs
     from itself, as a count that has grown, where the platform counts for no single thread.
     """
-    if getrusage is None:
+    of_thread: int | None = getattr(_resource, "RUSAGE_THREAD", None)
+    if _resource is None or of_thread is None:
         return lambda: math.nan
+    getrusage = _resource.getrusage
     if sys.platform == "linux" and os.major(path.stat().st_dev):
-        return lambda: getrusage(RUSAGE_THREAD).ru_inblock
-    return lambda: getrusage(RUSAGE_THREAD).ru_nvcsw
+        return lambda: getrusage(of_thread).ru_inblock
+    return lambda: getrusage(of_thread).ru_nvcsw
 
 
 async def run_in_thread(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
