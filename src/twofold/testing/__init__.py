@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twofold.testing.event_log_suite import EventLogConformance
+    from twofold.testing.exploration import Explored, explore
     from twofold.testing.given_when_then import scenario
     from twofold.testing.model import event_log_machine
     from twofold.testing.portable_log_suite import PortableLogConformance
@@ -19,18 +20,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EventLogConformance",
+    "Explored",
     "PortableLogConformance",
     "Race",
     "ReadDatabaseConformance",
     "event_log_machine",
+    "explore",
     "scenario",
 ]
 
 _HOMES = {
     "EventLogConformance": "twofold.testing.event_log_suite",
+    "Explored": "twofold.testing.exploration",
     "PortableLogConformance": "twofold.testing.portable_log_suite",
     "Race": "twofold.testing.race",
     "event_log_machine": "twofold.testing.model",
+    "explore": "twofold.testing.exploration",
     "ReadDatabaseConformance": "twofold.testing.read_database_suite",
     "scenario": "twofold.testing.given_when_then",
 }
