@@ -201,6 +201,9 @@ class JoinableLog(EventLog, Protocol):
             StorageError: it could not be opened or committed; nothing was stored.
         """
 
+    def is_with(self, database: ReadDatabase) -> bool:
+        """Return whether read models of this database are in the log's own, so that one transaction spans both."""
+
     def attach(self, inline: Inline, database: ReadDatabase) -> None:
         """Have a read model written in the transaction of each append from now on, of `transaction` too.
 

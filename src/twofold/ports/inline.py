@@ -1,4 +1,4 @@
-"""The port of inline projections: what they ask of an engine while the transaction of an append is open.
+"""The port of inline projections and processes: what they ask of an engine while a transaction is open.
 
 An engine takes one request after the other, carries it out on the connection of the transaction with its own I/O, and
 sends back the answer. What the values of a row are to blame for it throws into the generator, which knows whose they
@@ -69,7 +69,26 @@ class WriteStep(NamedTuple):
     step: Step
 
 
-Request = Ask | GiveWay | LockLog | LockSegments | ReadEvents | LoadRows | WriteStep
+class WriteRows(NamedTuple):
+    """Write rows and delete others, as `WriteStep` does, without a step."""
+
+    table: Table
+    changes: Changes
+    """Of which nothing is parked or released."""
+
+
+class AppendEvents(NamedTuple):
+    """Judge and store an append in the transaction; the answer is `Appended` or `Rejected`.
+
+    The log is locked from here on until the transaction ends, so this is best asked for last. Inline projections take
+    the events in with the next append of another transaction.
+    """
+
+    append: Any
+    """An `Append` of `twofold.ports.event_log`, which imports this module."""
+
+
+Request = Ask | GiveWay | LockLog | LockSegments | ReadEvents | LoadRows | WriteStep | WriteRows | AppendEvents
 Steps = Generator[Request, Any, T]
 """The requests of one piece of work, and what came of it."""
 

@@ -32,6 +32,9 @@ class MemoryDatabase:
         self._owner: Owner | None = None
         self.answer_to: Answer = answer
         """Answers what an inline projection asks for."""
+        self.after_commit: Callable[[], object] = lambda: None
+        self.after_rollback: Callable[[], object] = lambda: None
+        """What the log does at the end of a transaction that has appended to it."""
         self._image = b""
         """What was committed: while a transaction is open, and while the database is closed."""
 
@@ -96,9 +99,11 @@ class MemoryDatabase:
                 connection.execute("BEGIN")
                 yield connection
                 connection.execute("COMMIT")
+                self._end_append(self.after_commit)
             except BaseException as error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+                self._end_append(self.after_rollback)
                 if isinstance(error, DRIVER_ERRORS):
                     raise translate(error, NAME) from error
                 raise
@@ -118,6 +123,10 @@ class MemoryDatabase:
                 return job(committed)
         except DRIVER_ERRORS as error:
             raise translate(error, NAME) from error
+
+    def _end_append(self, finish: Callable[[], object]) -> None:
+        self.after_commit = self.after_rollback = lambda: None
+        finish()
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -93,8 +93,11 @@ class MemoryEventLog:
                 raise
         return appended
 
+    def is_with(self, database: ReadDatabase) -> bool:
+        return database.is_in(self._database)
+
     def attach(self, inline: Inline, database: ReadDatabase) -> None:
-        if not database.is_in(self._database):
+        if not self.is_with(database):
             raise elsewhere(inline)
         self._inline.append(inline)
 
@@ -120,6 +123,14 @@ class MemoryEventLog:
     def head_now(self) -> int:
         """Return the highest position, at once."""
         return len(self._events)
+
+    def append_now(self, append: Append) -> Appended | Rejected:
+        """Judge and store an append, to be taken back if the open transaction is rolled back."""
+        if judged := self._judged(append):
+            return judged
+        self._database.after_rollback = partial(self._take_back, len(self._events))
+        self._database.after_commit = self._wake
+        return self._store(append, wake=False)
 
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
         head = len(self._events)
@@ -203,7 +214,7 @@ class MemoryEventLog:
                 return condition_rejection(condition, conflicts)
         return None
 
-    def _store(self, append: Append) -> Appended:
+    def _store(self, append: Append, *, wake: bool = True) -> Appended:
         now, first = time.time_ns() // 1000, len(self._events) + 1
         for event in append.events:
             stream = self._streams.get(event.stream_id, [])
@@ -212,7 +223,8 @@ class MemoryEventLog:
         appended = Appended(first, len(self._events), result=result, version=self._events[-1].version)
         if append.command:
             self._commands[append.command.command_id] = (append.command, appended)
-        self._wake()
+        if wake:
+            self._wake()
         return appended
 
     def _keep(self, stored: StoredEvent) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from twofold.engines.sqlite.log.inline import answer as answer_of_sqlite
 from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.inline import LockLog, ReadEvents
+from twofold.ports.event_log import Append, Appended, Rejected
+from twofold.ports.inline import AppendEvents, LockLog, ReadEvents
 
 
 class Lists(Protocol):
@@ -21,6 +22,9 @@ class Lists(Protocol):
     def head_now(self) -> int:
         """Return the highest position, at once."""
 
+    def append_now(self, append: Append) -> Appended | Rejected:
+        """Judge and store an append, to be taken back if the open transaction is rolled back."""
+
 
 def answer(connection: sqlite3.Connection, request: object, *, log: Lists) -> Any:
     """Return what a request of `twofold.ports.inline.Steps` asks for."""
@@ -29,5 +33,7 @@ def answer(connection: sqlite3.Connection, request: object, *, log: Lists) -> An
             return log.head_now()
         case ReadEvents(query, after, before, limit):
             return log.read_now(query, after, before, limit)
+        case AppendEvents(append):
+            return log.append_now(append)
         case _:
             return answer_of_sqlite(connection, request)

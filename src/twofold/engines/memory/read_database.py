@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Generator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from twofold.engines.memory.database import NAME, MemoryDatabase
+from twofold.engines.sqlite.log.inline import carry_out
 from twofold.engines.sqlite.read_models.alchemy import alchemy_connection, alchemy_engine
 from twofold.engines.sqlite.read_models.selection import read_source, select_page, select_totals
 from twofold.engines.sqlite.read_models.transaction import SqliteReadTransaction
@@ -29,7 +30,17 @@ from twofold.ports.read_database import (
 from twofold.ports.segments import Segment, Step
 from twofold.ports.table import Table
 
+T = TypeVar("T")
+
 SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
+
+
+class MemoryReadTransaction(SqliteReadTransaction):
+    """An open transaction of the tables in memory."""
+
+    async def carry_out(self, steps: Generator[Any, Any, T]) -> T:
+        """Carry out requests in the event loop, which alone changes the lists of the log."""
+        return carry_out(self._connection, steps, self._answer_to)
 
 
 class MemoryReadDatabase:
@@ -62,7 +73,7 @@ class MemoryReadDatabase:
         """Open a transaction; others that write wait for it, and reading goes on."""
         if style == "driver":
             async with self._database.transaction() as connection:
-                yield SqliteReadTransaction(connection, answer_to=self._database.answer_to)
+                yield MemoryReadTransaction(connection, answer_to=self._database.answer_to)
         else:
             async with self._database.turn() as connection:
                 engine = alchemy_engine(lambda: connection, keep=True)

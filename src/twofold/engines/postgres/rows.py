@@ -81,8 +81,18 @@ def _lookup(table: Table, arguments: dict[str, Any], keys: Collection[tuple[Any,
 
 async def write_step(connection: Connection, table: Table, changes: Changes, step: Step) -> None:
     """Write rows and take the step, in one statement, so one round trip."""
-    parts = [f"moved AS ({_TAKE_STEP})"]
-    arguments = step.values()
+    if await _write(connection, table, changes, _TAKE_STEP, step.values()) != 1:
+        raise CheckpointMovedError(step.segment.projection)
+
+
+async def write_changes(connection: Connection, table: Table, changes: Changes) -> None:
+    """Write and delete the rows of a table, in one statement."""
+    await _write(connection, table, changes, "SELECT 1", {})
+
+
+async def _write(connection: Connection, table: Table, changes: Changes, move: str, arguments: dict[str, Any]) -> int:
+    """Write what changes if the statement `move` returns a row; return how many it returned."""
+    parts = [f"moved AS ({move})"]
     try:
         if changes.upserts:
             parts.append(f"upserted AS ({_upsert(table, arguments, changes.upserts)})")
@@ -102,8 +112,7 @@ async def write_step(connection: Connection, table: Table, changes: Changes, ste
         if not is_about_the_data(error):
             raise
         raise LimitExceededError(f"PostgreSQL cannot store such a row of {table.name}: {error}") from error
-    if not row or row[0] != 1:
-        raise CheckpointMovedError(step.segment.projection)
+    return int(row[0]) if row else 0
 
 
 def _cursor(connection: Connection) -> AsyncCursor[tuple[Any, ...]]:

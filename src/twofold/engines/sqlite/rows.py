@@ -71,16 +71,21 @@ def write_step(connection: sqlite3.Connection, table: Table, changes: Changes, s
     segment = {"name": step.segment.projection, "generation": step.segment.generation}
     if not connection.execute(SHARED["take_step"], step.values()).fetchall():
         raise CheckpointMovedError(step.segment.projection)
+    write_changes(connection, table, changes)
+    for event in changes.parked:
+        connection.execute(SHARED["park"], {**segment, **event._asdict(), "slot": event.slot})
+    for position in changes.released:
+        connection.execute(SHARED["release"], {**segment, "position": position})
+
+
+def write_changes(connection: sqlite3.Connection, table: Table, changes: Changes) -> None:
+    """Write and delete the rows of a table; rows and keys are given as SQLite keeps them."""
     try:
         write_rows(connection, _upsert(table), changes.upserts)
     except (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError) as error:
         raise LimitExceededError(f"SQLite cannot store such a row of {table.name}: {error}") from error
     if changes.deletes:
         connection.executemany(f"DELETE FROM {quoted(table.name)} WHERE {_key_condition(table)}", changes.deletes)
-    for event in changes.parked:
-        connection.execute(SHARED["park"], {**segment, **event._asdict(), "slot": event.slot})
-    for position in changes.released:
-        connection.execute(SHARED["release"], {**segment, "position": position})
 
 
 def _upsert(table: Table) -> str:

@@ -106,9 +106,12 @@ class PostgresEventLog:
         """Join a transaction, or open one. It runs at READ COMMITTED."""
         return join(self._database, self._head, connection, self._writer.inline)
 
+    def is_with(self, database: ReadDatabase) -> bool:
+        return database.is_in(self._database)
+
     def attach(self, inline: Inline, database: ReadDatabase) -> None:
         """Fold within the appends' transactions. An append then takes several round trips, with the log locked."""
-        if not database.is_in(self._database):
+        if not self.is_with(database):
             raise elsewhere(inline)
         self._writer.inline.append(inline)
 

@@ -8,21 +8,33 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import AsyncCursor
+from psycopg import AsyncCursor, AsyncRawCursor
 from psycopg.rows import tuple_row
 
 from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.errors import server_failed
-from twofold.engines.postgres.log.batch import Outcome
+from twofold.engines.postgres.log.batch import APPEND, Batch, Outcome
 from twofold.engines.postgres.log.queries import query as named
 from twofold.engines.postgres.log.reader import Reader
-from twofold.engines.postgres.rows import load_rows, write_step
+from twofold.engines.postgres.rows import load_rows, write_changes, write_step
+from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper, UnfitError
 from twofold.engines.postgres.wire.connection import Wire
 from twofold.errors import CheckpointMovedError, StorageError
 from twofold.options import PostgresOptions
 from twofold.ports.checkpoints import SQL
-from twofold.ports.event_log import Appended
-from twofold.ports.inline import Ask, GiveWay, Inline, LoadRows, LockLog, LockSegments, ReadEvents, WriteStep
+from twofold.ports.event_log import Append, Appended, Rejected
+from twofold.ports.inline import (
+    AppendEvents,
+    Ask,
+    GiveWay,
+    Inline,
+    LoadRows,
+    LockLog,
+    LockSegments,
+    ReadEvents,
+    WriteRows,
+    WriteStep,
+)
 from twofold.ports.sql import in_format
 from twofold.ports.watermark import Watermark
 
@@ -107,7 +119,37 @@ async def _answer(connection: Connection, request: object) -> Any:
             return await load_rows(connection, table, keys)
         case WriteStep(table, changes, step):
             return await write_step(connection, table, changes, step)
+        case WriteRows(table, changes):
+            return await write_changes(connection, table, changes)
+        case AppendEvents(append):
+            return await _append(connection, append)
     raise TypeError(f"{request!r} is no request")
+
+
+async def store(connection: Connection, append: Append) -> Outcome:
+    """Judge and store an append within an open transaction; the log is locked from here on.
+
+    Raises:
+        TwofoldError: a value does not fit the protocol.
+        psycopg.Error: the database failed.
+    """
+    batch = Batch([append], careful=True)  # a known id must not break the transaction
+    cursor = AsyncRawCursor(connection)
+    cursor.adapters.register_dumper(Binary, BinaryDumper)
+    try:
+        await cursor.execute(APPEND, batch.arguments, prepare=False, binary=True)
+    except UnfitError as error:
+        raise error.reason from error
+    assert cursor.pgresult is not None  # noqa: S101
+    row = [cursor.pgresult.get_value(0, column) for column in range(cursor.pgresult.nfields)]
+    [outcome] = batch.outcomes(row)
+    return outcome
+
+
+async def _append(connection: Connection, append: Append) -> Appended | Rejected:
+    reader = Reader(_OneConnection(connection), Watermark())
+    outcome = await store(connection, await reader.narrowed(append))
+    return outcome if isinstance(outcome, Appended) else await reader.explained(append, outcome)
 
 
 async def _run(connection: Connection, sql: bytes, values: Any) -> list[tuple[Any, ...]]:

@@ -8,17 +8,16 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
 import psycopg
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from twofold.engines.postgres.connection import BoundedConnection, Connection, hang_up
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.errors import STANDBY_GAVE_UP, connection_is_lost, translate
-from twofold.engines.postgres.log.batch import APPEND, Batch, Outcome
-from twofold.engines.postgres.log.inline import fold_in
+from twofold.engines.postgres.log.batch import Outcome
+from twofold.engines.postgres.log.inline import fold_in, store
 from twofold.engines.postgres.log.reader import Reader
 from twofold.engines.postgres.session import Session, give_back_settings, lend_settings, look, refuse_misfits
-from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper, UnfitError
 from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailableError
 from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.ports.inline import Inline
@@ -51,25 +50,18 @@ class PostgresJoinedTransaction:
     async def append(self, append: Append) -> Appended | Rejected:
         async with _bounded(self.connection, self._patience), self._fit():
             narrowed = await self._reader.narrowed(append)
-            outcome = await self._append(Batch([narrowed], careful=True))  # a known id must not break the transaction
+            outcome = await self._append(narrowed)
             if isinstance(outcome, Appended):
                 self.last = outcome.last
                 return outcome
             return await self._reader.explained(append, outcome)
 
-    async def _append(self, batch: Batch) -> Outcome:
+    async def _append(self, append: Append) -> Outcome:
         try:
-            cursor = AsyncRawCursor(self.connection)
-            cursor.adapters.register_dumper(Binary, BinaryDumper)
-            await cursor.execute(APPEND, batch.arguments, prepare=False, binary=True)
-            assert cursor.pgresult is not None  # noqa: S101
-            row = [cursor.pgresult.get_value(0, column) for column in range(cursor.pgresult.nfields)]
-            [outcome] = batch.outcomes(row)
+            outcome = await store(self.connection, append)
             await fold_in(self.connection, [outcome], self._inline)
         except psycopg.Error as error:
             raise translate(error) from error
-        except UnfitError as error:
-            raise error.reason from error
         return outcome
 
     @asynccontextmanager

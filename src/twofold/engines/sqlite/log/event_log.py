@@ -107,8 +107,11 @@ class SqliteEventLog:
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[SqliteJoinedTransaction]:
         return join(self._database, connection, self._inline, self._transactions)
 
+    def is_with(self, database: ReadDatabase) -> bool:
+        return database.is_in(self._database)
+
     def attach(self, inline: Inline, database: ReadDatabase) -> None:
-        if not database.is_in(self._database):
+        if not self.is_with(database):
             raise elsewhere(inline)
         self._inline.append(inline)
 

@@ -10,12 +10,23 @@ from typing import Any, TypeVar
 from twofold.engines.sqlite.errors import storage_failed
 from twofold.engines.sqlite.log.appending import append_to, head_of
 from twofold.engines.sqlite.log.reader import read_head, read_within
-from twofold.engines.sqlite.rows import in_sql, load_rows, write_step
+from twofold.engines.sqlite.rows import in_sql, load_rows, write_changes, write_step
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.errors import CheckpointMovedError, StorageError
 from twofold.ports.checkpoints import SQL
 from twofold.ports.event_log import Append, Appended, Rejected
-from twofold.ports.inline import Ask, GiveWay, Inline, LoadRows, LockLog, LockSegments, ReadEvents, WriteStep
+from twofold.ports.inline import (
+    AppendEvents,
+    Ask,
+    GiveWay,
+    Inline,
+    LoadRows,
+    LockLog,
+    LockSegments,
+    ReadEvents,
+    WriteRows,
+    WriteStep,
+)
 
 T = TypeVar("T")
 Answer = Callable[[sqlite3.Connection, object], Any]
@@ -89,4 +100,11 @@ def answer(connection: sqlite3.Connection, request: object) -> Any:
             return load_rows(connection, table, keys)
         case WriteStep(table, changes, step):
             return write_step(connection, table, in_sql(table, changes), step)
+        case WriteRows(table, changes):
+            return write_changes(connection, table, in_sql(table, changes))
+        case AppendEvents(append):
+            transaction = Transaction(connection, careful=False)
+            outcome = append_to(transaction, append)
+            transaction.flush()
+            return outcome
     raise TypeError(f"{request!r} is no request")
