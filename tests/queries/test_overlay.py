@@ -124,7 +124,7 @@ async def test_a_row_and_what_is_parked_of_it_are_of_one_moment(
             let_in = True
             async with engine.read_database.transaction() as transaction:
                 await transaction.run("UPDATE fickle__1 SET amount = '13', changes = 1 WHERE account = 'a'")
-                released = {"name": "fickle", "generation": 1, "position": 2}
+                released = {"name": "fickle", "generation": 1, "position": 2, "key": '["a"]'}
                 await transaction.run(SQL["release"], **released)
         return found
 

@@ -169,7 +169,7 @@ async def test_an_event_that_comes_in_at_this_moment_is_not_left_out_any_more(
     [row] = [Checkpoint(*row) for row in await engine.read_database.query(SQL["checkpoints"])]
     step = Step(Segment(row.name, row.generation, row.first, row.end), row.epoch, row.position, position, 1.0)
     async with engine.read_database.transaction() as transaction:
-        assert await advance(transaction, Changes(released=[position] if position == 2 else []), step)
+        assert await advance(transaction, Changes(released=[(position, '["a"]')] if position == 2 else []), step)
         skipping = asyncio.create_task(synchronizer.control("fussy").skip(position, reason="too late"))
         await asyncio.sleep(0.2)  # time to read, if it does not wait
         assert not skipping.done()

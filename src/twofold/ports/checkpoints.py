@@ -157,8 +157,8 @@ async def advance(transaction: ReadTransaction, changes: Changes, step: Step) ->
         return False
     for event in changes.parked:
         await transaction.run(SQL["park"], **segment, **event._asdict(), slot=event.slot)
-    for position in changes.released:
-        await transaction.run(SQL["release"], **segment, position=position)
+    for position, key in changes.released:
+        await transaction.run(SQL["release"], **segment, position=position, key=key)
     return True
 
 

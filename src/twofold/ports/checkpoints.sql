@@ -14,11 +14,11 @@ RETURNING 1
 -- name: park
 INSERT INTO twofold_parked (name, generation, position, slot, key, cause, traceback, parked_at)
 VALUES (:name, :generation, :position, :slot, :key, :cause, :traceback, twofold_now())
-ON CONFLICT (name, generation, position) DO UPDATE
+ON CONFLICT (name, generation, position, key) DO UPDATE
 SET cause = excluded.cause, traceback = excluded.traceback, retry = 0
 
 -- name: release
-DELETE FROM twofold_parked WHERE name = :name AND generation = :generation AND position = :position
+DELETE FROM twofold_parked WHERE name = :name AND generation = :generation AND position = :position AND key = :key
 
 -- name: generations
 SELECT name, generation, version, suffix, state, segments, fingerprint, report, made_at, kind
@@ -214,7 +214,7 @@ RETURNING 1
 
 -- name: parked
 SELECT position, slot, key, cause, traceback, parked_at, retry
-FROM twofold_parked WHERE name = :name AND generation = :generation ORDER BY position LIMIT :limit
+FROM twofold_parked WHERE name = :name AND generation = :generation ORDER BY position, key LIMIT :limit
 
 -- name: parked_counts
 SELECT name, generation, count(*), min(position) FROM twofold_parked GROUP BY name, generation

@@ -40,8 +40,8 @@ class Changes(NamedTuple):
     deletes: Sequence[tuple[Any, ...]] = ()
     """Keys."""
     parked: Sequence[Parked] = ()
-    released: Sequence[int] = ()
-    """Positions of events that are parked no more."""
+    released: Sequence[tuple[int, str]] = ()
+    """Positions and keys of events that are parked no more."""
 
 
 class Selection(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import SLOTS, Parked, Segment, Step, slot_of
 from twofold.projections.folding import SLICE, Folded, Folding, KeyedEvent
 from twofold.projections.projection import KeyValues
-from twofold.projections.runner import RowRunner, with_keys
+from twofold.projections.runner import RowRunner
 
 log = logging.getLogger(__name__)
 
@@ -250,7 +250,7 @@ class InlineProjection:
         events: list[KeyedEvent] = []
         for recorded in self._events.decode([row for row in rows if row.position not in place.skipped]):
             try:
-                [each] = with_keys(self._runner, [recorded])
+                [each] = self._runner.keyed([recorded])
             except Exception as error:
                 raise self._failed(recorded, error) from error
             if recorded.position > place.segment_of(each.text).position:

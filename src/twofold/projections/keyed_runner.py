@@ -71,6 +71,9 @@ class KeyedRunner:
     def table(self, suffix: str) -> Table:
         return self._table._replace(name=self._table.name + suffix)
 
+    def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
+        return list(map(KeyedEvent, events, self.keys(events)))
+
     def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
         if self._own_key:
             return keys_of(self.projection, events)

@@ -11,8 +11,8 @@ from twofold.messages.event import RecordedEvent
 from twofold.ports.checkpoints import hold
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.projections.failure import INFRASTRUCTURE
-from twofold.projections.folding import FailedEvent, keys_of
-from twofold.projections.projection import KeyValues, check_projection_name
+from twofold.projections.folding import FailedEvent, KeyedEvent, keyed
+from twofold.projections.projection import check_projection_name
 from twofold.projections.reaction import Reaction
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start, take_step
 from twofold.projections.sql_projection import applied
@@ -54,8 +54,8 @@ class ReactionRunner:
     async def expose(self, transaction: ReadTransaction, suffix: str) -> None:
         """Do nothing: a reaction has no tables."""
 
-    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
-        return keys_of(self.projection, events)
+    def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
+        return keyed(self.projection, events)
 
     async def project(self, batch: ProjectionBatch) -> Projected:
         """Do what follows from each event, then take the step. What was done before a failure stays done."""

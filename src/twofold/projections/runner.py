@@ -121,8 +121,8 @@ class ProjectionRunner(ReadModelBuilder, Protocol):
     def rows(self) -> RowRunner | None:
         """This runner, if the framework folds and knows its rows; None if only the projection's own code does."""
 
-    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
-        """Return the key of each event.
+    def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
+        """Return events with their keys, in order; one that is about several things comes once for each.
 
         Raises:
             Exception: whatever the projection's own code raises.
@@ -150,6 +150,13 @@ class RowRunner(ProjectionRunner, Protocol):
 
     def table(self, suffix: str) -> Table:
         """Return the table of a generation."""
+
+    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
+        """Return the key of each event.
+
+        Raises:
+            Exception: whatever the projection's own code raises.
+        """
 
     def group(self, key: KeyValues) -> KeyValues:
         """Return the key of the events that the row with this key is made of."""
@@ -208,6 +215,7 @@ async def take_step(transaction: ReadTransaction, batch: ProjectionBatch, failur
     """
     if not await advance(transaction, batch.with_parked(failures), batch.step):
         raise CheckpointMovedError(batch.step.segment.projection)
+<<<<<<< HEAD
 
 
 def decoder_for(runner: ProjectionRunner, events: EventTypes) -> Decode:
@@ -222,3 +230,5 @@ def with_keys(runner: ProjectionRunner, events: Sequence[RecordedEvent[Any]]) ->
         Exception: whatever the projection's own code raises.
     """
     return list(map(KeyedEvent, events, runner.keys(events)))
+=======
+>>>>>>> f8c7877 (Let an event be parked once for each thing that it is about)

@@ -12,8 +12,8 @@ from twofold.messages.event import RecordedEvent
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
-from twofold.projections.folding import FailedEvent, KeyedEvent, keys_of
-from twofold.projections.projection import KeyValues, check_projection_name
+from twofold.projections.folding import FailedEvent, KeyedEvent, keyed
+from twofold.projections.projection import check_projection_name
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start, take_step
 from twofold.projections.sql_projection import SqlProjection, applied
 from twofold.tasks import is_failure
@@ -59,8 +59,8 @@ class SqlRunner:
         for table in self.projection.tables:
             await transaction.expose(table, table + suffix)
 
-    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
-        return keys_of(self.projection, events)
+    def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
+        return keyed(self.projection, events)
 
     async def project(self, batch: ProjectionBatch) -> Projected:
         offered, count = len(batch.events), 0

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from twofold.log.event_store import EventStore
+from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import Checkpoint
 from twofold.ports.segments import SLOTS, slot_of
+<<<<<<< HEAD
 from twofold.projections.runner import ProjectionRunner, decoder_for, with_keys
+=======
+from twofold.projections.runner import ProjectionRunner
+>>>>>>> f8c7877 (Let an event be parked once for each thing that it is about)
 
 LOOKED_AT = 500
 """Events that are looked at for the oldest one of a segment; the rest is taken for its own."""
@@ -25,11 +32,20 @@ async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -
     rows = await store.log.read(query, after=row.position, limit=1 if is_whole else LOOKED_AT)
     for stored in rows:
         try:
+<<<<<<< HEAD
             text = with_keys(runner, decoder_for(runner, store.events)([stored]))[0].text if not is_whole else ""
+=======
+            is_own = is_whole or _is_of(row, runner, store.events.decode([stored]))
+>>>>>>> f8c7877 (Let an event be parked once for each thing that it is about)
         except Exception:  # it cannot be read, and holds the segment up
-            text = ""
-        if is_whole or not text or row.first <= slot_of(text) < row.end:
+            is_own = True
+        if is_own:
             return max(timedelta(microseconds=row.now - stored.recorded_at), timedelta(microseconds=1))
     if len(rows) == LOOKED_AT and not is_whole:
         return max(timedelta(microseconds=row.now - rows[-1].recorded_at), timedelta(microseconds=1))
     return timedelta()
+
+
+def _is_of(row: Checkpoint, runner: ProjectionRunner, events: Sequence[RecordedEvent[Any]]) -> bool:
+    """Return whether any of the keys of events falls into a segment."""
+    return any(row.first <= slot_of(each.text) < row.end for each in runner.keyed(events))

@@ -114,7 +114,7 @@ async def skip(database: ReadDatabase, name: str, position: int, reason: str, *,
         found = await transaction.run(SQL["parked_at"], name=name, generation=serving.number, position=position)
         key, cause = found[0] if found else ("", "")
         slot = slot_of(key) if key else slot
-        await _skip(transaction, generations, [(position, cause)], key, reason, slot)
+        await _skip(transaction, generations, [(position, cause)], key, reason, slot, only_key=False)
 
 
 async def skip_row(database: ReadDatabase, name: str, key: str, reason: str) -> int:
@@ -129,7 +129,7 @@ async def skip_row(database: ReadDatabase, name: str, key: str, reason: str) -> 
         generations = await _fenced(transaction, name)
         serving = serving_of(generations)
         found = await transaction.run(SQL["parked_of"], name=name, generation=serving.number, key=key)
-        await _skip(transaction, generations, found, key, reason, slot_of(key))
+        await _skip(transaction, generations, found, key, reason, slot_of(key), only_key=True)
     return len(found)
 
 
@@ -140,6 +140,8 @@ async def _skip(
     key: str,
     reason: str,
     slot: int | None,
+    *,
+    only_key: bool,
 ) -> None:
     if not reason.strip():
         raise ValueError("say why: the reason is recorded for those who ask later")
@@ -148,16 +150,21 @@ async def _skip(
         await transaction.run(SQL["skip"], **decision, position=position, cause=cause)
     for generation in generations:
         for position, _ in events:
-            await _leave_out(transaction, generation, position, slot)
+            await _leave_out(transaction, generation, position, key if only_key else "", slot)
 
 
-async def _leave_out(transaction: ReadTransaction, generation: Generation, position: int, slot: int | None) -> None:
-    """Let the later events of the row in; a generation that has the event in it must not serve."""
+async def _leave_out(
+    transaction: ReadTransaction, generation: Generation, position: int, key: str, slot: int | None
+) -> None:
+    """Let the later events of a row, or of all that the event is about, in; what has it in it must not serve."""
     place = {"name": generation.name, "generation": generation.number}
-    if found := await transaction.run(SQL["parked_at"], **place, position=position):
-        await transaction.run(SQL["release"], **place, position=position)
-        await transaction.run(SQL["ask_retry"], **place, key=found[0][0])
-    elif _has_come_in(await checkpoints_of(transaction, generation), position, slot):
+    parked = [row[0] for row in await transaction.run(SQL["parked_at"], **place, position=position)]
+    for each in parked if not key else [key]:
+        await transaction.run(SQL["release"], **place, position=position, key=each)
+        await transaction.run(SQL["ask_retry"], **place, key=each)
+    if parked:
+        return
+    if _has_come_in(await checkpoints_of(transaction, generation), position, slot):
         if generation.role == "serving":
             raise ValueError(
                 f"event {position} is in the read model {generation.name} already, or is none that it handles; to have "

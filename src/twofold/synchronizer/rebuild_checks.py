@@ -16,7 +16,7 @@ from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase, ReadTransaction, Selection
 from twofold.ports.sql import names, quoted
 from twofold.projections.folding import Folded, fold_in_slices
-from twofold.projections.runner import ProjectionRunner, RowRunner, with_keys
+from twofold.projections.runner import ProjectionRunner, RowRunner
 from twofold.queries.read_model import ReadModel
 from twofold.tasks import JITTER
 
@@ -181,7 +181,7 @@ async def _fresh_rows(
         async with aclosing(scan_chunks(store.log, query, START, end, pace)) as chunks:
             async for rows in chunks:
                 readable = [row for row in rows if row.position not in skipped]
-                events = [each for each in with_keys(runner, store.events.decode(readable)) if each.key in wanted]
+                events = [each for each in runner.keyed(store.events.decode(readable)) if each.key in wanted]
                 folded, _ = await fold_in_slices(projection, fresh, events)
                 fresh |= folded.rows
     return runner.rows_by_key(Folded(fresh))

@@ -135,7 +135,7 @@ class Model:
         *rows: Any,
         delete: Iterable[tuple[Any, ...]] = (),
         parked: Sequence[Parked] = (),
-        released: Sequence[int] = (),
+        released: Sequence[tuple[int, str]] = (),
     ) -> None:
         """Write rows and delete others with this very step."""
         gone = [self._rows.dump_key(key) for key in delete]

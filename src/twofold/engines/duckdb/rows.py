@@ -40,8 +40,8 @@ def write_step(connection: Connection, table: Table, changes: Changes, step: Ste
         raise LimitExceededError(f"DuckDB cannot store such a row of {table.name}: {error}") from error
     for event in changes.parked:
         run(connection, SHARED["park"], {**segment, **event._asdict(), "slot": event.slot})
-    for position in changes.released:
-        run(connection, SHARED["release"], {**segment, "position": position})
+    for position, key in changes.released:
+        run(connection, SHARED["release"], {**segment, "position": position, "key": key})
 
 
 def _write_rows(connection: Connection, table: Table, changes: Changes) -> None:

@@ -27,7 +27,8 @@ _SOURCE, _SERVING_SOURCE = (
 _TAKE_STEP = in_format(sql_blocks("twofold.ports", "checkpoints.sql")["take_step"])
 _RELEASE = """
     DELETE FROM twofold_parked WHERE name = %(name)s AND generation = %(generation)s
-    AND position = ANY (%(released)s) AND EXISTS (SELECT FROM moved)"""
+    AND (position, key) IN (SELECT * FROM unnest(%(released_at)s::bigint[], %(released)s::text[]))
+    AND EXISTS (SELECT FROM moved)"""
 _PARKED = ("bigint", "integer", "text", "text", "text")
 
 
@@ -104,7 +105,8 @@ async def _write(connection: Connection, table: Table, changes: Changes, move: s
         parts.append(f"parked AS ({_park(arguments, changes.parked)})")
     if changes.released:
         parts.append(f"released AS ({_RELEASE})")
-        arguments["released"] = list(changes.released)
+        arguments["released_at"] = [position for position, _ in changes.released]
+        arguments["released"] = [key for _, key in changes.released]
     sql = f"WITH {', '.join(parts)} SELECT count(*) FROM moved"
     try:
         row = await (await _cursor(connection).execute(sql.encode(), arguments)).fetchone()
@@ -159,7 +161,7 @@ def _park(arguments: dict[str, Any], events: Sequence[Parked]) -> str:
         f"INSERT INTO twofold_parked (name, generation, position, slot, key, cause, traceback, parked_at)"
         f" SELECT %(name)s, %(generation)s, e.*, twofold_now() FROM unnest({arrays}) AS e"
         f" WHERE EXISTS (SELECT FROM moved)"
-        f" ON CONFLICT (name, generation, position) DO UPDATE"
+        f" ON CONFLICT (name, generation, position, key) DO UPDATE"
         f" SET cause = excluded.cause, traceback = excluded.traceback, retry = 0"
     )
 

@@ -74,8 +74,8 @@ def write_step(connection: sqlite3.Connection, table: Table, changes: Changes, s
     write_changes(connection, table, changes)
     for event in changes.parked:
         connection.execute(SHARED["park"], {**segment, **event._asdict(), "slot": event.slot})
-    for position in changes.released:
-        connection.execute(SHARED["release"], {**segment, "position": position})
+    for position, key in changes.released:
+        connection.execute(SHARED["release"], {**segment, "position": position, "key": key})
 
 
 def write_changes(connection: sqlite3.Connection, table: Table, changes: Changes) -> None:

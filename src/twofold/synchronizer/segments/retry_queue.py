@@ -17,7 +17,7 @@ from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import Parked, Segment, Step
 from twofold.projections.failure import INFRASTRUCTURE, described
 from twofold.projections.folding import KeyedEvent
-from twofold.projections.runner import ProjectionBatch, ProjectionRunner, decoder_for, with_keys
+from twofold.projections.runner import ProjectionBatch, ProjectionRunner, decoder_for
 from twofold.synchronizer.segments.movement import Movement
 from twofold.tasks import PROCESS_EXITS, is_failure
 
@@ -100,7 +100,7 @@ class RetryQueue:
             if not is_failure(error):
                 raise
             return error
-        released = Changes(released=[each.position for each in waiting])
+        released = Changes(released=[(each.position, each.key) for each in waiting])
         moving = self._movement.note_within_limit
         batch = ProjectionBatch(self._suffix, events, step, released, moving=moving)
         work = self._runner.project(batch)
@@ -112,4 +112,5 @@ class RetryQueue:
         rows = await self._store.log.read(
             EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
         )
-        return with_keys(self._runner, decoder_for(self._runner, self._store.events)(rows))[0]
+        found = self._runner.keyed(decoder_for(self._runner, self._store.events)(rows))
+        return next((each for each in found if each.text == parked.key), found[0])

@@ -9,7 +9,7 @@ from twofold.errors import ProjectionFailedError
 from twofold.messages.event import RecordedEvent
 from twofold.ports.segments import Segment, slot_of
 from twofold.projections.folding import KeyedEvent
-from twofold.projections.runner import ProjectionRunner, with_keys
+from twofold.projections.runner import ProjectionRunner
 from twofold.tasks import PROCESS_EXITS
 
 
@@ -57,7 +57,7 @@ def _keyed(
 ) -> tuple[list[KeyedEvent], ProjectionFailedError | None]:
     """Return the events up to the first that has no key, and why it has none."""
     try:
-        return with_keys(runner, events), None
+        return runner.keyed(events), None
     except PROCESS_EXITS:
         raise
     except BaseException as error:

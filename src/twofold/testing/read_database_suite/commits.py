@@ -57,9 +57,18 @@ class CommitPromises:
         first, second = Parked(1, '["a"]', "ValueError: no", "Traceback"), Parked(2, '["a"]')
         await samples.commit(samples.step(0, 2), Sample(id="b"), parked=[first, second])
         assert await samples.parked() == [(1, '["a"]', "ValueError: no"), (2, '["a"]', "")]
-        await samples.commit(samples.step(2, 2), Sample(id="a"), released=[1], parked=[second._replace(cause="again")])
+        await samples.commit(
+            samples.step(2, 2), Sample(id="a"), released=[(1, first.key)], parked=[second._replace(cause="again")]
+        )
         assert await samples.parked() == [(2, '["a"]', "again")]
         assert await samples.ids() == "ab"
+
+    async def test_an_event_is_parked_once_for_each_thing_that_it_is_about(self, samples: Model) -> None:
+        both = [Parked(1, '["a"]', "ValueError: no"), Parked(1, '["b"]', "ValueError: neither")]
+        await samples.commit(samples.step(0, 1), parked=both)
+        assert await samples.parked() == [(1, '["a"]', "ValueError: no"), (1, '["b"]', "ValueError: neither")]
+        await samples.commit(samples.step(1, 1), released=[(1, '["a"]')])
+        assert await samples.parked() == [(1, '["b"]', "ValueError: neither")]
 
     @pytest.mark.parametrize("bad", [{"number": "no number"}, {"title": object()}, {"number": 2**70}])
     async def test_a_row_that_cannot_be_stored_stores_nothing_of_its_commit(

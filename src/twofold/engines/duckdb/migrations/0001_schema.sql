@@ -43,7 +43,7 @@ CREATE TABLE twofold_parked (
     traceback  VARCHAR NOT NULL,
     parked_at  BIGINT  NOT NULL,
     retry      INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (name, generation, position)
+    PRIMARY KEY (name, generation, position, key)
 );
 
 CREATE TABLE twofold_skipped (

@@ -366,7 +366,7 @@ CREATE TABLE twofold_parked (
     traceback  text    NOT NULL,
     parked_at  bigint  NOT NULL,
     retry      integer NOT NULL DEFAULT 0,    -- 1: to be tried again
-    PRIMARY KEY (name, generation, position)
+    PRIMARY KEY (name, generation, position, key)
 );
 
 CREATE INDEX twofold_parked_by_key ON twofold_parked (name, generation, key, retry);

@@ -94,7 +94,7 @@ CREATE TABLE twofold_parked (
     traceback  TEXT    NOT NULL,
     parked_at  INTEGER NOT NULL,
     retry      INTEGER NOT NULL DEFAULT 0,    -- 1: to be tried again
-    PRIMARY KEY (name, generation, position)
+    PRIMARY KEY (name, generation, position, key)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX twofold_parked_by_key ON twofold_parked (name, generation, key, retry);
