@@ -15,6 +15,7 @@ from twofold.log.event_store import EventStore
 from twofold.middleware import Middleware
 from twofold.options import Options
 from twofold.ports.owner import Owner
+from twofold.processes.processes import Processes
 from twofold.queries.bus import QueryBus
 from twofold.synchronizer.synchronizer import ChangedCode, ReadModelSynchronizer
 from twofold.telemetry import trace_message
@@ -40,6 +41,7 @@ class Application:
         commands: the command bus: register a handler for each command, and dispatch commands.
         queries: the query bus: register a handler for each query, and dispatch queries.
         projections: the synchronizer: add projections, wait for them, and look after their read models.
+        processes: add processes, which send commands and set timers, and look after their instances.
 
     Raises:
         ValueError: a URL names no known engine, or neither or both of a URL and an engine are given.
@@ -49,6 +51,7 @@ class Application:
     commands: CommandBus
     queries: QueryBus
     projections: ReadModelSynchronizer
+    processes: Processes
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Application:
             options=options.synchronizer,
             query_options=options.queries,
         )
+        self.processes = Processes(self.store, read_db, self.projections, self.commands, options)
         self.queries = QueryBus(middleware=middleware, progress=self.projections.progress)
 
     def repository(self, aggregate_type: type[A]) -> Repository[A]:

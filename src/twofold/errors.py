@@ -78,6 +78,10 @@ class InvalidProjectionError(TwofoldError):
     """A projection or its row type is declared in a way that cannot work; the text names the remedy."""
 
 
+class InvalidProcessError(TwofoldError):
+    """A process cannot work as it is declared, or a handler gave what cannot follow. The text has the line to write."""
+
+
 class OwnershipError(TwofoldError):
     """What was opened in one process and event loop is used in another one, or started twice; the text says which."""
 
@@ -346,6 +350,23 @@ class ProjectionFailedError(TwofoldError):
         super().__init__(f"{text}: {remark}" if remark else text)
         self.projection = projection
         self.position = recorded.position
+
+
+class ProcessNotStartedError(TwofoldError):
+    """An event continues a process that no event has started. Start it, or let the handler say `missing="ignore"`."""
+
+    def __init__(self, process: str, process_id: str, event: str) -> None:
+        super().__init__(
+            f"{event} is about {process} {process_id!r}, which was never started; if that may be, write "
+            f'@on({event}, …, missing="ignore")'
+        )
+        self.process = process
+        self.process_id = process_id
+        self.event = event
+
+
+class UnknownProcessError(TwofoldError):
+    """There is no process, or no instance of it, under this name. The text lists what there is."""
 
 
 class RowNotFoundError(TwofoldError):

@@ -168,6 +168,33 @@ class SynchronizerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProcessOptions:
+    """Processes: their inputs, the commands that they send, and their timers."""
+
+    batch: int = 250
+    """Inputs that are stored in one transaction, at most. Higher, and appends wait longer for it; lower, and there are
+    more transactions."""
+    commands_at_once: int = 100
+    """Commands of different instances that a segment carries out at one time. Higher, and they contend more with each
+    other; lower, and slow ones hold up the rest."""
+    time_limit: float = 60.0
+    """Seconds that a command may take; then it is cancelled and tried again. Higher, and one that hangs is noticed
+    later; lower, and one that is only slow never ends."""
+    backoff: Backoff = Backoff(first=0.25, last=60.0)
+    """Pauses between the tries of a command or a timer that fails."""
+    retries: int = 3
+    """Tries of a timer or an outcome on which a handler of the process fails, after the first, before the instance is
+    stuck."""
+    poll: float = 1.0
+    """Seconds between two looks for what is due, apart from what this process knows of. Lower, and the database is
+    asked more often; higher, and what an operator lets go on waits longer."""
+    instances_kept: int = 10_000
+    """Instances whose states are kept in memory. Higher, and they take more of it; lower, and more are folded again."""
+    late: float = 60.0
+    """Seconds that a timer may be late before that is a fault, unless the process has a `max_lag`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SqliteOptions:
     """SQLite: its writer, its readers, looking for the commits of other processes."""
 
@@ -318,6 +345,7 @@ class Options:
     commands: CommandOptions = field(default_factory=CommandOptions)
     queries: QueryOptions = field(default_factory=QueryOptions)
     synchronizer: SynchronizerOptions = field(default_factory=SynchronizerOptions)
+    processes: ProcessOptions = field(default_factory=ProcessOptions)
     sqlite: SqliteOptions = field(default_factory=SqliteOptions)
     postgres: PostgresOptions = field(default_factory=PostgresOptions)
     duckdb: DuckDbOptions = field(default_factory=DuckDbOptions)

@@ -21,6 +21,7 @@ from uuid import UUID
 import msgspec
 
 from twofold.commands.command_content import content_hash_of
+from twofold.commands.command_types import CommandTypes
 from twofold.commands.results import ResultCodec
 from twofold.commands.retry_queue import RetryQueue
 from twofold.errors import (
@@ -83,6 +84,8 @@ class CommandBus:
         self._options = options or CommandOptions()
         self._retries = RetryQueue()
         self._routes: dict[type, tuple[_Handler, Call]] = {}
+        self.types = CommandTypes(self._routes, lambda command_type: self._routes[command_type][0])
+        """The classes of commands that have handlers, as they are stored until they are carried out."""
 
     def register(self, command_type: type[C], handler: CommandHandler[C] | Callable[[C], Awaitable[Any]]) -> None:
         """Let a handler, an object with `async handle(command)` or an `async` function, take a type of commands.

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from twofold.messages.event import Metadata
+from twofold.messages.event import Metadata, RecordedEvent
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -61,6 +61,14 @@ def context(**parts: Any) -> Iterator[Context]:
 def current_metadata() -> Metadata:
     """Return the metadata that an event recorded here and now would get."""
     return _context.get().metadata
+
+
+def caused_by(recorded: RecordedEvent[Any]) -> Metadata:
+    """Return the metadata of what an event causes: on whose behalf it was, and the event as the cause."""
+    given = recorded.metadata
+    return msgspec.structs.replace(
+        given, correlation_id=given.correlation_id or recorded.event_id, causation_id=recorded.event_id, command_id=None
+    )
 
 
 @contextmanager

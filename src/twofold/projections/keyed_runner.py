@@ -26,6 +26,7 @@ class KeyedRunner:
 
     start: Start = "beginning"
     has_read_model = True
+    beside = None
     folds_single_rows = True
     _fingerprint_until: type = Projection
 

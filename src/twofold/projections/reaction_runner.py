@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twofold.errors import ProjectionFailedError, TimeLimitError
+from twofold.messages.context import caused_by, context
 from twofold.messages.event import RecordedEvent
 from twofold.ports.checkpoints import hold
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
@@ -26,6 +27,7 @@ class ReactionRunner:
     start: Start = "now"
     has_read_model = False
     rows = None
+    beside = None
 
     def __init__(self, database: ReadDatabase, projection: Reaction, drive: Drive) -> None:
         check_projection_name(projection)
@@ -88,7 +90,8 @@ class ReactionRunner:
         timeout = asyncio.timeout(self.projection.time_limit.total_seconds())
         try:
             async with timeout:
-                await applied(self.projection, recorded)()
+                with context(metadata=caused_by(recorded)):
+                    await applied(self.projection, recorded)()
         except TimeoutError as error:
             if not timeout.expired():
                 raise

@@ -6,7 +6,7 @@ effects elsewhere. Its `Drive` says what differs by who brings the events in: wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from twofold.errors import CheckpointMovedError
@@ -16,7 +16,7 @@ from twofold.messages.event import RawEvent, RecordedEvent
 from twofold.ports.checkpoints import advance
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, Style
-from twofold.ports.segments import Step
+from twofold.ports.segments import Segment, Step
 from twofold.ports.table import Table
 from twofold.projections.folding import FailedEvent, Folded, KeyedEvent
 from twofold.projections.projection import KeyValues, Projection
@@ -106,6 +106,10 @@ class ReadModelBuilder(Protocol):
         """Let the lasting names show the tables of this generation."""
 
 
+Beside = Callable[[Segment, str, Callable[[], int]], Callable[[], Awaitable[None]]]
+"""Given a segment, the suffix of its generation's tables and what returns the epoch of its lease, returns work."""
+
+
 class ProjectionRunner(ReadModelBuilder, Protocol):
     """The code of a projection, of one kind or another, ready to run."""
 
@@ -120,6 +124,10 @@ class ProjectionRunner(ReadModelBuilder, Protocol):
     @property
     def rows(self) -> RowRunner | None:
         """This runner, if the framework folds and knows its rows; None if only the projection's own code does."""
+
+    @property
+    def beside(self) -> Beside | None:
+        """What goes on beside the feed of events as long as a worker holds a segment; None if nothing does."""
 
     def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
         """Return events with their keys, in order; one that is about several things comes once for each.

@@ -31,6 +31,7 @@ class SqlRunner:
     start: Start = "beginning"
     has_read_model = True
     rows = None
+    beside = None
 
     def __init__(self, database: ReadDatabase, projection: SqlProjection, batch_size: int, drive: Drive) -> None:
         check_projection_name(projection)

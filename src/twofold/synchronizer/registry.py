@@ -88,7 +88,8 @@ class Registry:
             raise InvalidProjectionError(f"there are two projections named {projection.name!r}; rename one")
         if not drive.is_stored:
             return self._add_on_demand(projection, drive, start, database)
-        registered = self._register(projection, drive, start, database or self._read_db)
+        database = database or self._read_db
+        registered = self._register(self._runner(database, projection, drive), start, database)
         if (rows := registered.runner.rows) is None:
             return None
         asked = self._asked(registered.database)
@@ -96,6 +97,12 @@ class Registry:
         if rows.folds_single_rows:
             overlay = Overlay(self._store, asked, rows, progress.serving, self._options)
         return ReadModel(asked, rows.projection, progress, overlay, options=self._options)
+
+    def add_runner(self, runner: ProjectionRunner, start: Start | None) -> None:
+        """Take on what is no projection and is fed as one; see `ReadModelSynchronizer.add_runner`."""
+        if runner.name in self.stored or runner.name in self.on_demand:
+            raise InvalidProjectionError(f"there are two projections named {runner.name!r}; rename one")
+        self._register(runner, start, self._read_db)
 
     def of(self, name: str) -> Registered:
         """Return one that has a read model to be worked on.
@@ -120,10 +127,9 @@ class Registry:
     def _all_faults(self) -> Mapping[str, str]:
         return self.faults()
 
-    def _register(self, projection: Any, drive: Drive, start: Start | None, database: ReadDatabase) -> Registered:
-        runner = self._runner(database, projection, drive)
+    def _register(self, runner: ProjectionRunner, start: Start | None, database: ReadDatabase) -> Registered:
         self._check(runner)
-        drive.attach(runner, self._store.log, self._store.events, database)
+        runner.drive.attach(runner, self._store.log, self._store.events, database)
         told = self._all_faults
         written = served = ReadModelProgress(
             self._store, database, runner, self.positions, self._options, self._all_faults
@@ -131,9 +137,9 @@ class Registry:
         if (asked := self._asked(database)) is not database:
             served = ReadModelProgress(self._store, asked, runner, self._replicated, self._options, told)
         registered = Registered(runner, database, written, served, start or runner.start)
-        self.stored[projection.name] = registered
+        self.stored[runner.name] = registered
         if runner.has_read_model:
-            self.progress[projection.name] = served
+            self.progress[runner.name] = served
         return registered
 
     def _asked(self, database: ReadDatabase) -> ReadDatabase:

@@ -156,6 +156,20 @@ class ReadModelSynchronizer:
             )
         return self._registry.add(projection, kind=kind, start=start, database=database)
 
+    def add_runner(self, runner: ProjectionRunner, *, start: Start | None = None) -> None:
+        """Feed what is no projection, such as a process, as a reaction is fed: by segments, under leases.
+
+        Raises:
+            InvalidProjectionError: its name is taken, or this synchronizer runs already.
+            InvalidMessageTypeError: an event that it handles cannot be stored as declared.
+        """
+        self._is_prepared = False
+        if self._workers:
+            raise InvalidProjectionError(
+                f"{runner.name} was added after the start, so that no worker would run it; add it before `run`"
+            )
+        self._registry.add_runner(runner, start)
+
     @property
     def databases(self) -> Sequence[ReadDatabase]:
         """All that it works with, its own first; the owner of the synchronizer opens and closes them."""

@@ -145,11 +145,20 @@ class EventTypes:
     def _decode(self, row: StoredEvent) -> RecordedEvent[Any]:
         if not is_intact(row):
             raise CorruptEventError(row.position)
-        decoder = self._decoders.get((row.type, row.schema_version)) or self._decoder(row)
+        return RecordedEvent(self.decode_payload(row.type, row.schema_version, row.payload, row.position), row)
+
+    def decode_payload(self, type_name: str, schema_version: int, payload: bytes, position: int) -> Any:
+        """Return a stored payload as an event of today's class, upcast; the position is for the texts of errors.
+
+        Raises:
+            UnknownEventTypeError, NewerSchemaError, UnreadableEventError: it cannot become an event.
+        """
+        known = self._decoders.get((type_name, schema_version))
+        decoder = known or self._decoder(type_name, schema_version, position)
         try:
-            return RecordedEvent(decoder(row.payload), row)
+            return decoder(payload)
         except Exception as error:  # an upcaster or a constructor of the user's may raise anything
-            raise UnreadableEventError(row.type, row.position, row.schema_version, str(error)) from error
+            raise UnreadableEventError(type_name, position, schema_version, str(error)) from error
 
     def _place(self, place: _Place) -> _Placed:
         """Check the names of a stream, and return what is the same for all of its events of one class."""
@@ -182,16 +191,16 @@ class EventTypes:
         self._by_class[cls] = codec
         return codec
 
-    def _decoder(self, row: StoredEvent) -> Callable[[bytes], Any]:
-        codec = self._by_name.get(row.type)
+    def _decoder(self, type_name: str, schema_version: int, position: int) -> Callable[[bytes], Any]:
+        codec = self._by_name.get(type_name)
         if codec is None:
-            raise UnknownEventTypeError(row.type, row.position)
-        if row.schema_version > codec.stored.version:
-            raise NewerSchemaError(row.type, row.position, row.schema_version, codec.stored.version)
-        if row.schema_version < 1:
-            raise UnreadableEventError(row.type, row.position, row.schema_version, "schema versions start at 1")
-        decoder = codec.decoder(row.schema_version)
-        self._decoders[row.type, row.schema_version] = decoder
+            raise UnknownEventTypeError(type_name, position)
+        if schema_version > codec.stored.version:
+            raise NewerSchemaError(type_name, position, schema_version, codec.stored.version)
+        if schema_version < 1:
+            raise UnreadableEventError(type_name, position, schema_version, "schema versions start at 1")
+        decoder = codec.decoder(schema_version)
+        self._decoders[type_name, schema_version] = decoder
         return decoder
 
 

@@ -17,6 +17,7 @@ long what it does next may take.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -45,7 +46,7 @@ from twofold.projections.runner import ProjectionBatch, ProjectionRunner, decode
 from twofold.synchronizer.segments.movement import Movement
 from twofold.synchronizer.segments.retry_queue import RetryQueue
 from twofold.synchronizer.segments.sorting import sort_events
-from twofold.tasks import Supervisor, end_if_cancelled
+from twofold.tasks import Supervisor, end, end_if_cancelled
 from twofold.telemetry import trace_batch
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,8 @@ class SegmentRunner:
         self._movement = Movement(runner.name, options.time_limit)
         at_once = min(options.retried_at_once, runner.batch_size)
         self._retry_queue = RetryQueue(store, database, runner, suffix, segment, self._movement, at_once)
+        self._beside = Supervisor(f"the sweep of {runner.name}", options.backoff)
+        self._tasks: list[asyncio.Task[None]] = []
         self._trying: BaseException | None = None
         self._reached = reached
         self._head = head
@@ -112,7 +115,7 @@ class SegmentRunner:
     @property
     def fault(self) -> str:
         """Why it fails at present; empty if it does not."""
-        error = self._supervisor.error or self._trying
+        error = self._supervisor.error or self._trying or self._beside.error
         return _text(error) if error else ""
 
     @property
@@ -137,12 +140,24 @@ class SegmentRunner:
 
     async def run(self) -> None:
         """Follow the log until the lease is lost; what fails is reported and tried again, for ever."""
-        await self._supervisor.run(self._follow)
+        try:
+            await self._supervisor.run(self._follow)
+        finally:
+            await end(*self._tasks)
+            self._tasks.clear()
+
+    def _begin_beside(self) -> None:
+        """Begin what goes on beside the feed, once it is known that the segment is held."""
+        if self._runner.beside is not None and not self._tasks:
+            work = self._runner.beside(self.segment, self._suffix, lambda: self._epoch)
+            running = self._beside.run(work)
+            self._tasks.append(asyncio.create_task(running, name=f"twofold-sweep-{self.segment.projection}"))
 
     async def _follow(self) -> None:
         while True:
             try:
                 await self._load()
+                self._begin_beside()
                 await self._retry_parked()
                 while True:
                     await self._go_on(await self._wait())

@@ -1,0 +1,249 @@
+"""Looking after processes, without their code: what the command line and `app.processes` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from twofold.errors import StorageUnavailableError, UnknownProcessError
+from twofold.log.codec.event_types import EventTypes
+from twofold.messages.context import current_metadata
+from twofold.messages.ids import uuid7
+from twofold.messages.stored_event import StoredEvent
+from twofold.options import ProcessOptions
+from twofold.ports.checkpoints import SQL, Generation
+from twofold.ports.event_log import Append, EventLog, Rejected
+from twofold.ports.inline import AppendEvents, Steps, WriteRows
+from twofold.ports.read_database import Changes, ReadDatabase
+from twofold.ports.segments import slot_of
+from twofold.ports.table import Table
+from twofold.processes.inputs import Taken, encode
+from twofold.processes.instance import Failure, Instance, ProcessState, moment_of
+from twofold.processes.rows import InstanceRow, statement, table_of
+from twofold.processes.steps import Cancelled, ProcessStep, stream_of
+from twofold.projections.folding import key_text
+from twofold.synchronizer import parking
+
+TRIES = 20
+"""How often an operator's decision is tried while the instance takes in something else at the same time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessInstance:
+    """An instance of a process, as its row shows it."""
+
+    process: str
+    id: str
+    status: ProcessState
+    version: int
+    """Inputs that it has taken in."""
+    started_at: datetime
+    changed_at: datetime
+    next_at: datetime | None
+    """When it has something to do next; None if it waits for events only."""
+    timer_at: datetime | None
+    """When the first of its timers is due."""
+    waiting: int
+    """Commands that it has sent and that have no outcome yet."""
+    ignored: int
+    """Inputs that came after its end."""
+    failures: Sequence[Failure]
+    """Why it does not get on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessCounts:
+    """How the instances of a process stand."""
+
+    running: int = 0
+    stuck: int = 0
+    completed: int = 0
+    cancelled: int = 0
+    ignored: int = 0
+    """Inputs that came after the end of their instances."""
+    timer_late: timedelta = timedelta()
+    """Age of the oldest timer that is due; zero if none is."""
+    oldest_command: timedelta = timedelta()
+    """Age of the oldest command that has no outcome; zero if all have one."""
+
+
+async def processes_of(database: ReadDatabase) -> dict[str, Generation]:
+    """Return the processes that a database has instances of, by name.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    found = [Generation(*row) for row in await database.query(SQL["generations"])]
+    return {each.name: each for each in found if "process" in each.parts}
+
+
+class ProcessControl:
+    """Commands the instances of a process, without its code.
+
+    All of its methods raise `UnknownProcessError` if there is no process or instance of this name, and `StorageError`
+    if the database fails.
+
+    Args:
+        log: where the streams of the instances are.
+        database: where their rows are.
+        name: of the process.
+    """
+
+    def __init__(self, log: EventLog, database: ReadDatabase, name: str) -> None:
+        self.name = name
+        self._log = log
+        self._database = database
+
+    async def list(self, *, status: str = "", after: str = "", limit: int = 100) -> Sequence[ProcessInstance]:
+        """Return instances in the order of their ids.
+
+        Args:
+            status: only those that are `running`, `stuck`, `completed` or `cancelled`.
+            after: only those behind this id.
+            limit: the most of them.
+        """
+        if status:
+            status = ProcessState(status).value
+        sql = statement("instances", await self._table())
+        rows = await self._database.query(sql, status=status, after=after, limit=limit)
+        return [self._shown(InstanceRow(*row)) for row in rows]
+
+    async def get(self, process_id: str) -> ProcessInstance:
+        """Return one instance."""
+        return self._shown(await self._row(await self._table(), process_id))
+
+    async def steps(self, process_id: str, *, limit: int = 1000) -> Sequence[StoredEvent]:
+        """Return what an instance has taken in, and what followed from it, as it stands in its stream."""
+        await self._row(await self._table(), process_id)
+        return await self._log.read_stream(stream_of(self.name, process_id), limit=limit)
+
+    async def counts(self) -> ProcessCounts:
+        """Return how the instances stand."""
+        rows = await self._database.query(statement("counts", await self._table()))
+        if not rows:
+            return ProcessCounts()
+        number = {status: count for status, count, *_ in rows}
+        now = rows[0][5]
+        return ProcessCounts(
+            **number,
+            ignored=int(sum(row[2] for row in rows)),
+            timer_late=_age(now, [row[3] for row in rows]),
+            oldest_command=_age(now, [row[4] for row in rows]),
+        )
+
+    async def retry(self, process_id: str = "") -> int:
+        """Let instances go on that fail or are stuck, and events be tried again that are parked; return how many."""
+        table = await self._table()
+        async with self._database.transaction() as transaction:
+            going_on = await transaction.run(statement("retry", table), id=process_id)
+        key = key_text((process_id,)) if process_id else ""
+        return len(going_on) + await parking.retry(self._database, self.name, key)
+
+    async def cancel(self, process_id: str, *, reason: str, even_unstarted: bool = False) -> bool:
+        """End an instance: its timers and its commands are dropped, and what comes later is ignored.
+
+        A command that is being carried out at this moment may still take effect.
+
+        Args:
+            process_id: which.
+            reason: why; it is recorded.
+            even_unstarted: whether one that has taken nothing in yet is ended before it starts.
+
+        Returns:
+            Whether it was still running.
+
+        Raises:
+            ValueError: there is no reason.
+        """
+        if not reason.strip():
+            raise ValueError("say why: the reason is recorded for those who ask later")
+        table = await self._table()
+        for _ in range(TRIES):
+            row = await self._row_or_none(table, process_id)
+            if row is None and not even_unstarted:
+                raise self._unknown(process_id)
+            if row is not None and row.status in (ProcessState.COMPLETED, ProcessState.CANCELLED):
+                return False
+            if await self._cancelled(table, process_id, row, reason):
+                return True
+        raise StorageUnavailableError(
+            f"{self.name} {process_id!r} takes in so much at this moment that it could not be cancelled; try again"
+        )
+
+    async def _cancelled(self, table: Table, process_id: str, row: InstanceRow | None, reason: str) -> bool:
+        [[now]] = await self._database.query(SQL["now"])
+        version = 1 + (row.version if row else 0)
+        step = ProcessStep(Cancelled(reason), moment_of(now))
+        taken = Taken(step, uuid7(), current_metadata(), Instance(process_id, version))
+        ended = InstanceRow(
+            process_id, slot_of(key_text((process_id,))), ProcessState.CANCELLED.value, version,
+            row.started_at if row else now, now, None, None, None, 0, row.ignored if row else 0, "",
+        )  # fmt: skip
+        append = Append((encode(EventTypes(), self.name, taken),), ((stream_of(self.name, process_id), version - 1),))
+
+        def steps() -> Steps[Any]:
+            yield WriteRows(table, Changes([ended]))
+            if isinstance((yield AppendEvents(append)), Rejected):
+                raise _MovedError
+
+        try:
+            async with self._database.transaction() as transaction:
+                await transaction.carry_out(steps())
+        except _MovedError:
+            return False
+        return True
+
+    async def _table(self) -> Table:
+        known = await processes_of(self._database)
+        if self.name not in known:
+            there = ", ".join(sorted(known)) or "none"
+            raise UnknownProcessError(f"there is no process {self.name!r} in this database; there is {there}")
+        return table_of(self.name, known[self.name].suffix)
+
+    async def _row_or_none(self, table: Table, process_id: str) -> InstanceRow | None:
+        rows = await self._database.load(table, [(process_id,)])
+        return InstanceRow(*rows[0]) if rows else None
+
+    async def _row(self, table: Table, process_id: str) -> InstanceRow:
+        row = await self._row_or_none(table, process_id)
+        if row is None:
+            raise self._unknown(process_id)
+        return row
+
+    def _unknown(self, process_id: str) -> UnknownProcessError:
+        return UnknownProcessError(
+            f"{self.name} has no instance {process_id!r}; `twofold processes list` shows those that there are"
+        )
+
+    def _shown(self, row: InstanceRow) -> ProcessInstance:
+        return ProcessInstance(
+            process=self.name, id=row.id, status=ProcessState(row.status), version=row.version,
+            started_at=moment_of(row.started_at), changed_at=moment_of(row.changed_at),
+            next_at=None if row.next_at is None else moment_of(row.next_at),
+            timer_at=None if row.timer_at is None else moment_of(row.timer_at),
+            waiting=row.waiting, ignored=row.ignored, failures=list(row.failing().values()),
+        )  # fmt: skip
+
+
+def problems_of(counts: ProcessCounts, late: timedelta | None, options: ProcessOptions) -> Sequence[str]:
+    """Return what is wrong with the instances of a process."""
+    found = []
+    if counts.stuck:
+        found.append(f"{counts.stuck} instances are stuck; `twofold processes list --status stuck` shows why")
+    limit = late or timedelta(seconds=options.late)
+    if counts.timer_late > limit:
+        found.append(f"the oldest timer is {counts.timer_late.total_seconds():.1f} s late")
+    if counts.oldest_command > limit:
+        found.append(f"the oldest command has waited for {counts.oldest_command.total_seconds():.1f} s")
+    return found
+
+
+def _age(now: int, times: Sequence[int | None]) -> timedelta:
+    oldest = min((each for each in times if each is not None), default=now)
+    return timedelta(microseconds=max(now - oldest, 0))
+
+
+class _MovedError(Exception):
+    """The instance took something in at the same time."""

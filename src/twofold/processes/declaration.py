@@ -1,0 +1,91 @@
+"""Process classes that cannot work are refused when they are defined, with the line to write."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twofold.errors import InvalidProcessError
+from twofold.messages.event import refuse_base_class
+from twofold.processes.triggers import MARK, Trigger, TriggerKind
+
+Route = tuple[TriggerKind, Any]
+_TAKES = {"event": "(self, state, event)", "done": "(self, state, done)", "refused": "(self, state, refusal)"}
+
+
+def declared(cls: type, no_end: Callable[..., Any]) -> tuple[Mapping[Route, tuple[str, Trigger]], Mapping[Route, str]]:
+    """Return the handlers of a process class and the methods that fold its state, each by its input.
+
+    Args:
+        cls: the class.
+        no_end: the `is_completed` of a class that does not say when it is at its end.
+
+    Raises:
+        InvalidProcessError: one of them can never be called, or not as it is written.
+    """
+    handlers: dict[Route, tuple[str, Trigger]] = {}
+    folds: dict[Route, str] = {}
+    for parent in reversed(cls.__mro__):
+        seen: dict[tuple[bool, Route], str] = {}
+        for name, method in vars(parent).items():
+            for trigger in getattr(method, MARK, ()):
+                _check_method(parent, name, method, trigger)
+                for route in trigger.routes:
+                    _check_once(parent, name, trigger, seen.setdefault((trigger.folds, route), name))
+                    if trigger.folds:
+                        folds[route] = name
+                    else:
+                        handlers[route] = name, trigger
+    if handlers or folds:  # else it is a base of others
+        _check_class(cls, handlers, folds, no_end)
+    return handlers, folds
+
+
+def _check_once(cls: type, name: str, trigger: Trigger, other: str) -> None:
+    if other != name:
+        what = "folds" if trigger.folds else "takes"
+        raise InvalidProcessError(f"{cls.__qualname__} {what} {trigger} in two methods, {other} and {name}; remove one")
+
+
+def _check_method(cls: type, name: str, method: Callable[..., Any], trigger: Trigger) -> None:
+    where = f"{cls.__qualname__}.{name}"
+    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        raise InvalidProcessError(f"{where} is pure, without I/O; write `def {name}` without `async`")
+    if trigger.kind == "event":
+        for each in trigger.of:
+            try:
+                refuse_base_class(each)
+            except TypeError as error:
+                raise InvalidProcessError(f"{where}: {error}") from None
+    if trigger.folds and inspect.isgeneratorfunction(method):
+        raise InvalidProcessError(f"{where} is marked with @evolve; let it `return` the next state, not `yield` it")
+    takes = _TAKES.get(trigger.kind, "(self, state)")
+    parameters = inspect.signature(method).parameters.values()
+    required = [each for each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
+    if len(required) != takes.count(",") + 1 or any(each.kind is each.KEYWORD_ONLY for each in required):
+        raise InvalidProcessError(f"{where} must take {takes}; write `def {name}{takes}`")
+
+
+def _check_class(
+    cls: Any, handlers: Mapping[Route, tuple[str, Trigger]], folds: Mapping[Route, str], no_end: Callable[..., Any]
+) -> None:
+    name = cls.__qualname__
+    for kind, of in folds:
+        if kind == "event" and (kind, of) not in handlers:
+            raise InvalidProcessError(
+                f"{name}.{folds[kind, of]} folds {of.__name__}, which {name} never takes in; add a method "
+                f'@on({of.__name__}, key="…") that yields what follows, or does `return ()`'
+            )
+    if not any(trigger.starts for _, trigger in handlers.values()):
+        raise InvalidProcessError(f'nothing starts {name}; mark a method with @starts(OrderPlaced, key="order_id")')
+    if not isinstance(cls.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", cls.name):
+        raise InvalidProcessError(
+            f'{name} needs a name of lower case letters, digits and _, at most 40; write name = "fulfil_order" in it'
+        )
+    if cls.is_completed is no_end:
+        raise InvalidProcessError(
+            f"nothing ends {name}; write `def is_completed(self, state)`, which returns whether an instance is at its "
+            f"end, or always False"
+        )

@@ -1,0 +1,88 @@
+"""A process on real engines: its commands, its timers, its end."""
+
+from __future__ import annotations
+
+from tests.fulfilment import (
+    ItemsReserved,
+    NoStockError,
+    OrderCancelled,
+    OrderPlaced,
+    OrderShipped,
+    PaymentReceived,
+    PaymentRequested,
+    ReserveItems,
+    ShelfEmptied,
+    running,
+    until_events,
+    until_status,
+)
+from tests.synchronizing import PATIENCE
+
+from twofold.processes.steps import ProcessStep
+
+
+async def test_what_is_placed_and_paid_is_reserved(url: str) -> None:
+    async with running(url) as (app, shop):
+        await app.store.append([OrderPlaced(order="a", total=7)])
+        [requested] = await until_events(app, "a", PaymentRequested)
+        assert requested == PaymentRequested(order="a", amount=7)
+        await app.store.append([PaymentReceived(order="a")])
+        await until_events(app, "a", PaymentRequested, ItemsReserved)
+        instance = await until_status(app, "a", "running")
+        assert (instance.version, instance.next_at, instance.failures) == (4, None, [])
+        await app.store.append([OrderShipped(order="a")])
+        await until_status(app, "a", "completed")
+        assert len(shop.calls) == 2
+
+
+async def test_a_timer_that_is_due_sends_what_follows(url: str) -> None:
+    async with running(url) as (app, _):
+        await app.store.append([OrderPlaced(order="a", deadline=0.3), OrderPlaced(order="b")])
+        *_, cancelled = await until_events(app, "a", PaymentRequested, OrderCancelled)
+        assert cancelled.reason == "not paid"
+    async with running(url) as (app, _):
+        pass
+
+
+async def test_a_refusal_is_an_input(url: str) -> None:
+    async with running(url) as (app, shop):
+        shop.failing = lambda command: NoStockError("none left") if isinstance(command, ReserveItems) else None
+        await app.store.append([OrderPlaced(order="a"), PaymentReceived(order="a")])
+        *_, cancelled = await until_events(app, "a", PaymentRequested, OrderCancelled)
+        assert cancelled.reason == "NoStockError: none left"
+
+
+async def test_one_event_goes_to_several_processes(url: str) -> None:
+    async with running(url) as (app, _):
+        await app.store.append([OrderPlaced(order="a"), OrderPlaced(order="b")])
+        await app.store.append([ShelfEmptied(orders=("a", "b", "never"))])
+        for order in "ab":
+            await until_events(app, order, PaymentRequested, OrderCancelled)
+            await until_status(app, order, "completed")
+        assert [each.id for each in await app.processes.control("fulfil_order").list()] == ["a", "b"]
+
+
+async def test_what_comes_after_the_end_is_counted_and_takes_no_effect(url: str) -> None:
+    async with running(url) as (app, shop):
+        await app.store.append([OrderPlaced(order="a"), OrderShipped(order="a")])
+        await until_status(app, "a", "completed")
+        position = (await app.store.append([PaymentReceived(order="a"), PaymentReceived(order="a")])).position
+        await app.projections.wait(position, PATIENCE, ["fulfil_order"])
+        instance = await app.processes.control("fulfil_order").get("a")
+        assert (instance.ignored, instance.next_at) == (2, None)
+        assert len(shop.calls) == 1
+
+
+async def test_the_state_is_folded_from_the_stream_alone(url: str) -> None:
+    async with running(url) as (app, _):
+        await app.store.append([OrderPlaced(order="a")])
+        await until_status(app, "a", "running")
+    async with running(url) as (app, _):  # nothing is remembered
+        await app.store.append([ShelfEmptied(orders=("a",))])
+        *_, cancelled = await until_events(app, "a", PaymentRequested, OrderCancelled)
+        assert cancelled.order == "a"
+        await until_status(app, "a", "completed")
+        steps = [each.event async for each in app.store.read_stream("fulfil_order-a")]
+        assert [type(each) for each in steps] == [ProcessStep] * 5
+        kinds = sorted(type(each.input).__name__ for each in steps)
+        assert kinds == ["CommandDone", "CommandDone", "EventReceived", "EventReceived", "EventReceived"]
