@@ -79,7 +79,7 @@ class InvalidProjectionError(TwofoldError):
 
 
 class InvalidProcessError(TwofoldError):
-    """A process cannot work as it is declared, or a handler gave what cannot follow. The text has the line to write."""
+    """A process class cannot work, or a handler gave what cannot follow. The text has the line to write."""
 
 
 class OwnershipError(TwofoldError):

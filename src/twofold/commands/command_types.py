@@ -22,7 +22,7 @@ _encode = msgspec.json.Encoder(order="deterministic", enc_hook=to_builtins).enco
 
 
 class StoredCommand(NamedTuple):
-    """A command as it is stored until it is carried out."""
+    """What is stored of a command until it is carried out."""
 
     name: str
     schema_version: int
@@ -57,7 +57,7 @@ class CommandTypes:
         self._by_name: dict[str, type] = {}
 
     def encode(self, command: object) -> StoredCommand:
-        """Return a command as it is stored.
+        """Return what is stored of a command.
 
         Raises:
             InvalidMessageTypeError: it has no handler, no `command_id`, or would not come back equal.

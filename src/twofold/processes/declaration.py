@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from twofold.errors import InvalidProcessError
 from twofold.messages.event import refuse_base_class
+from twofold.processes.keys import key_of
 from twofold.processes.triggers import MARK, Trigger, TriggerKind
 
 Route = tuple[TriggerKind, Any]
 _TAKES = {"event": "(self, state, event)", "done": "(self, state, done)", "refused": "(self, state, refusal)"}
 
 
-def declared(cls: type, no_end: Callable[..., Any]) -> tuple[Mapping[Route, tuple[str, Trigger]], Mapping[Route, str]]:
-    """Return the handlers of a process class and the methods that fold its state, each by its input.
+class Declaration(NamedTuple):
+    """What a process class declares."""
+
+    handlers: Mapping[Route, tuple[str, Trigger]]
+    """The method that says what follows, and how it is marked, by its input."""
+    folds: Mapping[Route, str]
+    """The method that folds the state, by its input."""
+    keys: Mapping[type, Callable[[Any], Iterable[str]]]
+    """What gives the ids of the instances that an event is about, by its class."""
+
+
+def declared(cls: type, no_end: Callable[..., Any]) -> Declaration:
+    """Return what a process class declares.
 
     Args:
         cls: the class.
         no_end: the `is_completed` of a class that does not say when it is at its end.
 
     Raises:
-        InvalidProcessError: one of them can never be called, or not as it is written.
+        InvalidProcessError: a method can never be called, or takes what it never gets.
     """
     handlers: dict[Route, tuple[str, Trigger]] = {}
     folds: dict[Route, str] = {}
@@ -40,7 +52,12 @@ def declared(cls: type, no_end: Callable[..., Any]) -> tuple[Mapping[Route, tupl
                         handlers[route] = name, trigger
     if handlers or folds:  # else it is a base of others
         _check_class(cls, handlers, folds, no_end)
-    return handlers, folds
+    keys = {
+        of: key_of(of, trigger.key)
+        for (kind, of), (_, trigger) in handlers.items()
+        if kind == "event" and trigger.key is not None
+    }
+    return Declaration(handlers, folds, keys)
 
 
 def _check_once(cls: type, name: str, trigger: Trigger, other: str) -> None:

@@ -17,7 +17,6 @@ from twofold.messages.ids import uuid7
 from twofold.messages.position import Position
 from twofold.ports.event_log import NewEvent
 from twofold.processes.instance import Folding, Instance, WaitingCommand, WaitingTimer, after_step
-from twofold.processes.process import Process
 from twofold.processes.steps import (
     Cancelled,
     CommandDone,
@@ -88,18 +87,18 @@ def cancellation_given(reason: str, metadata: Metadata, now: datetime) -> Given:
     return Given(Cancelled(reason), "due", None, (), metadata, now)
 
 
-def refuse_unstarted(process: Process[Any], instance: Instance, given: Given) -> bool:
+def refuse_unstarted(folding: Folding, instance: Instance, given: Given) -> bool:
     """Return whether an event about an instance that was never started is to be left out.
 
     Raises:
         ProcessNotStartedError: it must not come.
     """
-    trigger = process.trigger(given.kind, given.of)
+    trigger = folding.methods.trigger(given.kind, given.of)
     if instance.is_started or trigger is None or trigger.starts:
         return False
     if trigger.missing == "ignore":
         return True
-    raise ProcessNotStartedError(process.name, instance.id, given.of.__name__)
+    raise ProcessNotStartedError(folding.process.name, instance.id, given.of.__name__)
 
 
 def take(folding: Folding, instance: Instance, given: Given) -> Taken:
@@ -109,13 +108,13 @@ def take(folding: Folding, instance: Instance, given: Given) -> Taken:
         InvalidProcessError: a handler gave what cannot follow, or none takes the refusal of a command.
         Exception: whatever the process's methods raise.
     """
-    process, state = folding.process, instance.state
+    methods, state = folding.methods, instance.state
     effects: list[Any] = []
     completed = False
     if instance.ending is None:
-        state = process.fold(given.kind, given.of, state, *given.arguments)
-        effects = _effects(process, given, state)
-        completed = bool(process.is_completed(state))
+        state = methods.evolve(given.kind, given.of, state, *given.arguments)
+        effects = _effects(folding, given, state)
+        completed = bool(folding.process.is_completed(state))
     step = _step(folding, instance, given, effects, completed=completed)
     step_id = uuid7()
     caused = msgspec.structs.replace(
@@ -133,14 +132,14 @@ def encode(events: EventTypes, process: str, taken: Taken) -> NewEvent:
     return events.encode(taken.step, taken.step_id, stream_id, process, encode_metadata(taken.metadata))
 
 
-def _effects(process: Process[Any], given: Given, state: Any) -> list[Any]:
-    if given.kind == "refused" and process.trigger("refused", given.of) is None:
+def _effects(folding: Folding, given: Given, state: Any) -> list[Any]:
+    if given.kind == "refused" and folding.methods.trigger("refused", given.of) is None:
         refusal = given.arguments[0]
         raise InvalidProcessError(
-            f"{given.of} was refused ({refusal.error}: {refusal.reason}), and {type(process).__qualname__} has no "
-            f"method for that; write one: @refused({given.of})"
+            f"{given.of} was refused ({refusal.error}: {refusal.reason}), and {type(folding.process).__qualname__} has "
+            f"no method for that; write one: @refused({given.of})"
         )
-    return process.react(given.kind, given.of, state, *given.arguments)
+    return folding.methods.react(given.kind, given.of, state, *given.arguments)
 
 
 def _step(
@@ -152,19 +151,19 @@ def _step(
     for effect in effects:
         match effect:
             case SetTimer(name):
-                timers[_timer(folding.process, name)] = TimerSet(name, effect.due_at(given.at))
+                timers[_timer(folding, name)] = TimerSet(name, effect.due_at(given.at))
             case CancelTimer(name):
                 timers.pop(name, None)
-                cancelled.append(_timer(folding.process, name))
+                cancelled.append(_timer(folding, name))
             case _:
                 sent.append(_sent(folding, instance, effect, len(sent)))
     return ProcessStep(given.input, given.at, tuple(sent), tuple(timers.values()), tuple(cancelled), completed)
 
 
-def _timer(process: Process[Any], name: str) -> str:
-    if process.trigger("due", name) is None:
+def _timer(folding: Folding, name: str) -> str:
+    if folding.methods.trigger("due", name) is None:
         raise InvalidProcessError(
-            f"{type(process).__qualname__} has no method for its timer {name!r}; write one: @due({name!r})"
+            f"{type(folding.process).__qualname__} has no method for its timer {name!r}; write one: @due({name!r})"
         )
     return name
 

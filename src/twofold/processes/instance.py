@@ -15,6 +15,7 @@ from twofold.messages.context import caused_by
 from twofold.messages.event import EPOCH, Metadata, RecordedEvent
 from twofold.messages.position import Position
 from twofold.messages.receipt import Receipt
+from twofold.processes.methods import Methods
 from twofold.processes.process import Process
 from twofold.processes.steps import (
     CommandDone,
@@ -60,7 +61,7 @@ class WaitingCommand(NamedTuple):
 
     @property
     def stored(self) -> StoredCommand:
-        """The command as it is stored."""
+        """What is stored of the command."""
         return StoredCommand(self.sent.command, self.sent.schema_version, bytes(self.sent.content))
 
 
@@ -142,6 +143,7 @@ class Folding:
 
     def __init__(self, process: Process[Any], events: EventTypes, commands: CommandTypes) -> None:
         self.process = process
+        self.methods = Methods(process)
         self.commands = commands
         self._events = events
 
@@ -159,7 +161,7 @@ class Folding:
         """
         for recorded in steps:
             kind, of, inputs = self._input(instance, recorded.event)
-            state = instance.state if instance.ending else self.process.fold(kind, of, instance.state, *inputs)
+            state = instance.state if instance.ending else self.methods.evolve(kind, of, instance.state, *inputs)
             instance = after_step(instance, recorded.event, state, caused_by(recorded))
         return instance
 
@@ -184,7 +186,7 @@ class Folding:
         self, instance: Instance, kind: TriggerKind, given: CommandDone | CommandRefused
     ) -> tuple[TriggerKind, Any, tuple[Any, ...]]:
         waiting = command_of(instance, given)
-        if not self.process.folds(kind, waiting.sent.command):
+        if not self.methods.evolves(kind, waiting.sent.command):
             return kind, waiting.sent.command, ()  # the class of the command may be gone
         return kind, waiting.sent.command, (self.outcome(waiting, given),)
 

@@ -5,14 +5,11 @@ A process class is the whole process: pure functions, without I/O. See `Process`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, TypeVar
 
-from twofold.errors import AggregateNotFoundError, InvalidProcessError, TwofoldError, ValueTakenError
-from twofold.processes.declaration import declared
-from twofold.processes.keys import key_of
-from twofold.processes.triggers import CancelTimer, SetTimer, Trigger, TriggerKind
+from twofold.errors import AggregateNotFoundError, TwofoldError, ValueTakenError
+from twofold.processes.declaration import Declaration, declared
 from twofold.projections.projection import OnFailure
 
 S = TypeVar("S")
@@ -53,18 +50,11 @@ class Process(Generic[S]):
     on_failure: ClassVar[OnFailure] = "park"
     """An event on which a handler fails again and again is parked, with the later ones of its instance."""
 
-    _handlers: ClassVar[Mapping[tuple[TriggerKind, Any], tuple[str, Trigger]]] = {}
-    _folds: ClassVar[Mapping[tuple[TriggerKind, Any], str]] = {}
-    _keys: ClassVar[Mapping[type, Callable[[Any], Iterable[str]]]] = {}
+    _declaration: ClassVar[Declaration] = Declaration({}, {}, {})
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        cls._handlers, cls._folds = declared(cls, Process.is_completed)
-        cls._keys = {
-            of: key_of(of, trigger.key)
-            for (kind, of), (_, trigger) in cls._handlers.items()
-            if kind == "event" and trigger.key is not None
-        }
+        cls._declaration = declared(cls, Process.is_completed)
 
     def is_completed(self, state: S) -> bool:
         """Return whether an instance is at its end. What comes later is counted, and takes no effect."""
@@ -85,49 +75,4 @@ class Process(Generic[S]):
 
     def handles(self) -> tuple[type, ...]:
         """Return the classes of the events that it takes in."""
-        return tuple(self._keys)
-
-    def ids(self, event: Any) -> tuple[str, ...]:
-        """Return the ids of the instances that an event is about.
-
-        Raises:
-            Exception: whatever a `key` of the process's own raises.
-        """
-        return tuple(dict.fromkeys(self._keys[type(event)](event)))
-
-    def trigger(self, kind: TriggerKind, of: Any) -> Trigger | None:
-        """Return how an input is declared; None if no handler takes it."""
-        found = self._handlers.get((kind, of))
-        return found[1] if found else None
-
-    def fold(self, kind: TriggerKind, of: Any, state: S, *inputs: Any) -> S:
-        """Return the state after an input."""
-        name = self._folds.get((kind, of))
-        if name is None:
-            return state
-        after_it: S = getattr(self, name)(state, *inputs)
-        if after_it is None and state is not None:
-            raise InvalidProcessError(f"{type(self).__qualname__}.{name} returned None; let it return the next state")
-        return after_it
-
-    def folds(self, kind: TriggerKind, of: Any) -> bool:
-        """Return whether an input is folded into the state."""
-        return (kind, of) in self._folds
-
-    def react(self, kind: TriggerKind, of: Any, state: S, *inputs: Any) -> list[Any]:
-        """Return what follows from an input: commands, timers to be set and to be cancelled.
-
-        Raises:
-            InvalidProcessError: the handler gave no sequence.
-            Exception: whatever the handler raises.
-        """
-        found = self._handlers.get((kind, of))
-        if found is None:
-            return []
-        given = getattr(self, found[0])(state, *inputs)
-        if not isinstance(given, Iterable) or isinstance(given, str | SetTimer | CancelTimer):
-            raise InvalidProcessError(
-                f"{type(self).__qualname__}.{found[0]} returned {given!r}; `yield` each thing that follows, or "
-                f"`return ()` if nothing does"
-            )
-        return list(given)
+        return tuple(self._declaration.keys)

@@ -91,11 +91,11 @@ class ProcessRunner:
         """Do nothing: the rows are for the command line and `app.processes`, which know where they are."""
 
     def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
-        ids = self.projection.ids
+        ids = self._folding.methods.ids
         return [KeyedEvent(recorded, (each,)) for recorded in events for each in ids(recorded.event)]
 
     def beside(self, segment: Segment, suffix: str, epoch: Callable[[], int]) -> Callable[[], Awaitable[None]]:
-        """Return what sends the commands and fires the timers of a segment, to be run as long as it is held."""
+        """Return what sends the commands and fires the timers of a segment, to be run while it is held."""
         sweep = Sweep(self._ledger, self._bus, segment, suffix, epoch, self._options, self._lease)
 
         async def run() -> None:
@@ -156,7 +156,7 @@ class ProcessRunner:
         if each.recorded.position <= instance.position:
             return  # it was taken in before the checkpoint was set back
         given = event_given(each.recorded)
-        if refuse_unstarted(self.projection, instance, given):
+        if refuse_unstarted(self._folding, instance, given):
             return
         if instance.ending:
             after = instance.replace(ignored=instance.ignored + 1, position=each.recorded.position)

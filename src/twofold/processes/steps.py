@@ -19,7 +19,7 @@ class EventReceived(msgspec.Struct, frozen=True, tag_field="kind", tag="event"):
     """Its stored name."""
     schema_version: int
     payload: msgspec.Raw
-    """As it is stored; it is upcast whenever it is folded."""
+    """The stored JSON; it is upcast whenever it is folded."""
     event_id: UUID
     position: int
 

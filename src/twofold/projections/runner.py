@@ -223,20 +223,8 @@ async def take_step(transaction: ReadTransaction, batch: ProjectionBatch, failur
     """
     if not await advance(transaction, batch.with_parked(failures), batch.step):
         raise CheckpointMovedError(batch.step.segment.projection)
-<<<<<<< HEAD
 
 
 def decoder_for(runner: ProjectionRunner, events: EventTypes) -> Decode:
     """Return what makes events of rows, as a projection takes them: of their classes, or raw if it takes every type."""
     return raw_events if RawEvent in runner.projection.handles() else events.decode
-
-
-def with_keys(runner: ProjectionRunner, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
-    """Return events with their keys.
-
-    Raises:
-        Exception: whatever the projection's own code raises.
-    """
-    return list(map(KeyedEvent, events, runner.keys(events)))
-=======
->>>>>>> f8c7877 (Let an event be parked once for each thing that it is about)

@@ -11,11 +11,7 @@ from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import Checkpoint
 from twofold.ports.segments import SLOTS, slot_of
-<<<<<<< HEAD
-from twofold.projections.runner import ProjectionRunner, decoder_for, with_keys
-=======
-from twofold.projections.runner import ProjectionRunner
->>>>>>> f8c7877 (Let an event be parked once for each thing that it is about)
+from twofold.projections.runner import ProjectionRunner, decoder_for
 
 LOOKED_AT = 500
 """Events that are looked at for the oldest one of a segment; the rest is taken for its own."""
@@ -32,11 +28,7 @@ async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -
     rows = await store.log.read(query, after=row.position, limit=1 if is_whole else LOOKED_AT)
     for stored in rows:
         try:
-<<<<<<< HEAD
-            text = with_keys(runner, decoder_for(runner, store.events)([stored]))[0].text if not is_whole else ""
-=======
-            is_own = is_whole or _is_of(row, runner, store.events.decode([stored]))
->>>>>>> f8c7877 (Let an event be parked once for each thing that it is about)
+            is_own = is_whole or _is_of(row, runner, decoder_for(runner, store.events)([stored]))
         except Exception:  # it cannot be read, and holds the segment up
             is_own = True
         if is_own:

@@ -21,10 +21,7 @@ from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import SLOTS, slot_of
 from twofold.projections.fingerprint import has_row_type
 from twofold.projections.folding import key_text
-<<<<<<< HEAD
-from twofold.projections.runner import decoder_for, with_keys
-=======
->>>>>>> f8c7877 (Let an event be parked once for each thing that it is about)
+from twofold.projections.runner import decoder_for
 from twofold.synchronizer import history, parking, rebuild
 from twofold.synchronizer.generations import Change, change, forget_records, locked_generations, serving_of
 from twofold.synchronizer.leases import new_worker
@@ -271,10 +268,6 @@ class ProjectionControl(ReadModelControl):
         query = EventQuery.exactly(*self._runner.projection.handles())
         rows = await self._store.log.read(query, after=position - 1, before=position + 1, limit=1)
         try:
-<<<<<<< HEAD
-            return slot_of(with_keys(self._runner, decoder_for(self._runner, self._store.events)(rows))[0].text)
-=======
-            return slot_of(self._runner.keyed(self._store.events.decode(rows))[0].text)
->>>>>>> f8c7877 (Let an event be parked once for each thing that it is about)
+            return slot_of(self._runner.keyed(decoder_for(self._runner, self._store.events)(rows))[0].text)
         except Exception:  # that may be why it is to be skipped
             return None

@@ -8,14 +8,16 @@ given(Opened(account="a")).when(Deposit(account="a", amount=5)).then(Deposited(a
 
 given = scenario(Balances())  # a projection
 given(Opened(account="a")).then_row(Balance(account="a", amount=0))
+
+given = scenario(FulfilOrder())  # a process
+given(placed).when_time_passes(days=3).then_sends(CancelOrder(order_id="a", reason="not paid"))
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 from uuid import UUID
 
 from twofold.commands.aggregate import Aggregate
@@ -23,8 +25,12 @@ from twofold.commands.decider import Decider
 from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RecordedEvent
 from twofold.messages.stored_event import record
+from twofold.processes.instance import moment_of
+from twofold.processes.process import Process
 from twofold.projections.folding import fold, keyed
 from twofold.projections.projection import Projection
+from twofold.testing.process_scenario import ProcessScenario
+from twofold.testing.reports import difference, fail
 
 A = TypeVar("A", bound=Aggregate)
 C = TypeVar("C")
@@ -42,13 +48,17 @@ def scenario(subject: type[A], *, id: str = "1") -> Callable[..., Given[Callable
 def scenario(subject: Decider[C, Any, E]) -> Callable[..., Given[C]]: ...
 @overload
 def scenario(subject: Projection[R]) -> Callable[..., GivenRows[R]]: ...
+@overload
+def scenario(subject: Process[Any]) -> Callable[..., ProcessScenario]: ...
 def scenario(subject: Any, *, id: str = "1") -> Callable[..., Any]:
-    """Return the `given(*events)` of an aggregate class, a decider or a projection.
+    """Return the `given(*events)` of an aggregate class, a decider, a projection or a process.
 
     Args:
         subject: what is tested.
         id: the identity of the aggregate.
     """
+    if isinstance(subject, Process):
+        return lambda *events: ProcessScenario(subject, moment_of(NEW_YEAR_2026), events)
     if isinstance(subject, Projection):
         return lambda *events: GivenRows(subject, events)
     if isinstance(subject, Decider):
@@ -91,9 +101,9 @@ class Outcome:
             AssertionError: it was otherwise; the text shows both.
         """
         if self.error is not None:
-            _fail(f"expected {_plural(len(events), 'event')}, but it raised {self.error!r}", self.error)
+            fail(f"expected {_plural(len(events), 'event')}, but it raised {self.error!r}", self.error)
         if self.events != events:
-            _fail(f"other events than expected (-) came of it (+):\n{_difference(events, self.events)}")
+            fail(f"other events than expected (-) came of it (+):\n{difference(events, self.events)}")
 
     def then_raises(self, error: type[Exception], match: str = "") -> None:
         """Expect an error of this class whose text matches the regular expression.
@@ -103,11 +113,11 @@ class Outcome:
         """
         if self.error is None:
             came = "\n".join(f"  {each!r}" for each in self.events) or "  nothing"
-            _fail(f"expected {error.__name__}, but this came of it:\n{came}")
+            fail(f"expected {error.__name__}, but this came of it:\n{came}")
         if not isinstance(self.error, error):
-            _fail(f"expected {error.__name__}, but it raised {self.error!r}", self.error)
+            fail(f"expected {error.__name__}, but it raised {self.error!r}", self.error)
         if not re.search(match, str(self.error)):
-            _fail(f"expected {error.__name__} to match {match!r}, but it says {str(self.error)!r}", self.error)
+            fail(f"expected {error.__name__} to match {match!r}, but it says {str(self.error)!r}", self.error)
 
 
 class GivenRows(Generic[R]):
@@ -130,9 +140,9 @@ class GivenRows(Generic[R]):
         """
         key = self._key_of(row)
         if key not in self._rows:
-            _fail(f"expected a row with the key {key!r}; there are {sorted(self._rows)}")
+            fail(f"expected a row with the key {key!r}; there are {sorted(self._rows)}")
         if self._rows[key] != row:
-            _fail(f"another row than expected (-) came of it (+):\n{_difference([row], [self._rows[key]])}")
+            fail(f"another row than expected (-) came of it (+):\n{difference([row], [self._rows[key]])}")
 
     def then_rows(self, *rows: R) -> None:
         """Expect these rows and no others, in any order.
@@ -143,7 +153,7 @@ class GivenRows(Generic[R]):
         expected = {self._key_of(row): row for row in rows}
         if expected != self._rows:
             both = [[rows[key] for key in sorted(rows)] for rows in (expected, self._rows)]
-            _fail(f"other rows than expected (-) came of it (+):\n{_difference(*both)}")
+            fail(f"other rows than expected (-) came of it (+):\n{difference(*both)}")
 
     def then_no_row(self, *key: Any) -> None:
         """Expect that there is no row with this key.
@@ -152,7 +162,7 @@ class GivenRows(Generic[R]):
             AssertionError: there is one.
         """
         if key in self._rows:
-            _fail(f"expected no row with the key {key!r}, but there is {self._rows[key]!r}")
+            fail(f"expected no row with the key {key!r}, but there is {self._rows[key]!r}")
 
 
 def _act(aggregate: Aggregate, action: Callable[[Any], object]) -> Sequence[object]:
@@ -169,14 +179,5 @@ def _recorded(events: Sequence[object]) -> list[RecordedEvent[Any]]:
     )
 
 
-def _difference(expected: Sequence[object], actual: Sequence[object]) -> str:
-    lines = difflib.ndiff([repr(each) for each in expected], [repr(each) for each in actual])
-    return "\n".join(line.rstrip() for line in lines)
-
-
 def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _fail(text: str, cause: Exception | None = None) -> NoReturn:
-    raise AssertionError(text) from cause
