@@ -15,7 +15,7 @@ from twofold.messages.context import caused_by
 from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.ids import uuid7
 from twofold.messages.position import Position
-from twofold.ports.event_log import NewEvent
+from twofold.messages.stored_event import NewEvent
 from twofold.processes.instance import Folding, Instance, WaitingCommand, WaitingTimer, after_step
 from twofold.processes.steps import (
     Cancelled,
