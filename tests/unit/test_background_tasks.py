@@ -37,12 +37,16 @@ ALLOWED = {
     "fastapi/outages.py Bounded._begin": "it lives as long as its request, and answers that",
     "fastapi/outages.py Outages.is_over": "those who ask await it",
     "log/chunks.py ChunkReader.read_ahead": "one read, whose failure goes to who reads on",
+    "processes/sweep.py Sweep._send_ready": "one command; whatever comes of it, the next turn of the sweep takes in",
     "queries/shared_looks.py SharedLooks.ask": "one look, which those who share it await",
     "sync.py SyncApplication.call": "the caller waits for it",
     "sync.py _Running": "a thread that runs a loop until it is stopped",
     "sync.py _Running.start": "the caller waits for the start; the thread runs the loop until it is stopped",
     "sync.py _Running.stop": "the caller waits for it",
     "sync.py _end": "the caller waits for the thread",
+    "synchronizer/segments/runner.py SegmentRunner._begin_beside": (
+        "a `Supervisor` of the segment's runs it, whose error is the segment's fault"
+    ),
     "synchronizer/synchronizer.py ReadModelSynchronizer.begin": (
         "`run` supervises its parts, and `status` tells if it has ended all the same"
     ),

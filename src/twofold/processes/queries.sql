@@ -1,8 +1,5 @@
 -- What is asked about the instances of one process. `{table}` stands for their table.
 
--- name: columns
-id, slot, status, version, started_at, changed_at, next_at, timer_at, sent_at, waiting, ignored, failures
-
 -- name: due
 SELECT id, version, failures FROM {table}
 WHERE next_at <= (SELECT twofold_now()) AND slot >= :first AND slot < :end ORDER BY next_at LIMIT :limit

@@ -13,7 +13,6 @@ from twofold.ports.table import Column, Kind, Table
 from twofold.processes.instance import Failure, Instance, microseconds
 from twofold.projections.folding import key_text
 
-_SQL = sql_blocks("twofold.processes")
 _failures = msgspec.json.Decoder(dict[str, Failure])
 
 
@@ -58,7 +57,8 @@ def table_of(process: str, suffix: str) -> Table:
 
 def statement(name: str, table: Table) -> str:
     """Return a statement of `queries.sql` about the instances in a table."""
-    return _SQL[name].replace("{table}", quoted(table.name))
+    columns = ", ".join(InstanceRow._fields)
+    return sql_blocks("twofold.processes", table=quoted(table.name), columns=columns)[name]
 
 
 def row_of(instance: Instance) -> tuple[Any, ...]:
