@@ -21,7 +21,7 @@ from uuid import UUID
 import msgspec
 
 from twofold.commands.command_content import content_hash_of
-from twofold.commands.command_types import CommandTypes
+from twofold.commands.command_types import CommandTypes, Results
 from twofold.commands.results import ResultCodec
 from twofold.commands.retry_queue import RetryQueue
 from twofold.errors import (
@@ -84,7 +84,7 @@ class CommandBus:
         self._options = options or CommandOptions()
         self._retries = RetryQueue()
         self._routes: dict[type, tuple[_Handler, Call]] = {}
-        self.types = CommandTypes(self._routes, lambda command_type: self._routes[command_type][0])
+        self.types = CommandTypes(self._routes, self._results)
         """The classes of commands that have handlers, as they are stored until they are carried out."""
 
     def register(self, command_type: type[C], handler: CommandHandler[C] | Callable[[C], Awaitable[Any]]) -> None:
@@ -101,6 +101,10 @@ class CommandBus:
         content_hash, results = content_hash_of(command_type), ResultCodec(command_type, call)
         known = _Handler(handler, call, results.encode, results.decode, content_hash)
         self._routes[command_type] = (known, compose(partial(self._execute, known), self._middleware))
+
+    def _results(self, command_type: type) -> Results:
+        handler = self._routes[command_type][0]
+        return Results(handler.encode_result, handler.decode_result)
 
     @overload
     async def dispatch(self, command: Command[R]) -> R: ...

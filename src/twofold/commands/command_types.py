@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -30,16 +30,11 @@ class StoredCommand(NamedTuple):
     """JSON."""
 
 
-class Results(Protocol):
+class Results(NamedTuple):
     """What the handler of a class of commands returns, as JSON and back."""
 
-    @property
-    def encode_result(self) -> Callable[[Any], bytes]:
-        """Return what encodes a value."""
-
-    @property
-    def decode_result(self) -> Callable[[bytes], Any]:
-        """Return what decodes a value."""
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
 
 
 class CommandTypes:
@@ -96,11 +91,11 @@ class CommandTypes:
         Raises:
             InvalidHandlerError: it would not come back equal.
         """
-        return self._results(command_type).encode_result(value)
+        return self._results(command_type).encode(value)
 
     def decode_result(self, command_type: type, result: bytes) -> Any:
         """Return what the handler of a class of commands has returned."""
-        return self._results(command_type).decode_result(result)
+        return self._results(command_type).decode(result)
 
     def _codec(self, cls: type) -> _Codec:
         codec = self._codecs.get(cls)
@@ -178,8 +173,12 @@ def _serializer(cls: Any) -> _Serializer:
     try:
         load = msgspec.json.Decoder(cls).decode
     except (TypeError, NameError) as error:
-        raise InvalidMessageTypeError(f"{cls.__qualname__} cannot be stored: {error}") from error
+        raise InvalidMessageTypeError(f"{_named(cls)} cannot be stored: {error}") from error
     return _encode, load, lambda command, command_id: replace(command, command_id=command_id)
+
+
+def _named(cls: Any) -> str:
+    return str(cls.__qualname__)
 
 
 def _check_id(cls: type, fields: Iterable[str]) -> None:

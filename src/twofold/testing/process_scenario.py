@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 
-from twofold.commands.command_types import CommandTypes
+from twofold.commands.command_types import CommandTypes, Results
 from twofold.commands.results import to_builtins
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.fidelity import field_names
@@ -192,21 +192,11 @@ class _AnyCommands(CommandTypes):
 
     def __init__(self) -> None:
         self._seen: dict[type, None] = {}
-        super().__init__(self._seen, lambda _: _PlainResults())
+        super().__init__(self._seen, lambda _: Results(lambda value: bytes(_raw(value)), msgspec.json.decode))
 
     def identified(self, command: object, command_id: UUID) -> Any:
         self._seen[type(command)] = None
         return super().identified(command, command_id)
-
-
-class _PlainResults:
-    """Results as plain JSON."""
-
-    def encode_result(self, value: Any) -> bytes:
-        return bytes(_raw(value))
-
-    def decode_result(self, result: bytes) -> Any:
-        return msgspec.json.decode(result)
 
 
 def _raw(value: Any) -> msgspec.Raw:
