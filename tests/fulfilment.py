@@ -140,7 +140,7 @@ class Shop:
 
     def __init__(self, store: EventStore) -> None:
         self.store = store
-        self.calls: list[object] = []
+        self.calls: list[Any] = []
         self.failing: Callable[[object], BaseException | None] = lambda _: None
         self.waiting: dict[str, asyncio.Event] = {}
 

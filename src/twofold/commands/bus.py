@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar, overload
@@ -24,6 +25,7 @@ from twofold.commands.command_content import content_hash_of
 from twofold.commands.command_types import CommandTypes, Results
 from twofold.commands.results import ResultCodec
 from twofold.commands.retry_queue import RetryQueue
+from twofold.commands.schedule import CommandScheduled, ScheduledCommand, Scheduler
 from twofold.errors import (
     CommandReusedError,
     ConflictError,
@@ -31,9 +33,11 @@ from twofold.errors import (
     HandlerNotFoundError,
     InvalidHandlerError,
     InvalidMessageTypeError,
+    InvalidProcessError,
     OutcomeUnknownError,
     StorageError,
     StorageUnavailableError,
+    UnitOfWorkError,
     VersionMismatchError,
 )
 from twofold.log.appender import Appender, Committed, staged_receipt
@@ -45,7 +49,7 @@ from twofold.messages.event import Metadata
 from twofold.messages.ids import uuid7
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import current_session
-from twofold.messages.stream import ANY, ExpectedVersion, holds
+from twofold.messages.stream import ANY, NO_STREAM, ExpectedVersion, holds
 from twofold.middleware import Call, Middleware, compose, resolve
 from twofold.options import CommandOptions
 from twofold.ports.event_log import Append, CommandRecord
@@ -84,6 +88,8 @@ class CommandBus:
         self._options = options or CommandOptions()
         self._retries = RetryQueue()
         self._routes: dict[type, tuple[_Handler, Call]] = {}
+        self.scheduler: Scheduler | None = None
+        """Looks after commands that are carried out later, once the process for that is added."""
         self.types = CommandTypes(self._routes, self._results)
         """The classes of commands that have handlers, as they are stored until they are carried out."""
 
@@ -151,6 +157,69 @@ class CommandBus:
         if not receipt.is_staged and (session := current_session()):
             session.note(receipt)
         return receipt
+
+    async def schedule(self, command: object, *, at: datetime | None = None, after: timedelta | None = None) -> str:
+        """Let a command be carried out later, under its own id, and return the id for `cancel_scheduled`.
+
+        Within a command handler, it is scheduled with the command that is being handled, or not at all. Scheduled
+        again under its `command_id`, it stays as it was scheduled first.
+
+        Args:
+            command: which, with a `command_id`.
+            at: when, with a time zone.
+            after: in place of that, how long from now on, by the clock of the database.
+
+        Raises:
+            InvalidProcessError: this application has no `ScheduledCommands`; the text has the line to write.
+            ValueError: neither or both of `at` and `after` are given, or `at` has no time zone.
+            InvalidMessageTypeError: the command has no handler here, or cannot be stored.
+            StorageError: the database failed; nothing was stored.
+        """
+        self._scheduler()
+        if (at is None) == (after is None) or (at is not None and at.tzinfo is None):
+            raise ValueError("give either at=, a datetime with a time zone, or after=, a timedelta")
+        stored, command_id = self.types.encode(command), _command_id(command)
+        schedule_id, seconds = str(command_id), None if after is None else after.total_seconds()
+        event = CommandScheduled(
+            schedule_id, command_id, stored.name, stored.schema_version, msgspec.Raw(stored.content), at, seconds
+        )
+        stream_id = f"scheduled-{schedule_id}"
+        try:
+            await self._appender.write([event], stream_id, "scheduled", NO_STREAM, None, None, None)
+        except ConflictError:
+            if writing_unit() is not None:
+                raise
+        return schedule_id
+
+    async def cancel_scheduled(self, schedule_id: str, *, reason: str = "cancelled by the application") -> bool:
+        """Cancel a command that was scheduled, and return whether it was still waiting; then it never takes effect.
+
+        Raises:
+            InvalidProcessError: this application has no `ScheduledCommands`; the text has the line to write.
+            UnitOfWorkError: this is a command handler, which may run more than once before its events are stored.
+            StorageError: the database failed.
+        """
+        scheduler = self._scheduler()
+        if writing_unit() is not None:
+            raise UnitOfWorkError("a command handler cannot cancel what is scheduled: that is no part of its append")
+        return await scheduler.cancel(schedule_id, reason)
+
+    async def scheduled(self, *, after: str = "", limit: int = 100) -> Sequence[ScheduledCommand]:
+        """Return the commands that wait, in the order of their ids, behind one of them.
+
+        Raises:
+            InvalidProcessError: this application has no `ScheduledCommands`; the text has the line to write.
+            StorageError: the database failed.
+        """
+        return await self._scheduler().waiting(after=after, limit=limit)
+
+    def _scheduler(self) -> Scheduler:
+        if self.scheduler is None:
+            raise InvalidProcessError(
+                "nothing carries out scheduled commands; add `app.processes.add(ScheduledCommands())` where the "
+                "application is wired"
+            )
+        return self.scheduler
 
     async def _execute(self, handler: _Handler, command: Any) -> Receipt[Any]:
         outer, command_id = writing_unit(), _command_id(command)

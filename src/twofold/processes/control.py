@@ -141,7 +141,9 @@ class ProcessControl:
         key = key_text((process_id,)) if process_id else ""
         return len(going_on) + await parking.retry(self._database, self.name, key)
 
-    async def cancel(self, process_id: str, *, reason: str, even_unstarted: bool = False) -> bool:
+    async def cancel(
+        self, process_id: str, *, reason: str, even_unstarted: bool = False, only_waiting: bool = False
+    ) -> bool:
         """End an instance: its timers and its commands are dropped, and what comes later is ignored.
 
         A command that is being carried out at this moment may still take effect.
@@ -150,6 +152,7 @@ class ProcessControl:
             process_id: which.
             reason: why; it is recorded.
             even_unstarted: whether one that has taken nothing in yet is ended before it starts.
+            only_waiting: whether one goes on that waits for no timer.
 
         Returns:
             Whether it was still running.
@@ -165,6 +168,8 @@ class ProcessControl:
             if row is None and not even_unstarted:
                 raise self._unknown(process_id)
             if row is not None and row.status in (ProcessState.COMPLETED, ProcessState.CANCELLED):
+                return False
+            if only_waiting and row is not None and row.timer_at is None:
                 return False
             if await self._cancelled(table, process_id, row, reason):
                 return True

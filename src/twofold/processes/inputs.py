@@ -30,7 +30,7 @@ from twofold.processes.steps import (
     command_id_of,
     stream_of,
 )
-from twofold.processes.triggers import CancelTimer, SetTimer, TriggerKind
+from twofold.processes.triggers import CancelTimer, SendStored, SetTimer, TriggerKind
 
 
 class Given(NamedTuple):
@@ -155,6 +155,8 @@ def _step(
             case CancelTimer(name):
                 timers.pop(name, None)
                 cancelled.append(_timer(folding, name))
+            case SendStored(command_id, stored):
+                sent.append(CommandSent(command_id, stored.name, stored.schema_version, msgspec.Raw(stored.content)))
             case _:
                 sent.append(_sent(folding, instance, effect, len(sent)))
     return ProcessStep(given.input, given.at, tuple(sent), tuple(timers.values()), tuple(cancelled), completed)

@@ -31,12 +31,12 @@ class Methods:
 
     def trigger(self, kind: TriggerKind, of: Any) -> Trigger | None:
         """Return how an input is declared; None if no handler takes it."""
-        found = self._declaration.handlers.get((kind, of))
+        found = self._handler(kind, of)
         return found[1] if found else None
 
     def evolve(self, kind: TriggerKind, of: Any, state: Any, *inputs: Any) -> Any:
         """Return the state after an input."""
-        name = self._declaration.folds.get((kind, of))
+        name = self._fold(kind, of)
         if name is None:
             return state
         after_it = getattr(self._process, name)(state, *inputs)
@@ -48,7 +48,7 @@ class Methods:
 
     def evolves(self, kind: TriggerKind, of: Any) -> bool:
         """Return whether an input is folded into the state."""
-        return (kind, of) in self._declaration.folds
+        return self._fold(kind, of) is not None
 
     def react(self, kind: TriggerKind, of: Any, state: Any, *inputs: Any) -> list[Any]:
         """Return what follows from an input: commands, timers to be set and to be cancelled.
@@ -57,7 +57,7 @@ class Methods:
             InvalidProcessError: the handler gave no sequence.
             Exception: whatever the handler raises.
         """
-        found = self._declaration.handlers.get((kind, of))
+        found = self._handler(kind, of)
         if found is None:
             return []
         given = getattr(self._process, found[0])(state, *inputs)
@@ -67,3 +67,11 @@ class Methods:
                 f"{where} returned {given!r}; `yield` each thing that follows, or `return ()` if nothing does"
             )
         return list(given)
+
+    def _handler(self, kind: TriggerKind, of: Any) -> tuple[str, Trigger] | None:
+        handlers = self._declaration.handlers
+        return handlers.get((kind, of)) or handlers.get((kind, None))
+
+    def _fold(self, kind: TriggerKind, of: Any) -> str | None:
+        folds = self._declaration.folds
+        return folds.get((kind, of)) or folds.get((kind, None))

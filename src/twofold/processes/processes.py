@@ -20,6 +20,7 @@ from twofold.processes.control import (
 )
 from twofold.processes.process import Process
 from twofold.processes.runner import ProcessRunner
+from twofold.processes.scheduled_commands import CommandScheduler, ScheduledCommands
 from twofold.projections.runner import Start
 from twofold.synchronizer.status import ProjectionStatus
 from twofold.synchronizer.synchronizer import ReadModelSynchronizer
@@ -88,6 +89,8 @@ class Processes:
         runner = ProcessRunner(self._store, self._database, self._commands, process, self._options.processes, lease)
         self._synchronizer.add_runner(runner, start=start)
         self._added[process.name] = process
+        if isinstance(process, ScheduledCommands):
+            self._commands.scheduler = CommandScheduler(self._store, self.control(process.name), self._commands)
 
     def control(self, name: str) -> ProcessControl:
         """Return what looks after the instances of a process: list, get, steps, retry, cancel."""

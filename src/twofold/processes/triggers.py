@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from uuid import UUID
 
+from twofold.commands.command_types import StoredCommand
 from twofold.errors import InvalidProcessError
 from twofold.messages.event import event_type_of
 from twofold.messages.receipt import Receipt
@@ -57,6 +59,13 @@ class CancelTimer(NamedTuple):
     name: str
 
 
+class SendStored(NamedTuple):
+    """A command that a handler sends under its own id, from what is stored of it."""
+
+    command_id: UUID
+    stored: StoredCommand
+
+
 def after(delay: timedelta, name: str) -> SetTimer:
     """Set a timer that is due some time after the input; one of the same name is replaced. Yield it."""
     if not isinstance(delay, timedelta):
@@ -98,6 +107,8 @@ class Trigger:
     @property
     def routes(self) -> Iterator[tuple[TriggerKind, Any]]:
         """What the method is found by: a class of events, the stored name of commands, or the name of a timer."""
+        if not self.of:
+            yield self.kind, None  # any command
         for each in self.of:
             if self.kind in ("event", "due"):
                 yield self.kind, each
@@ -137,13 +148,19 @@ def on(*events: type, key: KeyOf, missing: Missing = "refuse") -> Trigger:
 
 
 def done(*commands: type) -> Trigger:
-    """Let a method take that commands were carried out: it gets `(state, done)`, a `Done`."""
-    return Trigger("done", _classes("done", commands))
+    """Let a method take that commands were carried out: it gets `(state, done)`, a `Done`.
+
+    Without a class, it takes the outcomes of all commands that no other method takes.
+    """
+    return Trigger("done", _classes("done", commands) if commands else ())
 
 
 def refused(*commands: type) -> Trigger:
-    """Let a method take that the domain refused commands: it gets `(state, refusal)`, a `Refusal`."""
-    return Trigger("refused", _classes("refused", commands))
+    """Let a method take that the domain refused commands: it gets `(state, refusal)`, a `Refusal`.
+
+    Without a class, it takes the refusals of all commands that no other method takes.
+    """
+    return Trigger("refused", _classes("refused", commands) if commands else ())
 
 
 def due(*timers: str) -> Trigger:

@@ -1,0 +1,161 @@
+"""Commands for processes, which work without the application's code: `twofold processes …`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+
+from twofold.cli.output import print_table, say
+from twofold.engines.engine import connect
+from twofold.engines.urls import without_secrets
+from twofold.log.event_store import EventStore
+from twofold.options import ProcessOptions
+from twofold.processes.control import ProcessControl, ProcessInstance, problems_of, processes_of
+from twofold.processes.instance import moment_of
+
+Url = Annotated[str, Parameter(help="The database of the log, such as sqlite:///orders.db.")]
+Name = Annotated[str, Parameter(help="The process.")]
+Id = Annotated[str, Parameter(help="The instance, such as the id of an order.")]
+Reason = Annotated[str, Parameter(help="Why; it is recorded.")]
+
+app = App(
+    name="processes",
+    help=(
+        "Look after processes: see what they wait for, let those go on that are stuck, end those that must not go on. "
+        "None of this needs the code of the processes, and all of it may be done while they run.\n\n"
+        "`twofold processes URL` shows how the instances of each process stand, and what is wrong; the exit code is 1 "
+        "if anything is."
+    ),
+)
+
+COUNTS = ("running", "stuck", "completed", "cancelled", "ignored", "oldest timer", "oldest command")
+
+
+@app.default
+async def show_all(url: Url, /) -> int:
+    """Show how the instances of each process stand, and what is wrong."""
+    problems = []
+    rows = []
+    async with _opened(url) as store:
+        names = sorted(await processes_of(store.database))
+        for name in names:
+            counts = await store.control(name).counts()
+            rows.append((
+                name, f"{counts.running:,}", f"{counts.stuck:,}", f"{counts.completed:,}", f"{counts.cancelled:,}",
+                f"{counts.ignored:,}", f"{counts.timer_late.total_seconds():,.1f} s",
+                f"{counts.oldest_command.total_seconds():,.1f} s",
+            ))  # fmt: skip
+            problems += [f"{name}: {each}" for each in problems_of(counts, None, ProcessOptions())]
+    if not names:
+        say(f"there are no processes in {without_secrets(url)}")
+    print_table(("process", *COUNTS), rows, numbers=COUNTS)
+    for problem in problems:
+        say(problem)
+    return 1 if problems else 0
+
+
+@app.command(name="list")
+async def list_(
+    url: Url,
+    name: Name,
+    /,
+    *,
+    status: Annotated[str, Parameter(help="Only running, stuck, completed or cancelled ones.")] = "",
+    after: Annotated[str, Parameter(help="Only those behind this id.")] = "",
+    limit: Annotated[int, Parameter(help="The most instances to show.")] = 100,
+) -> None:
+    """Show the instances of a process, in the order of their ids."""
+    async with _opened(url) as store:
+        found = await store.control(name).list(status=status, after=after, limit=limit)
+    if not found:
+        say(f"{name} has no such instances")
+    headings = ("id", "status", "inputs", "changed (UTC)", "next (UTC)", "commands", "fails")
+    print_table(headings, [_row(each) for each in found], numbers=("inputs", "commands"))
+
+
+@app.command
+async def show(url: Url, name: Name, process_id: Id, /) -> None:
+    """Show an instance: how it stands, what it took in, and what followed from each input."""
+    async with _opened(url) as store:
+        instance = await store.control(name).get(process_id)
+        steps = await store.control(name).steps(process_id)
+    say(
+        f"{name} {process_id}: {instance.status}, since {_time(instance.started_at)}, {instance.ignored} inputs ignored"
+    )
+    for failure in instance.failures:
+        again = f"next try {_time(moment_of(failure.next_at))}" if failure.next_at is not None else "not tried again"
+        say(f"fails: {failure.error} (tried {failure.attempts} times, {again})")
+    rows = [(f"{each.version:,}", *_step(each.payload)) for each in steps]
+    print_table(("input", "at (UTC)", "what came", "what followed"), rows, numbers=("input",))
+
+
+@app.command
+async def retry(
+    url: Url, name: Name, process_id: Annotated[str, Parameter(help="The instance; by default, all.")] = "", /
+) -> None:
+    """Let instances go on that fail or are stuck, and parked events be tried again."""
+    async with _opened(url) as store:
+        count = await store.control(name).retry(process_id)
+    if not count:
+        raise ValueError(f"nothing of {name}{f' {process_id}' if process_id else ''} fails or is parked")
+    say(f"{count:,} are tried again, as soon as a worker has the code")
+
+
+@app.command
+async def cancel(url: Url, name: Name, process_id: Id, /, *, reason: Reason) -> None:
+    """End an instance for ever: its timers and commands are dropped, and what comes later is ignored."""
+    async with _opened(url) as store:
+        was_running = await store.control(name).cancel(process_id, reason=reason)
+    say(f"{name} {process_id} is {'cancelled' if was_running else 'at its end already'}")
+
+
+class _Opened:
+    """A log with the rows of processes beside it."""
+
+    def __init__(self, url: str) -> None:
+        engine = connect(url, migrate=False)
+        self.store, self.database = EventStore(engine.log), engine.read_database
+
+    def control(self, name: str) -> ProcessControl:
+        return ProcessControl(self.store.log, self.database, name)
+
+
+@asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[_Opened]:
+    opened = _Opened(url)
+    await opened.store.log.open()
+    try:
+        await opened.database.open()
+        try:
+            yield opened
+        finally:
+            await opened.database.close()
+    finally:
+        await opened.store.log.close()
+
+
+def _row(each: ProcessInstance) -> Sequence[str]:
+    fails = "; ".join(failure.error for failure in each.failures)
+    following = _time(each.next_at) if each.next_at else ""
+    return each.id, each.status, f"{each.version:,}", _time(each.changed_at), following, f"{each.waiting:,}", fails
+
+
+def _step(payload: bytes) -> Sequence[str]:
+    """Return a step as three texts, from what is stored: the classes of what it holds need not be here."""
+    step = msgspec.json.decode(payload)
+    given = step["input"]
+    name = given.get("type") or given.get("timer") or given.get("error") or given.get("reason") or ""
+    followed = [f"sends {each['command']}" for each in step.get("sent", ())]
+    followed += [f"sets {each['timer']} for {each['due_at']}" for each in step.get("timers", ())]
+    followed += [f"cancels {each}" for each in step.get("cancelled", ())]
+    followed += ["completes"] if step.get("completed") else []
+    return step["at"], f"{given['kind']} {name}".strip(), ", ".join(followed)
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%F %T}"
