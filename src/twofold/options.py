@@ -143,6 +143,9 @@ class SynchronizerOptions:
     the appends compete for it more often; higher, and what other processes appended waits longer."""
     near_head: int = 1000
     """Positions behind the head up to which an inline projection is near it."""
+    shared_within: int = 1000
+    """Positions behind the head up to which the segments of one process read the log together. Higher, and a projection
+    that handles few events reads more that it does not need; lower, and each reads a burst of events by itself."""
     retried_at_once: int = 1000
     """Parked events that are retried in one transaction, at most. Higher, and that transaction takes longer."""
     merged_within: int = 1000

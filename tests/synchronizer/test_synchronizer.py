@@ -415,3 +415,24 @@ async def test_rows_that_somebody_changes_under_a_raised_epoch_are_read_again(
             await transaction.run(SQL["fence"], name="balances", generation=1)
         await runner.wait(await write(store, deposited("a", 3)), PATIENCE)
         assert await balances.get("a") == Balance("a", "ann", Decimal(5), 101)
+
+
+async def test_many_read_models_read_what_is_new_together(engine: Engine) -> None:
+    log, commits, names = RecordingLog(engine.log), 10, [f"balances_{number}" for number in range(20)]
+    store = EventStore(log)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, options=QUICK)
+    models = [synchronizer.add(named_balances(name)) for name in names]
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        log.calls.clear()
+        for _ in range(commits):
+            await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
+        assert log.calls["scan"] < commits * len(names) / 2
+        for balances in models:
+            assert await balances.get("a") == Balance("a", "ann", Decimal(commits), commits)
+
+
+def named_balances(name: str) -> Balances:
+    projection = Balances()
+    projection.name = name  # type: ignore[misc]
+    return projection

@@ -17,6 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from twofold.log.codec.unknown import Decode
 from twofold.log.query_check import NOTHING
+from twofold.log.shared_scans import ScanLog
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
@@ -166,13 +167,21 @@ class EventBatches:
         query: selects them.
         most: events of a batch, at most.
         options: how a batch begins, and how large it gets.
+        scan: reads the log for several readers at once; by default each reads for itself.
     """
 
     def __init__(
-        self, log: EventLog, decode: Decode, query: EventQuery, most: int, options: LogOptions | None = None
+        self,
+        log: EventLog,
+        decode: Decode,
+        query: EventQuery,
+        most: int,
+        options: LogOptions | None = None,
+        scan: ScanLog | None = None,
     ) -> None:
         options = options or LogOptions()
         self._log = log
+        self._scan_log = scan or log.scan
         self._decode = decode
         self._query = query
         self._end: int | None = None
@@ -201,7 +210,7 @@ class EventBatches:
         return batch
 
     async def _scan(self, after: Mark, size: int) -> Scan:
-        return await self._log.scan(self._query, after=after, end=self._end, limit=size)
+        return await self._scan_log(self._query, after=after, end=self._end, limit=size)
 
 
 async def decoded(log: EventLog, decode: Decode, rows: Rows, after: Mark, mark: Mark) -> Batch:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from twofold.errors import InvalidProjectionError, StorageError
 from twofold.log.event_store import EventStore
+from twofold.log.shared_scans import SharedScans
 from twofold.messages.mark import START
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import WriteToken
@@ -100,6 +101,7 @@ class ReadModelSynchronizer:
             options=query_options or QueryOptions(),
         )
         self._of = self._registry.of
+        self._scans = SharedScans(event_store.log, self._options.shared_within)
         self._workers: list[Worker] = []
         self._preparing = Supervisor(
             "the preparation of the read models", self._options.backoff, refusals=(InvalidProjectionError,)
@@ -364,7 +366,7 @@ class ReadModelSynchronizer:
     def _factory(self, database: ReadDatabase, runners: Mapping[str, ProjectionRunner]) -> RunnerFactory:
         return RunnerFactory(
             store=self._store, database=database, runners=runners, positions=self._registry.positions,
-            ceiling=self._ceiling, options=self._options,
+            ceiling=self._ceiling, scans=self._scans, options=self._options,
         )  # fmt: skip
 
     def _poke(self) -> None:

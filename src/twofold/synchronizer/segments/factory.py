@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from twofold.log.event_store import EventStore
+from twofold.log.shared_scans import SharedScans
 from twofold.options import SynchronizerOptions
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import ReadDatabase
@@ -30,6 +31,8 @@ class RunnerFactory:
     positions: Positions
     """Told how far the segments have come."""
     ceiling: Ceiling
+    scans: SharedScans
+    """Reads the log for all segments of the process."""
     options: SynchronizerOptions
 
     def make(self, held: Held, owner: str) -> SegmentRunner:
@@ -41,5 +44,5 @@ class RunnerFactory:
 
         return SegmentRunner(
             self.store, self.database, runner, held.suffix, held.segment, owner, self.options,
-            self.positions.reached, head,
+            self.positions.reached, head, self.scans,
         )  # fmt: skip

@@ -34,6 +34,7 @@ from twofold.errors import (
 )
 from twofold.log.chunks import Batch, EventBatches, mark_at
 from twofold.log.event_store import EventStore
+from twofold.log.shared_scans import SharedScans
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import START, Mark
 from twofold.options import SynchronizerOptions
@@ -68,6 +69,7 @@ class SegmentRunner:
         options: of the synchronizer.
         reached: told of each position up to which the segment is complete.
         head: waits until there is more than up to a position, at most some seconds, and returns up to where.
+        scans: reads the log for all segments of the process; by default this one reads for itself.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class SegmentRunner:
         options: SynchronizerOptions,
         reached: Callable[[Segment, int, int], None],
         head: Callable[[int, float], Awaitable[int]],
+        scans: SharedScans | None = None,
     ) -> None:
         self.segment = segment
         self._store = store
@@ -100,7 +103,10 @@ class SegmentRunner:
         self._reached = reached
         self._head = head
         query, decode = EventQuery.exactly(*runner.projection.handles()), decoder_for(runner, store.events)
-        self._batches = EventBatches(store.log, decode, query, runner.batch_size, store.options)
+        scan = scans.scan if scans else None
+        self._batches = EventBatches(store.log, decode, query, runner.batch_size, store.options, scan)
+        if scans:
+            scans.join(self)
         self._epoch = 0
         self._saved = self._passed = START
         self._saved_at = 0.0

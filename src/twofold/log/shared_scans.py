@@ -1,0 +1,133 @@
+"""Reading the log once for all who follow it near its head: fifty projections do not read a new event fifty times.
+
+1. A scan that begins near its end waits for one turn of the event loop; others of that turn join it.
+2. One scan of all events, from the lowest mark on, reads for all of them.
+3. Each gets the rows of its own query behind its own mark, and what these cover.
+4. A reader that was alone, or whose part was not read, asks the log by itself. After an error all of them do: each gets
+   the error that is about its own mark.
+
+The log is asked after all of them have asked: no answer is older than one of their own would be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+from weakref import WeakSet
+
+import msgspec
+
+from twofold.errors import TwofoldError
+from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import Mark
+from twofold.messages.stored_event import StoredEvent
+from twofold.ports.event_log import EventLog, Scan, scanned
+
+_decode_tags = msgspec.json.Decoder(list[str]).decode
+
+
+class ScanLog(Protocol):
+    """`EventLog.scan`, or what answers like it."""
+
+    def __call__(
+        self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int
+    ) -> Coroutine[Any, Any, Scan]:
+        """Return matching events behind a mark, and how far the log has then been seen; see `EventLog.scan`."""
+        ...
+
+
+class SharedScans:
+    """Scans a log for several readers of one process, and reads once what they want at the same moment.
+
+    Args:
+        log: what is read.
+        near: positions before its end from which on a scan is shared.
+    """
+
+    def __init__(self, log: EventLog, near: int) -> None:
+        self._log = log
+        self._near = near
+        self._readers: WeakSet[Any] = WeakSet()
+        self._gathering: list[_Request] | None = None
+
+    def join(self, reader: object) -> None:
+        """Count a reader as long as it lives: with a single one, no scan waits for others."""
+        self._readers.add(reader)
+
+    async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
+        """Return what `EventLog.scan` returns, and raise what it raises."""
+        if end is not None and 0 < end - after.position <= self._near and len(self._readers) > 1:
+            request = _Request(query, after, end, limit)
+            if self._gathering is None:
+                await self._lead(request)
+            else:
+                self._gathering.append(request)
+            if found := await request.answer:
+                return found
+        return await self._log.scan(query, after=after, end=end, limit=limit)
+
+    async def _lead(self, request: _Request) -> None:
+        """Gather the requests of one turn and answer them, as far as one scan can."""
+        requests = self._gathering = [request]
+        try:
+            await asyncio.sleep(0)
+            self._gathering = None
+            if len(requests) > 1:
+                await self._answer(requests)
+        except TwofoldError:  # each finds out by itself what it means for its own mark
+            pass
+        finally:
+            if self._gathering is requests:
+                self._gathering = None
+            for each in requests:
+                each.give(None)
+
+    async def _answer(self, requests: Sequence[_Request]) -> None:
+        lowest = min((each.after for each in requests), key=lambda mark: mark.position)
+        end, limit = max(each.end for each in requests), max(each.limit for each in requests)
+        scan = await self._log.scan(EventQuery.all(), after=lowest, end=end, limit=limit)
+        for each in requests:
+            each.give(each.part_of(scan, lowest))
+
+
+class _Request:
+    """One of the scans that are read together."""
+
+    def __init__(self, query: EventQuery, after: Mark, end: int, limit: int) -> None:
+        self.query = query
+        self.after = after
+        self.end = end
+        self.limit = limit
+        self.answer: asyncio.Future[Scan | None] = asyncio.get_running_loop().create_future()
+
+    def give(self, scan: Scan | None) -> None:
+        """Answer it, if it has no answer yet and is still waited for."""
+        if not self.answer.done():
+            self.answer.set_result(scan)
+
+    def part_of(self, scan: Scan, lowest: Mark) -> Scan | None:
+        """Return its part of a scan of all events behind the lowest mark; None if it has to ask by itself."""
+        rows, first, last = scan.rows, lowest.position + 1, min(self.end, scan.covered.position)
+        if last <= self.after.position or rows[-1].position - first != len(rows) - 1:
+            return None
+        known = lowest if self.after.position == lowest.position else _mark(rows[self.after.position - first])
+        if known.event_id != self.after.event_id:  # also one that does not know its event: the log tells which it is
+            return None
+        matches = _matcher(self.query)
+        found = [row for row in rows[self.after.position + 1 - first : last + 1 - first] if matches(row)]
+        return scanned(found[: self.limit], self.limit, _mark(rows[last - first]))
+
+
+def _mark(row: StoredEvent) -> Mark:
+    return Mark(row.position, row.event_id)
+
+
+def _matcher(query: EventQuery) -> Callable[[StoredEvent], bool]:
+    """Return what tells whether a row matches a query; the tags are decoded only where they matter."""
+    if query.is_all:
+        return lambda row: True
+    if any(item.tags for item in query.items):
+        return lambda row: query.matches(row.type, _decode_tags(row.tags))
+    types = {name for item in query.items for name in item.types}
+    return lambda row: row.type in types

@@ -1,0 +1,140 @@
+"""Readers that are near the head read the log together, and each gets what it would have read by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+import pytest_asyncio
+from tests.accounts import Deposited, Opened
+from tests.recording_log import RecordingLog
+from tests.synchronizing import deposited, opened, write
+
+from twofold import EventQuery, EventStore
+from twofold.engines.memory import MemoryEventLog
+from twofold.errors import HistoryChangedError, StorageUnavailableError
+from twofold.log.shared_scans import SharedScans
+from twofold.messages.mark import Mark
+from twofold.ports.event_log import Scan
+
+QUERIES = [
+    EventQuery.all(),
+    EventQuery.of(Opened),
+    EventQuery.of(Deposited),
+    EventQuery.of(Opened, Deposited),
+    EventQuery.of("Nothing"),
+    EventQuery.of(Deposited, tags=["account:b"]),
+]
+EVENTS = 30
+
+
+@pytest_asyncio.fixture
+async def log() -> AsyncIterator[RecordingLog]:
+    log = RecordingLog(MemoryEventLog())
+    await log.open()
+    await write(EventStore(log), *(deposited("ab"[n % 2]) if n % 5 else opened("a") for n in range(EVENTS)))
+    log.calls.clear()
+    yield log
+    await log.close()
+
+
+class Reader:
+    """One who reads, as long as it lives."""
+
+
+def shared(log: RecordingLog, near: int = 100, readers: int = 2) -> tuple[SharedScans, list[Reader]]:
+    """Return scans, and readers that live as long as the list."""
+    scans, alive = SharedScans(log, near), [Reader() for _ in range(readers)]
+    for reader in alive:
+        scans.join(reader)
+    return scans, alive
+
+
+async def mark(log: RecordingLog, position: int) -> Mark:
+    found = await log.mark(position)
+    assert found is not None
+    return found
+
+
+async def test_what_fifty_want_at_one_moment_is_read_once(log: RecordingLog) -> None:
+    scans, _alive = shared(log)
+    after = await mark(log, 20)
+    queries = [QUERIES[n % len(QUERIES)] for n in range(50)]
+    found = await asyncio.gather(*(scans.scan(each, after=after, end=EVENTS, limit=100) for each in queries))
+    assert log.calls["scan"] == 1
+    assert {scan.covered.position for scan in found} == {EVENTS}
+    assert [row.position for row in found[1].rows] == [21, 26]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_each_gets_what_it_would_have_read_by_itself(log: RecordingLog, seed: int) -> None:
+    """But for a part that is shorter, which says so: `covered` is where to go on."""
+    chance, (scans, _alive) = Random(seed), shared(log)
+    wanted = []
+    for _ in range(10):
+        position = chance.randrange(EVENTS)
+        wanted.append((chance.choice(QUERIES), await mark(log, position), position + chance.randrange(1, 20)))
+    limits = [chance.choice((1, 2, 3, 50)) for _ in wanted]
+    found = await asyncio.gather(
+        *(scans.scan(q, after=m, end=e, limit=n) for (q, m, e), n in zip(wanted, limits, strict=True))
+    )
+    for (query, after, end), limit, scan in zip(wanted, limits, found, strict=True):
+        assert after.position < scan.covered.position <= min(end, EVENTS)
+        assert scan.covered == await mark(log, scan.covered.position)
+        alone = await log.scan(query, after=after, end=scan.covered.position, limit=EVENTS)
+        assert list(scan.rows) == list(alone.rows)
+        assert len(scan.rows) <= limit
+
+
+async def test_a_mark_of_another_history_is_refused_to_its_reader_alone(log: RecordingLog) -> None:
+    scans, _alive = shared(log)
+    wrong = Mark(25, b"0123456789abcdef")
+    marks = [await mark(log, 20), wrong, await mark(log, 24)]
+    found = await asyncio.gather(
+        *(scans.scan(EventQuery.all(), after=each, end=EVENTS, limit=100) for each in marks), return_exceptions=True
+    )
+    assert isinstance(found[1], HistoryChangedError)
+    assert [len(each.rows) for each in (found[0], found[2]) if isinstance(each, Scan)] == [10, 6]
+
+
+async def test_a_lowest_mark_of_another_history_harms_no_other(log: RecordingLog) -> None:
+    scans, _alive = shared(log)
+    marks = [Mark(10, b"0123456789abcdef"), await mark(log, 20)]
+    found = await asyncio.gather(
+        *(scans.scan(EventQuery.all(), after=each, end=EVENTS, limit=100) for each in marks), return_exceptions=True
+    )
+    assert isinstance(found[0], HistoryChangedError)
+    assert isinstance(found[1], Scan)
+    assert len(found[1].rows) == 10
+
+
+async def test_everyone_learns_that_the_database_is_away(log: RecordingLog) -> None:
+    scans, _alive = shared(log)
+    after, log.away = await mark(log, 20), True
+    found = await asyncio.gather(
+        *(scans.scan(each, after=after, end=EVENTS, limit=100) for each in QUERIES), return_exceptions=True
+    )
+    assert {type(each) for each in found} == {StorageUnavailableError}
+
+
+async def test_one_that_is_cancelled_takes_no_other_along(log: RecordingLog) -> None:
+    scans, _alive = shared(log)
+    after = await mark(log, 20)
+    tasks = [asyncio.create_task(scans.scan(QUERIES[0], after=after, end=EVENTS, limit=100)) for _ in range(4)]
+    await asyncio.sleep(0)  # the first leads now
+    tasks[0].cancel()
+    tasks[2].cancel()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in found] == [asyncio.CancelledError, Scan, asyncio.CancelledError, Scan]
+
+
+async def test_who_is_far_from_the_end_or_alone_reads_for_itself(log: RecordingLog) -> None:
+    scans, _alive = shared(log, near=5)
+    after = await mark(log, 20)
+    await asyncio.gather(*(scans.scan(EventQuery.of(Opened), after=after, end=EVENTS, limit=9) for _ in range(3)))
+    assert log.calls["scan"] == 3, "far from the end, few of the events may concern it"
+    single, _alive = shared(log, readers=1)
+    await single.scan(EventQuery.of(Opened), after=after, end=EVENTS, limit=9)
+    assert log.calls["scan"] == 4
