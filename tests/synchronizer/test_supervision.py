@@ -15,7 +15,7 @@ import pytest
 from tests.accounts import Balances, Deposited
 from tests.campaigns.read_models.trails import Tallies
 from tests.postgres_servers import PostgresServer
-from tests.synchronizer.failing import FailingReadDatabase, Fault, failing_log
+from tests.synchronizer.failing import Failing, FailingReadDatabase, Fault, failing_log
 from tests.synchronizing import PATIENCE, deposited, engine_at, opened, quick, running, until, write
 
 from twofold import Application, EventStore, Reaction, ReadModelSynchronizer
@@ -132,6 +132,24 @@ async def test_no_await_at_all_that_fails_ends_it(
             return stack.enter_context(postgres_server(18).database())
 
         assert await faults_everywhere(url, [error], rebuild=rebuild, step=1) > 80
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error()).__name__)
+async def test_a_step_whose_answer_got_lost_is_no_fault_once_it_is_found_done(
+    engine: Engine, store: EventStore, caplog: pytest.LogCaptureFixture, error: Callable[[], BaseException]
+) -> None:
+    caplog.set_level("CRITICAL", "twofold")
+    fault = Fault(2, error)  # the points of the first commit are before it and after it
+    database: Any = Failing(engine.read_database, fault, ("commit",))
+    synchronizer = ReadModelSynchronizer(store, database, [Balances()], options=FAST)
+
+    async def no_fault() -> bool:
+        return not synchronizer.faults
+
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        assert fault.has_struck
+        await until(no_fault)
 
 
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)

@@ -241,7 +241,7 @@ class SegmentRunner:
             await self._compare()
             if unsaved or self._has_error:  # what held it up is over
                 await self._step((), self._passed)
-            self._supervisor.went_well()
+            self._note_success()
 
     async def _is_done_by_appends(self, head: int) -> bool:
         """Return whether the appends brought an inline projection as far themselves, which they are left time for."""
@@ -319,9 +319,13 @@ class SegmentRunner:
         if last_try or not failures:
             self._saved, self._passed, self._saved_at, self._has_error = mark, mark, time.monotonic(), False
             self._reached(self.segment, self._epoch, mark.position)
-            self._trying = None
-            self._supervisor.went_well()
+            self._note_success()
         return failures
+
+    def _note_success(self) -> None:
+        """Forget what failed: a step succeeded, or another try has found all done, up to the head of the log."""
+        self._trying = None
+        self._supervisor.went_well()
 
     async def _stop_right_before(
         self, events: Sequence[KeyedEvent], mark: Mark, changes: Changes, failures: Sequence[FailedEvent]
