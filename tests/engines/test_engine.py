@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.accounts import Balances
-from tests.synchronizing import deposited, opened, write
+from tests.synchronizing import PATIENCE, deposited, opened, write
 
 from twofold import Application, open_event_store
 from twofold.engines.engine import Engine, connect
@@ -81,7 +81,7 @@ async def test_an_application_takes_an_engine_in_place_of_a_url() -> None:
     balances = app.projections.add(Balances())
     async with app:
         position = await write(app.store, opened("a"), deposited("a"))
-        await app.projections.wait(position, 10)
+        await app.projections.wait(position, PATIENCE)
         assert await balances.get("a") is not None
 
 

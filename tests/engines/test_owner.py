@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.synchronizing import engine_at
+from tests.synchronizing import PATIENCE, engine_at
 from tests.unit.ports.test_owner import in_a_child
 
 from twofold import Application, EventQuery, EventStore
@@ -49,7 +49,7 @@ each_use = pytest.mark.parametrize("use", USES.values(), ids=USES)
 
 async def told(use: Callable[[], Awaitable[object]]) -> str:
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await use()
     except Exception as error:
         return f"{type(error).__name__}: {error}"

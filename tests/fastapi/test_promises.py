@@ -134,7 +134,7 @@ def test_a_wrong_method_is_answered_with_all_that_are_right(tagged: TestClient) 
 
 
 async def test_head_of_a_live_stream_ends(url: str) -> None:
-    async with listening(build(url)) as client, asyncio.timeout(10):
+    async with listening(build(url)) as client, asyncio.timeout(60):
         answer = await client.head("/live/a")
     assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "text/event-stream")
 

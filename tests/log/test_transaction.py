@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine
+from tests.synchronizing import PATIENCE
 
 from twofold import ANY, AppendCondition, Event, EventQuery, EventStore, Receipt, Tag, open_event_store
 from twofold.errors import ConflictError, DuplicateEventIdError, RepeatedTransactionError, TransactionReusedError
@@ -163,7 +164,7 @@ async def test_more_transactions_at_once_than_there_are_threads_all_come_to_thei
             await done(tx.connection.execute(HELLO))
             tx.append([Booked(seat=str(number))])
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*map(write, range(40)))
     assert len(await users.mails()) == await store.head() == 40
 
@@ -270,7 +271,7 @@ async def test_a_subscription_is_woken_by_a_joined_append(store: EventStore) -> 
     following = asyncio.create_task(anext(store.subscribe()))
     async with store.transaction() as tx:
         tx.append([Booked(seat="1")])
-    batch = await asyncio.wait_for(following, 5)
+    batch = await asyncio.wait_for(following, PATIENCE)
     assert [recorded.event for recorded in batch.events] == [Booked(seat="1")]
 
 

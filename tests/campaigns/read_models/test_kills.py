@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.accounts import Balance, Balances, Open
+from tests.campaigns.planted import assert_finds
 from tests.campaigns.read_models.victim import ACCOUNTS, bus, work_until_killed
 from tests.synchronizing import engine_at
 
@@ -142,15 +143,9 @@ async def test_read_model_and_log_survive_very_many_kills(url: str) -> None:
 
 
 async def test_a_checkpoint_in_a_second_transaction_is_found_out(tmp_path: Path) -> None:
-    chance = random.Random()
-    for database in range(20):
-        seed = chance.randrange(2**32)
-        try:
-            await campaign(f"sqlite:///{tmp_path}/{database}.db", seed, kills=10, planted=True)
-        except AssertionError as found:
-            assert f"seed {seed}" in str(found)  # noqa: PT017
-            return
-    pytest.fail("the campaign would not notice the bug that it is there for")
+    await assert_finds(
+        lambda seed: campaign(f"sqlite:///{tmp_path}/{seed}.db", seed, kills=20, planted=True), r"^seed \d+"
+    )
 
 
 async def test_an_inline_read_model_equals_a_fold_of_the_log_whenever_its_processes_are_killed(url: str) -> None:
@@ -167,12 +162,6 @@ async def test_an_inline_read_model_survives_very_many_kills(url: str) -> None:
 
 
 async def test_rows_in_a_second_transaction_after_the_append_are_found_out(tmp_path: Path) -> None:
-    chance = random.Random()
-    for database in range(10):
-        seed = chance.randrange(2**32)
-        try:
-            await inline_campaign(f"sqlite:///{tmp_path}/{database}.db", seed, kills=10, planted=True)
-        except AssertionError as found:
-            assert f"seed {seed}" in str(found)  # noqa: PT017
-            return
-    pytest.fail("the campaign would not notice the bug that it is there for")
+    await assert_finds(
+        lambda seed: inline_campaign(f"sqlite:///{tmp_path}/{seed}.db", seed, kills=10, planted=True), r"^seed \d+"
+    )

@@ -15,7 +15,7 @@ import pytest
 from tests.debian import ProgramMissingError
 from tests.engines.postgres.pgbouncer import pgbouncer
 from tests.postgres_servers import PostgresServer
-from tests.synchronizing import engine_at
+from tests.synchronizing import PATIENCE, engine_at
 
 from twofold import Application
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
@@ -76,7 +76,7 @@ async def test_with_the_fewest_connections_all_goes_on_and_the_pool_does_with_le
     async with engine_at(address, Options(postgres=OPTIONS)) as (engine, _):
         outcomes = await asyncio.gather(*(engine.log.append(append_of(new_event("Note-1"))) for _ in range(20)))
         assert all(isinstance(outcome, Appended) for outcome in outcomes)
-        assert await engine.log.wait(0, 1) == 20
+        assert await engine.log.wait(0, PATIENCE) == 20
         heads = await asyncio.gather(*(engine.log.head() for _ in range(40)))
         assert set(heads) == {20}
 

@@ -15,6 +15,7 @@ import pytest
 from tests.engines.postgres.test_outcomes import lock_held, opened, positions
 from tests.mounts import mounted
 from tests.postgres_servers import PostgresServer
+from tests.synchronizing import PATIENCE
 
 from twofold import EventStore
 from twofold.errors import (
@@ -68,7 +69,7 @@ async def test_a_standby_is_followed_while_its_primary_is_appended_to(
     standby = new_standby(primary)
     async with opened(standby.url("postgres")) as following, opened(primary.url("postgres")) as log:
         for position in range(2, 5):
-            waiting = asyncio.create_task(following.wait(position - 1, 10))
+            waiting = asyncio.create_task(following.wait(position - 1, PATIENCE))
             await log.append(append_of(new_event("Note-1")))
             assert await waiting == position
         assert await positions(following) == [1, 2, 3, 4]

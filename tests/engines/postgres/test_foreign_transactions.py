@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 from tests.engines.postgres.test_outcomes import opened
+from tests.synchronizing import PATIENCE
 
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.messages.event_query import EventQuery
@@ -61,7 +62,7 @@ async def writing_elsewhere(url: str, database: str | None) -> AsyncIterator[Non
 async def check_not_held_up(log: PostgresEventLog, url: str, database: str | None) -> None:
     async with writing_elsewhere(url, database):
         await log.append(append_of(new_event("Note-1"), new_event("Note-2")))
-        assert await log.wait(0, 10) == 2
+        assert await log.wait(0, PATIENCE) == 2
         assert [row.position for row in await log.read(EVERYTHING, limit=10)] == [1, 2], "the reader is held up"
 
 

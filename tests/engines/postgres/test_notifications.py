@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from tests.accounts import Balances
-from tests.synchronizing import deposited, engine_at, opened, running, write
+from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running, until, write
 
 from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines.engine import Engine
@@ -75,7 +75,7 @@ async def listening(url: str, looks: str, count: int = 1) -> None:
     sql = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s AND state = 'idle'"
     )
-    async with asyncio.timeout(20), await psycopg.AsyncConnection.connect(url, autocommit=True) as looker:
+    async with asyncio.timeout(PATIENCE), await psycopg.AsyncConnection.connect(url, autocommit=True) as looker:
         while (await (await looker.execute(sql, [looks])).fetchone() or (0,))[0] < count:  # noqa: ASYNC110  # no signal
             await asyncio.sleep(0.01)
 
@@ -87,7 +87,7 @@ TWO = 2  # the pool's, which has asked for the head, and the listener's
 async def test_a_forged_head_wakes_and_is_not_believed(url: str, engine: Engine) -> None:
     store = EventStore(engine.log)
     head = await write(store, opened("a"))
-    waiting = asyncio.create_task(engine.log.wait(head, 10))
+    waiting = asyncio.create_task(engine.log.wait(head, PATIENCE))
     await listening(url, HEADS, TWO)
     await forge(url, PAYLOADS)
     await asyncio.sleep(0.3)  # the notifications are on their way
@@ -100,18 +100,20 @@ async def test_a_forged_head_wakes_and_is_not_believed(url: str, engine: Engine)
 async def test_a_subscription_skips_nothing_after_a_forged_head(url: str, engine: Engine) -> None:
     store = EventStore(engine.log)
     await write(store, opened("a"))
-    waiting = asyncio.create_task(engine.log.wait(1, 3))
+    waiting = asyncio.create_task(engine.log.wait(1, PATIENCE))
     await listening(url, HEADS, TWO)
     await forge(url, ["1000000"])
-    assert await waiting == 1
+    await asyncio.sleep(0.3)  # the notification is on its way
+    assert not waiting.done()
     async with engine_at(url) as (other, _):
         await write(EventStore(other.log), deposited("a"), deposited("a"))
+    assert await waiting == 3
     assert [row.position for row in await engine.log.read(EventQuery.all(), limit=10)] == [1, 2, 3]
-    assert await engine.log.wait(1, 5) == 3
+    assert await engine.log.wait(1, PATIENCE) == 3
 
 
-async def looks_of(log: EventLog, work: Callable[[], Awaitable[object]]) -> int:
-    """Return how often a log's listener reads the head while work is done and for a moment after."""
+async def looks_of(log: EventLog, work: Callable[[], Awaitable[object]], wanted: int = 0) -> int:
+    """Return how often a log's listener reads the head while work is done, and for a moment after or until it has."""
     subject, looks = log._listener._subject, 0  # type: ignore[attr-defined]  # the engine is PostgreSQL
     look = subject.look
 
@@ -120,9 +122,15 @@ async def looks_of(log: EventLog, work: Callable[[], Awaitable[object]]) -> int:
         looks += 1
         await look(connection)
 
+    async def as_wanted() -> bool:
+        return looks >= wanted
+
     subject.look = counted
     await work()
-    await asyncio.sleep(0.3)
+    if wanted:
+        await until(as_wanted)
+    else:
+        await asyncio.sleep(0.3)
     return looks
 
 
@@ -142,7 +150,7 @@ async def test_what_this_process_has_appended_is_not_looked_up_and_what_others_a
 
         assert await looks_of(engine.log, append_here) == 0
         assert not waiting.done()
-        assert await looks_of(engine.log, append_there) > 0
+        assert await looks_of(engine.log, append_there, wanted=1) > 0
         assert await waiting == 8
 
 
@@ -168,7 +176,7 @@ async def test_an_append_whose_answer_is_lost_is_looked_up(url: str) -> None:
                 await holder.rollback()
                 await appending
 
-        assert await looks_of(engine.log, append_on_a_connection_that_ends) > 0
+        assert await looks_of(engine.log, append_on_a_connection_that_ends, wanted=1) > 0
         waiting.cancel()
 
 
@@ -178,15 +186,16 @@ async def test_a_forged_step_makes_nobody_see_what_is_not_there(url: str, engine
     balances = synchronizer.add(Balances())
     await synchronizer.prepare()
     position = await write(store, opened("a"))
-    waiting = asyncio.create_task(synchronizer.wait(position, 6))
+    waiting = asyncio.create_task(synchronizer.wait(position, PATIENCE))
     await listening(url, STEPS)
     await forge(url, MIGHTY_STEPS + PAYLOADS)
     with pytest.raises(StaleReadError):
-        await waiting
+        await synchronizer.wait(position, 0.5)
+    assert not waiting.done()
     [status] = await synchronizer.status()
     assert status.position == 0
     async with running(synchronizer):
-        await synchronizer.wait(position, 20)
+        await waiting
     assert await balances.get("a") is not None
     await synchronizer.close()
 
@@ -196,12 +205,16 @@ async def test_what_an_engine_tells_of_steps_is_what_the_table_says(url: str, en
     synchronizer.add(Balances())
     await synchronizer.prepare()
     positions = Positions()
-    waiting = asyncio.create_task(positions.watermark("balances", 1).wait(0, 4))
+    watermark = positions.watermark("balances", 1)
+    waiting = asyncio.create_task(watermark.wait(0, PATIENCE))
     await asyncio.sleep(0)
     engine.read_database.follow(positions)
     await listening(url, STEPS)
     await forge(url, MIGHTY_STEPS + PAYLOADS)
-    assert await waiting == 0
+    await asyncio.sleep(0.3)  # the notifications are on their way
+    assert not waiting.done()
+    assert watermark.position == 0
+    waiting.cancel()
     await synchronizer.close()
 
 
@@ -210,12 +223,12 @@ async def test_checkpoints_do_not_move_by_forged_notifications(url: str, engine:
     synchronizer = ReadModelSynchronizer(store, engine.read_database)
     balances = synchronizer.add(Balances())
     async with running(synchronizer):
-        await synchronizer.wait(await write(store, opened("a")), 20)
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
         await forge(url, MIGHTY_STEPS + PAYLOADS)
-        await synchronizer.wait(await write(store, deposited("a")), 20)
+        await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
         assert await engine.read_database.query("SELECT max(position) FROM twofold_checkpoints") == [(2,)]
         await forge(url, MIGHTY_STEPS + PAYLOADS)
-        await synchronizer.wait(await write(store, deposited("a")), 20)
+        await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
     row = await balances.get("a")
     assert row is not None
     assert row.changes == 2

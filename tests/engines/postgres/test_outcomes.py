@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from tests.engines.postgres.weak_line import WeakLine, weak_line
 from tests.postgres_servers import PostgresServer
+from tests.synchronizing import PATIENCE
 
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.errors import OutcomeUnknownError, StorageUnavailableError
@@ -56,7 +57,7 @@ async def lock_held(url: str) -> AsyncIterator[psycopg.AsyncConnection]:
 
 async def backend_that_waits(url: str) -> int:
     """Return the process id of the backend that waits for the lock."""
-    async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(url, autocommit=True) as looker:
+    async with asyncio.timeout(PATIENCE), await psycopg.AsyncConnection.connect(url, autocommit=True) as looker:
         while True:
             found = await looker.execute(
                 "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -148,7 +149,7 @@ async def test_whoever_waits_is_woken_after_a_restart_of_the_server(own_server: 
     server = own_server()
     async with opened(server.url("postgres")) as waiting, opened(server.url("postgres")) as writing:
         await writing.append(append_of(new_event("Note-1")))
-        assert await waiting.wait(0, 10) == 1
+        assert await waiting.wait(0, PATIENCE) == 1
         waiter = asyncio.create_task(waiting.wait(1, 30))
         await asyncio.to_thread(server.restart)
         await writing.append(append_of(new_event("Note-1")))

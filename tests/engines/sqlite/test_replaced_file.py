@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.engines.sqlite.test_writer import writer_of
+from tests.synchronizing import PATIENCE
 
 from twofold import EventQuery, open_event_store
 from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
@@ -102,7 +103,7 @@ async def test_a_subscription_tells_that_the_file_was_replaced(file: Path, tmp_p
         await asyncio.sleep(0.1)
         delete(file)
         with pytest.raises(StorageReplacedError, match="was deleted or replaced"):
-            await asyncio.wait_for(following, 20)
+            await asyncio.wait_for(following, PATIENCE)
 
 
 async def test_a_transaction_of_the_users_own_tells_that_the_file_was_deleted(file: Path) -> None:
@@ -155,14 +156,14 @@ async def test_a_follower_sees_what_comes_after_a_state_that_was_put_back(
     await fill(log, 3)
     backup = back_up(file, tmp_path / "backup.db")
     await fill(log, 97)
-    assert await log.wait(99, 1) == 100
+    assert await log.wait(99, PATIENCE) == 100
     put_back(backup, file)
     assert await log.head() == 3
-    waiting = asyncio.create_task(log.wait(3, 20))
+    waiting = asyncio.create_task(log.wait(3, PATIENCE))
     await asyncio.sleep(0.05)
     assert not waiting.done(), "the log ends at 3, whatever this process has seen before"
     await fill(log, 1)
-    assert await asyncio.wait_for(waiting, 5) == 4
+    assert await asyncio.wait_for(waiting, PATIENCE) == 4
 
 
 async def test_a_process_that_waits_beyond_the_end_learns_that_the_log_ends_earlier(
@@ -171,7 +172,7 @@ async def test_a_process_that_waits_beyond_the_end_learns_that_the_log_ends_earl
     await fill(log, 3)
     backup = back_up(file, tmp_path / "backup.db")
     await fill(log, 7)
-    waiting = asyncio.create_task(log.wait(10, 0.5))
+    waiting = asyncio.create_task(log.wait(10, PATIENCE))
     await asyncio.sleep(0.05)
     put_back(backup, file)
     assert await waiting == 3

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.engines.sqlite.test_failing_storage import locked_by_another_process
+from tests.synchronizing import PATIENCE
 
 from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.engines.sqlite.log.appending import append_to
@@ -85,14 +86,14 @@ async def test_those_who_were_answered_do_not_wait_for_a_lock_that_others_need(f
 
     def wait_for_the_second(transaction: Transaction) -> bool:
         begun_first.set()
-        return both_queued.wait(10)
+        return both_queued.wait(PATIENCE)
 
     first = asyncio.create_task(log._database.write(wait_for_the_second, brief=True))
-    await asyncio.to_thread(begun_first.wait, 10)
+    await asyncio.to_thread(begun_first.wait, PATIENCE)
     second = asyncio.create_task(log._database.write(where, brief=True))
     await turns_of_the_loop(3)
     both_queued.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert await first
     assert not second.done()
     other.execute("ROLLBACK")
