@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.postgres_servers import PostgresServer, ServerMissingError
+from tests.postgres_servers import PostgresServer, ServerMissingError, remove_clusters
 from tests.synchronizing import engine_at
 
 from twofold import EventStore
@@ -20,6 +20,11 @@ from twofold.engines.engine import Engine
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs in the background; tests send it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish() -> None:
+    """Delete what is kept between tests; the workers of pytest-xdist end without running what was registered to."""
+    remove_clusters()
 
 
 @pytest.fixture(scope="session")

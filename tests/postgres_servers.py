@@ -26,6 +26,8 @@ _SETTINGS = {
     "max_wal_size": "2GB",
     "log_min_messages": "warning",
 }
+_CLUSTERS: dict[tuple[int, bool], Path] = {}
+"""Clusters to be copied, which no server runs upon, by major version and whether they have checksums."""
 _EMPTY = """
 DO $$
 DECLARE
@@ -186,12 +188,22 @@ class PostgresServer:
         return written
 
     def _make_cluster(self, checksums: bool) -> None:
+        """Copy the cluster that was made first in this process: to make one takes three times as long."""
+        made = _CLUSTERS.get((self.version, checksums))
+        if made is None:
+            made = _CLUSTERS[self.version, checksums] = Path(tempfile.mkdtemp(prefix=f"twofold-pg{self.version}-"))
+            if self._user:
+                shutil.chown(made, self._user)
+            self._init_cluster(made / "data", checksums)
+        subprocess.run(["cp", "-a", made / "data", self.data], check=True)  # with its owner
+
+    def _init_cluster(self, data: Path, checksums: bool) -> None:
         checksum_option = ["--data-checksums"] if checksums else ["--no-data-checksums"] if self.version >= 18 else []
         self._run(
-            "initdb", "--pgdata", str(self.data), "--username=postgres", "--auth=trust", "--no-sync",
+            "initdb", "--pgdata", str(data), "--username=postgres", "--auth=trust", "--no-sync",
             "--encoding=UTF8", "--locale=C", *checksum_option,
         )  # fmt: skip
-        rules = self.data / "pg_hba.conf"
+        rules = data / "pg_hba.conf"
         rules.write_text("local all with_password scram-sha-256\n" + rules.read_text())
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -214,6 +226,13 @@ class PostgresServer:
             subprocess.run(["chmod", "-R", "a+rX", self.folder / "install"], check=True)
             return self.folder / "install" / "bin"
         return binaries
+
+
+def remove_clusters() -> None:
+    """Delete the clusters that are there to be copied."""
+    for made in _CLUSTERS.values():
+        shutil.rmtree(made, ignore_errors=True)
+    _CLUSTERS.clear()
 
 
 def unprivileged_user() -> str | None:
