@@ -307,6 +307,13 @@ class PostgresOptions:
     """Events of them all, with the same effect."""
     max_group_bytes: int = 16 * 1024 * 1024
     """Bytes of payload of them all: libpq sends a large message in a time that grows with its square."""
+    lookups: int = 2
+    """Statements at once that look rows of read models up by key for callers. More: each carries fewer look-ups, and
+    the process and the server do more work for each of them; fewer: a look-up waits longer for those before it."""
+    brief_lookup: int = 16
+    """Keys up to which a look-up shares such a statement. More: the others that share it wait longer for their rows."""
+    lookup_keys: int = 200
+    """Keys of one such statement, at most, with the same effect."""
     inline_idle_timeout: float = 5.0
     """Seconds after which the server ends the transaction of an append whose process freezes while it folds inline read
     models. Less: a slow fold is taken for a frozen process; more: the log stays locked for longer."""

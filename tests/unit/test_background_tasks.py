@@ -27,6 +27,7 @@ ALLOWED = {
     "engines/postgres/log/joined.py _commit": "the caller awaits the commit",
     "engines/postgres/log/lane.py Lane._work": "the worker awaits the commit, which raises nothing",
     "engines/postgres/log/lane.py Lane.submit": "it ends when no append waits; each failure goes to the callers",
+    "engines/postgres/read_models/lookups.py Lookups._go_on": "it answers each look-up with whatever is raised",
     "engines/sqlite/log/event_log.py SqliteEventLog.wait": "its failure goes to all who wait; the next wait begins it",
     "engines/sqlite/read_models/read_database.py SqliteReadDatabase.follow": (
         "who waits looks by himself at every poll, is told what fails then, and begins it again"

@@ -22,7 +22,8 @@ class Positions:
 
     def watermark(self, projection: str, generation: int) -> Watermark:
         """Return the position up to which a generation is known to be complete."""
-        return self._watermarks.setdefault((projection, generation), Watermark())
+        known = self._watermarks.get((projection, generation))
+        return known or self._watermarks.setdefault((projection, generation), Watermark())
 
     def read(self, found: Mapping[Segment, tuple[int, int]]) -> None:
         """Take note of all segments of a generation with their epochs and positions, as the database shows them.

@@ -47,13 +47,23 @@ def in_utc(value: Any) -> Any:
     return value.astimezone(dt.UTC) if isinstance(value, dt.datetime) else value
 
 
-def unnested(columns: Sequence[Column], alias: str, marks: Sequence[str]) -> str:
-    """Return a FROM item that makes rows of one parameter for each column, as `as_arrays` gives them."""
+def unnested(columns: Sequence[Column], alias: str, marks: Sequence[str], *, numbered: bool = False) -> str:
+    """Return a FROM item that makes rows of one parameter for each column, as `as_arrays` gives them.
+
+    Args:
+        columns: of the rows.
+        alias: the name of the item.
+        marks: of the parameters.
+        numbered: whether a last column, `twofold_number`, counts the rows from 1.
+    """
     kinds = ("bigint" if c.kind is Kind.INTEGER else "text" for c in columns)
     arrays = ", ".join(f"{mark}::{kind}[]" for mark, kind in zip(marks, kinds, strict=True))
     values = ", ".join(f"{quoted(c.name)}::{TYPES[c.kind]}" for c in columns)
     listed = names(c.name for c in columns)
-    return f"(SELECT {values} FROM unnest({arrays}) AS given ({listed})) AS {alias} ({listed})"
+    if numbered:
+        values, listed = f"{values}, twofold_number", f"{listed}, twofold_number"
+    ordinality = " WITH ORDINALITY" if numbered else ""
+    return f"(SELECT {values} FROM unnest({arrays}){ordinality} AS given ({listed})) AS {alias} ({listed})"
 
 
 def as_arrays(columns: Sequence[Column], rows: Collection[Sequence[Any]]) -> list[Binary]:

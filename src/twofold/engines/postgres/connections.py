@@ -24,6 +24,7 @@ from twofold.engines.postgres import session
 from twofold.engines.postgres.address import Address
 from twofold.engines.postgres.connection import BoundedConnection, Connection
 from twofold.engines.postgres.errors import connection_is_lost, translate, was_rolled_back
+from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper
 from twofold.errors import StorageError, StorageUnavailableError
 from twofold.options import PostgresOptions
 from twofold.ports.owner import Owner
@@ -318,6 +319,7 @@ class Connections:
         except psycopg.Error as error:
             raise translate(error) from error
         connection.silence = self._options.connect_timeout
+        connection.adapters.register_dumper(Binary, BinaryDumper)
         return connection
 
     async def _examine(self, connection: BoundedConnection) -> None:

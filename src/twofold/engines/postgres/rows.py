@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -11,7 +12,7 @@ from psycopg import AsyncCursor
 from psycopg.rows import tuple_row
 
 from twofold.engines.postgres.columns import SEARCH, as_arrays, fits, rows_from_sql, selected, unnested
-from twofold.engines.postgres.connection import Connection
+from twofold.engines.postgres.connection import BoundedConnection, Connection
 from twofold.engines.postgres.errors import is_about_the_data
 from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper, texts
 from twofold.errors import CheckpointMovedError, LimitExceededError
@@ -42,12 +43,26 @@ def may_be_stored(table: Table, key: tuple[Any, ...]) -> bool:
     return all(fits(column.kind, value) for column, value in zip(columns, key, strict=True))
 
 
-async def load_rows(connection: Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
-    """Return the rows that have these keys, each of which `may_be_stored`."""
-    arguments: dict[str, Any] = {}
+async def load_rows(connection: Connection, table: Table, keys: Sequence[tuple[Any, ...]]) -> Sequence[Values | None]:
+    """Return the row of each of these keys, which all `may_be_stored`; None for one that no row has."""
     cursor = _cursor(connection)
-    await cursor.execute(_lookup(table, arguments, keys).encode(), arguments)
-    return rows_from_sql(table, await cursor.fetchall())
+    await cursor.execute(_numbered_lookup(table), as_arrays(_key_columns(table), keys))
+    numbered = await cursor.fetchall()
+    rows = rows_from_sql(table, numbered)  # the number stands behind the columns
+    found: list[Values | None] = [None] * len(keys)
+    for row, (*_, number) in zip(rows, numbered, strict=True):
+        found[number - 1] = row[:-1]
+    return found
+
+
+@cache
+def _numbered_lookup(table: Table) -> bytes:
+    columns = _key_columns(table)
+    wanted = unnested(columns, "wanted", ["%s"] * len(columns), numbered=True)
+    return (
+        f"SELECT {selected(table.columns)}, twofold_number FROM {quoted(table.name)}"
+        f" JOIN {wanted} USING ({names(table.key)})"
+    ).encode()
 
 
 async def lookup_source(connection: Connection, table: Table, lookup: Lookup, source: Source) -> Found:
@@ -120,7 +135,8 @@ async def _write(connection: Connection, table: Table, changes: Changes, move: s
 def _cursor(connection: Connection) -> AsyncCursor[tuple[Any, ...]]:
     """Return a cursor on a connection that may be the user's, with arrays in the binary format."""
     cursor = AsyncCursor(connection, row_factory=tuple_row)
-    cursor.adapters.register_dumper(Binary, BinaryDumper)
+    if not isinstance(connection, BoundedConnection):  # which know them
+        cursor.adapters.register_dumper(Binary, BinaryDumper)
     return cursor
 
 
@@ -173,5 +189,6 @@ def _named(arguments: dict[str, Any], prefix: str, arrays: Sequence[Any]) -> lis
     return [f"%({prefix}_{number})s" for number in range(len(arrays))]
 
 
+@cache
 def _key_columns(table: Table) -> list[Column]:
     return [column for name in table.key for column in table.columns if column.name == name]

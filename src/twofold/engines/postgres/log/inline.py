@@ -116,7 +116,7 @@ async def _answer(connection: Connection, request: object) -> Any:
         case GiveWay():
             return await asyncio.sleep(0)
         case LoadRows(table, keys):
-            return await load_rows(connection, table, keys)
+            return [row for row in await load_rows(connection, table, list(keys)) if row is not None]
         case WriteStep(table, changes, step):
             return await write_step(connection, table, changes, step)
         case WriteRows(table, changes):

@@ -14,6 +14,7 @@ from psycopg.rows import tuple_row
 from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.listener import Listener, Steps
+from twofold.engines.postgres.read_models.lookups import Lookups
 from twofold.engines.postgres.read_models.selection import read_source, select_page, select_totals
 from twofold.engines.postgres.read_models.transaction import PostgresReadTransaction
 from twofold.engines.postgres.rows import load_rows, may_be_stored, write_step
@@ -47,6 +48,8 @@ class PostgresReadDatabase:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._is_open = False
+        options = database.options
+        self._lookups = Lookups(self._load, options.lookups, options.lookup_keys)
         self._listeners: dict[Positions, Listener] = {}
 
     def is_in(self, database: object) -> bool:
@@ -110,13 +113,19 @@ class PostgresReadDatabase:
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
         if not keys:
             return []
+        if len(keys) <= self._database.options.brief_lookup:
+            return await self._lookups.rows(table, list(keys))
+        return [row for row in await self._load(table, list(keys)) if row is not None]
+
+    async def _load(self, table: Table, keys: Sequence[tuple[Any, ...]]) -> Sequence[Values | None]:
         try:
             return await self._database.ask(partial(load_rows, table=table, keys=keys))
         except (AttributeError, UnicodeError, struct.error, LimitExceededError):  # no row can have one of these keys
             possible = [key for key in keys if may_be_stored(table, key)]
             if len(possible) == len(keys):
                 raise
-            return await self.load(table, possible)
+        found = iter(await self._load(table, possible) if possible else ())
+        return [next(found) if may_be_stored(table, key) else None for key in keys]
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         """Write a step: one statement, so one round trip and one transaction."""
