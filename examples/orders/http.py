@@ -36,8 +36,8 @@ from twofold.errors import AggregateNotFoundError
 from twofold.fastapi import (
     CommandId,
     ExactJsonRoute,
-    Live,
-    LiveResponse,
+    Watch,
+    WatchResponse,
     add_browser_protection,
     add_consistency,
     add_docs,
@@ -205,11 +205,11 @@ def _add_queries(api: FastAPI, app: Application) -> None:
         return order
 
     @api.get(
-        "/orders/{order_id}/live", tags=QUERIES, response_class=LiveResponse, responses=problem_responses(400, 422, 503)
+        "/orders/{order_id}/live", tags=QUERIES, response_class=WatchResponse, responses=problem_responses(400, 422, 503)
     )
-    async def follow_order(order_id: OrderId, live: Live) -> Response:
+    async def follow_order(order_id: OrderId, watch: Watch) -> Response:
         """Show an order, and show it again whenever it has changed, as server-sent events."""
-        return await live.respond(GetOrderById(order_id), OrderOut | None)
+        return await watch.respond(GetOrderById(order_id), OrderOut | None)
 
     @api.get("/customers/{customer_id}/orders", tags=QUERIES, response_model=OrderPage, responses=ANSWERS)
     async def get_customer_orders(

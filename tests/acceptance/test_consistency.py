@@ -98,7 +98,7 @@ async def test_a_synchronizer_that_is_killed_and_started_again_is_waited_for(url
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-async def test_a_server_that_is_told_to_end_ends_its_live_answers(url: str) -> None:
+async def test_a_server_that_is_told_to_end_ends_its_watched_answers(url: str) -> None:
     async with serving(url) as (server, address), httpx2.AsyncClient(base_url=address, timeout=PATIENCE) as client:
         created = await client.post("/orders", json=body())
         async with client.stream("GET", f"{created.headers['location']}/live") as stream:

@@ -24,7 +24,7 @@ from tests.restorable import restorable
 
 from fastapi import FastAPI
 from twofold import Application, Position, Receipt
-from twofold.fastapi import IF_MATCH_REQUIRED, CommandId, Live, add_consistency, add_problem_details
+from twofold.fastapi import IF_MATCH_REQUIRED, CommandId, Watch, add_consistency, add_problem_details
 from twofold.fastapi.tokens import Tokens
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.session import WriteToken
@@ -72,8 +72,8 @@ def build(url: str, *, synchronize: bool = True, policy: ReadPolicy | None = Non
         return anyio.from_thread.run(app.queries.dispatch, GetBalance(account))
 
     @api.get("/live/{account}")
-    async def live_balance(account: str, live: Live) -> Any:
-        return await live.respond(GetBalance(account), Balance | None)
+    async def live_balance(account: str, watch: Watch) -> Any:
+        return await watch.respond(GetBalance(account), Balance | None)
 
     @api.get("/ping")
     async def ping() -> str:
@@ -367,7 +367,7 @@ def test_openapi_names_the_required_precondition(client: TestClient) -> None:
     assert "if-match" in [each["name"] for each in operations["put"]["parameters"]]
 
 
-# -- live answers -----------------------------------------------------------------------------------------------
+# -- watched answers -----------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -451,7 +451,7 @@ async def test_an_id_that_does_not_fit_begins_at_the_start(url: str, id: str | b
 
 async def test_with_the_next_heartbeat_the_streams_of_clients_that_have_left_end(url: str) -> None:
     api = build(url, heartbeat=0.1)
-    streaming = api.state.twofold_live_answers.closing._waiters  # each stream waits for the end of the server, too
+    streaming = api.state.twofold_watched_answers.closing._waiters  # each stream waits for the end of the server, too
     async with listening(api) as client:
         async with AsyncExitStack() as stack:
             streams = [await stack.enter_async_context(client.stream("GET", "/live/a")) for _ in range(5)]

@@ -31,7 +31,7 @@ __all__ = ["client", "other"]  # fixtures
 
 async def test_a_client_that_leaves_a_live_stream_logs_nothing(url: str, caplog: pytest.LogCaptureFixture) -> None:
     api = build(url)
-    streaming = api.state.twofold_live_answers.closing._waiters
+    streaming = api.state.twofold_watched_answers.closing._waiters
     async with listening(api, log_level="info") as client:
         for _ in range(3):
             async with client.stream("GET", "/live/a") as stream:
@@ -45,7 +45,7 @@ async def test_a_server_that_ends_says_goodbye_to_its_live_streams(url: str, cap
     async with listening(api, log_level="info") as client, client.stream("GET", "/live/a") as stream:
         lines = stream.aiter_lines()
         await next_event(lines)
-        api.state.twofold_live_answers.closing.set()
+        api.state.twofold_watched_answers.closing.set()
         assert [line async for line in lines if line.startswith("event:")] == []  # it ends, and is complete
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 

@@ -1,4 +1,4 @@
-"""Events that fail are set aside with the later ones of their row, and are let in again in order."""
+"""Events that fail are parked with the later ones of their row, and are released in order."""
 
 from __future__ import annotations
 

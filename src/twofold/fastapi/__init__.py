@@ -18,7 +18,6 @@ from twofold.fastapi.browsers import add_browser_protection
 from twofold.fastapi.command_ids import CommandId, command_id_within
 from twofold.fastapi.consistency import TokenCookie, add_consistency
 from twofold.fastapi.docs import add_docs
-from twofold.fastapi.live import Live, LiveAnswers, LiveResponse
 from twofold.fastapi.preconditions import IF_MATCH_REQUIRED, etag
 from twofold.fastapi.problems import (
     MEDIA_TYPE,
@@ -30,6 +29,7 @@ from twofold.fastapi.problems import (
     problem,
     problem_responses,
 )
+from twofold.fastapi.watch import Watch, WatchedAnswers, WatchResponse
 
 __all__ = [
     "IF_MATCH_REQUIRED",
@@ -39,10 +39,10 @@ __all__ = [
     "BodyLimit",
     "CommandId",
     "ExactJsonRoute",
-    "Live",
-    "LiveAnswers",
-    "LiveResponse",
     "TokenCookie",
+    "Watch",
+    "WatchResponse",
+    "WatchedAnswers",
     "add_browser_protection",
     "add_consistency",
     "add_docs",

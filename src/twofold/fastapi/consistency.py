@@ -24,7 +24,6 @@ from twofold.errors import (
     StorageUnavailableError,
     VersionMismatchError,
 )
-from twofold.fastapi.live import Source
 from twofold.fastapi.openapi import describe_headers
 from twofold.fastapi.outages import PATIENCE, Bounded, Outages
 from twofold.fastapi.preconditions import (
@@ -37,6 +36,7 @@ from twofold.fastapi.preconditions import (
 from twofold.fastapi.problems import answer_with, problem, shown_text
 from twofold.fastapi.shutdown import GRACE, ending
 from twofold.fastapi.tokens import Tokens
+from twofold.fastapi.watch import Source
 from twofold.messages.context import leave_context
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import NOTHING_WRITTEN, Session, WriteToken, enter_session
@@ -118,7 +118,7 @@ def add_consistency(
         cookie: the token is set as a cookie, too, so that browsers send it back by themselves; `True` for one of the
             default name and path.
         max_wait: seconds that a client can make a query wait.
-        heartbeat: seconds after which a stream of live answers sends a line though nothing has changed. Longer than
+        heartbeat: seconds after which a stream of watched answers sends a line though nothing has changed. Longer than
             a proxy before the server waits, and it takes the stream for dead.
         grace: seconds that requests get to end when the server is told to, if it is uvicorn and was given no
             `--timeout-graceful-shutdown`: it would wait for ever for a body that does not come. None leaves it so.
@@ -126,7 +126,7 @@ def add_consistency(
     for error, status in _ANSWERS.items():
         api.exception_handlers.setdefault(error, answer_with(status))
     tokens, closing = Tokens(app.store), asyncio.Event()
-    api.state.twofold_live_answers = Source(app.queries, tokens, closing, SharedLooks(app.store.log), heartbeat)
+    api.state.twofold_watched_answers = Source(app.queries, tokens, closing, SharedLooks(app.store.log), heartbeat)
     own_cookie = TokenCookie() if cookie is True else cookie or None
     api.add_middleware(
         ConsistencyMiddleware, tokens=tokens, closing=closing, cookie=own_cookie, max_wait=max_wait, grace=grace

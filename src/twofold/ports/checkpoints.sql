@@ -108,7 +108,7 @@ FROM twofold_projections AS p JOIN twofold_checkpoints AS c ON c.name = p.name A
 WHERE p.name = :name AND (p.generation = :generation OR (:generation = 0 AND p.state IN ('serving', 'paused')))
 ORDER BY c.first_slot /* FOR UPDATE */
 
--- name: set_aside
+-- name: parked_and_skipped
 SELECT 0, key, max(retry) FROM twofold_parked WHERE name = :name AND generation = :generation GROUP BY key
 UNION ALL SELECT position, '', 0 FROM twofold_skipped WHERE name = :name AND position > :after
 

@@ -34,7 +34,7 @@ LOOKS = 5
 """How often the segments are looked up while others flip or divide the read model."""
 
 
-class _Standing(NamedTuple):
+class _SegmentToWrite(NamedTuple):
     """A segment as an append finds it. The order of the fields is that of `segments_to_write` in `checkpoints.sql`."""
 
     generation: int
@@ -48,10 +48,10 @@ class _Standing(NamedTuple):
     error: str
 
 
-class _Place(NamedTuple):
+class _Progress(NamedTuple):
     """Where the read model stands, and what must not be folded into it."""
 
-    segments: Sequence[_Standing]
+    segments: Sequence[_SegmentToWrite]
     parked: frozenset[str]
     """Keys that have parked events."""
     skipped: frozenset[int]
@@ -61,12 +61,12 @@ class _Place(NamedTuple):
         """Up to here all segments are complete."""
         return min(each.position for each in self.segments)
 
-    def segment_of(self, text: str) -> _Standing:
+    def segment_of(self, text: str) -> _SegmentToWrite:
         """Return the segment that a key belongs to."""
         slot = slot_of(text) if len(self.segments) > 1 else 0
         return next(each for each in self.segments if slot < each.end)
 
-    def at(self, position: int) -> _Place:
+    def at(self, position: int) -> _Progress:
         """Return it with all segments complete up to a position."""
         return self._replace(segments=[each._replace(position=max(position, each.position)) for each in self.segments])
 
@@ -97,13 +97,13 @@ class InlineProjection:
 
     def fold(self, after: int, head: int) -> Steps[None]:
         """See `Inline.fold`."""
-        place = yield from self._place()
-        if place is None:
+        progress = yield from self._find_progress()
+        if progress is None:
             return
-        if place.position < after:
-            place = yield from self._make_up(place, after, self._at_most(unknown=MAX_MISSING), MISSING_TIME)
-        if place is not None:
-            yield from self._bring(place, head, head - place.position)
+        if progress.position < after:
+            progress = yield from self._make_up(progress, after, self._at_most(unknown=MAX_MISSING), MISSING_TIME)
+        if progress is not None:
+            yield from self._bring(progress, head, head - progress.position)
 
     def catch_up(self, generation: int = 0) -> Steps[bool]:
         """Bring a generation, by default the one that serves, nearer to the head of the log, which is locked.
@@ -111,14 +111,14 @@ class InlineProjection:
         Returns whether it is there, or has to be left to the synchronizer.
         """
         head = yield LockLog()
-        place = yield from self._place(generation)
-        if place is None or place.position >= head:
+        progress = yield from self._find_progress(generation)
+        if progress is None or progress.position >= head:
             return True
         at_most = max(self._at_most(unknown=FIRST_MISSING), 1)
-        rows = yield ReadEvents(self._query, place.position, head + 1, at_most)
+        rows = yield ReadEvents(self._query, progress.position, head + 1, at_most)
         end = rows[-1].position if len(rows) == at_most else head
-        place = yield from self._make_up(place, end, at_most)
-        return place is None or end == head
+        progress = yield from self._make_up(progress, end, at_most)
+        return progress is None or end == head
 
     def complete(self, generation: int) -> Steps[None]:
         """Bring a generation that is about to serve to the head of the log, which stays where it is until then.
@@ -127,15 +127,15 @@ class InlineProjection:
             ProjectionFailedError: an event cannot be folded.
         """
         head = yield LockLog()
-        place = yield from self._place(generation)
-        if place is not None:
-            yield from self._bring(place, head, head - place.position)
+        progress = yield from self._find_progress(generation)
+        if progress is not None:
+            yield from self._bring(progress, head, head - progress.position)
 
-    def _place(self, generation: int = 0) -> Steps[_Place | None]:
+    def _find_progress(self, generation: int = 0) -> Steps[_Progress | None]:
         """Find out where to write; None if that is not to be done by an append now."""
         name = self.name
         for _ in range(LOOKS):  # it may be flipped or divided while we wait for the lock: then some are not seen
-            segments = [_Standing(*row) for row in (yield LockSegments(name, generation))]
+            segments = [_SegmentToWrite(*row) for row in (yield LockSegments(name, generation))]
             if sum(each.end - each.first for each in segments) == SLOTS:
                 break
         else:
@@ -144,51 +144,55 @@ class InlineProjection:
         if first.paused or first.version != self._runner.version or any(each.error for each in segments):
             return None
         after = min(each.position for each in segments)
-        aside = yield Ask(SQL["set_aside"], {"name": name, "generation": first.generation, "after": after})
-        if any(retry for _, _, retry in aside):
+        kept_out = yield Ask(SQL["parked_and_skipped"], {"name": name, "generation": first.generation, "after": after})
+        if any(retry for _, _, retry in kept_out):
             return None
-        keys, positions = {key for _, key, _ in aside if key}, {position for position, _, _ in aside if position}
-        return _Place(segments, frozenset(keys), frozenset(positions))
+        keys, positions = {key for _, key, _ in kept_out if key}, {position for position, _, _ in kept_out if position}
+        return _Progress(segments, frozenset(keys), frozenset(positions))
 
     def _at_most(self, *, unknown: int) -> int:
         """Return how many events of others an append may bring in, in the time that it may spend on them."""
         return min(MAX_MISSING, int(MISSING_TIME / self._cost)) if self._cost else unknown
 
-    def _make_up(self, place: _Place, end: int, at_most: int, seconds: float = math.inf) -> Steps[_Place | None]:
+    def _make_up(
+        self, progress: _Progress, end: int, at_most: int, seconds: float = math.inf
+    ) -> Steps[_Progress | None]:
         """Bring in what others appended; if that fails, no append is to blame: leave all to the synchronizer."""
         yield Ask("SAVEPOINT twofold_inline")
         try:
-            place = yield from self._bring(place, end, at_most, seconds)
+            progress = yield from self._bring(progress, end, at_most, seconds)
         except Exception as error:  # the user's code; the synchronizer comes upon it, too, and reports it
             log.info("%s is left to the synchronizer for now: %r", self.name, error)
             yield Ask("ROLLBACK TO SAVEPOINT twofold_inline")
             return None
         yield Ask("RELEASE SAVEPOINT twofold_inline")
-        return place
+        return progress
 
-    def _bring(self, place: _Place, end: int, at_most: int, seconds: float = math.inf) -> Steps[_Place]:
+    def _bring(self, progress: _Progress, end: int, at_most: int, seconds: float = math.inf) -> Steps[_Progress]:
         """Fold what stands in the log between the segments and a position.
 
         Raises:
             ProjectionFailedError: an event cannot be folded.
             _TooManyError: there are more events than allowed.
         """
-        rows = yield from self._read(place.position, end, at_most)
-        events = self._keyed(place, rows)
-        parked = [each for each in events if each.text in place.parked]
-        changed = yield from self._fold([each for each in events if each.text not in place.parked], place, seconds)
+        rows = yield from self._read(progress.position, end, at_most)
+        events = self._keyed(progress, rows)
+        parked = [each for each in events if each.text in progress.parked]
+        changed = yield from self._fold(
+            [each for each in events if each.text not in progress.parked], progress, seconds
+        )
         last = events[-1].recorded if events else None
-        table = self._runner.table(place.segments[0].suffix)
-        for segment in place.segments:
+        table = self._runner.table(progress.segments[0].suffix)
+        for segment in progress.segments:
             if segment.position < end:
                 try:
-                    changes = self._changes(place, segment, changed, parked)
+                    changes = self._changes(progress, segment, changed, parked)
                     yield WriteStep(table, changes, self._step(segment, end))
                 except Exception as error:  # a row that cannot be stored
                     if last is None:
                         raise
                     raise self._failed(last, error) from error
-        return place.at(end)
+        return progress.at(end)
 
     def _read(self, after: int, end: int, at_most: int) -> Steps[Sequence[StoredEvent]]:
         """Return the events of the projection's types; all are read where they lie close together."""
@@ -201,12 +205,12 @@ class InlineProjection:
         return rows  # type: ignore[no-any-return]
 
     def _fold(
-        self, events: Sequence[KeyedEvent], place: _Place, seconds: float
+        self, events: Sequence[KeyedEvent], progress: _Progress, seconds: float
     ) -> Steps[Mapping[KeyValues, tuple[str, Any]]]:
         """Return the text of the key, and the values of the row, for each row that changes."""
         if not events:
             return {}
-        table, rows = self._runner.table(place.segments[0].suffix), self._rows
+        table, rows = self._runner.table(progress.segments[0].suffix), self._rows
         last = {each.key: each for each in events}
         try:
             keys = {rows.dump_key(each.key) for each in events}
@@ -245,33 +249,33 @@ class InlineProjection:
                 raise _TooManyError(f"{len(events)} events take longer than {seconds} s")
         return folding.folded
 
-    def _keyed(self, place: _Place, rows: Sequence[StoredEvent]) -> list[KeyedEvent]:
+    def _keyed(self, progress: _Progress, rows: Sequence[StoredEvent]) -> list[KeyedEvent]:
         """Return the events that the segments lack, each with its key."""
         events: list[KeyedEvent] = []
-        for recorded in self._events.decode([row for row in rows if row.position not in place.skipped]):
+        for recorded in self._events.decode([row for row in rows if row.position not in progress.skipped]):
             try:
                 [each] = self._runner.keyed([recorded])
             except Exception as error:
                 raise self._failed(recorded, error) from error
-            if recorded.position > place.segment_of(each.text).position:
+            if recorded.position > progress.segment_of(each.text).position:
                 events.append(each)
         return events
 
     def _changes(
         self,
-        place: _Place,
-        segment: _Standing,
+        progress: _Progress,
+        segment: _SegmentToWrite,
         changed: Mapping[KeyValues, tuple[str, Any]],
         parked: Sequence[KeyedEvent],
     ) -> Changes:
         """Return what a step makes of one segment."""
-        mine = {key: row for key, (text, row) in changed.items() if place.segment_of(text) is segment}
+        mine = {key: row for key, (text, row) in changed.items() if progress.segment_of(text) is segment}
         upserts = [row for row in mine.values() if row is not None]
         deletes = [self._rows.dump_key(key) for key, row in mine.items() if row is None]
-        waiting = [Parked(e.recorded.position, e.text) for e in parked if place.segment_of(e.text) is segment]
+        waiting = [Parked(e.recorded.position, e.text) for e in parked if progress.segment_of(e.text) is segment]
         return Changes(upserts, deletes, waiting)
 
-    def _step(self, segment: _Standing, end: int) -> Step:
+    def _step(self, segment: _SegmentToWrite, end: int) -> Step:
         part = Segment(self.name, segment.generation, segment.first, segment.end)
         return Step(part, segment.epoch, segment.position, end)
 

@@ -46,7 +46,7 @@ class Projection(Generic[R]):
     on_failure: ClassVar[OnFailure] = "park"
     """What becomes of an event that fails again and again.
 
-    `park`: it and the later events of its row are set aside, in order, to be retried; other rows go on.
+    `park`: it and the later events of its row are parked, in order, to be retried; other rows go on.
     `stop`: the projection stands still right before it, until its code is mended.
     """
     follows: ClassVar[tuple[str, ...]] = ()

@@ -35,24 +35,25 @@ from twofold.ports.segments import bounds
 from twofold.projections.runner import ReadModelBuilder
 
 Change = Literal["pause", "resume", "refuse", "take over", "step back"]
-State = GenerationState
-CHANGES: Mapping[Change, Mapping[State, State]] = {
-    "pause": {State.SERVING: State.PAUSED, State.PAUSED: State.PAUSED},
-    "resume": {State.PAUSED: State.SERVING, State.SERVING: State.SERVING},
+CHANGES: Mapping[Change, Mapping[GenerationState, GenerationState]] = {
+    "pause": {GenerationState.SERVING: GenerationState.PAUSED, GenerationState.PAUSED: GenerationState.PAUSED},
+    "resume": {GenerationState.PAUSED: GenerationState.SERVING, GenerationState.SERVING: GenerationState.SERVING},
     "refuse": {
-        State.BUILDING: State.REFUSED,
-        State.REFUSED: State.REFUSED,
-        State.PREVIOUS: State.OUTDATED,
-        State.OUTDATED: State.OUTDATED,
+        GenerationState.BUILDING: GenerationState.REFUSED,
+        GenerationState.REFUSED: GenerationState.REFUSED,
+        GenerationState.PREVIOUS: GenerationState.OUTDATED,
+        GenerationState.OUTDATED: GenerationState.OUTDATED,
     },
-    "take over": {State.BUILDING: State.SERVING, State.PREVIOUS: State.SERVING},
-    "step back": {State.SERVING: State.PREVIOUS, State.PAUSED: State.PREVIOUS},
+    "take over": {GenerationState.BUILDING: GenerationState.SERVING, GenerationState.PREVIOUS: GenerationState.SERVING},
+    "step back": {GenerationState.SERVING: GenerationState.PREVIOUS, GenerationState.PAUSED: GenerationState.PREVIOUS},
 }
 """The changes that are allowed, each with the states before and after it."""
-DROPPABLE = frozenset({State.BUILDING, State.REFUSED, State.PREVIOUS, State.OUTDATED})
+DROPPABLE = frozenset(
+    {GenerationState.BUILDING, GenerationState.REFUSED, GenerationState.PREVIOUS, GenerationState.OUTDATED}
+)
 
 
-async def change(transaction: ReadTransaction, generation: Generation, change: Change) -> State:
+async def change(transaction: ReadTransaction, generation: Generation, change: Change) -> GenerationState:
     """Change the state of a generation, and return what it is afterwards. No other code writes it.
 
     Raises:
@@ -106,7 +107,7 @@ async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = 
                 raise InvalidProjectionError(
                     f"there is a table {code.name} that is no read model; rename the projection"
                 )
-            await build(transaction, code, State.SERVING, start=start)
+            await build(transaction, code, GenerationState.SERVING, start=start)
             return ()
         own = next((each for each in known if each.version == code.version), None)
         serving = serving_of(known)
@@ -119,7 +120,7 @@ async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = 
         if own is None:
             for outrun in (each for each in known if each.role == "building"):
                 await forget(transaction, code, outrun)
-            await build(transaction, code, State.BUILDING, segments=serving.segments)
+            await build(transaction, code, GenerationState.BUILDING, segments=serving.segments)
             return ()
         await code.check(transaction, own.suffix)
         if own.kind != code.drive.name:
@@ -128,14 +129,19 @@ async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = 
 
 
 async def build(
-    transaction: ReadTransaction, code: ReadModelBuilder, state: State, *, segments: int = 1, start: Mark = START
+    transaction: ReadTransaction,
+    code: ReadModelBuilder,
+    state: GenerationState,
+    *,
+    segments: int = 1,
+    start: Mark = START,
 ) -> Generation:
     """Make a new, empty generation, which is serving or building."""
     known = await generations_of(transaction, code.name)
     number = max((each.number for each in known), default=0) + 1
     suffix = f"__{number}"
     # A number may have been that of a generation which was cancelled, an epoch must not: its workers may still wake up.
-    epoch = 0 if state is State.SERVING else (await transaction.run(SQL["now"]))[0][0]
+    epoch = 0 if state is GenerationState.SERVING else (await transaction.run(SQL["now"]))[0][0]
     await code.make(transaction, suffix)
     await transaction.run(
         SQL["make_generation"], name=code.name, generation=number, version=code.version, suffix=suffix,
@@ -146,7 +152,7 @@ async def build(
             SQL["make_segment"], name=code.name, generation=number, first=first, end=end, epoch=epoch,
             position=start.position, event_id=start.text,
         )  # fmt: skip
-    if state is State.SERVING:
+    if state is GenerationState.SERVING:
         await code.expose(transaction, suffix)
     return next(each for each in await generations_of(transaction, code.name) if each.number == number)
 

@@ -37,8 +37,8 @@ async def begin(
             await forget(transaction, runner, begun)
         workers = (await read_lease_table(transaction)).workers.values()
         able = sum((runner.name, runner.version) in codes for codes in workers)
-        live = next(each for each in known if each.role == "serving")
-        segments = max(live.segments, min(able, max_segments))
+        serving = next(each for each in known if each.role == "serving")
+        segments = max(serving.segments, min(able, max_segments))
         generation = await build(transaction, runner, GenerationState.BUILDING, segments=segments)
         await store_report(transaction, generation, Report(expect_same=expect_same))
         return generation
@@ -54,14 +54,14 @@ async def reset(database: ReadDatabase, runner: ProjectionRunner) -> None:
     async with database.transaction(runner.style) as transaction:
         await transaction.lock(runner.name)
         known = await generations_of(transaction, runner.name)
-        live = next((each for each in known if each.role == "serving"), None)
-        if live is None:
+        serving = next((each for each in known if each.role == "serving"), None)
+        if serving is None:
             raise UnknownProjectionError(runner.name, ())
-        of = {"name": live.name, "generation": live.number}
+        of = {"name": serving.name, "generation": serving.number}
         await transaction.lock(LEASE_TABLE)
         beginning = {"position": 0, "event_id": ""}
         await transaction.run(SQL["set_position"], **of, **beginning)  # before the rows, as appends lock them
-        await runner.clear(transaction, live.suffix)
+        await runner.clear(transaction, serving.suffix)
         await transaction.run(SQL["forget_parked"], **of)
 
 
@@ -88,7 +88,7 @@ async def _forget_all(database: ReadDatabase, runner: ProjectionRunner, role: st
         found = [each for each in await generations_of(transaction, runner.name) if each.role == role]
         for generation in found:
             await forget(transaction, runner, generation)
-        live = [each for each in await generations_of(transaction, runner.name) if each.role == "serving"]
-        if found and live and live[0].version == runner.version:
-            await runner.expose(transaction, live[0].suffix)
+        serving = [each for each in await generations_of(transaction, runner.name) if each.role == "serving"]
+        if found and serving and serving[0].version == runner.version:
+            await runner.expose(transaction, serving[0].suffix)
     return bool(found)

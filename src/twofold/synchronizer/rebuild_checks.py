@@ -91,7 +91,7 @@ async def verify_nothing_parked(ask: Ask, new: Generation, report: Report) -> Re
 
 
 async def verify_rows(
-    database: ReadDatabase, runner: ProjectionRunner, live: Generation, new: Generation, report: Report
+    database: ReadDatabase, runner: ProjectionRunner, serving: Generation, new: Generation, report: Report
 ) -> Report:
     """Compare the new read model with the earlier one, and ask the projection's own check.
 
@@ -100,8 +100,8 @@ async def verify_rows(
     """
     if (rows := runner.rows) is None:
         return report
-    if live.version == new.version:
-        report = await _compared(database, rows, live, new, report)
+    if serving.version == new.version:
+        report = await _compared(database, rows, serving, new, report)
         if report.reason:
             return report
     model = ReadModel(database, rows.projection, generation=new)
@@ -113,9 +113,9 @@ async def verify_rows(
 
 
 async def _compared(
-    database: ReadDatabase, runner: RowRunner, live: Generation, new: Generation, report: Report
+    database: ReadDatabase, runner: RowRunner, serving: Generation, new: Generation, report: Report
 ) -> Report:
-    before, after = runner.table(live.suffix).name, runner.table(new.suffix).name
+    before, after = runner.table(serving.suffix).name, runner.table(new.suffix).name
     [(rows_before, rows_after)] = await database.query(
         f"SELECT (SELECT count(*) FROM {quoted(before)}), (SELECT count(*) FROM {quoted(after)})"
     )
@@ -124,13 +124,13 @@ async def _compared(
         return msgspec.structs.replace(report, reason=f"it has no rows, the one that serves has {rows_before}")
     if not report.expect_same or runner.drive.by_appends:  # appends go on; it is done when they wait
         return report
-    return await verify_same(database.query, runner, live, new, report)
+    return await verify_same(database.query, runner, serving, new, report)
 
 
 async def verify_same(
     ask: Ask,
     runner: RowRunner,
-    live: Generation,
+    serving: Generation,
     new: Generation,
     report: Report,
 ) -> Report:
@@ -139,7 +139,7 @@ async def verify_same(
     Raises:
         StorageError: the database failed.
     """
-    before, after = runner.table(live.suffix).name, runner.table(new.suffix).name
+    before, after = runner.table(serving.suffix).name, runner.table(new.suffix).name
     columns = names(column.name for column in runner.table("").columns)
 
     async def only_in(one: str, other: str) -> int:

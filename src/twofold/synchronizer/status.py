@@ -177,14 +177,14 @@ async def _status(
     earlier_head: int,
     head: int,
 ) -> ProjectionStatus:
-    live = next(each for each in generations if each.role == "serving")
-    own = next((each for each in generations if runner and each.version == runner.version), live)
-    shown = live if live.version == own.version else own
+    serving = next(each for each in generations if each.role == "serving")
+    own = next((each for each in generations if runner and each.version == runner.version), serving)
+    shown = serving if serving.version == own.version else own
     rows = [row for row in table.checkpoints if (row.name, row.generation) == (shown.name, shown.number)]
-    shadows = [each for each in generations if each.role == "building"]
-    refused = next((each.refused for each in shadows if each.refused), "")
-    rebuilding = bool(shadows) and not refused
-    building = [row for row in table.checkpoints if rebuilding and _is_of(row, shadows[-1])]
+    being_built = [each for each in generations if each.role == "building"]
+    refused = next((each.refused for each in being_built if each.refused), "")
+    rebuilding = bool(being_built) and not refused
+    building = [row for row in table.checkpoints if rebuilding and _is_of(row, being_built[-1])]
     drive = runner.drive if runner else drive_of(shown.kind)
     by_appends = drive.by_appends
     segments = [await _segment(store, runner, row, shown.made_at, earlier_head, by_appends=by_appends) for row in rows]
@@ -208,7 +208,7 @@ async def _status(
         error=errors[0] if errors else None,
         building=min((row.position for row in building), default=None),
         building_error=next((row.error for row in building if row.error), ""),
-        building_unattended=max((_idle(row, shadows[-1].made_at) for row in building), default=timedelta()),
+        building_unattended=max((_idle(row, being_built[-1].made_at) for row in building), default=timedelta()),
         refused=refused,
         segments=segments,
     )

@@ -375,8 +375,8 @@ class ReadModelSynchronizer:
 
     async def _arrive(self, position: int) -> None:
         """Wait until all projections have passed a position, where their read models are written."""
-        standings = [each.written for each in self._registry.stored.values()]
-        await asyncio.gather(*(each.wait(position, math.inf) for each in standings))
+        progresses = [each.written for each in self._registry.stored.values()]
+        await asyncio.gather(*(each.wait(position, math.inf) for each in progresses))
 
     async def _ceiling(self, runner: ProjectionRunner, after: int, timeout: float) -> int:
         """Wait until there is more in the log, and until the projections that it follows have handled that."""

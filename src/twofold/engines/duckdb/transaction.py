@@ -33,7 +33,7 @@ class DuckDbReadTransaction:
     async def run(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         if sql.startswith("SAVEPOINT"):
             raise StorageError(
-                "DuckDB has no savepoints, so that no single event of a batch can be set aside: declare `on_failure = "
+                "DuckDB has no savepoints, so that no single event of a batch can be parked: declare `on_failure = "
                 '"stop"` on SQL projections that it keeps, or write a keyed projection'
             )
         return await self._database.run(partial(run, self._connection, sql, values))

@@ -56,7 +56,7 @@ class PostgresDatabase:
         self._patience = patience
         self._opening = Turns()
         self._alchemy: Any = None
-        self._place: schema.Place | None = None
+        self._location: schema.LogLocation | None = None
         self._users = 0
 
     @property
@@ -185,9 +185,9 @@ class PostgresDatabase:
             StorageError: it is to another database, or its `search_path` leads to another schema.
             psycopg.Error: the server did not answer.
         """
-        assert self._place is not None  # noqa: S101
-        refuse_another_schema(session, self._place.schema)
-        if (await schema.find(connection)).log_id != self._place.log_id:
+        assert self._location is not None  # noqa: S101
+        refuse_another_schema(session, self._location.schema)
+        if (await schema.find(connection)).log_id != self._location.log_id:
             raise StorageError(
                 "the connection leads to another log than the one that was opened; connect it to the same database"
             )
@@ -199,8 +199,8 @@ class PostgresDatabase:
             await (
                 schema.migrate(connection) if self._may_migrate else schema.refuse_outdated(connection, self._patience)
             )
-            self._place = await schema.find(connection)
-            self._connections.schema = self._place.schema
+            self._location = await schema.find(connection)
+            self._connections.schema = self._location.schema
         except psycopg.Error as error:
             raise translate(error) from error
         finally:

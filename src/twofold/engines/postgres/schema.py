@@ -20,7 +20,7 @@ _FIND = """
     WHERE c.oid = 'twofold_head'::regclass AND id = 1"""
 
 
-class Place(NamedTuple):
+class LogLocation(NamedTuple):
     """Where Twofold's tables are, and which log is in them."""
 
     schema: str
@@ -65,7 +65,7 @@ async def refuse_outdated(connection: Connection, patience: float) -> None:
         await asyncio.sleep(LOOKS)
 
 
-async def find(connection: Connection) -> Place:
+async def find(connection: Connection) -> LogLocation:
     """Return where the session's `search_path` finds Twofold's tables.
 
     Raises:
@@ -75,7 +75,7 @@ async def find(connection: Connection) -> Place:
     row = await (await connection.execute(_FIND)).fetchone()
     if row is None:
         raise StorageError("twofold_head has lost its row; restore the database from a backup")
-    return Place(*row)
+    return LogLocation(*row)
 
 
 async def _applied(connection: Connection) -> int:

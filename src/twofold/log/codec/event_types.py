@@ -45,10 +45,10 @@ from twofold.messages.stored_event import (
 
 MANY = 16
 """Events in one append from which on they are encoded by class. A lower value slows small appends down."""
-MAX_PLACED = 10_000
-"""Classes in streams whose names are kept in mind."""
+MAX_PREPARED = 10_000
+"""Classes in streams whose names are remembered. Higher: more memory; lower: names are checked and joined again."""
 
-_Place = tuple[str, str, type]
+_ClassInStream = tuple[str, str, type]
 
 
 class EventTypes:
@@ -61,7 +61,7 @@ class EventTypes:
         self._by_class: dict[type, PayloadCodec] = {}
         self._by_name: dict[str, PayloadCodec] = {}
         self._decoders: dict[tuple[str, int], Callable[[bytes], Any]] = {}
-        self._placed: dict[_Place, _Placed] = {}
+        self._prepared: dict[_ClassInStream, _Prepared] = {}
 
     def register(self, *classes: type) -> None:
         """Make event classes known.
@@ -99,10 +99,10 @@ class EventTypes:
             raise ValueError(f"{len(events)} events need as many ids, got {len(event_ids)}")
         if len(events) >= MANY:
             return tuple(self._encode_many(events, event_ids, stream_id, stream_type, metadata))
-        rows, placed = [], self._placed
+        rows, prepared = [], self._prepared
         for event, event_id in zip(events, event_ids, strict=True):
-            place = (stream_id, stream_type, type(event))
-            codec, names, covered = placed.get(place) or self._place(place)
+            origin = (stream_id, stream_type, type(event))
+            codec, names, covered = prepared.get(origin) or self._prepare(origin)
             payload = codec.encode(event)
             tags = codec.tags.of(event) if codec.tags.are_declared else ()
             rows.append(new_event(names, covered, event_id, payload, metadata, tags))
@@ -114,8 +114,8 @@ class EventTypes:
         """Encode column by column what is of one class: for many, that is half as much again as fast."""
         start = 0
         for cls, alike in groupby(events, type):
-            place = (stream_id, stream_type, cls)
-            codec, names, covered = self._placed.get(place) or self._place(place)
+            origin = (stream_id, stream_type, cls)
+            codec, names, covered = self._prepared.get(origin) or self._prepare(origin)
             run = list(alike)
             payloads, ids = codec.encode_all(run), event_ids[start : start + len(run)]
             tags = list(map(codec.tags.of, run)) if codec.tags.are_declared else [()] * len(run)
@@ -160,20 +160,20 @@ class EventTypes:
         except Exception as error:  # an upcaster or a constructor of the user's may raise anything
             raise UnreadableEventError(type_name, position, schema_version, str(error)) from error
 
-    def _place(self, place: _Place) -> _Placed:
+    def _prepare(self, origin: _ClassInStream) -> _Prepared:
         """Check the names of a stream, and return what is the same for all of its events of one class."""
-        stream_id, stream_type, cls = place
+        stream_id, stream_type, cls = origin
         if stream_id:
             check_name("stream id", stream_id)
         if stream_type:
             check_name("stream type", stream_type)
         codec = self._codec(cls)
         names = EventNames(stream_id, stream_type, codec.stored.name, codec.stored.version)
-        placed = codec, names, covered_names(names)
-        if len(self._placed) > MAX_PLACED:
-            self._placed.clear()
-        self._placed[place] = placed
-        return placed
+        prepared = codec, names, covered_names(names)
+        if len(self._prepared) > MAX_PREPARED:
+            self._prepared.clear()
+        self._prepared[origin] = prepared
+        return prepared
 
     def _codec(self, cls: type) -> PayloadCodec:
         if (known := self._by_class.get(cls)) is not None:
@@ -204,7 +204,7 @@ class EventTypes:
         return decoder
 
 
-_Placed = tuple[PayloadCodec, EventNames, bytes]
+_Prepared = tuple[PayloadCodec, EventNames, bytes]
 
 
 def encode_metadata(metadata: Metadata) -> bytes:

@@ -24,8 +24,8 @@ class RequestPromises:
             rows = yield Ask("SELECT CAST(:number AS INTEGER) + 1", {"number": 1})
             yield WriteStep(samples.table, _rows(Sample(id="a", number=rows[0][0])), samples.step(0, 7))
             values = yield LoadRows(samples.table, [("a",), ("b",)])
-            standing = yield LockSegments("samples", 0)
-            return [SAMPLES.load(each) for each in values], [row[7] for row in standing]
+            segments = yield LockSegments("samples", 0)
+            return [SAMPLES.load(each) for each in values], [row[7] for row in segments]
 
         async with read_database.transaction() as transaction:
             await transaction.run("SAVEPOINT before_it")

@@ -1,4 +1,4 @@
-"""Live answers: server-sent events that push a query's answer whenever its read models change it."""
+"""Watched answers: server-sent events that push a query's answer whenever its read models change it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FAREWELL = 1.0
 
 
 class Source(NamedTuple):
-    """Where an application's live answers come from; kept by `add_consistency`."""
+    """Where an application's watched answers come from; kept by `add_consistency`."""
 
     queries: QueryBus
     tokens: Tokens
@@ -43,14 +43,14 @@ class Source(NamedTuple):
     """Seconds after which a line is sent though nothing has changed, so that no proxy takes the connection for dead."""
 
 
-class LiveAnswers:
-    """Makes the responses that push answers to one client. See `Live`."""
+class WatchedAnswers:
+    """Makes the responses that push answers to one client. See `Watch`."""
 
     def __init__(self, source: Source, last_event_id: str | None) -> None:
         self._queries, self._tokens, self._closing, self._looks, self._heartbeat = source
         self._last_event_id = last_event_id
 
-    async def respond(self, query: Query[Any], model: Any) -> LiveResponse:
+    async def respond(self, query: Query[Any], model: Any) -> WatchResponse:
         """Return the response that pushes the answer to a query, and every next one that differs from it.
 
         Args:
@@ -64,7 +64,7 @@ class LiveAnswers:
         self._queries.check(query)  # what is wrong with the query is told now
         seen = await self._seen()
         answers = watch(self._queries, query, after=seen.position, heartbeat=self._heartbeat, looks=self._looks)
-        return LiveResponse(self._events(answers, TypeAdapter(model)), self._closing)
+        return WatchResponse(self._events(answers, TypeAdapter(model)), self._closing)
 
     async def _seen(self) -> WriteToken:
         """Return what the client saw last; nothing, if its id does not fit: a browser would send that id for ever."""
@@ -88,7 +88,7 @@ class LiveAnswers:
                         else await self._event(answer, adapter)
                     )
         except StorageError as error:
-            log.warning("a stream of live answers ends, its client will come back: %s", error)
+            log.warning("a stream of watched answers ends, its client will come back: %s", error)
 
     async def _event(self, answer: Answer[Any], adapter: TypeAdapter[Any]) -> bytes:
         value = adapter.validate_python(answer.value, from_attributes=True)
@@ -99,10 +99,10 @@ class LiveAnswers:
         )
 
 
-class LiveResponse(StreamingResponse):
+class WatchResponse(StreamingResponse):
     """A stream of events that ends when its client leaves or the server ends, whichever comes first, without a word.
 
-    Let the route name it, for OpenAPI: `@api.get(…, response_class=LiveResponse)`.
+    Let the route name it, for OpenAPI: `@api.get(…, response_class=WatchResponse)`.
 
     Args:
         events: what is sent.
@@ -134,20 +134,20 @@ class LiveResponse(StreamingResponse):
             stream.result()
 
 
-def _live_answers(
+def _watched_answers(
     request: Request,
     last_event_id: Annotated[
         str | None, Header(description="Where to go on: the `id` of the last event. One that does not fit is ignored.")
     ] = None,
-) -> LiveAnswers:
+) -> WatchedAnswers:
     try:
-        return LiveAnswers(request.app.state.twofold_live_answers, last_event_id)
+        return WatchedAnswers(request.app.state.twofold_watched_answers, last_event_id)
     except AttributeError:
-        raise RuntimeError("live answers need add_consistency(api, app)") from None
+        raise RuntimeError("watched answers need add_consistency(api, app)") from None
 
 
-Live = Annotated[LiveAnswers, Depends(_live_answers)]
-"""Live answers as an endpoint's parameter: `return await live.respond(GetOrder(id), OrderOut)`.
+Watch = Annotated[WatchedAnswers, Depends(_watched_answers)]
+"""Watched answers as an endpoint's parameter: `return await watch.respond(GetOrder(id), OrderOut)`.
 
 The response is a stream of server-sent events: the answer at once, and again whenever it has changed; `event: stale`
 if it does not show what it should. Each has an `id` with which a client that was cut off goes on, at any process.
