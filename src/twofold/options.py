@@ -41,7 +41,7 @@ class LogOptions:
     """The most events of a chunk where events are read one by one. Fewer: more round trips; more: a chunk does not fit
     into the processor's cache."""
     first_batch: int = 4
-    """Events of the first batch of a projection, with the effect of `first_chunk`."""
+    """Events of the first batch of a projection, with the same effect as `first_chunk`."""
     subscription_batch: int = 1000
     """The most events of a subscription's batch, unless the subscriber says otherwise. More: more memory."""
     whole_log_chunk: int = 2000
@@ -62,10 +62,20 @@ class LogOptions:
     believed: float = 1.0
     """Seconds for which a position is believed to be of the log's history without a look. Less: more reads; more: a
     receipt from before the log was restored is refused later."""
+    own_positions: int = 256
+    """Appends of this process whose positions are believed without a look. Fewer: under load, more positions are looked
+    up; more: more memory."""
+    compared_positions: int = 10_000
+    """Positions that are remembered as compared with the log. Fewer: more are looked up again; more: more memory."""
+    lag_events: int = 500
+    """Events that are read to find the oldest one of a segment, by which its lag is measured. Fewer: a lag is
+    overstated; more: `status()` reads more of a log that a segment is far behind."""
     first_pause: float = 0.1
-    """Seconds before a subscription tries again to reach a database that is away; they double from one to the next,"""
+    """Seconds before a subscription tries again to reach a database that is away; each pause is twice as long as the
+    one before. Less: more connections to a server that starts; more: events arrive later after a short outage."""
     last_pause: float = 5.0
-    """up to these. Less: more connections to a server that starts; more: events arrive later when it is back."""
+    """Seconds of such a pause, at most. Less: more connections to a server that is away; more: events arrive later
+    when it is back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +114,8 @@ class QueryOptions:
     overlay_events: int = 10_000
     """Events that an overlay looks through, at most, for those of its row. Raised: it takes more memory and time."""
     replication: float = 30.0
-    """Seconds that a replica may take to show a read model that was prepared on its primary."""
+    """Seconds that a replica may take to show a read model that was prepared on its primary. Less: a start beside a
+    slow replica fails; more: one beside a replica that stands still fails later."""
     unindexed: Literal["warn", "refuse", "ignore"] = "warn"
     """What to do about a filter or a sort by a field without `Index`, where the database has indexes.
 
@@ -115,13 +126,55 @@ class QueryOptions:
 
     Raised: a page of long texts takes a thread for longer, about half a second for the default.
     """
+    shared_events: int = 2000
+    """The newest events whose types and tags are kept for all watchers, and the most that are read at once. Raised:
+    more memory. Lowered: watchers of a busy log look without need."""
+    shared_for: float = 1.0
+    """Seconds for which an answer is kept for the other watchers of its moment. Raised: answers take more memory.
+    Lowered: watchers that are late look for themselves."""
+    cursor: int = 8192
+    """Characters of a cursor, at most. Raised: a forged one takes more time to refuse. Lowered: pages that are sorted
+    by long texts have no next page."""
     watch_pause: float = 0.05
     """Seconds between two answers to one watcher, at least. Raised: changes show later. Lowered: more queries."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class FoldOptions:
+    """Folding events into rows: how long at a time, and what appends fold that they have not brought themselves."""
+
+    slice: float = 0.025
+    """Seconds of folding before other tasks may run. Raised, they wait longer; lowered, the fold takes longer."""
+    pause: float = 0.002
+    """Seconds that other tasks get between two slices. Raised, the fold takes longer; at 0 each task gets one step."""
+    commit_after: float = 1.0
+    """Seconds of folding before what was folded is committed. Raised, rows of slow code appear later; lowered, there
+    are more commits."""
+    sql_events: int = 1000
+    """Events that a projection by SQL takes at once, at most: each is a statement at least, and all must fit well into
+    a lease. Raised, a step of slow statements may not; lowered, there are more commits."""
+    sql_pause: float = 0.025
+    """Seconds between two transactions of slow SQL, at most: SQLite's other writers look about as often whether they
+    may write. Raised, the projection is slower; lowered, others come to write later."""
+    missing: int = 1000
+    """Events of other processes that an append folds into an inline projection along with its own, at most. Raised,
+    such appends take longer; lowered, more is left to the worker."""
+    first_missing: int = 100
+    """The same, before the projection has folded its first event, which tells how long it takes for one."""
+    missing_time: float = 0.05
+    """Seconds that an append may spend on events of other processes. Raised, appends wait behind slow projections;
+    lowered, more is left to the worker."""
+    segment_looks: int = 5
+    """How often an append looks the segments up while others flip or divide the read model. Raised, it waits longer;
+    lowered, more is left to the worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SynchronizerOptions:
     """Workers, leases, steps, retries, rebuilds."""
+
+    folding: FoldOptions = FoldOptions()
+    """How long folds take at a time."""
 
     lease: float = 10.0
     """Seconds for which a segment stays with a worker whose work does not go on. Lower, and a short freeze moves
@@ -142,7 +195,8 @@ class SynchronizerOptions:
     """Seconds for which an inline projection that is near the head is left to the appends. Lower, and the worker and
     the appends compete for it more often; higher, and what other processes appended waits longer."""
     near_head: int = 1000
-    """Positions behind the head up to which an inline projection is near it."""
+    """Positions behind the head up to which an inline projection is near it. Higher, and what the appends cannot bring
+    in waits longer; lower, and the worker competes with them."""
     shared_within: int = 1000
     """Positions behind the head up to which the segments of one process read the log together. Higher, and a projection
     that handles few events reads more that it does not need; lower, and each reads a burst of events by itself."""
@@ -155,7 +209,8 @@ class SynchronizerOptions:
     """Positions behind the head from which on a new generation is verified and takes over. Higher, and the verification
     begins with more left to do; lower, and a busy log may keep ahead of it."""
     build_segments: int = 8
-    """Segments in which a new generation is built, at most, if there are as many workers."""
+    """Segments in which a new generation is built, at most, if there are as many workers. Higher, and a rebuild takes
+    more from the database; lower, and it takes longer."""
     turn_while_building: float = 0.25
     """Seconds between two rounds of a worker while a new generation is being built. Lower, and the database is asked
     more often; higher, and a rebuild ends that much later."""
@@ -167,7 +222,23 @@ class SynchronizerOptions:
     unattended: float = 30.0
     """Seconds without work on a segment after which that is a fault, unless the projection's `max_lag` is shorter."""
     look: float = 0.1
-    """Seconds between two looks at a rebuild whose progress is followed."""
+    """Seconds between two looks at a rebuild whose progress is followed. Raised, it is shown later; lowered, the
+    database is asked more often."""
+    sample_draws: int = 10
+    """Places in a new generation at which rows are compared with a fresh fold of the log, the first among them. Raised,
+    the verification reads more; lowered, a fault in a part of the rows is more likely missed."""
+    drawn_rows: int = 10
+    """Rows at each place, with the same effect."""
+    recent_marks: int = 10_000
+    """Positions behind the last mark of a consumer's trail within which all marks are kept. Raised: longer trails.
+    Lowered: the consumer is set back further after a restore, and handles more events again."""
+    compared_marks: int = 100_000
+    """Marks of a trail that are compared with the log, at most, the latest first. Lowered: a shared one may be missed.
+    Raised: a consumer without any takes longer to be told so.
+    """
+    coarse_marks: int = 10_000
+    """Positions of which one mark is kept further back. Lowered: longer trails. Raised: the consumer is set back
+    further."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,17 +287,28 @@ class SqliteOptions:
     rest: float = 0.5
     """Seconds between two looks while nothing is written. Raised, a write that the platform did not tell of is seen
     later; lowered, an application at rest uses more of the processor."""
+    noticed_wait: float = 0.1
+    """Seconds that a job has to wait for its turn before they are taken off its `lock_timeout`. Raised, it waits that
+    much longer for a lock; lowered, more commits set their time-out."""
+    being_made: float = 0.5
+    """Seconds that another process has to make the write-ahead log of a new file. Raised, a copy that lacks its log is
+    refused later; lowered, a new file on a slow disk may be taken for one."""
     file_check: float = 0.05
     """Seconds for which a read believes that the file was not deleted or replaced; each commit looks by itself. Raised,
     a read may answer from the old file for longer; lowered, reads cost a microsecond more each."""
     brief_read: int = 256
     """Rows up to which the event loop reads by itself. Raised, other tasks wait longer for it; lowered, more reads pay
     for the way to a thread and back."""
+    brief_append: int = 10
+    """Events up to which an append without a condition is made in the event loop: they are stored within a few dozen
+    microseconds. Raised, the loop stands still for longer; lowered, more appends pay for the way to a thread and back.
+    """
     brief_lookup: int = 16
     """The same for rows of read models by key, each of which may lie elsewhere in the file."""
     slow_read: float = 0.002
     """Seconds from which on a read in the event loop counts as slow, if it has waited and was not merely kept from the
-    processor. Threads then do all reading for a while."""
+    processor. Threads then do all reading for a while. Raised, the loop waits for slower disks; lowered, one hiccup
+    costs all reads the way to a thread."""
     respite: float = 20.0
     """Length of that while, as a multiple of the slow read. Raised, fast reads return to the loop later; lowered, a
     slow disk may hold the event loop for more than a twentieth of the time."""
@@ -296,17 +378,31 @@ class PostgresOptions:
     poll_without_listening: float = 0.02
     """The same behind a pooler, which delivers no notifications, and on a standby, which has none."""
     first_pause: float = 0.02
-    """Seconds before the first repetition of what failed; they double from one to the next,"""
+    """Seconds before the first repetition of what failed; each pause is twice as long as the one before. Less: a fault
+    that lasts costs more work in vain; more: one that is over at once delays more."""
     last_pause: float = 1.0
-    """up to these. Less: a server that comes back is asked by all at once; more: it is noticed later."""
+    """Seconds of such a pause, at most. Less: a server that comes back is asked by all at once; more: it is noticed
+    later."""
     min_group: int = 16
     """Appends below which a group is not divided in two halves. Less: more commits; more: the server waits for us."""
     max_group: int = 512
     """Appends that one commit takes at most; with more, each waits longer for the others."""
     max_group_events: int = 2000
     """Events of them all, with the same effect."""
+    planned_items: int = 16
+    """Items of an event query up to which each is planned by itself, by what the server knows of its tags; with more,
+    all are walked alike. Raised: planning takes longer. Lowered: rare tags of larger queries are not used."""
+    planned_tags: int = 12
+    """The same of the tags of an item: the planner tries the orders in which to join them, which soon take too long."""
+    narrow_condition: int = 1000
+    """Events behind an append's condition up to which the append alone looks at them. Raised: the log stays locked for
+    longer. Lowered: more appends read twice."""
+    long_log: int = 10_000
+    """Events from which on the server's plans for reading are sure to use the indexes, and are kept. Raised: more
+    planning. Lowered: a plan that reads the whole table may be kept."""
     max_group_bytes: int = 16 * 1024 * 1024
-    """Bytes of payload of them all: libpq sends a large message in a time that grows with its square."""
+    """Bytes of payload of them all. More: libpq sends a large message in a time that grows with its square; less: there
+    are more commits."""
     lookups: int = 2
     """Statements at once that look rows of read models up by key for callers. More: each carries fewer look-ups, and
     the process and the server do more work for each of them; fewer: a look-up waits longer for those before it."""

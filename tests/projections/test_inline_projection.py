@@ -28,7 +28,9 @@ from twofold import (
 )
 from twofold.engines.engine import Engine, connect, scratch_database
 from twofold.errors import InvalidProjectionError, ProjectionFailedError
-from twofold.projections.inline import MAX_MISSING
+from twofold.options import FoldOptions
+
+MISSING = FoldOptions().missing
 
 
 @pytest_asyncio.fixture
@@ -140,8 +142,8 @@ async def test_a_command_whose_events_are_refused_takes_no_effect_and_may_come_a
 
 async def test_rows_are_deleted_and_long_appends_are_folded_whole(engine: Engine, store: EventStore) -> None:
     _, balances = await inline(engine, store, Fussy())
-    await write(store, opened("a"), opened("b"), *(deposited("a") for _ in range(2 * MAX_MISSING)))
-    assert await balances.get("a") == Balance("a", "ann", Decimal(2 * MAX_MISSING), 2 * MAX_MISSING)
+    await write(store, opened("a"), opened("b"), *(deposited("a") for _ in range(2 * MISSING)))
+    assert await balances.get("a") == Balance("a", "ann", Decimal(2 * MISSING), 2 * MISSING)
     await write(store, Withdrawn(account="a", amount=Decimal(1)))
     assert set(await rows(balances)) == {"b"}
 
@@ -172,7 +174,7 @@ async def test_more_than_an_append_can_bring_in_is_left_to_the_synchronizer(
     engine: Engine, store: EventStore, elsewhere: EventStore
 ) -> None:
     synchronizer, balances = await inline(engine, store)
-    await write(elsewhere, opened("a"), *(deposited("a") for _ in range(MAX_MISSING)))
+    await write(elsewhere, opened("a"), *(deposited("a") for _ in range(MISSING)))
     await write(store, deposited("a"))
     assert {row.position for row in await checkpoints(engine)} == {0}
     async with running(synchronizer):
@@ -182,9 +184,9 @@ async def test_more_than_an_append_can_bring_in_is_left_to_the_synchronizer(
 
 
 async def test_preparing_it_brings_it_up_to_the_log_however_long_that_is(engine: Engine, store: EventStore) -> None:
-    await write(store, opened("a"), *(deposited("a") for _ in range(2 * MAX_MISSING + 7)))
+    await write(store, opened("a"), *(deposited("a") for _ in range(2 * MISSING + 7)))
     _, balances = await inline(engine, store)
-    assert {row.position for row in await checkpoints(engine)} == {2 * MAX_MISSING + 8}
+    assert {row.position for row in await checkpoints(engine)} == {2 * MISSING + 8}
     assert await rows(balances) == await fresh(store)
 
 

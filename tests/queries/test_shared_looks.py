@@ -13,6 +13,7 @@ from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 
 from twofold import Application, EventQuery
 from twofold.messages.answer import Answer
+from twofold.options import QueryOptions
 from twofold.queries.shared_looks import Scope, SharedLooks
 from twofold.queries.watch import watch
 
@@ -98,7 +99,7 @@ async def test_events_are_read_once_for_all_and_only_the_newest_are_kept(shop: S
     for number in range(12):
         await shop.app.commands.execute(Open(account=f"a{number}"))
     head = await shop.app.store.head()
-    looks = SharedLooks(shop.app.store.log, size=5)
+    looks = SharedLooks(shop.app.store.log, QueryOptions(shared_events=5))
     types = [recorded.type async for recorded in shop.app.store.read(GET_ALL)]
     of_last = Scope(set(types), dict.fromkeys(types, ("account:a11",)))
     of_another = Scope(set(types), dict.fromkeys(types, ("account:b",)))

@@ -18,24 +18,19 @@ from twofold.messages.position import Position
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
 
-MOST_OWN = 256
-"""Appends of this process that are remembered. Fewer: under load, more positions are looked up in the log."""
-MOST_COMPARED = 10_000
-"""Positions that are remembered as compared. Fewer: more are looked up again; more: more memory."""
-
 
 class KnownPositions:
     """The positions that are known to be of the log's history.
 
     Args:
         log: the log.
-        options: for how long a position is believed.
+        options: for how long a position is believed, and how many are remembered.
     """
 
     def __init__(self, log: EventLog, options: LogOptions) -> None:
         self._log = log
-        self._believed = options.believed
-        self._own: deque[tuple[Position, float]] = deque(maxlen=MOST_OWN)
+        self._believed, self._most_compared = options.believed, options.compared_positions
+        self._own: deque[tuple[Position, float]] = deque(maxlen=options.own_positions)
         self._compared: dict[int, bytes] = {}
         self._highest = START
         self._looked_at, self._losses = -math.inf, 0
@@ -82,7 +77,7 @@ class KnownPositions:
             self._looked_at = -math.inf
             await self._is_one_history()
             self._highest = max(self._highest, mark)
-        if len(self._compared) >= MOST_COMPARED:
+        if len(self._compared) >= self._most_compared:
             self._compared.clear()
         self._compared[mark.position] = mark.event_id
 

@@ -15,15 +15,11 @@ import msgspec
 
 from twofold.errors import InvalidProjectionError
 from twofold.messages.event import RecordedEvent
+from twofold.options import FoldOptions
 from twofold.ports.segments import Parked
 from twofold.projections.failure import described
 from twofold.projections.projection import Fold, KeyValues, Projection
 from twofold.tasks import PROCESS_EXITS
-
-SLICE = 0.025
-"""Seconds of folding before other tasks may run. A higher value keeps them waiting, a lower one slows the fold down."""
-PAUSE = 0.002
-"""Seconds that other tasks get between two slices. A higher value slows the fold down, 0 gives each task one step."""
 
 _VARIANTS = {datetime, Decimal}
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -164,6 +160,7 @@ async def fold_in_slices(
     *,
     seconds: float = math.inf,
     moving: Callable[[], object] = lambda: None,
+    options: FoldOptions = FoldOptions(),  # noqa: B008 - it is immutable
 ) -> tuple[Folded, int]:
     """Fold events over rows, and let other tasks run now and then.
 
@@ -173,16 +170,17 @@ async def fold_in_slices(
         events: in order.
         seconds: stop after this time.
         moving: called between two slices.
+        options: how long a slice is.
 
     Returns:
         What came of the events that were folded, and how many those are.
     """
     folding, began = Folding(projection, rows), time.perf_counter()
-    count = folding.take(events, 0, SLICE)
+    count = folding.take(events, 0, options.slice)
     while count < len(events) and time.perf_counter() - began < seconds:
         moving()
-        await asyncio.sleep(PAUSE)
-        count = folding.take(events, count, SLICE)
+        await asyncio.sleep(options.pause)
+        count = folding.take(events, count, options.slice)
     return folding.folded, count
 
 

@@ -18,20 +18,11 @@ from twofold.ports.event_log import EventLog, JoinableLog
 from twofold.ports.inline import Ask, GiveWay, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
 from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import SLOTS, Parked, Segment, Step, slot_of
-from twofold.projections.folding import SLICE, Folded, Folding, KeyedEvent
+from twofold.projections.folding import Folded, Folding, KeyedEvent
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import RowRunner
 
 log = logging.getLogger(__name__)
-
-MAX_MISSING = 1000
-"""Events of others that an append brings in along with its own, at most."""
-FIRST_MISSING = 100
-"""The same, before the projection has folded its first event, which tells how long it takes for one."""
-MISSING_TIME = 0.05
-"""Seconds that an append may spend on events of others. A higher value makes appends wait behind slow projections."""
-LOOKS = 5
-"""How often the segments are looked up while others flip or divide the read model."""
 
 
 class _SegmentToWrite(NamedTuple):
@@ -78,7 +69,7 @@ class InlineProjection:
     missing, as processes appended it that do not know the projection as an inline one. It leaves that to the
     synchronizer, which brings the read model up as it does for asynchronous ones, where the read model is paused or
     was built by another version of the code, an earlier event holds it up, parked events are being retried, or the
-    missing events are more than `MAX_MISSING` or would take longer than `MISSING_TIME`.
+    missing events are more than `FoldOptions.missing` or would take longer than `missing_time`.
 
     Args:
         runner: the projection's code.
@@ -88,6 +79,7 @@ class InlineProjection:
     def __init__(self, runner: RowRunner, events: EventTypes) -> None:
         self.name = runner.name
         self._runner = runner
+        self._options = runner.folding
         self._events = events
         self._query = EventQuery.exactly(*runner.projection.handles())
         self._types = frozenset(name for item in self._query.items for name in item.types)
@@ -101,7 +93,9 @@ class InlineProjection:
         if progress is None:
             return
         if progress.position < after:
-            progress = yield from self._make_up(progress, after, self._at_most(unknown=MAX_MISSING), MISSING_TIME)
+            progress = yield from self._make_up(
+                progress, after, self._at_most(self._options.missing), self._options.missing_time
+            )
         if progress is not None:
             yield from self._bring(progress, head, head - progress.position)
 
@@ -114,7 +108,7 @@ class InlineProjection:
         progress = yield from self._find_progress(generation)
         if progress is None or progress.position >= head:
             return True
-        at_most = max(self._at_most(unknown=FIRST_MISSING), 1)
+        at_most = max(self._at_most(self._options.first_missing), 1)
         rows = yield ReadEvents(self._query, progress.position, head + 1, at_most)
         end = rows[-1].position if len(rows) == at_most else head
         progress = yield from self._make_up(progress, end, at_most)
@@ -134,7 +128,8 @@ class InlineProjection:
     def _find_progress(self, generation: int = 0) -> Steps[_Progress | None]:
         """Find out where to write; None if that is not to be done by an append now."""
         name = self.name
-        for _ in range(LOOKS):  # it may be flipped or divided while we wait for the lock: then some are not seen
+        # it may be flipped or divided while we wait for the lock: then some are not seen
+        for _ in range(self._options.segment_looks):
             segments = [_SegmentToWrite(*row) for row in (yield LockSegments(name, generation))]
             if sum(each.end - each.first for each in segments) == SLOTS:
                 break
@@ -150,9 +145,9 @@ class InlineProjection:
         keys, positions = {key for _, key, _ in kept_out if key}, {position for position, _, _ in kept_out if position}
         return _Progress(segments, frozenset(keys), frozenset(positions))
 
-    def _at_most(self, *, unknown: int) -> int:
+    def _at_most(self, unknown: int) -> int:
         """Return how many events of others an append may bring in, in the time that it may spend on them."""
-        return min(MAX_MISSING, int(MISSING_TIME / self._cost)) if self._cost else unknown
+        return min(self._options.missing, int(self._options.missing_time / self._cost)) if self._cost else unknown
 
     def _make_up(
         self, progress: _Progress, end: int, at_most: int, seconds: float = math.inf
@@ -242,7 +237,7 @@ class InlineProjection:
         while count < len(events):
             if count:
                 yield GiveWay()
-            count = folding.take(events, count, min(SLICE, seconds))
+            count = folding.take(events, count, min(self._options.slice, seconds))
             taken = time.perf_counter() - began
             self._cost = taken / count
             if taken > seconds and count < len(events):

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from twofold.errors import CheckpointMovedError
 from twofold.messages.event import RecordedEvent
+from twofold.options import FoldOptions
 from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, Style
 from twofold.ports.table import Table
 from twofold.projections.failure import INFRASTRUCTURE
@@ -16,9 +17,6 @@ from twofold.projections.folding import FailedEvent, Folded, KeyedEvent, fold_in
 from twofold.projections.projection import KeyValues, Projection
 from twofold.projections.rows.row_cache import RowCache
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start
-
-COMMIT_AFTER = 1.0
-"""Seconds of folding before what was folded is committed. A higher value makes rows of slow code appear later."""
 
 
 class KeyedRunner:
@@ -36,9 +34,11 @@ class KeyedRunner:
         projection: Projection[Any],
         batch_size: int,
         drive: Drive,
+        folding: FoldOptions = FoldOptions(),  # noqa: B008 - it is immutable
     ) -> None:
         self.projection = projection
         self.drive = drive
+        self.folding = folding
         self.name, self.version, self.batch_size = projection.name, projection.version, batch_size
         self.style: Style = "driver"
         self._database = database
@@ -85,8 +85,8 @@ class KeyedRunner:
         try:
             stored.update(await self._stored(table, [each for each in batch.events if each.key not in stored]))
             folded, count = await fold_in_slices(
-                self.projection, stored, batch.events, moving=batch.moving,
-                seconds=COMMIT_AFTER if batch.is_divisible else math.inf,
+                self.projection, stored, batch.events, moving=batch.moving, options=self.folding,
+                seconds=self.folding.commit_after if batch.is_divisible else math.inf,
             )  # fmt: skip
             batch, failures = batch.first(count), folded.failures
             if failures and not batch.last_try:

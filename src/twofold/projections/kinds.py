@@ -7,6 +7,7 @@ from typing import Any
 
 from twofold.errors import InvalidProjectionError
 from twofold.log.codec.event_types import EventTypes
+from twofold.options import FoldOptions
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.projections.declaration import check_declaration
@@ -104,7 +105,11 @@ def drive_of(kind: str) -> Drive:
 
 
 def runner_of(
-    projection: Any, database: ReadDatabase, batch_size: int, drive: Drive = ASYNCHRONOUS
+    projection: Any,
+    database: ReadDatabase,
+    batch_size: int,
+    drive: Drive = ASYNCHRONOUS,
+    folding: FoldOptions = FoldOptions(),  # noqa: B008 - it is immutable
 ) -> ProjectionRunner:
     """Return what runs a projection.
 
@@ -114,11 +119,11 @@ def runner_of(
     check_declaration(projection)
     match projection:
         case GroupedProjection():
-            return GroupedRunner(database, projection, batch_size, drive)
+            return GroupedRunner(database, projection, batch_size, drive, folding)
         case Projection():
-            return KeyedRunner(database, projection, batch_size, drive)
+            return KeyedRunner(database, projection, batch_size, drive, folding)
         case SqlProjection():
-            return SqlRunner(database, projection, batch_size, drive)
+            return SqlRunner(database, projection, batch_size, drive, folding)
         case Reaction():
             return ReactionRunner(database, projection, drive)
     raise InvalidProjectionError(f"{projection!r} is no Projection, SqlProjection or Reaction")

@@ -13,6 +13,7 @@ from twofold.errors import CheckpointMovedError
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.unknown import Decode, raw_events
 from twofold.messages.event import RawEvent, RecordedEvent
+from twofold.options import FoldOptions
 from twofold.ports.checkpoints import advance
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, Style
@@ -153,6 +154,7 @@ class RowRunner(ProjectionRunner, Protocol):
     """A runner whose rows the framework folds: it can compare them, and fold some of them again."""
 
     projection: Projection[Any]
+    folding: FoldOptions
     folds_single_rows: bool
     """Whether the events of one key make one row, which can be folded by itself."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twofold.messages.event import RecordedEvent
+from twofold.options import FoldOptions
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
@@ -17,12 +18,6 @@ from twofold.projections.projection import check_projection_name
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start, take_step
 from twofold.projections.sql_projection import SqlProjection, applied
 from twofold.tasks import is_failure
-
-MAX_BY_SQL = 1000
-"""Events that a projection by SQL takes at once: each is a statement at least, and all must fit well into a lease."""
-
-PAUSE = 0.025
-"""Seconds between two transactions of slow code: SQLite's other writers look about as often whether they may write."""
 
 
 class SqlRunner:
@@ -33,11 +28,20 @@ class SqlRunner:
     rows = None
     beside = None
 
-    def __init__(self, database: ReadDatabase, projection: SqlProjection, batch_size: int, drive: Drive) -> None:
+    def __init__(
+        self,
+        database: ReadDatabase,
+        projection: SqlProjection,
+        batch_size: int,
+        drive: Drive,
+        folding: FoldOptions = FoldOptions(),  # noqa: B008 - it is immutable
+    ) -> None:
         check_projection_name(projection)
         self.drive = drive
+        self._folding = folding
         self.projection = projection
-        self.name, self.version, self.batch_size = projection.name, projection.version, min(batch_size, MAX_BY_SQL)
+        self.name, self.version = projection.name, projection.version
+        self.batch_size = min(batch_size, folding.sql_events)
         self.style: Style = projection.connection
         self._database = database
 
@@ -76,7 +80,7 @@ class SqlRunner:
         except _GiveUpError:
             pass
         if count < offered:
-            await asyncio.sleep(min(self._database.transaction_time, PAUSE))
+            await asyncio.sleep(min(self._database.transaction_time, self._folding.sql_pause))
         return Projected(batch.step, failures)
 
     async def _apply(self, transaction: ReadTransaction, batch: ProjectionBatch) -> tuple[int, Sequence[FailedEvent]]:

@@ -13,9 +13,6 @@ from twofold.ports.checkpoints import Checkpoint
 from twofold.ports.segments import SLOTS, slot_of
 from twofold.projections.runner import ProjectionRunner, decoder_for
 
-LOOKED_AT = 500
-"""Events that are looked at for the oldest one of a segment; the rest is taken for its own."""
-
 
 async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -> timedelta:
     """Return the age of the oldest event that a segment still has to handle, by the clock of its database.
@@ -25,7 +22,8 @@ async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -
     """
     query = EventQuery.exactly(*runner.projection.handles())
     is_whole = row.end - row.first == SLOTS
-    rows = await store.log.read(query, after=row.position, limit=1 if is_whole else LOOKED_AT)
+    limit = 1 if is_whole else store.options.lag_events
+    rows = await store.log.read(query, after=row.position, limit=limit)
     for stored in rows:
         try:
             is_own = is_whole or _is_of(row, runner, decoder_for(runner, store.events)([stored]))
@@ -33,7 +31,7 @@ async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -
             is_own = True
         if is_own:
             return max(timedelta(microseconds=row.now - stored.recorded_at), timedelta(microseconds=1))
-    if len(rows) == LOOKED_AT and not is_whole:
+    if len(rows) == limit and not is_whole:
         return max(timedelta(microseconds=row.now - rows[-1].recorded_at), timedelta(microseconds=1))
     return timedelta()
 

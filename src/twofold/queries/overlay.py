@@ -64,7 +64,8 @@ class Overlay:
         if found.has_parked:
             return row
         events = [KeyedEvent(each, key) for each in await self._missing(key, found.position)]
-        folded, _ = await fold_in_slices(self._runner.projection, {} if row is None else {key: row}, events)
+        before = {} if row is None else {key: row}
+        folded, _ = await fold_in_slices(self._runner.projection, before, events, options=self._runner.folding)
         return folded.rows.get(key, row)
 
     async def _missing(self, key: KeyValues, position: int) -> list[RecordedEvent[Any]]:

@@ -17,9 +17,6 @@ from twofold.queries.filters import comparable
 
 T = TypeVar("T")
 
-MAX_CURSOR = 8192
-"""Characters of a cursor, at most. A longer one is not decoded: its values cannot be a row's."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class PaginatedResult(Generic[T]):
@@ -48,14 +45,14 @@ def write_cursor(order: Sequence[str], last: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode([list(order), list(last)])).decode()
 
 
-def read_cursor(cursor: str, order: Sequence[Column]) -> tuple[Any, ...]:
+def read_cursor(cursor: str, order: Sequence[Column], longest: int) -> tuple[Any, ...]:
     """Return the values of the sort's columns after which a page begins.
 
     Raises:
         InvalidCursorError: the cursor is damaged, or belongs to another sort.
     """
     try:
-        if len(cursor) > MAX_CURSOR:
+        if len(cursor) > longest:
             raise ValueError
         content = base64.urlsafe_b64decode(cursor)
         names, values = msgspec.json.decode(content, type=tuple[list[str], list[Any]])

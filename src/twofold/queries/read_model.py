@@ -160,7 +160,7 @@ class ReadModel(Generic[R]):
             search=search,
             sort=tuple(column.name for column in order),
             descending=descending,
-            beyond=read_cursor(cursor, order) if cursor else (),
+            beyond=read_cursor(cursor, order, self._options.cursor) if cursor else (),
             limit=min(page_size, _LAST),
             offset=0 if cursor else min((page - 1) * page_size, _LAST),
         )

@@ -17,12 +17,9 @@ import msgspec
 
 from twofold.messages.event import ANY_TYPE
 from twofold.messages.event_query import EventQuery
+from twofold.options import QueryOptions
 from twofold.ports.event_log import EventLog
 from twofold.ports.turns import Turns
-
-KEPT = 1.0
-"""Seconds for which an answer is kept for the other watchers of its moment. Raised, answers take more memory; lowered,
-watchers that are late look for themselves."""
 
 
 class Scope(NamedTuple):
@@ -46,13 +43,12 @@ class SharedLooks:
 
     Args:
         log: the log that the read models follow.
-        size: the newest events whose types and tags are kept, and the most that are read at once. Raised, they take
-            more memory; lowered, watchers of a busy log look without need.
+        options: how much is kept, and for how long.
     """
 
-    def __init__(self, log: EventLog, size: int = 2000) -> None:
+    def __init__(self, log: EventLog, options: QueryOptions = QueryOptions()) -> None:  # noqa: B008 - it is immutable
         self._log = log
-        self._size = size
+        self._size, self._kept = options.shared_events, options.shared_for
         self._events: deque[tuple[int, str, Collection[str]]] = deque()
         self._begin = self._covered = 0
         """The events behind the one position and up to the other are known."""
@@ -97,7 +93,7 @@ class SharedLooks:
         """Keep an answer until the other watchers of this moment have come for it."""
         if not done.cancelled():
             done.exception()  # the watchers have got it
-        asyncio.get_running_loop().call_later(KEPT, self._drop, query, done)
+        asyncio.get_running_loop().call_later(self._kept, self._drop, query, done)
 
     def _drop(self, query: Hashable, done: asyncio.Future[Any]) -> None:
         if query in self._looks and self._looks[query][1] is done:

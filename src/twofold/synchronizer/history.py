@@ -11,6 +11,7 @@ from typing import Any
 from twofold.errors import HistoryChangedError, InvalidProjectionError, UnknownProjectionError
 from twofold.log.chunks import mark_at
 from twofold.messages.mark import Mark
+from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import (
     LEASE_TABLE,
     SQL,
@@ -24,12 +25,6 @@ from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.projections.fingerprint import has_row_type
 
-MOST_MARKS = 100_000
-"""The most marks of a trail that are compared with the log, the latest first. Fewer: a shared one may be missed."""
-RECENT, COARSE = 10_000, 10_000
-"""Positions behind the last mark within which all marks are kept, and positions of which one mark is kept further back.
-Less: a consumer is set back further after a restore, and handles more events again; more: longer trails."""
-
 
 async def remember(transaction: ReadTransaction) -> None:
     """Add where all that serves stands to the trails.
@@ -40,13 +35,13 @@ async def remember(transaction: ReadTransaction) -> None:
     await transaction.run(SQL["remember_marks"])
 
 
-async def thin_out(transaction: ReadTransaction) -> None:
+async def thin_out(transaction: ReadTransaction, options: SynchronizerOptions) -> None:
     """Delete marks of the trails that stand close to others, except for the recent ones.
 
     Raises:
         StorageError: the database failed; the transaction is lost.
     """
-    await transaction.run(SQL["thin_marks"], recent=RECENT, coarse=COARSE)
+    await transaction.run(SQL["thin_marks"], recent=options.recent_marks, coarse=options.coarse_marks)
 
 
 async def compare(log: EventLog, database: ReadDatabase) -> None:
@@ -66,7 +61,13 @@ async def compare(log: EventLog, database: ReadDatabase) -> None:
             raise error.of(checkpoint.name) from None
 
 
-async def rewind(log: EventLog, database: ReadDatabase, name: str, position: int | None = None) -> Mark:
+async def rewind(
+    log: EventLog,
+    database: ReadDatabase,
+    name: str,
+    position: int | None = None,
+    options: SynchronizerOptions = SynchronizerOptions(),  # noqa: B008 - it is immutable
+) -> Mark:
     """Set a reaction or a projection by SQL back, so that it goes on in the history that the log has; return to where.
 
     What it has made of events that are not in the log any more stays as it made it, and so does what it has made of
@@ -77,6 +78,7 @@ async def rewind(log: EventLog, database: ReadDatabase, name: str, position: int
         database: where its checkpoints are.
         name: the reaction or the projection.
         position: where to, by default the last position that is known to be in both histories.
+        options: how many marks of its trail are compared with the log.
 
     Raises:
         UnknownProjectionError: there is none of this name.
@@ -88,7 +90,11 @@ async def rewind(log: EventLog, database: ReadDatabase, name: str, position: int
         await transaction.lock(name)
         await transaction.lock(LEASE_TABLE)
         serving = await _serving(transaction, name)
-        to = await _shared(log, transaction, serving) if position is None else await _named(log, position)
+        to = (
+            await _shared(log, transaction, serving, options.compared_marks)
+            if position is None
+            else await _named(log, position)
+        )
         of: dict[str, Any] = {"name": name, "generation": serving.number}
         await transaction.run(SQL["set_position"], **of, position=to.position, event_id=to.text)
         await transaction.run(SQL["forget_parked_behind"], **of, position=to.position)
@@ -115,9 +121,9 @@ async def _named(log: EventLog, position: int) -> Mark:
     raise ValueError(f"the log ends at {await log.head()}, before position {position}")
 
 
-async def _shared(log: EventLog, transaction: ReadTransaction, generation: Generation) -> Mark:
+async def _shared(log: EventLog, transaction: ReadTransaction, generation: Generation, compared: int) -> Mark:
     """Return the last mark that is known to be in both histories, and that no segment has yet to reach."""
-    marks = [Mark.stored(*row) for row in await transaction.run(SQL["marks"], name=generation.name, limit=MOST_MARKS)]
+    marks = [Mark.stored(*row) for row in await transaction.run(SQL["marks"], name=generation.name, limit=compared)]
     checkpoints = [each.mark for each in await checkpoints_of(transaction, generation)]
     agreeing = [each for each in checkpoints if each.event_id and each.agrees(await log.mark(each.position))]
     most = min((each.position for each in agreeing), default=None)

@@ -26,6 +26,7 @@ from uuid import uuid4
 import msgspec
 
 from twofold.errors import SegmentsApartError
+from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import LEASE_TABLE, SQL, Checkpoint, Generation
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import Segment, bounds
@@ -83,13 +84,22 @@ class Leases:
         worker: its name.
         codes: what it has the code of.
         seconds: for which a lease holds.
+        options: which marks of the trails are kept.
     """
 
-    def __init__(self, database: ReadDatabase, worker: str, codes: Codes, seconds: float) -> None:
+    def __init__(
+        self,
+        database: ReadDatabase,
+        worker: str,
+        codes: Codes,
+        seconds: float,
+        options: SynchronizerOptions = SynchronizerOptions(),  # noqa: B008 - it is immutable
+    ) -> None:
         self._database = database
         self._worker = worker
         self._codes = codes
         self._seconds = seconds
+        self._options = options
         self._time = {"lease": int(seconds * 1e6)}
 
     async def take_round(self, working: Collection[Segment]) -> LeaseRound:
@@ -127,7 +137,7 @@ class Leases:
             await transaction.lock(LEASE_TABLE)
             await transaction.run(SQL["give_back_all"], owner=self._worker)
             await history.remember(transaction)
-            await history.thin_out(transaction)
+            await history.thin_out(transaction, self._options)
             await transaction.run(SQL["forget_workers"], worker=self._worker)
 
     async def _settle(

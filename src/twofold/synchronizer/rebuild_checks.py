@@ -12,6 +12,7 @@ from twofold.log.chunks import Pace, scan_chunks
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import START
+from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase, ReadTransaction, Selection
 from twofold.ports.sql import names, quoted
@@ -19,11 +20,6 @@ from twofold.projections.folding import Folded, fold_in_slices
 from twofold.projections.runner import ProjectionRunner, RowRunner
 from twofold.queries.read_model import ReadModel
 from twofold.tasks import JITTER
-
-SAMPLE = 100
-"""Rows that are compared with a fresh fold of the log."""
-DRAWS = 10
-"""Places of the table from which they are drawn."""
 
 Ask = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 """Runs a statement with its values, within a transaction or not."""
@@ -58,7 +54,13 @@ def read_report(generation: Generation) -> Report:
 
 
 async def verify_sample(
-    store: EventStore, database: ReadDatabase, runner: ProjectionRunner, new: Generation, end: int, report: Report
+    store: EventStore,
+    database: ReadDatabase,
+    runner: ProjectionRunner,
+    new: Generation,
+    end: int,
+    report: Report,
+    options: SynchronizerOptions = SynchronizerOptions(),  # noqa: B008 - it is immutable
 ) -> Report:
     """Compare rows at random with a fresh fold of the log up to a position, at which the read model stands.
 
@@ -69,7 +71,7 @@ async def verify_sample(
     report = await verify_nothing_parked(database.query, new, report)
     if report.reason or (rows := runner.rows) is None:
         return report
-    stored = await _sampled_rows(database, rows, new)
+    stored = await _sampled_rows(database, rows, new, options)
     fresh = await _fresh_rows(store, database, rows, set(map(rows.group, stored)), end)
     dump = rows.projection.row_type().dump
     for key, row in stored.items():
@@ -156,13 +158,13 @@ async def verify_same(
 
 
 async def _sampled_rows(
-    database: ReadDatabase, runner: RowRunner, generation: Generation
+    database: ReadDatabase, runner: RowRunner, generation: Generation, options: SynchronizerOptions
 ) -> dict[tuple[Any, ...], Any]:
     table, rows = runner.table(generation.suffix), runner.projection.row_type()
     found: dict[tuple[Any, ...], Any] = {}
-    offset, times = 0, DRAWS
+    offset, times = 0, options.sample_draws
     while times:
-        selection = Selection(sort=table.key, limit=SAMPLE // DRAWS, offset=offset)
+        selection = Selection(sort=table.key, limit=options.drawn_rows, offset=offset)
         values, total = await database.select(table, selection)
         found |= {rows.key_of(row): row for row in rows.load_all(values)}
         offset, times = JITTER.randrange(max(total, 1)), times - 1
@@ -182,6 +184,6 @@ async def _fresh_rows(
             async for rows in chunks:
                 readable = [row for row in rows if row.position not in skipped]
                 events = [each for each in runner.keyed(store.events.decode(readable)) if each.key in wanted]
-                folded, _ = await fold_in_slices(projection, fresh, events)
+                folded, _ = await fold_in_slices(projection, fresh, events, options=runner.folding)
                 fresh |= folded.rows
     return runner.rows_by_key(Folded(fresh))

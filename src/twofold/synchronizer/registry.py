@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 from twofold.errors import InvalidProjectionError, UnknownProjectionError
 from twofold.log.event_store import EventStore
 from twofold.messages.event import RawEvent
-from twofold.options import QueryOptions
+from twofold.options import FoldOptions, QueryOptions
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import ReadDatabase
 from twofold.projections.declaration import check_choice, check_declaration, check_events
@@ -47,6 +47,7 @@ class Registry:
         replica: follows `read_db`, and answers the questions in its place.
         batch_size: events that are folded and committed together, at most.
         options: how the read models wait and look.
+        folding: how long folds take at a time.
         scratch: gives a database for the rows of a projection that is folded on demand.
     """
 
@@ -59,8 +60,10 @@ class Registry:
         batch_size: int | None = None,
         scratch: Callable[[], ReadDatabase] | None = None,
         options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
+        folding: FoldOptions = FoldOptions(),  # noqa: B008 - it is immutable
     ) -> None:
         self._options = options
+        self._folding = folding
         self.positions = Positions()
         """How far the read models have come where they are written, as this process knows it."""
         self.faults: Callable[[], Mapping[str, str]] = dict
@@ -165,7 +168,7 @@ class Registry:
         return ReadModel(scratch, rows.projection, folded, options=self._options)
 
     def _runner(self, database: ReadDatabase, projection: Any, drive: Drive) -> ProjectionRunner:
-        return runner_of(projection, database, self._batch_size or database.batch_size, drive)
+        return runner_of(projection, database, self._batch_size or database.batch_size, drive, self._folding)
 
     def _check(self, runner: ProjectionRunner) -> None:
         """Refuse what cannot work, and make its events known."""

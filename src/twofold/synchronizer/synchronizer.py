@@ -99,6 +99,7 @@ class ReadModelSynchronizer:
             batch_size=batch_size,
             scratch=scratch,
             options=query_options or QueryOptions(),
+            folding=self._options.folding,
         )
         self._of = self._registry.of
         self._scans = SharedScans(event_store.log, self._options.shared_within)

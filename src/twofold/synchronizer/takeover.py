@@ -95,7 +95,9 @@ class Takeover:
             end = await self._store.head()
             await self._catch_up_to(new, end)
             async with self._limit("the verification", self._factory.options.verification_limit):
-                report = await verify_sample(self._store, self._database, self._runner, new, end, read_report(new))
+                report = await verify_sample(
+                    self._store, self._database, self._runner, new, end, read_report(new), self._factory.options
+                )
             if not report.reason:
                 await self._catch_up_to(new, await self._store.head())  # the verification has taken its time
                 await self._seize(serving)

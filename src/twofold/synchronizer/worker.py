@@ -50,7 +50,7 @@ class Worker:
         self._options = factory.options
         self._lease = factory.options.lease
         codes = [(each.name, each.version) for each in factory.runners.values()]
-        self._leases = Leases(factory.database, self.name, codes, self._lease)
+        self._leases = Leases(factory.database, self.name, codes, self._lease, factory.options)
         backoff = factory.options.backoff
         self._often = replace(backoff, last=min(backoff.last, self._lease / 3))
         self._rounds = Supervisor(f"worker {self.name}", self._often)

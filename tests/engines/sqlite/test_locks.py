@@ -77,7 +77,7 @@ def test_looking_for_a_torn_copy_leaves_the_locks_alone(tmp_path: Path) -> None:
     with closing(sqlite3.connect(file, isolation_level=None)) as writer:
         writer.execute("CREATE TABLE twofold_events (position INTEGER)")
         writer.execute("BEGIN IMMEDIATE")
-        refuse_torn_copy(file)
+        refuse_torn_copy(file, being_made=0.5)
         with pytest.raises(subprocess.CalledProcessError):
             subprocess.run([sys.executable, "-c", BEGIN, str(file)], capture_output=True, timeout=PATIENCE, check=True)
 

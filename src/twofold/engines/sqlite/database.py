@@ -315,7 +315,7 @@ class SqliteDatabase:
         if self._begun is None or self._begun.is_replaced():
             self._begun = empty_file(self.path)
         if self._begun is None:
-            refuse_torn_copy(self.path)
+            refuse_torn_copy(self.path, self.options.being_made)
 
 
 def add_clock(connection: sqlite3.Connection) -> None:

@@ -13,8 +13,6 @@ from twofold.errors import OutcomeUnknownError, StorageError, StorageReplacedErr
 _MAGIC, _HEADER, _WRITE_AHEAD, _LARGEST_PAGE = b"SQLite format 3\0", 100, 2, 65536
 """How a database begins, the bytes of its header, the format in it of a file that has a write-ahead log beside it, and
 the bytes of the largest page: <https://www.sqlite.org/fileformat2.html>."""
-_SETTLING = 0.5
-"""Seconds that another process has to make a file's write-ahead log."""
 
 
 class FileIdentity:
@@ -88,7 +86,7 @@ def empty_file(path: Path) -> FileIdentity | None:
         return None  # opening tells the cause
 
 
-def refuse_torn_copy(path: Path) -> None:
+def refuse_torn_copy(path: Path, being_made: float) -> None:
     """Refuse a copy of a file in use that lacks the write-ahead log, if it would open as an empty database.
 
     A database in use keeps its first changes beside it, in `-wal`, until a checkpoint moves them into the file. Before
@@ -96,10 +94,14 @@ def refuse_torn_copy(path: Path) -> None:
 
     Another process that makes the file right now passes through the same state, for an instant: it is waited for.
 
+    Args:
+        path: the file.
+        being_made: seconds to wait for it.
+
     Raises:
         StorageError: the file is such a copy.
     """
-    deadline = time.monotonic() + _SETTLING
+    deadline = time.monotonic() + being_made
     while _lacks_its_log(path):
         if time.monotonic() > deadline:
             raise StorageError(

@@ -28,9 +28,6 @@ from twofold.options import SqliteOptions
 
 T = TypeVar("T")
 
-_LONG = 0.1
-"""Seconds of waiting that count. Less: more commits set their time-out; more: a lock is waited for that much longer."""
-
 
 class _Job(NamedTuple):
     run: Callable[[Transaction], Any]
@@ -311,7 +308,7 @@ class Writer:
     def _wait_since(self, since: float) -> None:
         """Have the connection wait for locks as long as is left of the time-out."""
         self._set_patience(True)
-        if (waited := time.monotonic() - since) > _LONG:
+        if (waited := time.monotonic() - since) > self._options.noticed_wait:
             self._patient = None  # to be set again for those who come later
             self._connection.execute(f"PRAGMA busy_timeout = {max(self._lock_timeout - round(waited * 1000), 1)}")
 

@@ -33,7 +33,7 @@ class PostgresEventLog:
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._head = Watermark()
-        self._reader = Reader(database, self._head)
+        self._reader = Reader(database, self._head, database.options)
         self._writer = Writer(database, self._head, lambda: self._listener.look_again())
         self._lane = Lane(self._writer, database.options)
         self._listener = Listener(database, HeadOfLog(self._head, self._writer.commits_on))

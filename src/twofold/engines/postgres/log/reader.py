@@ -20,6 +20,7 @@ from twofold.errors import HistoryChangedError, OutcomeUnknownError, StorageUnav
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
+from twofold.options import PostgresOptions
 from twofold.ports.event_log import (
     MAX_CONFLICTS,
     Append,
@@ -38,11 +39,6 @@ from twofold.ports.watermark import Watermark
 
 T = TypeVar("T")
 
-NARROW = 1000
-"""A condition that looks at no more events than this is checked by the append alone."""
-LONG = 10_000
-"""From this length on the server's plans for reading are sure to use the indexes, and may be kept."""
-
 
 class Lender(Protocol):
     """Where a reader puts its questions."""
@@ -54,14 +50,20 @@ class Lender(Protocol):
 class Reader:
     """Reads events and commands, and finds out why an append was refused."""
 
-    def __init__(self, lender: Lender, head: Watermark) -> None:
+    def __init__(
+        self,
+        lender: Lender,
+        head: Watermark,
+        options: PostgresOptions = PostgresOptions(),  # noqa: B008 - it is immutable
+    ) -> None:
         self._lender = lender
+        self._options = options
         self._head = head
 
     async def read(
         self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
     ) -> Sequence[StoredEvent]:
-        sql, arguments = select(query, after, before, limit, backwards=backwards)
+        sql, arguments = select(query, after, before, limit, self._options, backwards=backwards)
         return await self._fetch(sql, arguments, keep_plan=query.is_all)
 
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
@@ -79,7 +81,7 @@ class Reader:
         raise HistoryChangedError(after, await self.mark(after.position), await self.head())
 
     async def _scan(self, query: EventQuery, after: Mark, end: int | None, limit: int) -> Scan:
-        sql, arguments = select_scan(query, after.position, end, limit)
+        sql, arguments = select_scan(query, after.position, end, limit, self._options)
         rows = await self._fetch(sql, arguments, keep_plan=False)
         marks = {row.position: Mark(row.position, row.event_id) for row in rows if row.version < 0}
         found = marks.get(after.position)
@@ -113,7 +115,7 @@ class Reader:
         What does not match now never will: the append then has to check only what is newer.
         """
         condition = append.condition
-        if condition is None or self._head.position - (condition.after or 0) <= NARROW:
+        if condition is None or self._head.position - (condition.after or 0) <= self._options.narrow_condition:
             return append
         head = await self.head()
         found = await self.read(condition.fail_if, after=condition.after or 0, before=head + 1, limit=1)
@@ -168,7 +170,7 @@ class Reader:
             cursor = AsyncCursor(connection, row_factory=tuple_row)
             for name in ("json", "uuid"):  # the bytes that the checksum covers
                 cursor.adapters.register_loader(name, ByteaBinaryLoader)
-            prepare = None if keep_plan and self._head.position > LONG else False
+            prepare = None if keep_plan and self._head.position > self._options.long_log else False
             await cursor.execute(sql, arguments, prepare=prepare, binary=True)
             return list(starmap(StoredEvent, await cursor.fetchall()))
 

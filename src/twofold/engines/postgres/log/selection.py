@@ -7,16 +7,14 @@ from typing import Any
 from twofold.engines.postgres.log.batch import bounded_position, item_columns
 from twofold.engines.postgres.log.queries import query as named
 from twofold.messages.event_query import EventQuery, QueryItem
+from twofold.options import PostgresOptions
 
 END = (1 << 63) - 1
-PLANNED_ITEMS = 16
-"""Items up to which each is planned by itself, by what the server knows of its tags; with more, all are walked alike.
-More: planning takes longer; fewer: rare tags of larger queries are not used."""
-PLANNED_TAGS = 12
-"""The same of the tags of an item: the planner tries the orders in which to join them, which soon take too long."""
 
 
-def select(query: EventQuery, after: int, before: int | None, limit: int, *, backwards: bool) -> tuple[bytes, Any]:
+def select(
+    query: EventQuery, after: int, before: int | None, limit: int, options: PostgresOptions, *, backwards: bool
+) -> tuple[bytes, Any]:
     """Return SQL and arguments that read the matching events."""
     arguments: dict[str, Any] = {
         "after": bounded_position(after),
@@ -30,7 +28,7 @@ def select(query: EventQuery, after: int, before: int | None, limit: int, *, bac
     if types := {name for item in query.items if not item.tags for name in item.types}:
         walks.append(named("walk_types").decode())
         arguments["types"] = sorted(types)
-    if len(tagged) > PLANNED_ITEMS or any(len(item.tags) > PLANNED_TAGS for item in tagged):
+    if len(tagged) > options.planned_items or any(len(item.tags) > options.planned_tags for item in tagged):
         walks.append(named("walk_tags").decode())
         columns = zip(*map(item_columns, tagged), strict=True)
         arguments |= zip(("tags", "more", "tag_types"), map(_texts, columns), strict=True)
@@ -41,10 +39,12 @@ def select(query: EventQuery, after: int, before: int | None, limit: int, *, bac
     return named("read_positions").decode().replace("{walks}", union).replace("{order}", order).encode(), arguments
 
 
-def select_scan(query: EventQuery, after: int, end: int | None, limit: int) -> tuple[bytes, Any]:
+def select_scan(
+    query: EventQuery, after: int, end: int | None, limit: int, options: PostgresOptions
+) -> tuple[bytes, Any]:
     """Return SQL and arguments that read the matching events, and one more row as `covered` in `queries.sql` has it."""
     before = None if end is None else max(end, after) + 1
-    sql, arguments = select(query, after, before, limit, backwards=False)
+    sql, arguments = select(query, after, before, limit, options, backwards=False)
     return b"(%b) UNION ALL (%b)" % (named("covered"), sql), arguments
 
 

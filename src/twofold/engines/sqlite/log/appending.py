@@ -25,15 +25,6 @@ from twofold.ports.event_log import (
 
 INSERT_TAG, INSERT_COMMAND = SQL["insert_tag"], SQL["insert_command"]
 
-BRIEF = 10
-"""Events that are stored within a few dozen microseconds. Raised, the event loop stands still for longer; lowered, more
-appends pay for the way to the writer's thread and back."""
-
-
-def is_brief(append: Append) -> bool:
-    """Return whether an append takes microseconds for sure; a condition may have to look through the whole log."""
-    return append.condition is None and len(append.events) <= BRIEF
-
 
 def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
     """Judge one decision and store it, within a transaction that others share.

@@ -10,7 +10,7 @@ from typing import Any
 
 from twofold.engines.sqlite.database import SqliteDatabase
 from twofold.engines.sqlite.log import maintenance
-from twofold.engines.sqlite.log.appending import append_to, is_brief
+from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.log.inline import append_inline
 from twofold.engines.sqlite.log.joined import SqliteJoinedTransaction, join
 from twofold.engines.sqlite.log.reader import find_command, read, read_head, read_mark, read_stream, scan, within
@@ -57,7 +57,7 @@ class SqliteEventLog:
             job = partial(append_inline, append=append, inline=self._inline)
         known = self._head.position
         try:
-            outcome = await self._database.write(job, brief=is_brief(append) and not self._inline)
+            outcome = await self._database.write(job, brief=self._is_brief_append(append))
         except (OverflowError, UnicodeError) as error:
             raise LimitExceededError(f"SQLite cannot store such a value: {error}; nothing was stored") from error
         if isinstance(outcome, Appended) and not outcome.repeated:
@@ -131,6 +131,11 @@ class SqliteEventLog:
 
     async def inspect(self) -> Inspection:
         return await self._database.read(partial(maintenance.inspect, path=self._database.path))
+
+    def _is_brief_append(self, append: Append) -> bool:
+        """Return whether it takes microseconds for sure; a condition may have to look through the whole log."""
+        few = len(append.events) <= self._database.options.brief_append
+        return few and append.condition is None and not self._inline
 
     def _is_brief(self, query: EventQuery, limit: int) -> bool:
         return limit <= self._database.options.brief_read and is_one_walk(query)
