@@ -205,7 +205,10 @@ def _add_queries(api: FastAPI, app: Application) -> None:
         return order
 
     @api.get(
-        "/orders/{order_id}/live", tags=QUERIES, response_class=WatchResponse, responses=problem_responses(400, 422, 503)
+        "/orders/{order_id}/live",
+        tags=QUERIES,
+        response_class=WatchResponse,
+        responses=problem_responses(400, 422, 503),
     )
     async def follow_order(order_id: OrderId, watch: Watch) -> Response:
         """Show an order, and show it again whenever it has changed, as server-sent events."""

@@ -245,6 +245,9 @@ class SynchronizerOptions:
 class ProcessOptions:
     """Processes: their inputs, the commands that they send, and their timers."""
 
+    folding: FoldOptions = FoldOptions()
+    """How long folds take at a time."""
+
     batch: int = 250
     """Inputs that are stored in one transaction, at most. Higher, and appends wait longer for it; lower, and there are
     more transactions."""
@@ -258,14 +261,15 @@ class ProcessOptions:
     """Pauses between the tries of a command or a timer that fails."""
     retries: int = 3
     """Tries of a timer or an outcome on which a handler of the process fails, after the first, before the instance is
-    stuck."""
+    stuck. Higher, and it is noticed later that it needs help; lower, and a short disturbance makes it stuck."""
     poll: float = 1.0
     """Seconds between two looks for what is due, apart from what this process knows of. Lower, and the database is
     asked more often; higher, and what an operator lets go on waits longer."""
     instances_kept: int = 10_000
     """Instances whose states are kept in memory. Higher, and they take more of it; lower, and more are folded again."""
     late: float = 60.0
-    """Seconds that a timer may be late before that is a fault, unless the process has a `max_lag`."""
+    """Seconds that a timer may be late before that is a fault, unless the process has a `max_lag`. Lower, and a busy
+    hour is reported as a fault; higher, and a real one is reported later."""
 
 
 @dataclass(frozen=True, kw_only=True)

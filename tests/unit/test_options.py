@@ -69,6 +69,8 @@ FIXED = {
     "ports/read_database.py IDLE": "the default of an argument",
     "ports/read_database.py REPLICATION": "the default of an argument",
     "ports/segments.py SLOTS": "the format of checkpoints",
+    "processes/control.py TRIES": "tries under contention, all but the first of which succeed at once",
+    "processes/runner.py LOADS": "tries under contention, all but the first of which succeed at once",
     "projections/failure.py MAX_CAUSE": "characters of a stored text",
     "projections/failure.py MAX_TRACEBACK": "characters of a stored text",
     "projections/grouped_runner.py MOST_ROWS": "no limit",

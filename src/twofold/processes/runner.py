@@ -24,7 +24,7 @@ from twofold.processes.ledger import Ledger, StreamMovedError, Written
 from twofold.processes.process import Process
 from twofold.processes.sweep import Sweep
 from twofold.projections.failure import INFRASTRUCTURE
-from twofold.projections.folding import PAUSE, SLICE, FailedEvent, KeyedEvent
+from twofold.projections.folding import FailedEvent, KeyedEvent
 from twofold.projections.kinds import ASYNCHRONOUS
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start
 from twofold.tasks import is_failure
@@ -130,7 +130,7 @@ class ProcessRunner:
     async def _take_all(self, batch: ProjectionBatch, loaded: Mapping[str, Instance | BaseException]) -> _Came:
         came = _Came(dict(loaded), {}, [], [])
         failed: set[str] = set()
-        until = time.perf_counter() + SLICE
+        until = time.perf_counter() + self._options.folding.slice
         for each in batch.events:
             process_id = each.key[0]
             if process_id in failed:
@@ -145,8 +145,8 @@ class ProcessRunner:
                 failed.add(process_id)
             if time.perf_counter() > until:
                 batch.moving()
-                await asyncio.sleep(PAUSE)
-                until = time.perf_counter() + SLICE
+                await asyncio.sleep(self._options.folding.pause)
+                until = time.perf_counter() + self._options.folding.slice
         return came
 
     def _take_one(self, came: _Came, process_id: str, each: KeyedEvent) -> None:
