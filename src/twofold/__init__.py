@@ -65,14 +65,13 @@ from twofold.log.event_store import EventStore
 from twofold.log.staged_receipt import StagedReceipt
 from twofold.log.subscription import Subscription
 from twofold.log.unique import unique
-from twofold.messages.answer import Answer
 from twofold.messages.command import Command
 from twofold.messages.context import current_metadata, metadata
 from twofold.messages.event import AwareDatetime, Event, Metadata, RawEvent, RecordedEvent, Tag, event_type
 from twofold.messages.event_methods import on
 from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
 from twofold.messages.position import Position
-from twofold.messages.query import Query
+from twofold.messages.query import Answer, Query
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import Session, WriteToken, session

@@ -17,7 +17,7 @@ from tests.accounts import Balance, Balances, Deposit, Deposited, GetBalance, Op
 
 from twofold import ANY, Application, Position, Projection, Query, QueryBus, Receipt, on
 from twofold.errors import InvalidHandlerError, StaleReadError, VersionMismatchError
-from twofold.messages.answer import Answer
+from twofold.messages.query import Answer
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.session import WriteToken, current_session, session
 from twofold.options import Options, QueryOptions

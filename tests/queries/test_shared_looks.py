@@ -12,7 +12,7 @@ import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 
 from twofold import Application, EventQuery
-from twofold.messages.answer import Answer
+from twofold.messages.query import Answer
 from twofold.options import QueryOptions
 from twofold.queries.shared_looks import Scope, SharedLooks
 from twofold.queries.watch import watch

@@ -12,7 +12,7 @@ from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 
 from twofold import Application, Query, QueryBus
 from twofold.errors import HandlerNotFoundError
-from twofold.messages.answer import Answer
+from twofold.messages.query import Answer
 from twofold.options import QueryOptions
 from twofold.queries.watch import watch
 

@@ -16,8 +16,7 @@ from starlette.types import Receive, Scope, Send
 from fastapi import Depends, Header, Request
 from twofold.errors import InvalidTokenError, StorageError
 from twofold.fastapi.tokens import Tokens
-from twofold.messages.answer import Answer
-from twofold.messages.query import Query
+from twofold.messages.query import Answer, Query
 from twofold.messages.session import WriteToken
 from twofold.queries.bus import QueryBus
 from twofold.queries.shared_looks import SharedLooks

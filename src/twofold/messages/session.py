@@ -10,9 +10,9 @@ from datetime import timedelta
 from typing import Any
 from zlib import crc32
 
-from twofold.messages.answer import Answer
 from twofold.messages.context import Context, current_context, enter_context, leave_context
 from twofold.messages.mark import Mark
+from twofold.messages.query import Answer
 from twofold.messages.receipt import Receipt
 from twofold.messages.stream import ANY, ExpectedVersion
 

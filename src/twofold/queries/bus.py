@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from twofold.errors import DuplicateHandlerError, HandlerNotFoundError, InvalidHandlerError
-from twofold.messages.answer import Answer
-from twofold.messages.query import Query
+from twofold.messages.query import Answer, Query
 from twofold.messages.read_policy import ReadPolicy
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import WriteToken, current_session

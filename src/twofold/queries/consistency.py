@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, Self
 
 from twofold.errors import StaleReadError
-from twofold.messages.answer import Answer
 from twofold.messages.event import ANY_TYPE
+from twofold.messages.query import Answer
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.session import Session, WriteToken, current_session
 from twofold.queries.serving import Serving

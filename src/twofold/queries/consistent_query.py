@@ -6,8 +6,7 @@ import time
 from typing import TypeVar
 
 from twofold.log.event_store import EventStore
-from twofold.messages.answer import Answer
-from twofold.messages.query import Query
+from twofold.messages.query import Answer, Query
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.queries.bus import QueryBus
 

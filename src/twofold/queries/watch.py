@@ -7,8 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Collection
 from typing import TypeVar
 
-from twofold.messages.answer import Answer
-from twofold.messages.query import Query
+from twofold.messages.query import Answer, Query
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.session import current_session
 from twofold.options import QueryOptions
