@@ -393,6 +393,9 @@ class PostgresOptions:
     """Appends that one commit takes at most; with more, each waits longer for the others."""
     max_group_events: int = 2000
     """Events of them all, with the same effect."""
+    max_group_bytes: int = 16 * 1024 * 1024
+    """Bytes of payload of them all. More: libpq sends a large message in a time that grows with its square; less: there
+    are more commits."""
     planned_items: int = 16
     """Items of an event query up to which each is planned by itself, by what the server knows of its tags; with more,
     all are walked alike. Raised: planning takes longer. Lowered: rare tags of larger queries are not used."""
@@ -404,9 +407,6 @@ class PostgresOptions:
     long_log: int = 10_000
     """Events from which on the server's plans for reading are sure to use the indexes, and are kept. Raised: more
     planning. Lowered: a plan that reads the whole table may be kept."""
-    max_group_bytes: int = 16 * 1024 * 1024
-    """Bytes of payload of them all. More: libpq sends a large message in a time that grows with its square; less: there
-    are more commits."""
     lookups: int = 2
     """Statements at once that look rows of read models up by key for callers. More: each carries fewer look-ups, and
     the process and the server do more work for each of them; fewer: a look-up waits longer for those before it."""
