@@ -58,7 +58,8 @@ def load(settings: Settings) -> list[Measurement]:
             lambda floor: floor.ask("load_decoded", events=events, times=times),
         )  # fmt: skip
 
-    return [measurement(workload.SHORT, 200), measurement(workload.BULK, 20)]
+    kept = Measurement("1000-kept", "ms", lambda contender: contender.ask("load_kept", events=workload.BULK, times=200))
+    return [measurement(workload.SHORT, 200), measurement(workload.BULK, 20), kept]
 
 
 def read(settings: Settings) -> list[Measurement]:
@@ -96,7 +97,7 @@ def project(settings: Settings) -> list[Measurement]:
     return [
         measurement("keyed", "keyed", 1), measurement("keyed-2-workers", "keyed", 2),
         Measurement("rebuild", "events/s", lambda contender: contender.ask("rebuild")),
-        measurement("sql", "sql", 1),
+        measurement("sql", "sql", 1), measurement("slow", "slow", 1), measurement("slow-2-workers", "slow", 2),
     ]  # fmt: skip
 
 

@@ -24,13 +24,14 @@ def serve(opened: AbstractContextManager[Any]) -> None:
     - `fill(events)`: store `workload.streams(events)`, unmeasured
     - `load(events, times)`: milliseconds to load and fold a stream
     - `read(events)`: events per second, the whole log, decoded
+    - `load_kept(events, times)`: the same where the process keeps states of long streams
     - `load_decoded(events, times)`, `read_decoded(events)`: the same by the floor, with JSON made into objects
     - `copy(events)`: events per second, the whole log into another database
     - `latency(commits)`: milliseconds from an acknowledged append to the handler of a subscription
     - `size(events)`: bytes per event, indexes included
     - `fill_accounts(events)`: store the movements of `workload.accounts(events)`, unmeasured
     - `project(kind, workers)`: events per second into a new, empty read model of accounts; `keyed` by a function from
-      row and event to row, `sql` by a statement for each event
+      row and event to row, `slow` by one that computes for a while, `sql` by a statement for each event
     - `rebuild()`: events per second into a new generation of such a keyed read model, beside the one that serves
     - `follow(projections, commits)`: events per second, each appended by itself, until all projections show the last
     - `http(request, seconds, apart)`: requests per second of `post` or `get`; `apart` asks for the projections in a

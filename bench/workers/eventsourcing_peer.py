@@ -134,7 +134,7 @@ class EventsourcingPeer:
 
     def project(self, kind: str, workers: int) -> float | None:
         """Project by SQL, as it has no other way; one worker, as each tracks for itself; not on SQLite."""
-        if workers > 1 or "postgresql" not in self._place:
+        if workers > 1 or kind == "slow" or "postgresql" not in self._place:
             return None
         head = self._recorder.max_notification_id() or 0
         return accounts.measure(environment_of(self._place), f"accounts_{next(self._numbers)}", head)

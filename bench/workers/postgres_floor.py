@@ -165,7 +165,9 @@ class PostgresFloor:
         self._copy([(*row[:6], payload, *row[7:]) for row, payload in zip(rows, movements, strict=True)])
         self._connection.execute("VACUUM ANALYZE events")
 
-    def project(self, kind: str, workers: int) -> float:
+    def project(self, kind: str, workers: int) -> float | None:
+        if kind == "slow":
+            return None
         row = self._connection.execute("SELECT max(position) FROM events").fetchone()
         head = int(row[0]) if row else 0
         events, table = workload.projected(head, kind), f"accounts_{next(self._ids)}"
@@ -185,7 +187,7 @@ class PostgresFloor:
 
         return events / by_hand.in_processes(workers, work)
 
-    def rebuild(self) -> float:
+    def rebuild(self) -> float | None:
         return self.project("keyed", 1)  # by hand, there is no more to it than to begin again
 
     def _take(

@@ -60,6 +60,17 @@ class Accounts(Projection[Account]):
         )
 
 
+class SlowAccounts(Accounts):
+    """Computes for a while with each event, as one that parses, prices or renders does."""
+
+    @on(Moved)
+    def moved(self, row: Account | None, event: Moved) -> Account:
+        end = time.thread_time() + workload.SLOW
+        while time.thread_time() < end:
+            pass
+        return super().moved(row, event)
+
+
 class AccountsBySql(SqlProjection):
     def __init__(self, name: str, mark: str) -> None:
         self.name, self.tables, self._mark = name, (name,), mark  # type: ignore[misc]
@@ -79,13 +90,16 @@ class AccountsBySql(SqlProjection):
         return connection.execute(workload.add_movement(self.table(self.name), self._mark), values)
 
 
+KINDS = {"keyed": Accounts, "slow": SlowAccounts}
+
+
 @asynccontextmanager
 async def running(url: str, name: str, kind: str, start: Start = "now") -> AsyncIterator[ReadModelSynchronizer]:
     engine = connect(url)
     store = EventStore(engine.log)
     synchronizer = ReadModelSynchronizer(store, engine.read_database, options=SynchronizerOptions(lease=1.0))
-    if kind == "keyed":
-        synchronizer.add(Accounts(name), start=start)
+    if kind in KINDS:
+        synchronizer.add(KINDS[kind](name), start=start)
     else:
         synchronizer.add(AccountsBySql(name, "?" if url.startswith("sqlite") else "%s"), start=start)
     await engine.log.open()

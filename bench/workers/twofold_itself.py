@@ -17,6 +17,7 @@ from bench import workload
 from bench.worker import another_process, serve
 from bench.workers import consistency, copying, growing, projecting, resting
 from twofold import Aggregate, Event, EventStore, Metadata, Repository, Tag, on, open_event_store
+from twofold.options import LogOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,18 +131,21 @@ class Twofold:
         self._runner.run(put_all())
 
     def load(self, events: int, times: int) -> float:
-        basket = "long" if events == workload.BULK else "short-7"
-        repository = Repository(self._store, Basket)
+        """Fold the whole stream each time."""
+        options = LogOptions(short_stream=2 * workload.BULK)
+        return self._runner.run(self._load(EventStore(self._store.log, options=options), events, times))
 
-        async def load() -> float:
-            taken = []
-            for _ in range(times):
-                start = time.perf_counter()
-                await repository.load(basket)
-                taken.append(time.perf_counter() - start)
-            return statistics.median(taken) * 1000
+    def load_kept(self, events: int, times: int) -> float:
+        """Fold what stands behind a state that this process keeps."""
+        return self._runner.run(self._load(EventStore(self._store.log), events, times))
 
-        return self._runner.run(load())
+    async def _load(self, store: EventStore, events: int, times: int) -> float:
+        repository, taken = Repository(store, Basket), []
+        for _ in range(times):
+            start = time.perf_counter()
+            await repository.load("long" if events == workload.BULK else "short-7")
+            taken.append(time.perf_counter() - start)
+        return statistics.median(taken) * 1000
 
     def read(self, events: int) -> float:
         async def count(all_events: AsyncIterator[object]) -> int:

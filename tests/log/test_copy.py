@@ -18,9 +18,10 @@ from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.errors import CorruptEventError, LogsDifferError, StorageError, StorageUnavailableError
 from twofold.log.copy import copy_log, digest_log
 from twofold.log.verify import verify_log
+from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
-from twofold.ports.event_log import Appended
+from twofold.ports.event_log import Appended, Scan
 from twofold.ports.maintenance import PortableLog, StoredCommand
 from twofold.testing.samples import append_of, new_command, new_event
 
@@ -75,6 +76,24 @@ class Interrupted(MemoryEventLog):
             raise StorageUnavailableError("unplugged")
         self.remaining -= 1
         await super().restore(rows, commands)
+
+
+class Counting(MemoryEventLog):
+    """Counts the events that are read."""
+
+    events_read = 0
+
+    async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
+        found = await super().scan(query, after=after, end=end, limit=limit)
+        self.events_read += len(found.rows)
+        return found
+
+
+async def test_a_copy_reads_each_event_twice_from_the_source_and_once_from_the_target() -> None:
+    source, target = Counting(), Counting()
+    await filled(source)
+    await copy_log(source, target, options=SMALL)
+    assert (source.events_read, target.events_read) == (2 * EVENTS, EVENTS)
 
 
 async def test_marks_of_the_source_are_valid_on_the_copy(source: MemoryEventLog, target: PortableLog) -> None:

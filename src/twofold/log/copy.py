@@ -16,6 +16,8 @@ from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
 from twofold.ports.maintenance import PortableLog, StoredCommand
 
+_encode = msgspec.msgpack.Encoder().encode
+
 
 class Copied(NamedTuple):
     """A copy that was compared with its source and is alike."""
@@ -66,9 +68,9 @@ async def copy_log(
             await _restore(target, rows, (), rows[0].position)
             progress("copying", rows[-1].position, end)
     commands = await _copy_commands(source, target, end, options.whole_log_chunk)
-    await _compare(source, target, end, "comparing both logs", progress, options)
-    digest = await digest_log(source, end, options=options)
-    if await target.head() > end or digest != await digest_log(target, end, options=options):
+    alike = await _compare(source, target, end, "comparing both logs", progress, options)
+    digest, other = [await _with_commands(alike, log, end, options) for log in (source, target)]
+    if await target.head() > end or digest != other:
         raise LogsDifferError(end, "the commands or the ends of the logs are not alike")
     return Copied(end, commands, already, digest)
 
@@ -80,20 +82,18 @@ async def digest_log(log: PortableLog, end: int, *, options: LogOptions | None =
         CorruptEventError: an event does not match its checksum.
         StorageError: the database failed, or an event is missing.
     """
-    digest = blake2b(digest_size=16)
-    encode = msgspec.msgpack.Encoder().encode
-    options = options or LogOptions()
+    events, options = _new_digest(), options or LogOptions()
     async with aclosing(verified(log, end, options=options)) as chunks:
         async for rows in chunks:
-            digest.update(b"".join(map(encode, rows)))  # the same for chunks of any size
-    async for commands in _commands(log, end, options.whole_log_chunk):
-        digest.update(b"".join(map(encode, commands)))
-    return digest.hexdigest()
+            _add(events, rows)
+    return await _with_commands(events, log, end, options)
 
 
 async def _compare(
     source: PortableLog, target: PortableLog, end: int, stage: str, progress: Progress, options: LogOptions
-) -> None:
+) -> blake2b:
+    """Make sure that both logs hold the same events up to a position, and return the digest of these."""
+    alike = _new_digest()
     originals, copies = (verified(log, end, options=options) for log in (source, target))
     async with aclosing(originals), aclosing(copies):
         async for rows in originals:
@@ -102,7 +102,26 @@ async def _compare(
                 pairs = enumerate(zip_longest(rows, copied), rows[0].position)
                 unlike = next(position for position, (row, other) in pairs if row != other)
                 raise LogsDifferError(unlike, "the target holds another event there, or none")
+            _add(alike, rows)
             progress(stage, rows[-1].position, end)
+    return alike
+
+
+def _new_digest() -> blake2b:
+    return blake2b(digest_size=16)
+
+
+def _add(digest: blake2b, rows: Sequence[StoredEvent] | Sequence[StoredCommand]) -> None:
+    """Add rows, one by one: the digest is the same for chunks of any size."""
+    digest.update(b"".join(map(_encode, rows)))
+
+
+async def _with_commands(events: blake2b, log: PortableLog, end: int, options: LogOptions) -> str:
+    """Return the digest of events and of the commands of a log."""
+    digest = events.copy()
+    async for commands in _commands(log, end, options.whole_log_chunk):
+        _add(digest, commands)
+    return digest.hexdigest()
 
 
 async def _copy_commands(source: PortableLog, target: PortableLog, end: int, most: int) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from operator import attrgetter
 from typing import Any
-from uuid import UUID
 
 from twofold.engines.postgres.wire import arrays
 from twofold.engines.postgres.wire.arrays import Binary
@@ -42,12 +42,13 @@ _MANY: dict[ColumnKind, Callable[[Any], Binary]] = {
     ColumnKind.JSON: partial(arrays.array, type=arrays.JSON),
 }
 _COPIED: dict[ColumnKind, Callable[[Any], object]] = {
-    ColumnKind.ID: lambda value: UUID(bytes=value),
+    ColumnKind.ID: bytes.hex,
     ColumnKind.JSON: bytes.decode,
 }
 _one = [_ONE[kind] for kind in BROUGHT.values()]
 _many = [_MANY[kind] for kind in BROUGHT.values()]
-_copied = [(name, _COPIED.get(kind)) for name, kind in COLUMNS.items()]
+_copied = [_COPIED.get(kind) for kind in COLUMNS.values()]
+_values = attrgetter(*COLUMNS)
 
 
 def one(event: NewEvent) -> list[Binary]:
@@ -67,4 +68,4 @@ def many(events: Iterable[NewEvent]) -> tuple[list[Binary], tuple[tuple[str, ...
 
 def as_copied(row: StoredEvent) -> tuple[object, ...]:
     """Return a row as `COPY` takes it."""
-    return tuple(convert(getattr(row, name)) if convert else getattr(row, name) for name, convert in _copied)
+    return tuple([convert(value) if convert else value for convert, value in zip(_copied, _values(row), strict=True)])
