@@ -113,6 +113,12 @@ def following(settings: Settings) -> list[Measurement]:
     return [measurement(1), measurement(50)]
 
 
+def processes(settings: Settings) -> list[Measurement]:
+    """Inputs of a process per second, with effects exactly once: events, and the outcomes of their commands."""
+    events = min(settings.events // 5, 10_000)
+    return [Measurement("inputs", "inputs/s", lambda contender: contender.ask("process", events=events))]
+
+
 def consistency(settings: Settings) -> list[Measurement]:
     """Milliseconds from a commit to the answer of a query that shows it, median; the read model may be elsewhere."""
     return [
@@ -192,6 +198,7 @@ BENCHMARKS = {
     "size": size,
     "project": project,
     "following": following,
+    "processes": processes,
     "consistency": consistency,
     "http": http,
     "growth": growth,

@@ -34,6 +34,7 @@ WORDS = {
     ("project", "slow"): "read model that computes for 0.1 ms an event",
     ("project", "slow-2-workers"): "the same, two workers",
     ("following", "1"): "append one by one, and 1 read model follows",
+    ("processes", "inputs"): "events and outcomes taken in by a process, each event with a command",
     ("following", "50"): "append one by one, and 50 read models follow",
     ("consistency", "one-process"): "from a commit to a query that shows it",
     ("consistency", "two-processes"): "the same, the read model kept by another process",

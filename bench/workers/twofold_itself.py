@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from bench import workload
 from bench.worker import another_process, serve
-from bench.workers import consistency, copying, growing, projecting, resting
+from bench.workers import consistency, copying, growing, processing, projecting, resting
 from twofold import Aggregate, Event, EventStore, Metadata, Repository, Tag, on, open_event_store
 from twofold.options import LogOptions
 
@@ -201,6 +201,9 @@ class Twofold:
     def follow(self, projections: int, commits: int) -> float:
         name = f"followers_{next(self._numbers)}"
         return self._runner.run(projecting.follow(self._url, name, projections, commits))
+
+    def process(self, events: int) -> float:
+        return self._runner.run(processing.measure(self._url, f"process_{next(self._numbers)}", events))
 
     def consistency(self, commits: int, processes: int) -> float:
         if processes == 1:

@@ -32,6 +32,9 @@ from twofold.tasks import end, end_if_cancelled, is_failure
 
 log = logging.getLogger(__name__)
 
+READY = 10
+"""Batches of commands that wait in memory for their turn, at most; the others wait in the rows."""
+
 
 class Sweep:
     """Sends the commands and fires the timers of the instances in one segment.
@@ -66,6 +69,9 @@ class Sweep:
         self._table = ledger.table(suffix)
         self._slots = {"first": segment.first, "end": segment.end}
         self._sending: dict[str, asyncio.Task[None]] = {}
+        """By instance: what is being carried out, or whose outcome is not yet taken in."""
+        self._running = 0
+        """How many of them are being carried out."""
         self._ready: dict[str, WaitingCommand] = {}
         self._came: list[Came] = []
         self._woken = asyncio.Event()
@@ -76,14 +82,15 @@ class Sweep:
         now = time.time_ns() // 1000  # of this host: it only says when to look; what is due, the database says
         for each in instances:
             if each.commands and each.id not in self._sending and each.commands[0].key not in each.failures:
-                self._ready[each.id] = each.commands[0]
+                if len(self._ready) < READY * self._options.batch:  # the look at the rows finds the others
+                    self._ready[each.id] = each.commands[0]
             if each.timers and (due := each.next_at) is not None:
                 self._look_within(max(due - now, 0) / 1e6)
         self._woken.set()
 
     async def run(self) -> None:
         """Send and fire, until cancelled. What was under way when it failed or ended is found again in the rows."""
-        self._ready, self._came, self._look_at = {}, [], 0.0
+        self._ready, self._came, self._look_at, self._running = {}, [], 0.0, 0
         try:
             while True:
                 self._woken.clear()
@@ -166,12 +173,13 @@ class Sweep:
 
     def _send_ready(self) -> None:
         """Begin to carry out the next command of each instance that has one."""
-        while self._ready and len(self._sending) < self._options.commands_at_once:
+        while self._ready and self._running < self._options.commands_at_once:
             process_id = next(iter(self._ready))
             waiting = self._ready.pop(process_id)
             if process_id not in self._sending:
                 task = asyncio.create_task(self._send(process_id, waiting), name=f"twofold-command-{process_id}")
                 self._sending[process_id] = task
+                self._running += 1
 
     async def _send(self, process_id: str, waiting: WaitingCommand) -> None:
         """Carry out a command; whatever comes of it, the next turn takes in."""
@@ -184,7 +192,9 @@ class Sweep:
                 raise
             outcome = error
         self._came.append(Came(process_id, waiting, outcome))  # type: ignore[arg-type]
+        self._running -= 1
         self._woken.set()
+        self._send_ready()  # others go on while the next turn takes in what came
 
     async def _rest(self) -> None:
         if self._came:
