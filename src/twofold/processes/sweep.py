@@ -81,12 +81,16 @@ class Sweep:
         """Take up instances as the feed of events has written them."""
         now = time.time_ns() // 1000  # of this host: it only says when to look; what is due, the database says
         for each in instances:
-            if each.commands and each.id not in self._sending and each.commands[0].key not in each.failures:
-                if len(self._ready) < READY * self._options.batch:  # the look at the rows finds the others
-                    self._ready[each.id] = each.commands[0]
+            if each.commands and self._may_send(each):
+                self._ready[each.id] = each.commands[0]
             if each.timers and (due := each.next_at) is not None:
                 self._look_within(max(due - now, 0) / 1e6)
         self._woken.set()
+
+    def _may_send(self, instance: Instance) -> bool:
+        """Return whether a command of an instance waits here for its turn; the look at the rows finds the others."""
+        fails = instance.commands[0].key in instance.failures
+        return not fails and instance.id not in self._sending and len(self._ready) < READY * self._options.batch
 
     async def run(self) -> None:
         """Send and fire, until cancelled. What was under way when it failed or ended is found again in the rows."""
