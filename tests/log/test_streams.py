@@ -20,7 +20,7 @@ from tests.synchronizing import deposited, engine_at, opened
 from twofold import ANY, Aggregate, Application, EventStore, LogOptions, Options, Repository, on
 from twofold.commands.decider import Decider
 from twofold.commands.repository import DeciderHandler
-from twofold.log.streams import KeptStates
+from twofold.log.streams import KeptStates, Streams
 from twofold.ports.event_log import EventLog
 
 MUCH = LogOptions(short_stream=50, short_tail=4, first_chunk=20)
@@ -69,6 +69,32 @@ async def test_a_long_stream_is_read_once_and_then_only_what_is_new(store: Event
         await deposit(store, 1)
         assert (await accounts.load("a")).balance == 301 + n
         assert log.rows <= 2 + MUCH.short_tail
+
+
+class CountingFold:
+    """Counts the events, and those that it was given in all."""
+
+    owner = "counting"
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def begin(self) -> int:
+        return 0
+
+    def take(self, state: int, events: Sequence[Any]) -> int:
+        self.taken += len(events)
+        return state + len(events)
+
+
+async def test_no_event_is_folded_twice_in_one_load(store: EventStore) -> None:
+    await begin(store, 300)
+    streams, fold = Streams(store.log, store.events, MUCH), CountingFold()
+    assert await streams.fold("Account-a", fold) == (301, 301)
+    assert fold.taken == 301
+    await deposit(store, 20)
+    assert await streams.fold("Account-a", fold) == (321, 321)
+    assert fold.taken == 321
 
 
 async def test_a_short_stream_is_read_each_time(store: EventStore) -> None:

@@ -85,12 +85,14 @@ class Streams:
         """
         unit = current_unit()
         history = unit.reads.histories.get(stream_id) if unit else None
-        if history is None or (history.state is not None and history.owner != fold.owner):
-            history = await self._history((fold.owner, stream_id), fold)
+        if history is not None and _serves(history, fold):
+            state = self._folded(stream_id, fold, history)
+        else:
+            history, state = await self._read(stream_id, fold)
             if unit and unit.is_open:
-                history = unit.reads.histories.setdefault(stream_id, history)
-        state = self._folded(fold, history)
-        self._keep_if_long((fold.owner, stream_id), state, history)
+                first = unit.reads.histories.setdefault(stream_id, history)
+                if first is not history and _serves(first, fold):  # another task of the command has read it, too
+                    history, state = first, self._folded(stream_id, fold, first)
         staged = unit.staged(stream_id) if unit else ()
         return (fold.take(state, staged) if staged else state), history.version + len(staged)
 
@@ -103,21 +105,19 @@ class Streams:
 
         return follow
 
-    async def _history(self, key: Key, fold: Fold[Any]) -> StreamHistory:
-        """Return what is stored of a stream, behind a state if one is kept."""
+    async def _read(self, stream_id: str, fold: Fold[S]) -> tuple[StreamHistory, S]:
+        """Return what is stored of a stream, behind a state if one is kept, and the state to which that leads."""
+        key: Key = fold.owner, stream_id
         if history := await self._behind_kept(key):
-            return history
-        owner, stream_id = key
+            return history, self._folded(stream_id, fold, history)
         pace = self._pace()
         rows = await self._rows(stream_id, 0, pace.size)
         if len(rows) < pace.size:  # most streams are one chunk, which is read without an iterator
-            return StreamHistory(owner, self._events.decode(rows))
+            history = StreamHistory(fold.owner, self._events.decode(rows))
+            return history, self._folded(stream_id, fold, history)
         async with self._folding.setdefault(key, asyncio.Lock()):  # of those that want it at once, one reads all of it
-            if history := await self._behind_kept(key):
-                return history
-            history = StreamHistory(owner, await self._rest(stream_id, rows, pace))
-            self._keep_if_long(key, self._folded(fold, history), history)
-            return history
+            history = await self._behind_kept(key) or StreamHistory(fold.owner, await self._rest(stream_id, rows, pace))
+            return history, self._folded(stream_id, fold, history)
 
     async def _behind_kept(self, key: Key) -> StreamHistory | None:
         """Return what is stored behind the state that is kept; None if none is, or if the log has another history."""
@@ -132,10 +132,13 @@ class Streams:
             return None
         return StreamHistory(owner, found[1:], kept.version, kept.pickled)
 
-    def _folded(self, fold: Fold[S], history: StreamHistory) -> S:
-        state = fold.begin() if history.state is None else pickle.loads(history.state)  # noqa: S301 - see the module
-        events = [recorded.event for recorded in history.events]
-        return fold.take(state, events) if events else state
+    def _folded(self, stream_id: str, fold: Fold[S], history: StreamHistory) -> S:
+        """Return the state to which a history leads, and keep it, if folding that history again would take long."""
+        state: S = fold.begin() if history.state is None else pickle.loads(history.state)  # noqa: S301 - see the module
+        if history.events:
+            state = fold.take(state, [recorded.event for recorded in history.events])
+        self._keep_if_long((fold.owner, stream_id), state, history)
+        return state
 
     def _keep_if_long(self, key: Key, state: object, history: StreamHistory) -> None:
         """Keep the state that a history leads to, if folding that history again would take long."""
@@ -158,6 +161,11 @@ class Streams:
         if not can_be_stored(stream_id):  # such as an id that a client has made up: no log holds such a stream
             return ()
         return await self._log.read_stream(stream_id, after=version, limit=size)
+
+
+def _serves(history: StreamHistory, fold: Fold[Any]) -> bool:
+    """Return whether a fold can go on from a history: its state may be that of another one."""
+    return history.state is None or history.owner == fold.owner
 
 
 class KeptStates:
