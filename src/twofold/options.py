@@ -34,6 +34,9 @@ class LogOptions:
     max_bytes: int = 64 * 1024 * 1024
     """Bytes of payload in one append of several events, at most. What is larger keeps all others waiting, and in memory
     it takes several times as much."""
+    encoded_at_once: int = 250
+    """Events of one append up to which they are encoded in one go. More: the event loop stands still for longer; fewer:
+    appends of several events take a little longer."""
     first_chunk: int = 100
     """Events of the first chunk, whose size tells how many the next may have. Fewer: more round trips at the beginning;
     more: large events are read in too large a chunk once."""
@@ -321,6 +324,12 @@ class SqliteOptions:
     carries fewer appends."""
     max_group: int = 1000
     """Appends that share a commit at most. Raised, the first of them waits longer; lowered, there are more commits."""
+    lock_time: float = 0.1
+    """Seconds that appends may hold the write lock together, about, where slow inline projections make each of them
+    long. Raised, other processes wait longer; lowered, there are more commits."""
+    turn: float = 0.025
+    """Seconds between two such commits, in which other processes get the lock: they look about as often. Raised, slow
+    appends are slower still; lowered, other processes wait until no append is left."""
     loop_group: int = 8
     """Appends up to which the event loop commits by itself. Raised, it stands still for longer; lowered, more commits
     pay for the way to the thread and back."""

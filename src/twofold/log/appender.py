@@ -36,6 +36,7 @@ from twofold.messages.stored_event import NewEvent, is_intact
 from twofold.messages.stream import ExpectedVersion
 from twofold.options import LogOptions
 from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, Rejected
+from twofold.slices import Slices
 
 
 class Committed(NamedTuple):
@@ -92,7 +93,11 @@ class Appender:
         unit = writing_unit()
         if condition is not None:
             condition = matchable_condition(condition, self._types)
-        encoded = self.encode(events, stream_id, stream_type, event_ids, metadata, unit.event_ids if unit else None)
+        make_ids = unit.event_ids if unit else None
+        if len(events) <= self._options.encoded_at_once:
+            encoded = self.encode(events, stream_id, stream_type, event_ids, metadata, make_ids)
+        else:
+            encoded = await self._encode_in_slices(events, stream_id, stream_type, event_ids, metadata, make_ids)
         if unit is not None:
             unit.stage(encoded, events, expected, condition)
             return staged_receipt(None, encoded)
@@ -120,19 +125,53 @@ class Appender:
             DuplicateEventIdError: one id is given twice.
             InvalidEventError, InvalidMessageTypeError, LimitExceededError: an event cannot be stored.
         """
+        ids, data = self._prepare(events, event_ids, metadata, make_ids)
+        return self._fitting(self._types.encode_all(events, ids, stream_id, stream_type, data))
+
+    async def _encode_in_slices(
+        self,
+        events: Sequence[object],
+        stream_id: str,
+        stream_type: str,
+        event_ids: Sequence[UUID] | None,
+        metadata: Metadata | None,
+        make_ids: Callable[[int], list[bytes]] | None,
+    ) -> tuple[NewEvent, ...]:
+        """Encode as `encode` does, and let other tasks run meanwhile."""
+        events = tuple(events)  # as they are now
+        ids, data = self._prepare(events, event_ids, metadata, make_ids)
+
+        def encode(places: Sequence[int]) -> tuple[NewEvent, ...]:
+            part = slice(places[0], places[-1] + 1)
+            return self._types.encode_all(events[part], ids[part], stream_id, stream_type, data)
+
+        return self._fitting(tuple(await Slices(encode).of(range(len(events)))))
+
+    def _prepare(
+        self,
+        events: Sequence[object],
+        event_ids: Sequence[UUID] | None,
+        metadata: Metadata | None,
+        make_ids: Callable[[int], list[bytes]] | None,
+    ) -> tuple[list[bytes], bytes]:
+        """Return the ids of events, and their metadata as it is stored."""
         if not events:
             raise ValueError("an append needs at least one event")
-        most, largest = self._options.max_events, self._options.max_bytes
-        if len(events) > most:
+        if len(events) > (most := self._options.max_events):
             raise LimitExceededError(f"an append takes at most {most} events, got {len(events)}; split it")
         if event_ids is None:
             ids = (make_ids or new_event_ids)(len(events))
         else:
             ids = [each.bytes for each in event_ids]
+            if len(ids) != len(events):
+                raise ValueError(f"{len(events)} events need as many ids, got {len(ids)}")
             if len(set(ids)) < len(ids):
                 raise DuplicateEventIdError(next(each for each in event_ids if ids.count(each.bytes) > 1))
-        data = encode_metadata(metadata or current_metadata())
-        encoded = self._types.encode_all(events, ids, stream_id, stream_type, data)
+        return ids, encode_metadata(metadata or current_metadata())
+
+    def _fitting(self, encoded: tuple[NewEvent, ...]) -> tuple[NewEvent, ...]:
+        """Return encoded events if they are not too large together."""
+        largest = self._options.max_bytes
         if len(encoded) > 1 and (size := sum(len(event.payload) for event in encoded)) > largest:
             raise LimitExceededError(f"an append takes at most {largest} bytes of payload, got {size}; split it")
         return encoded

@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from twofold.log.codec.unknown import Decode
+from twofold.log.codec.unknown import Decode, Decoding, readable
 from twofold.log.query_check import NOTHING
 from twofold.log.shared_scans import ScanLog
 from twofold.messages.event import RecordedEvent
@@ -182,7 +182,7 @@ class EventBatches:
         options = options or LogOptions()
         self._log = log
         self._scan_log = scan or log.scan
-        self._decode = decode
+        self._decoding = Decoding(decode)
         self._query = query
         self._end: int | None = None
         self._reader = ChunkReader(self._scan, Pace(options.first_batch, most, options.chunk_bytes))
@@ -204,7 +204,7 @@ class EventBatches:
         rows, mark, is_more = await self._reader.next(after)
         if skipped:
             rows = [row for row in rows if row.position not in skipped]
-        batch = await decoded(self._log, self._decode, rows, after, mark)
+        batch = await decoded(self._log, self._decoding, rows, after, mark)
         if is_more and mark.position < end and not batch.failure:
             self._reader.read_ahead(mark)
         return batch
@@ -213,20 +213,15 @@ class EventBatches:
         return await self._scan_log(self._query, after=after, end=self._end, limit=size)
 
 
-async def decoded(log: EventLog, decode: Decode, rows: Rows, after: Mark, mark: Mark) -> Batch:
+async def decoded(log: EventLog, decoding: Decoding, rows: Rows, after: Mark, mark: Mark) -> Batch:
     """Return rows between two marks as a batch. If one cannot be read, it is the batch of those before it."""
-    try:
-        return Batch(decode(rows), mark)
-    except Exception:
-        found: list[RecordedEvent[Any]] = []
-        for row in rows:
-            try:
-                found += decode([row])
-            except Exception as error:
-                is_next = row.position - 1 == after.position
-                return Batch(found, after if is_next else await mark_at(log, after, row.position - 1), error)
-            after = Mark(row.position, row.event_id)
-        raise AssertionError("the second reading differs from the first") from None
+    events, failed, failure = await readable(decoding, rows)
+    if failed is None:
+        return Batch(events, mark)
+    if place := rows.index(failed):
+        after = Mark(rows[place - 1].position, rows[place - 1].event_id)
+    is_next = failed.position - 1 == after.position
+    return Batch(events, after if is_next else await mark_at(log, after, failed.position - 1), failure)
 
 
 def _look(chunk: asyncio.Task[Any]) -> None:

@@ -12,7 +12,7 @@ from twofold.log.appender import Appender
 from twofold.log.chunks import Pace, Rows, chunks
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.stored_names import check_name
-from twofold.log.codec.unknown import Unknown, decoder, readable
+from twofold.log.codec.unknown import Decoding, Unknown, decoder, readable
 from twofold.log.decision_model import Decision, DecisionModel
 from twofold.log.known_positions import KnownPositions
 from twofold.log.query_check import matchable
@@ -147,7 +147,7 @@ class EventStore:
             ValueError: a tag that no event of the types has, or no such policy.
             StorageError: the database failed.
         """
-        wanted, decode = matchable(query or EventQuery.all(), self.events), decoder(self.events, unknown)
+        wanted, decoding = matchable(query or EventQuery.all(), self.events), Decoding(decoder(self.events, unknown))
 
         async def follow(place: tuple[int, int | None], size: int) -> tuple[Rows, tuple[int, int | None]]:
             low, high = place
@@ -157,8 +157,11 @@ class EventStore:
 
         async with aclosing(chunks(follow, (after, before), self._pace(), limit)) as found:
             async for rows in found:
-                for recorded in readable(decode, rows):
+                events, _, failure = await readable(decoding, rows)
+                for recorded in events:
                     yield recorded
+                if failure is not None:
+                    raise failure
 
     async def read_stream(
         self, stream_id: str, *, after: int = 0, unknown: Unknown = "raise"
@@ -176,11 +179,14 @@ class EventStore:
             StorageError: the database failed.
             ValueError: there is no such policy.
         """
-        decode = decoder(self.events, unknown)
+        decoding = Decoding(decoder(self.events, unknown))
         async with aclosing(chunks(self._streams.reader(stream_id), after, self._pace())) as found:
             async for rows in found:
-                for recorded in readable(decode, rows):
+                events, _, failure = await readable(decoding, rows)
+                for recorded in events:
                     yield recorded
+                if failure is not None:
+                    raise failure
 
     async def head(self) -> int:
         """Return the highest position in the log, 0 if it is empty.

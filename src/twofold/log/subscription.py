@@ -8,7 +8,7 @@ import logging
 from twofold.errors import HistoryChangedError, StorageUnavailableError
 from twofold.log.chunks import Batch, ChunkReader, Pace, Rows, decoded, mark_at
 from twofold.log.codec.stored_names import can_be_stored
-from twofold.log.codec.unknown import Decode
+from twofold.log.codec.unknown import Decode, Decoding
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.options import LogOptions
@@ -36,7 +36,7 @@ class Subscription:
         options: LogOptions,
     ) -> None:
         self._log = log
-        self._decode = decode
+        self._decoding = Decoding(decode)
         self._query = query
         self._stream_id = stream_id
         self._options = options
@@ -90,7 +90,7 @@ class Subscription:
         if mark.position == self.position and not rows:
             self.mark = mark
             return None
-        batch = await decoded(self._log, self._decode, rows, self.mark, mark)
+        batch = await decoded(self._log, self._decoding, rows, self.mark, mark)
         if batch.failure and not batch.events:
             raise batch.failure
         if batch.events:

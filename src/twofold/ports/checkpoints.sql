@@ -230,6 +230,11 @@ AND EXISTS (SELECT 1 FROM twofold_parked AS r
     WHERE r.name = :name AND r.generation = :generation AND r.key = p.key AND r.retry = 1)
 ORDER BY position LIMIT :limit
 
+-- name: ask_retry_of_rows
+UPDATE twofold_parked SET retry = 1
+WHERE name = :name AND generation = :generation AND retry = 0 AND slot >= :first AND slot < :end
+AND key IN (SELECT r.key FROM twofold_parked AS r WHERE r.name = :name AND r.generation = :generation AND r.retry = 1)
+
 -- name: ask_retry
 UPDATE twofold_parked SET retry = 1
 WHERE name = :name AND generation = :generation AND (:key = '' OR key = :key) RETURNING position

@@ -48,10 +48,16 @@ class ProjectionBatch(NamedTuple):
     """Whether the runner may take the first events only, where all of them would take long."""
 
     def first(self, count: int) -> ProjectionBatch:
-        """Return the batch of its first events, and of all that is to be parked before the last of these."""
+        """Return the batch of its first events, and of all that is to be parked before the last of these.
+
+        A retry of parked events, which takes a step on the spot, releases only these.
+        """
         if count == len(self.events):
             return self
         last = self.events[count - 1].recorded.stored
+        if self.changes.released:
+            changes = self.changes._replace(released=self.changes.released[:count])
+            return self._replace(events=self.events[:count], changes=changes)
         parked = [each for each in self.changes.parked if each.position <= last.position]
         step = self.step._replace(after=last.position, event_id=last.event_id.hex())
         changes = self.changes._replace(parked=parked)

@@ -70,6 +70,9 @@ class Writer:
         self._queue: SimpleQueue[_Job | Loan | None] = SimpleQueue()
         self._loan: Loan | None = None
         self._average = 2 * options.fast_commit
+        self._cost = 0.0
+        """Seconds that the thread held the lock for a job of the last group, on average: inline projections may be
+        slow."""
         self._unanswered: list[tuple[list[_Job], list[Any]]] = []
         self._seen_changes = 0
         self._patient: bool | None = None
@@ -168,6 +171,9 @@ class Writer:
                 outcomes = [OutcomeUnknownError(f"{self._path}: {error}; repeat it with the same ids") for _ in group]
             self._seen_changes = self._connection.total_changes
             self._unanswered.append((group, outcomes))
+            if self._cost * len(group) > self._options.lock_time / 2:
+                self._answer()
+                time.sleep(self._options.turn)
         self._answer()
 
     def _next_group(self) -> list[_Job] | Loan:
@@ -187,7 +193,8 @@ class Writer:
                 return group or job
             group.append(job)
             half = max((self._handed_over + 1) // 2, self._options.min_group)
-            if self._queue.empty() or len(group) >= min(half, self._options.max_group):
+            is_long = (len(group) + 1) * self._cost > self._options.lock_time
+            if is_long or self._queue.empty() or len(group) >= min(half, self._options.max_group):
                 return group
         self._queue.put(None)  # the end is to be found once more, behind this group
         return group
@@ -236,8 +243,10 @@ class Writer:
             self._begin(group[0].since)
         except (StorageError, *DRIVER_ERRORS) as error:
             return [self._translated(error) for _ in group]
+        began = time.perf_counter()
         try:
             results = self._run(group, careful=careful)
+            self._cost = (time.perf_counter() - began) / len(group)
             self._answer()  # so that those who were answered go on while the disk is at work
             committing = True
             self._end()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 from twofold.errors import CorruptEventError, NewerSchemaError, UnknownEventTypeError, UnreadableEventError
 from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RawEvent, RecordedEvent
 from twofold.messages.stored_event import StoredEvent, is_intact
+from twofold.slices import Slices
 
 Decode = Callable[[Sequence[StoredEvent]], list[RecordedEvent[Any]]]
 """Return rows as events, in order; raises on the first that cannot be one."""
+
+Decoding = Slices[StoredEvent, RecordedEvent[Any]]
+"""The same in slices, as an upcaster may take long."""
 
 Unknown = Literal["raise", "raw", "skip"]
 """What a reader does about an event that this code does not know.
@@ -57,12 +61,28 @@ def raw_events(rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
     return [RecordedEvent(RawEvent(row.type, row.schema_version, row.payload), row) for row in rows]
 
 
-def readable(decode: Decode, rows: Sequence[StoredEvent]) -> Iterable[RecordedEvent[Any]]:
-    """Return rows as events, to be iterated over; those before one that cannot be read come first, then its error."""
+class Readable(NamedTuple):
+    """The events that rows are, up to the first that cannot be read."""
+
+    events: Sequence[RecordedEvent[Any]]
+    failed: StoredEvent | None = None
+    """The row that cannot be read."""
+    failure: Exception | None = None
+    """Why."""
+
+
+async def readable(decoding: Decoding, rows: Sequence[StoredEvent]) -> Readable:
+    """Return rows as events; those before one that cannot be read come without it."""
     try:
-        return decode(rows)
-    except Exception:  # of whatever kind: it is raised again where it belongs
-        return (recorded for row in rows for recorded in decode([row]))
+        return Readable(await decoding.of(rows))
+    except Exception:  # of whatever kind: which row it was, and why, is found out one by one
+        found: list[RecordedEvent[Any]] = []
+        for row in rows:
+            try:
+                found += await decoding.of([row])
+            except Exception as error:
+                return Readable(found, row, error)
+        raise AssertionError("the second reading differs from the first") from None
 
 
 _Instead = Callable[[StoredEvent, Exception], list[RecordedEvent[Any]]]

@@ -64,10 +64,13 @@ class RetryQueue:
             CheckpointMovedError: it is not, or does not; nothing more was folded.
             Exception: whatever holds the segment up, apart from events that fail.
         """
-        found = await self._database.query(
-            SQL["parked_to_retry"], **self._place, first=self._segment.first, end=self._segment.end, limit=self._at_once
-        )
-        waiting = [Parked(*row) for row in found]
+        of = {**self._place, "first": self._segment.first, "end": self._segment.end}
+        waiting = [
+            Parked(*row) for row in await self._database.query(SQL["parked_to_retry"], **of, limit=self._at_once)
+        ]
+        if len(waiting) > 1:  # some may be left for the next turn, which must not depend on those that are gone by then
+            async with self._database.transaction() as transaction:
+                await transaction.run(SQL["ask_retry_of_rows"], **of)
         if waiting and await self._fold(waiting, step) is not None:
             for key in dict.fromkeys(each.key for each in waiting):
                 await self._fold_row([each for each in waiting if each.key == key], step)
@@ -91,7 +94,10 @@ class RetryQueue:
             await transaction.run(SQL["retried"], **self._place, key=waiting[0].key)
 
     async def _fold(self, waiting: Sequence[Parked], step: Step) -> BaseException | None:
-        """Bring parked events in, all or none; return why that fails, None if it does so no longer."""
+        """Bring parked events in, or as many as are done in about a second; return why that fails, None if it does not.
+
+        None is in if it fails. Those that were left for want of time are still to be retried.
+        """
         try:
             events = [await self._event(each) for each in waiting]
         except (*INFRASTRUCTURE, *PROCESS_EXITS):
@@ -102,7 +108,7 @@ class RetryQueue:
             return error
         released = Changes(released=[(each.position, each.key) for each in waiting])
         moving = self._movement.note_within_limit
-        batch = ProjectionBatch(self._suffix, events, step, released, moving=moving)
+        batch = ProjectionBatch(self._suffix, events, step, released, moving=moving, is_divisible=True)
         work = self._runner.project(batch)
         _, failures = await self._movement.within_limit(work, f"a retry of {len(events)} events")
         return failures[0].error if failures else None

@@ -268,8 +268,8 @@ class SegmentRunner:
             raise batch.failure
 
     async def _handle(self, batch: Batch) -> None:
-        found, mark = sort_events(self._runner, self.segment, self._blocked, batch.events), batch.mark
-        failure = found.failure
+        found = await sort_events(self._runner, self.segment, self._blocked, batch.events)
+        mark, failure = batch.mark, found.failure
         if failure is not None:
             mark = await self._in_this_history(self._mark_at(failure.position - 1))
             found = found.up_to(mark.position)

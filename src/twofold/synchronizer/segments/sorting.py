@@ -10,6 +10,7 @@ from twofold.messages.event import RecordedEvent
 from twofold.ports.segments import Segment, slot_of
 from twofold.projections.folding import KeyedEvent
 from twofold.projections.runner import ProjectionRunner
+from twofold.slices import Slices
 from twofold.tasks import PROCESS_EXITS
 
 
@@ -30,10 +31,10 @@ class SortedEvents(NamedTuple):
         return SortedEvents(own, waiting, self.failure)
 
 
-def sort_events(
+async def sort_events(
     runner: ProjectionRunner, segment: Segment, blocked: Container[str], events: Sequence[RecordedEvent[Any]]
 ) -> SortedEvents:
-    """Return the events that concern a segment.
+    """Return the events that concern a segment, and let other tasks run while slow code finds their keys.
 
     Args:
         runner: the projection's code, which knows the keys.
@@ -41,7 +42,7 @@ def sort_events(
         blocked: the keys of rows that have parked events.
         events: of all segments.
     """
-    found, failure = _keyed(runner, events)
+    found, failure = await _keyed(runner, events)
     if segment.is_whole and not blocked:
         return SortedEvents(found, (), failure)
     own: list[KeyedEvent] = []
@@ -52,21 +53,28 @@ def sort_events(
     return SortedEvents(own, waiting, failure)
 
 
-def _keyed(
+async def _keyed(
     runner: ProjectionRunner, events: Sequence[RecordedEvent[Any]]
 ) -> tuple[list[KeyedEvent], ProjectionFailedError | None]:
     """Return the events up to the first that has no key, and why it has none."""
+    found: list[KeyedEvent] = []
+
+    def add_keys(part: Sequence[RecordedEvent[Any]]) -> tuple[()]:
+        try:
+            found.extend(runner.keyed(part))
+        except PROCESS_EXITS:
+            raise
+        except BaseException as error:
+            if len(part) == 1:
+                failure = ProjectionFailedError(runner.name, part[0])
+                failure.__cause__ = error
+                raise failure from error
+            for each in part:  # which one it is, is found out one by one
+                add_keys([each])
+        return ()
+
     try:
-        return runner.keyed(events), None
-    except PROCESS_EXITS:
-        raise
-    except BaseException as error:
-        if len(events) > 1:
-            first, failure = _keyed(runner, events[: len(events) // 2])
-            if failure is None:
-                second, failure = _keyed(runner, events[len(events) // 2 :])
-                first += second
-            return first, failure
-        failure = ProjectionFailedError(runner.name, events[0])
-        failure.__cause__ = error
-        return [], failure
+        await Slices(add_keys).of(events)
+    except ProjectionFailedError as failure:
+        return found, failure
+    return found, None
