@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -31,24 +31,33 @@ class Slices(Generic[T, R]):
         work: makes a result of each of some items; it may make more or fewer.
     """
 
-    def __init__(self, work: Callable[[Sequence[T]], Iterable[R]]) -> None:
+    def __init__(self, work: Callable[[Sequence[T]], Sequence[R]]) -> None:
         self._work = work
         self._size = 1
 
-    async def of(self, items: Sequence[T]) -> list[R]:
+    async def of(self, items: Sequence[T]) -> Sequence[R]:
         """Return what the work makes of items, in order.
 
         Raises:
             Exception: whatever the work raises.
         """
+        if len(items) <= self._size:
+            return await self._slice(items)
         made: list[R] = []
         first = 0
         while first < len(items):
-            part = items[first : first + self._size] if first or len(items) > self._size else items
-            began = time.perf_counter()
-            made += self._work(part)
-            taken, first = time.perf_counter() - began, first + len(part)
-            self._size = max(1, min(GROWTH * max(len(part), self._size), int(len(part) * SLICE / max(taken, 1e-9))))
-            if taken > SLICE / 2:
-                await asyncio.sleep(PAUSE)
+            part = items[first : first + self._size]
+            made += await self._slice(part)
+            first += len(part)
+        return made
+
+    async def _slice(self, items: Sequence[T]) -> Sequence[R]:
+        began = time.perf_counter()
+        made = self._work(items)
+        taken = time.perf_counter() - began
+        if items:
+            fitting = int(len(items) * SLICE / max(taken, 1e-9))
+            self._size = max(1, min(GROWTH * max(len(items), self._size), fitting))
+        if taken > SLICE / 2:
+            await asyncio.sleep(PAUSE)
         return made
