@@ -1,7 +1,7 @@
 """Work of the event loop in slices: code that is not asynchronous and may take long for each item.
 
-1. A slice is as many items as take about `SLICE` seconds, by what the last ones took; the first is one item.
-2. After each slice that took its time, other tasks run for `PAUSE` seconds.
+1. A slice is as many items as take about as long as `FoldOptions.slice`, by what the last ones took; the first is one.
+2. After each slice that took its time, other tasks run for `FoldOptions.pause` seconds.
 3. Where the code is quick, slices grow fourfold until one holds everything: then this costs two looks at the clock.
 """
 
@@ -12,16 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from twofold.options import FoldOptions
+
 T = TypeVar("T")
 R = TypeVar("R")
-
-SLICE = 0.025
-"""Seconds of work before other tasks may run. A higher value keeps them waiting, a lower one slows the work down."""
-PAUSE = 0.002
-"""Seconds that other tasks get between two slices. A higher value slows the work down, 0 gives each task one step."""
-GROWTH = 4
-"""How much larger a slice may be than the one before. Higher, and code that becomes slow holds the loop up once for
-longer; lower, and quick code gets there in more steps."""
 
 
 class Slices(Generic[T, R]):
@@ -29,10 +23,16 @@ class Slices(Generic[T, R]):
 
     Args:
         work: makes a result of each of some items; it may make more or fewer.
+        options: how long a slice and the pause behind it are.
     """
 
-    def __init__(self, work: Callable[[Sequence[T]], Sequence[R]]) -> None:
+    def __init__(
+        self,
+        work: Callable[[Sequence[T]], Sequence[R]],
+        options: FoldOptions = FoldOptions(),  # noqa: B008 - it is immutable
+    ) -> None:
         self._work = work
+        self._slice_time, self._pause = options.slice, options.pause
         self._size = 1
 
     async def of(self, items: Sequence[T]) -> Sequence[R]:
@@ -56,8 +56,8 @@ class Slices(Generic[T, R]):
         made = self._work(items)
         taken = time.perf_counter() - began
         if items:
-            fitting = int(len(items) * SLICE / max(taken, 1e-9))
-            self._size = max(1, min(GROWTH * max(len(items), self._size), fitting))
-        if taken > SLICE / 2:
-            await asyncio.sleep(PAUSE)
+            fitting = int(len(items) * self._slice_time / max(taken, 1e-9))
+            self._size = max(1, min(4 * max(len(items), self._size), fitting))
+        if taken > self._slice_time / 2:
+            await asyncio.sleep(self._pause)
         return made

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from twofold.slices import SLICE, Slices
+from twofold.options import FoldOptions
+from twofold.slices import Slices
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 6, 20, 21, 22, 85, 1000, 5000])
@@ -44,7 +45,7 @@ async def test_slow_work_is_done_in_small_slices_from_the_first_on() -> None:
 
     def work(items: Sequence[int]) -> list[int]:
         parts.append(len(items))
-        time.sleep(0.8 * SLICE * len(items))
+        time.sleep(0.8 * FoldOptions().slice * len(items))
         return []
 
     turns = 0

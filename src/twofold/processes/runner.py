@@ -27,7 +27,6 @@ from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.folding import FailedEvent, KeyedEvent
 from twofold.projections.kinds import ASYNCHRONOUS
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start
-from twofold.slices import PAUSE, SLICE
 from twofold.tasks import is_failure
 
 LOADS = 10

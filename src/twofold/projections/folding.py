@@ -19,7 +19,6 @@ from twofold.options import FoldOptions
 from twofold.ports.segments import Parked
 from twofold.projections.failure import described
 from twofold.projections.projection import Fold, KeyValues, Projection
-from twofold.slices import PAUSE, SLICE
 from twofold.tasks import PROCESS_EXITS
 
 _VARIANTS = {datetime, Decimal}

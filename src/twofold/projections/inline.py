@@ -21,7 +21,6 @@ from twofold.ports.segments import SLOTS, Parked, Segment, Step, slot_of
 from twofold.projections.folding import Folded, Folding, KeyedEvent
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import RowRunner
-from twofold.slices import SLICE
 
 log = logging.getLogger(__name__)
 
