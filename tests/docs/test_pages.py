@@ -13,6 +13,7 @@ from tests.docs.pages import ROOT, blocks, run
 
 import twofold
 import twofold.fastapi
+import twofold.processes
 import twofold.testing
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -63,7 +64,9 @@ def test_the_reference_names_what_there_is(page: Path) -> None:
             assert hasattr(import_module(module), attribute), path
 
 
-@pytest.mark.parametrize("package", [twofold, twofold.fastapi, twofold.testing], ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "package", [twofold, twofold.fastapi, twofold.processes, twofold.testing], ids=lambda package: package.__name__
+)
 def test_every_public_name_stands_in_the_reference(package: ModuleType) -> None:
     """A module's page shows what the module defines, and not what it imports."""
     pages = "\n".join(page.read_text("utf-8") for page in (ROOT / "docs/reference").glob("*.md"))

@@ -10,7 +10,7 @@ import pytest
 from tests.accounts import Balances, Deposited
 from tests.synchronizing import PATIENCE, deposited, opened, quick, running, until, write
 
-from twofold import EventStore, ReadModelSynchronizer
+from twofold import EventStore, ReadModelSynchronizer, metadata
 from twofold.engines.engine import Engine
 from twofold.errors import CheckpointMovedError
 from twofold.ports.checkpoints import SQL, Checkpoint
@@ -169,3 +169,22 @@ def row_suffix() -> str:
 def step_of(row: Checkpoint, after: int) -> Step:
     segment = Segment(row.name, row.generation, row.first, row.end)
     return Step(segment, row.epoch, row.position, after, 30.0)
+
+
+async def test_what_a_reaction_does_is_on_behalf_of_its_event(engine: Engine, store: EventStore) -> None:
+    """A mail's log line, a command that it dispatches: all know the correlation, the cause, the tenant and the user."""
+
+    class Books(Letters):
+        async def apply(self, event: Deposited) -> None:
+            await store.append([opened("caused")])
+
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Books()], options=quick())
+    await synchronizer.prepare()
+    with metadata(tenant="t1", user="ann"):
+        await write(store, deposited("a"))
+    async with running(synchronizer):
+        await synchronizer.wait(1, PATIENCE)
+    cause, caused = [each async for each in store.read()]
+    assert (caused.metadata.tenant, caused.metadata.user) == ("t1", "ann")
+    assert caused.metadata.causation_id == caused.metadata.correlation_id == cause.event_id
+    assert caused.metadata.command_id is None
