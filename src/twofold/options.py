@@ -398,6 +398,9 @@ class PostgresOptions:
     later."""
     min_group: int = 16
     """Appends below which a group is not divided in two halves. Less: more commits; more: the server waits for us."""
+    encoded_in_loop: int = 5000
+    """Events of one group, or kB of their payload, whose arguments the event loop makes by itself. Raised, it stands
+    still for longer; lowered, more groups pay for the way to a thread."""
     max_group: int = 512
     """Appends that one commit takes at most; with more, each waits longer for the others."""
     max_group_events: int = 2000

@@ -101,6 +101,11 @@ class Batch:
         self._event_nths: list[int] = []
         self._expectations: list[tuple[int, int, int, int]] = []
 
+    @property
+    def size(self) -> int:
+        """How many events there are."""
+        return self._ends[-1]
+
     @cached_property
     @_fitting
     def arguments(self) -> tuple[Binary, ...]:

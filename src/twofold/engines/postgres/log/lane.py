@@ -76,8 +76,9 @@ class Lane:
             self._worker = asyncio.create_task(self._work(), name="twofold-postgres-lane")
         elif self._ready is None and len(self._waiting) >= self._half:
             self._ready = self._next_group(self._half)
-            with suppress(UnfitError):  # it will be raised again where its caller waits for it
-                _ = self._ready.batch.arguments
+            if not self._is_large(self._ready):
+                with suppress(UnfitError):  # it will be raised again where its caller waits for it
+                    _ = self._ready.batch.arguments
         return future
 
     async def drain(self) -> None:
@@ -109,12 +110,20 @@ class Lane:
 
     async def _commit(self, group: _Group) -> list[tuple[_Waiting, Outcome | Exception]]:
         try:
+            if self._is_large(group):
+                with suppress(UnfitError):  # raised again below
+                    await asyncio.to_thread(getattr, group.batch, "arguments")
             return list(zip(group.members, await self._committer.commit(group.batch), strict=True))
         except BaseException as error:  # a defect of ours, or of the driver, must leave no caller waiting for ever
             if not is_failure(error):
                 raise
             log.exception("a batch of %d appends failed in an unexpected way", len(group.members))
             return [(each, OutcomeUnknownError(f"unexpected: {error!r}")) for each in group.members]
+
+    def _is_large(self, group: _Group) -> bool:
+        """Return whether the event loop would stand still for long while it makes the arguments of a group."""
+        payload = sum([each.payload for each in group.members])
+        return group.batch.size > self._options.encoded_in_loop or payload > self._options.encoded_in_loop << 10
 
     def _overdue(self, failure: Exception) -> list[tuple[_Waiting, Outcome | Exception]]:
         """Refuse what has waited as long as an append may that was not sent, while the server did not answer others."""
