@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("public_surface.txt")
-MODULES = ("twofold", "twofold.errors", "twofold.fastapi", "twofold.options", "twofold.testing")
+MODULES = ("twofold", "twofold.errors", "twofold.fastapi", "twofold.options", "twofold.processes", "twofold.testing")
 
 
 def surface() -> str:

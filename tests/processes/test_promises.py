@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import pytest
@@ -22,6 +23,7 @@ from tests.fulfilment import (
     PaymentReceived,
     PaymentRequested,
     RequestPayment,
+    Shop,
     events_of,
     running,
     until_events,
@@ -29,9 +31,9 @@ from tests.fulfilment import (
 )
 from tests.synchronizing import PATIENCE, until
 
-from twofold import Application, metadata
+from twofold import Application, Event, Tag, event_type, metadata
 from twofold.errors import InvalidProcessError, StorageUnavailableError, UnknownProcessError
-from twofold.processes import Process, after, due, starts
+from twofold.processes import Process, after, due, evolve, on, starts
 from twofold.processes.rows import statement, table_of
 from twofold.processes.steps import ProcessStep, TimerFired, command_id_of
 
@@ -253,6 +255,75 @@ async def test_timers_that_wait_cost_nothing(url: str) -> None:
             plan = str(await database.query(sql, first=0, end=256, **({"limit": 10} if name == "due" else {})))
             assert "next_at" in plan, plan
             assert "Seq Scan on" not in plan, plan
+
+
+async def test_a_copied_log_runs_no_process_until_an_operator_restores_its_instances(url: str) -> None:
+    """A copy has the streams and no rows. Once they are restored, timers and commands go on where they were."""
+    async with running(url) as (app, shop):
+        shop.waiting["b"] = asyncio.Event()  # its command is under way when the copy is made
+        await app.store.append([OrderPlaced(order="a", deadline=0.3), OrderPlaced(order="b"), OrderPlaced(order="c")])
+        await until_status(app, "a", "running")
+        await until_status(app, "c", "running")
+        await app.store.append([OrderShipped(order="c")])
+        await until_status(app, "c", "completed")
+    async with Application(url) as app, app.projections.databases[0].transaction() as transaction:
+        await transaction.run('DELETE FROM "fulfil_order__1"')
+    async with running(url) as (app, shop):
+        position = (await app.store.append([PaymentReceived(order="b"), OrderPlaced(order="a")])).position
+        await app.projections.wait(position, PATIENCE, ["fulfil_order"])
+        await asyncio.sleep(0.5)
+        assert [each for each in shop.calls if each.order == "b"] == []
+        assert await app.processes.control("fulfil_order").restore() == 2  # that of a came from its stream
+        await app.processes.control("fulfil_order").retry()
+        await until_events(app, "b", PaymentRequested, ItemsReserved)
+        assert (await app.processes.control("fulfil_order").get("c")).status == "completed"
+        assert await app.processes.control("fulfil_order").restore() == 0
+
+
+async def test_old_instances_are_read_by_new_code(url: str) -> None:
+    """The class of an event has moved on since it was taken in, and so has the fold."""
+    async with running(url) as (app, _):
+        await app.store.append([OrderPlaced(order="a", total=7)])
+        await until_status(app, "a", "running")
+
+    @event_type(
+        "OrderPlaced", version=2, upcasters={1: lambda old: {"order": old["order"], "cents": old["total"] * 100}}
+    )
+    @dataclass(frozen=True, kw_only=True)
+    class Placed(Event):
+        order: Annotated[str, Tag("order")]
+        cents: int
+
+    class Newer(Process[int]):
+        name, initial = "fulfil_order", 0
+
+        @starts(Placed, key="order")
+        def placed(self, state: int, event: Placed) -> tuple[()]:
+            return ()
+
+        @on(PaymentReceived, key="order")
+        def paid(self, state: int, event: PaymentReceived) -> Iterator[object]:
+            yield RequestPayment(order=event.order, amount=state)
+
+        @due("payment")
+        def overdue(self, state: int) -> tuple[()]:
+            return ()
+
+        @evolve(Placed)
+        def add(self, state: int, event: Placed) -> int:
+            return state + event.cents
+
+        def is_completed(self, state: int) -> bool:
+            return False
+
+    newer = Application(url, options=QUICK)
+    shop = Shop(newer.store)
+    newer.commands.register(RequestPayment, shop.request_payment)
+    newer.processes.add(Newer())
+    async with newer:
+        await newer.store.append([PaymentReceived(order="a")])
+        await until(lambda: _is(bool(shop.calls)))
+        assert shop.calls[0].amount == 700
 
 
 async def test_a_process_needs_its_rows_in_the_database_of_the_log(tmp_path: Any) -> None:

@@ -107,6 +107,17 @@ async def retry(
 
 
 @app.command
+async def restore(url: Url, name: Name, /) -> None:
+    """Let the instances go on that are in a copied log, where this copy takes the place of the original.
+
+    Start the application once before, so that the process is known in the copy.
+    """
+    async with _opened(url) as store:
+        count = await store.control(name).restore()
+    say(f"{count:,} instances of {name} are there again; `twofold processes retry` brings in what was parked")
+
+
+@app.command
 async def cancel(url: Url, name: Name, process_id: Id, /, *, reason: Reason) -> None:
     """End an instance for ever: its timers and commands are dropped, and what comes later is ignored."""
     async with _opened(url) as store:

@@ -9,7 +9,9 @@ from typing import Any
 
 from twofold.errors import StorageUnavailableError, UnknownProcessError
 from twofold.log.codec.event_types import EventTypes
-from twofold.messages.context import current_metadata
+from twofold.log.event_store import EventStore
+from twofold.messages.context import caused_by, current_metadata
+from twofold.messages.event_query import EventQuery
 from twofold.messages.ids import uuid7
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import ProcessOptions
@@ -20,8 +22,8 @@ from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import slot_of
 from twofold.ports.table import Table
 from twofold.processes.inputs import Taken, encode
-from twofold.processes.instance import Failure, Instance, ProcessState, moment_of
-from twofold.processes.rows import InstanceRow, statement, table_of
+from twofold.processes.instance import Failure, Instance, ProcessState, after_step, moment_of
+from twofold.processes.rows import InstanceRow, row_of, statement, table_of
 from twofold.processes.steps import Cancelled, ProcessStep, stream_of
 from twofold.projections.folding import key_text
 from twofold.synchronizer import parking
@@ -140,6 +142,32 @@ class ProcessControl:
             going_on = await transaction.run(statement("retry", table), id=process_id)
         key = key_text((process_id,)) if process_id else ""
         return len(going_on) + await parking.retry(self._database, self.name, key)
+
+    async def restore(self) -> int:
+        """Make the rows of instances again from their streams, where they are missing; return how many.
+
+        A copy of a log has the streams and not the rows, so that no process goes on in it by itself. After this, timers
+        fire and commands are sent there, too: only do it where the copy takes the place of the original.
+        """
+        table = await self._table()
+        store = EventStore(self._log, EventTypes())
+        store.events.register(ProcessStep)
+        found: dict[str, Instance] = {}
+        async for recorded in store.read(EventQuery.of(ProcessStep)):
+            if recorded.stream_type == self.name:
+                process_id = recorded.stream_id.removeprefix(stream_of(self.name, ""))
+                instance = found.get(process_id) or Instance(process_id)
+                found[process_id] = after_step(instance, recorded.event, None, caused_by(recorded))
+        there = {row[0] for row in await self._database.load(table, [(each,) for each in found])}
+        missing = [row_of(instance) for process_id, instance in found.items() if process_id not in there]
+
+        def steps() -> Steps[None]:
+            yield WriteRows(table, Changes(missing))
+
+        if missing:
+            async with self._database.transaction() as transaction:
+                await transaction.carry_out(steps())
+        return len(missing)
 
     async def cancel(
         self, process_id: str, *, reason: str, even_unstarted: bool = False, only_waiting: bool = False

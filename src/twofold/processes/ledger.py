@@ -71,6 +71,8 @@ class Ledger:
         self._name = folding.process.name
         self._most = options.instances_kept
         self._known: OrderedDict[str, Instance] = OrderedDict()
+        self._doubted: set[str] = set()
+        """Ids of which the stream had more than the row said: the stream is read, also without a row."""
         store.events.register(ProcessStep)
 
     def table(self, suffix: str) -> Table:
@@ -102,8 +104,9 @@ class Ledger:
             rows = await self.database.load(self.table(suffix), [(each,) for each in missing])
             stored = {row.id: row for row in map(InstanceRow._make, rows)}
             found |= {each: self.folding.new(each) for each in missing if each not in stored}
-            folded = await asyncio.gather(*map(self._folded, stored.values()))
-            found |= dict(zip(stored, folded, strict=True))
+            to_fold = [each for each in missing if each in stored or each in self._doubted]
+            folded = await asyncio.gather(*(self._folded(each, stored.get(each)) for each in to_fold))
+            found |= dict(zip(to_fold, folded, strict=True))
         return found
 
     async def write(self, suffix: str, written: Written, by: Fence | Step, changes: Changes = Changes()) -> None:  # noqa: B008 - it is immutable
@@ -127,9 +130,12 @@ class Ledger:
         try:
             async with self.database.transaction(idle=idle) as transaction:
                 await transaction.carry_out(_write(self.table(suffix), changes._replace(upserts=rows), append, by))
-        except BaseException:
+        except BaseException as error:
             self.forget(ids)
+            if isinstance(error, StreamMovedError):
+                self._doubted.update(ids)
             raise
+        self._doubted.difference_update(ids)
         for each in written.instances:
             self._known[each.id] = each
             self._known.move_to_end(each.id)
@@ -143,11 +149,12 @@ class Ledger:
         events = tuple(encode(self._store.events, self._name, each) for each in taken)
         return Append(events, tuple(expected.items()))
 
-    async def _folded(self, row: InstanceRow) -> Instance | BaseException:
+    async def _folded(self, process_id: str, row: InstanceRow | None) -> Instance | BaseException:
         try:
-            steps = [each async for each in self._store.read_stream(stream_of(self._name, row.id))]
+            steps = [each async for each in self._store.read_stream(stream_of(self._name, process_id))]
             typed = cast("list[RecordedEvent[ProcessStep]]", steps)
-            return with_row(self.folding.fold(self.folding.new(row.id), typed), row)
+            instance = self.folding.fold(self.folding.new(process_id), typed)
+            return with_row(instance, row) if row else instance
         except BaseException as error:
             if not is_failure(error) or isinstance(error, INFRASTRUCTURE):
                 raise
