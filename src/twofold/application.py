@@ -24,7 +24,7 @@ A = TypeVar("A", bound=Aggregate)
 
 
 class Application:
-    """An event store, two buses and the projections, on one database.
+    """An event store, two buses, projections and processes, on one database.
 
     Args:
         url: `sqlite:///orders.db`, `postgresql://…`, `memory://` for unit tests, or that of another package's engine.

@@ -22,7 +22,7 @@ class Aggregate:
 
     Raises:
         TypeError: when the class is declared: all instances would share its state, its `__init__` takes something else
-            than an id, or a method marked with `@on` something else than its event.
+            than an id, or a method marked with `@on` something else than its event, such as the `RecordedEvent`.
     """
 
     stream_type: ClassVar[str] = ""

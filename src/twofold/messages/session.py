@@ -91,7 +91,7 @@ class Session:
         self.age = max(filter(None, (self.age, answer.age)), default=None)
 
     def take_expected_version(self) -> ExpectedVersion:
-        """Return what is expected of the stream, once."""
+        """Return the version that the next write expects of its stream, and forget it: it holds for one write."""
         expected, self.expected_version = self.expected_version, ANY
         return expected
 

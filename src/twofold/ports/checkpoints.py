@@ -13,10 +13,7 @@ from twofold.errors import CheckpointMovedError
 from twofold.messages.mark import Mark
 from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction
 from twofold.ports.segments import Step
-from twofold.ports.sql import sql_blocks
-
-SQL = sql_blocks("twofold.ports", "checkpoints.sql")
-
+from twofold.ports.sql import literal, sql_blocks
 
 LEASE_TABLE = "all segments"
 """The lock of all that changes several checkpoints at once, so that two such transactions never wait for each other.
@@ -64,6 +61,20 @@ ROLES: Mapping[GenerationState, Role] = {
 }
 STANDING_STILL = frozenset({GenerationState.REFUSED, GenerationState.PAUSED, GenerationState.OUTDATED})
 """No worker works on these."""
+
+
+def _in_sql(*states: GenerationState) -> str:
+    return ", ".join(map(literal, states))
+
+
+_ANSWERING = [state for state, role in ROLES.items() if role == "serving"]
+SQL = sql_blocks(
+    "twofold.ports",
+    "checkpoints.sql",
+    answering=_in_sql(*_ANSWERING),
+    paused=_in_sql(*STANDING_STILL.intersection(_ANSWERING)),
+)
+"""The statements about checkpoints that all engines share. No other module reads the file."""
 
 
 class Generation(NamedTuple):

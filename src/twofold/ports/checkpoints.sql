@@ -59,7 +59,7 @@ DELETE FROM twofold_skipped WHERE name = :name AND position > :position
 INSERT INTO twofold_marks (name, position, event_id)
 SELECT c.name, c.position, max(c.event_id) FROM twofold_checkpoints AS c
 JOIN twofold_projections AS p ON p.name = c.name AND p.generation = c.generation
-WHERE p.state IN ('serving', 'paused') AND c.event_id <> '' GROUP BY c.name, c.position
+WHERE p.state IN ({answering}) AND c.event_id <> '' GROUP BY c.name, c.position
 ON CONFLICT (name, position) DO UPDATE SET event_id = excluded.event_id
     WHERE twofold_marks.event_id <> excluded.event_id
 
@@ -102,10 +102,15 @@ SELECT name, generation, first_slot, end_slot, position, event_id, epoch, owner,
     leased_at, twofold_now()
 FROM twofold_checkpoints WHERE name = :name AND generation = :generation ORDER BY first_slot
 
+-- name: answering
+SELECT p.name, p.version, min(c.position) FROM twofold_projections AS p
+JOIN twofold_checkpoints AS c ON c.name = p.name AND c.generation = p.generation
+WHERE p.state IN ({answering}) GROUP BY p.name, p.version ORDER BY p.name
+
 -- name: segments_to_write
-SELECT p.generation, p.suffix, p.version, CASE p.state WHEN 'paused' THEN 1 ELSE 0 END, c.first_slot, c.end_slot, c.epoch, c.position, c.error
+SELECT p.generation, p.suffix, p.version, CASE WHEN p.state IN ({paused}) THEN 1 ELSE 0 END, c.first_slot, c.end_slot, c.epoch, c.position, c.error
 FROM twofold_projections AS p JOIN twofold_checkpoints AS c ON c.name = p.name AND c.generation = p.generation
-WHERE p.name = :name AND (p.generation = :generation OR (:generation = 0 AND p.state IN ('serving', 'paused')))
+WHERE p.name = :name AND (p.generation = :generation OR (:generation = 0 AND p.state IN ({answering})))
 ORDER BY c.first_slot /* FOR UPDATE */
 
 -- name: parked_and_skipped
@@ -129,7 +134,7 @@ FROM twofold_checkpoints WHERE name = :name AND generation = :generation
 AND (:slot < 0 OR (first_slot <= :slot AND end_slot > :slot))
 
 -- name: serving_source
-WITH asked AS (SELECT generation FROM twofold_projections WHERE name = :name AND state IN ('serving', 'paused'))
+WITH asked AS (SELECT generation FROM twofold_projections WHERE name = :name AND state IN ({answering}))
 SELECT coalesce(min(c.position), 0), coalesce(max(c.position), 0), EXISTS (
     SELECT 1 FROM twofold_parked AS q WHERE q.name = :name AND q.generation IN (SELECT generation FROM asked)
     AND (:key = '' OR q.key = :key))

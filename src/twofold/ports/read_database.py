@@ -119,7 +119,7 @@ class Total(msgspec.Struct, frozen=True):
 
     @property
     def sum(self) -> Any:
-        """The first of them."""
+        """The first of its sums, of the field that was asked for first."""
         return self.sums[0]
 
 

@@ -43,6 +43,6 @@ class GroupedProjection(Projection[R]):
 
     @property
     def key_of(self) -> Callable[[Any], KeyValues]:
-        """Returns the key of a group."""
+        """The function from the rows of a group to the key of the group."""
         key_of = self.row_type().key_of
         return lambda rows: key_of(rows[0])[:1]

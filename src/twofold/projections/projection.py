@@ -112,7 +112,7 @@ class Projection(Generic[R]):
 
     @property
     def key_of(self) -> Callable[[Any], KeyValues]:
-        """Return the key that what `apply` returned is of."""
+        """The function from what `apply` returns to the key of that."""
         return self.row_type().key_of
 
     def table(self) -> Table:

@@ -21,6 +21,7 @@ from twofold.projections.runner import RowRunner
 from twofold.queries.serving import Serving
 from twofold.synchronizer.generations import prepare
 from twofold.synchronizer.segments.runner import SegmentRunner
+from twofold.synchronizer.segments.target import SegmentTarget
 
 
 class OnDemandRows:
@@ -163,11 +164,7 @@ class OnDemandRows:
     def _run(self, generation: Generation) -> SegmentRunner:
         segment = Segment(generation.name, generation.number)
         return SegmentRunner(
-            self._store,
-            self.database,
-            self.runner,
-            generation.suffix,
-            segment,
+            SegmentTarget(self._store, self.database, self.runner, generation.suffix, segment),
             "",
             self._options,
             _reached,

@@ -36,14 +36,12 @@ from twofold.ports.read_database import (
     Values,
 )
 from twofold.ports.segments import Segment, Step
-from twofold.ports.sql import sql_blocks
 from twofold.ports.table import Table
 from twofold.tasks import supervise
 
 log = logging.getLogger(__name__)
 
 SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
-SHARED = sql_blocks("twofold.ports", "checkpoints.sql")
 Connection = duckdb.DuckDBPyConnection
 
 

@@ -11,12 +11,12 @@ from twofold.engines.duckdb.columns import TYPES, keys_to_sql, rows_from_sql, ro
 from twofold.engines.duckdb.errors import ABOUT_THE_DATA
 from twofold.engines.duckdb.statements import run
 from twofold.errors import CheckpointMovedError, LimitExceededError
+from twofold.ports.checkpoints import SQL as SHARED
 from twofold.ports.read_database import Changes, Values
 from twofold.ports.segments import Step
-from twofold.ports.sql import names, quoted, sql_blocks
+from twofold.ports.sql import names, quoted
 from twofold.ports.table import Table
 
-SHARED = sql_blocks("twofold.ports", "checkpoints.sql")
 Connection = duckdb.DuckDBPyConnection
 
 

@@ -16,16 +16,15 @@ from twofold.engines.postgres.connection import BoundedConnection, Connection
 from twofold.engines.postgres.errors import is_about_the_data
 from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper, texts
 from twofold.errors import CheckpointMovedError, LimitExceededError
+from twofold.ports.checkpoints import SQL as SHARED
 from twofold.ports.full_text import searchable
 from twofold.ports.read_database import Changes, Found, Lookup, Source, Values
 from twofold.ports.segments import Parked, Step
-from twofold.ports.sql import in_format, names, quoted, sql_blocks
+from twofold.ports.sql import in_format, names, quoted
 from twofold.ports.table import Column, Kind, Table
 
-_SOURCE, _SERVING_SOURCE = (
-    in_format(sql_blocks("twofold.ports", "checkpoints.sql")[name]) for name in ("source", "serving_source")
-)
-_TAKE_STEP = in_format(sql_blocks("twofold.ports", "checkpoints.sql")["take_step"])
+_SOURCE, _SERVING_SOURCE = (in_format(SHARED[name]) for name in ("source", "serving_source"))
+_TAKE_STEP = in_format(SHARED["take_step"])
 _RELEASE = """
     DELETE FROM twofold_parked WHERE name = %(name)s AND generation = %(generation)s
     AND (position, key) IN (SELECT * FROM unnest(%(released_at)s::bigint[], %(released)s::text[]))

@@ -13,12 +13,11 @@ from typing import Any
 from twofold.engines.sqlite.columns import rows_from_sql, rows_to_sql, to_sql
 from twofold.engines.sqlite.writing import write_rows
 from twofold.errors import CheckpointMovedError, LimitExceededError
+from twofold.ports.checkpoints import SQL as SHARED
 from twofold.ports.read_database import Changes, Values
 from twofold.ports.segments import Step
-from twofold.ports.sql import names, quoted, sql_blocks
+from twofold.ports.sql import names, quoted
 from twofold.ports.table import Kind, Table
-
-SHARED = sql_blocks("twofold.ports", "checkpoints.sql")
 
 
 def load_rows(reader: sqlite3.Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:

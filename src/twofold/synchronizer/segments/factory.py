@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from twofold.log.event_store import EventStore
 from twofold.log.shared_scans import SharedScans
@@ -13,6 +14,7 @@ from twofold.ports.read_database import ReadDatabase
 from twofold.projections.runner import ProjectionRunner
 from twofold.synchronizer.leases import Held
 from twofold.synchronizer.segments.runner import SegmentRunner
+from twofold.synchronizer.segments.target import SegmentTarget
 
 Ceiling = Callable[[ProjectionRunner, int, float], Awaitable[int]]
 """Waits until a projection may go beyond a position, at most some seconds, and returns how far it may go."""
@@ -39,10 +41,6 @@ class RunnerFactory:
         """Return what runs a segment under the name of the owner that holds it."""
         runner = self.runners[held.segment.projection]
 
-        async def head(after: int, timeout: float) -> int:
-            return await self.ceiling(runner, after, timeout)
-
-        return SegmentRunner(
-            self.store, self.database, runner, held.suffix, held.segment, owner, self.options,
-            self.positions.reached, head, self.scans,
-        )  # fmt: skip
+        target = SegmentTarget(self.store, self.database, runner, held.suffix, held.segment)
+        head = partial(self.ceiling, runner)
+        return SegmentRunner(target, owner, self.options, self.positions.reached, head, self.scans)

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twofold.errors import CheckpointMovedError
-from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import SQL, advance
-from twofold.ports.read_database import Changes, ReadDatabase
-from twofold.ports.segments import Parked, Segment, Step
+from twofold.ports.read_database import Changes
+from twofold.ports.segments import Parked, Step
 from twofold.projections.failure import INFRASTRUCTURE, described
 from twofold.projections.folding import KeyedEvent
-from twofold.projections.runner import ProjectionBatch, ProjectionRunner, decoder_for
+from twofold.projections.runner import ProjectionBatch, decoder_for
 from twofold.synchronizer.segments.movement import Movement
+from twofold.synchronizer.segments.target import SegmentTarget
 from twofold.tasks import PROCESS_EXITS, is_failure
 
 
@@ -26,33 +26,16 @@ class RetryQueue:
     """Folds the parked events of a segment that an operator wants to be retried.
 
     Args:
-        store: where the events are.
-        database: where the read model is.
-        runner: the projection's code.
-        suffix: of the names of the generation's tables.
-        segment: whose events they are.
+        target: whose events they are.
         movement: told that the work goes on.
         at_once: events that are folded in one transaction, at most.
     """
 
-    def __init__(
-        self,
-        store: EventStore,
-        database: ReadDatabase,
-        runner: ProjectionRunner,
-        suffix: str,
-        segment: Segment,
-        movement: Movement,
-        at_once: int,
-    ) -> None:
-        self._store = store
-        self._database = database
-        self._runner = runner
-        self._suffix = suffix
-        self._segment = segment
+    def __init__(self, target: SegmentTarget, movement: Movement, at_once: int) -> None:
+        self._store, self._database, self._runner, self._suffix, self._segment = target
         self._movement = movement
         self._at_once = at_once
-        self._place = {"name": segment.projection, "generation": segment.generation}
+        self._place = {"name": target.segment.projection, "generation": target.segment.generation}
 
     async def fold_next(self, step: Step) -> bool:
         """Fold the next ones: all at once, or else row by row; return whether there were any.

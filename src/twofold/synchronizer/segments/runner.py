@@ -33,20 +33,20 @@ from twofold.errors import (
     TwofoldError,
 )
 from twofold.log.chunks import Batch, EventBatches, mark_at
-from twofold.log.event_store import EventStore
 from twofold.log.shared_scans import SharedScans
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import START, Mark
 from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Checkpoint
-from twofold.ports.read_database import Changes, ReadDatabase
+from twofold.ports.read_database import Changes
 from twofold.ports.segments import Parked, Segment, Step
 from twofold.projections.failure import MAX_CAUSE, described, storable
 from twofold.projections.folding import FailedEvent, KeyedEvent
-from twofold.projections.runner import ProjectionBatch, ProjectionRunner, decoder_for
+from twofold.projections.runner import ProjectionBatch, decoder_for
 from twofold.synchronizer.segments.movement import Movement
 from twofold.synchronizer.segments.retry_queue import RetryQueue
 from twofold.synchronizer.segments.sorting import sort_events
+from twofold.synchronizer.segments.target import SegmentTarget
 from twofold.tasks import Supervisor, end, end_if_cancelled
 from twofold.telemetry import trace_batch
 
@@ -60,11 +60,7 @@ class SegmentRunner:
     """Keeps one segment in step with the log, as long as it holds the lease.
 
     Args:
-        store: where the events are.
-        database: where the read model is.
-        runner: the projection's code.
-        suffix: of the names of the generation's tables.
-        segment: what to run.
+        target: what to run.
         owner: who holds the lease.
         options: of the synchronizer.
         reached: told of each position up to which the segment is complete.
@@ -74,29 +70,22 @@ class SegmentRunner:
 
     def __init__(
         self,
-        store: EventStore,
-        database: ReadDatabase,
-        runner: ProjectionRunner,
-        suffix: str,
-        segment: Segment,
+        target: SegmentTarget,
         owner: str,
         options: SynchronizerOptions,
         reached: Callable[[Segment, int, int], None],
         head: Callable[[int, float], Awaitable[int]],
         scans: SharedScans | None = None,
     ) -> None:
-        self.segment = segment
-        self._store = store
-        self._database = database
-        self._runner = runner
-        self._suffix = suffix
+        store, _, runner, _, _ = target
+        self._store, self._database, self._runner, self._suffix, self.segment = target
         self._owner = owner
         self._options = options
         self._lease = options.lease if owner else 0.0  # the rows of on-demand projections have one user, and no lease
         self._supervisor = Supervisor(f"projection {runner.name}", options.backoff, self._report)
         self._movement = Movement(runner.name, options.time_limit)
         at_once = min(options.retried_at_once, runner.batch_size)
-        self._retry_queue = RetryQueue(store, database, runner, suffix, segment, self._movement, at_once)
+        self._retry_queue = RetryQueue(target, self._movement, at_once)
         self._beside = Supervisor(f"the sweep of {runner.name}", options.backoff)
         self._tasks: list[asyncio.Task[None]] = []
         self._trying: BaseException | None = None
@@ -208,7 +197,7 @@ class SegmentRunner:
         skipped = await self._database.query(SQL["skipped"], name=of["name"], after=row.position)
         self._skipped = {position for (position,) in skipped}
         try:
-            self._saved = self._passed = await self._mark_at(row.position)
+            self._saved = self._passed = await mark_at(self._store.log, row.mark, row.position)
         except HistoryChangedError as error:
             self._reached(self.segment, self._epoch, 0)  # what it was thought to have reached is not in this log
             raise error.of(self._runner.name) from None
@@ -271,7 +260,7 @@ class SegmentRunner:
         found = await sort_events(self._runner, self.segment, self._blocked, batch.events)
         mark, failure = batch.mark, found.failure
         if failure is not None:
-            mark = await self._in_this_history(self._mark_at(failure.position - 1))
+            mark = await self._mark_at(failure.position - 1)
             found = found.up_to(mark.position)
         if mark.position > self._saved.position:  # else a step would only make it look as if nothing held it up
             await self._step(found.own, mark, [Parked(each.recorded.position, each.text) for each in found.waiting])
@@ -343,10 +332,10 @@ class SegmentRunner:
 
         for place, each in enumerate(events):
             last, before = place == len(events) - 1, each.recorded.position - 1
-            end = mark if last else await self._in_this_history(self._mark_at(events[place + 1].recorded.position - 1))
+            end = mark if last else await self._mark_at(events[place + 1].recorded.position - 1)
             if failed := await self._project([each], end, waiting(end.position), last_try=False):
                 if before > self._saved.position:
-                    mark_before = await self._in_this_history(self._mark_at(before))
+                    mark_before = await self._mark_at(before)
                     await self._project((), mark_before, waiting(before), last_try=False)
                 raise ProjectionFailedError(self._runner.name, each.recorded) from failed[0].error
 
@@ -359,8 +348,12 @@ class SegmentRunner:
         return Step(self.segment, self._epoch, self._saved.position, mark.position, self._lease, mark.text)
 
     async def _mark_at(self, position: int) -> Mark:
-        """Return the mark of a position behind the checkpoint, in the history that was read up to there."""
-        return await mark_at(self._store.log, self._saved, position)
+        """Return the mark of a position behind the checkpoint, in the history that was read up to there.
+
+        Raises:
+            CheckpointMovedError: the log has another one.
+        """
+        return await self._in_this_history(mark_at(self._store.log, self._saved, position))
 
     async def _still_parked(self) -> set[str]:
         of = {"name": self.segment.projection, "generation": self.segment.generation}

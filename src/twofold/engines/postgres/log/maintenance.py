@@ -16,6 +16,7 @@ from twofold.engines.postgres.log.reader import Reader
 from twofold.engines.postgres.log.selection import END
 from twofold.errors import StorageError, StorageUnavailableError
 from twofold.messages.stored_event import StoredEvent
+from twofold.ports.checkpoints import SQL as SHARED
 from twofold.ports.maintenance import Inspection, StoredCheckpoint, StoredCommand, refuse_gaps
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
@@ -77,7 +78,7 @@ async def inspect(reader: Reader, limit: float) -> Inspection:
     """Do what `PortableLog.inspect` promises."""
     [(head, commands, size, migration)] = await reader.rows(named("inspect"), {}, limit=limit)
     types = await reader.rows(named("count_types"), {}, limit=limit)
-    checkpoints = await reader.rows(named("checkpoints"), {})
+    checkpoints = await reader.rows(SHARED["answering"].encode(), {})
     return Inspection(
         head, dict(types), commands, size, migration,
         list(map(StoredCheckpoint._make, checkpoints)),

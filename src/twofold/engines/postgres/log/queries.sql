@@ -109,8 +109,3 @@ SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMI
 
 -- name: count_types
 SELECT type, count(*) FROM twofold_events GROUP BY type ORDER BY type
-
--- name: checkpoints
-SELECT p.name, p.version, min(c.position) FROM twofold_projections AS p
-JOIN twofold_checkpoints AS c ON c.name = p.name AND c.generation = p.generation
-WHERE p.state IN ('serving', 'paused') GROUP BY p.name, p.version ORDER BY p.name

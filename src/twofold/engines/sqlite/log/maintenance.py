@@ -14,6 +14,7 @@ from twofold.engines.sqlite.log.reader import SQL, read_head, within
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.writing import write_rows
 from twofold.messages.stored_event import StoredEvent
+from twofold.ports.checkpoints import SQL as SHARED
 from twofold.ports.maintenance import Inspection, StoredCheckpoint, StoredCommand, refuse_gaps
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
@@ -65,5 +66,5 @@ def inspect(reader: sqlite3.Connection, path: Path) -> Inspection:
         reader.execute(SQL["count_commands"]).fetchone()[0],
         sum(file.stat().st_size for file in files if file.exists()),
         reader.execute(SQL["applied"]).fetchone()[0],
-        list(map(StoredCheckpoint._make, reader.execute(SQL["checkpoints"]))),
+        list(map(StoredCheckpoint._make, reader.execute(SHARED["answering"]))),
     )

@@ -73,8 +73,3 @@ SELECT count(*) FROM twofold_commands
 
 -- name: applied
 SELECT ifnull(max(number), 0) FROM twofold_migrations
-
--- name: checkpoints
-SELECT p.name, p.version, min(c.position) FROM twofold_projections AS p
-JOIN twofold_checkpoints AS c ON c.name = p.name AND c.generation = p.generation
-WHERE p.state IN ('serving', 'paused') GROUP BY p.name, p.version ORDER BY p.name
