@@ -222,7 +222,7 @@ class ProjectionHealth(BaseModel):
     head: int
     behind: int
     parked: int
-    """Events that are set aside, since their projection failed on them or on an earlier one of their order."""
+    """Events that are parked, since their projection failed on them or on an earlier one of their order."""
     problems: list[str]
     """What is wrong. Causes, which may name files and servers, are in the log and in `twofold projections`."""
 
