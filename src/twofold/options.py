@@ -254,6 +254,9 @@ class ProcessOptions:
     batch: int = 250
     """Inputs that are stored in one transaction, at most. Higher, and appends wait longer for it; lower, and there are
     more transactions."""
+    ready: int = 2500
+    """Commands that wait in memory for their turn, at most; the others wait in the rows. Higher, and they take more
+    memory; lower, and the rows are read more often."""
     commands_at_once: int = 100
     """Commands of different instances that a segment carries out at one time. Higher, and they contend more with each
     other; lower, and slow ones hold up the rest."""

@@ -32,9 +32,6 @@ from twofold.tasks import end, end_if_cancelled, is_failure
 
 log = logging.getLogger(__name__)
 
-READY = 10
-"""Batches of commands that wait in memory for their turn, at most; the others wait in the rows."""
-
 
 class Sweep:
     """Sends the commands and fires the timers of the instances in one segment.
@@ -90,7 +87,7 @@ class Sweep:
     def _may_send(self, instance: Instance) -> bool:
         """Return whether a command of an instance waits here for its turn; the look at the rows finds the others."""
         fails = instance.commands[0].key in instance.failures
-        return not fails and instance.id not in self._sending and len(self._ready) < READY * self._options.batch
+        return not fails and instance.id not in self._sending and len(self._ready) < self._options.ready
 
     async def run(self) -> None:
         """Send and fire, until cancelled. What was under way when it failed or ended is found again in the rows."""
