@@ -6,9 +6,10 @@ So does a firewall that has forgotten a connection, and a load balancer in front
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
+
+from tests.engines.postgres.lines import listening
 
 
 class FrozenLine:
@@ -72,14 +73,6 @@ class _Line:
             target.close()
 
 
-@asynccontextmanager
-async def frozen_line(folder: Path) -> AsyncIterator[FrozenLine]:
-    """Yield a line to the server whose socket lies in a folder."""
-    line = FrozenLine(folder)
-    server = await asyncio.start_server(line, "127.0.0.1", 0)
-    line.port = server.sockets[0].getsockname()[1]
-    try:
-        yield line
-    finally:
-        server.close()
-        await line.end()
+def frozen_line(folder: Path) -> AbstractAsyncContextManager[FrozenLine]:
+    """Return a line to the server whose socket lies in a folder."""
+    return listening(FrozenLine(folder))

@@ -6,10 +6,12 @@ import asyncio
 import random
 import socket
 import struct
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
+
+from tests.engines.postgres.lines import listening
 
 
 class WeakLine:
@@ -106,14 +108,6 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-@asynccontextmanager
-async def weak_line(folder: Path) -> AsyncIterator[WeakLine]:
-    """Yield a line to the server whose socket lies in a folder."""
-    line = WeakLine(folder)
-    server = await asyncio.start_server(line, "127.0.0.1", 0)
-    line.port = server.sockets[0].getsockname()[1]
-    try:
-        yield line
-    finally:
-        server.close()
-        await line.end()
+def weak_line(folder: Path) -> AbstractAsyncContextManager[WeakLine]:
+    """Return a line to the server whose socket lies in a folder."""
+    return listening(WeakLine(folder))
