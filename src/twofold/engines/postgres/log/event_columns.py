@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 from twofold.engines.postgres.wire import arrays
 from twofold.engines.postgres.wire.arrays import Binary
@@ -27,12 +27,12 @@ COVERED = ", ".join(_COVERED.get(name, _NOTHING[kind]) for name, kind in COLUMNS
 
 COPY = f"COPY twofold_events ({SELECTED}) FROM STDIN".encode()
 
-_ONE: dict[ColumnKind, Callable[[Any], Binary]] = {
-    ColumnKind.ID: partial(Binary, oid=arrays.UUID),
-    ColumnKind.NAME: arrays.text,
-    ColumnKind.NUMBER: arrays.int4,
-    ColumnKind.LARGE: arrays.int8,
-    ColumnKind.JSON: partial(Binary, oid=arrays.JSON),
+_ONE = {
+    ColumnKind.ID: "Binary(event.{}, UUID)",
+    ColumnKind.NAME: "Binary(event.{}.encode(), TEXT)",
+    ColumnKind.NUMBER: "int4(event.{})",
+    ColumnKind.LARGE: "int8(event.{})",
+    ColumnKind.JSON: "Binary(event.{}, JSON)",
 }
 _MANY: dict[ColumnKind, Callable[[Any], Binary]] = {
     ColumnKind.ID: partial(arrays.array, type=arrays.UUID),
@@ -45,17 +45,20 @@ _COPIED: dict[ColumnKind, Callable[[Any], object]] = {
     ColumnKind.ID: bytes.hex,
     ColumnKind.JSON: bytes.decode,
 }
-_one = [_ONE[kind] for kind in BROUGHT.values()]
 _many = [_MANY[kind] for kind in BROUGHT.values()]
 _copied = [_COPIED.get(kind) for kind in COLUMNS.values()]
 _values = attrgetter(*COLUMNS)
 
 
-def one(event: NewEvent) -> list[Binary]:
-    """Return the columns that an event brings along, and what the checksum covers of it: arguments, in their order."""
-    sent = [encode(value) for encode, value in zip(_one, event, strict=False)]
-    sent.append(arrays.int8(event.content_checksum))
-    return sent
+def _compiled() -> Callable[[NewEvent], tuple[Binary, ...]]:
+    """Return `one`. A loop over the columns takes half as long again."""
+    values = [_ONE[kind].format(name) for name, kind in BROUGHT.items()]
+    source = f"lambda event: ({', '.join(values)}, int8(event.content_checksum))"
+    return cast("Callable[[NewEvent], tuple[Binary, ...]]", eval(source, dict(vars(arrays))))  # noqa: S307
+
+
+one = _compiled()
+"""Return the columns that an event brings along, and what the checksum covers of it: arguments, in their order."""
 
 
 def many(events: Iterable[NewEvent]) -> tuple[list[Binary], tuple[tuple[str, ...], ...]]:

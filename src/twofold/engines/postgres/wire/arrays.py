@@ -47,11 +47,6 @@ def int4(value: int | None) -> Binary:
     return Binary(None if value is None else _INT4.pack(value), INT4)
 
 
-def text(value: str) -> Binary:
-    """Return a text."""
-    return Binary(value.encode(), TEXT)
-
-
 def int8(value: int) -> Binary:
     """Return a bigint."""
     return Binary(_INT8.pack(value), INT8)
