@@ -154,7 +154,7 @@ class Appender:
         metadata: Metadata | None,
         make_ids: Callable[[int], list[bytes]] | None,
     ) -> tuple[list[bytes], bytes]:
-        """Return the ids of events, and their metadata as it is stored."""
+        """Return the ids of events, and their metadata in its stored form."""
         if not events:
             raise ValueError("an append needs at least one event")
         if len(events) > (most := self._options.max_events):
