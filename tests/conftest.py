@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.debian import remove_programs
 from tests.postgres_servers import PostgresServer, ServerMissingError, remove_clusters
 from tests.synchronizing import engine_at
 
@@ -25,6 +26,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs
 def pytest_sessionfinish() -> None:
     """Delete what is kept between tests; the workers of pytest-xdist end without running what was registered to."""
     remove_clusters()
+    remove_programs()
 
 
 @pytest.fixture(scope="session")

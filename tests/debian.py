@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,19 +25,25 @@ class Program(NamedTuple):
     environment: Mapping[str, str]
 
 
-def find_program(name: str, *libraries: str, folder: Path) -> Program:
-    """Return the machine's own program, or one of the package of its name, unpacked into a folder.
+_FOLDERS: list[Path] = []
+"""Where packages were unpacked, for as long as this process runs tests."""
+
+
+@cache
+def find_program(name: str, *libraries: str) -> Program:
+    """Return the machine's own program, or one of the package of its name, which is fetched once in a process.
 
     Args:
         name: of the program and of its package.
         libraries: packages of libraries that a machine may lack.
-        folder: where to unpack.
 
     Raises:
         ProgramMissingError: neither is to be had; the text says why.
     """
     if own := shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin"):
         return Program(own, os.environ)
+    folder = Path(tempfile.mkdtemp(prefix=f"twofold-{name}-"))
+    _FOLDERS.append(folder)
     try:
         _download(name, folder)
         for library in libraries:
@@ -44,12 +52,20 @@ def find_program(name: str, *libraries: str, folder: Path) -> Program:
         for package in folder.glob("*.deb"):
             _run("dpkg-deb", "-x", str(package), str(folder))
         [path] = [each for each in folder.glob(f"usr/*/{name}") if each.parent.name in ("bin", "sbin")]
+        _run("chmod", "-R", "a+rX", str(folder))  # an unprivileged user runs it
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", "") or str(error)
         raise ProgramMissingError(
             f"{name} is not installed, and cannot be fetched from Debian: {said.strip()}"
         ) from error
     return Program(str(path), {**os.environ, "LD_LIBRARY_PATH": ":".join(str(folder / each) for each in LIBRARIES)})
+
+
+def remove_programs() -> None:
+    """Delete what was fetched."""
+    find_program.cache_clear()
+    while _FOLDERS:
+        shutil.rmtree(_FOLDERS.pop(), ignore_errors=True)
 
 
 def _is_installed(package: str) -> bool:

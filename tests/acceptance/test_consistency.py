@@ -50,7 +50,7 @@ async def missed(writer: httpx2.AsyncClient, reader: httpx2.AsyncClient, tries: 
 
 
 async def test_an_order_is_never_missing_for_the_client_that_created_it(url: str) -> None:
-    await campaign(url, tries=300)
+    await campaign(url, tries=120)
 
 
 @pytest.mark.soak
@@ -79,7 +79,10 @@ async def test_an_order_is_never_missing_if_a_replica_answers(
 
 async def test_the_campaign_notices_a_client_whose_token_is_lost(url: str) -> None:
     async with shops(url, 2) as (one, other), synchronizing(url):
-        assert await missed(one, other, 100, with_token=False)
+        misses = 0
+        for _ in range(20):  # one miss is enough, and chance decides when it comes
+            misses = misses or await missed(one, other, 10, with_token=False)
+        assert misses
 
 
 async def test_a_synchronizer_that_is_killed_and_started_again_is_waited_for(url: str) -> None:

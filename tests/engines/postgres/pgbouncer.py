@@ -23,8 +23,8 @@ def pgbouncer(server: Path, **changed: object) -> Iterator[Path]:
     Raises:
         ProgramMissingError: there is no pgbouncer on this machine, and none can be fetched.
     """
-    folder, user = Path(tempfile.mkdtemp(prefix="twofold-pgbouncer-")), unprivileged_user()
-    program = find_program("pgbouncer", "libevent-2.1-7", "libc-ares2", folder=folder)
+    program = find_program("pgbouncer", "libevent-2.1-7", "libc-ares2")
+    folder, user = Path(tempfile.mkdtemp(prefix="twofold-pooler-")), unprivileged_user()
     settings = {
         "unix_socket_dir": folder, "listen_port": 5432, "auth_type": "any", "pool_mode": "transaction",
         "default_pool_size": 3, "max_client_conn": 200, "ignore_startup_parameters": "extra_float_digits",
@@ -48,7 +48,7 @@ def pgbouncer(server: Path, **changed: object) -> Iterator[Path]:
 
 
 def _wait_for(folder: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(os.fspath(folder / ".s.PGSQL.5432")) == 0:

@@ -185,9 +185,9 @@ async def test_a_connection_that_comes_back_as_the_time_is_up_is_not_lost(url: s
 
 @pytest.mark.parametrize(("size", "is_enough"), [(1, False), (2, True)])
 async def test_a_pooler_that_lends_too_few_connections_is_refused_by_name(
-    own_server: Callable[..., PostgresServer], size: int, *, is_enough: bool
+    postgres_server: Callable[[int], PostgresServer], url: str, size: int, *, is_enough: bool
 ) -> None:
-    server = own_server()
+    server = postgres_server(18)
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(pgbouncer(server.folder, default_pool_size=size))
@@ -195,9 +195,7 @@ async def test_a_pooler_that_lends_too_few_connections_is_refused_by_name(
             if os.environ.get("CI"):
                 raise
             pytest.skip(str(error))
-        log = PostgresEventLog(
-            PostgresDatabase(server.url("postgres").replace(str(server.folder), str(folder)), options=OPTIONS)
-        )
+        log = PostgresEventLog(PostgresDatabase(url.replace(str(server.folder), str(folder)), options=OPTIONS))
         with soon():
             if is_enough:
                 await log.open()

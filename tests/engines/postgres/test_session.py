@@ -256,7 +256,7 @@ async def test_a_read_only_transaction_of_the_user_is_refused_by_name(url: str) 
 # -- behind a pooler ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pooler(postgres_server: Callable[[int], PostgresServer]) -> Iterator[tuple[str, str]]:
     server = postgres_server(18).folder
     with ExitStack() as stack:
