@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 READY := .venv/.ready
 RUN := PYTHONPATH=examples $(UV) run --no-sync
 ARGS ?=
-JOBS ?= 2
+JOBS ?= 3
 MATRIX ?= 3.12 3.13
 REPORTS ?= data/reports.duckdb
 
