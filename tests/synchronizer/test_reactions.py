@@ -43,11 +43,11 @@ class Letters(Reaction):
 
 async def test_a_reaction_that_takes_longer_than_the_lease_is_done_once(engine: Engine, store: EventStore) -> None:
     class Slow(Letters):
-        seconds = 1.0
+        seconds = 1.5
 
     slow, other = Slow(), Slow()
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [slow], options=quick(lease=0.2))
-    second = ReadModelSynchronizer(store, engine.read_database, [other], options=quick(lease=0.2))
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [slow], options=quick(lease=0.6))
+    second = ReadModelSynchronizer(store, engine.read_database, [other], options=quick(lease=0.6))
     await synchronizer.prepare()
     async with running(synchronizer), running(second):
         await synchronizer.wait(await write(store, deposited("a"), deposited("b")), PATIENCE)
