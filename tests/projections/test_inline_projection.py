@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -284,6 +285,26 @@ async def test_appends_that_join_a_transaction_are_folded_in_it(engine: Engine, 
     assert await rows(balances) == await fresh(store, Fussy())
     await write(store, deposited("a", 1))
     assert await balances.get("a") == Balance("a", "ann", Decimal(3), 2)
+
+
+async def test_appends_join_a_connection_on_which_a_statement_runs_any_number_of_times(
+    engine: Engine, store: EventStore, url: str
+) -> None:
+    """SQLite replaces no function while one runs, and a cursor may be read to its end much later, or never."""
+    if not url.startswith("sqlite"):
+        pytest.skip("only a connection of SQLite runs several statements at a time")
+    _, balances = await inline(engine, store)
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
+    for number in range(3):
+        connection.execute("BEGIN IMMEDIATE")
+        running = connection.execute("SELECT 1 UNION SELECT 2")
+        assert next(running) == (1,)
+        async with store.transaction(connection) as tx:
+            tx.append([deposited("a") if number else opened("a")])
+        connection.execute("COMMIT")
+        assert next(running) == (2,)
+    connection.close()
+    assert await balances.get("a") == Balance("a", "ann", Decimal(2), 2)
 
 
 async def test_rows_are_shown_by_whichever_generation_serves_when_an_append_returns(

@@ -318,6 +318,12 @@ class SqliteDatabase:
             refuse_torn_copy(self.path, self.options.being_made)
 
 
+def knows_clock(connection: sqlite3.Connection) -> bool:
+    """Return whether a connection knows `twofold_now()`: SQLite adds it a second time only while no statement runs."""
+    found = connection.execute("SELECT count(*) FROM pragma_function_list WHERE name = 'twofold_now'")
+    return bool(found.fetchone()[0])
+
+
 def add_clock(connection: sqlite3.Connection) -> None:
     """Let a connection know `twofold_now()`."""
     connection.create_function("twofold_now", 0, lambda: time.time_ns() // 1000)
