@@ -45,6 +45,7 @@ KINDS: dict[Any, Kind] = {
 }
 
 
+_NONE = type(None)
 _PYTHON: dict[Kind, type] = {kind: python for python, kind in KINDS.items()} | {Kind.JSON: str}
 
 
@@ -78,7 +79,10 @@ PlacedChange = tuple[int, Dump]
 
 
 def changed(rows: Sequence[Sequence[Any]], changes: Sequence[PlacedChange]) -> list[Sequence[Any]]:
-    """Return rows with the values at some places changed, None excepted; column by column, as that is much faster."""
+    """Return rows with the values at some places changed, None excepted; column by column, as that is much faster.
+
+    Whether a column has None is told by types: `None in` a column of decimals takes eight times as long.
+    """
     if not rows or not changes:
         return list(rows)
     if len(rows) == 1:
@@ -86,7 +90,10 @@ def changed(rows: Sequence[Sequence[Any]], changes: Sequence[PlacedChange]) -> l
     columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
     for place, change in changes:
         values = columns[place]
-        columns[place] = [None if v is None else change(v) for v in values] if None in values else map(change, values)
+        if _NONE in set(map(type, values)):
+            columns[place] = [None if value is None else change(value) for value in values]
+        else:
+            columns[place] = map(change, values)
     return list(zip(*columns, strict=True))
 
 
