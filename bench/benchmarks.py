@@ -164,14 +164,19 @@ def growth(settings: Settings) -> list[Measurement]:
 
     def measurement(size: int, what: str) -> Measurement:
         def ask(contender: Contender) -> float | None:
-            if contender.ask("grow", events=size) is None:
+            if contender.ask("grow", events=size, patience=growing_time(size)) is None:
                 return None
-            return contender.ask("growth", what=what)
+            return contender.ask("growth", what=what, times=200)
 
         return Measurement(f"{size}-{what}", "MB" if what == "memory" else "ms", ask)
 
     asked = ("append", "decide", "read", "get", "page", "start", "memory")
     return [measurement(size, what) for size in settings.sizes for what in asked]
+
+
+def growing_time(events: int) -> float:
+    """Return the seconds within which a log must have grown so long, and its read model with it."""
+    return 600 + events / 500
 
 
 def http(settings: Settings) -> list[Measurement]:

@@ -39,22 +39,22 @@ class Contender:
         self.place = place
         self._process = process
 
-    def ask(self, do: str, **arguments: float | str) -> float | None:
+    def ask(self, do: str, *, patience: float = PATIENCE, **arguments: float | str) -> float | None:
         """Return the answer; None if it cannot do this, or failed, which standard error tells."""
         if self._process.stdin is None or self._process.stdout is None or self._process.poll() is not None:
             return None
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._line() or '{"error": "it ended or hangs"}')
+        answer = json.loads(self._line(patience) or '{"error": "it ended or hangs"}')
         if "error" in answer:
             print(f"bench: {self.name} failed to {do}: {answer['error']}", file=sys.stderr)
         value = answer.get("value")
         return None if value is None else float(value)
 
-    def _line(self) -> str:
+    def _line(self, patience: float) -> str:
         """Wait for an answer; a contender that hangs is out of the race, with all that it started."""
         answers = self._process.stdout
-        if answers and select.select([answers], [], [], PATIENCE)[0]:
+        if answers and select.select([answers], [], [], patience)[0]:
             return answers.readline()
         os.killpg(self._process.pid, signal.SIGKILL)
         return ""

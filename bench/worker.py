@@ -37,7 +37,8 @@ def serve(opened: AbstractContextManager[Any]) -> None:
     - `http(request, seconds, apart)`: requests per second of `post` or `get`; `apart` asks for the projections in a
       process of their own
     - `grow(events)`: make the log so long, with two tags an event, and let a read model of 200 000 rows follow
-    - `growth(what)`: milliseconds of one `append`, `decide`, `read`, `get`, `page` or `start` on it, or its `memory`
+    - `growth(what, times)`: milliseconds of one `append`, `decide`, `read`, `get`, `page` or `start` on it, the median,
+      or its `memory`
     - `idle(projections, followers, seconds)`: percent of a core while nothing happens
     - `followed(followers, seconds)`: appends per second beside followers of queries whose answers do not change
     - `reach(followers, changes)`: milliseconds until a change has reached all followers of its row

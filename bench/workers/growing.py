@@ -31,7 +31,6 @@ ROWS = 200_000
 CHUNK = 5_000
 PROBES = 20
 """Customers who have ten events each, however long the log is: those that the requests are about."""
-TIMES = 200
 PATIENCE = 3600.0
 
 
@@ -86,9 +85,9 @@ class Growing:
         """Bring the log to a length, let the read model follow, and return the events per second of both."""
         return self._runner.run(self._grow(events))
 
-    def request(self, what: str) -> float:
-        """Return the milliseconds that one request takes, median."""
-        return self._runner.run(self._request(what))
+    def request(self, what: str, times: int) -> float:
+        """Return the milliseconds that one request takes, the median of some."""
+        return self._runner.run(self._request(what, times))
 
     def start(self) -> float:
         """Return the milliseconds until an application on this log has started."""
@@ -115,12 +114,12 @@ class Growing:
         async with self._application():
             return (time.perf_counter() - start) * 1000
 
-    async def _request(self, what: str) -> float:
+    async def _request(self, what: str, times: int) -> float:
         app = self._application()
         async with app:
             await app.projections.wait(await app.store.head(), PATIENCE)
             taken = []
-            for _ in range(TIMES):
+            for _ in range(times):
                 call = self._call(app, what, f"probe-{self._chance.randrange(PROBES)}")
                 start = time.perf_counter()
                 await call()

@@ -214,9 +214,9 @@ class Twofold:
     def grow(self, events: int) -> float:
         return self._growing.grow(events)
 
-    def growth(self, what: str) -> float:
+    def growth(self, what: str, times: int) -> float:
         asked = {"start": self._growing.start, "memory": self._growing.memory}
-        return asked[what]() if what in asked else self._growing.request(what)
+        return asked[what]() if what in asked else self._growing.request(what, times)
 
     def idle(self, projections: int, followers: int, seconds: float) -> float:
         return resting.in_a_process("rest", self._url, projections, followers, seconds)
