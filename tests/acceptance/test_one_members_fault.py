@@ -50,6 +50,8 @@ from twofold.errors import (
     UnknownEventTypeError,
     UnreadableEventError,
 )
+from twofold.messages.event import stored_names
+from twofold.queries.shared_looks import Scope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +283,12 @@ async def test_a_projection_by_sql_can_take_every_event_and_is_waited_for_by_any
             found = await app.queries.dispatch(GetEntries(), after=receipt)
             assert found[:2] == [(1, "Audited"), (2, "Opened")]
             assert len(found) == number - 1
+
+
+def test_an_answer_from_every_event_is_looked_for_again_after_an_event_of_any_type() -> None:
+    depends = Scope(stored_names([RawEvent]), {})
+    assert depends.holds("Audited", ())
+    assert depends.holds("Opened", ("account:a",))
 
 
 async def test_every_event_is_taken_by_itself_and_not_by_rows_with_keys(url: str) -> None:
