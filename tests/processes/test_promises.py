@@ -123,12 +123,15 @@ async def test_what_waits_goes_on_after_a_restart(url: str) -> None:
     async with running(url, synchronize=False) as (app, _):
         pass
     async with running(url) as (app, shop):
-        shop.waiting["a"] = asyncio.Event()  # it never ends
-        await app.store.append([OrderPlaced(order="a", deadline=0.2)])
-        await until(lambda: _is(len(shop.calls) == 1))
-        await app.projections.wait(1, PATIENCE, ["fulfil_order"])
+        shop.waiting["a"] = shop.waiting["b"] = asyncio.Event()  # it never ends
+        await app.store.append([OrderPlaced(order="a", deadline=0.2), OrderPlaced(order="b")])
+        await until(lambda: _is(len(shop.calls) == 2))
+        await app.projections.wait(2, PATIENCE, ["fulfil_order"])
     async with running(url) as (app, _):
         await until_events(app, "a", PaymentRequested, OrderCancelled)
+        await until_events(app, "b", PaymentRequested)
+        instance = await until_status(app, "b", "running")
+        assert (instance.version, instance.timer_at is not None) == (2, True)  # no timer fires early
 
 
 async def test_a_handler_that_fails_parks_the_event_and_the_later_ones_of_its_instance(url: str) -> None:
