@@ -148,11 +148,20 @@ async def retry(
 
 @app.command
 async def skip(
-    url: Url, name: Name, position: Annotated[int, Parameter(help="Of the event.")], /, *, reason: Reason
+    url: Url,
+    name: Name,
+    position: Annotated[int, Parameter(help="Of the event.")],
+    /,
+    *,
+    reason: Reason,
+    log: Annotated[str, Parameter(help=LOG)] = "",
 ) -> None:
-    """Leave an event out for ever, in rebuilds too, and have the later ones of its row tried again."""
-    async with opened_read_models(url) as database:
-        await ReadModelControl(database, name).skip(position, reason=reason)
+    """Leave an event out for ever, in rebuilds too, and have the later ones of its row tried again.
+
+    What comes to stand at its position when the log is restored to an older state is another event, and not skipped.
+    """
+    async with opened(log or url) as events, opened_read_models(url) as database:
+        await ReadModelControl(database, name).skip(position, reason=reason, log=events)
     say(f"{name} skips event {position:,}")
 
 
@@ -175,8 +184,11 @@ async def skipped(url: Url, name: Name, /) -> None:
         found = await ReadModelControl(database, name).skipped()
     if not found:
         say(f"nothing of {name} is skipped")
-    rows = [(f"{each.position:,}", each.key, each.cause, each.reason, f"{each.skipped_at:%F %T}") for each in found]
-    print_table(("position", "key", "cause", "reason", "on (UTC)"), rows, numbers=("position",))
+    rows = [
+        (f"{each.position:,}", str(each.event_id), each.key, each.cause, each.reason, f"{each.skipped_at:%F %T}")
+        for each in found
+    ]
+    print_table(("position", "event", "key", "cause", "reason", "on (UTC)"), rows, numbers=("position",))
 
 
 @app.command

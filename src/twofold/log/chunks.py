@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from twofold.log.codec.unknown import Decode, Decoding, readable
@@ -24,6 +24,7 @@ from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog, Scan
+from twofold.ports.skips import Skips
 
 P = TypeVar("P")
 
@@ -188,13 +189,13 @@ class EventBatches:
         self._reader = ChunkReader(self._scan, Pace(options.first_batch, most, options.chunk_bytes))
         self.forget = self._reader.forget
 
-    async def read(self, after: Mark, end: int, skipped: Collection[int] = ()) -> Batch:
+    async def read(self, after: Mark, end: int, skips: Skips | None = None) -> Batch:
         """Return what follows a mark, up to a position, and begin to read what follows that.
 
         Args:
             after: the mark.
             end: events beyond this are not looked at.
-            skipped: positions of events that are left out.
+            skips: the events that are left out.
 
         Raises:
             HistoryChangedError: the log has another history than the mark is of.
@@ -202,8 +203,8 @@ class EventBatches:
         """
         self._end = end
         rows, mark, is_more = await self._reader.next(after)
-        if skipped:
-            rows = [row for row in rows if row.position not in skipped]
+        if skips is not None:
+            rows = skips.without(rows)
         batch = await decoded(self._log, self._decoding, rows, after, mark)
         if is_more and mark.position < end and not batch.failure:
             self._reader.read_ahead(mark)

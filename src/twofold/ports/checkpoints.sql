@@ -12,10 +12,10 @@ WHERE name = :name AND generation = :generation AND first_slot = :first AND epoc
 RETURNING 1
 
 -- name: park
-INSERT INTO twofold_parked (name, generation, position, slot, key, cause, traceback, parked_at)
-VALUES (:name, :generation, :position, :slot, :key, :cause, :traceback, twofold_now())
+INSERT INTO twofold_parked (name, generation, position, event_id, slot, key, cause, traceback, parked_at)
+VALUES (:name, :generation, :position, :event_id, :slot, :key, :cause, :traceback, twofold_now())
 ON CONFLICT (name, generation, position, key) DO UPDATE
-SET cause = excluded.cause, traceback = excluded.traceback, retry = 0
+SET event_id = excluded.event_id, cause = excluded.cause, traceback = excluded.traceback, retry = 0
 
 -- name: release
 DELETE FROM twofold_parked WHERE name = :name AND generation = :generation AND position = :position AND key = :key
@@ -114,8 +114,8 @@ WHERE p.name = :name AND (p.generation = :generation OR (:generation = 0 AND p.s
 ORDER BY c.first_slot /* FOR UPDATE */
 
 -- name: parked_and_skipped
-SELECT 0, key, max(retry) FROM twofold_parked WHERE name = :name AND generation = :generation GROUP BY key
-UNION ALL SELECT position, '', 0 FROM twofold_skipped WHERE name = :name AND position > :after
+SELECT 0, '', key, max(retry) FROM twofold_parked WHERE name = :name AND generation = :generation GROUP BY key
+UNION ALL SELECT position, event_id, '', 0 FROM twofold_skipped WHERE name = :name AND position > :after
 
 -- name: position_of
 SELECT min(position) FROM twofold_checkpoints WHERE name = :name AND generation = :generation
@@ -218,7 +218,7 @@ WHERE name = :name AND generation = :generation AND first_slot = :first AND epoc
 RETURNING 1
 
 -- name: parked
-SELECT position, slot, key, cause, traceback, parked_at, retry
+SELECT position, event_id, slot, key, cause, traceback, parked_at, retry
 FROM twofold_parked WHERE name = :name AND generation = :generation ORDER BY position, key LIMIT :limit
 
 -- name: parked_counts
@@ -229,7 +229,7 @@ SELECT DISTINCT key, slot FROM twofold_parked
 WHERE name = :name AND generation = :generation AND slot >= :first AND slot < :end
 
 -- name: parked_to_retry
-SELECT position, key, cause, traceback FROM twofold_parked AS p
+SELECT position, key, event_id, cause, traceback FROM twofold_parked AS p
 WHERE name = :name AND generation = :generation AND slot >= :first AND slot < :end
 AND EXISTS (SELECT 1 FROM twofold_parked AS r
     WHERE r.name = :name AND r.generation = :generation AND r.key = p.key AND r.retry = 1)
@@ -248,21 +248,25 @@ WHERE name = :name AND generation = :generation AND (:key = '' OR key = :key) RE
 UPDATE twofold_parked SET retry = 0 WHERE name = :name AND generation = :generation AND key = :key
 
 -- name: parked_at
-SELECT key, cause FROM twofold_parked WHERE name = :name AND generation = :generation AND position = :position
+SELECT key, cause, event_id FROM twofold_parked WHERE name = :name AND generation = :generation AND position = :position
 
 -- name: parked_of
-SELECT position, cause FROM twofold_parked WHERE name = :name AND generation = :generation AND key = :key
+SELECT position, cause, event_id FROM twofold_parked WHERE name = :name AND generation = :generation AND key = :key
 ORDER BY position
 
 -- name: skip
-INSERT INTO twofold_skipped (name, position, key, cause, reason, skipped_at)
-VALUES (:name, :position, :key, :cause, :reason, twofold_now()) ON CONFLICT (name, position) DO NOTHING
+INSERT INTO twofold_skipped (name, position, event_id, key, cause, reason, skipped_at)
+VALUES (:name, :position, :event_id, :key, :cause, :reason, twofold_now())
+ON CONFLICT (name, position) DO UPDATE
+SET event_id = excluded.event_id, key = excluded.key, cause = excluded.cause, reason = excluded.reason,
+    skipped_at = excluded.skipped_at
+WHERE twofold_skipped.event_id <> excluded.event_id
 
 -- name: skipped
-SELECT position FROM twofold_skipped WHERE name = :name AND position > :after ORDER BY position
+SELECT position, event_id FROM twofold_skipped WHERE name = :name AND position > :after ORDER BY position
 
 -- name: decisions
-SELECT position, key, cause, reason, skipped_at FROM twofold_skipped WHERE name = :name ORDER BY position
+SELECT position, event_id, key, cause, reason, skipped_at FROM twofold_skipped WHERE name = :name ORDER BY position
 
 -- name: see_worker
 INSERT INTO twofold_workers (worker, projections, seen_at, seen_until)

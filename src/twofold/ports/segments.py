@@ -55,6 +55,8 @@ class Parked(NamedTuple):
     position: int
     key: str
     """The key of the row, as JSON."""
+    event_id: str
+    """Of the event, in hexadecimal digits."""
     cause: str = ""
     """What its projection raised; empty if it waits."""
     traceback: str = ""

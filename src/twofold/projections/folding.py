@@ -36,6 +36,11 @@ class KeyedEvent(msgspec.Struct, frozen=True, gc=False, eq=False):
         """The key as JSON."""
         return key_text(self.key)
 
+    def parked(self, cause: str = "", traceback: str = "") -> Parked:
+        """Return what is stored of it while it is parked; without a cause, it waits behind an earlier one."""
+        stored = self.recorded.stored
+        return Parked(stored.position, self.text, stored.event_id.hex(), cause, traceback)
+
 
 class FailedEvent(NamedTuple):
     """An event that took no effect: it failed, or (without an error) it waits behind one of its row that did."""
@@ -50,7 +55,7 @@ class FailedEvent(NamedTuple):
 
     def parked(self) -> Parked:
         """Return what is stored of it."""
-        return Parked(self.position, self.keyed.text, *described(self.error))
+        return self.keyed.parked(*described(self.error))
 
 
 class Folded(NamedTuple):

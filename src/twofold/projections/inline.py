@@ -17,7 +17,8 @@ from twofold.ports.checkpoints import SQL
 from twofold.ports.event_log import EventLog, JoinableLog
 from twofold.ports.inline import Ask, GiveWay, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
 from twofold.ports.read_database import Changes, ReadDatabase
-from twofold.ports.segments import SLOTS, Parked, Segment, Step, slot_of
+from twofold.ports.segments import SLOTS, Segment, Step, slot_of
+from twofold.ports.skips import Skips
 from twofold.projections.folding import Folded, Folding, KeyedEvent
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import RowRunner
@@ -45,7 +46,7 @@ class _Progress(NamedTuple):
     segments: Sequence[_SegmentToWrite]
     parked: frozenset[str]
     """Keys that have parked events."""
-    skipped: frozenset[int]
+    skips: Skips
 
     @property
     def position(self) -> int:
@@ -140,10 +141,10 @@ class InlineProjection:
             return None
         after = min(each.position for each in segments)
         kept_out = yield Ask(SQL["parked_and_skipped"], {"name": name, "generation": first.generation, "after": after})
-        if any(retry for _, _, retry in kept_out):
+        if any(retry for *_, retry in kept_out):
             return None
-        keys, positions = {key for _, key, _ in kept_out if key}, {position for position, _, _ in kept_out if position}
-        return _Progress(segments, frozenset(keys), frozenset(positions))
+        skips = Skips(name, ((position, event_id) for position, event_id, _, _ in kept_out if position))
+        return _Progress(segments, frozenset(key for _, _, key, _ in kept_out if key), skips)
 
     def _at_most(self, unknown: int) -> int:
         """Return how many events of others an append may bring in, in the time that it may spend on them."""
@@ -170,7 +171,7 @@ class InlineProjection:
             ProjectionFailedError: an event cannot be folded.
             _TooManyError: there are more events than allowed.
         """
-        rows = yield from self._read(progress.position, end, at_most)
+        rows, last_id = yield from self._read(progress.position, end, at_most)
         events = self._keyed(progress, rows)
         parked = [each for each in events if each.text in progress.parked]
         changed = yield from self._fold(
@@ -182,22 +183,26 @@ class InlineProjection:
             if segment.position < end:
                 try:
                     changes = self._changes(progress, segment, changed, parked)
-                    yield WriteStep(table, changes, self._step(segment, end))
+                    yield WriteStep(table, changes, self._step(segment, end, last_id))
                 except Exception as error:  # a row that cannot be stored
                     if last is None:
                         raise
                     raise self._failed(last, error) from error
         return progress.at(end)
 
-    def _read(self, after: int, end: int, at_most: int) -> Steps[Sequence[StoredEvent]]:
-        """Return the events of the projection's types; all are read where they lie close together."""
+    def _read(self, after: int, end: int, at_most: int) -> Steps[tuple[Sequence[StoredEvent], str]]:
+        """Return the events of the projection's types, and the id of the last event of any type.
+
+        All are read where they lie close together.
+        """
         if end - after <= at_most:
             rows = yield ReadEvents(EventQuery.all(), after, end + 1, end - after)
-            return [row for row in rows if row.type in self._types]
+            return [row for row in rows if row.type in self._types], rows[-1].event_id.hex() if rows else ""
+        [last] = yield ReadEvents(EventQuery.all(), end - 1, end + 1, 1)
         rows = yield ReadEvents(self._query, after, end + 1, at_most + 1)
         if len(rows) > at_most:
             raise _TooManyError(f"more than {at_most} events are missing")
-        return rows  # type: ignore[no-any-return]
+        return rows, last.event_id.hex()
 
     def _fold(
         self, events: Sequence[KeyedEvent], progress: _Progress, seconds: float
@@ -247,7 +252,7 @@ class InlineProjection:
     def _keyed(self, progress: _Progress, rows: Sequence[StoredEvent]) -> list[KeyedEvent]:
         """Return the events that the segments lack, each with its key."""
         events: list[KeyedEvent] = []
-        for recorded in self._events.decode([row for row in rows if row.position not in progress.skipped]):
+        for recorded in self._events.decode(progress.skips.without(rows)):
             try:
                 [each] = self._runner.keyed([recorded])
             except Exception as error:
@@ -267,12 +272,12 @@ class InlineProjection:
         mine = {key: row for key, (text, row) in changed.items() if progress.segment_of(text) is segment}
         upserts = [row for row in mine.values() if row is not None]
         deletes = [self._rows.dump_key(key) for key, row in mine.items() if row is None]
-        waiting = [Parked(e.recorded.position, e.text) for e in parked if progress.segment_of(e.text) is segment]
+        waiting = [each.parked() for each in parked if progress.segment_of(each.text) is segment]
         return Changes(upserts, deletes, waiting)
 
-    def _step(self, segment: _SegmentToWrite, end: int) -> Step:
+    def _step(self, segment: _SegmentToWrite, end: int, event_id: str) -> Step:
         part = Segment(self.name, segment.generation, segment.first, segment.end)
-        return Step(part, segment.epoch, segment.position, end)
+        return Step(part, segment.epoch, segment.position, end, event_id=event_id)
 
     def _failed(self, recorded: RecordedEvent[Any], error: BaseException) -> ProjectionFailedError:
         return ProjectionFailedError(self.name, recorded, repr(error))

@@ -11,6 +11,7 @@ from twofold.messages.event_query import EventQuery
 from twofold.options import QueryOptions
 from twofold.ports.checkpoints import SQL
 from twofold.ports.read_database import Lookup, ReadDatabase, Source
+from twofold.ports.skips import Skips
 from twofold.projections.folding import KeyedEvent, fold_in_slices, key_text
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import RowRunner
@@ -75,7 +76,7 @@ class Overlay:
         rows = await self._store.log.read(query, after=position, limit=limit)
         if len(rows) == limit:
             raise StaleReadError(rows[-1].position, {self._runner.name: position})
-        over = await self._database.query(SQL["skipped"], name=self._runner.name, after=position)
-        skipped = {position for (position,) in over}
-        events = self._store.events.decode([row for row in rows if row.position not in skipped])
+        skipped = await self._database.query(SQL["skipped"], name=self._runner.name, after=position)
+        skips = Skips(self._runner.name, skipped)
+        events = self._store.events.decode(skips.without(rows))
         return [event for event, its in zip(events, self._runner.keys(events), strict=True) if its == key]

@@ -15,6 +15,7 @@ import msgspec
 from twofold.errors import InvalidProjectionError, RebuildFailedError
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import Mark
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase
@@ -119,13 +120,20 @@ class ReadModelControl:
         self._changed()
         return asked
 
-    async def skip(self, position: int, *, reason: str) -> None:
+    async def skip(self, position: int, *, reason: str, log: EventLog | None = None) -> None:
         """Leave an event out for ever that is parked or not yet reached; the later ones of its row are tried again.
 
+        Args:
+            position: where it stands. Should another event come to stand there, as after a restore of the log, that one
+                is not skipped.
+            reason: why; it is recorded.
+            log: the log that it is in; needed for an event that is not parked.
+
         Raises:
-            ValueError: there is no reason, or the event has come in already.
+            ValueError: there is no reason, the event has come in already, or it is neither parked nor in the log.
         """
-        await parking.skip(self._database, self.name, position, reason, slot=await self._slot(position))
+        event = (await log.mark(position) if log and position > 0 else None) or Mark(position)
+        await parking.skip(self._database, self.name, event, reason, slot=await self._slot(position))
         self._changed()
 
     async def skip_row(self, *key: Any, reason: str) -> int:
@@ -212,6 +220,10 @@ class ProjectionControl(ReadModelControl):
         reached = await super().rewind(position, log=log or self._store.log)
         await self._registered.written.reload()
         return reached
+
+    async def skip(self, position: int, *, reason: str, log: EventLog | None = None) -> None:
+        """Leave an event of the application's log out for ever; see `ReadModelControl.skip`."""
+        await super().skip(position, reason=reason, log=log or self._store.log)
 
     async def reset(self) -> None:
         """Empty it in place and let it begin again; to keep it serving, use `rebuild`."""

@@ -140,7 +140,7 @@ class OnDemandRows:
         if key:
             found = [row[:2] for row in await self.database.query(SQL["parked_of"], **place, key=key)]
         else:
-            found = [(row[0], row[3]) for row in await self.database.query(SQL["parked"], **place, limit=1)]
+            found = [(row[0], row[4]) for row in await self.database.query(SQL["parked"], **place, limit=1)]
         for position, cause in found[:1]:
             rows = await self._store.log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
             raise ProjectionFailedError(self.name, self._store.events.decode(rows)[0], cause)

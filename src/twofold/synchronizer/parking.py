@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from twofold.messages.event import EPOCH
+from twofold.messages.mark import Mark
 from twofold.ports.checkpoints import SQL, Checkpoint, Generation, checkpoints_of
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import slot_of
@@ -28,6 +30,7 @@ class ParkedEvent:
     """An event that is parked."""
 
     position: int
+    event_id: UUID
     key: str
     """The key of its row, as JSON."""
     cause: str
@@ -41,6 +44,8 @@ class SkippedEvent:
     """An event that an operator has skipped, for ever."""
 
     position: int
+    event_id: UUID
+    """Another event that stands at the position, as after a restore of the log, is not skipped."""
     key: str
     cause: str
     reason: str
@@ -58,9 +63,12 @@ async def parked(database: ReadDatabase, name: str, *, limit: int = 1000) -> Seq
         serving = serving_of(await locked_generations(transaction, name))
         rows = await transaction.run(SQL["parked"], name=name, generation=serving.number, limit=limit)
     return [
-        ParkedEvent(position=position, key=key, cause=cause, traceback=traceback, parked_at=_moment(parked_at))
-        for position, _, key, cause, traceback, parked_at, _ in rows
-    ]
+        ParkedEvent(
+            position=position, event_id=UUID(hex=event_id), key=key, cause=cause, traceback=traceback,
+            parked_at=_moment(parked_at),
+        )
+        for position, event_id, _, key, cause, traceback, parked_at, _ in rows
+    ]  # fmt: skip
 
 
 async def skipped(database: ReadDatabase, name: str) -> Sequence[SkippedEvent]:
@@ -71,9 +79,12 @@ async def skipped(database: ReadDatabase, name: str) -> Sequence[SkippedEvent]:
     """
     rows = await database.query(SQL["decisions"], name=name)
     return [
-        SkippedEvent(position=position, key=key, cause=cause, reason=reason, skipped_at=_moment(skipped_at))
-        for position, key, cause, reason, skipped_at in rows
-    ]
+        SkippedEvent(
+            position=position, event_id=UUID(hex=event_id), key=key, cause=cause, reason=reason,
+            skipped_at=_moment(skipped_at),
+        )
+        for position, event_id, key, cause, reason, skipped_at in rows
+    ]  # fmt: skip
 
 
 async def retry(database: ReadDatabase, name: str, key: str = ALL_KEYS) -> int:
@@ -93,28 +104,28 @@ async def retry(database: ReadDatabase, name: str, key: str = ALL_KEYS) -> int:
     return asked
 
 
-async def skip(database: ReadDatabase, name: str, position: int, reason: str, *, slot: int | None = None) -> None:
+async def skip(database: ReadDatabase, name: str, event: Mark, reason: str, *, slot: int | None = None) -> None:
     """Skip an event that is parked or not yet reached, and have the later ones of its row tried again.
 
     Args:
         database: where the read model is.
         name: its name.
-        position: the event's.
+        event: where it stands, and which one it is; the id may be unknown if it is parked.
         reason: why.
         slot: of the event's key, if that is known.
 
     Raises:
         UnknownProjectionError: there is none of this name.
         StorageError: the database failed.
-        ValueError: there is no reason, or the event has come in already.
+        ValueError: there is no reason, the event has come in already, or it is not known which one is meant.
     """
     async with database.transaction() as transaction:
         generations = await _fenced(transaction, name)
         serving = serving_of(generations)
-        found = await transaction.run(SQL["parked_at"], name=name, generation=serving.number, position=position)
-        key, cause = found[0] if found else ("", "")
+        found = await transaction.run(SQL["parked_at"], name=name, generation=serving.number, position=event.position)
+        key, cause, event_id = found[0] if found else ("", "", event.text)
         slot = slot_of(key) if key else slot
-        await _skip(transaction, generations, [(position, cause)], key, reason, slot, only_key=False)
+        await _skip(transaction, generations, [(event.position, cause, event_id)], key, reason, slot, only_key=False)
 
 
 async def skip_row(database: ReadDatabase, name: str, key: str, reason: str) -> int:
@@ -136,7 +147,7 @@ async def skip_row(database: ReadDatabase, name: str, key: str, reason: str) -> 
 async def _skip(
     transaction: ReadTransaction,
     generations: Sequence[Generation],
-    events: Sequence[tuple[int, str]],
+    events: Sequence[tuple[int, str, str]],
     key: str,
     reason: str,
     slot: int | None,
@@ -146,10 +157,12 @@ async def _skip(
     if not reason.strip():
         raise ValueError("say why: the reason is recorded for those who ask later")
     decision = {"name": generations[0].name, "key": key, "reason": reason}
-    for position, cause in events:
-        await transaction.run(SQL["skip"], **decision, position=position, cause=cause)
+    for position, cause, event_id in events:
+        if not event_id:
+            raise ValueError(f"event {position} is not parked, and the log does not hold it: there is nothing to skip")
+        await transaction.run(SQL["skip"], **decision, position=position, cause=cause, event_id=event_id)
     for generation in generations:
-        for position, _ in events:
+        for position, *_ in events:
             await _leave_out(transaction, generation, position, key if only_key else "", slot)
 
 

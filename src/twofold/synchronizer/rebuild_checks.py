@@ -15,6 +15,7 @@ from twofold.messages.mark import START
 from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase, ReadTransaction, Selection
+from twofold.ports.skips import Skips
 from twofold.ports.sql import names, quoted
 from twofold.projections.folding import Folded, fold_in_slices
 from twofold.projections.runner import ProjectionRunner, RowRunner
@@ -176,14 +177,14 @@ async def _fresh_rows(
 ) -> Mapping[tuple[Any, ...], Any]:
     """Fold the events of some rows, from the beginning of the log to a position."""
     projection = runner.projection
-    skipped = {position for (position,) in await database.query(SQL["skipped"], name=runner.name, after=0)}
+    skips = Skips(runner.name, await database.query(SQL["skipped"], name=runner.name, after=0))
     query, fresh, options = EventQuery.exactly(*projection.handles()), dict[tuple[Any, ...], Any](), store.options
     pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
     if wanted:
         async with aclosing(scan_chunks(store.log, query, START, end, pace)) as chunks:
             async for rows in chunks:
-                readable = [row for row in rows if row.position not in skipped]
-                events = [each for each in runner.keyed(store.events.decode(readable)) if each.key in wanted]
+                decoded = store.events.decode(skips.without(rows))
+                events = [each for each in runner.keyed(decoded) if each.key in wanted]
                 folded, _ = await fold_in_slices(projection, fresh, events, options=runner.folding)
                 fresh |= folded.rows
     return runner.rows_by_key(Folded(fresh))

@@ -19,6 +19,9 @@ from twofold.projections.rows.row_type import FullText, Index, Key, RowType
 from twofold.projections.runner import Drive
 from twofold.synchronizer.generations import prepare
 
+EVENT_ID = "0123456789abcdef0123456789abcdef"
+"""Of whatever event: a read database only keeps it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -147,7 +150,7 @@ class Model:
         rows = await self._database.query(
             SQL["parked"], name=self.segment.projection, generation=self.segment.generation, limit=1000
         )
-        return [(row[0], row[2], row[3]) for row in rows]
+        return [(row[0], row[3], row[4]) for row in rows]
 
     async def load(self, *keys: tuple[Any, ...]) -> list[Any]:
         """Return the rows with these keys, in the order of their keys."""

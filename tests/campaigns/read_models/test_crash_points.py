@@ -87,7 +87,7 @@ class Life:
         """Return the rows and what is parked."""
         rows = await self._database.query(f"SELECT * FROM {self.name} ORDER BY account")
         parked = await self._database.query(SQL["parked"], name=self.name, generation=1, limit=1000)
-        return rows, [(row[0], row[2], bool(row[3])) for row in parked]
+        return rows, [(row[0], row[3], bool(row[4])) for row in parked]
 
     async def _is_done(self) -> bool:
         rows = await self._database.query(SQL["position_of"], name=self.name, generation=1)

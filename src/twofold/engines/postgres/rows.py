@@ -29,7 +29,7 @@ _RELEASE = """
     DELETE FROM twofold_parked WHERE name = %(name)s AND generation = %(generation)s
     AND (position, key) IN (SELECT * FROM unnest(%(released_at)s::bigint[], %(released)s::text[]))
     AND EXISTS (SELECT FROM moved)"""
-_PARKED = ("bigint", "integer", "text", "text", "text")
+_PARKED = ("bigint", "text", "integer", "text", "text", "text")
 
 
 def may_be_stored(table: Table, key: tuple[Any, ...]) -> bool:
@@ -169,15 +169,15 @@ def _delete(table: Table, arguments: dict[str, Any], keys: Sequence[tuple[Any, .
 
 
 def _park(arguments: dict[str, Any], events: Sequence[Parked]) -> str:
-    columns = zip(*((e.position, e.slot, e.key, e.cause, e.traceback) for e in events), strict=True)
+    columns = zip(*((e.position, e.event_id, e.slot, e.key, e.cause, e.traceback) for e in events), strict=True)
     marks = _named(arguments, "parked", [list(column) for column in columns])
     arrays = ", ".join(f"{mark}::{kind}[]" for mark, kind in zip(marks, _PARKED, strict=True))
     return (
-        f"INSERT INTO twofold_parked (name, generation, position, slot, key, cause, traceback, parked_at)"
+        f"INSERT INTO twofold_parked (name, generation, position, event_id, slot, key, cause, traceback, parked_at)"
         f" SELECT %(name)s, %(generation)s, e.*, twofold_now() FROM unnest({arrays}) AS e"
         f" WHERE EXISTS (SELECT FROM moved)"
         f" ON CONFLICT (name, generation, position, key) DO UPDATE"
-        f" SET cause = excluded.cause, traceback = excluded.traceback, retry = 0"
+        f" SET event_id = excluded.event_id, cause = excluded.cause, traceback = excluded.traceback, retry = 0"
     )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twofold.errors import CheckpointMovedError
+from twofold.errors import CheckpointMovedError, HistoryChangedError
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import Mark
 from twofold.ports.checkpoints import SQL, advance
 from twofold.ports.read_database import Changes
 from twofold.ports.segments import Parked, Step
@@ -101,5 +102,9 @@ class RetryQueue:
         rows = await self._store.log.read(
             EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
         )
+        if not rows or rows[0].event_id.hex() != parked.event_id:
+            there = Mark(rows[0].position, rows[0].event_id) if rows else None
+            was, head = Mark.stored(parked.position, parked.event_id), await self._store.head()
+            raise HistoryChangedError(was, there, head, self._runner.name)
         found = self._runner.keyed(decoder_for(self._runner, self._store.events)(rows))
         return next((each for each in found if each.text == parked.key), found[0])

@@ -40,6 +40,7 @@ from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Checkpoint
 from twofold.ports.read_database import Changes
 from twofold.ports.segments import Parked, Segment, Step
+from twofold.ports.skips import Skips
 from twofold.projections.failure import MAX_CAUSE, described, storable
 from twofold.projections.folding import FailedEvent, KeyedEvent
 from twofold.projections.runner import ProjectionBatch, decoder_for
@@ -100,7 +101,7 @@ class SegmentRunner:
         self._saved = self._passed = START
         self._saved_at = 0.0
         self._blocked: set[str] = set()
-        self._skipped: set[int] = set()
+        self._skips = Skips(runner.name)
         self._has_error = False
 
     def has_moved(self) -> bool:
@@ -194,8 +195,8 @@ class SegmentRunner:
             raise LeaseLostError(self._runner.name)
         self._epoch, self._saved, self._passed, self._has_error = row.epoch, row.mark, row.mark, bool(row.error)
         self._blocked = await self._still_parked()
-        skipped = await self._database.query(SQL["skipped"], name=of["name"], after=row.position)
-        self._skipped = {position for (position,) in skipped}
+        skipped = await self._database.query(SQL["skipped"], name=self._runner.name, after=row.position)
+        self._skips = Skips(self._runner.name, skipped)
         try:
             self._saved = self._passed = await mark_at(self._store.log, row.mark, row.position)
         except HistoryChangedError as error:
@@ -245,7 +246,7 @@ class SegmentRunner:
 
     async def _go_on(self, end: int) -> None:
         """Handle one batch, of events up to a position."""
-        reading = self._in_this_history(self._batches.read(self._passed, end, self._skipped))
+        reading = self._in_this_history(self._batches.read(self._passed, end, self._skips))
         batch = await self._movement.within_limit(reading, "reading a batch")
         if batch.events or batch.failure or time.monotonic() >= self._saved_at + self._options.idle_save:
             with trace_batch(self._runner.name, len(batch.events), batch.position):
@@ -263,7 +264,7 @@ class SegmentRunner:
             mark = await self._mark_at(failure.position - 1)
             found = found.up_to(mark.position)
         if mark.position > self._saved.position:  # else a step would only make it look as if nothing held it up
-            await self._step(found.own, mark, [Parked(each.recorded.position, each.text) for each in found.waiting])
+            await self._step(found.own, mark, [each.parked() for each in found.waiting])
         if failure is not None and self.position >= mark.position:
             raise failure
 

@@ -13,7 +13,7 @@ from twofold.errors import CheckpointMovedError
 from twofold.ports.checkpoints import SQL
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Parked
-from twofold.testing.read_samples import Model, Pair, Sample
+from twofold.testing.read_samples import EVENT_ID, Model, Pair, Sample
 
 
 class CommitPromises:
@@ -48,13 +48,13 @@ class CommitPromises:
         async with read_database.transaction() as transaction:
             await transaction.run(SQL["fence"], name="samples", generation=samples.segment.generation)
         with pytest.raises(CheckpointMovedError):
-            await samples.commit(samples.step(0, 5), Sample(id="a"), parked=[Parked(3, "[]")])
+            await samples.commit(samples.step(0, 5), Sample(id="a"), parked=[Parked(3, "[]", EVENT_ID)])
         assert (await samples.ids(), await samples.checkpoint(), await samples.parked()) == ("", 0, [])
         await samples.commit(samples.step(0, 5, epoch=1), Sample(id="a"))
         assert (await samples.ids(), await samples.checkpoint()) == ("a", 5)
 
     async def test_events_are_parked_and_released_with_the_step(self, samples: Model) -> None:
-        first, second = Parked(1, '["a"]', "ValueError: no", "Traceback"), Parked(2, '["a"]')
+        first, second = Parked(1, '["a"]', EVENT_ID, "ValueError: no", "Traceback"), Parked(2, '["a"]', EVENT_ID)
         await samples.commit(samples.step(0, 2), Sample(id="b"), parked=[first, second])
         assert await samples.parked() == [(1, '["a"]', "ValueError: no"), (2, '["a"]', "")]
         await samples.commit(

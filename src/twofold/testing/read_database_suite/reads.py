@@ -12,7 +12,7 @@ from twofold.errors import MissingTableError
 from twofold.ports.checkpoints import SQL
 from twofold.ports.read_database import Lookup, Question, ReadDatabase, Selection, Source, Sums
 from twofold.ports.segments import Parked, slot_of
-from twofold.testing.read_samples import Model, Sample
+from twofold.testing.read_samples import EVENT_ID, Model, Sample
 
 KEY = '["a"]'
 QUESTIONS: list[Question] = [Lookup((("a",),)), Selection(sort=("id",)), Sums((), ("number",))]
@@ -42,7 +42,7 @@ class ReadPromises:
         self, read_database: ReadDatabase, samples: Model, question: Question
     ) -> None:
         assert (await read_database.read(samples.table, question, source(samples)))[1:] == (0, 0, False)
-        await samples.commit(samples.step(0, 7), Sample(id="b"), parked=[Parked(3, KEY)])
+        await samples.commit(samples.step(0, 7), Sample(id="b"), parked=[Parked(3, KEY, EVENT_ID)])
         for of, has_parked in ((source(samples), True), (source(samples, KEY), True), (source(samples, "[]"), False)):
             assert (await read_database.read(samples.table, question, of))[1:] == (7, 7, has_parked)
         serving = Source("samples")

@@ -37,6 +37,7 @@ CREATE TABLE twofold_parked (
     name       VARCHAR NOT NULL,
     generation INTEGER NOT NULL,
     position   BIGINT  NOT NULL,
+    event_id   VARCHAR NOT NULL,
     slot       INTEGER NOT NULL,
     key        VARCHAR NOT NULL,
     cause      VARCHAR NOT NULL,
@@ -49,6 +50,7 @@ CREATE TABLE twofold_parked (
 CREATE TABLE twofold_skipped (
     name      VARCHAR NOT NULL,
     position  BIGINT  NOT NULL,
+    event_id  VARCHAR NOT NULL,
     key       VARCHAR NOT NULL,
     cause     VARCHAR NOT NULL,
     reason    VARCHAR NOT NULL,

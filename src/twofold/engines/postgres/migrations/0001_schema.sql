@@ -360,6 +360,7 @@ CREATE TABLE twofold_parked (
     name       text    NOT NULL,
     generation integer NOT NULL,
     position   bigint  NOT NULL,
+    event_id   text    NOT NULL,              -- of the event there, in hexadecimal digits, as in the checkpoints
     slot       integer NOT NULL,
     key        text    NOT NULL,              -- JSON: the key of the row
     cause      text    NOT NULL,              -- empty: it waits behind an earlier one
@@ -375,6 +376,7 @@ CREATE INDEX twofold_parked_by_key ON twofold_parked (name, generation, key, ret
 CREATE TABLE twofold_skipped (
     name      text    NOT NULL,
     position  bigint  NOT NULL,
+    event_id  text    NOT NULL,               -- another event that comes to stand there is not skipped
     key       text    NOT NULL,
     cause     text    NOT NULL,
     reason    text    NOT NULL,

@@ -88,6 +88,7 @@ CREATE TABLE twofold_parked (
     name       TEXT    NOT NULL,
     generation INTEGER NOT NULL,
     position   INTEGER NOT NULL,
+    event_id   TEXT    NOT NULL,              -- of the event there, in hexadecimal digits, as in the checkpoints
     slot       INTEGER NOT NULL,
     key        TEXT    NOT NULL,              -- JSON: the key of the row
     cause      TEXT    NOT NULL,              -- empty: it waits behind an earlier one
@@ -103,6 +104,7 @@ CREATE INDEX twofold_parked_by_key ON twofold_parked (name, generation, key, ret
 CREATE TABLE twofold_skipped (
     name      TEXT    NOT NULL,
     position  INTEGER NOT NULL,
+    event_id  TEXT    NOT NULL,               -- another event that comes to stand there is not skipped
     key       TEXT    NOT NULL,
     cause     TEXT    NOT NULL,
     reason    TEXT    NOT NULL,
