@@ -38,6 +38,8 @@ class PaginatedResult(Generic[T]):
 
     While the segments of a divided read model stand at different positions, it is the lowest of them.
     """
+    furthest: int = 0
+    """No row shows an event behind this position: it is `position`, unless the segments stand at different ones."""
 
 
 def write_cursor(order: Sequence[str], last: Sequence[Any]) -> str:

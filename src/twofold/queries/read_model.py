@@ -175,6 +175,7 @@ class ReadModel(Generic[R]):
             next_cursor=self._next_cursor(values[-1], order) if order and len(values) == page_size else None,
             highlights=await asyncio.to_thread(self._highlights, values, search) if highlight else (),
             position=found.position,
+            furthest=found.furthest,
         )
 
     async def totals(

@@ -1,0 +1,104 @@
+"""Everything that the read side is told by others goes wrong at once, and clients keep the ledger.
+
+While clients append, repeat, join transactions, ask, turn pages and follow the log: the log loses its tail,
+notifications are forged, read models are built again, rolled back and divided, connections go silent, new sessions get
+other settings, leases lie in the future, backends and workers are ended. What the clients were told is the ledger; at
+the end, the log and all that follows from it must agree with that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from tests.campaigns.read_models.hint_clients import clients_of
+from tests.campaigns.read_models.hint_troubles import Troubles
+from tests.campaigns.read_models.hinted import Crew, Ledger
+from tests.engines.postgres.frozen_line import frozen_line
+from tests.postgres_servers import PostgresServer
+from tests.restorable import PostgresCluster, SqliteFile
+
+from twofold.messages.mark import Mark
+
+
+async def campaign(
+    engine: str,
+    folder: Path,
+    own_server: Callable[..., PostgresServer],
+    seed: int,
+    seconds: float,
+    *,
+    planted: bool = False,
+) -> Ledger:
+    """Trouble two processes' worth of applications for some seconds, let them come to rest, and compare.
+
+    Raises:
+        AssertionError: a client was told what is not so.
+    """
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    async with AsyncExitStack() as stack:
+        if engine == "sqlite":
+            (folder / "log").mkdir()
+            database: PostgresCluster | SqliteFile = SqliteFile(folder / "log")
+            crew = Crew(database, database.url, folder, chance, attention=4.0 if planted else 0.7)
+        else:
+            server = own_server(18)
+            database = PostgresCluster(server)
+            line = await stack.enter_async_context(frozen_line(server.folder))
+            crew = Crew(database, f"postgresql://postgres@127.0.0.1:{line.port}/postgres", folder, chance, line)
+        ledger = Ledger()
+        try:
+            await crew.start()
+            stack.push_async_callback(crew.stop)
+            clients = clients_of(crew, ledger, chance)
+            async with asyncio.TaskGroup() as group:
+                running = [group.create_task(each.run()) for each in clients]
+                await Troubles(crew, ledger, chance).run(seconds, only_losses=planted)
+                ledger.is_over = True
+                await asyncio.wait(running)
+            await crew.come_to_rest()
+            await ledger.check(crew)
+        except BaseExceptionGroup as errors:
+            raise AssertionError(f"seed {seed}: {errors.exceptions!r}") from errors
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        print(ledger.summary)
+        return ledger
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+async def test_nothing_that_is_only_told_is_taken_for_a_proof(
+    engine: str, tmp_path: Path, own_server: Callable[..., PostgresServer]
+) -> None:
+    ledger = await campaign(engine, tmp_path, own_server, random.randrange(2**32), 8)
+    assert ledger.counts["append"] > 10, "it was troubled so much that nothing was tried"
+    assert ledger.counts["query"] > 10
+
+
+async def test_positions_without_the_id_of_their_event_are_found_out(
+    tmp_path: Path, own_server: Callable[..., PostgresServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planted bug: a position is believed whatever stands there."""
+    monkeypatch.setattr(Mark, "agrees", lambda _, found: found is not None)
+    for seed in range(1, 4):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        try:
+            await campaign("sqlite", folder, own_server, seed, 4, planted=True)
+        except AssertionError:
+            return
+    raise AssertionError("no run has found it out")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", range(14))
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+async def test_nothing_that_is_only_told_is_taken_for_a_proof_for_long(
+    engine: str, tmp_path: Path, own_server: Callable[..., PostgresServer], number: int
+) -> None:
+    await campaign(engine, tmp_path, own_server, random.randrange(2**32), 60)
