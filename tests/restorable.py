@@ -56,6 +56,7 @@ class PostgresCluster:
 
     def save(self) -> None:
         self._server.stop()
+        shutil.rmtree(self._backup, ignore_errors=True)
         subprocess.run(["cp", "-a", self._server.data, self._backup], check=True)
         self._server.start()
 

@@ -165,7 +165,8 @@ async def _compare(before: list[tuple[str, int]], after: list[tuple[str, int]], 
             await synchronizer.run_once(PATIENCE)
             if after:
                 await write(store, *(event(*each) for each in after))
-            await synchronizer.control("fickle").skip(len(before) + skipped, reason="at random")
+            if skipped <= len(after):
+                await synchronizer.control("fickle").skip(len(before) + skipped, reason="at random")
             with overlaying():
                 overlaid = {account: await rows.get(account) for account in ACCOUNTS}
             await synchronizer.run_once(PATIENCE)

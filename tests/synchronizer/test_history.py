@@ -23,7 +23,14 @@ from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running,
 from twofold import EventQuery, EventStore, Reaction, ReadModelSynchronizer, session
 from twofold.engines.duckdb import DuckDbReadDatabase
 from twofold.engines.engine import connect, scratch_database
-from twofold.errors import HistoryChangedError, InvalidProjectionError, InvalidTokenError, StaleReadError, StorageError
+from twofold.errors import (
+    HistoryChangedError,
+    InvalidProjectionError,
+    InvalidTokenError,
+    RebuildFailedError,
+    StaleReadError,
+    StorageError,
+)
 from twofold.messages.position import Position
 from twofold.options import LogOptions
 from twofold.ports.read_database import ReadDatabase
@@ -461,3 +468,67 @@ async def test_a_version_in_memory_is_not_believed_of_a_log_that_was_put_back(lo
         rows = await store.log.read_stream("Account-a", limit=10)
         assert [row.version for row in rows] == [1, 2, 3, 4]
         assert [row.position for row in await store.log.read(EventQuery.of(Opened), limit=10)] == [4, 5]
+
+
+async def test_a_rebuild_that_has_read_what_was_lost_is_refused_and_the_next_one_takes_over(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    log_at = restorable("sqlite", tmp_path / "log", lambda: None)  # type: ignore[arg-type, return-value]
+    elsewhere = connect(f"sqlite:///{tmp_path}/read.db").read_database
+    async with opened_database(lambda: elsewhere), engine_at(log_at.url) as (_, store):
+        synchronizer = ReadModelSynchronizer(store, elsewhere)
+        balances = synchronizer.add(Balances())
+        control = synchronizer.control("balances")
+        async with running(synchronizer):
+            await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+            log_at.save()
+            lost = await write(store, deposited("a", 1), deposited("a", 1))
+            await synchronizer.wait(lost, PATIENCE)
+            await control.pause()
+            rebuilding = asyncio.create_task(control.rebuild())
+
+            async def is_built() -> bool:
+                return (await control.status()).building == lost
+
+            await until(is_built)
+            log_at.put_back()
+            position = await write(store, *(deposited("a", 10) for _ in range(4)))
+            await control.resume()
+            with pytest.raises(RebuildFailedError, match="another history"):
+                await rebuilding
+            await control.rebuild()
+            await synchronizer.wait(position, PATIENCE)
+            assert await balances.get("a") == Balance("a", "ann", Decimal(40), 4)
+
+
+async def test_a_rebuild_begins_again_where_the_one_that_is_under_way_has_read_what_was_lost(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    log_at = restorable("sqlite", tmp_path / "log", lambda: None)  # type: ignore[arg-type, return-value]
+    elsewhere = connect(f"sqlite:///{tmp_path}/read.db").read_database
+    async with opened_database(lambda: elsewhere), engine_at(log_at.url) as (_, store):
+        synchronizer = ReadModelSynchronizer(store, elsewhere)
+        balances = synchronizer.add(Balances())
+        control = synchronizer.control("balances")
+        await synchronizer.prepare()
+        await write(store, opened("a"))
+        log_at.save()
+        lost = await write(store, deposited("a", 1), deposited("a", 1))
+        await control.pause()
+
+        async def is_built() -> bool:
+            return (await control.status()).building == lost
+
+        async def is_new() -> bool:
+            return (await control.status()).building == position
+
+        async with running(synchronizer):
+            first = asyncio.create_task(control.rebuild())
+            await until(is_built)
+        log_at.put_back()
+        position = await write(store, *(deposited("a", 10) for _ in range(4)))
+        async with running(synchronizer):
+            second = asyncio.create_task(control.rebuild())
+            await until(is_new)
+            await control.resume()
+            await asyncio.gather(first, second)
+            await synchronizer.wait(position, PATIENCE)
+            assert await balances.get("a") == Balance("a", "ann", Decimal(40), 4)

@@ -241,7 +241,11 @@ class ProjectionControl(ReadModelControl):
         """
         options = self._factory.options
         generation: Generation = await rebuild.begin(
-            self._database, self._runner, expect_same=expect_same, max_segments=options.build_segments
+            self._store.log,
+            self._database,
+            self._runner,
+            expect_same=expect_same,
+            max_segments=options.build_segments,
         )
         self._changed()
         report = await follow_rebuild(self._store, self._database, generation, progress, options)

@@ -6,8 +6,16 @@ What is not finished when a process dies goes on with the next one: all that mus
 from __future__ import annotations
 
 from twofold.errors import InvalidProjectionError, UnknownProjectionError
-from twofold.ports.checkpoints import LEASE_TABLE, SQL, Generation, GenerationState, generations_of
-from twofold.ports.read_database import ReadDatabase
+from twofold.ports.checkpoints import (
+    LEASE_TABLE,
+    SQL,
+    Generation,
+    GenerationState,
+    checkpoints_of,
+    generations_of,
+)
+from twofold.ports.event_log import EventLog
+from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.projections.runner import ProjectionRunner
 from twofold.synchronizer.generations import build, forget
 from twofold.synchronizer.leases import read_lease_table
@@ -15,9 +23,11 @@ from twofold.synchronizer.rebuild_checks import Report, read_report, store_repor
 
 
 async def begin(
-    database: ReadDatabase, runner: ProjectionRunner, *, expect_same: bool, max_segments: int
+    log: EventLog, database: ReadDatabase, runner: ProjectionRunner, *, expect_same: bool, max_segments: int
 ) -> Generation:
     """Make an empty generation beside the one that serves, or return the one that is being built already.
+
+    One that has read another history of the log could never be completed: a new one takes its place.
 
     Raises:
         InvalidProjectionError: it is a reaction, whose effects cannot be had again.
@@ -32,7 +42,8 @@ async def begin(
         if not known:
             raise UnknownProjectionError(runner.name, ())
         for begun in (each for each in known if each.role == "building"):
-            if begun.version == runner.version and begun.state == GenerationState.BUILDING:
+            is_going_on = begun.version == runner.version and begun.state == GenerationState.BUILDING
+            if is_going_on and await _is_of_this_history(log, transaction, begun):
                 return begun
             await forget(transaction, runner, begun)
         workers = (await read_lease_table(transaction)).workers.values()
@@ -42,6 +53,11 @@ async def begin(
         generation = await build(transaction, runner, GenerationState.BUILDING, segments=segments)
         await store_report(transaction, generation, Report(expect_same=expect_same))
         return generation
+
+
+async def _is_of_this_history(log: EventLog, transaction: ReadTransaction, generation: Generation) -> bool:
+    marks = [each.mark for each in await checkpoints_of(transaction, generation)]
+    return all([mark.agrees(await log.mark(mark.position)) for mark in marks if mark.position])
 
 
 async def reset(database: ReadDatabase, runner: ProjectionRunner) -> None:

@@ -91,27 +91,43 @@ class Takeover:
         new = next(each for each in known if each.number == number)
         serving = next(each for each in known if each.role == "serving")
         async with self._keeping_leases():
-            await self._seize(new)
-            end = await self._store.head()
-            await self._catch_up_to(new, end)
-            async with self._limit("the verification", self._factory.options.verification_limit):
-                report = await verify_sample(
-                    self._store, self._database, self._runner, new, end, read_report(new), self._factory.options
-                )
-            if not report.reason:
-                await self._catch_up_to(new, await self._store.head())  # the verification has taken its time
-                await self._seize(serving)
-                end = await self._catch_up_to_one_position(new, serving)
-                async with self._limit("the comparison of all rows", self._factory.options.verification_limit):
-                    if not self._other_history:
-                        report = await verify_rows(self._database, self._runner, serving, new, report)
-                end = await self._catch_up_closer(new, end)
             try:
-                report = await self._decide(new, serving, end, report)
-            except InvalidProjectionError as error:  # something stands in the way of its tables or views
-                report = await self._decide(new, serving, end, msgspec.structs.replace(report, reason=str(error)))
+                report = await self._finish(new, serving)
+            except HistoryChangedError as error:  # that of the new one, as it was built before the log was restored
+                report = await self._refuse(new, str(error))
         if report.reason:
             log.error("the new read model %s does not serve: %s", name, report.reason)
+        return report
+
+    async def _finish(self, new: Generation, serving: Generation) -> Report:
+        await self._seize(new)
+        end = await self._store.head()
+        await self._catch_up_to(new, end)
+        async with self._limit("the verification", self._factory.options.verification_limit):
+            report = await verify_sample(
+                self._store, self._database, self._runner, new, end, read_report(new), self._factory.options
+            )
+        if not report.reason:
+            await self._catch_up_to(new, await self._store.head())  # the verification has taken its time
+            await self._seize(serving)
+            end = await self._catch_up_to_one_position(new, serving)
+            async with self._limit("the comparison of all rows", self._factory.options.verification_limit):
+                if not self._other_history:
+                    report = await verify_rows(self._database, self._runner, serving, new, report)
+            end = await self._catch_up_closer(new, end)
+        try:
+            return await self._decide(new, serving, end, report)
+        except InvalidProjectionError as error:  # something stands in the way of its tables or views
+            return await self._decide(new, serving, end, msgspec.structs.replace(report, reason=str(error)))
+
+    async def _refuse(self, new: Generation, reason: str) -> Report:
+        """Let a new generation never serve: it cannot go on. The next rebuild builds another one."""
+        async with self._database.transaction(self._runner.style) as transaction:
+            await transaction.lock(new.name)
+            await self._check_hold(transaction, new, None)
+            report = msgspec.structs.replace(read_report(new), reason=reason)
+            await store_report(transaction, new, report)
+            await change(transaction, new, "refuse")
         return report
 
     async def roll_back(self, name: str) -> None:

@@ -42,6 +42,7 @@ class Writer:
 
     def __init__(self, crew: Crew, ledger: Ledger, chance: random.Random) -> None:
         self._crew, self._ledger, self._chance = crew, ledger, chance
+        ledger.writing += 1
 
     async def run(self) -> None:
         while not self._ledger.is_over:
@@ -52,6 +53,7 @@ class Writer:
             if receipt is not None and self._chance.random() < 0.7:
                 await self._read(self._crew.machine(), account, receipt, epoch)
             await asyncio.sleep(self._chance.uniform(0, 0.02))
+        self._ledger.writing -= 1
 
     async def _stored(self, machine: Machine, append: Append, account: str) -> Receipt[object] | None:
         """Append one event, again and again under its id; return the receipt that holds."""
@@ -133,7 +135,7 @@ class Follower:
         self._mark = START
 
     async def run(self) -> None:
-        while not (self._ledger.is_over and await self._has_all()):
+        while self._ledger.writing or not await self._has_all():
             try:
                 await self._follow()
             except HistoryChangedError:
@@ -151,7 +153,8 @@ class Follower:
 
     async def _has_all(self) -> bool:
         with suppress(StorageError):
-            return self._mark.position == await self._crew.machines[0].store.head()
+            log = self._crew.machines[0].store.log
+            return self._mark == (await log.mark(await log.head()) or START)
         return False
 
 

@@ -53,7 +53,7 @@ class Troubles:
         while loop.time() < end:
             deed = self._chance.choice(deeds)
             with suppress(TwofoldError, psycopg.Error, sqlite3.Error, TimeoutError):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(None if deed in (self.save, self.lose) else 20):
                     await deed()
                     self._ledger.counts[deed.__name__] += 1
             await asyncio.sleep(self._chance.uniform(0.0, 0.4))
@@ -76,7 +76,7 @@ class Troubles:
         if self._ledger.saved is None:
             return
         self._ledger.epoch += 1
-        await asyncio.shield(asyncio.to_thread(self._crew.database.put_back))
+        await asyncio.to_thread(self._crew.database.put_back)
         self._ledger.acked = dict(self._ledger.saved)
         self._ledger.epoch += 1
 

@@ -223,6 +223,8 @@ class Ledger:
     epoch: int = 0
     """Odd while the log is being put back to an older state."""
     is_over: bool = False
+    writing: int = 0
+    """Clients that may still append."""
     tried: set[str] = field(default_factory=set)
     """The ids of all events that a client has tried to append."""
     noted: set[str] = field(default_factory=set)

@@ -64,7 +64,7 @@ class CommitPromises:
         assert await samples.ids() == "ab"
 
     async def test_an_event_is_parked_once_for_each_thing_that_it_is_about(self, samples: Model) -> None:
-        both = [Parked(1, '["a"]', "ValueError: no"), Parked(1, '["b"]', "ValueError: neither")]
+        both = [Parked(1, '["a"]', EVENT_ID, "ValueError: no"), Parked(1, '["b"]', EVENT_ID, "ValueError: neither")]
         await samples.commit(samples.step(0, 1), parked=both)
         assert await samples.parked() == [(1, '["a"]', "ValueError: no"), (1, '["b"]', "ValueError: neither")]
         await samples.commit(samples.step(1, 1), released=[(1, '["a"]')])
