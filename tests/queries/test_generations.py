@@ -285,4 +285,5 @@ async def test_a_page_whose_segments_stand_apart_says_the_lowest_position(engine
         await transaction.run(SQL["end_segment"], **place, first=0, epoch=epoch, end=100)
         await transaction.run(SQL["split_off"], **place, parent=0, first=100, end=256)
         await transaction.run("UPDATE twofold_checkpoints SET position = 3 WHERE first_slot = 100")
-    assert (await balances.page()).position == 3
+    page = await balances.page()
+    assert (page.position, page.furthest) == (3, 12), "and how far the rows may reach that are further"
