@@ -14,7 +14,6 @@ such as a sentinel, is folded each time.
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
@@ -30,6 +29,7 @@ from twofold.log.unit_of_work import StreamHistory, current_unit
 from twofold.messages.event import RecordedEvent
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
+from twofold.ports.turns import Turns
 
 S = TypeVar("S")
 Key = tuple[Hashable, str]
@@ -76,7 +76,7 @@ class Streams:
         self._events = events
         self._options = options
         self._kept = KeptStates(options.kept_states)
-        self._folding: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._folding: WeakValueDictionary[Key, Turns] = WeakValueDictionary()
 
     async def fold(self, stream_id: str, fold: Fold[S]) -> tuple[S, int]:
         """Return the state and the version of a stream as the command that is being handled sees it.
@@ -115,7 +115,7 @@ class Streams:
         if len(rows) < pace.size:  # most streams are one chunk, which is read without an iterator
             history = StreamHistory(fold.owner, self._events.decode(rows))
             return history, self._folded(stream_id, fold, history)
-        async with self._folding.setdefault(key, asyncio.Lock()):  # of those that want it at once, one reads all of it
+        async with self._folding.setdefault(key, Turns()):  # of those that want it at once, one reads all of it
             history = await self._behind_kept(key) or StreamHistory(fold.owner, await self._rest(stream_id, rows, pace))
             return history, self._folded(stream_id, fold, history)
 

@@ -18,6 +18,7 @@ LOCKS = {
     "engines/duckdb/database.py DuckDbDatabase.open": "the file is this process's own: no server is waited for",
     "engines/memory/database.py MemoryDatabase.open": "it is in memory",
     "engines/sqlite/log/event_log.py SqliteEventLog.__init__": "its waiters have one deadline: `joined` counts it down",
+    "processes/ledger.py Ledger.__init__": "two background tasks take turns, the feed and the sweep; no caller waits",
     "ports/turns.py Turns.__init__": "it is what the others take",
 }
 """Where a lock is made that one caller may hold while another waits, and why no wait follows upon another."""
