@@ -370,6 +370,8 @@ WRITES: dict[str, Callable[[Bank], Awaitable[Any]]] = {
 """What an application writes with."""
 OTHERS = {"read", "read_stream", "head", "decide", "look", "subscribe", "load", "find", "register", "handle"}
 """What it reads and is wired with."""
+SCHEDULING = {"schedule", "cancel_scheduled", "scheduled"}
+"""What takes a process: `tests/processes/test_scheduling.py` tries it out."""
 
 
 def test_every_public_verb_is_known_to_these_tests() -> None:
@@ -379,7 +381,7 @@ def test_every_public_verb_is_known_to_these_tests() -> None:
         for name, verb in vars(cls).items()
         if callable(verb) and not name.startswith("_")
     }
-    assert verbs == WRITES.keys() | OTHERS
+    assert verbs == WRITES.keys() | OTHERS | SCHEDULING
 
 
 @pytest.mark.parametrize("write", WRITES)

@@ -31,7 +31,7 @@ async def test_a_command_is_carried_out_when_its_time_has_come_also_after_a_rest
     command = RequestPayment(order="a", amount=1)
     async with app:
         with metadata(user="ann"):
-            schedule_id = await app.commands.schedule(command, after=timedelta(seconds=0.3))
+            schedule_id = await app.commands.schedule(command, after=timedelta(seconds=1.5))
         assert await app.commands.schedule(command, after=LONG) == schedule_id  # the first one holds
         await app.commands.schedule(RequestPayment(order="b", amount=1), at=datetime.now(UTC) + LONG)
         await until(app.commands.scheduled)
@@ -57,7 +57,8 @@ async def test_what_is_cancelled_in_time_never_takes_effect_and_else_it_does(url
     async with app:
         for number in range(20):  # some of them in time, and some not
             command = RequestPayment(order=f"o{number}", amount=1)
-            schedule_id = await app.commands.schedule(command, after=timedelta(milliseconds=20 + number))
+            after = LONG if number % 5 == 0 else timedelta(milliseconds=20 + number)
+            schedule_id = await app.commands.schedule(command, after=after)
             await asyncio.sleep(0.005 * (number % 8))
             in_time = await app.commands.cancel_scheduled(schedule_id)
             if in_time:
@@ -88,6 +89,35 @@ async def test_a_command_is_scheduled_with_the_one_that_is_being_handled(url: st
         with pytest.raises(ValueError, match="nothing of it"):
             await app.commands.execute(Fail())
         assert await app.store.head() == 0
+
+
+@pytest.mark.parametrize("verb", ["schedule", "cancel_scheduled"])
+async def test_a_task_that_outlives_its_handler_is_refused_to_schedule_and_to_cancel(url: str, verb: str) -> None:
+    class Begin(Command[None]):
+        pass
+
+    app, _ = shop_at(url)
+    go, tasks = asyncio.Event(), list[asyncio.Task[Any]]()
+
+    async def late() -> None:
+        await go.wait()
+        if verb == "schedule":
+            await app.commands.schedule(RequestPayment(order="late", amount=1), after=LONG)
+        else:
+            await app.commands.cancel_scheduled(schedule_id)
+
+    async def begin(_: Begin) -> None:
+        tasks.append(asyncio.create_task(late()))
+
+    app.commands.register(Begin, begin)
+    async with app:
+        schedule_id = await app.commands.schedule(RequestPayment(order="a", amount=1), after=LONG)
+        await until(app.commands.scheduled)
+        await app.commands.execute(Begin())
+        go.set()
+        with pytest.raises(UnitOfWorkError, match="the command's handler has returned"):
+            await tasks[0]
+        assert [each.id for each in await app.commands.scheduled()] == [schedule_id]
 
 
 async def test_a_refusal_is_shown_and_can_be_retried(url: str) -> None:
