@@ -165,6 +165,8 @@ async def test_a_refusal_that_no_handler_takes_makes_the_instance_stuck_until_an
         assert stuck.failures[0].error.endswith("write one: @refused(RequestPayment)")
         [status] = await app.processes.status()
         assert (status.counts.stuck, len(status.problems)) == (1, 1)
+        [feed] = await app.projections.status()  # which health asks
+        assert feed.problems == status.problems
         shop.failing = lambda _: None
         assert await app.processes.control("fulfil_order").retry("a") == 1
         await until_events(app, "a", PaymentRequested)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from twofold.commands.bus import CommandBus
@@ -111,7 +110,7 @@ class Processes:
             counts = await self.control(name).counts() if is_made else ProcessCounts()
         except UnknownProcessError:  # it was dropped at this moment
             counts = ProcessCounts()
-        process = self._added.get(name)
-        late: timedelta | None = process.max_lag if process else None
-        problems = [*(feed.problems if feed else ()), *problems_of(counts, late, self._options.processes)]
+        problems = list(feed.problems) if feed else []
+        if name not in self._added:  # the feed of what is here tells of its instances, too
+            problems += problems_of(counts, None, self._options.processes)
         return ProcessStatus(name=name, counts=counts, feed=feed, problems=problems)

@@ -18,6 +18,7 @@ from twofold.messages.event import RecordedEvent
 from twofold.options import ProcessOptions
 from twofold.ports.read_database import ReadDatabase, ReadTransaction, Style
 from twofold.ports.segments import Segment
+from twofold.processes.control import ProcessControl, problems_of
 from twofold.processes.inputs import Taken, event_given, refuse_unstarted, take
 from twofold.processes.instance import Folding, Instance
 from twofold.processes.ledger import Ledger, StreamMovedError, Written
@@ -66,6 +67,8 @@ class ProcessRunner:
         self.batch_size = options.batch
         self._folding = Folding(process, store.events, bus.types)
         self._ledger = Ledger(store, database, self._folding, options)
+        self._store = store
+        self._database = database
         self._bus = bus
         self._options = options
         self._lease = lease
@@ -93,6 +96,11 @@ class ProcessRunner:
     def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
         ids = self._folding.methods.ids
         return [KeyedEvent(recorded, (each,)) for recorded in events for each in ids(recorded.event)]
+
+    async def trouble(self) -> Sequence[str]:
+        """Return what is wrong with the instances."""
+        counts = await ProcessControl(self._store.log, self._database, self.name).counts()
+        return problems_of(counts, self.projection.max_lag, self._options)
 
     def beside(self, segment: Segment, suffix: str, epoch: Callable[[], int]) -> Callable[[], Awaitable[None]]:
         """Return what sends the commands and fires the timers of a segment, to be run while it is held."""

@@ -25,6 +25,7 @@ class KeyedRunner:
     start: Start = "beginning"
     has_read_model = True
     beside = None
+    trouble = None
     folds_single_rows = True
     _fingerprint_until: type = Projection
 

@@ -28,6 +28,7 @@ class ReactionRunner:
     has_read_model = False
     rows = None
     beside = None
+    trouble = None
 
     def __init__(self, database: ReadDatabase, projection: Reaction, drive: Drive) -> None:
         check_projection_name(projection)

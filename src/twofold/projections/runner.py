@@ -117,6 +117,10 @@ Beside = Callable[[Segment, str, Callable[[], int]], Callable[[], Awaitable[None
 """Given a segment, the suffix of its generation's tables and what returns the epoch of its lease, returns work."""
 
 
+Trouble = Callable[[], Awaitable[Sequence[str]]]
+"""Returns what is wrong apart from the feed of events, for the status; it asks the database."""
+
+
 class ProjectionRunner(ReadModelBuilder, Protocol):
     """The code of a projection, of one kind or another, ready to run."""
 
@@ -135,6 +139,10 @@ class ProjectionRunner(ReadModelBuilder, Protocol):
     @property
     def beside(self) -> Beside | None:
         """What goes on beside the feed of events as long as a worker holds a segment; None if nothing does."""
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What tells of that whether anything is wrong; None if nothing goes on."""
 
     def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
         """Return events with their keys, in order; one that is about several things comes once for each.

@@ -27,6 +27,7 @@ class SqlRunner:
     has_read_model = True
     rows = None
     beside = None
+    trouble = None
 
     def __init__(
         self,

@@ -85,6 +85,8 @@ class ProjectionStatus:
     refused: str = ""
     """Why the next generation does not serve although it was built; build it again, or cancel it."""
     segments: Sequence[SegmentStatus] = ()
+    troubles: Sequence[str] = ()
+    """What is wrong apart from the feed of events, such as instances of a process that are stuck."""
 
     @property
     def behind(self) -> int:
@@ -115,7 +117,7 @@ class ProjectionStatus:
             found.append(f"no worker has worked on it for {idle.total_seconds():.1f} s; start one, or pause it")
         if (idle := self.building_unattended) > self.patience:
             found.append(f"no worker has built the next generation for {idle.total_seconds():.1f} s; start one")
-        return found
+        return [*found, *self.troubles]
 
 
 async def read_status(

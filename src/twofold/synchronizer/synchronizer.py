@@ -306,11 +306,21 @@ class ReadModelSynchronizer:
         on_demand = self._registry.on_demand
         folded = [on_demand_status(rows.runner, head) for rows in on_demand.values()]
         stored = [status for name, status in by_name.items() if name not in on_demand]
-        statuses = [*own, *folded, *stored]
+        statuses = [await self._with_troubles(each) for each in (*own, *folded, *stored)]
         return [
             replace(each, fault=fault) if (fault := faults.get(each.name, "")) != (each.error or "") else each
             for each in statuses
         ]
+
+    async def _with_troubles(self, status: ProjectionStatus) -> ProjectionStatus:
+        """Return a status with what is wrong beside the feed of events."""
+        registered = self._registry.stored.get(status.name)
+        if registered is None or registered.runner.trouble is None or not status.is_made:
+            return status
+        try:
+            return replace(status, troubles=await registered.runner.trouble())
+        except StorageError as error:
+            return replace(status, error=status.error or str(error))
 
     async def _status_of(
         self, database: ReadDatabase, runners: Mapping[str, ProjectionRunner], head: int
