@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from bench import workload
-from twofold import ANY, Application, Event, Key, Projection, Query, on
+from twofold import ANY, Application, Event, Key, Projection, Query, Tag, on
+from twofold.queries.shared_looks import SharedLooks
 from twofold.queries.watch import watch
 
 WRITERS = 16
@@ -23,7 +24,7 @@ SETTLED = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Filled(Event):
-    basket_id: str
+    basket_id: Annotated[str, Tag("basket")]
     quantity: int
 
 
@@ -54,14 +55,15 @@ def build(url: str, projections: int) -> Application:
     async def get(query: GetBasket) -> Basket | None:
         return await models[0].get(query.basket_id)
 
-    app.queries.register(GetBasket, get, reads=[models[0].name])
+    app.queries.register(GetBasket, get)
     return app
 
 
 async def rest(url: str, projections: int, followers: int, seconds: float) -> float:
     """Return the percent of a core that this process uses while nothing happens."""
     async with build(url, projections) as app:
-        following = [asyncio.create_task(_follow(app, f"b{number}", [])) for number in range(followers)]
+        looks = SharedLooks(app.store.log)
+        following = [asyncio.create_task(_follow(app, looks, f"b{number}", [])) for number in range(followers)]
         await asyncio.sleep(SETTLED)
         start, used = time.perf_counter(), time.process_time()
         await asyncio.sleep(seconds)
@@ -75,7 +77,8 @@ async def rest(url: str, projections: int, followers: int, seconds: float) -> fl
 async def write_beside(url: str, followers: int, seconds: float) -> float:
     """Return the appends per second of some writers while as many follow queries whose answers do not change."""
     async with build(url, 1) as app:
-        following = [asyncio.create_task(_follow(app, f"idle-{number}", [])) for number in range(followers)]
+        looks = SharedLooks(app.store.log)
+        following = [asyncio.create_task(_follow(app, looks, f"idle-{number}", [])) for number in range(followers)]
         await asyncio.sleep(SETTLED)
         start = time.perf_counter()
         written = await asyncio.gather(*(_write(app, number, start + seconds) for number in range(WRITERS)))
@@ -91,7 +94,8 @@ async def reach(url: str, followers: int, changes: int) -> float:
     async with build(url, 1) as app:
         await _append(app, "b", 1)
         seen: list[float] = []
-        following = [asyncio.create_task(_follow(app, "b", seen)) for _ in range(followers)]
+        looks = SharedLooks(app.store.log)
+        following = [asyncio.create_task(_follow(app, looks, "b", seen)) for _ in range(followers)]
         await _until(seen, followers)
         taken = []
         for change in range(changes):
@@ -106,9 +110,9 @@ async def reach(url: str, followers: int, changes: int) -> float:
         return statistics.median(taken) * 1000
 
 
-async def _follow(app: Application, basket: str, seen: list[float]) -> None:
+async def _follow(app: Application, looks: SharedLooks, basket: str, seen: list[float]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
-        async for answer in watch(app.queries, GetBasket(basket)):
+        async for answer in watch(app.queries, GetBasket(basket), looks=looks):
             if answer is not None:
                 seen.append(time.perf_counter())
 

@@ -7,14 +7,19 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from decimal import Decimal
+from typing import Any
 
+import pytest
 import pytest_asyncio
 from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 
 from twofold import Application, EventQuery
+from twofold.errors import StorageError
 from twofold.messages.query import Answer
 from twofold.options import QueryOptions
-from twofold.queries.shared_looks import Scope, SharedLooks
+from twofold.queries.changes import Changes
+from twofold.queries.scope import Scope
+from twofold.queries.shared_looks import SharedLooks
 from twofold.queries.watch import watch
 
 WATCHERS = 20
@@ -95,19 +100,64 @@ async def test_equal_queries_share_one_look(shop: Shop) -> None:
     assert shop.asked["a"] <= 2
 
 
-async def test_events_are_read_once_for_all_and_only_the_newest_are_kept(shop: Shop) -> None:
+async def test_events_are_read_once_for_all_and_only_the_newest_are_kept(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(12):
-        await shop.app.commands.execute(Open(account=f"a{number}"))
-    head = await shop.app.store.head()
-    looks = SharedLooks(shop.app.store.log, QueryOptions(shared_events=5))
+        receipt = await shop.app.commands.execute(Open(account=f"a{number}"))
+    await shop.app.projections.wait(receipt.position, 30)
+    head, log = await shop.app.store.head(), shop.app.store.log
+    progress = shop.app.projections.progress["balances"]
+    changes = Changes(log, [progress], QueryOptions(shared_events=5))
     types = [recorded.type async for recorded in shop.app.store.read(GET_ALL)]
     of_last = Scope(set(types), dict.fromkeys(types, ("account:a11",)))
     of_another = Scope(set(types), dict.fromkeys(types, ("account:b",)))
     of_other_types = Scope({"Unheard"}, {})
     everything = Scope(set(types), {})
-    assert await looks.concern(head - 3, head, [of_last])
-    assert not await looks.concern(head - 3, head, [of_another])
-    assert not await looks.concern(head - 3, head, [of_other_types])
-    assert await looks.concern(head - 3, head, [of_other_types, everything])
-    assert await looks.concern(0, head, [of_another])  # not all of them are known
-    assert await looks.concern(head - 1, head + 1, [of_another])  # nor is what has not been read
+    reads, read = Counter[int](), log.read
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        reads[options["after"]] += 1
+        return await read(*arguments, **options)
+
+    monkeypatch.setattr(log, "read", counted)
+    scopes = [of_last] + [of_another] * WATCHERS
+    woken = await asyncio.gather(*(changes.wait([scope], head - 3, 0.5) for scope in scopes))
+    assert woken == [head] + [None] * WATCHERS
+    assert reads[head - 3] == 1
+    assert await changes.wait([of_other_types, everything], head - 3, 30) == head
+    assert await changes.wait([of_other_types], head - 3, 0.1) is None
+    assert await changes.wait([of_another], 0, 30) == head  # not all of them are known
+    monkeypatch.undo()
+    too_many = Changes(log, [progress], QueryOptions(shared_events=5))
+    assert await too_many.wait([of_another], 1, 30) == head
+
+
+async def test_watchers_are_woken_when_the_read_model_goes_back(shop: Shop) -> None:
+    receipt = await shop.app.commands.execute(Open(account="a"))
+    await shop.app.projections.wait(receipt.position, 30)
+    changes = Changes(shop.app.store.log, [shop.app.projections.progress["balances"]], QueryOptions(poll=0.1))
+    waiting = asyncio.create_task(changes.wait([Scope({"Unheard"}, {})], receipt.position, 30))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    await shop.app.projections.rebuild_projection("balances")  # another generation answers, and no event tells of it
+    assert await waiting == receipt.position
+
+
+async def test_what_fails_is_told_to_all_who_wait_and_the_next_one_begins_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = await shop.app.commands.execute(Open(account="a"))
+    await shop.app.projections.wait(receipt.position, 30)
+    changes = Changes(shop.app.store.log, [shop.app.projections.progress["balances"]], QueryOptions())
+
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise StorageError("away")
+
+    everything = Scope({"Opened"}, {})
+    with monkeypatch.context() as patched:
+        patched.setattr(shop.app.store.log, "read", fail)
+        waiting = [changes.wait([everything], receipt.position - 1, 30) for _ in range(WATCHERS)]
+        failed = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(each) for each in failed] == [StorageError] * WATCHERS
+    assert await changes.wait([everything], receipt.position - 1, 30) == receipt.position

@@ -39,6 +39,7 @@ ALLOWED = {
     "fastapi/watch.py WatchResponse.__call__": "three parts of one response, which awaits and ends them",
     "log/chunks.py ChunkReader.read_ahead": "one read, whose failure goes to who reads on",
     "processes/sweep.py Sweep._send_ready": "one command; whatever comes of it, the next turn of the sweep takes in",
+    "queries/changes.py Changes._begin": "its failure goes to all who wait; the next wait begins it",
     "queries/shared_looks.py SharedLooks.ask": "one look, which those who share it await",
     "sync.py SyncApplication.call": "the caller waits for it",
     "sync.py _Running": "a thread that runs a loop until it is stopped",

@@ -14,8 +14,8 @@ from twofold.messages.event import ANY_TYPE
 from twofold.messages.query import Answer
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.session import Session, WriteToken, current_session
+from twofold.queries.scope import Scope
 from twofold.queries.serving import Serving
-from twofold.queries.shared_looks import Scope
 
 Tagging = Callable[[Any], str]
 """From a query to the tag that all events carry which its answer depends on."""

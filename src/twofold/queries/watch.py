@@ -36,7 +36,8 @@ async def watch(
         queries: the bus.
         query: the question.
         after: the position of the answer that was seen last; the first one is given only if it is newer.
-        heartbeat: seconds without a change after which the query is asked again, and None is given if nothing differs.
+        heartbeat: seconds without a change after which None is given. The query is asked again before, unless shared
+            looks would have told of any change, and the answer is neither stale nor late.
         options: how long to pause between two answers.
         looks: shared with other watchers of the same application, to be spared what would show nothing new.
 
@@ -60,22 +61,31 @@ async def watch(
         after, shown = max(answer.position, after), (answer.value, answer.stale)
         yield answer
     while True:
-        looked = time.monotonic()
-        end = await _passed(asking.asked.values(), after + 1, looked + heartbeat)
-        has_moved = end > after
-        if has_moved and looks and not await looks.concern(after, end, asking.scopes):
-            after = end
-            await asyncio.sleep(options.watch_pause)
+        end = await _moved(asking, after, heartbeat, looks)
+        if end is None and looks and not answer.stale and not await _is_late(asking):
+            yield None  # each change would have been told
             continue
         looked = time.monotonic()
-        answer, asking = await (looks.ask(asked, end, look) if looks else look())
+        answer, asking = await (looks.ask(asked, after if end is None else end, look) if looks else look())
         after = max(answer.position, after)
         if shown != (answer.value, answer.stale):
             shown = (answer.value, answer.stale)
             yield answer
-        elif not has_moved:
+        elif end is None:
             yield None
         await asyncio.sleep(looked + options.watch_pause - time.monotonic())
+
+
+async def _moved(asking: Asking, after: int, heartbeat: float, looks: SharedLooks | None) -> int | None:
+    """Wait until the answer may have changed; return the position that was passed then, or None after a heartbeat."""
+    if looks:
+        return await looks.news(asking, after, heartbeat)
+    end = await _passed(asking.asked.values(), after + 1, time.monotonic() + heartbeat)
+    return end if end > after else None
+
+
+async def _is_late(asking: Asking) -> bool:
+    return any([await each.is_late() for each in asking.asked.values()])
 
 
 async def _passed(reads: Collection[Progress], position: int, deadline: float) -> int:
