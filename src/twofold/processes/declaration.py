@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from twofold.errors import InvalidProcessError
 from twofold.messages.event import refuse_base_class
+from twofold.messages.event_methods import fold_parameters
 from twofold.processes.keys import key_of
 from twofold.processes.triggers import MARK, Trigger, TriggerKind
 
@@ -79,6 +80,15 @@ def _check_method(cls: type, name: str, method: Callable[..., Any], trigger: Tri
     if trigger.folds and inspect.isgeneratorfunction(method):
         raise InvalidProcessError(f"{where} is marked with @evolve; let it `return` the next state, not `yield` it")
     takes = _TAKES.get(trigger.kind, "(self, state)")
+    try:
+        record = fold_parameters(method, bound=True).record
+    except TypeError as error:
+        raise InvalidProcessError(f"{where} must take {takes}; write `def {name}{takes}` ({error})") from error
+    if record is not None:
+        raise InvalidProcessError(
+            f"{where} asks for the RecordedEvent with {record!r}, which a process does not keep; put what it needs "
+            f"into the event, and write `def {name}{takes}`"
+        )
     parameters = inspect.signature(method).parameters.values()
     required = [each for each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
     if len(required) != takes.count(",") + 1 or any(each.kind is each.KEYWORD_ONLY for each in required):

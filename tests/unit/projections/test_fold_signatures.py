@@ -24,11 +24,12 @@ from twofold import (
     SqlProjection,
     on,
 )
-from twofold.errors import InvalidProjectionError
+from twofold.errors import InvalidProcessError, InvalidProjectionError
 from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RecordedEvent
 from twofold.messages.ids import uuid7
 from twofold.messages.stored_event import record
+from twofold.processes import Process, starts
 from twofold.projections.declaration import check_declaration
 from twofold.projections.sql_projection import applied
 
@@ -269,6 +270,20 @@ def test_an_aggregate_that_asks_for_the_record_of_its_new_events_is_refused() ->
     for method in (makes_with_record, makes_with_record_by_name, makes_of_record):
         with pytest.raises(TypeError, match=r"asks for the RecordedEvent with '\w+'; an aggregate folds its new"):
             type("Account", (Aggregate,), {"opened": on(Opened)(method)})
+
+
+def test_a_process_that_asks_for_the_record_is_refused() -> None:
+    def takes_record(self: Any, state: Any, it: RecordedEvent[Opened]) -> tuple[()]:
+        raise AssertionError
+
+    with pytest.raises(InvalidProcessError, match="asks for the RecordedEvent with 'it', which a process"):
+
+        class Welcome(Process[None]):
+            name = "welcome"
+            opened = starts(Opened, key="account")(takes_record)
+
+            def is_completed(self, state: None) -> bool:
+                return True
 
 
 def test_a_decider_that_asks_for_the_record_of_its_new_events_is_refused() -> None:
