@@ -172,18 +172,48 @@ async def test_middleware_is_wrapped_around_the_whole_command_the_first_outermos
     ]
 
 
-async def test_a_middleware_that_returns_nothing_is_named(bank: Bank) -> None:
+async def test_a_middleware_that_returns_nothing_is_refused_before_it_is_ever_called(bank: Bank) -> None:
     async def forgetful(command: Any, call_next: Callable[[Any], Awaitable[Any]]) -> None:
         await call_next(command)
 
+    with pytest.raises(InvalidHandlerError, match=r"middleware .*forgetful returns nothing.*`return await call_next"):
+        CommandBus(bank.store, middleware=[forgetful])
+
+
+@pytest.mark.parametrize("answer", [None, 5, "a value"])
+async def test_a_middleware_that_now_and_then_forgets_the_receipt_cannot_lose_it(
+    bank: Bank, answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def forgetful(command: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:
+        receipt = await call_next(command)
+        return receipt if command.account == "b" else answer
+
     bus = CommandBus(bank.store, middleware=[forgetful])
+
+    async def open_account(command: Open) -> str:
+        await bank.accounts.save(Account.open(command.account))
+        return command.account
+
+    bus.register(Open, open_account)
+    receipt = await bus.execute(Open(account="a"))
+    assert (receipt.value, receipt.position) == ("a", 1)
+    assert f"a middleware returned {answer!r} for a Open that is carried out" in caplog.text
+    assert await bus.dispatch(Open(account="b")) == "b"
+
+
+async def test_a_middleware_that_answers_itself_without_a_receipt_is_refused_and_nothing_is_stored(bank: Bank) -> None:
+    async def cached(command: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:
+        return "no" if command.account == "a" else await call_next(command)
+
+    bus = CommandBus(bank.store, middleware=[cached])
 
     async def open_account(command: Open) -> None:
         await bank.accounts.save(Account.open(command.account))
 
     bus.register(Open, open_account)
-    with pytest.raises(InvalidHandlerError, match=r"a middleware returned None .* let it return"):
+    with pytest.raises(InvalidHandlerError, match=r"a middleware returned 'no' .* not carried out.* let it return"):
         await bus.dispatch(Open(account="a"))
+    assert await bank.store.head() == 0
 
 
 # -- one unit of work --------------------------------------------------------------------------------------------

@@ -125,6 +125,25 @@ async def test_middleware_sees_the_query_and_the_answer() -> None:
     assert seen == [CountOwners(), 3]
 
 
+async def test_an_answer_that_a_middleware_has_lost_is_refused() -> None:
+    async def now_and_then(query: Any, call_next: Call) -> Any:
+        answer = await call_next(query)
+        return answer if answer != 3 else None
+
+    bus = QueryBus(middleware=[now_and_then])
+    bus.register(CountOwners, count)
+    with pytest.raises(InvalidHandlerError, match=r"CountOwners was answered with None.* a middleware has lost"):
+        await bus.dispatch(CountOwners())
+
+
+async def test_a_middleware_that_returns_nothing_is_refused_before_it_is_ever_called() -> None:
+    async def forgetful(query: Any, call_next: Call) -> None:
+        await call_next(query)
+
+    with pytest.raises(InvalidHandlerError, match="forgetful returns nothing"):
+        QueryBus(middleware=[forgetful])
+
+
 async def test_the_error_of_a_handler_comes_through_as_it_is() -> None:
     async def fail(query: CountOwners) -> int:
         raise LookupError("owners")

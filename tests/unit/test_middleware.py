@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, wraps
-from typing import Any
+from typing import Any, Optional, TypeVar
 
 import pytest
 
 from twofold import Command
 from twofold.errors import InvalidHandlerError
-from twofold.middleware import Call, compose, resolve, result_type
+from twofold.middleware import Call, admits_none, checked, compose, resolve, result_type
+from twofold.telemetry import trace_message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +121,77 @@ async def test_a_middleware_may_answer_itself() -> None:
         return "nobody"
 
     assert await compose(greet, [refuse])(Greet()) == "nobody"
+
+
+class Around:
+    """Middleware that is an object."""
+
+    async def __call__(self, message: Any, call_next: Call) -> Any:
+        return await call_next(message)
+
+    async def forgetful(self, message: Any, call_next: Call) -> None:
+        await call_next(message)
+
+
+async def answering(message: Any, call_next: Call) -> Any:
+    try:
+        async with asyncio.timeout(None):
+            return await call_next(message)
+    finally:
+        pass
+
+
+async def in_a_variable(message: Any, call_next: Call) -> Any:
+    answer = None
+    if message:
+        answer = await call_next(message)
+    return answer
+
+
+async def refusing(message: Any, call_next: Call) -> Any:
+    raise PermissionError
+
+
+async def forgetful(message: Any, call_next: Call) -> None:
+    with suppress(ValueError):
+        await call_next(message)
+        return
+
+
+async def prefixed(prefix: str, message: Any, call_next: Call) -> Any:
+    return await call_next(message)
+
+
+@pytest.mark.parametrize(
+    "middleware", [answering, in_a_variable, refusing, Around(), partial(prefixed, "x"), trace_message]
+)
+def test_middleware_that_can_answer_is_taken(middleware: Any) -> None:
+    assert checked([middleware]) == (middleware,)
+
+
+@pytest.mark.parametrize("middleware", [forgetful, Around().forgetful, partial(forgetful)])
+def test_middleware_that_never_returns_anything_is_refused_with_the_line_to_write(middleware: Any) -> None:
+    with pytest.raises(InvalidHandlerError, match=r"forgetful returns nothing.*`return await call_next\(message\)`"):
+        checked([middleware])
+
+
+@pytest.mark.parametrize("middleware", [len, Around, lambda message, call_next: None, None, "x", Greeter().handle])
+def test_what_is_no_middleware_is_refused(middleware: Any) -> None:
+    with pytest.raises(InvalidHandlerError, match=r"the middleware .* must "):
+        checked([middleware])
+
+
+@pytest.mark.parametrize("given", [answering, "text", None, 5])
+def test_middleware_comes_in_a_list(given: Any) -> None:
+    with pytest.raises(TypeError, match="`middleware` is a list of functions"):
+        checked(given)
+
+
+@pytest.mark.parametrize("hint", [None, type(None), Any, object, str | None, Optional["str"], TypeVar("T")])
+def test_annotations_that_admit_none(hint: Any) -> None:
+    assert admits_none(type(None) if hint is None else hint)
+
+
+@pytest.mark.parametrize("hint", [str, list[str], dict[str, int], str | int, Greet, tuple[()]])
+def test_annotations_that_do_not_admit_none(hint: Any) -> None:
+    assert not admits_none(hint)

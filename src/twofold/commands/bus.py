@@ -11,8 +11,10 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
@@ -50,9 +52,14 @@ from twofold.messages.ids import uuid7
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import current_session
 from twofold.messages.stream import ANY, NO_STREAM, ExpectedVersion, holds
-from twofold.middleware import Call, Middleware, compose, resolve
+from twofold.middleware import Call, Middleware, checked, compose, resolve
 from twofold.options import CommandOptions
 from twofold.ports.event_log import Append, CommandRecord
+
+log = logging.getLogger(__name__)
+
+_carried_out: ContextVar[list[Receipt[Any]]] = ContextVar("twofold-carried-out")
+"""Takes the receipt of the command, so that no middleware can lose it."""
 
 C_contra = TypeVar("C_contra", contravariant=True)
 C = TypeVar("C")
@@ -84,7 +91,7 @@ class CommandBus:
         self, store: EventStore, *, middleware: Sequence[Middleware] = (), options: CommandOptions | None = None
     ) -> None:
         self._appender = store._appender
-        self._middleware = tuple(middleware)
+        self._middleware = checked(middleware)
         self._options = options or CommandOptions()
         self._retries = RetryQueue()
         self._routes: dict[type, tuple[_Handler, Call]] = {}
@@ -136,8 +143,8 @@ class CommandBus:
 
         Raises:
             HandlerNotFoundError: no handler is registered for it.
-            InvalidHandlerError: a middleware returned something else than the receipt, or the handler a value that
-                cannot be kept.
+            InvalidHandlerError: a middleware answered itself, with something else than a receipt, or the handler with
+                a value that cannot be kept; nothing was stored.
             CommandReusedError: its id belongs to an earlier command with other content.
             ConflictError: other appends came first, as often as it was tried.
             VersionMismatchError: the stream is not at the version that the current session expects.
@@ -148,12 +155,14 @@ class CommandBus:
         route = self._routes.get(type(command))
         if route is None:
             raise HandlerNotFoundError(type(command), "commands")
-        receipt = await route[1](command)
+        carried_out: list[Receipt[Any]] = []
+        token = _carried_out.set(carried_out)
+        try:
+            receipt = await route[1](command)
+        finally:
+            _carried_out.reset(token)
         if not isinstance(receipt, Receipt):
-            raise InvalidHandlerError(
-                f"a middleware returned {receipt!r} for a {type(command).__name__} that is carried out; let it return "
-                f"what `await call_next(command)` returned, and repeat the command with the same id"
-            )
+            receipt = _instead_of(receipt, command, carried_out)
         if not receipt.is_staged and (session := current_session()):
             session.note(receipt)
         return receipt
@@ -224,7 +233,13 @@ class CommandBus:
     async def _execute(self, handler: _Handler, command: Any) -> Receipt[Any]:
         outer, command_id = writing_unit(), _command_id(command)
         if outer is not None:
-            return await self._execute_within(outer, handler, command, command_id)
+            receipt = await self._execute_within(outer, handler, command, command_id)
+        else:
+            receipt = await self._execute_alone(handler, command, command_id)
+        _carried_out.get().append(receipt)
+        return receipt
+
+    async def _execute_alone(self, handler: _Handler, command: Any, command_id: UUID) -> Receipt[Any]:
         repeat = _Repeat(self._appender, handler, command_id, handler.content_hash(command))
         expected, reads = _expected_version(), CommandReads()
         metadata = _metadata_of(command_id)
@@ -339,6 +354,22 @@ class _Repeat(NamedTuple):
                 _reraise(error)
             raise
         return receipt or _reraise(error)
+
+
+def _instead_of(answer: object, command: object, carried_out: Sequence[Receipt[Any]]) -> Receipt[Any]:
+    """Return the receipt of a command that is carried out, although a middleware has answered something else.
+
+    Raises:
+        InvalidHandlerError: it is not carried out.
+    """
+    name = type(command).__name__
+    remedy = "let it return what `await call_next(command)` returned"
+    if not carried_out:
+        raise InvalidHandlerError(
+            f"a middleware returned {answer!r} for a {name} that is not carried out; {remedy}, or a Receipt of its own"
+        )
+    log.error("a middleware returned %r for a %s that is carried out; its receipt was kept; %s", answer, name, remedy)
+    return carried_out[-1]
 
 
 def _reraise(error: Exception) -> NoReturn:

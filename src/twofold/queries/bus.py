@@ -11,7 +11,7 @@ from twofold.messages.query import Answer, Query
 from twofold.messages.read_policy import ReadPolicy
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import WriteToken, current_session
-from twofold.middleware import Call, Middleware, compose, resolve
+from twofold.middleware import Call, Middleware, admits_none, checked, compose, resolve, result_type
 from twofold.queries.consistency import Asking, Progress, Tagging, catch_up, current_asking
 
 Q_contra = TypeVar("Q_contra", contravariant=True)
@@ -43,7 +43,7 @@ class QueryBus:
         progress: Mapping[str, Progress] | None = None,
         policy: ReadPolicy = ReadPolicy(),  # noqa: B008 - it is immutable
     ) -> None:
-        self._middleware = tuple(middleware)
+        self._middleware = checked(middleware)
         self._policy = policy
         self._routes: dict[type, _Route] = {}
         self._unclear: set[type] = set()
@@ -79,14 +79,15 @@ class QueryBus:
         """
         if query_type in self._routes:
             raise DuplicateHandlerError(query_type, self._routes[query_type].handler)
-        call = compose(resolve(query_type, handler), self._middleware)
+        answer = resolve(query_type, handler)
+        call, has_none = compose(answer, self._middleware), admits_none(result_type(answer))
         if isinstance(reads, str):
             raise InvalidHandlerError(f"`reads` takes a list of names; write `reads=[{reads!r}]`")
         if tag is not None and reads is None:
             raise InvalidHandlerError(
                 f"{handler!r} has a `tag` and no `reads`; leave it out: a ReadModel knows the tags of a row's events"
             )
-        self._routes[query_type] = _Route(handler, call, None if reads is None else tuple(reads), tag, policy)
+        self._routes[query_type] = _Route(handler, call, None if reads is None else tuple(reads), tag, policy, has_none)
 
     def check(self, query: Query[Any] | None = None) -> None:
         """Make sure that there is a handler for a query, and that the names in its `reads` are names of projections.
@@ -131,6 +132,7 @@ class QueryBus:
         Raises:
             HandlerNotFoundError: no handler is registered for it.
             StaleReadError: the read models did not get there in time, and the policy is to refuse then.
+            InvalidHandlerError: the answer is None, which the handler is not annotated to return.
             Exception: whatever the handler raises, unchanged.
         """
         return (await self.ask_where(query, after=after, timeout=timeout, policy=policy))[0]
@@ -181,6 +183,11 @@ class QueryBus:
         before = asking.questions
         with asking:
             value = await route.call(query)
+        if value is None and not route.has_none:
+            raise InvalidHandlerError(
+                f"{type(query).__name__} was answered with None, which its handler is not annotated to return: a "
+                f"middleware has lost the answer, or the handler returns nothing; annotate `-> … | None` if it may"
+            )
         if route.reads is not None or not self._progress:
             return value
         if asking.questions > before:  # it has asked read models, which have waited
@@ -214,3 +221,5 @@ class _Route(NamedTuple):
     reads: tuple[str, ...] | None
     tag: Tagging | None
     policy: ReadPolicy | None
+    has_none: bool
+    """Whether None is an answer."""
