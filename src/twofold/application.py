@@ -99,6 +99,7 @@ class Application:
         Raises:
             OwnershipError: the application is started already, here or in another process or event loop.
             InvalidHandlerError: a query says that it reads what is no projection.
+            TagsMissingError: a class of events has a tag that its stored events lack.
             InvalidProjectionError: a projection's rows changed and its version did not.
             StorageError: a database cannot be opened; the text names the remedy.
         """
@@ -109,6 +110,7 @@ class Application:
         self._owner = Owner("the application")
         try:
             await self.store.log.open()
+            await self.store.compare_tags()
             for database in self.projections.databases:
                 await database.open()
             await self.projections.prepare()

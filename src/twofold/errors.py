@@ -130,6 +130,28 @@ class UnreadableEventError(TwofoldError):
         self.schema_version = schema_version
 
 
+class TagsMissingError(TwofoldError):
+    """A class of events has a tag that its stored events do not carry: a rule by it would not know them. Add it."""
+
+    def __init__(self, type_name: str, tags: Sequence[str]) -> None:
+        super().__init__(
+            f"events of the type {type_name} that are stored lack the tag {', '.join(tags)} of today's class, so that "
+            f"rules and queries by it would not find them; run `twofold tags add APPLICATION {type_name}`, which first "
+            f"shows what it would do, or start all the same with LogOptions(changed_tags='warn')"
+        )
+        self.type_name = type_name
+        self.tags = tuple(tags)
+
+
+class UnknownTypeError(TwofoldError):
+    """The application knows no class of events of this stored name. The text has those that it knows."""
+
+    def __init__(self, type_name: str, known: Iterable[str]) -> None:
+        names = ", ".join(sorted(known)) or "none"
+        super().__init__(f"the application has no events of the type {type_name!r}; it has {names}")
+        self.type_name = type_name
+
+
 class CorruptEventError(TwofoldError):
     """The checksum of a stored event does not match its bytes: they were changed. Restore them from a backup."""
 

@@ -73,6 +73,11 @@ class LogOptions:
     lag_events: int = 500
     """Events that are read to find the oldest one of a segment, by which its lag is measured. Fewer: a lag is
     overstated; more: `status()` reads more of a log that a segment is far behind."""
+    changed_tags: Literal["refuse", "warn", "ignore"] = "refuse"
+    """What to do about a class of events with a tag that its stored events lack, so that rules by it do not know them.
+
+    `refuse` raises `TagsMissingError` at the start and at the first append, `warn` logs it.
+    """
     first_pause: float = 0.1
     """Seconds before a subscription tries again to reach a database that is away; each pause is twice as long as the
     one before. Less: more connections to a server that starts; more: events arrive later after a short outage."""

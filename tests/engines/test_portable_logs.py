@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from twofold.engines.memory import MemoryEventLog
 from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.maintenance import StoredCommand
+from twofold.ports.maintenance import StoredCommand, TagChange
 from twofold.testing import PortableLogConformance
 
 
@@ -57,12 +57,28 @@ class RowsWithoutTheirCommand(MemoryEventLog):
         await super().restore((), commands)
 
 
+class TagsNotLookedUp(MemoryEventLog):
+    """Replaces tags in the rows of the log, and not in those of the streams."""
+
+    async def replace_tags(self, changes: Sequence[TagChange]) -> None:
+        streams = {name: list(rows) for name, rows in self._streams.items()}
+        await super().replace_tags(changes)
+        self._streams = streams
+
+
+class RecordedUnseen(MemoryEventLog):
+    async def record_tagged_types(self, types: Mapping[str, str], *, seen: int | None = None) -> bool:
+        return await super().record_tagged_types(types)
+
+
 @pytest.mark.parametrize(
     ("broken", "name"),
     [
         (RecordedAnew, "test_rows_are_restored_exactly"),
         (CommandsForgotten, "test_commands_are_restored_exactly"),
         (GapsAccepted, "test_rows_that_leave_a_gap_are_refused_and_none_is_stored"),
+        (TagsNotLookedUp, "test_events_are_found_by_tags_that_they_get_later"),
+        (RecordedUnseen, "test_a_type_with_events_behind_what_was_seen_is_not_recorded"),
         (RowsWithoutTheirCommand, "test_a_command_beyond_the_end_is_refused_with_its_rows"),
     ],
 )

@@ -42,6 +42,7 @@ SAMPLES: dict[Any, Any] = {
     type: Happened,
     UUID: UUID(int=1),
     Iterable[str]: ["a", "b"],
+    Sequence[str]: ["a", "b"],
     dict[str, int]: {"orders": 2},
     RecordedEvent[Any]: RECORDED,
     Sequence[RecordedEvent[Any]]: (RECORDED,),

@@ -9,7 +9,7 @@ from typing import Any, cast
 from cyclopts import App, CycloptsError
 from rich.text import Text
 
-from twofold.cli import log, processes, read_models, rebuilds
+from twofold.cli import log, processes, read_models, rebuilds, tags
 from twofold.cli.output import InterruptedByUserError, err
 from twofold.engines.urls import hide_secrets
 from twofold.errors import TwofoldError
@@ -28,6 +28,7 @@ for command in (log.status, log.migrate, log.verify, log.copy):
     app.command(command)
 app.command(read_models.app)
 app.command(processes.app)
+app.command(tags.app)
 for command in (rebuilds.rebuild, rebuilds.roll_back, rebuilds.cancel_rebuild):
     app.command(command)
 

@@ -24,6 +24,7 @@ from twofold.log.codec.event_types import EventTypes, encode_metadata
 from twofold.log.codec.unknown import decoder
 from twofold.log.query_check import matchable_condition
 from twofold.log.staged_receipt import StagedReceipt
+from twofold.log.tagged_types import TaggedTypes
 from twofold.log.transaction import StoreTransaction
 from twofold.log.unit_of_work import writing_unit
 from twofold.messages.context import current_metadata
@@ -64,6 +65,7 @@ class Appender:
         self._types = events
         self._options = options
         self._note = note
+        self.tagged_types = TaggedTypes(log, events, options)
 
     async def write(
         self,
@@ -98,6 +100,8 @@ class Appender:
             encoded = self.encode(events, stream_id, stream_type, event_ids, metadata, make_ids)
         else:
             encoded = await self._encode_in_slices(events, stream_id, stream_type, event_ids, metadata, make_ids)
+        if self._types.unrecorded:
+            await self.tagged_types.record()
         if unit is not None:
             unit.stage(encoded, events, expected, condition)
             return staged_receipt(None, encoded)
@@ -220,6 +224,8 @@ class Appender:
             async with cast(JoinableLog, self._log).transaction(connection) as joined:
                 transaction.connection = joined.connection
                 yield transaction
+                if self._types.unrecorded:
+                    await self.tagged_types.compare()  # without recording: the transaction has the log's lock, maybe
                 receipts = [_receipt(each, self._accepted(await joined.append(each))) for each in transaction.appends]
                 if repeat := _repeated_transaction(receipts):
                     raise repeat  # which rolls back the user's SQL: the earlier try has committed it with the events

@@ -9,12 +9,13 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from twofold.errors import LogsDifferError
 from twofold.log.verify import Progress, no_progress, verified
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
-from twofold.ports.maintenance import PortableLog, StoredCommand
+from twofold.ports.maintenance import PortableLog, StoredCommand, TagChange
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -42,8 +43,9 @@ async def copy_log(
 
     Everything stays the same: positions, versions, ids, times, checksums, the receipts of commands. So the checkpoints
     of read models, reactions and subscribers are valid on the copy. If the target holds the beginning of the source
-    already, from a copy that was interrupted or is to be brought up to date, the copy goes on from there. Nothing else
-    may write to the target during a copy; applications may go on writing to the source.
+    already, from a copy that was interrupted or is to be brought up to date, the copy goes on from there, and brings
+    along the tags that events of the source have got since. Nothing else may write to the target during a copy;
+    applications may go on writing to the source.
 
     Args:
         source: an open log.
@@ -60,13 +62,15 @@ async def copy_log(
     end, already = await source.head(), await target.head()
     if already > end:
         raise LogsDifferError(end + 1, "the target goes on where the source ends")
-    await _compare(source, target, already, "comparing what is there", progress, options)
+    await _compare(source, target, already, "comparing what is there", progress, options, may_retag=True)
     if beginning := await source.mark(0):
         await target.adopt(beginning.event_id)
     async with aclosing(verified(source, end, after=already, options=options)) as chunks:
         async for rows in chunks:
             await _restore(target, rows, (), rows[0].position)
             progress("copying", rows[-1].position, end)
+    if tagged := await source.tagged_types():
+        await target.record_tagged_types(tagged)
     commands = await _copy_commands(source, target, end, options.whole_log_chunk)
     alike = await _compare(source, target, end, "comparing both logs", progress, options)
     digest, other = [await _with_commands(alike, log, end, options) for log in (source, target)]
@@ -90,7 +94,14 @@ async def digest_log(log: PortableLog, end: int, *, options: LogOptions | None =
 
 
 async def _compare(
-    source: PortableLog, target: PortableLog, end: int, stage: str, progress: Progress, options: LogOptions
+    source: PortableLog,
+    target: PortableLog,
+    end: int,
+    stage: str,
+    progress: Progress,
+    options: LogOptions,
+    *,
+    may_retag: bool = False,
 ) -> blake2b:
     """Make sure that both logs hold the same events up to a position, and return the digest of these."""
     alike = _new_digest()
@@ -99,9 +110,7 @@ async def _compare(
         async for rows in originals:
             copied = await anext(copies)
             if list(rows) != list(copied):
-                pairs = enumerate(zip_longest(rows, copied), rows[0].position)
-                unlike = next(position for position, (row, other) in pairs if row != other)
-                raise LogsDifferError(unlike, "the target holds another event there, or none")
+                await target.replace_tags(_tag_changes(rows, copied, may_retag))
             _add(alike, rows)
             progress(stage, rows[-1].position, end)
     return alike
@@ -122,6 +131,21 @@ async def _with_commands(events: blake2b, log: PortableLog, end: int, options: L
     async for commands in _commands(log, end, options.whole_log_chunk):
         _add(digest, commands)
     return digest.hexdigest()
+
+
+def _tag_changes(rows: Sequence[StoredEvent], copied: Sequence[StoredEvent], may_retag: bool) -> list[TagChange]:
+    """Return what brings the tags of a copy up to those that its source has got since.
+
+    Raises:
+        LogsDifferError: anything else differs.
+    """
+    changes = []
+    for position, (row, other) in enumerate(zip_longest(rows, copied), rows[0].position):
+        if row != other:
+            if not (may_retag and row and other and row == replace(other, tags=row.tags, checksum=row.checksum)):
+                raise LogsDifferError(position, "the target holds another event there, or none")
+            changes.append(TagChange(position, other.checksum, row.tags, row.checksum))
+    return changes
 
 
 async def _copy_commands(source: PortableLog, target: PortableLog, end: int, most: int) -> int:

@@ -283,6 +283,17 @@ class EventStore:
         async with self._appender.transaction(connection) as transaction:
             yield transaction
 
+    async def compare_tags(self) -> None:
+        """Compare the tags that the registered classes declare with those that their stored events carry.
+
+        An application does so when it starts.
+
+        Raises:
+            TagsMissingError: a class has a tag that events of its type lack, and the options refuse that.
+            StorageError: the database failed.
+        """
+        await self._appender.tagged_types.compare()
+
     def _pace(self) -> Pace:
         return Pace(self.options.first_chunk, self.options.chunk, self.options.chunk_bytes)
 

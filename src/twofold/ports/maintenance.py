@@ -41,6 +41,17 @@ class Inspection(NamedTuple):
     checkpoints: Sequence[StoredCheckpoint]
 
 
+class TagChange(NamedTuple):
+    """Other tags for an event that is stored, with the checksum over them."""
+
+    position: int
+    found: int
+    """The checksum of the row that was read."""
+    tags: bytes
+    """JSON array of strings."""
+    checksum: int
+
+
 class PortableLog(EventLog, Protocol):
     """An event log that can be copied from and to."""
 
@@ -65,6 +76,33 @@ class PortableLog(EventLog, Protocol):
 
         Raises:
             StorageError: the database failed.
+        """
+
+    async def tagged_types(self) -> Mapping[str, str]:
+        """Return by their stored names what is recorded of types of events: which tags all of their events carry.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+    async def record_tagged_types(self, types: Mapping[str, str], *, seen: int | None = None) -> bool:
+        """Record durably which tags all events of types carry; return whether that was done.
+
+        Args:
+            types: what to record, by stored names. Other types keep their record.
+            seen: record it only if no event of the types stands behind this position. No append comes between.
+
+        Raises:
+            StorageError: nothing was stored.
+        """
+
+    async def replace_tags(self, changes: Sequence[TagChange]) -> None:
+        """Replace the tags of events durably, in one transaction, in the rows and wherever tags are looked up.
+
+        Nothing else of an event can be changed. A row that is no longer as it was found stays so.
+
+        Raises:
+            StorageError: nothing was stored.
         """
 
     async def check(self) -> Sequence[str]:

@@ -12,12 +12,13 @@ import asyncio
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from twofold.engines.memory import MemoryEventLog
 from twofold.messages.event_query import EventQuery
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import StoredEvent, content_checksum, seal
 from twofold.ports.event_log import Appended
-from twofold.ports.maintenance import PortableLog, StoredCommand
+from twofold.ports.maintenance import PortableLog, StoredCommand, TagChange
 from twofold.testing.samples import Revised, append_of, new_command, new_event, repeated_span, span, topic
 
 EVERYTHING = EventQuery.all()
@@ -140,3 +141,48 @@ class PortableLogConformance:
         await log.restore(await rows_of(source), await source.read_commands(limit=100))
         found = await log.inspect()
         assert (found.head, dict(found.types), found.commands) == (20, {"Noted": 10, "Revised": 10}, 5)
+
+    async def test_what_is_recorded_of_types_is_kept_until_it_is_replaced(self, log: PortableLog) -> None:
+        assert dict(await log.tagged_types()) == {}
+        assert await log.record_tagged_types({"Noted": "[]", "Revised": "[1]"})
+        assert await log.record_tagged_types({"Noted": '["é"]'})
+        assert dict(await log.tagged_types()) == {"Noted": '["é"]', "Revised": "[1]"}
+
+    async def test_a_type_with_events_behind_what_was_seen_is_not_recorded(self, log: PortableLog) -> None:
+        await log.append(append_of(new_event("Note-1", kind=Revised), new_event("Note-1")))
+        assert not await log.record_tagged_types({"Noted": "[]", "Other": "[]"}, seen=1)
+        assert not await log.record_tagged_types({"Other": "[]", "Noted": "[]"}, seen=0)
+        assert dict(await log.tagged_types()) == {}
+        assert await log.record_tagged_types({"Revised": "[]"}, seen=1)
+        assert await log.record_tagged_types({"Noted": "[]"}, seen=2)
+        assert dict(await log.tagged_types()) == {"Noted": "[]", "Revised": "[]"}
+
+    async def test_events_are_found_by_tags_that_they_get_later(self, log: PortableLog) -> None:
+        for event in (new_event("Note-1", "x"), new_event("", "x"), new_event("Note-1", "z")):
+            await log.append(append_of(event))
+        before = await rows_of(log)
+        changed = [_retagged(row, '["topic:x","topic:ü"]'.encode()) for row in before[:2]]
+        await log.replace_tags([_change(*pair) for pair in zip(before, changed, strict=False)])
+        assert await rows_of(log) == [*changed, before[2]]
+        assert list(await log.read(topic("ü"), limit=9)) == list(await log.read(topic("x"), limit=9)) == changed
+        assert list(await log.read_stream("Note-1", limit=9)) == [changed[0], before[2]]
+        assert list(await log.check()) == []
+
+    async def test_a_row_that_is_not_as_it_was_found_keeps_its_tags(self, log: PortableLog) -> None:
+        await log.append(append_of(new_event("Note-1", "x")))
+        (row,) = before = await rows_of(log)
+        await log.replace_tags([_change(row, _retagged(row, b'["topic:y"]'))._replace(found=row.checksum + 1)])
+        assert await rows_of(log) == before
+        assert list(await log.read(topic("y"), limit=9)) == []
+        assert list(await log.check()) == []
+
+
+def _retagged(row: StoredEvent, tags: bytes) -> StoredEvent:
+    """Return a row with other tags, and the checksum over them."""
+    names = (row.event_id, row.stream_id, row.stream_type, row.type, row.schema_version)
+    content = content_checksum(*names, row.payload, row.metadata, tags)
+    return replace(row, tags=tags, checksum=seal(content, row.position, row.version, row.recorded_at))
+
+
+def _change(row: StoredEvent, changed: StoredEvent) -> TagChange:
+    return TagChange(row.position, row.checksum, changed.tags, changed.checksum)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 from uuid import uuid4
@@ -33,7 +33,7 @@ from twofold.ports.event_log import (
     version_rejection,
 )
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Inspection, StoredCommand, refuse_gaps
+from twofold.ports.maintenance import Inspection, StoredCommand, TagChange, refuse_gaps
 from twofold.ports.read_database import ReadDatabase
 
 PAUSE_EVERY = 32
@@ -57,6 +57,7 @@ class MemoryEventLog:
         self._streams: dict[str, list[StoredEvent]] = {}
         self._by_id: dict[bytes, StoredEvent] = {}
         self._commands: dict[bytes, tuple[CommandRecord, Appended]] = {}
+        self._tagged_types: dict[str, str] = {}
         self._grown = asyncio.Event()
         self._waiters = 0
         self._since_pause = 0
@@ -181,6 +182,24 @@ class MemoryEventLog:
         wanted = sorted(command_id for command_id in self._commands if command_id > after)[:limit]
         known = map(self._commands.__getitem__, wanted)
         return [StoredCommand(*record, appended.first, appended.last) for record, appended in known]
+
+    async def tagged_types(self) -> Mapping[str, str]:
+        return dict(self._tagged_types)
+
+    async def record_tagged_types(self, types: Mapping[str, str], *, seen: int | None = None) -> bool:
+        if seen is not None and any(event.type in types for event in self._events[seen:]):
+            return False
+        self._tagged_types |= types
+        return True
+
+    async def replace_tags(self, changes: Sequence[TagChange]) -> None:
+        for position, found, tags, checksum in changes:
+            stored = self._events[position - 1]
+            if stored.checksum == found:
+                changed = msgspec.structs.replace(stored, tags=tags, checksum=checksum)
+                self._events[position - 1] = self._by_id[stored.event_id] = changed
+                if stored.stream_id:
+                    self._streams[stored.stream_id][stored.version - 1] = changed
 
     async def check(self) -> Sequence[str]:
         return []

@@ -62,6 +62,14 @@ class EventTypes:
         self._by_name: dict[str, PayloadCodec] = {}
         self._decoders: dict[tuple[str, int], Callable[[bytes], Any]] = {}
         self._prepared: dict[_ClassInStream, _Prepared] = {}
+        self._appended: set[PayloadCodec] = set()
+        self.unrecorded: set[PayloadCodec] = set()
+        """What was encoded for the first time since it was last looked at; see `TaggedTypes`."""
+
+    @property
+    def codecs(self) -> Sequence[PayloadCodec]:
+        """What is known of the registered classes, one by one."""
+        return list(self._by_class.values())
 
     def register(self, *classes: type) -> None:
         """Make event classes known.
@@ -168,6 +176,9 @@ class EventTypes:
         if stream_type:
             check_name("stream type", stream_type)
         codec = self._codec(cls)
+        if codec not in self._appended:
+            self._appended.add(codec)
+            self.unrecorded.add(codec)
         names = EventNames(stream_id, stream_type, codec.stored.name, codec.stored.version)
         prepared = codec, names, covered_names(names)
         if len(self._prepared) > MAX_PREPARED:
@@ -179,14 +190,14 @@ class EventTypes:
         if (known := self._by_class.get(cls)) is not None:
             return known
         codec = PayloadCodec(cls)
-        for name in (codec.stored.name, *codec.stored.aliases):
+        for name in codec.names:
             other = self._by_name.get(name)
             if other is not None:
                 raise InvalidMessageTypeError(
                     f"{cls.__qualname__} and {other.cls.__qualname__} are both stored as {name!r}; "
                     f"give one of them another name with @event_type(...)"
                 )
-        for name in (codec.stored.name, *codec.stored.aliases):
+        for name in codec.names:
             self._by_name[name] = codec
         self._by_class[cls] = codec
         return codec

@@ -46,6 +46,11 @@ class PayloadCodec:
         self._compares_all = all(map(compares_all, self._records))
         self._is_proven = _never if is_pydantic(cls) else proof_of(cls) or _never
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The stored names of the events: today's, then the former ones."""
+        return (self.stored.name, *self.stored.aliases)
+
     def encode(self, event: object) -> bytes:
         """Return an event as JSON.
 

@@ -26,6 +26,8 @@ class Tags:
     def __init__(self, cls: type) -> None:
         fields = tagged_fields(cls)
         self.are_declared = bool(fields)
+        self.declared = frozenset((name, field) for field, name in fields)
+        """The name of each tag with the field that it is made of."""
         self._cls = cls
         self._fields = [field for field, _ in fields]
         self._prefixes = [f"{name}:" for _, name in fields]

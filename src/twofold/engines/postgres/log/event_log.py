@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -18,7 +18,7 @@ from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected, Scan, repeated
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Inspection, StoredCommand
+from twofold.ports.maintenance import Inspection, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.watermark import Watermark
 
@@ -125,6 +125,15 @@ class PostgresEventLog:
 
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         return await maintenance.read_commands(self._reader, after, limit)
+
+    async def tagged_types(self) -> Mapping[str, str]:
+        return await maintenance.tagged_types(self._reader)
+
+    async def record_tagged_types(self, types: Mapping[str, str], *, seen: int | None = None) -> bool:
+        return await maintenance.record_tagged_types(self._database, types, seen)
+
+    async def replace_tags(self, changes: Sequence[TagChange]) -> None:
+        await maintenance.replace_tags(self._database, changes)
 
     async def check(self) -> Sequence[str]:
         return await maintenance.check(self._reader, self._database.options.maintenance_timeout)

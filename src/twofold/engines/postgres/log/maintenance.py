@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from twofold.engines.postgres.log.selection import END
 from twofold.errors import StorageError, StorageUnavailableError
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL as SHARED
-from twofold.ports.maintenance import Inspection, StoredCheckpoint, StoredCommand, refuse_gaps
+from twofold.ports.maintenance import Inspection, StoredCheckpoint, StoredCommand, TagChange, refuse_gaps
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
 
@@ -53,6 +53,38 @@ async def read_commands(reader: Reader, after: bytes, limit: int) -> list[Stored
     beyond = UUID(bytes=after) if after else None
     rows = await reader.rows(named("read_commands"), {"after": beyond, "limit": min(limit, END)})
     return list(map(StoredCommand._make, rows))
+
+
+async def tagged_types(reader: Reader) -> dict[str, str]:
+    """Do what `PortableLog.tagged_types` promises."""
+    return dict(await reader.rows(named("tagged_types"), {}))
+
+
+async def record_tagged_types(database: PostgresDatabase, types: Mapping[str, str], seen: int | None) -> bool:
+    """Do what `PortableLog.record_tagged_types` promises."""
+    names, patience = list(types), database.options.maintenance_timeout
+    async with database.transaction(patience, patience) as connection:
+        if seen is not None:
+            await connection.execute(named("lock_head"))
+            [(last,)] = await (await connection.execute(named("last_of_types"), {"types": names})).fetchall()
+            if last > seen:
+                return False
+        await connection.execute(named("record_tagged_types"), {"types": names, "tags": list(types.values())})
+    return True
+
+
+async def replace_tags(database: PostgresDatabase, changes: Sequence[TagChange]) -> None:
+    """Do what `PortableLog.replace_tags` promises."""
+    patience = database.options.maintenance_timeout
+    positions, found, tags, checksums = zip(*changes, strict=True)
+    rows = {
+        "positions": list(positions), "found": list(found), "tags": [each.decode() for each in tags],
+        "checksums": list(checksums),
+    }  # fmt: skip
+    async with database.transaction(patience, patience) as connection:
+        await connection.execute(named("let_tags_be_added"))
+        await connection.execute(named("replace_tags"), rows)
+        await connection.execute(named("index_tags"), {"positions": rows["positions"]})
 
 
 async def check(reader: Reader, limit: float) -> list[str]:

@@ -79,6 +79,31 @@ SELECT indexrelid::regclass::text FROM pg_index
 WHERE indrelid IN ('twofold_events'::regclass, 'twofold_event_tags'::regclass, 'twofold_commands'::regclass)
 AND NOT (indisvalid AND indisready)
 
+-- name: tagged_types
+SELECT type, tags FROM twofold_tagged_types
+
+-- name: record_tagged_types
+INSERT INTO twofold_tagged_types SELECT * FROM unnest(%(types)s::text[], %(tags)s::text[])
+ON CONFLICT (type) DO UPDATE SET tags = excluded.tags
+
+-- name: last_of_types
+SELECT coalesce(max(e.position), 0) FROM unnest(%(types)s::text[]) AS t (type), LATERAL (
+    SELECT position FROM twofold_events WHERE type = t.type ORDER BY position DESC LIMIT 1) AS e
+
+-- name: let_tags_be_added
+SET LOCAL twofold.adds_tags = 'on'
+
+-- name: replace_tags
+UPDATE twofold_events AS e SET tags = n.tags::json, checksum = n.checksum
+FROM unnest(%(positions)s::bigint[], %(found)s::bigint[], %(tags)s::text[], %(checksums)s::bigint[])
+    AS n (position, found, tags, checksum)
+WHERE e.position = n.position AND e.checksum = n.found
+
+-- name: index_tags
+INSERT INTO twofold_event_tags (tag, position)
+SELECT tag, e.position FROM twofold_events AS e, LATERAL json_array_elements_text(e.tags) AS t (tag)
+WHERE e.position = ANY (%(positions)s::bigint[]) ON CONFLICT DO NOTHING
+
 -- name: untagged
 SELECT e.position FROM twofold_events AS e, LATERAL json_array_elements_text(e.tags) AS t (tag)
 WHERE NOT EXISTS (SELECT FROM twofold_event_tags AS o WHERE o.tag = t.tag AND o.position = e.position)

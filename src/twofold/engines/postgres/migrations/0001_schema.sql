@@ -34,6 +34,12 @@ CREATE TABLE twofold_event_tags (
     PRIMARY KEY (tag, position)
 );
 
+-- Which tags all stored events of a type carry, so that a class with more of them is told from one that always had them.
+CREATE TABLE twofold_tagged_types (
+    type text COLLATE "C" PRIMARY KEY,
+    tags text NOT NULL                          -- JSON: the name of each tag with the field that it is made of
+);
+
 CREATE TABLE twofold_commands (
     command_id uuid PRIMARY KEY,
     content_hash bytea NOT NULL,
@@ -47,8 +53,13 @@ BEGIN
     RAISE EXCEPTION '% of % is refused: the event log is append-only', TG_OP, TG_TABLE_NAME
         USING ERRCODE = 'TF001', HINT = 'Append an event that corrects the earlier one.';
 END $$;
-CREATE TRIGGER twofold_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON twofold_events
-    FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
+CREATE TRIGGER twofold_append_only BEFORE DELETE OR TRUNCATE OR UPDATE OF
+    position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, recorded_at
+    ON twofold_events FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
+-- Tags follow from the payload by the class of the events, and only they may be added to, with the checksum over them.
+CREATE TRIGGER twofold_append_only_unless_tags BEFORE UPDATE ON twofold_events
+    FOR EACH STATEMENT WHEN (current_setting('twofold.adds_tags', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION twofold_refuse_change();
 CREATE TRIGGER twofold_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON twofold_event_tags
     FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
 CREATE TRIGGER twofold_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON twofold_commands

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected, Scan
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Inspection, StoredCommand
+from twofold.ports.maintenance import Inspection, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.watermark import Watermark
 
@@ -125,6 +125,15 @@ class SqliteEventLog:
 
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         return await self._database.read(partial(maintenance.read_commands, after=after, limit=limit))
+
+    async def tagged_types(self) -> Mapping[str, str]:
+        return await self._database.read(maintenance.tagged_types, brief=True)
+
+    async def record_tagged_types(self, types: Mapping[str, str], *, seen: int | None = None) -> bool:
+        return await self._database.write(partial(maintenance.record_tagged_types, types=types, seen=seen))
+
+    async def replace_tags(self, changes: Sequence[TagChange]) -> None:
+        await self._database.write(partial(maintenance.replace_tags, changes=changes))
 
     async def check(self) -> Sequence[str]:
         return await self._database.read(maintenance.check)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,7 @@ from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.writing import write_rows
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL as SHARED
-from twofold.ports.maintenance import Inspection, StoredCheckpoint, StoredCommand, refuse_gaps
+from twofold.ports.maintenance import Inspection, StoredCheckpoint, StoredCommand, TagChange, refuse_gaps
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
 
@@ -40,6 +40,32 @@ def adopt(transaction: Transaction, log_id: bytes) -> None:
 def read_commands(reader: sqlite3.Connection, after: bytes, limit: int) -> list[StoredCommand]:
     """Return commands whose id is greater than `after`, in the order of their ids."""
     return list(map(StoredCommand._make, reader.execute(SQL["read_commands"], (after, within(limit)))))
+
+
+def tagged_types(reader: sqlite3.Connection) -> dict[str, str]:
+    """Return which tags all events of types carry, as it is recorded."""
+    return dict(reader.execute(SQL["tagged_types"]))
+
+
+def record_tagged_types(transaction: Transaction, types: Mapping[str, str], seen: int | None) -> bool:
+    """Record which tags all events of types carry, unless an event of them stands behind `seen`."""
+    connection = transaction.connection
+    if seen is not None:
+        for name in types:
+            if connection.execute(SQL["last_of_type"], (name,)).fetchone()[0] > seen:
+                return False
+    connection.executemany(SQL["record_tagged_type"], types.items())
+    return True
+
+
+def replace_tags(transaction: Transaction, changes: Sequence[TagChange]) -> None:
+    """Replace the tags of events in their rows and in the index of tags."""
+    connection = transaction.connection
+    connection.execute(SQL["let_tags_be_added"], (1,))
+    rows = [(tags.decode(), checksum, position, found) for position, found, tags, checksum in changes]
+    connection.executemany(SQL["replace_tags"], rows)
+    connection.executemany(SQL["index_tags"], [(change.position,) for change in changes])
+    connection.execute(SQL["let_tags_be_added"], (0,))
 
 
 def check(reader: sqlite3.Connection) -> list[str]:

@@ -53,6 +53,25 @@ INSERT INTO twofold_commands VALUES (?, ?, CAST(? AS TEXT), ?, ?)
 SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position
 FROM twofold_commands WHERE command_id > ? ORDER BY command_id LIMIT ?
 
+-- name: tagged_types
+SELECT type, tags FROM twofold_tagged_types
+
+-- name: record_tagged_type
+INSERT INTO twofold_tagged_types VALUES (?, ?) ON CONFLICT (type) DO UPDATE SET tags = excluded.tags
+
+-- name: last_of_type
+SELECT ifnull(max(position), 0) FROM twofold_events WHERE type = ?
+
+-- name: let_tags_be_added
+UPDATE twofold_log SET adds_tags = ?
+
+-- name: replace_tags
+UPDATE twofold_events SET tags = ?, checksum = ? WHERE position = ? AND checksum = ?
+
+-- name: index_tags
+INSERT OR IGNORE INTO twofold_event_tags
+SELECT tag.value, e.position FROM twofold_events e, json_each(e.tags) tag WHERE e.position = ?
+
 -- name: untagged
 SELECT e.position FROM twofold_events e, json_each(e.tags) tag
 WHERE NOT EXISTS (SELECT 1 FROM twofold_event_tags t WHERE t.tag = tag.value AND t.position = e.position) LIMIT 1

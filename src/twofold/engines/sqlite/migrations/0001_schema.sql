@@ -3,10 +3,11 @@
 -- Identifies the log, so that what was read of another one is told from it also while it is empty.
 CREATE TABLE twofold_log (
     id     INTEGER PRIMARY KEY CHECK (id = 1),
-    log_id BLOB    NOT NULL
+    log_id BLOB    NOT NULL,
+    adds_tags INTEGER NOT NULL DEFAULT 0     -- 1 within a transaction that adds tags to stored events, never committed
 ) STRICT;
 
-INSERT INTO twofold_log VALUES (1, randomblob(16));
+INSERT INTO twofold_log (id, log_id) VALUES (1, randomblob(16));
 
 CREATE TABLE twofold_events (
     position       INTEGER PRIMARY KEY,
@@ -33,6 +34,12 @@ CREATE TABLE twofold_event_tags (
     PRIMARY KEY (tag, position)
 ) STRICT, WITHOUT ROWID;
 
+-- Which tags all stored events of a type carry, so that a class with more of them is told from one that always had them.
+CREATE TABLE twofold_tagged_types (
+    type TEXT NOT NULL PRIMARY KEY,
+    tags TEXT NOT NULL                       -- JSON: the name of each tag with the field that it is made of
+) STRICT, WITHOUT ROWID;
+
 -- One row per command that took effect: a repeat of the id gets the first receipt.
 CREATE TABLE twofold_commands (
     command_id     BLOB    PRIMARY KEY,
@@ -42,7 +49,13 @@ CREATE TABLE twofold_commands (
     last_position  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Tags follow from the payload by the class of the events, and only they may be added to, with the checksum over them.
 CREATE TRIGGER twofold_events_refuse_update BEFORE UPDATE ON twofold_events
+WHEN NOT (SELECT adds_tags FROM twofold_log)
+    OR (NEW.position, NEW.event_id, NEW.stream_id, NEW.stream_type, NEW.version, NEW.type, NEW.schema_version,
+        NEW.payload, NEW.metadata, NEW.recorded_at)
+    IS NOT (OLD.position, OLD.event_id, OLD.stream_id, OLD.stream_type, OLD.version, OLD.type, OLD.schema_version,
+        OLD.payload, OLD.metadata, OLD.recorded_at)
 BEGIN SELECT raise(ABORT, 'twofold_events is append-only: events are facts and are never updated'); END;
 
 CREATE TRIGGER twofold_events_refuse_delete BEFORE DELETE ON twofold_events
