@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar
 
+from twofold.arguments import check_flag, check_instance
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.bus import CommandBus
 from twofold.commands.repository import Repository
-from twofold.engines.engine import Engine, connect, connect_replica
+from twofold.engines.engine import Engine, check_address, connect, connect_replica
 from twofold.errors import OwnershipError
 from twofold.log.event_store import EventStore
-from twofold.middleware import Middleware
+from twofold.middleware import Middleware, checked
 from twofold.options import Options
 from twofold.ports.owner import Owner
 from twofold.processes.processes import Processes
@@ -45,6 +46,8 @@ class Application:
 
     Raises:
         ValueError: a URL names no known engine, or neither or both of a URL and an engine are given.
+        TypeError: an argument is of another type.
+        InvalidHandlerError: one of the middleware cannot work.
     """
 
     store: EventStore
@@ -65,13 +68,18 @@ class Application:
         changed_code: ChangedCode = "warn",
         options: Options | None = None,
     ) -> None:
+        if options is not None:
+            check_instance("options", options, Options)
+        check_flag("synchronize", synchronize)
+        middleware = (trace_message, *checked(middleware))
+        for name, given in (("read_url", read_url), ("replica_url", replica_url)):
+            check_address(name, given)
         options = options or Options()
         engine = _engine(url, engine, options)
         read_db = connect(read_url, options=options).read_database if read_url else engine.read_database
         self._synchronize = synchronize
         self._owner: Owner | None = None
         self.store = EventStore(engine.log, options=options.log)
-        middleware = (trace_message, *middleware)
         self.commands = CommandBus(self.store, middleware=middleware, options=options.commands)
         self.projections = ReadModelSynchronizer(
             self.store,
@@ -151,7 +159,9 @@ class Application:
 
 def _engine(url: str | None, engine: Engine | None, options: Options) -> Engine:
     if engine is not None and url is None:
+        check_instance("engine", engine, Engine, "such as twofold.engines.engine.connect(url) makes")
         return engine
     if url is not None and engine is None:
+        check_address("url", url)
         return connect(url, options=options)
     raise ValueError('give a URL or an engine: Application("sqlite:///orders.db"), or Application(engine=…)')

@@ -28,9 +28,11 @@ def resolve(message_type: type, handler: object) -> Call:
     call = getattr(handler, "handle", handler)
     name = getattr(handler, "__qualname__", type(handler).__qualname__)
     if isinstance(handler, type):
-        raise InvalidHandlerError(f"{name} is a class; register an instance: {name}(...)")
+        raise InvalidHandlerError(f"the handler {name} is a class; register an instance: {name}(...)")
     if not inspect.iscoroutinefunction(call):
-        raise InvalidHandlerError(f"{name} must be an `async def` function or have an `async def handle` method")
+        raise InvalidHandlerError(
+            f"the handler {name} must be an `async def` function or have an `async def handle` method"
+        )
     expected = _annotations(call).get(next(iter(inspect.signature(call).parameters), ""))
     if isinstance(expected, type) and expected is not Any and not issubclass(message_type, expected):
         raise InvalidHandlerError(f"{name} handles {expected.__name__}, not {message_type.__name__}")

@@ -6,8 +6,35 @@ each field says its unit and what gets worse when it is raised or lowered.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, cast, get_type_hints
+
+from twofold.arguments import check_choice, check_instance, check_number, check_whole
+
+
+def _check(options: Any) -> None:
+    """Refuse options that cannot work, as soon as they are made.
+
+    Raises:
+        TypeError, ValueError: one is of another type than its default, is negative, or none of the choices.
+    """
+    hints = _hints(type(options))  # type: ignore[arg-type]  # mypy takes no class for hashable
+    for each in fields(options):
+        name, value, hint = f"{type(options).__name__}.{each.name}", getattr(options, each.name), hints[each.name]
+        if hint is int:
+            check_whole(name, value)
+        elif hint is float:
+            check_number(name, value)
+        elif is_dataclass(hint):
+            check_instance(name, value, cast(type, hint))
+        else:
+            check_choice(name, value, hint)
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +46,9 @@ class Backoff:
     is over at once delays more."""
     last: float = 30.0
     """Seconds, at most. Higher, and what stood still takes longer to notice that the fault is over."""
+
+    def __post_init__(self) -> None:
+        _check(self)
 
     def pause(self, failures: int) -> float:
         """Return the seconds after that number of failures in a row."""
@@ -85,6 +115,9 @@ class LogOptions:
     """Seconds of such a pause, at most. Less: more connections to a server that is away; more: events arrive later
     when it is back."""
 
+    def __post_init__(self) -> None:
+        _check(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CommandOptions:
@@ -95,6 +128,9 @@ class CommandOptions:
     with `ConflictError`; with more, one that never gets its turn holds its caller for longer."""
     blind_attempts: int = 20
     """The same for a command that conflicts on what it has not read, and so learns nothing from the conflict."""
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +181,9 @@ class QueryOptions:
     by long texts have no next page."""
     watch_pause: float = 0.05
     """Seconds between two answers to one watcher, at least. Raised: changes show later. Lowered: more queries."""
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +287,9 @@ class SynchronizerOptions:
     """Positions of which one mark is kept further back. Lowered: longer trails. Raised: the consumer is set back
     further."""
 
+    def __post_init__(self) -> None:
+        _check(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessOptions:
@@ -281,6 +323,9 @@ class ProcessOptions:
     late: float = 60.0
     """Seconds that a timer may be late before that is a fault, unless the process has a `max_lag`. Lower, and a busy
     hour is reported as a fault; higher, and a real one is reported later."""
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,6 +404,9 @@ class SqliteOptions:
     step_events: int = 5000
     """Events that a read model takes in one commit while it catches up. Raised, appends wait longer for the write lock;
     lowered, catching up takes more commits."""
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -446,6 +494,9 @@ class PostgresOptions:
         """Seconds for an append that was not sent: its failure is certain, and its caller can do something about it."""
         return min(self.append_timeout, self.answer_timeout / 2)
 
+    def __post_init__(self) -> None:
+        _check(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DuckDbOptions:
@@ -466,6 +517,9 @@ class DuckDbOptions:
     """Seconds for which a question whose snapshot was removed is asked again. Raised, a process that is too slow for
     the owner gives up later; lowered, it gives up although one more try would have answered."""
 
+    def __post_init__(self) -> None:
+        _check(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -479,3 +533,6 @@ class Options:
     sqlite: SqliteOptions = field(default_factory=SqliteOptions)
     postgres: PostgresOptions = field(default_factory=PostgresOptions)
     duckdb: DuckDbOptions = field(default_factory=DuckDbOptions)
+
+    def __post_init__(self) -> None:
+        _check(self)

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Self
 
+from twofold.arguments import check_iterable
 from twofold.errors import InvalidEventError
 from twofold.messages.event_methods import methods_by_event, refuse_record
 from twofold.messages.mutable import is_mutable
@@ -67,7 +68,13 @@ class Aggregate:
 
     @classmethod
     def from_history(cls, id: str, events: Iterable[object]) -> Self:
-        """Return the aggregate that stored events lead to."""
+        """Return the aggregate that stored events lead to.
+
+        Raises:
+            InvalidEventError: no method takes one of them.
+            TypeError: `events` are none.
+        """
+        check_iterable("events", events)
         return cls(id).take(events)
 
     def take(self, events: Iterable[object]) -> Self:
@@ -103,6 +110,8 @@ class Aggregate:
         method = self._methods.get(type(event))
         if method is None:
             name, owner = type(event).__name__, type(self).__name__
+            if isinstance(event, type):
+                raise InvalidEventError(f"the event is the class {event.__name__}; make one: {event.__name__}(…)")
             raise InvalidEventError(f"{owner} has no method for {name}; mark one with @on({name}), if only to pass")
         method(self, event)
         self.version += 1

@@ -23,6 +23,7 @@ from uuid import UUID
 
 import msgspec
 
+from twofold.arguments import check_class, check_instance
 from twofold.commands.command_content import content_hash_of
 from twofold.commands.command_types import CommandTypes, Results
 from twofold.commands.results import ResultCodec
@@ -90,6 +91,9 @@ class CommandBus:
     def __init__(
         self, store: EventStore, *, middleware: Sequence[Middleware] = (), options: CommandOptions | None = None
     ) -> None:
+        check_instance("store", store, EventStore)
+        if options is not None:
+            check_instance("options", options, CommandOptions)
         self._appender = store._appender
         self._middleware = checked(middleware)
         self._options = options or CommandOptions()
@@ -108,6 +112,7 @@ class CommandBus:
             InvalidHandlerError: the handler is not asynchronous, or is one for another command.
             InvalidMessageTypeError: the command is neither a dataclass, a msgspec Struct nor a pydantic model.
         """
+        check_class("command_type", command_type, error=InvalidMessageTypeError)
         if command_type in self._routes:
             raise DuplicateHandlerError(command_type, self._routes[command_type][0].registered)
         call = resolve(command_type, handler)
@@ -154,6 +159,8 @@ class CommandBus:
         """
         route = self._routes.get(type(command))
         if route is None:
+            if isinstance(command, type):
+                raise TypeError(f"`command` is the class {command.__name__}; give an instance: {command.__name__}(…)")
             raise HandlerNotFoundError(type(command), "commands")
         carried_out: list[Receipt[Any]] = []
         token = _carried_out.set(carried_out)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from twofold.arguments import check_function, check_items, check_iterable, check_text
+from twofold.messages.event import refuse_base_class
 
 from twofold.messages.event_methods import refuse_record
 
@@ -19,8 +22,9 @@ class Decider(Generic[C, S, E]):
     """How a thing decides and remembers, without any I/O. The state is a value: `evolve` returns a new one.
 
     Raises:
-        TypeError: `initial_state` is a state instead of a function that makes one, or a function takes something else
-            than its text says.
+        TypeError: `initial_state` is a state instead of a function that makes one, a function takes something else than
+            its text says, or one of the events is no class of events.
+        ValueError: a name or `events` is empty.
     """
 
     initial_state: Callable[[], S]
@@ -43,10 +47,22 @@ class Decider(Generic[C, S, E]):
             )
 
         for name, given in (("decide", "command, state"), ("evolve", "state, event")):
+            check_function(name, getattr(self, name))
             _refuse_other_parameters(name, getattr(self, name), given)
+        check_text("stream_type", self.stream_type)
+        check_items("events", self.events, lambda each: isinstance(each, type), "classes of events")
+        if not self.events:
+            raise ValueError("`events` is empty; name all classes of events that its streams may hold")
+        for each in self.events:
+            _check_event(each)
 
     def fold(self, events: Iterable[E]) -> S:
-        """Return the state after these events."""
+        """Return the state after these events.
+
+        Raises:
+            TypeError: they are none.
+        """
+        check_iterable("events", events)
         state = self.initial_state()
         for event in events:
             state = self.evolve(state, event)
@@ -62,3 +78,10 @@ def _refuse_other_parameters(name: str, function: Callable[..., object], given: 
         return
     except TypeError as error:
         raise TypeError(f"{name} is called as {name}({given}), which {function!r} does not take: {error}") from error
+
+
+def _check_event(cls: type) -> None:
+    try:
+        refuse_base_class(cls)
+    except TypeError as error:
+        raise TypeError(f"`events`: {error}") from error

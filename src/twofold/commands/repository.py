@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Generic, TypeVar
 
+from twofold.arguments import check_class, check_function, check_instance
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.bus import CommandBus
 from twofold.commands.decider import Decider
-from twofold.errors import AggregateNotFoundError, InvalidHandlerError
+from twofold.errors import AggregateNotFoundError, InvalidHandlerError, InvalidMessageTypeError
 from twofold.log.event_store import EventStore
 from twofold.log.streams import Fold
 from twofold.messages.event_query import AppendCondition
@@ -35,6 +36,10 @@ class Repository(Generic[A]):
     """
 
     def __init__(self, store: EventStore, aggregate_type: type[A], commands: CommandBus | None = None) -> None:
+        check_instance("store", store, EventStore)
+        check_class("aggregate_type", aggregate_type, Aggregate)
+        if commands is not None:
+            check_instance("commands", commands, CommandBus)
         self._store = store
         self._type = aggregate_type
         self._commands = commands
@@ -72,6 +77,9 @@ class Repository(Generic[A]):
         Raises:
             ConflictError and the others of `EventStore.append_events`.
         """
+        check_instance("aggregate", aggregate, self._type)
+        if condition is not None:
+            check_instance("condition", condition, AppendCondition, "such as `decision.condition`")
         events = aggregate.uncommitted_events
         if not events:
             return
@@ -102,6 +110,10 @@ class Repository(Generic[A]):
             InvalidHandlerError: the command has no such field, the function is asynchronous, or the repository was
                 made without a command bus.
         """
+        check_class("command_type", command_type, error=InvalidMessageTypeError)
+        check_function("act", act)
+        if id is not None:
+            check_function("id", id)
         if self._commands is None:
             raise InvalidHandlerError(
                 f"this repository has no command bus; use app.repository({self._type.__name__}), or "
@@ -112,6 +124,10 @@ class Repository(Generic[A]):
                 f"the function for {command_type.__name__} is asynchronous; an aggregate decides without I/O. For a "
                 f"handler that awaits, use commands.register({command_type.__name__}, handler)"
             )
+        try:
+            inspect.signature(act).bind(None, None)
+        except TypeError as error:
+            raise InvalidHandlerError(f"`act` must take an aggregate and a command: {error}") from None
         id_of = id or self._id_field(command_type)
 
         async def load_act_save(command: C) -> Any:
@@ -153,6 +169,9 @@ class DeciderHandler(Generic[C]):
     """
 
     def __init__(self, store: EventStore, decider: Decider[C, Any, Any], id_of: Callable[[C], str]) -> None:
+        check_instance("store", store, EventStore)
+        check_instance("decider", decider, Decider)
+        check_function("id_of", id_of)
         self._store = store
         self._decider = decider
         self._id_of = id_of

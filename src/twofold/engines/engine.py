@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple, Protocol
 
+from twofold.arguments import check_instance
 from twofold.engines.urls import scheme_of, without_secrets
 from twofold.log.event_store import EventStore
 from twofold.options import Options
@@ -54,6 +55,22 @@ class Connect(Protocol):
         """
 
 
+def check_address(name: str, url: object) -> None:
+    """Refuse what is no URL of a database, or of no engine that there is; None will do.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it names no known engine.
+    """
+    if url is None:
+        return
+    if not isinstance(url, str):
+        raise TypeError(f"`{name}` is a text, such as sqlite:///orders.db, not {url!r}")
+    scheme = scheme_of(url)
+    if scheme not in _BUILT_IN and not entry_points(group=GROUP, name=scheme):
+        raise ValueError(f"`{name}` names {_no_engine(url)}")
+
+
 def open_event_store(url: str, *, options: Options | None = None) -> EventStore:
     """Return the event store at a URL: `sqlite:///orders.db`, `postgresql://…` or `memory://`.
 
@@ -61,6 +78,10 @@ def open_event_store(url: str, *, options: Options | None = None) -> EventStore:
         ValueError: the URL names no known engine, no file, or an unknown option. The text never shows a password.
         ModuleNotFoundError: the engine's driver is not installed; the text names the extra.
     """
+    if options is not None:
+        check_instance("options", options, Options)
+    check_instance("url", url, str, "such as sqlite:///orders.db")
+    check_address("url", url)
     options = options or Options()
     return EventStore(connect(url, options=options).log, options=options.log)
 
@@ -84,11 +105,7 @@ def connect(url: str, *, migrate: bool = True, options: Options | None = None) -
     if built_in is None:
         built_in = _from_other_package(scheme)
     if built_in is None:
-        raise ValueError(
-            f"no engine for {without_secrets(url)!r}; use sqlite:///path/to/file.db or "
-            f"postgresql://user@host/database, or install the package that registers {scheme!r} as an entry point of "
-            f"{GROUP}"
-        )
+        raise ValueError(_no_engine(url))
     return built_in(url, migrate=migrate, options=options or Options())
 
 
@@ -140,6 +157,13 @@ _BUILT_IN: dict[str, Connect] = {
     "postgresql": _postgres,
     "postgres": _postgres,
 }
+
+
+def _no_engine(url: str) -> str:
+    return (
+        f"no engine for {without_secrets(url)!r}; use sqlite:///path/to/file.db or postgresql://user@host/database, or "
+        f"install the package that registers {scheme_of(url)!r} as an entry point of {GROUP}"
+    )
 
 
 def _from_other_package(scheme: str) -> Connect | None:

@@ -8,11 +8,13 @@ add_consistency(api, app)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from fastapi import FastAPI
+from twofold.arguments import check_instance, check_whole, shown
 from twofold.fastapi.bodies import MAX_BODY, BodyLimit, ExactJsonRoute
 from twofold.fastapi.browsers import add_browser_protection
 from twofold.fastapi.command_ids import CommandId, command_id_within
@@ -65,9 +67,27 @@ def add_problem_details(
             it in the answer; its text is shown to the client.
         max_body: how many bytes a body may have, declared or not.
     """
+    check_instance("api", api, FastAPI)
+    check_whole("max_body", max_body)
+    _check_statuses({} if statuses is None else statuses)
     for error, status in {**STATUSES, **(statuses or {})}.items():
         api.add_exception_handler(error, answer_with(status))
     api.add_exception_handler(RequestValidationError, answer_invalid)
     api.add_exception_handler(StarletteHTTPException, answer_http)
     api.add_exception_handler(Exception, answer_unexpected)
     api.add_middleware(BodyLimit, max_body_size=max_body)
+
+
+def _check_statuses(statuses: Any) -> None:
+    """Refuse what is no map from errors to statuses of HTTP.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: HTTP has no such status.
+    """
+    if not isinstance(statuses, Mapping):
+        raise TypeError(f"`statuses` maps errors to statuses, such as {{KeyError: 404}}, not {shown(statuses)}")
+    for error, status in statuses.items():
+        if not isinstance(error, type) or not issubclass(error, Exception):
+            raise TypeError(f"`statuses` names classes of errors, not {shown(error)}")
+        check_whole(f"statuses[{error.__name__}]", status, 400, 599)

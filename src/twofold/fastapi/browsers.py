@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi import FastAPI
+from twofold.arguments import check_instance, check_texts
 from twofold.fastapi.problems import problem
 
 _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -29,6 +30,10 @@ def add_browser_protection(api: FastAPI, *, hosts: Collection[str], origins: Col
         hosts: the names under which this server is reached, without ports; `"*"` lets every name pass.
         origins: other origins whose pages may send changes, such as `"https://shop.example"`.
     """
+    check_instance("api", api, FastAPI)
+    hosts, origins = check_texts("hosts", hosts), check_texts("origins", origins)
+    if not hosts:
+        raise ValueError('`hosts` is empty, so that no name would pass; name them, or write hosts=["*"]')
     api.add_middleware(BrowserProtection, hosts=hosts, origins=origins)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from fastapi import Depends, Header, Request
+from twofold.arguments import check_function
 from twofold.messages.command import Command
 from twofold.messages.context import current_metadata
 
@@ -31,11 +33,16 @@ def command_id_within(scope: Callable[[Request], str]) -> Callable[..., Awaitabl
     Args:
         scope: from a request to what its key is unique in; empty for none.
     """
+    check_function("scope", scope)
+    if inspect.iscoroutinefunction(scope):
+        raise TypeError("`scope` is asynchronous; let a dependency find the user, and return it from request.state")
 
     async def command_id(request: Request, idempotency_key: IdempotencyKey = None) -> UUID:
         if idempotency_key is None:
             return Command().command_id
         within = scope(request)
+        if not isinstance(within, str):
+            raise TypeError(f"the scope of a key is a text, empty for none, and not {within!r}")
         if not within and (given := _as_uuid(idempotency_key)):
             return given
         operation = f"{request.method} {getattr(request.scope.get('route'), 'path', request.url.path)}"

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastapi import FastAPI, Response
 from twofold.application import Application
+from twofold.arguments import check_instance, check_number, check_text
 from twofold.errors import (
     InvalidTokenError,
     OutcomeUnknownError,
@@ -83,6 +84,8 @@ class TokenCookie:
     path: str = "/"
 
     def __post_init__(self) -> None:
+        check_text("name", self.name)
+        check_text("path", self.path)
         if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", self.name, re.ASCII):
             raise ValueError(f"a cookie cannot have the name {self.name!r}; use letters, digits, _ and -")
         if not re.fullmatch(r"/[\x20-\x3a\x3c-\x7e]*", self.path):
@@ -123,6 +126,11 @@ def add_consistency(
         grace: seconds that requests get to end when the server is told to, if it is uvicorn and was given no
             `--timeout-graceful-shutdown`: it would wait for ever for a body that does not come. None leaves it so.
     """
+    check_instance("api", api, FastAPI)
+    check_instance("app", app, Application)
+    check_instance("cookie", cookie, (TokenCookie, bool))
+    check_number("max_wait", max_wait)
+    check_number("heartbeat", heartbeat)
     for error, status in _ANSWERS.items():
         api.exception_handlers.setdefault(error, answer_with(status))
     tokens, closing = Tokens(app.store), asyncio.Event()

@@ -11,6 +11,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 
 from fastapi import FastAPI, Request, Response
+from twofold.arguments import check_instance, check_text
 
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 _POLICY = (
@@ -30,6 +31,10 @@ def add_docs(api: FastAPI, *, path: str = "/docs") -> None:
     Raises:
         ValueError: the application has FastAPI's own pages, or no OpenAPI document.
     """
+    check_instance("api", api, FastAPI)
+    check_text("path", path)
+    if not path.startswith("/"):
+        raise ValueError(f"`path` begins with a slash, got {path!r}")
     if api.docs_url or api.redoc_url or not api.openapi_url:
         raise ValueError("add_docs needs FastAPI(docs_url=None, redoc_url=None) and an `openapi_url`")
 

@@ -9,6 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import Message
 
 from fastapi import Depends, Header, HTTPException
+from twofold.arguments import check_whole
 from twofold.messages.stream import STREAM_EXISTS, ExpectedVersion
 
 _OF_THE_BODY = ("content-length", "content-type", "content-encoding")
@@ -25,6 +26,7 @@ class FailedPreconditionError(Exception):
 
 def etag(version: int) -> str:
     """Return the entity tag of a version, for the `ETag` of a response that shows it."""
+    check_whole("version", version)
     return f'"{version}"'
 
 

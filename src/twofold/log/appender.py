@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from twofold.arguments import check_instance, check_items
 from twofold.errors import (
     ConflictError,
     CorruptEventError,
@@ -93,6 +94,8 @@ class Appender:
             Exception: what `EventStore.append_events` raises.
         """
         unit = writing_unit()
+        if type(events) is not list and type(events) is not tuple:
+            _check_events(events)
         if condition is not None:
             condition = matchable_condition(condition, self._types)
         make_ids = unit.event_ids if unit else None
@@ -125,10 +128,13 @@ class Appender:
         """Return events as an `Append` wants them.
 
         Raises:
+            TypeError: an argument is of another type.
             ValueError: there is no event, or the ids do not match the events one by one.
             DuplicateEventIdError: one id is given twice.
             InvalidEventError, InvalidMessageTypeError, LimitExceededError: an event cannot be stored.
         """
+        if type(events) is not list and type(events) is not tuple:
+            _check_events(events)
         ids, data = self._prepare(events, event_ids, metadata, make_ids)
         return self._fitting(self._types.encode_all(events, ids, stream_id, stream_type, data))
 
@@ -160,17 +166,20 @@ class Appender:
     ) -> tuple[list[bytes], bytes]:
         """Return the ids of events, and their metadata in its stored form."""
         if not events:
-            raise ValueError("an append needs at least one event")
+            raise ValueError("`events` is empty; an append needs at least one event")
         if len(events) > (most := self._options.max_events):
             raise LimitExceededError(f"an append takes at most {most} events, got {len(events)}; split it")
         if event_ids is None:
             ids = (make_ids or new_event_ids)(len(events))
         else:
+            check_items("event_ids", event_ids, lambda each: isinstance(each, UUID), "UUIDs")
             ids = [each.bytes for each in event_ids]
             if len(ids) != len(events):
                 raise ValueError(f"{len(events)} events need as many ids, got {len(ids)}")
             if len(set(ids)) < len(ids):
                 raise DuplicateEventIdError(next(each for each in event_ids if ids.count(each.bytes) > 1))
+        if metadata is not None:
+            check_instance("metadata", metadata, Metadata, "such as Metadata(user='ann')")
         return ids, encode_metadata(metadata or current_metadata())
 
     def _fitting(self, encoded: tuple[NewEvent, ...]) -> tuple[NewEvent, ...]:
@@ -269,6 +278,11 @@ class Appender:
             tags=tuple(dict.fromkeys(tags)),
             repeated=True,
         )
+
+
+def _check_events(events: Any) -> None:
+    if isinstance(events, str | bytes) or not isinstance(events, Sequence):
+        raise TypeError(f"`events` is a list, not {events!r:.60}; write [event]")
 
 
 def staged_receipt(value: Any, events: Sequence[NewEvent]) -> StagedReceipt[Any]:

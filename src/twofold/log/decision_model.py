@@ -8,6 +8,7 @@ from functools import cached_property, reduce
 from operator import or_
 from typing import Any, Generic, TypeVar, overload
 
+from twofold.arguments import check_function, check_instance, check_items, check_iterable
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_methods import fold_parameters
 from twofold.messages.event_query import AppendCondition, EventQuery
@@ -45,6 +46,10 @@ class DecisionModel(Generic[S]):
     """Raise an error of the domain if the folded state forbids the decision; by default every state allows it."""
 
     def __post_init__(self) -> None:
+        check_instance("query", self.query, EventQuery, "such as EventQuery.of(OrderCreated)")
+        check_function("evolve", self.evolve)
+        if self.require is not None:
+            check_function("require", self.require)
         self._fold  # noqa: B018 - a wrong signature is refused here
         if is_mutable(self.initial_state):
             kind = type(self.initial_state).__name__
@@ -59,6 +64,7 @@ class DecisionModel(Generic[S]):
         Raises:
             Exception: whatever `require` raises.
         """
+        check_iterable("events", events)
         state, fold = self.initial_state, self._fold
         for recorded in events:
             if self.query.matches(recorded.type, recorded.tags):
@@ -83,7 +89,8 @@ def _as_fold(evolve: Callable[..., S]) -> Fold[S]:
     if record is not None and count == 2 and names[-1] == record:
         return lambda state, recorded: evolve(state, recorded.event, **{record: recorded})
     name = getattr(evolve, "__qualname__", repr(evolve))
-    raise TypeError(f"{name} takes ({parameters.text}); write evolve(state, event) or evolve(state, event, recorded)")
+    takes = f"`evolve`: {name} takes ({parameters.text})"
+    raise TypeError(f"{takes}; write evolve(state, event) or evolve(state, event, recorded)")
 
 
 @overload
@@ -110,6 +117,7 @@ def combine(*models: DecisionModel[Any]) -> DecisionModel[Any]:
     Raises:
         ValueError: there is no model.
     """
+    check_items("models", models, lambda each: isinstance(each, DecisionModel), "decision models")
     if not models:
         raise ValueError("combine at least one decision model")
     folds = [(model.query, model._fold) for model in models]

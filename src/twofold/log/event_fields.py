@@ -37,10 +37,15 @@ def check_record(cls: type) -> None:
     Raises:
         InvalidMessageTypeError: it is none.
     """
-    is_struct = isinstance(cls, type) and issubclass(cls, msgspec.Struct)
+    if not isinstance(cls, type):
+        raise InvalidMessageTypeError(f"{cls!r:.60} is none of the classes of which events are stored")
+    if issubclass(cls, type):
+        raise InvalidMessageTypeError("among the events is a class; append an instance of it")
+    is_struct = issubclass(cls, msgspec.Struct)
     if not (is_pydantic(cls) or dataclasses.is_dataclass(cls) or is_struct):
         raise InvalidMessageTypeError(
-            f"{cls.__qualname__} must be a frozen dataclass, a frozen msgspec.Struct or a pydantic model"
+            f"{cls.__qualname__} is no class of events; one must be a frozen dataclass, a frozen msgspec.Struct or a "
+            f"pydantic model"
         )
 
 

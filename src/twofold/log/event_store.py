@@ -7,11 +7,11 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
+from twofold.arguments import check_flag, check_instance, check_port, check_text, check_whole
 from twofold.errors import InvalidMessageTypeError
 from twofold.log.appender import Appender
 from twofold.log.chunks import Pace, Rows, chunks
 from twofold.log.codec.event_types import EventTypes
-from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.unknown import Decoding, Unknown, decoder, readable
 from twofold.log.decision_model import Decision, DecisionModel
 from twofold.log.known_positions import KnownPositions
@@ -47,6 +47,11 @@ class EventStore:
     """
 
     def __init__(self, log: EventLog, events: EventTypes | None = None, *, options: LogOptions | None = None) -> None:
+        check_port("log", log, "event log", "append", "read", "scan")
+        if events is not None:
+            check_instance("events", events, EventTypes)
+        if options is not None:
+            check_instance("options", options, LogOptions)
         self.log = log
         """The event log behind the store, for those who write engines and consumers of their own."""
         self.events = events or EventTypes()
@@ -96,9 +101,11 @@ class EventStore:
             OutcomeUnknownError: it could not be learnt in time whether the append was committed.
             StorageError: the database failed; nothing was stored.
         """
-        if not stream_id or not stream_type:  # all else of the names is checked once for each stream, with its events
-            check_name("stream id", stream_id)
-            check_name("stream type", stream_type)
+        if (
+            type(stream_id) is not str or type(stream_type) is not str or not stream_id or not stream_type
+        ):  # all else of the names is checked once for each stream, with its events
+            check_text("stream_id", stream_id)
+            check_text("stream_type", stream_type)
         check_expected(expected_version)
         write = self._appender.write
         return await write(events, stream_id, stream_type, expected_version, condition, event_ids, metadata)
@@ -142,12 +149,16 @@ class EventStore:
             unknown: what to do about events that this code does not know; see `Unknown`.
 
         Raises:
+            TypeError, ValueError: an argument cannot work, such as a query that matches no event, or no such policy.
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned,
                 when all before it were handed out.
-            ValueError: a tag that no event of the types has, or no such policy.
             StorageError: the database failed.
         """
-        wanted, decoding = matchable(query or EventQuery.all(), self.events), Decoding(decoder(self.events, unknown))
+        wanted, decoding = self._checked(query), Decoding(decoder(self.events, unknown))
+        for name, bound in (("after", after), ("before", before), ("limit", limit)):
+            if bound is not None or name == "after":
+                check_whole(name, bound, 1 if name == "limit" else 0)
+        check_flag("backwards", backwards)
 
         async def follow(place: tuple[int, int | None], size: int) -> tuple[Rows, tuple[int, int | None]]:
             low, high = place
@@ -179,6 +190,8 @@ class EventStore:
             StorageError: the database failed.
             ValueError: there is no such policy.
         """
+        check_text("stream_id", stream_id)
+        check_whole("after", after)
         decoding = Decoding(decoder(self.events, unknown))
         async with aclosing(chunks(self._streams.reader(stream_id), after, self._pace())) as found:
             async for rows in found:
@@ -207,6 +220,7 @@ class EventStore:
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
             StorageError: the database failed.
         """
+        check_instance("model", model, DecisionModel)
         query = matchable(model.query, self.events)
         events, position = await self._matching(query)
         decision = Decision(model.fold(events), AppendCondition(query, position))
@@ -221,6 +235,7 @@ class EventStore:
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
             StorageError: the database failed.
         """
+        check_instance("model", model, DecisionModel)
         events, _ = await self._matching(matchable(model.query, self.events))
         return model.fold(events)
 
@@ -246,10 +261,15 @@ class EventStore:
                 takes them `"raw"`, so that an event of another application's code does not end it.
 
         Raises:
-            ValueError: a tag that no event of the types has, or no such policy.
+            TypeError, ValueError: an argument cannot work, such as a query that matches no event, or no such policy.
         """
-        wanted = matchable(query or EventQuery.all(), self.events)
-        most = batch_size or self.options.subscription_batch
+        wanted = self._checked(query)
+        if stream_id is not None:
+            check_text("stream_id", stream_id)
+        if not isinstance(after, Mark):
+            check_whole("after", after)
+        most = self.options.subscription_batch if batch_size is None else batch_size
+        check_whole("batch_size", most, 1)
         return Subscription(
             self.log, decoder(self.events, unknown), wanted, stream_id, Mark.of(after), most, self.options
         )
@@ -293,6 +313,13 @@ class EventStore:
             StorageError: the database failed.
         """
         await self._appender.tagged_types.compare()
+
+    def _checked(self, query: EventQuery | None) -> EventQuery:
+        """Return what can match of a query; by default the one that matches all."""
+        if query is None:
+            return EventQuery.all()
+        check_instance("query", query, EventQuery, "such as EventQuery.of(OrderCreated)")
+        return matchable(query, self.events)
 
     def _pace(self) -> Pace:
         return Pace(self.options.first_chunk, self.options.chunk, self.options.chunk_bytes)

@@ -6,6 +6,7 @@ log can hold, such as an id with a NUL character that a client has sent, is none
 
 from __future__ import annotations
 
+from twofold.arguments import check_instance
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.stored_names import can_be_stored
 from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
@@ -32,9 +33,14 @@ def matchable(query: EventQuery, events: EventTypes) -> EventQuery:
 
 
 def matchable_condition(condition: AppendCondition | None, events: EventTypes) -> AppendCondition | None:
-    """Return a condition with the query that `matchable` gives; raises what it raises."""
+    """Return a condition with the query that `matchable` gives; raises what it raises.
+
+    Raises:
+        TypeError: it is no condition.
+    """
     if condition is None:
         return None
+    check_instance("condition", condition, AppendCondition, "such as `decision.condition`")
     query = matchable(condition.fail_if, events)
     return condition if query is condition.fail_if else AppendCondition(query, condition.after)
 

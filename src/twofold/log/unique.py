@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
+from twofold.arguments import check_items, check_text, shown
 from twofold.errors import ValueTakenError
 from twofold.log.decision_model import DecisionModel
-from twofold.log.event_fields import tagged_fields
+from twofold.log.event_fields import check_record, tagged_fields
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 
@@ -30,13 +33,22 @@ def unique(
         unless: a tag, such as `guest:g1`; what an event with this tag took may be taken again.
 
     Raises:
+        TypeError: an argument is of another type.
         ValueError: a class has no field with this tag, so that its events would never be found.
     """
-    taking, releasing = _classes(of), _classes(released_by)
+    check_text("name", name)
+    _check_value(value)
+    if unless is not None:
+        check_text("unless", unless)
+        if ":" not in unless:
+            raise ValueError(f"`unless` is a tag, such as guest:g1, not {unless!r}")
+    taking, releasing = _classes("of", of), _classes("released_by", released_by)
+    if not taking:
+        raise ValueError("`of` names no class of events; write of=GuestRegistered")
     for each in (*taking, *releasing):
         if name not in {tag for _, tag in tagged_fields(each)}:
             raise ValueError(
-                f"{each.__qualname__} has no field that is tagged {name!r}; declare one: "
+                f"{each.__qualname__} has no field that is tagged {name!r}, the name; declare one: "
                 f'{name}: Annotated[str, Tag("{name}")]'
             )
     freeing = EventQuery.of(*releasing).items[0].types if releasing else ()
@@ -50,9 +62,20 @@ def unique(
         if is_taken:
             raise ValueTakenError(name, str(value))
 
-    query = EventQuery.of(*taking, *releasing, tags=[f"{name}:{value}"])
+    text = value.value if isinstance(value, Enum) else value
+    query = EventQuery.of(*taking, *releasing, tags=[f"{name}:{text}"])
     return DecisionModel(query=query, initial_state=False, evolve=evolve, require=require)
 
 
-def _classes(given: Classes) -> tuple[type, ...]:
-    return (given,) if isinstance(given, type) else tuple(given)
+def _check_value(value: object) -> None:
+    text = value.value if isinstance(value, Enum) else value
+    if not isinstance(text, str | int | UUID) or text == "":
+        raise TypeError(f"`value` is a text, a whole number or a UUID, as tags are, and not empty; got {shown(value)}")
+
+
+def _classes(name: str, given: Classes) -> tuple[type, ...]:
+    classes = (given,) if isinstance(given, type) else given
+    check_items(name, classes, lambda each: isinstance(each, type), "classes of events")
+    for each in classes:
+        check_record(each)
+    return tuple(classes)

@@ -73,6 +73,21 @@ def caused_by(recorded: RecordedEvent[Any]) -> Metadata:
 
 @contextmanager
 def metadata(**fields: Any) -> Iterator[Metadata]:
-    """Set fields of `Metadata` for all that is recorded within the block, such as `user="ann", tenant="t1"`."""
+    """Set fields of `Metadata` for all that is recorded within the block, such as `user="ann", tenant="t1"`.
+
+    Raises:
+        TypeError: there is no such field, or its value is of another type than it declares.
+    """
+    for name, value in fields.items():
+        _check_field(name, value)
     with context(metadata=msgspec.structs.replace(current_metadata(), **fields)) as inner:
         yield inner.metadata
+
+
+def _check_field(name: str, value: object) -> None:
+    if name not in Metadata.__struct_fields__:
+        raise TypeError(f"metadata has no field {name!r}; it has {', '.join(Metadata.__struct_fields__)}")
+    try:
+        msgspec.convert({name: value}, Metadata)
+    except msgspec.ValidationError as error:
+        raise TypeError(f"metadata({name}={value!r}): {error}; further values go into `extra`, as texts") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from twofold.arguments import check_text, check_texts, check_whole, shown
 from twofold.messages.stored_event import StoredEvent
 
 E_co = TypeVar("E_co", covariant=True)
@@ -55,6 +57,11 @@ class Tag:
 
     name: str
 
+    def __post_init__(self) -> None:
+        check_text("name", self.name)
+        if ":" in self.name:
+            raise ValueError(f"the name of a tag ends before the colon of `customer:c1`; `name` is {self.name!r}")
+
 
 class RawEvent(msgspec.Struct, frozen=True):
     """An event as the log holds it, for readers that take events whose classes they do not have.
@@ -97,8 +104,15 @@ def event_type(
         aliases: names under which older code stored events that this class now stands for.
 
     Raises:
-        ValueError: an older version has no upcaster, or an upcaster leads nowhere.
+        TypeError: an argument is of another type.
+        ValueError: an older version has no upcaster, or an upcaster leads nowhere; or a name is empty.
     """
+    if name is not None:
+        check_text("name", name)
+    check_whole("version", version, -math.inf)
+    aliases = check_texts("aliases", aliases)
+    if upcasters is not None and not (isinstance(upcasters, Mapping) and all(map(callable, upcasters.values()))):
+        raise TypeError(f"`upcasters` maps versions to functions, such as {{1: split_name}}, not {shown(upcasters)}")
     steps = dict(upcasters or {})
     if version < 1 or sorted(steps) != list(range(1, version)):
         raise ValueError(f"version {version} needs upcasters for exactly the versions {list(range(1, version))}")

@@ -21,7 +21,7 @@ def on(*event_types: type) -> Callable[[F], F]:
         TypeError: no class is named, or only the base of some, or the method is asynchronous.
     """
     if not event_types or not all(isinstance(each, type) for each in event_types):
-        raise TypeError("name the event: @on(OrderCreated)")
+        raise TypeError("the event types are classes; name the event: @on(OrderCreated)")
     for each in event_types:
         refuse_base_class(each)
 

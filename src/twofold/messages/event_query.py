@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
+from twofold.arguments import check_instance, check_items, check_texts, check_whole, shown
 from twofold.messages.event import Event, RawEvent, event_type_of
 
 
@@ -15,6 +16,11 @@ class QueryItem(msgspec.Struct, frozen=True):
 
     types: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_texts("tags", self.tags)
+        if not isinstance(self.types, tuple) or not all(isinstance(each, str) for each in self.types):
+            raise TypeError(f"`types` are stored names, not {shown(self.types)}; EventQuery.of(…) takes classes")
 
     def matches(self, type_name: str, tags: Collection[str]) -> bool:
         """Return whether an event of this type with these tags is matched."""
@@ -31,8 +37,9 @@ class EventQuery(msgspec.Struct, frozen=True):
     items: tuple[QueryItem, ...]
 
     def __post_init__(self) -> None:
+        check_items("items", self.items, lambda each: isinstance(each, QueryItem), "QueryItems")
         if not self.items:
-            raise ValueError("an event query needs an item; use EventQuery.all() for every event")
+            raise ValueError("`items` is empty; an event query needs an item; use EventQuery.all() for every event")
 
     @classmethod
     def all(cls) -> EventQuery:
@@ -59,10 +66,12 @@ class EventQuery(msgspec.Struct, frozen=True):
         """Match as `of` does, without the subclasses of the classes. `RawEvent` stands for events of any type."""
         if isinstance(tags, str):
             raise TypeError(f"tags are several strings; write tags=[{tags!r}]")
+        if not isinstance(tags, Iterable):
+            raise TypeError(f"tags are several strings, not {shown(tags)}; write tags=[…]")
         tags = tuple(tags)
         for tag in tags:
-            if not isinstance(tag, str):
-                raise TypeError(f'a tag is a text such as "customer:c1", got {tag!r}')
+            if not isinstance(tag, str) or not tag:
+                raise TypeError(f'tags are made of texts; a tag is a text such as "customer:c1", got {tag!r}')
         named = () if RawEvent in types else types
         return cls((QueryItem(tuple(name for each in named for name in _names(each)), tags),))
 
@@ -84,8 +93,7 @@ def _with_subclasses(declared: type | str) -> Iterator[type | str]:
     if isinstance(declared, str):
         yield declared
         return
-    if not isinstance(declared, type):
-        raise TypeError(f"an event query names classes or stored names, not {declared!r}")
+    _refuse_other(declared)
     found = [declared, *_below(declared)] if declared is not Event else []
     storable = [each for each in found if _is_storable(each)]
     if not storable:
@@ -93,6 +101,14 @@ def _with_subclasses(declared: type | str) -> Iterator[type | str]:
             f"no event can be a {declared.__qualname__} itself; name the classes of the events, or use EventQuery.all()"
         )
     yield from storable
+
+
+def _refuse_other(declared: object) -> None:
+    if not isinstance(declared, type | str) or not declared:
+        raise TypeError(
+            f"an event query names classes or stored names, not {declared!r}; its types are given one by one: "
+            f"EventQuery.of(OrderCreated, OrderCancelled)"
+        )
 
 
 def _below(cls: type) -> Iterator[type]:
@@ -108,8 +124,11 @@ def _is_storable(cls: type) -> bool:
 
 
 def _names(declared: type | str) -> tuple[str, ...]:
+    _refuse_other(declared)
     if isinstance(declared, str):
         return (declared,)
+    if not _is_storable(declared):
+        raise TypeError(f"no event can be a {declared.__qualname__}; name the classes of the events")
     stored = event_type_of(declared)
     return (stored.name, *stored.aliases)
 
@@ -122,3 +141,8 @@ class AppendCondition(msgspec.Struct, frozen=True):
 
     fail_if: EventQuery
     after: int | None = None
+
+    def __post_init__(self) -> None:
+        check_instance("fail_if", self.fail_if, EventQuery, "such as EventQuery.of(OrderCreated)")
+        if self.after is not None:
+            check_whole("after", self.after)

@@ -39,9 +39,9 @@ class Position(int):
         Raises:
             ValueError: the text is not that of a position.
         """
-        found = _TEXT.fullmatch(text)
+        found = _TEXT.fullmatch(text) if isinstance(text, str) else None
         if found is None:
-            raise ValueError(f"{text[:60]!r} is no position; keep what `position.text` returned, unchanged")
+            raise ValueError(f"the text {text!r:.60} is no position; keep what `position.text` returned, unchanged")
         return cls(int(found[1]), bytes.fromhex(found[2] or ""))
 
     def __str__(self) -> str:

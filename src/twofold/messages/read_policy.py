@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from twofold.arguments import check_instance, check_number
+
 
 class WhenLate(Enum):
     """What becomes of a query whose read models are not where they should be when the time to wait is over."""
@@ -24,3 +26,7 @@ class ReadPolicy:
     wait: float = 5.0
     """Seconds, at most. It waits for what it must show, and for a projection that is behind by more than `max_lag`."""
     then: WhenLate = WhenLate.REFUSE
+
+    def __post_init__(self) -> None:
+        check_number("wait", self.wait)
+        check_instance("then", self.then, WhenLate, "such as WhenLate.ANSWER_STALE")

@@ -10,11 +10,12 @@ from datetime import timedelta
 from typing import Any
 from zlib import crc32
 
+from twofold.arguments import check_number, check_whole, shown
 from twofold.messages.context import Context, current_context, enter_context, leave_context
 from twofold.messages.mark import Mark
 from twofold.messages.query import Answer
 from twofold.messages.receipt import Receipt
-from twofold.messages.stream import ANY, ExpectedVersion
+from twofold.messages.stream import ANY, ExpectedVersion, check_expected
 
 MAX_MARKS = 32
 """Of more types and tags than these it is not remembered which they were."""
@@ -34,12 +35,12 @@ class WriteToken:
 
     @classmethod
     def of(cls, after: Receipt[Any] | WriteToken | int) -> WriteToken:
-        """Return what a receipt stands for, or all up to a position."""
-        if isinstance(after, WriteToken):
-            return after
-        if isinstance(after, int):
-            return cls(after, None)
-        return cls(after.position, _marks(*after.types, *(after.tags or [UNTAGGED])) if after.types else None)
+        """Return what a receipt stands for, or all up to a position.
+
+        Raises:
+            TypeError, ValueError: it is none of these, or a negative number.
+        """
+        return _token("after", after)
 
     def merge(self, other: WriteToken) -> WriteToken:
         """Return what must be shown to show both."""
@@ -121,13 +122,31 @@ def session(
         written: by earlier commands.
         wait: seconds that a query waits for it, instead of what its policy says.
         expected_version: of the stream that the first command writes to.
+
+    Raises:
+        TypeError, ValueError: an argument is of another type, or negative.
     """
-    inner = Session(WriteToken.of(written), wait, expected_version)
+    if wait is not None:
+        check_number("wait", wait)
+    check_expected(expected_version)
+    inner = Session(_token("written", written), wait, expected_version)
     token = enter_session(inner)
     try:
         yield inner
     finally:
         leave_context(token)
+
+
+def _token(name: str, written: Any) -> WriteToken:
+    if isinstance(written, WriteToken):
+        return written
+    if isinstance(written, Receipt):
+        names = (*written.types, *(written.tags or [UNTAGGED]))
+        return WriteToken(written.position, _marks(*names) if written.types else None)
+    if not isinstance(written, int):
+        raise TypeError(f"`{name}` is a receipt, a WriteToken or a position, not {shown(written)}")
+    check_whole(name, written)
+    return WriteToken(written, None)
 
 
 def _marks(*names: str) -> frozenset[int]:

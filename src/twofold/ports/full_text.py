@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from twofold.arguments import check_items, check_text
+
 MAX_WORDS, MAX_LETTERS = 50, 500
 """A search looks at no more words than these, and at no more letters of a word."""
 
@@ -52,9 +54,19 @@ def find_words(text: str, search: str) -> Sequence[Range]:
 
 
 def marked_html(text: str, ranges: Iterable[Range], before: str = "<mark>", after: str = "</mark>") -> str:
-    """Return a text as HTML, escaped, with ranges of it marked."""
+    """Return a text as HTML, escaped, with ranges of it marked.
+
+    Raises:
+        TypeError: an argument is of another type.
+        ValueError: a range is not within the text, or begins before the one in front of it ends.
+    """
+    for name, given in (("text", text), ("before", before), ("after", after)):
+        check_text(name, given, may_be_empty=True)
+    check_items("ranges", ranges, _is_range, "ranges such as (0, 5)")
     parts, end = list[str](), 0
     for start, stop in ranges:
+        if not end <= start <= stop <= len(text):
+            raise ValueError(f"`ranges`: {start} to {stop} is not behind {end} and within the {len(text)} characters")
         parts += escape(text[end:start]), before, escape(text[start:stop]), after
         end = stop
     return "".join([*parts, escape(text[end:])])
@@ -75,3 +87,7 @@ def _plain_with_origins(text: str) -> tuple[str, Sequence[int]]:
     letters = [(each, place) for place, character in enumerate(text) for each in _without_diacritics(character)]
     plain = "".join(each for each, _ in letters).lower()  # as a whole: the last sigma of a Greek word is another one
     return plain, [*(place for _, place in letters), len(text)]
+
+
+def _is_range(given: object) -> bool:
+    return isinstance(given, tuple | list) and [type(each) for each in given] == [int, int]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from twofold.arguments import check_choice
 from twofold.errors import InvalidProjectionError
 from twofold.log.codec.fidelity import field_names
 from twofold.messages.event import RawEvent, refuse_base_class
@@ -25,9 +25,11 @@ def check_declaration(projection: Any) -> None:
         InvalidProjectionError: it cannot; the text has the remedy.
     """
     if isinstance(projection, type):
-        raise InvalidProjectionError(f"{projection.__qualname__} is a class; add an instance: {projection.__name__}()")
+        raise InvalidProjectionError(
+            f"the projection {projection.__qualname__} is a class; add an instance: {projection.__name__}()"
+        )
     if not isinstance(projection, Projection | SqlProjection | Reaction):
-        raise InvalidProjectionError(f"{projection!r} is no Projection, SqlProjection or Reaction")
+        raise InvalidProjectionError(f"`projection` {projection!r} is no Projection, SqlProjection or Reaction")
     _check_attributes(projection)
     if isinstance(projection, Projection):
         _check_rows(projection)
@@ -56,19 +58,8 @@ def check_events(projection: Any) -> None:
             raise InvalidProjectionError(f"{projection.name} handles no such event: {error}") from error
 
 
-def check_choice(name: str, value: object, choices: Any) -> None:
-    """Refuse a value that is none of those of a `Literal`.
-
-    Raises:
-        InvalidProjectionError: it is none.
-    """
-    allowed = typing.get_args(choices)
-    if value not in allowed:
-        raise InvalidProjectionError(f"{name}={value!r} is none; write one of: {', '.join(map(repr, allowed))}")
-
-
 def _check_attributes(projection: Any) -> None:
-    check_choice(f"{projection.name}: on_failure", projection.on_failure, OnFailure)
+    check_choice(f"{projection.name}: on_failure", projection.on_failure, OnFailure, InvalidProjectionError)
     for name in ("follows", "tables"):
         if isinstance(getattr(projection, name, ()), str):
             raise InvalidProjectionError(f"{projection.name}: write {name} = ({getattr(projection, name)!r},)")
@@ -88,7 +79,7 @@ def _check_apply(projection: Any) -> None:
             raise InvalidProjectionError(f"{where} must be asynchronous; write `async def apply(self, event)`")
         _check_parameters(where, apply, 1)
         return
-    check_choice(f"{projection.name}: connection", projection.connection, Style)
+    check_choice(f"{projection.name}: connection", projection.connection, Style, InvalidProjectionError)
     if projection.connection == "sqlalchemy" and inspect.iscoroutinefunction(apply):
         raise InvalidProjectionError(
             f"{where} gets SQLAlchemy's Connection; write `def apply(self, event, connection)`"

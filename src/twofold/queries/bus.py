@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from twofold.errors import DuplicateHandlerError, HandlerNotFoundError, InvalidHandlerError
+from twofold.arguments import check_class, check_flag, check_function, check_instance, check_number, check_texts
+from twofold.errors import DuplicateHandlerError, HandlerNotFoundError, InvalidHandlerError, InvalidMessageTypeError
 from twofold.messages.query import Answer, Query
 from twofold.messages.read_policy import ReadPolicy
 from twofold.messages.receipt import Receipt
@@ -43,6 +44,9 @@ class QueryBus:
         progress: Mapping[str, Progress] | None = None,
         policy: ReadPolicy = ReadPolicy(),  # noqa: B008 - it is immutable
     ) -> None:
+        check_instance("policy", policy, ReadPolicy)
+        if progress is not None:
+            check_instance("progress", progress, Mapping)
         self._middleware = checked(middleware)
         self._policy = policy
         self._routes: dict[type, _Route] = {}
@@ -76,13 +80,22 @@ class QueryBus:
             DuplicateHandlerError: the query has a handler already.
             InvalidHandlerError: the handler is not asynchronous, or is one for another query, or there is a `tag`
                 without `reads`.
+            InvalidMessageTypeError: the query's type is no class.
+            TypeError, ValueError: another argument is of another type, or empty.
         """
+        check_class("query_type", query_type, error=InvalidMessageTypeError)
+        if policy is not None:
+            check_instance("policy", policy, ReadPolicy)
         if query_type in self._routes:
             raise DuplicateHandlerError(query_type, self._routes[query_type].handler)
         answer = resolve(query_type, handler)
         call, has_none = compose(answer, self._middleware), admits_none(result_type(answer))
         if isinstance(reads, str):
             raise InvalidHandlerError(f"`reads` takes a list of names; write `reads=[{reads!r}]`")
+        if reads is not None:
+            reads = check_texts("reads", reads)
+        if tag is not None:
+            check_function("tag", tag)
         if tag is not None and reads is None:
             raise InvalidHandlerError(
                 f"{handler!r} has a `tag` and no `reads`; leave it out: a ReadModel knows the tags of a row's events"
@@ -131,6 +144,7 @@ class QueryBus:
 
         Raises:
             HandlerNotFoundError: no handler is registered for it.
+            TypeError, ValueError: an argument is of another type, or negative.
             StaleReadError: the read models did not get there in time, and the policy is to refuse then.
             InvalidHandlerError: the answer is None, which the handler is not annotated to return.
             Exception: whatever the handler raises, unchanged.
@@ -156,8 +170,13 @@ class QueryBus:
             is_watched: whether the scopes are wanted with their tags.
         """
         route = self._route(query)
+        if timeout is not None:
+            check_number("timeout", timeout)
+        if policy is not None:
+            check_instance("policy", policy, ReadPolicy)
+        check_flag("is_watched", is_watched)
         session, outer = current_session(), current_asking()
-        written = WriteToken.of(after or 0)
+        written = WriteToken.of(0 if after is None else after)
         if session:
             written = written.merge(session.written)
             timeout = session.wait if timeout is None else timeout
@@ -211,6 +230,8 @@ class QueryBus:
     def _route(self, query: object) -> _Route:
         route = self._routes.get(type(query))
         if route is None:
+            if isinstance(query, type):
+                raise TypeError(f"`query` is the class {query.__name__}; give an instance: {query.__name__}(…)")
             raise HandlerNotFoundError(type(query), "queries")
         return route
 

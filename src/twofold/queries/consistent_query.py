@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TypeVar
 
+from twofold.arguments import check_instance, check_number, check_text, check_whole
 from twofold.log.event_store import EventStore
 from twofold.messages.query import Answer, Query
 from twofold.messages.read_policy import ReadPolicy, WhenLate
@@ -25,6 +26,8 @@ class ConsistentQueryHandler:
     """
 
     def __init__(self, queries: QueryBus, store: EventStore) -> None:
+        check_instance("queries", queries, QueryBus)
+        check_instance("store", store, EventStore)
         self._queries = queries
         self._store = store
 
@@ -41,9 +44,14 @@ class ConsistentQueryHandler:
 
         Raises:
             HandlerNotFoundError: no handler is registered for the query.
+            TypeError, ValueError: an argument is of another type, or negative.
             StorageError: the database failed.
             Exception: whatever the handler raises, unchanged.
         """
+        check_whole("expected_version", expected_version)
+        check_text("stream_id", stream_id)
+        check_number("timeout", timeout)
+        self._queries.check(query)
         deadline = time.monotonic() + timeout
         position = await self._position_of(stream_id, expected_version, deadline)
         remaining = max(deadline - time.monotonic(), 0.0)

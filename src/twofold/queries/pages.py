@@ -54,7 +54,7 @@ def read_cursor(cursor: str, order: Sequence[Column], longest: int) -> tuple[Any
         InvalidCursorError: the cursor is damaged, or belongs to another sort.
     """
     try:
-        if len(cursor) > longest:
+        if not isinstance(cursor, str) or len(cursor) > longest:
             raise ValueError
         content = base64.urlsafe_b64decode(cursor)
         names, values = msgspec.json.decode(content, type=tuple[list[str], list[Any]])

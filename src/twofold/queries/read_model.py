@@ -22,6 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
+from twofold.arguments import check_flag, check_instance, check_items, check_port, check_text, check_texts, check_whole
 from twofold.errors import MissingTableError, UnknownFieldError
 from twofold.messages.event import stored_names
 from twofold.options import QueryOptions
@@ -82,6 +83,9 @@ class ReadModel(Generic[R]):
         generation: Generation | None = None,
         options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
     ) -> None:
+        check_port("database", database, "read database", "open", "read", "load")
+        check_instance("projection", projection, Projection)
+        check_instance("options", options, QueryOptions)
         self.name = projection.name
         self._projection = projection
         self._database = database
@@ -145,13 +149,16 @@ class ReadModel(Generic[R]):
             UnknownFieldError: a filter or the sort names a field that the rows do not have, or no field is `FullText`.
             InvalidFilterError: a filter's operator is none, or its value does not fit the field.
             InvalidCursorError: the cursor is damaged, or belongs to another sort.
-            ValueError: the page or its size is below 1.
+            TypeError, ValueError: an argument is of another type, or the page or its size is below 1.
             StaleReadError: the page does not show in time what it must, and the policy is to refuse then.
             ReadModelBuildingError: the read model is not complete yet.
             StorageError: the database failed.
         """
-        if page < 1 or page_size < 1:
-            raise ValueError(f"page and page_size begin at 1, got {page} and {page_size}")
+        check_whole("page", page, 1)
+        check_whole("page_size", page_size, 1)
+        check_text("search", search, may_be_empty=True)
+        check_flag("descending", descending)
+        check_flag("highlight", highlight)
         if search and not self._table.full_text:
             raise UnknownFieldError(f"{self.name} cannot be searched; mark a field: `Annotated[str, FullText()]`")
         order = self._order(sort, by_rank=bool(search) and not sort)
@@ -187,13 +194,14 @@ class ReadModel(Generic[R]):
         sum.
 
         Raises:
+            TypeError, ValueError: an argument is of another type.
             UnknownFieldError: a field is named that the rows do not have, or whose values cannot be added up.
             InvalidFilterError: a filter's operator is none, or its value does not fit the field.
             StaleReadError: the totals do not show in time what they must, and the policy is to refuse then.
             ReadModelBuildingError: the read model is not complete yet.
             StorageError: the database failed.
         """
-        summed = (of,) if isinstance(of, str) else tuple(of)
+        by, summed = check_texts("by", by), (of,) if isinstance(of, str) else check_texts("of", of)
         for name in (*by, *summed):
             self._column(name)
         for name in summed:
@@ -309,13 +317,14 @@ class ReadModel(Generic[R]):
         return next(place for place, column in enumerate(self._table.columns) if column.name == name)
 
     def _column(self, name: str) -> Column:
-        column = self._table.column(name)
+        column = self._table.column(name) if isinstance(name, str) else None
         if column is None or column.kind is Kind.JSON:
             fields = ", ".join(each.name for each in self._table.columns if each.kind is not Kind.JSON)
             raise UnknownFieldError(f"{self.name} cannot be asked about {name!r}; its fields are {fields}")
         return column
 
     def _checked(self, where: Sequence[Filter]) -> tuple[Filter, ...]:
+        check_items("where", where, _is_filter, 'filters such as ("status", "=", "shipped")')
         checked = tuple(checked_filter(self._column(field), operator, value) for field, operator, value in where)
         for field, *_ in checked:
             self._find_index(field)
@@ -353,3 +362,7 @@ def _text(key: KeyValues | None) -> str:
         return "" if key is None else key_text(key)
     except Exception:
         return ""
+
+
+def _is_filter(given: object) -> bool:
+    return isinstance(given, tuple | list) and len(given) == 3 and isinstance(given[0], str)

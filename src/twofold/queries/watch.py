@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Collection
 from typing import TypeVar
 
+from twofold.arguments import check_instance, check_number, check_whole
 from twofold.messages.query import Answer, Query
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.session import current_session
@@ -42,11 +43,18 @@ async def watch(
         looks: shared with other watchers of the same application, to be spared what would show nothing new.
 
     Raises:
-        TypeError: the query asks no read model.
+        TypeError: the query asks no read model, or an argument is of another type.
         HandlerNotFoundError: no handler is registered for it.
         StorageError: the database failed.
         Exception: whatever the handler raises, unchanged.
     """
+    check_instance("queries", queries, QueryBus)
+    queries.check(query)
+    check_whole("after", after)
+    check_number("heartbeat", heartbeat)
+    check_instance("options", options, QueryOptions)
+    if looks is not None:
+        check_instance("looks", looks, SharedLooks)
     policy, session = ReadPolicy(heartbeat, WhenLate.ANSWER_STALE), current_session()
     asked = (query, session.written if session else None)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from twofold.arguments import check_flag, check_function, check_port, check_text, check_whole
 from twofold.errors import InvalidProjectionError, RebuildFailedError
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
@@ -66,8 +67,7 @@ class ReadModelControl:
         Raises:
             ValueError: the number is not between 1 and 256.
         """
-        if not 1 <= segments <= SLOTS:
-            raise ValueError(f"a read model has 1 to {SLOTS} segments, got {segments}")
+        check_whole("segments", segments, 1, SLOTS)
         async with self._database.transaction() as transaction:
             serving = serving_of(await locked_generations(transaction, self.name))
             await transaction.run(SQL["set_segments"], name=self.name, generation=serving.number, segments=segments)
@@ -79,8 +79,7 @@ class ReadModelControl:
         Raises:
             ValueError: the position is below zero.
         """
-        if position < 0:
-            raise ValueError(f"positions begin at 1, and 0 stands before all; got {position}")
+        check_whole("position", position)
         async with self._database.transaction() as transaction:
             serving = serving_of(await locked_generations(transaction, self.name))
             place = {"name": self.name, "generation": serving.number}
@@ -102,12 +101,16 @@ class ReadModelControl:
             InvalidProjectionError: it is a keyed projection.
             ValueError: the log ends before the position, or no position is known to be in both histories.
         """
+        if position is not None:
+            check_whole("position", position)
+        check_port("log", log, "event log", "append", "read", "scan")
         mark = await history.rewind(log, self._database, self.name, position)
         self._changed()
         return mark.position
 
     async def parked(self, *, limit: int = 1000) -> Sequence[ParkedEvent]:
         """Return the parked events, in order."""
+        check_whole("limit", limit, 1)
         return await parking.parked(self._database, self.name, limit=limit)
 
     async def skipped(self) -> Sequence[SkippedEvent]:
@@ -132,6 +135,8 @@ class ReadModelControl:
         Raises:
             ValueError: there is no reason, the event has come in already, or it is neither parked nor in the log.
         """
+        check_whole("position", position, 1)
+        check_text("reason", reason)
         event = (await log.mark(position) if log and position > 0 else None) or Mark(position)
         await parking.skip(self._database, self.name, event, reason, slot=await self._slot(position))
         self._changed()
@@ -142,6 +147,9 @@ class ReadModelControl:
         Raises:
             ValueError: there is no reason.
         """
+        check_text("reason", reason)
+        if not key:
+            raise ValueError("give the key of the row: skip_row('a1', reason=…)")
         skipped = await parking.skip_row(self._database, self.name, key_text(key), reason)
         self._changed()
         return skipped
@@ -217,7 +225,7 @@ class ProjectionControl(ReadModelControl):
 
     async def rewind(self, position: int | None = None, *, log: EventLog | None = None) -> int:
         """Set it back in the application's log, unless another one is named; see `ReadModelControl.rewind`."""
-        reached = await super().rewind(position, log=log or self._store.log)
+        reached = await super().rewind(position, log=self._store.log if log is None else log)
         await self._registered.written.reload()
         return reached
 
@@ -239,6 +247,8 @@ class ProjectionControl(ReadModelControl):
         Raises:
             RebuildFailedError, NoWorkerError, InvalidProjectionError: as `ReadModelSynchronizer.rebuild_projection`.
         """
+        check_flag("expect_same", expect_same)
+        check_function("progress", progress)
         options = self._factory.options
         generation: Generation = await rebuild.begin(
             self._store.log,

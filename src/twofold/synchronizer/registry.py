@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
+from twofold.arguments import check_choice
 from twofold.errors import InvalidProjectionError, UnknownProjectionError
 from twofold.log.event_store import EventStore
 from twofold.messages.event import RawEvent
 from twofold.options import FoldOptions, QueryOptions
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import ReadDatabase
-from twofold.projections.declaration import check_choice, check_declaration, check_events
+from twofold.projections.declaration import check_declaration, check_events
 from twofold.projections.kinds import drive_of, runner_of
 from twofold.projections.runner import Drive, ProjectionKind, ProjectionRunner, RowRunner, Start
 from twofold.queries.consistency import Progress
@@ -85,7 +86,7 @@ class Registry:
         """Take on a projection; see `ReadModelSynchronizer.add`."""
         drive = drive_of(kind)
         if start is not None:
-            check_choice("start", start, Start)
+            check_choice("start", start, Start, InvalidProjectionError)
         check_declaration(projection)
         if projection.name in self.stored or projection.name in self.on_demand:
             raise InvalidProjectionError(f"there are two projections named {projection.name!r}; rename one")

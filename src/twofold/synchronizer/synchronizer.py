@@ -10,6 +10,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
+from twofold.arguments import (
+    check_choice,
+    check_function,
+    check_instance,
+    check_iterable,
+    check_number,
+    check_port,
+    check_text,
+    check_texts,
+    check_whole,
+)
 from twofold.errors import InvalidProjectionError, StorageError
 from twofold.log.event_store import EventStore
 from twofold.log.shared_scans import SharedScans
@@ -88,6 +99,20 @@ class ReadModelSynchronizer:
         options: SynchronizerOptions | None = None,
         query_options: QueryOptions | None = None,
     ) -> None:
+        check_instance("event_store", event_store, EventStore)
+        check_port("read_db", read_db, "read database", "open", "transaction", "read")
+        check_choice("changed_code", changed_code, ChangedCode)
+        if options is not None:
+            check_instance("options", options, SynchronizerOptions)
+        if query_options is not None:
+            check_instance("query_options", query_options, QueryOptions)
+        if replica is not None:
+            check_port("replica", replica, "read database", "open", "read")
+        if scratch is not None:
+            check_function("scratch", scratch)
+        check_iterable("projections", projections)
+        if batch_size is not None:
+            check_whole("batch_size", batch_size, 1)
         self._store = event_store
         self._options = options or SynchronizerOptions()
         self._replica = replica
@@ -152,6 +177,8 @@ class ReadModelSynchronizer:
             InvalidProjectionError: it cannot work as declared, or its name is taken.
             InvalidMessageTypeError: an event that it handles cannot be stored as declared.
         """
+        if database is not None:
+            check_port("database", database, "read database", "open", "transaction", "read")
         self._is_prepared = False
         if self._workers and drive_of(kind).is_stored:
             raise InvalidProjectionError(
@@ -253,6 +280,8 @@ class ReadModelSynchronizer:
             TimeoutError: they did not get there in time.
             InvalidProjectionError, StorageError: as `prepare`.
         """
+        if timeout is not None:
+            check_number("timeout", timeout)
         await self.prepare()
         head = await self._store.head()
         running = asyncio.create_task(self.run(), name="twofold-synchronizer-once")
@@ -280,6 +309,11 @@ class ReadModelSynchronizer:
             ReadModelBuildingError: one is being built, and what serves has other columns.
             StorageError: the database failed.
         """
+        check_number("timeout", timeout)
+        if projections is not None:
+            projections = check_texts("projections", projections)
+        if not isinstance(position, Receipt | WriteToken):
+            check_whole("position", position)
         stored, on_demand = self._registry.stored, self._registry.on_demand
         names = stored if projections is None else projections
         waited = [on_demand[name] if name in on_demand else self._of(name).served for name in names]
@@ -338,6 +372,7 @@ class ReadModelSynchronizer:
             UnknownProjectionError: there is none of this name here.
             InvalidProjectionError: it is folded on demand, so that there is nothing to be commanded.
         """
+        check_text("name", name)
         registered = self._of(name)
         factory = self._factory(registered.database, {name: registered.runner})
         return ProjectionControl(registered, self._store, factory, self._poke, self.status)

@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 from twofold import Event, Key, Projection, Reaction, SqlProjection, on
+from twofold.arguments import check_choice
 from twofold.errors import InvalidMessageTypeError, InvalidProjectionError
 from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RecordedEvent, event_type
 from twofold.messages.stored_event import StoredEvent
-from twofold.projections.declaration import check_choice, check_declaration, check_events
+from twofold.projections.declaration import check_declaration, check_events
 from twofold.projections.folding import fold, keyed
 from twofold.projections.kinds import drive_of
 from twofold.projections.rows.row_type import RowType
@@ -121,7 +122,7 @@ def test_a_kind_that_is_none_is_refused(kind: Any) -> None:
 
 def test_a_start_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidProjectionError, match="start='today' is none; write one of: 'beginning', 'now'"):
-        check_choice("start", "today", Start)
+        check_choice("start", "today", Start, InvalidProjectionError)
 
 
 def test_a_base_class_of_events_is_refused_where_a_method_or_a_projection_names_it() -> None:

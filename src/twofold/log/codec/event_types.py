@@ -18,6 +18,7 @@ from uuid import UUID
 
 import msgspec
 
+from twofold.arguments import check_class, check_text
 from twofold.errors import (
     CorruptEventError,
     InvalidEventError,
@@ -78,10 +79,16 @@ class EventTypes:
             InvalidMessageTypeError: two classes claim one stored name, or a class cannot be stored as declared.
         """
         for cls in classes:
+            check_class("classes", cls, error=InvalidMessageTypeError)
             self._codec(cls)
 
     def tags_of(self, type_name: str) -> Tags | None:
-        """Return what tags the events of a type carry; None if the type is not registered."""
+        """Return what tags the events of a type carry; None if the type is not registered.
+
+        Raises:
+            TypeError: the name is no text.
+        """
+        check_text("type_name", type_name, may_be_empty=True)
         codec = self._by_name.get(type_name)
         return None if codec is None else codec.tags
 
@@ -104,7 +111,7 @@ class EventTypes:
             ValueError: there are not as many ids as events.
         """
         if len(events) != len(event_ids):
-            raise ValueError(f"{len(events)} events need as many ids, got {len(event_ids)}")
+            raise ValueError(f"{len(events)} events need as many ids, got {len(event_ids)} event_ids")
         if len(events) >= MANY:
             return tuple(self._encode_many(events, event_ids, stream_id, stream_type, metadata))
         rows, prepared = [], self._prepared

@@ -36,9 +36,9 @@ class PayloadCodec:
 
     def __init__(self, cls: type) -> None:
         self.cls = cls
+        check_record(cls)
         self.stored: EventType = event_type_of(cls)
         check_name("stored name", self.stored.name)
-        check_record(cls)
         self._records = refuse_what_cannot_be_stored(cls)
         refuse_mutable(cls, InvalidMessageTypeError)
         self._dump, self._load, self._convert, self._read = _serializer(cls)

@@ -12,8 +12,11 @@ def check_name(what: str, name: str) -> None:
     """Refuse a name that an engine could not store.
 
     Raises:
+        TypeError: it is no text.
         LimitExceededError: it is empty, too long, or holds a NUL character or half of a surrogate pair.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"a {what} is a text, got {name!r:.60}")
     if not 0 < len(name) <= MAX_NAME or not can_be_stored(name):
         raise LimitExceededError(f"a {what} has 1 to {MAX_NAME} characters and no NUL; got {name[:60]!r}")
 
