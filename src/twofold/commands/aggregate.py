@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from twofold.arguments import check_iterable
 from twofold.errors import InvalidEventError
+from twofold.log.codec.mutable_fields import copier
 from twofold.messages.event_methods import methods_by_event, refuse_record
 from twofold.messages.mutable import is_mutable
 
@@ -99,8 +100,9 @@ class Aggregate:
         Raises:
             InvalidEventError: no method of the aggregate takes this event; it could not be folded again.
         """
-        self._evolve(event)
-        self._uncommitted.append(event)
+        kept = event if (copies := copier(type(event))) is None else copies(event)
+        self._evolve(event)  # which may make the event's own list part of its state, and change that
+        self._uncommitted.append(kept)
 
     def mark_committed(self) -> None:
         """Forget the uncommitted events; they are stored now."""

@@ -49,19 +49,24 @@ def check_record(cls: type) -> None:
         )
 
 
-def refuse_mutable(cls: type, error: type[Exception]) -> None:
+def refuse_mutable(cls: type, error: type[Exception], where: str = "") -> None:
     """Refuse a class of records whose fields can be changed: what was folded or stored would no longer be what it says.
+
+    Args:
+        cls: the class.
+        error: what is raised.
+        where: what stands in front of the error's text.
 
     Raises:
         Exception: of the class `error`; the text has the line to write.
     """
     name = cls.__qualname__
     if dataclasses.is_dataclass(cls) and not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        raise error(f"{name} can be changed; write @dataclass(frozen=True)")
+        raise error(f"{where}{name} can be changed; write @dataclass(frozen=True)")
     if issubclass(cls, msgspec.Struct) and not cls.__struct_config__.frozen:
-        raise error(f"{name} can be changed; write class {name}(msgspec.Struct, frozen=True)")
+        raise error(f"{where}{name} can be changed; write class {name}(msgspec.Struct, frozen=True)")
     if is_pydantic(cls) and not cls.model_config.get("frozen"):  # type: ignore[attr-defined]
-        raise error(f"{name} can be changed; write class {name}(BaseModel, frozen=True)")
+        raise error(f"{where}{name} can be changed; write class {name}(BaseModel, frozen=True)")
 
 
 def refuse_what_cannot_be_stored(cls: type) -> Sequence[type]:
@@ -108,7 +113,7 @@ class _Inspection:
         self._refuse_container(place, hint)
         if _has_fields(hint):
             self.inspect(hint)
-        for part in _parts(hint):
+        for part in parts_of(hint):
             self._refuse(place, part)
 
     def _refuse_container(self, place: str, hint: Any) -> None:
@@ -135,11 +140,11 @@ class _Inspection:
 def _tags(hint: Any) -> Iterator[Tag]:
     """Find tags also within `Annotated[str, Tag("x")] | None` and `tuple[Annotated[str, Tag("x")], ...]`."""
     yield from (extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Tag))
-    for part in _parts(hint):
+    for part in parts_of(hint):
         yield from _tags(part)
 
 
-def _parts(hint: Any) -> Iterable[Any]:
+def parts_of(hint: Any) -> Iterable[Any]:
     """Return what a hint is made of: the members of a union, the items of a container, what a name stands for."""
     for wrapped in ("__supertype__", "__value__"):  # NewType, `type X = ...`
         if hasattr(hint, wrapped):

@@ -12,6 +12,7 @@ from twofold.errors import InvalidMessageTypeError
 from twofold.log.appender import Appender
 from twofold.log.chunks import Pace, Rows, chunks
 from twofold.log.codec.event_types import EventTypes
+from twofold.log.codec.mutable_fields import copier
 from twofold.log.codec.unknown import Decoding, Unknown, decoder, readable
 from twofold.log.decision_model import Decision, DecisionModel
 from twofold.log.known_positions import KnownPositions
@@ -354,4 +355,10 @@ class EventStore:
             stored = [recorded async for recorded in self.read(query, before=position + 1)]
             if unit.is_open:
                 reads.decisions[query] = stored
-        return stored + unit.matching(query), position
+        return [_copied(recorded) for recorded in stored + unit.matching(query)], position
+
+
+def _copied(recorded: RecordedEvent[Any]) -> RecordedEvent[Any]:
+    """Return an event that an attempt of the command cannot change for the next one."""
+    copies = copier(type(recorded.event))
+    return recorded if copies is None else RecordedEvent(copies(recorded.event), recorded.stored)

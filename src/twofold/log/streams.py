@@ -24,6 +24,7 @@ from weakref import WeakValueDictionary
 
 from twofold.log.chunks import Pace, Read, Rows, chunks
 from twofold.log.codec.event_types import EventTypes
+from twofold.log.codec.mutable_fields import copied
 from twofold.log.codec.stored_names import can_be_stored
 from twofold.log.unit_of_work import StreamHistory, current_unit
 from twofold.messages.event import RecordedEvent
@@ -94,7 +95,7 @@ class Streams:
                 if first is not history and _serves(first, fold):  # another task of the command has read it, too
                     history, state = first, self._folded(stream_id, fold, first)
         staged = unit.staged(stream_id) if unit else ()
-        return (fold.take(state, staged) if staged else state), history.version + len(staged)
+        return (fold.take(state, copied(staged)) if staged else state), history.version + len(staged)
 
     def reader(self, stream_id: str) -> Read[int]:
         """Return how to read a stream in chunks, by versions."""
@@ -136,7 +137,8 @@ class Streams:
         """Return the state to which a history leads, and keep it, if folding that history again would take long."""
         state: S = fold.begin() if history.state is None else pickle.loads(history.state)  # noqa: S301 - see the module
         if history.events:
-            state = fold.take(state, [recorded.event for recorded in history.events])
+            events = copied([recorded.event for recorded in history.events])  # the next attempt folds the same history
+            state = fold.take(state, events)
         self._keep_if_long((fold.owner, stream_id), state, history)
         return state
 

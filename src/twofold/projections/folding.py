@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import time
 from collections import defaultdict
@@ -206,4 +207,17 @@ def _nothing_returned(projection: Projection[Any], recorded: RecordedEvent[Any])
 def _folds(projection: Projection[Any]) -> Mapping[type, Fold]:
     """Return what `Projection.apply` looks up for each event, or an `apply` of the projection's own for all of them."""
     apply = type(projection).apply
-    return projection.folds_by_event() if apply is Projection.apply else defaultdict(lambda: apply)
+    folds = projection.folds_by_event() if apply is Projection.apply else defaultdict(lambda: apply)
+    return _FoldsOfCopies(folds) if projection.row_type().copies else folds
+
+
+class _FoldsOfCopies(dict[type, Fold]):
+    """Folds over copies of rows: what a method changes in place, before it fails, must not be seen by the next one."""
+
+    def __init__(self, folds: Mapping[type, Fold]) -> None:
+        self._folds = folds
+
+    def __missing__(self, event: type) -> Fold:
+        fold = self._folds[event]
+        self[event] = lambda projection, row, recorded: fold(projection, copy.deepcopy(row), recorded)
+        return self[event]

@@ -2,81 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
-import types
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-import msgspec
 import pydantic
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tests.any_values import (
     ODD_ZONE,
-    Colour,
     GiftLine,
     Incomparable,
     Lax,
     Line,
     Size,
     Wrapped,
-    anything,
+    fields,
     is_same,
-    scalars,
-    texts,
+    made,
 )
 
 from twofold.errors import InvalidEventError, InvalidMessageTypeError
 from twofold.log.codec.event_types import EventTypes, encode_metadata
-from twofold.messages.event import AwareDatetime, Event, Metadata, Tag, event_type
+from twofold.messages.event import AwareDatetime, Metadata, Tag, event_type
 from twofold.messages.stored_event import record
-
-unclear: list[tuple[Any, st.SearchStrategy[Any]]] = [(hint, anything) for hint in (Any, object, list, dict, tuple)]
-unclear.append((dict[str, Any], st.dictionaries(texts, anything, max_size=2)))
-
-
-@st.composite
-def fields(draw: st.DrawFn, depth: int = 2) -> tuple[Any, st.SearchStrategy[Any]]:
-    """Return a type and a strategy for its values, now and then for those of another type."""
-    if not depth or draw(st.booleans()):
-        hint, values = draw(st.sampled_from([*scalars.items(), *unclear]))
-    else:
-        hint, values = draw(containers(depth))
-    return hint, draw(st.sampled_from([values, values, values, anything]))
-
-
-@st.composite
-def containers(draw: st.DrawFn, depth: int) -> tuple[Any, st.SearchStrategy[Any]]:
-    inner, values = draw(fields(depth - 1))
-    hashable = draw(st.sampled_from([str, int, Decimal, UUID, Colour, Size, dt.date]))
-    lists, maps = st.lists(values, max_size=3), st.dictionaries(texts, values, max_size=2)
-    keyed = st.dictionaries(scalars[hashable], values, max_size=2)
-    kinds: list[tuple[Any, st.SearchStrategy[Any]]] = [
-        (inner | None if inner is not Any else Any, st.one_of(st.none(), values)),
-        (types.GenericAlias(tuple, (inner, ...)), lists.map(tuple)),
-        (types.GenericAlias(list, (inner,)), lists),
-        (types.GenericAlias(tuple, (inner, str)), st.tuples(values, texts)),
-        (types.GenericAlias(dict, (str, inner)), maps),
-        (types.GenericAlias(dict, (hashable, inner)), keyed),
-        (types.GenericAlias(frozenset, (hashable,)), st.frozensets(scalars[hashable], max_size=3)),
-    ]
-    chosen: tuple[Any, st.SearchStrategy[Any]] = draw(st.sampled_from(kinds))
-    return chosen
-
-
-def made(kind: str, hints: list[Any]) -> Any:
-    names = [f"field_{number}" for number in range(len(hints))]
-    if kind == "dataclass":
-        return dataclasses.make_dataclass("Happened", list(zip(names, hints, strict=True)), bases=(Event,), frozen=True)
-    if kind == "struct":
-        return msgspec.defstruct("Happened", list(zip(names, hints, strict=True)), frozen=True)
-    config = pydantic.ConfigDict(frozen=True, arbitrary_types_allowed=True)
-    required: dict[str, Any] = {name: (hint, ...) for name, hint in zip(names, hints, strict=True)}
-    return pydantic.create_model("Happened", __config__=config, **required)
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))

@@ -10,11 +10,12 @@ import msgspec
 
 from twofold.errors import InvalidEventError, InvalidMessageTypeError, LimitExceededError
 from twofold.log.codec.fidelity import compares_all, difference, field_names, is_equal
+from twofold.log.codec.mutable_fields import refuse_mutable_parts
 from twofold.log.codec.proofs import proof_of
 from twofold.log.codec.stored_fields import knows_fields
 from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.tags import Tags
-from twofold.log.event_fields import check_record, is_pydantic, refuse_mutable, refuse_what_cannot_be_stored
+from twofold.log.event_fields import check_record, is_pydantic, refuse_what_cannot_be_stored
 from twofold.messages.event import EventType, Upcaster, event_type_of
 
 MAX_PAYLOAD = 16 * 1024 * 1024
@@ -40,7 +41,7 @@ class PayloadCodec:
         self.stored: EventType = event_type_of(cls)
         check_name("stored name", self.stored.name)
         self._records = refuse_what_cannot_be_stored(cls)
-        refuse_mutable(cls, InvalidMessageTypeError)
+        refuse_mutable_parts(cls.__qualname__, cls, InvalidMessageTypeError)
         self._dump, self._load, self._convert, self._read = _serializer(cls)
         self.tags = Tags(cls)
         self._compares_all = all(map(compares_all, self._records))

@@ -14,7 +14,7 @@ import msgspec
 
 from twofold.errors import InvalidProjectionError
 from twofold.log.codec.fidelity import values_getter
-from twofold.log.event_fields import refuse_mutable
+from twofold.log.codec.mutable_fields import copier, refuse_mutable_parts
 from twofold.ports.table import Column, Kind, Table, restored
 from twofold.projections.rows.row_columns import RowColumn, describe
 
@@ -63,6 +63,8 @@ class RowType(Generic[R]):
         self.columns = tuple(each.column for each in described)
         self._described = described
         self._refuse_what_no_table_can_hold()
+        self.copies = copier(cls)
+        """Copies a row with all that could be changed in it; None if nothing could."""
         self._names = tuple(names)
         self._get = values_getter(self._names)
         self.key_of: Callable[[R], tuple[Any, ...]] = values_getter(self.key)
@@ -187,7 +189,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _field_names(cls: type) -> list[str]:
-    refuse_mutable(cls, InvalidProjectionError)
+    refuse_mutable_parts(cls.__qualname__, cls, InvalidProjectionError)
     if dataclasses.is_dataclass(cls):
         return [field.name for field in dataclasses.fields(cls)]
     if issubclass(cls, msgspec.Struct):
