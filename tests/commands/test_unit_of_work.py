@@ -368,7 +368,9 @@ WRITES: dict[str, Callable[[Bank], Awaitable[Any]]] = {
     "execute": lambda bank: bank.commands.execute(Audit(account="late")),
 }
 """What an application writes with."""
-OTHERS = {"read", "read_stream", "head", "decide", "look", "subscribe", "load", "find", "register", "handle"}
+OTHERS = {
+    "read", "read_stream", "head", "decide", "look", "subscribe", "load", "find", "register", "handle", "compare_tags",
+}  # fmt: skip
 """What it reads and is wired with."""
 SCHEDULING = {"schedule", "cancel_scheduled", "scheduled"}
 """What takes a process: `tests/processes/test_scheduling.py` tries it out."""

@@ -331,3 +331,14 @@ async def test_a_copy_that_was_made_before_gets_the_tags_with_the_next_run(store
         await add_tags(known(store, Tagged), NAME, write=True)
         await copy_log(cast(PortableLog, store.log), target)
         assert await found_by(known(EventStore(target), Tagged), "email:b@x") == [2]
+
+
+async def test_an_old_event_that_cannot_be_read_holds_up_no_append(store: EventStore) -> None:
+    @event_type(NAME)
+    @dataclass(frozen=True, kw_only=True)
+    class Other(Event):
+        name: str
+
+    await store.append([Other(name="x")])
+    await known(store).append(events_of("a@x", cls=Tagged))
+    assert await store.head() == 2

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 import pydantic

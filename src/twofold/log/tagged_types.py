@@ -15,10 +15,11 @@ from typing import cast
 
 import msgspec
 
-from twofold.errors import TagsMissingError
+from twofold.errors import TagsMissingError, TwofoldError
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.payload import PayloadCodec
 from twofold.messages.event_query import EventQuery
+from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
 from twofold.ports.maintenance import PortableLog
@@ -102,10 +103,14 @@ class TaggedTypes:
             return None
         if known is not None:
             return known
-        for recorded in self._events.decode(rows):
-            if not set(codec.tags.of(recorded.event)) <= set(recorded.tags):
-                return frozenset()
-        return codec.tags.declared
+        return frozenset() if any(self._lacks_tags(codec, row) for row in rows) else codec.tags.declared
+
+    def _lacks_tags(self, codec: PayloadCodec, row: StoredEvent) -> bool:
+        try:
+            [recorded] = self._events.decode([row])
+            return not set(codec.tags.of(recorded.event)) <= set(recorded.tags)
+        except TwofoldError:  # what cannot be read is told to those who read it, and holds up no append
+            return False
 
     def _complain(self, name: str, lacking: list[str]) -> None:
         error = TagsMissingError(name, lacking)

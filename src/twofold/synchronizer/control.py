@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from twofold.arguments import check_flag, check_function, check_port, check_text, check_whole
+from twofold.arguments import check_flag, check_function, check_port, check_whole
 from twofold.errors import InvalidProjectionError, RebuildFailedError
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
@@ -136,7 +136,9 @@ class ReadModelControl:
             ValueError: there is no reason, the event has come in already, or it is neither parked nor in the log.
         """
         check_whole("position", position, 1)
-        check_text("reason", reason)
+        if log is not None:
+            check_port("log", log, "event log", "append", "read", "scan")
+        _check_reason(reason)
         event = (await log.mark(position) if log and position > 0 else None) or Mark(position)
         await parking.skip(self._database, self.name, event, reason, slot=await self._slot(position))
         self._changed()
@@ -147,7 +149,7 @@ class ReadModelControl:
         Raises:
             ValueError: there is no reason.
         """
-        check_text("reason", reason)
+        _check_reason(reason)
         if not key:
             raise ValueError("give the key of the row: skip_row('a1', reason=…)")
         skipped = await parking.skip_row(self._database, self.name, key_text(key), reason)
@@ -186,6 +188,11 @@ class ReadModelControl:
     async def _slot(self, position: int) -> int | None:
         """Return the slot of an event, None if it cannot be known."""
         return None
+
+
+def _check_reason(reason: object) -> None:
+    if not isinstance(reason, str) or not reason.strip():
+        raise ValueError(f"say why: the reason is recorded for those who ask later; got {reason!r}")
 
 
 class ProjectionControl(ReadModelControl):

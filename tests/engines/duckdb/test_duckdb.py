@@ -210,6 +210,9 @@ async def test_new_files_can_be_read_by_their_own_user_only(tmp_path: Path) -> N
     await database.close()
 
 
+LOG_TABLES = ("twofold_log", "twofold_events", "twofold_event_tags", "twofold_tagged_types", "twofold_commands")
+
+
 def test_the_shared_tables_are_alike_on_all_engines() -> None:
     source = Path(sys.modules["twofold"].__file__ or "").parent
     files = ["engines/sqlite/migrations/0001_schema.sql", "engines/duckdb/migrations/0001_schema.sql"]
@@ -219,7 +222,7 @@ def test_the_shared_tables_are_alike_on_all_engines() -> None:
         wanted = {
             table: [(name, bool(notnull), default, key) for _, name, _, notnull, default, key in rows]
             for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-            if table not in ("twofold_log", "twofold_events", "twofold_event_tags", "twofold_commands")
+            if table not in LOG_TABLES
             if (rows := connection.execute(f"PRAGMA table_info({table})").fetchall())
         }
     connection.close()

@@ -87,6 +87,7 @@ TWO = 2  # the pool's, which has asked for the head, and the listener's
 async def test_a_forged_head_wakes_and_is_not_believed(url: str, engine: Engine) -> None:
     store = EventStore(engine.log)
     head = await write(store, opened("a"))
+    assert await store.head() == head
     waiting = asyncio.create_task(engine.log.wait(head, PATIENCE))
     await listening(url, HEADS, TWO)
     await forge(url, PAYLOADS)
@@ -100,6 +101,7 @@ async def test_a_forged_head_wakes_and_is_not_believed(url: str, engine: Engine)
 async def test_a_subscription_skips_nothing_after_a_forged_head(url: str, engine: Engine) -> None:
     store = EventStore(engine.log)
     await write(store, opened("a"))
+    await store.head()
     waiting = asyncio.create_task(engine.log.wait(1, PATIENCE))
     await listening(url, HEADS, TWO)
     await forge(url, ["1000000"])
@@ -137,6 +139,7 @@ async def looks_of(log: EventLog, work: Callable[[], Awaitable[object]], wanted:
 async def test_what_this_process_has_appended_is_not_looked_up_and_what_others_append_is(url: str) -> None:
     async with engine_at(url, Options(postgres=PostgresOptions(poll=3600))) as (engine, store):
         await write(store, opened("a"))
+        await store.head()
         waiting = asyncio.create_task(engine.log.wait(7, 20))
         await listening(url, HEADS, TWO)
 
@@ -157,6 +160,7 @@ async def test_what_this_process_has_appended_is_not_looked_up_and_what_others_a
 async def test_an_append_whose_answer_is_lost_is_looked_up(url: str) -> None:
     async with engine_at(url, Options(postgres=PostgresOptions(poll=3600))) as (engine, store):
         await write(store, opened("a"))
+        await store.head()
         waiting = asyncio.create_task(engine.log.wait(10, 60))
         await listening(url, HEADS, TWO)
 
