@@ -138,13 +138,15 @@ class Call:
 
 
 NOT_CHECKED = {
-    r"twofold\.(Answer|Batch|Decision|PaginatedResult|ParkedEvent|Position|ProjectionControl|ProjectionStatus|Receipt"
+    r"twofold\.(Answer|Batch|Decision|PaginatedResult|ParkedEvent|RawEvent|Position|ProjectionControl|ProjectionStatus|Receipt"
     r"|RecordedEvent|SkippedEvent|StagedReceipt|Subscription|Total|WriteToken)": "the framework makes it",
     r"twofold\.Session(\.\w+)?": "twofold.session makes it",
     r"twofold\.WriteToken\.(concerns|concerns_tags|merge)": "the framework asks it",
     r"twofold\.(EventQuery|QueryItem)\.matches": "the framework asks it",
-    r"twofold\.EventTypes\.(encode|encode_all|decode)": "the framework calls it with what it has checked",
+    r"twofold\.EventTypes\.(encode|encode_all|decode|decode_payload)": "the framework gives what it has checked",
     r"twofold\.(Grouped|Sql)?Projection\.\w+": "the framework calls it, applications write it",
+    r"twofold\.Aggregate\.take": "the framework calls it with what it has read",
+    r"twofold\.ReadModelSynchronizer\.add_runner": "the framework calls it with what it has checked",
     r"twofold\.Reaction\.\w+": "the framework calls it, applications write it",
     r"twofold\.\w*Handler\.handle": "the bus calls it, applications write it",
     r"twofold\.Application\.lifespan": "the web framework calls it",
@@ -326,13 +328,14 @@ CALLS: list[Call] = [
     Call("twofold.EventStore.look", lambda world: world.store.look, {"model": MODEL},
          {"model": (*OBJECT, DecisionModel, EventQuery.all())}),
     Call("twofold.EventStore.read", lambda world: drained(world.store.read),
-         {"query": None, "after": 0, "before": None, "limit": None, "backwards": False},
-         {**READ, "before": (*AFTER[:-1],), "limit": (*AFTER[:-1], 0), "backwards": FLAG}),
+         {"query": None, "after": 0, "before": None, "limit": None, "backwards": False, "unknown": "raise"},
+         {**READ, "before": (*AFTER[:-1],), "limit": (*AFTER[:-1], 0), "backwards": FLAG, "unknown": ONE_OF}),
     Call("twofold.EventStore.read_stream", lambda world: drained(world.store.read_stream),
-         {"stream_id": "Account-a", "after": 0}, {"stream_id": FILLED, "after": (*WHOLE, -1)}),
+         {"stream_id": "Account-a", "after": 0, "unknown": "raise"},
+         {"stream_id": FILLED, "after": (*WHOLE, -1), "unknown": ONE_OF}),
     Call("twofold.EventStore.subscribe", lambda world: world.store.subscribe,
-         {"query": None, "stream_id": None, "after": 0, "batch_size": None},
-         {"query": READ["query"], "stream_id": (5, b"x", "", ANYTHING), "after": (*WHOLE, -1),
+         {"query": None, "stream_id": None, "after": 0, "batch_size": None, "unknown": "raise"},
+         {"unknown": ONE_OF, "query": READ["query"], "stream_id": (5, b"x", "", ANYTHING), "after": (*WHOLE, -1),
           "batch_size": (*AFTER[:-1], 0)}),
     Call("twofold.EventTypes.register(*)", lambda world: lambda classes: EventTypes().register(classes),
          {"classes": Opened}, {"classes": (*CLASS, EVENT, int, [Opened])}),
@@ -464,9 +467,9 @@ CALLS: list[Call] = [
          {"api": (*OBJECT, FastAPI), "hosts": (*TEXTS, []), "origins": TEXTS}),
     Call("twofold.fastapi.add_consistency", lambda world: twofold.fastapi.add_consistency,
          {"api": lambda world: FastAPI(), "app": lambda world: world.app, "cookie": False, "max_wait": 30.0,
-          "heartbeat": 15.0},
+          "heartbeat": 15.0, "grace": None},
          {"api": (*OBJECT, FastAPI), "app": (*OBJECT, Application), "cookie": (None, 5, "token"),
-          "max_wait": (*NUMBER, -1), "heartbeat": (*NUMBER, -1)}),
+          "max_wait": (*NUMBER, -1), "heartbeat": (*NUMBER, -1), "grace": TIMEOUT}),
     Call("twofold.fastapi.add_docs", lambda world: twofold.fastapi.add_docs,
          {"api": lambda world: FastAPI(docs_url=None, redoc_url=None), "path": "/docs"},
          {"api": (*OBJECT, FastAPI), "path": (*FILLED, "docs")}),
@@ -478,6 +481,6 @@ CALLS: list[Call] = [
          {"scope": lambda request: ""}, {"scope": (None, *FUNCTION, carry_out)}),
     Call("twofold.fastapi.etag", lambda world: twofold.fastapi.etag, {"version": 1}, {"version": (*WHOLE, -1)}),
     *[each for name in ("Backoff", "CommandOptions", "DuckDbOptions", "LogOptions", "Options", "PostgresOptions",
-                        "QueryOptions", "SqliteOptions", "SynchronizerOptions")
+                        "ProcessOptions", "QueryOptions", "SqliteOptions", "SynchronizerOptions")
       for each in options_of(getattr(twofold.options, name), f"twofold.options.{name}")],
 ]  # fmt: skip

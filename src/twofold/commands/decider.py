@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from twofold.arguments import check_function, check_items, check_iterable, check_text
 from twofold.messages.event import refuse_base_class
-
 from twofold.messages.event_methods import refuse_record
 
 C = TypeVar("C")

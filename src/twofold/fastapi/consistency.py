@@ -131,6 +131,8 @@ def add_consistency(
     check_instance("cookie", cookie, (TokenCookie, bool))
     check_number("max_wait", max_wait)
     check_number("heartbeat", heartbeat)
+    if grace is not None:
+        check_number("grace", grace)
     for error, status in _ANSWERS.items():
         api.exception_handlers.setdefault(error, answer_with(status))
     tokens, closing = Tokens(app.store), asyncio.Event()

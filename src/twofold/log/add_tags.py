@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from twofold.errors import UnknownTypeError
 from twofold.log.codec.payload import PayloadCodec
@@ -100,7 +101,5 @@ def _missing(row: RecordedEvent[object], tags: Sequence[str]) -> Sequence[str]:
 def _change(recorded: RecordedEvent[object], tags: Sequence[str]) -> TagChange:
     row: StoredEvent = recorded.stored
     tags_json = msgspec.json.encode((*recorded.tags, *_missing(recorded, tags)))
-    content = content_checksum(
-        row.event_id, row.stream_id, row.stream_type, row.type, row.schema_version, row.payload, row.metadata, tags_json
-    )
+    content = content_checksum(replace(row, tags=tags_json))
     return TagChange(row.position, row.checksum, tags_json, seal(content, row.position, row.version, row.recorded_at))

@@ -179,8 +179,7 @@ class PortableLogConformance:
 
 def _retagged(row: StoredEvent, tags: bytes) -> StoredEvent:
     """Return a row with other tags, and the checksum over them."""
-    names = (row.event_id, row.stream_id, row.stream_type, row.type, row.schema_version)
-    content = content_checksum(*names, row.payload, row.metadata, tags)
+    content = content_checksum(replace(row, tags=tags))
     return replace(row, tags=tags, checksum=seal(content, row.position, row.version, row.recorded_at))
 
 

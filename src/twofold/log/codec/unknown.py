@@ -34,7 +34,7 @@ def decoder(events: EventTypes, unknown: Unknown) -> Decode:
     Raises:
         ValueError: there is no such policy.
     """
-    if unknown not in typing.get_args(Unknown):
+    if not isinstance(unknown, str) or unknown not in typing.get_args(Unknown):
         raise ValueError(f"unknown={unknown!r} is none; write one of: {', '.join(map(repr, typing.get_args(Unknown)))}")
     if unknown == "raise":
         return events.decode

@@ -43,7 +43,7 @@ def read_commands(reader: sqlite3.Connection, after: bytes, limit: int) -> list[
 
 
 def tagged_types(reader: sqlite3.Connection) -> dict[str, str]:
-    """Return which tags all events of types carry, as it is recorded."""
+    """Return what is recorded of the tags that all events of types carry."""
     return dict(reader.execute(SQL["tagged_types"]))
 
 
