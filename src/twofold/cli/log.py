@@ -11,6 +11,7 @@ from twofold.log.copy import copy_log
 from twofold.log.verify import verify_log
 from twofold.ports.maintenance import Inspection
 from twofold.synchronizer import history
+from twofold.synchronizer.carried_reactions import carry_reactions, read_reactions
 
 
 async def status(url: str, /) -> None:
@@ -68,8 +69,9 @@ async def copy(source: str, target: str, /) -> None:
     """Copy a whole log to another database, of the same engine or another, and compare both.
 
     Positions, ids, times and the receipts of commands stay as they are, so that checkpoints of subscribers stay
-    valid; read models are rebuilt from the copy. To change the engine: copy while the application runs, stop it,
-    copy again (only what is new is copied), and start it with the other URL.
+    valid. Reactions that live beside the log come along, and do nothing again; read models are rebuilt from the copy.
+    To change the engine: copy while the application runs, stop it, copy again (only what is new is copied), and start
+    it with the other URL.
 
     Interrupted, it goes on where it was when it is run again. Nothing else may write to the target meanwhile.
 
@@ -83,10 +85,16 @@ async def copy(source: str, target: str, /) -> None:
     if source == target:
         raise ValueError("source and target are the same database")
     async with opened(source) as original, opened(target, migrate=True) as duplicate:
+        async with opened_read_models(source) as beside:
+            reactions = await read_reactions(beside)
         with progress() as report:
             copied = await copy_log(original, duplicate, progress=report)
+        async with opened_read_models(target) as beside:
+            carried = await carry_reactions(reactions, beside)
     new = copied.events - copied.already
     out.print(f"copied {new:,} events, {copied.already:,} were there already; {copied.commands:,} commands")
+    if carried:
+        say(f"reactions that go on where they stand: {', '.join(carried)}")
     out.print(f"both logs are alike up to position {copied.events:,}, with digest {copied.digest}", soft_wrap=True)
 
 

@@ -24,6 +24,7 @@ Name = Annotated[str, Parameter(help="The projection.")]
 Reason = Annotated[str, Parameter(help="Why; it is recorded.")]
 AS_SHOWN = '["a1"] as `parked` shows it, or a1, if the key is a single text.'
 AFTER = "It goes on with the first event behind this; 0 stands before all."
+EFFECTS = "Needed for a reaction or a process, which does again, or leaves out, what it does elsewhere."
 LOG = "The database of the log, if the read models live in another one."
 
 app = App(
@@ -85,13 +86,20 @@ async def scale(url: Url, name: Name, segments: Annotated[int, Parameter(help="H
 
 
 @app.command
-async def set_position(url: Url, name: Name, position: Annotated[int, Parameter(help=AFTER)], /) -> None:
+async def set_position(
+    url: Url,
+    name: Name,
+    position: Annotated[int, Parameter(help=AFTER)],
+    /,
+    *,
+    despite_effects: Annotated[bool, Parameter(help=EFFECTS, negative="")] = False,
+) -> None:
     """Let a read model go on behind a position, whatever it has handled; its rows stay, what is parked is forgotten.
 
     Use this only if you know what its rows hold. To fill them again from the log, use `twofold rebuild`.
     """
     async with opened_read_models(url) as database:
-        await ReadModelControl(database, name).set_position(position)
+        await ReadModelControl(database, name).set_position(position, despite_effects=despite_effects)
     say(f"{name} goes on behind {position:,}; its rows are as they were")
 
 

@@ -34,6 +34,16 @@ def has_row_type(parts: Mapping[str, str]) -> bool:
     return parts.get("row") not in (None, "", _NO_ROWS)
 
 
+def is_reaction(parts: Mapping[str, str]) -> bool:
+    """Return whether a fingerprint is that of a reaction."""
+    return parts == {"row": ""}
+
+
+def has_effects(parts: Mapping[str, str]) -> bool:
+    """Return whether a fingerprint is that of a reaction or a process, which does things elsewhere that stay done."""
+    return parts.get("row") == ""
+
+
 def _text(function: FunctionType) -> str:
     """Return a function without comments and docstrings; where its source is not at hand, its code."""
     try:

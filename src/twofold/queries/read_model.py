@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -154,8 +155,10 @@ class ReadModel(Generic[R]):
             ReadModelBuildingError: the read model is not complete yet.
             StorageError: the database failed.
         """
-        check_whole("page", page, 1)
-        check_whole("page_size", page_size, 1)
+        check_whole("page", page, -math.inf)
+        check_whole("page_size", page_size, -math.inf)
+        if page < 1 or page_size < 1:
+            raise ValueError(f"page and page_size begin at 1, got {page} and {page_size}")
         check_text("search", search, may_be_empty=True)
         check_flag("descending", descending)
         check_flag("highlight", highlight)

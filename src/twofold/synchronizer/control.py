@@ -7,6 +7,7 @@ epochs of the segments that it concerns: what workers began before is not commit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -67,21 +68,34 @@ class ReadModelControl:
         Raises:
             ValueError: the number is not between 1 and 256.
         """
-        check_whole("segments", segments, 1, SLOTS)
+        check_whole("segments", segments, -math.inf)
+        if not 1 <= segments <= SLOTS:
+            raise ValueError(f"a read model has 1 to {SLOTS} segments, got {segments}")
         async with self._database.transaction() as transaction:
             serving = serving_of(await locked_generations(transaction, self.name))
             await transaction.run(SQL["set_segments"], name=self.name, generation=serving.number, segments=segments)
         self._changed()
 
-    async def set_position(self, position: int) -> None:
+    async def set_position(self, position: int, *, despite_effects: bool = False) -> None:
         """Let it go on behind a position, whatever it has handled before; its rows stay, what is parked is forgotten.
+
+        Args:
+            position: where to.
+            despite_effects: needed for a reaction or a process: what it has done for the events behind the position,
+                such as sending mails, it does again; what it has not done for those before it, it leaves out.
 
         Raises:
             ValueError: the position is below zero.
+            InvalidProjectionError: it is a reaction or a process, and the word is missing.
         """
-        check_whole("position", position)
+        check_whole("position", position, -math.inf)
+        check_flag("despite_effects", despite_effects)
+        if position < 0:
+            raise ValueError(f"positions begin at 1, and 0 stands before all; got {position}")
         async with self._database.transaction() as transaction:
             serving = serving_of(await locked_generations(transaction, self.name))
+            if not despite_effects:
+                rebuild.refuse_effects(serving, f"set_position({position}, despite_effects=True)")
             place = {"name": self.name, "generation": serving.number}
             await transaction.run(SQL["set_position"], **place, position=position, event_id="")
             await transaction.run(SQL["forget_parked"], **place)
@@ -225,9 +239,9 @@ class ProjectionControl(ReadModelControl):
         """Return where it stands; see `ReadModelSynchronizer.status`."""
         return next(each for each in await self._status() if each.name == self.name)
 
-    async def set_position(self, position: int) -> None:
+    async def set_position(self, position: int, *, despite_effects: bool = False) -> None:
         """Let it go on behind a position; see `ReadModelControl.set_position`."""
-        await super().set_position(position)
+        await super().set_position(position, despite_effects=despite_effects)
         await self._registered.written.reload()
 
     async def rewind(self, position: int | None = None, *, log: EventLog | None = None) -> int:
@@ -240,9 +254,18 @@ class ProjectionControl(ReadModelControl):
         """Leave an event of the application's log out for ever; see `ReadModelControl.skip`."""
         await super().skip(position, reason=reason, log=log or self._store.log)
 
-    async def reset(self) -> None:
-        """Empty it in place and let it begin again; to keep it serving, use `rebuild`."""
-        await rebuild.reset(self._database, self._runner)
+    async def reset(self, *, despite_effects: bool = False) -> None:
+        """Empty it in place and let it begin again; to keep it serving, use `rebuild`.
+
+        Args:
+            despite_effects: needed for a reaction or a process, which then does again what it has done for all events,
+                such as sending mails.
+
+        Raises:
+            InvalidProjectionError: it is a reaction or a process, and the word is missing.
+        """
+        check_flag("despite_effects", despite_effects)
+        await rebuild.reset(self._database, self._runner, despite_effects=despite_effects)
         await self._registered.written.reload()
         self._changed()
 

@@ -5,6 +5,8 @@ What is not finished when a process dies goes on with the next one: all that mus
 
 from __future__ import annotations
 
+import msgspec
+
 from twofold.errors import InvalidProjectionError, UnknownProjectionError
 from twofold.ports.checkpoints import (
     LEASE_TABLE,
@@ -16,6 +18,7 @@ from twofold.ports.checkpoints import (
 )
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
+from twofold.projections.fingerprint import has_effects
 from twofold.projections.runner import ProjectionRunner
 from twofold.synchronizer.generations import build, forget
 from twofold.synchronizer.leases import read_lease_table
@@ -60,10 +63,24 @@ async def _is_of_this_history(log: EventLog, transaction: ReadTransaction, gener
     return all([mark.agrees(await log.mark(mark.position)) for mark in marks if mark.position])
 
 
-async def reset(database: ReadDatabase, runner: ProjectionRunner) -> None:
+def refuse_effects(serving: Generation, words: str) -> None:
+    """Refuse to set back or forth what does things elsewhere, unless the caller says that this is meant.
+
+    Raises:
+        InvalidProjectionError: it is a reaction or a process.
+    """
+    if has_effects(msgspec.json.decode(serving.fingerprint, type=dict[str, str])):
+        raise InvalidProjectionError(
+            f"{serving.name} is a reaction or a process: it would do again what it has done elsewhere, such as sending "
+            f"mails, or leave out what it has not done; if that is meant, write {words}"
+        )
+
+
+async def reset(database: ReadDatabase, runner: ProjectionRunner, *, despite_effects: bool = False) -> None:
     """Empty a read model in place and let it begin again.
 
     Raises:
+        InvalidProjectionError: it is a reaction or a process, and the word for that is missing.
         UnknownProjectionError: there is none of this name.
         StorageError: the database failed.
     """
@@ -73,6 +90,8 @@ async def reset(database: ReadDatabase, runner: ProjectionRunner) -> None:
         serving = next((each for each in known if each.role == "serving"), None)
         if serving is None:
             raise UnknownProjectionError(runner.name, ())
+        if not despite_effects:
+            refuse_effects(serving, "reset(despite_effects=True)")
         of = {"name": serving.name, "generation": serving.number}
         await transaction.lock(LEASE_TABLE)
         beginning = {"position": 0, "event_id": ""}
