@@ -108,6 +108,9 @@ class LogOptions:
 
     `refuse` raises `TagsMissingError` at the start and at the first append, `warn` logs it.
     """
+    compared_events: int = 100
+    """The first events of a type of which nothing is recorded, whose tags are compared with those of its class. Fewer:
+    an event without a tag that comes later is overlooked; more: the first start on such a log takes longer."""
     first_pause: float = 0.1
     """Seconds before a subscription tries again to reach a database that is away; each pause is twice as long as the
     one before. Less: more connections to a server that starts; more: events arrive later after a short outage."""
@@ -214,6 +217,9 @@ class FoldOptions:
     segment_looks: int = 5
     """How often an append looks the segments up while others flip or divide the read model. Raised, it waits longer;
     lowered, more is left to the worker."""
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True, kw_only=True)

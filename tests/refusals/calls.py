@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ NOT_CHECKED = {
     r"twofold\.\w+Options|twofold\.Options": "as twofold.options has them",
     r"twofold\.metadata": "its fields have no parameters",
     r"twofold\.options\.Backoff\.pause": "the framework asks it",
-    r"twofold\.fastapi\.(BodyLimit|ExactJsonRoute|LiveAnswers|LiveResponse)(\.\w+)?": "FastAPI calls it",
+    r"twofold\.fastapi\.(BodyLimit|ExactJsonRoute|WatchedAnswers|WatchResponse)(\.\w+)?": "FastAPI calls it",
     r"twofold\.fastapi\.(problem|problem_responses)": "FastAPI's own errors name the status",
     r"twofold\.(errors\.)?\w+Error(\.\w+)?": "errors are made by the framework",
     r"twofold\.testing\..*": "tests call it",
@@ -286,6 +287,13 @@ CALLS: list[Call] = [
          {"command": (None, 5, "text", Open, ANYTHING)}),
     Call("twofold.CommandBus.execute", lambda world: world.app.commands.execute, {"command": new_command},
          {"command": (None, 5, "text", Open, ANYTHING)}),
+    Call("twofold.CommandBus.schedule", lambda world: world.app.commands.schedule,
+         {"command": Open(account="a"), "at": None, "after": timedelta(1)},
+         {"at": (5, "12:00", timedelta(1), ANYTHING), "after": (5, "1 h", ANYTHING)}, ("command",), may_be_made=False),
+    Call("twofold.CommandBus.cancel_scheduled", lambda world: world.app.commands.cancel_scheduled,
+         {"schedule_id": "x", "reason": "why"}, {"schedule_id": FILLED, "reason": FILLED}, may_be_made=False),
+    Call("twofold.CommandBus.scheduled", lambda world: world.app.commands.scheduled, {"after": "", "limit": 100},
+         {"after": TEXT, "limit": (*WHOLE, 0)}, may_be_made=False),
     Call("twofold.ConsistentQueryHandler", lambda world: ConsistentQueryHandler,
          {"queries": lambda world: world.app.queries, "store": lambda world: world.store},
          {"queries": (*OBJECT, QueryBus), "store": (*OBJECT, EventStore)}),
@@ -483,7 +491,7 @@ CALLS: list[Call] = [
     Call("twofold.fastapi.command_id_within", lambda world: twofold.fastapi.command_id_within,
          {"scope": lambda request: ""}, {"scope": (None, *FUNCTION, carry_out)}),
     Call("twofold.fastapi.etag", lambda world: twofold.fastapi.etag, {"version": 1}, {"version": (*WHOLE, -1)}),
-    *[each for name in ("Backoff", "CommandOptions", "DuckDbOptions", "LogOptions", "Options", "PostgresOptions",
-                        "ProcessOptions", "QueryOptions", "SqliteOptions", "SynchronizerOptions")
+    *[each for name in ("Backoff", "CommandOptions", "DuckDbOptions", "FoldOptions", "LogOptions", "Options",
+                        "PostgresOptions", "ProcessOptions", "QueryOptions", "SqliteOptions", "SynchronizerOptions")
       for each in options_of(getattr(twofold.options, name), f"twofold.options.{name}")],
 ]  # fmt: skip

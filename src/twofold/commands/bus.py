@@ -23,7 +23,7 @@ from uuid import UUID
 
 import msgspec
 
-from twofold.arguments import check_class, check_instance
+from twofold.arguments import check_class, check_instance, check_text, check_whole
 from twofold.commands.command_content import content_hash_of
 from twofold.commands.command_types import CommandTypes, Results
 from twofold.commands.results import ResultCodec
@@ -191,6 +191,10 @@ class CommandBus:
             InvalidMessageTypeError: the command has no handler here, or cannot be stored.
             StorageError: the database failed; nothing was stored.
         """
+        if at is not None:
+            check_instance("at", at, datetime, "such as datetime.now(UTC) + timedelta(hours=1)")
+        if after is not None:
+            check_instance("after", after, timedelta, "such as timedelta(hours=1)")
         self._scheduler()
         if (at is None) == (after is None) or (at is not None and at.tzinfo is None):
             raise ValueError("give either at=, a datetime with a time zone, or after=, a timedelta")
@@ -215,6 +219,8 @@ class CommandBus:
             UnitOfWorkError: this is a command handler, which may run more than once before its events are stored.
             StorageError: the database failed.
         """
+        check_text("schedule_id", schedule_id)
+        check_text("reason", reason)
         scheduler = self._scheduler()
         if writing_unit() is not None:
             raise UnitOfWorkError("a command handler cannot cancel what is scheduled: that is no part of its append")
@@ -227,6 +233,8 @@ class CommandBus:
             InvalidProcessError: this application has no `ScheduledCommands`; the text has the line to write.
             StorageError: the database failed.
         """
+        check_text("after", after, may_be_empty=True)
+        check_whole("limit", limit, 1)
         return await self._scheduler().waiting(after=after, limit=limit)
 
     def _scheduler(self) -> Scheduler:

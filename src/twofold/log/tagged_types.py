@@ -26,10 +26,6 @@ from twofold.ports.maintenance import PortableLog
 
 log = logging.getLogger(__name__)
 
-LOOKED_AT = 100
-"""The first events of a type for which nothing is recorded, of which the tags are compared. Raised: a start on a log of
-unknown origin takes longer; lowered: events without a tag that come later are overlooked."""
-
 DeclaredTags = frozenset[tuple[str, str]]
 """The names of tags, each with the field that it is made of."""
 
@@ -46,7 +42,7 @@ class TaggedTypes:
     def __init__(self, log: EventLog, events: EventTypes, options: LogOptions) -> None:
         self._log = cast(PortableLog, log)
         self._events = events
-        self._policy = options.changed_tags
+        self._options = options
         self._records = hasattr(log, "tagged_types")
 
     async def compare(self) -> None:
@@ -56,7 +52,7 @@ class TaggedTypes:
             TagsMissingError: a class has such a tag.
             StorageError: the database failed.
         """
-        if self._records and self._policy != "ignore":
+        if self._records and self._options.changed_tags != "ignore":
             codecs = self._events.codecs
             recorded = await self._log.tagged_types() if codecs else {}
             for codec in codecs:
@@ -86,7 +82,7 @@ class TaggedTypes:
             if declared if known is None else declared - known:
                 known = await self._known(codec, name, known)
             lacking = declared - known if known is not None else frozenset()
-            if lacking and self._policy != "ignore":
+            if lacking and self._options.changed_tags != "ignore":
                 self._complain(name, sorted({tag for tag, _ in lacking}))
             holds = declared - lacking
             if given_up := (known or frozenset()) - declared:
@@ -98,7 +94,7 @@ class TaggedTypes:
     async def _known(self, codec: PayloadCodec, name: str, known: DeclaredTags | None) -> DeclaredTags | None:
         """Return what the stored events carry, by the record or by the first of them; None if there are none."""
         of_type = EventQuery.exactly(name)
-        rows = await self._log.read(of_type, limit=LOOKED_AT if known is None else 1)
+        rows = await self._log.read(of_type, limit=self._options.compared_events if known is None else 1)
         if not rows:
             return None
         if known is not None:
@@ -114,7 +110,7 @@ class TaggedTypes:
 
     def _complain(self, name: str, lacking: list[str]) -> None:
         error = TagsMissingError(name, lacking)
-        if self._policy == "refuse":
+        if self._options.changed_tags == "refuse":
             raise error
         log.warning("%s", error)
 

@@ -18,9 +18,6 @@ from twofold.ports.checkpoints import LEASE_TABLE, SQL, Checkpoint, Generation, 
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.projections.fingerprint import is_reaction
 
-_ALL = 1 << 31
-"""Parked events of a reaction, at most: all of them."""
-
 
 class CarriedReaction(NamedTuple):
     """Where a reaction stands: how far each of its segments has come, and which events it has parked or skipped."""
@@ -54,7 +51,7 @@ async def _read(database: ReadDatabase, generation: Generation) -> CarriedReacti
     of = {"name": generation.name, "generation": generation.number}
     # In this order: what is parked later stands behind these positions, and is handled there.
     segments = [Checkpoint(*row) for row in await database.query(SQL["checkpoints_of"], **of)]
-    parked = await database.query(SQL["parked"], **of, limit=_ALL)
+    parked = await database.query(SQL["parked"], **of, limit=2**31 - 1)
     skipped = await database.query(SQL["decisions"], name=generation.name)
     return CarriedReaction(generation, segments, parked, skipped)
 
