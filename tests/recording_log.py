@@ -22,6 +22,7 @@ class RecordingLog:
         self._behind = behind
         self.calls: Counter[str] = Counter()
         self.appends: list[Append] = []
+        self.rows_scanned = 0
         self.away = False
         self._changed = asyncio.Condition()
         self.before_append: Callable[[Append], Any] | None = None
@@ -61,7 +62,9 @@ class RecordingLog:
 
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
         await self._note("scan" if query != NOTHING else "compare")
-        return await self._behind.scan(query, after=after, end=end, limit=limit)
+        found = await self._behind.scan(query, after=after, end=end, limit=limit)
+        self.rows_scanned += len(found.rows)
+        return found
 
     async def mark(self, position: int) -> Mark | None:
         await self._note("mark")

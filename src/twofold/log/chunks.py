@@ -13,11 +13,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from twofold.log.codec.unknown import Decode, Decoding, readable
 from twofold.log.query_check import NOTHING
-from twofold.log.shared_scans import ScanLog
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
@@ -31,6 +30,16 @@ P = TypeVar("P")
 Rows = Sequence[StoredEvent]
 Read = Callable[[P, int], Coroutine[Any, Any, tuple[Rows, P]]]
 """Return at most a number of rows behind a place, and the place to go on from."""
+
+
+class ScanLog(Protocol):
+    """`EventLog.scan`, or what answers like it."""
+
+    def __call__(
+        self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int
+    ) -> Coroutine[Any, Any, Scan]:
+        """Return matching events behind a mark, and how far the log has then been seen; see `EventLog.scan`."""
+        ...
 
 
 class Pace:

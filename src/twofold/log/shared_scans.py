@@ -12,29 +12,21 @@ The log is asked after all of them have asked: no answer is older than one of th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 from weakref import WeakSet
 
 import msgspec
 
 from twofold.errors import TwofoldError
+from twofold.log.chunks import Pace
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
+from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog, Scan, scanned
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
-
-
-class ScanLog(Protocol):
-    """`EventLog.scan`, or what answers like it."""
-
-    def __call__(
-        self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int
-    ) -> Coroutine[Any, Any, Scan]:
-        """Return matching events behind a mark, and how far the log has then been seen; see `EventLog.scan`."""
-        ...
 
 
 class SharedScans:
@@ -43,11 +35,14 @@ class SharedScans:
     Args:
         log: what is read.
         near: positions before its end from which on a scan is shared.
+        options: how much is read at once: the large events may be those that no reader handles.
     """
 
-    def __init__(self, log: EventLog, near: int) -> None:
+    def __init__(self, log: EventLog, near: int, options: LogOptions | None = None) -> None:
+        options = options or LogOptions()
         self._log = log
         self._near = near
+        self._pace = Pace(options.first_chunk, near, options.chunk_bytes)
         self._readers: WeakSet[Any] = WeakSet()
         self._gathering: list[_Request] | None = None
 
@@ -86,7 +81,8 @@ class SharedScans:
     async def _answer(self, requests: Sequence[_Request]) -> None:
         lowest = min((each.after for each in requests), key=lambda mark: mark.position)
         end, limit = max(each.end for each in requests), max(each.limit for each in requests)
-        scan = await self._log.scan(EventQuery.all(), after=lowest, end=end, limit=limit)
+        scan = await self._log.scan(EventQuery.all(), after=lowest, end=end, limit=min(limit, self._pace.size))
+        self._pace.adapt(scan.rows)
         for each in requests:
             each.give(each.part_of(scan, lowest))
 

@@ -127,7 +127,7 @@ class ReadModelSynchronizer:
             folding=self._options.folding,
         )
         self._of = self._registry.of
-        self._scans = SharedScans(event_store.log, self._options.shared_within)
+        self._scans = SharedScans(event_store.log, self._options.shared_within, event_store.options)
         self._workers: list[Worker] = []
         self._preparing = Supervisor(
             "the preparation of the read models", self._options.backoff, refusals=(InvalidProjectionError,)

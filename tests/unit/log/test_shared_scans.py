@@ -17,6 +17,7 @@ from twofold.engines.memory import MemoryEventLog
 from twofold.errors import HistoryChangedError, StorageUnavailableError
 from twofold.log.shared_scans import SharedScans
 from twofold.messages.mark import Mark
+from twofold.options import LogOptions
 from twofold.ports.event_log import Scan
 
 QUERIES = [
@@ -44,9 +45,11 @@ class Reader:
     """One who reads, as long as it lives."""
 
 
-def shared(log: RecordingLog, near: int = 100, readers: int = 2) -> tuple[SharedScans, list[Reader]]:
+def shared(
+    log: RecordingLog, near: int = 100, readers: int = 2, options: LogOptions | None = None
+) -> tuple[SharedScans, list[Reader]]:
     """Return scans, and readers that live as long as the list."""
-    scans, alive = SharedScans(log, near), [Reader() for _ in range(readers)]
+    scans, alive = SharedScans(log, near, options), [Reader() for _ in range(readers)]
     for reader in alive:
         scans.join(reader)
     return scans, alive
@@ -128,6 +131,18 @@ async def test_one_that_is_cancelled_takes_no_other_along(log: RecordingLog) -> 
     tasks[2].cancel()
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(each) for each in found] == [asyncio.CancelledError, Scan, asyncio.CancelledError, Scan]
+
+
+async def test_large_events_that_no_reader_handles_do_not_come_all_at_once(log: RecordingLog) -> None:
+    await write(EventStore(log), *(opened("a" * 400) for _ in range(60)))
+    scans, _alive = shared(log, options=LogOptions(first_chunk=10, chunk_bytes=5000))
+    after, end, largest = await mark(log, EVENTS), EVENTS + 60, 0
+    while after.position < end:
+        before, log.rows_scanned = after, 0
+        found = await asyncio.gather(*(scans.scan(QUERIES[2], after=after, end=end, limit=1000) for _ in range(2)))
+        after, largest = found[0].covered, max(largest, log.rows_scanned)
+        assert after.position > before.position
+    assert largest <= 12
 
 
 async def test_who_is_far_from_the_end_or_alone_reads_for_itself(log: RecordingLog) -> None:
