@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import shutil
 import sys
 import tempfile
@@ -28,7 +29,7 @@ def main() -> None:
     before = servers.checkout(arguments.against) if arguments.against else None
     if not arguments.json:
         print(report.heading(), flush=True)
-    results: list[Result] = []
+    results, load = list[Result](), os.getloadavg()[0]
     with ExitStack() as stack:
         place = _directory(stack)
         files = _files(place)
@@ -41,11 +42,11 @@ def main() -> None:
                 print(report.as_json(result) if arguments.json else report.as_rows(result), flush=True)
                 results.append(result)
     if arguments.write:
-        _keep(results)
+        _keep(results, load)
 
 
-def _keep(results: list[Result]) -> None:
-    kept = stored().with_new(results, tuple(BENCHMARKS))
+def _keep(results: list[Result], load: float) -> None:
+    kept = stored().with_new(results, tuple(BENCHMARKS), load)
     STORED.write_text(kept.to_json(), "utf-8")
     page.write(kept)
 

@@ -12,6 +12,8 @@ PAGE = ROOT / "docs" / "explanation" / "performance.md"
 CHARTS = ROOT / "docs" / "assets"
 ENGINES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 COLUMNS = {OURS: "Twofold", FLOOR: "raw driver", DECODED: "and JSON", **{peer: peer for peer in PEERS}}
+BUSY = 1.0
+"""Load of the machine before the first measurement from which on the page warns of its numbers."""
 WORDS = {
     ("append", "1x1"): "append: 1 writer, 1 event each",
     ("append", "1x3"): "append: 1 writer, 3 events each",
@@ -79,6 +81,11 @@ def _machine(run: Run) -> str:
     if not run.machine:
         return "none yet"
     told = "{processor}, {cores} cores, {system}, CPython {python}, on {date} at revision {revision}"
+    if float(run.machine["load"]) >= BUSY:
+        told += (
+            ". **It was busy with other programs (load {load}): these numbers only show how the page looks; "
+            "`make bench` on a machine at rest replaces them**"
+        )
     return told.format(**run.machine)
 
 

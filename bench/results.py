@@ -74,11 +74,17 @@ class Run(NamedTuple):
         ]
         return cls(read["machine"], results)
 
-    def with_new(self, results: Iterable[Result], order: Sequence[str]) -> Run:
-        """Return a run in which new results take the places of old ones, by benchmarks in an order."""
+    def with_new(self, results: Iterable[Result], order: Sequence[str], load: float) -> Run:
+        """Return a run in which new results take the places of old ones, by benchmarks in an order.
+
+        Args:
+            results: the new ones.
+            order: the names of all benchmarks.
+            load: what the machine had to do before the first of them.
+        """
         by_case = {each[:3]: each for each in self.results} | {each[:3]: each for each in results}
         known = [each for each in by_case.values() if each.benchmark in order]
-        return Run(this_machine(), sorted(known, key=lambda each: order.index(each.benchmark)))
+        return Run(this_machine(load), sorted(known, key=lambda each: order.index(each.benchmark)))
 
 
 def stored(path: Path = STORED) -> Run:
@@ -86,7 +92,7 @@ def stored(path: Path = STORED) -> Run:
     return Run.from_json(path.read_text("utf-8")) if path.exists() else Run({}, [])
 
 
-def this_machine() -> dict[str, str]:
+def this_machine(load: float) -> dict[str, str]:
     """Return what a reader wants to know of this machine."""
     return {
         "processor": _processor(),
@@ -95,6 +101,7 @@ def this_machine() -> dict[str, str]:
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "revision": _revision(),
+        "load": f"{load:.1f}",
     }
 
 

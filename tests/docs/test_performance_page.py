@@ -10,7 +10,15 @@ from bench.benchmarks import BENCHMARKS, Settings
 from bench.contenders import FLOOR, OURS
 from bench.results import Figure, Result, Run, stored
 
-MACHINE = {"processor": "a", "cores": "2", "system": "b", "python": "3", "date": "today", "revision": "c"}
+MACHINE = {
+    "processor": "a",
+    "cores": "2",
+    "system": "b",
+    "python": "3",
+    "date": "today",
+    "revision": "c",
+    "load": "0.2",
+}
 
 
 def result(case: str = "1x1", unit: str = "events/s", benchmark: str = "append", **figures: float) -> Result:
@@ -51,7 +59,7 @@ def test_a_figure_shows_its_spread() -> None:
 
 def test_a_run_of_some_benchmarks_leaves_the_others_as_they_were() -> None:
     old = Run(MACHINE, [result(twofold=1.0), result("all", benchmark="read", twofold=2.0)])
-    new = old.with_new([result(twofold=3.0)], ("append", "read"))
+    new = old.with_new([result(twofold=3.0)], ("append", "read"), 0.2)
     assert [(each.benchmark, each.figures[OURS].median) for each in new.results] == [("append", 3.0), ("read", 2.0)]
     assert Run.from_json(new.to_json()) == new
 
@@ -61,3 +69,9 @@ def test_a_chart_is_svg_whose_longest_bar_is_the_fastest() -> None:
     widths = {each.get("fill"): int(each.get("width", "0")) for each in drawn.iter("{http://www.w3.org/2000/svg}rect")}
     colours = chart.THEMES["light"]
     assert widths[colours[FLOOR]] == chart.LONGEST == 2 * widths[colours[OURS]]
+
+
+def test_the_page_warns_of_numbers_from_a_busy_machine() -> None:
+    at_rest, busy = (page.render(Run(MACHINE | {"load": load}, [result(twofold=1.0)])) for load in ("0.4", "7.9"))
+    assert "busy" not in at_rest
+    assert "It was busy with other programs (load 7.9)" in busy
