@@ -119,7 +119,7 @@ class QueryBus:
         self, query: Query[R], *, after: Receipt[Any] | WriteToken | int | None = None, timeout: float | None = None
     ) -> R:
         """Answer a query; see `ask`, which tells of an answer whether it is stale."""
-        return (await self.ask(query, after=after, timeout=timeout)).value
+        return (await self.ask_where(query, after=after, timeout=timeout))[0].value
 
     async def ask(
         self,
