@@ -32,7 +32,7 @@ async def engine_at(url: str, options: Options | None = None) -> AsyncIterator[t
     await engine.log.open()
     await engine.read_database.open()
     try:
-        yield engine, EventStore(engine.log)
+        yield engine, EventStore(engine.log, options=(options or Options()).log)
     finally:
         await engine.read_database.close()
         await engine.log.close()

@@ -73,13 +73,19 @@ Twofold = Callable[..., Done]
 
 
 @pytest.fixture
-def place(tmp_path: Path, url: str) -> Path:
-    """Return a folder with an application whose read model is complete."""
+def code(tmp_path: Path) -> Path:
+    """Return a folder with an application."""
     folder = tmp_path / "code"
     folder.mkdir()
     (folder / "shop.py").write_text(SHOP)
-    subprocess.run([sys.executable, "-c", SELL, url], cwd=folder, check=True, timeout=60)
     return folder
+
+
+@pytest.fixture
+def place(code: Path, url: str) -> Path:
+    """Return a folder with an application whose read model is complete."""
+    subprocess.run([sys.executable, "-c", SELL, url], cwd=code, check=True, timeout=60)
+    return code
 
 
 def started(place: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -90,11 +96,11 @@ def started(place: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def twofold(place: Path) -> Twofold:
+def twofold(code: Path) -> Twofold:
     """Run the command in the folder of the application."""
 
     def run(*arguments: str) -> Done:
-        process = started(place, *arguments)
+        process = started(code, *arguments)
         out, err = process.communicate(timeout=60)
         return Done(process.returncode, out, err)
 
@@ -115,6 +121,7 @@ def roles(url: str) -> list[str]:
     return asyncio.run(read())
 
 
+@pytest.mark.usefixtures("place")
 def test_a_read_model_is_built_anew_and_rolled_back(twofold: Twofold, url: str) -> None:
     done = twofold("rebuild", "shop:build", "sales", "--url", url, "--expect-same")
     assert (done.returncode, done.stdout) == (

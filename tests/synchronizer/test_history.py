@@ -32,7 +32,7 @@ from twofold.errors import (
     StorageError,
 )
 from twofold.messages.position import Position
-from twofold.options import LogOptions
+from twofold.options import LogOptions, Options
 from twofold.ports.read_database import ReadDatabase
 
 SHARED, LOST, NEW = 60, 40, 60
@@ -257,7 +257,8 @@ async def test_read_models_elsewhere_stand_still_by_name_until_they_are_built_ag
 @pytest.mark.parametrize("later", [0, 1, LOST, NEW])
 @pytest.mark.parametrize("keeper", ["the process that wrote it", "a client"])
 async def test_a_receipt_of_lost_events_is_refused_by_name(log_at: Restorable, keeper: str, later: int) -> None:
-    async with engine_at(log_at.url) as (engine, store), engine_at(log_at.url) as (_, other):
+    options = Options(log=LogOptions(believed=0.1))
+    async with engine_at(log_at.url, options) as (engine, store), engine_at(log_at.url) as (_, other):
         synchronizer = ReadModelSynchronizer(store, engine.read_database)
         balances = synchronizer.add(Balances())
         async with running(synchronizer):
@@ -269,7 +270,7 @@ async def test_a_receipt_of_lost_events_is_refused_by_name(log_at: Restorable, k
             await asyncio.to_thread(log_at.put_back)
             kept = await fill(other, 10_000, later) if later else SHARED  # by another process: this one has not looked
             await until_answered(synchronizer, kept)
-            await asyncio.sleep(LogOptions.believed)
+            await asyncio.sleep(options.log.believed)
             token = Position.parse(lost.position.text) if keeper == "a client" else lost
             for _ in range(2):
                 began = asyncio.get_running_loop().time()
