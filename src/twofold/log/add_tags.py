@@ -38,8 +38,8 @@ async def add_tags(
     """Give all stored events of a type the tags that its class declares, and record that they carry them.
 
     Only ever adds: tags that the class no longer declares stay. Applications may write and read on: each chunk is one
-    short transaction. Interrupted, it is run again: events that have their tags are passed over. Events that a process
-    with an older class appends afterwards lack the tags again, so run it once more when none is left.
+    short transaction. Interrupted, it is run again: events that have their tags are not written again. Events that a
+    process with an older class appends afterwards lack the tags again, so run it once more when none is left.
 
     Args:
         store: an open store that knows the class.
