@@ -18,9 +18,9 @@ NO_ID_NEEDED = {
 }
 """Positions without an id beside them, and what tells their events all the same."""
 NO_POSITION = re.compile(
-    r"id|.*_at|.*_until|.*_slot|slot|generation|.*version|epoch|segments|retry|number|checksum|tail|one|schema.*"
+    r"id|.*_at|.*_until|.*_slot|slot|generation|.*version|epoch|segments|retry|number|checksum|tail|one|schema.*|adds_tags"
 )
-"""Names of whole numbers that are no positions: times, slots, counts, versions."""
+"""Names of whole numbers that are no positions: times, slots, counts, versions, flags."""
 
 
 def columns(engine: str) -> dict[str, dict[str, str]]:
