@@ -38,6 +38,13 @@ async def engine_at(url: str, options: Options | None = None) -> AsyncIterator[t
         await engine.log.close()
 
 
+def never_finished() -> SynchronizerOptions:
+    """Return options with which no new generation comes near enough to the head; no application can ask for that."""
+    options = quick()
+    object.__setattr__(options, "finished_within", -1)
+    return options
+
+
 @asynccontextmanager
 async def running(synchronizer: ReadModelSynchronizer) -> AsyncIterator[ReadModelSynchronizer]:
     """Run a synchronizer for as long as the block lasts."""

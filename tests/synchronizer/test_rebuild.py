@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
-from tests.synchronizing import PATIENCE, QUICK, deposited, opened, quick, running, until, write
+from tests.synchronizing import PATIENCE, QUICK, deposited, never_finished, opened, running, until, write
 
 from twofold import EventStore, Key, Projection, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine
@@ -258,8 +258,7 @@ async def test_a_rebuild_in_which_events_fail_is_refused(
 
 
 async def test_a_cancelled_rebuild_leaves_nothing_behind(engine: Engine, store: EventStore) -> None:
-    never_finished = quick(finished_within=-1)
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=never_finished)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=never_finished())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
         rebuilding = asyncio.create_task(synchronizer.rebuild_projection("balances"))
@@ -278,8 +277,7 @@ async def test_a_cancelled_rebuild_leaves_nothing_behind(engine: Engine, store: 
 
 
 async def test_a_rebuild_goes_on_in_another_process_and_can_be_joined(engine: Engine, store: EventStore) -> None:
-    never_finished = quick(finished_within=-1)
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=never_finished)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=never_finished())
     async with running(synchronizer):
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
         rebuilding = asyncio.create_task(synchronizer.rebuild_projection("balances"))
@@ -429,7 +427,7 @@ async def test_readers_of_a_version_that_is_being_built_get_the_rows_that_serve_
 ) -> None:
     async with running(ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)) as old:
         await old.wait(await write(store, opened("a")), PATIENCE)
-    new = ReadModelSynchronizer(store, engine.read_database, options=quick(finished_within=-1))
+    new = ReadModelSynchronizer(store, engine.read_database, options=never_finished())
     balances = new.add(Louder())
     async with running(new):
         await new.wait(1, PATIENCE)
