@@ -53,8 +53,9 @@ check: $(READY) ## Check format, lint, types, the public API and the direction o
 	$(RUN) basedpyright
 	$(RUN) lint-imports --no-logo
 
-surface: $(READY) ## Write the public surface down, after a change of it on purpose
+surface: $(READY) ## Write down the public surface and what is refused, after a change on purpose
 	$(RUN) python -m tests.docs.surface
+	$(RUN) python -m tests.docs.refusals
 
 format: $(READY) ## Format the code and apply the safe fixes of the linter
 	$(RUN) ruff format
