@@ -17,6 +17,7 @@ from tests.fulfilment import ItemsReserved, OrderCancelled, PaymentReceived, Pay
 from tests.synchronizing import until
 
 from twofold import Application
+from twofold.errors import StaleReadError
 from twofold.processes.steps import CommandDone, CommandRefused, ProcessStep, TimerFired
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -26,7 +27,7 @@ LONGEST_LIFE = 0.3
 PATIENCE = 120.0
 
 
-async def campaign(url: str, seed: int, kills: int, bug: Bug = "") -> None:
+async def campaign(url: str, seed: int, kills: int, bug: Bug = "", patience: float = PATIENCE) -> None:
     """Kill programs, let one more end what is under way, and compare the log with what was acknowledged.
 
     Raises:
@@ -37,7 +38,7 @@ async def campaign(url: str, seed: int, kills: int, bug: Bug = "") -> None:
     acknowledged = await asyncio.to_thread(_kill_many, url, random.Random(seed), kills, bug)
     app, _ = build(url, options=OPTIONS)
     async with app:
-        await _at_rest(app, seed)
+        await _at_rest(app, seed, patience)
         _compare([each async for each in app.store.read()], acknowledged, seed)
     assert len(acknowledged) > kills, "the programs hardly lived"
 
@@ -70,7 +71,7 @@ def _received(connection: Connection) -> list[bytes]:
         return messages
 
 
-async def _at_rest(app: Application, seed: int) -> None:
+async def _at_rest(app: Application, seed: int, patience: float) -> None:
     """Wait until all events are taken in, no timer is set and no command waits.
 
     Raises:
@@ -79,14 +80,14 @@ async def _at_rest(app: Application, seed: int) -> None:
     control = app.processes.control("fulfil_order")
 
     async def is_at_rest() -> bool:
-        await app.projections.wait(await app.store.head(), PATIENCE, ["fulfil_order"])
+        await app.projections.wait(await app.store.head(), patience, ["fulfil_order"])
         counts = await control.counts()
         rows = await control.list(limit=10**6)
         return not counts.stuck and all(each.next_at is None and not each.waiting for each in rows)
 
     try:
-        await until(is_at_rest, PATIENCE)
-    except TimeoutError:
+        await until(is_at_rest, patience)
+    except (TimeoutError, StaleReadError):
         failures = [each for each in await control.list(limit=10**6) if each.failures or each.waiting][:3]
         raise AssertionError(f"seed {seed}: it never came to rest: {failures}") from None
 
@@ -152,7 +153,7 @@ async def test_a_planted_bug_is_found_out(tmp_path: Path, bug: Bug) -> None:
     for database in range(15):
         seed = chance.randrange(2**32)
         try:
-            await campaign(f"sqlite:///{tmp_path}/{database}.db", seed, 8, bug)
+            await campaign(f"sqlite:///{tmp_path}/{database}.db", seed, 8, bug, patience=10.0)
         except AssertionError as found:
             assert f"seed {seed}" in str(found)  # noqa: PT017
             return
