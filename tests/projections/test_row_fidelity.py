@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.any_values import Colour, GiftLine, Line, Place, Size, anything, floats, is_same, scalars, texts
 
 from twofold import Key
-from twofold.engines.engine import connect
+from twofold.engines.engine import Engine, connect
 from twofold.projections.rows.row_type import RowType
 from twofold.testing.read_samples import Model
 
@@ -70,6 +70,15 @@ def test_rows_of_all_kinds_come_back_equal_or_are_refused_by_their_field(url: st
     finally:
         loop.run_until_complete(database.close())
         loop.close()
+
+
+@pytest.mark.parametrize("value", [1e16, 4.168071352917465e16, 1e300, -0.0, 1e-300, {"b": 1, "a": 2e22}, [1.0, 1]])
+async def test_numbers_and_keys_within_any_value_come_back_as_they_were(engine: Engine, value: Any) -> None:
+    model = Model(engine.read_database, WIDE, "wide")
+    await model.prepare()
+    await model.write(Wide(id="a", extra=value, more={"x": value}))
+    [loaded] = await model.load(("a",))
+    assert repr((loaded.extra, loaded.more)) == repr((value, {"x": value}))
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,37 @@ async def test_rows_that_differ_from_the_earlier_ones_are_refused_if_they_must_n
         assert (await balances.get("a")) == Balance("a", "ann", Decimal(2), 2)
 
 
+@dataclass(frozen=True)
+class Kinds:
+    account: Annotated[str, Key()]
+    deposits: dict[str, float]
+
+
+class DepositsByKind(Projection[Kinds]):
+    name = "deposits_by_kind"
+    largest = 1e16
+
+    @on(Deposited)
+    def deposited(self, row: Kinds | None, event: Deposited) -> Kinds:
+        return Kinds(event.account, {**(row.deposits if row else {}), "b": self.largest, "a": float(event.amount)})
+
+
+async def test_fields_that_are_stored_as_json_are_compared_with_the_earlier_ones(
+    synchronizer: ReadModelSynchronizer, store: EventStore
+) -> None:
+    projection = DepositsByKind()
+    kinds = synchronizer.add(projection)
+    await write(store, *(deposited("a", amount) for amount in range(1, 30)))
+    async with running(synchronizer):
+        await synchronizer.wait(29, PATIENCE)
+        report = await synchronizer.rebuild_projection("deposits_by_kind", expect_same=True)
+        assert (report.missing, report.added, report.rows_after) == (0, 0, 1)
+        assert await kinds.get("a") == Kinds("a", {"b": 1e16, "a": 29.0})
+        projection.largest = 2e16
+        with pytest.raises(RebuildFailedError, match="1 rows of the one that serves are not so in it"):
+            await synchronizer.rebuild_projection("deposits_by_kind", expect_same=True)
+
+
 async def test_the_projections_own_check_may_refuse(
     synchronizer: ReadModelSynchronizer, store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:

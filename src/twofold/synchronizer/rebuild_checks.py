@@ -16,7 +16,8 @@ from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase, ReadTransaction, Selection
 from twofold.ports.skips import Skips
-from twofold.ports.sql import names, quoted
+from twofold.ports.sql import quoted
+from twofold.ports.table import Column, Kind
 from twofold.projections.folding import Folded, fold_in_slices
 from twofold.projections.runner import ProjectionRunner, RowRunner
 from twofold.queries.read_model import ReadModel
@@ -143,7 +144,7 @@ async def verify_same(
         StorageError: the database failed.
     """
     before, after = runner.table(serving.suffix).name, runner.table(new.suffix).name
-    columns = names(column.name for column in runner.table("").columns)
+    columns = ", ".join(_comparable(column) for column in runner.table("").columns)
 
     async def only_in(one: str, other: str) -> int:
         sql = f"SELECT {columns} FROM {quoted(one)} EXCEPT SELECT {columns} FROM {quoted(other)}"
@@ -156,6 +157,11 @@ async def verify_same(
         else ""
     )
     return msgspec.structs.replace(report, missing=missing, added=added, reason=reason)
+
+
+def _comparable(column: Column) -> str:
+    name = quoted(column.name)
+    return f"CAST({name} AS text)" if column.kind is Kind.JSON else name  # PostgreSQL cannot compare `json`
 
 
 async def _sampled_rows(

@@ -23,7 +23,7 @@ TYPES: dict[Kind, str] = {
     Kind.DATETIME: "timestamp with time zone",
     Kind.DATE: "date",
     Kind.UUID: "uuid",
-    Kind.JSON: "jsonb",
+    Kind.JSON: "json",  # `jsonb` makes 1e16 a number without a fraction, and puts the keys of a dict into another order
 }
 SEARCH = "search_"
 """The column of the full-text index."""
