@@ -111,6 +111,9 @@ class LogOptions:
     compared_events: int = 100
     """The first events of a type of which nothing is recorded, whose tags are compared with those of its class. Fewer:
     an event without a tag that comes later is overlooked; more: the first start on such a log takes longer."""
+    record_attempts: int = 4
+    """How often the first append of a class tries to record which tags its events carry, should connections be lost.
+    More: it waits longer for a database that is away; fewer: it fails where the next one would not."""
     first_pause: float = 0.1
     """Seconds before a subscription tries again to reach a database that is away; each pause is twice as long as the
     one before. Less: more connections to a server that starts; more: events arrive later after a short outage."""

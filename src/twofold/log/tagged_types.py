@@ -15,7 +15,7 @@ from typing import cast
 
 import msgspec
 
-from twofold.errors import TagsMissingError, TwofoldError
+from twofold.errors import StorageUnavailableError, TagsMissingError, TwofoldError
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.payload import PayloadCodec
 from twofold.messages.event_query import EventQuery
@@ -71,8 +71,19 @@ class TaggedTypes:
             for codec in codecs:
                 changes |= await self._compared(codec, recorded)
             if changes:
-                await self._log.record_tagged_types(changes)
+                await self._record(changes)
         self._events.unrecorded.difference_update(codecs)
+
+    async def _record(self, changes: Mapping[str, str]) -> None:
+        """Write down what holds of types; it says the same however often, so a lost connection is no reason to fail."""
+        for remaining in reversed(range(self._options.record_attempts)):
+            try:
+                await self._log.record_tagged_types(changes)
+            except StorageUnavailableError:
+                if not remaining:
+                    raise
+            else:
+                return
 
     async def _compared(self, codec: PayloadCodec, recorded: Mapping[str, str]) -> Mapping[str, str]:
         """Return what is to be recorded of a class."""

@@ -6,10 +6,8 @@ import asyncio
 import random
 import socket
 import struct
-from collections.abc import Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import Any
 
 from tests.engines.postgres.lines import listening
 
@@ -33,11 +31,18 @@ class WeakLine:
         """Serve a connection."""
         from_server, to_server = await asyncio.open_unix_connection(self._socket)
         line = _Line(self)
-        async with AsyncExitStack() as lines:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            with suppress(asyncio.CancelledError):  # the streams would log it
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(line.forward(reader, to_server, to_client=writer, answers=False))
+                    both.create_task(line.forward(from_server, writer, to_client=writer, answers=True))
+        finally:
             for each in (writer, to_server):
-                lines.callback(each.close)
-            self._start(line.forward(reader, to_server, to_client=writer, answers=False))
-            await line.forward(from_server, writer, to_client=writer, answers=True)
+                each.close()
+            self._tasks.discard(task)
 
     async def lost(self, wanted: int) -> None:
         """Wait until so many answers were lost."""
@@ -52,14 +57,9 @@ class WeakLine:
 
     async def end(self) -> None:
         """Close all that is still open."""
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _start(self, forwarding: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(forwarding)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 class _Line:
