@@ -42,7 +42,7 @@ class Application:
         commands: the command bus: register a handler for each command, and dispatch commands.
         queries: the query bus: register a handler for each query, and dispatch queries.
         projections: the synchronizer: add projections, wait for them, and look after their read models.
-        processes: add processes, which send commands and set timers, and look after their instances.
+        processes: the processes: add those that send commands and set timers, and look after their instances.
 
     Raises:
         ValueError: a URL names no known engine, or neither or both of a URL and an engine are given.

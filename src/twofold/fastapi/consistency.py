@@ -84,7 +84,7 @@ class TokenCookie:
     path: str = "/"
 
     def __post_init__(self) -> None:
-        check_text("name", self.name)
+        check_text("name", self.name, may_be_empty=True)
         check_text("path", self.path)
         if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", self.name, re.ASCII):
             raise ValueError(f"a cookie cannot have the name {self.name!r}; use letters, digits, _ and -")

@@ -13,6 +13,7 @@ from twofold.log.appender import Appender
 from twofold.log.chunks import Pace, Rows, chunks
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.mutable_fields import copier
+from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.unknown import Decoding, Unknown, decoder, readable
 from twofold.log.decision_model import Decision, DecisionModel
 from twofold.log.known_positions import KnownPositions
@@ -105,8 +106,9 @@ class EventStore:
         if (
             type(stream_id) is not str or type(stream_type) is not str or not stream_id or not stream_type
         ):  # all else of the names is checked once for each stream, with its events
-            check_text("stream_id", stream_id)
-            check_text("stream_type", stream_type)
+            for name, value in (("stream_id", stream_id), ("stream_type", stream_type)):
+                check_text(name, value, may_be_empty=True)
+                check_name(name.replace("_", " "), value, name)
         check_expected(expected_version)
         write = self._appender.write
         return await write(events, stream_id, stream_type, expected_version, condition, event_ids, metadata)

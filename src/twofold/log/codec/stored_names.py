@@ -8,8 +8,8 @@ MAX_NAME = 500
 """Characters of a name, at most. stored: a lower limit makes what is stored unreadable."""
 
 
-def check_name(what: str, name: str) -> None:
-    """Refuse a name that an engine could not store.
+def check_name(what: str, name: str, parameter: str = "") -> None:
+    """Refuse a name that an engine could not store; the text names the parameter that was given, if it was one.
 
     Raises:
         TypeError: it is no text.
@@ -18,7 +18,8 @@ def check_name(what: str, name: str) -> None:
     if not isinstance(name, str):
         raise TypeError(f"a {what} is a text, got {name!r:.60}")
     if not 0 < len(name) <= MAX_NAME or not can_be_stored(name):
-        raise LimitExceededError(f"a {what} has 1 to {MAX_NAME} characters and no NUL; got {name[:60]!r}")
+        given = f"`{parameter}`: " if parameter else ""
+        raise LimitExceededError(f"{given}a {what} has 1 to {MAX_NAME} characters and no NUL; got {name[:60]!r}")
 
 
 def can_be_stored(text: str) -> bool:
