@@ -150,7 +150,7 @@ async def test_a_read_model_is_divided_and_joined_again_while_it_runs(engine: En
         while not done.is_set():
             position = await write(store, *map(deposited, accounts))
             total += 1
-            await synchronizer.wait(position - 200, PATIENCE)
+            await synchronizer.wait(max(position - 200, 0), PATIENCE)
 
     async with running(synchronizer):
         writing = asyncio.create_task(keep_writing())
