@@ -111,9 +111,10 @@ class LogOptions:
     compared_events: int = 100
     """The first events of a type of which nothing is recorded, whose tags are compared with those of its class. Fewer:
     an event without a tag that comes later is overlooked; more: the first start on such a log takes longer."""
-    record_attempts: int = 4
-    """How often the first append of a class tries to record which tags its events carry, should connections be lost.
-    More: it waits longer for a database that is away; fewer: it fails where the next one would not."""
+    record_attempts: int = 10
+    """How often it is tried to record which tags the events of a class carry, should connections be lost or events be
+    appended in between. More: the first append waits longer for a database that is away; fewer: it fails where the next
+    attempt would not."""
     first_pause: float = 0.1
     """Seconds before a subscription tries again to reach a database that is away; each pause is twice as long as the
     one before. Less: more connections to a server that starts; more: events arrive later after a short outage."""
@@ -374,6 +375,9 @@ class SqliteOptions:
     """
     brief_lookup: int = 16
     """The same for rows of read models by key, each of which may lie elsewhere in the file."""
+    loop_turn: float = 0.005
+    """Seconds for which one read after the other may keep the event loop. More: other tasks wait longer while code asks
+    again and again; less: each read costs a turn of the loop."""
     slow_read: float = 0.002
     """Seconds from which on a read in the event loop counts as slow, if it has waited and was not merely kept from the
     processor. Threads then do all reading for a while. Raised, the loop waits for slower disks; lowered, one hiccup

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, cast
@@ -279,7 +280,8 @@ async def test_while_others_write_no_event_is_left_out(store: EventStore, url: s
         tagged.events.register(Tagged)
         writers = [asyncio.create_task(write_on(store, Untagged)), asyncio.create_task(write_on(tagged, Tagged))]
         await asyncio.sleep(0)
-        await add_tags(tagged, NAME, write=True)
+        with suppress(TagsMissingError):  # if the others leave it no moment to record that it is done
+            await add_tags(tagged, NAME, write=True)
         stop.set()
         counts = await asyncio.gather(*writers)
         await add_tags(tagged, NAME, write=True)  # once no process with the older class is left

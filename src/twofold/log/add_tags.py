@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import msgspec
 from msgspec.structs import replace
 
-from twofold.errors import UnknownTypeError
+from twofold.errors import TagsMissingError, UnknownTypeError
 from twofold.log.codec.payload import PayloadCodec
 from twofold.log.event_store import EventStore
 from twofold.log.tagged_types import as_text
@@ -50,10 +50,11 @@ async def add_tags(
     Raises:
         UnknownTypeError: the store knows no class of this name.
         UnreadableEventError, CorruptEventError, InvalidEventError: an event cannot be read, or has no such tag.
+        TagsMissingError: other processes append events without the tags all the while; run it again when none is left.
         StorageError: the database failed; run it again to go on.
     """
     codec, log = _codec(store, type_name), cast(PortableLog, store.log)
-    events, lacking, first, seen, is_done = 0, 0, 0, 0, False
+    events, lacking, first, seen, is_done, attempts = 0, 0, 0, 0, False, 0
     example: Sequence[str] = ()
     if write:
         await _record_what_is_open(codec, log)
@@ -67,8 +68,10 @@ async def add_tags(
             if changes and write:
                 await log.replace_tags([_change(row, tags) for row, tags in changes])
             progress("adding tags" if write else "looking", seen, await store.head())
-        tags = dict.fromkeys(codec.names, as_text(codec.tags.declared))
+        tags, attempts = dict.fromkeys(codec.names, as_text(codec.tags.declared)), attempts + 1
         is_done = not write or await log.record_tagged_types(tags, seen=seen)
+        if not is_done and attempts >= store.options.record_attempts:
+            raise TagsMissingError(codec.stored.name, sorted({tag for tag, _ in codec.tags.declared}))
     return AddedTags(events, lacking, first, example)
 
 
@@ -88,8 +91,9 @@ async def _record_what_is_open(codec: PayloadCodec, log: PortableLog) -> None:
 
 
 async def _chunks(store: EventStore, codec: PayloadCodec, after: int) -> AsyncIterator[Sequence[RecordedEvent[object]]]:
-    of_type = EventQuery.exactly(*codec.names)
-    while rows := await store.log.read(of_type, after=after, limit=store.options.chunk):
+    """Yield the events of a type up to the head as it is now: others may append faster than this comes near it."""
+    of_type, end = EventQuery.exactly(*codec.names), await store.head()
+    while rows := await store.log.read(of_type, after=after, before=end + 1, limit=store.options.chunk):
         yield store.events.decode(rows)
         after = rows[-1].position
 

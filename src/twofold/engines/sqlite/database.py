@@ -53,7 +53,7 @@ class SqliteDatabase:
         self._synchronous = synchronous
         self._may_migrate = migrate
         self._local = threading.local()
-        self._read_here_from = 0.0
+        self._read_here_from = self._turn_at = 0.0
         self._connections: list[sqlite3.Connection] = []
         self._owner: Owner | None = None
         self._file: FileIdentity | None = None
@@ -147,7 +147,9 @@ class SqliteDatabase:
         self._identity().check_now_and_then()
         if brief and time.monotonic() >= self._read_here_from:
             with suppress(*DRIVER_ERRORS):  # whatever it is, the thread waits longer, or finds out
-                return self._read_here(job)
+                found = self._read_here(job)
+                await self._let_others_run()
+                return found
         return await self._loop.run_in_executor(self._readers, self._read, job)
 
     @asynccontextmanager
@@ -261,6 +263,12 @@ class SqliteDatabase:
         if self._file is None:
             raise RuntimeError(f"{self.path} is not open; use `async with`, or await open() first")
         return self._file
+
+    async def _let_others_run(self) -> None:
+        """Give the event loop back now and then, which code that asks again and again would keep."""
+        if time.monotonic() >= self._turn_at:
+            await asyncio.sleep(0)
+            self._turn_at = time.monotonic() + self.options.loop_turn
 
     def _read_here(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Read in the loop: a way to a thread and back takes longer, and Python runs one thread at a time anyway."""
