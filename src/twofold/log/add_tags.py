@@ -91,7 +91,7 @@ async def _record_what_is_open(codec: PayloadCodec, log: PortableLog) -> None:
 
 
 async def _chunks(store: EventStore, codec: PayloadCodec, after: int) -> AsyncIterator[Sequence[RecordedEvent[object]]]:
-    """Yield the events of a type up to the head as it is now: others may append faster than this comes near it."""
+    """Yield the events of a type up to the present head: others may append faster than this comes near it."""
     of_type, end = EventQuery.exactly(*codec.names), await store.head()
     while rows := await store.log.read(of_type, after=after, before=end + 1, limit=store.options.chunk):
         yield store.events.decode(rows)
