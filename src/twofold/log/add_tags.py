@@ -54,12 +54,14 @@ async def add_tags(
         StorageError: the database failed; run it again to go on.
     """
     codec, log = _codec(store, type_name), cast(PortableLog, store.log)
-    events, lacking, first, seen, is_done, attempts = 0, 0, 0, 0, False, 0
+    events, lacking, first, seen = 0, 0, 0, 0
     example: Sequence[str] = ()
     if write:
         await _record_what_is_open(codec, log)
-    while not is_done:
-        async for rows in _chunks(store, codec, seen):
+    declared = dict.fromkeys(codec.names, as_text(codec.tags.declared))
+    for _ in range(store.options.record_attempts):
+        end = await store.head()  # and no further: others may append faster than this comes near the head
+        async for rows in _chunks(store, codec, seen, end):
             found = [(row, codec.tags.of(row.event)) for row in rows]
             changes = [(row, tags) for row, tags in found if not set(tags) <= set(row.tags)]
             events, lacking, seen = events + len(rows), lacking + len(changes), rows[-1].position
@@ -67,12 +69,10 @@ async def add_tags(
                 first, example = changes[0][0].position, _missing(*changes[0])
             if changes and write:
                 await log.replace_tags([_change(row, tags) for row, tags in changes])
-            progress("adding tags" if write else "looking", seen, await store.head())
-        tags, attempts = dict.fromkeys(codec.names, as_text(codec.tags.declared)), attempts + 1
-        is_done = not write or await log.record_tagged_types(tags, seen=seen)
-        if not is_done and attempts >= store.options.record_attempts:
-            raise TagsMissingError(codec.stored.name, sorted({tag for tag, _ in codec.tags.declared}))
-    return AddedTags(events, lacking, first, example)
+            progress("adding tags" if write else "looking", seen, end)
+        if not write or await log.record_tagged_types(declared, seen=seen):
+            return AddedTags(events, lacking, first, example)
+    raise TagsMissingError(codec.stored.name, sorted({tag for tag, _ in codec.tags.declared}))
 
 
 def _codec(store: EventStore, type_name: str) -> PayloadCodec:
@@ -90,9 +90,10 @@ async def _record_what_is_open(codec: PayloadCodec, log: PortableLog) -> None:
         await log.record_tagged_types(unknown)
 
 
-async def _chunks(store: EventStore, codec: PayloadCodec, after: int) -> AsyncIterator[Sequence[RecordedEvent[object]]]:
-    """Yield the events of a type up to the present head: others may append faster than this comes near it."""
-    of_type, end = EventQuery.exactly(*codec.names), await store.head()
+async def _chunks(
+    store: EventStore, codec: PayloadCodec, after: int, end: int
+) -> AsyncIterator[Sequence[RecordedEvent[object]]]:
+    of_type = EventQuery.exactly(*codec.names)
     while rows := await store.log.read(of_type, after=after, before=end + 1, limit=store.options.chunk):
         yield store.events.decode(rows)
         after = rows[-1].position
