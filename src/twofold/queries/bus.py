@@ -92,15 +92,14 @@ class QueryBus:
         call, has_none = compose(answer, self._middleware), admits_none(result_type(answer))
         if isinstance(reads, str):
             raise InvalidHandlerError(f"`reads` takes a list of names; write `reads=[{reads!r}]`")
-        if reads is not None:
-            reads = check_texts("reads", reads)
+        names = None if reads is None else check_texts("reads", reads)
         if tag is not None:
             check_function("tag", tag)
         if tag is not None and reads is None:
             raise InvalidHandlerError(
                 f"{handler!r} has a `tag` and no `reads`; leave it out: a ReadModel knows the tags of a row's events"
             )
-        self._routes[query_type] = _Route(handler, call, None if reads is None else tuple(reads), tag, policy, has_none)
+        self._routes[query_type] = _Route(handler, call, names, tag, policy, has_none)
 
     def check(self, query: Query[Any] | None = None) -> None:
         """Make sure that there is a handler for a query, and that the names in its `reads` are names of projections.
