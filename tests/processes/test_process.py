@@ -82,7 +82,7 @@ async def test_the_state_is_folded_from_the_stream_alone(url: str) -> None:
         *_, cancelled = await until_events(app, "a", PaymentRequested, OrderCancelled)
         assert cancelled.order == "a"
         await until_status(app, "a", "completed")
-        steps = [each.event async for each in app.store.read_stream("fulfil_order-a")]
+        steps = [each.event async for each in app.store.read_stream("twofold.fulfil_order-a")]
         assert [type(each) for each in steps] == [ProcessStep] * 5
         kinds = sorted(type(each.input).__name__ for each in steps)
         assert kinds == ["CommandDone", "CommandDone", "EventReceived", "EventReceived", "EventReceived"]

@@ -49,7 +49,7 @@ async def test_a_command_that_fails_is_tried_again_and_holds_up_its_own_process_
         assert await events_of(app, "b") == []
         assert [each.order for each in shop.calls if isinstance(each, RequestPayment)].count("a") == 4
         assert {each.command_id for each in shop.calls if getattr(each, "order", "") == "a"} == {
-            command_id_of("fulfil_order-a", 1, 0)
+            command_id_of("twofold.fulfil_order-a", 1, 0)
         }
         shop.waiting["b"].set()
         await until_events(app, "b", PaymentRequested)
@@ -70,7 +70,7 @@ async def test_a_repeat_of_a_command_gets_the_first_receipt_and_has_no_further_e
     """As after a crash between the command's append and the outcome's."""
     async with running(url) as (app, shop):
         await app.commands.execute(
-            RequestPayment(order="a", amount=1, command_id=command_id_of("fulfil_order-a", 1, 0))
+            RequestPayment(order="a", amount=1, command_id=command_id_of("twofold.fulfil_order-a", 1, 0))
         )
         await app.store.append([OrderPlaced(order="a", total=1)])
         await until_status(app, "a", "running")
@@ -192,14 +192,14 @@ async def test_metadata_flows_from_the_input_through_commands_and_timers_to_what
             await app.store.append([OrderPlaced(order="a", deadline=0.1)])
         await until_events(app, "a", PaymentRequested, OrderCancelled)
         [placed] = [each async for each in app.store.read(limit=1)]
-        steps = [each async for each in app.store.read_stream("fulfil_order-a")]
+        steps = [each async for each in app.store.read_stream("twofold.fulfil_order-a")]
         caused = [each async for each in app.store.read_stream("Order-a")]
         for each in (*steps, *caused):
             assert each.metadata.correlation_id == correlation
             assert (each.metadata.tenant, each.metadata.user, each.metadata.extra) == ("t1", "ann", {"ip": "::1"})
         assert steps[0].metadata.causation_id == placed.event_id
         assert caused[0].metadata.causation_id == steps[0].event_id
-        assert caused[0].metadata.command_id == command_id_of("fulfil_order-a", 1, 0)
+        assert caused[0].metadata.command_id == command_id_of("twofold.fulfil_order-a", 1, 0)
         fired = next(each for each in steps if type(each.event.input).__name__ == "TimerFired")
         assert fired.metadata.causation_id == steps[0].event_id
         assert caused[1].metadata.causation_id == fired.event_id

@@ -52,7 +52,7 @@ from twofold.messages.event import Metadata
 from twofold.messages.ids import uuid7
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import current_session
-from twofold.messages.stream import ANY, NO_STREAM, ExpectedVersion, holds
+from twofold.messages.stream import ANY, NO_STREAM, RESERVED, ExpectedVersion, holds
 from twofold.middleware import Call, Middleware, checked, compose, resolve
 from twofold.options import CommandOptions
 from twofold.ports.event_log import Append, CommandRecord
@@ -203,9 +203,10 @@ class CommandBus:
         event = CommandScheduled(
             schedule_id, command_id, stored.name, stored.schema_version, msgspec.Raw(stored.content), at, seconds
         )
-        stream_id = f"scheduled-{schedule_id}"
+        stream_type = f"{RESERVED}scheduled"
+        stream_id = f"{stream_type}-{schedule_id}"
         try:
-            await self._appender.write([event], stream_id, "scheduled", NO_STREAM, None, None, None)
+            await self._appender.write([event], stream_id, stream_type, NO_STREAM, None, None, None)
         except ConflictError:
             if writing_unit() is not None:
                 raise

@@ -16,6 +16,9 @@ class StreamState(Enum):
         return self.name
 
 
+RESERVED: Final = "twofold."
+"""stored: with this begin the names of streams, of their types and of events that are Twofold's own."""
+
 NO_STREAM: Final = 0
 """Append only if the stream holds no event yet."""
 

@@ -21,10 +21,10 @@ from twofold.ports.inline import AppendEvents, Steps, WriteRows
 from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import slot_of
 from twofold.ports.table import Table
-from twofold.processes.inputs import Taken, encode
+from twofold.processes.inputs import encode
 from twofold.processes.instance import Failure, Instance, ProcessState, after_step, moment_of
 from twofold.processes.rows import InstanceRow, row_of, statement, table_of
-from twofold.processes.steps import Cancelled, ProcessStep, stream_of
+from twofold.processes.steps import Cancelled, ProcessStep, stream_of, stream_type_of
 from twofold.projections.folding import key_text
 from twofold.synchronizer import parking
 
@@ -154,7 +154,7 @@ class ProcessControl:
         store.events.register(ProcessStep)
         found: dict[str, Instance] = {}
         async for recorded in store.read(EventQuery.of(ProcessStep)):
-            if recorded.stream_type == self.name:
+            if recorded.stream_type == stream_type_of(self.name):
                 process_id = recorded.stream_id.removeprefix(stream_of(self.name, ""))
                 instance = found.get(process_id) or Instance(process_id)
                 found[process_id] = after_step(instance, recorded.event, None, caused_by(recorded))
@@ -209,12 +209,12 @@ class ProcessControl:
         [[now]] = await self._database.query(SQL["now"])
         version = 1 + (row.version if row else 0)
         step = ProcessStep(Cancelled(reason), moment_of(now))
-        taken = Taken(step, uuid7(), current_metadata(), Instance(process_id, version))
         ended = InstanceRow(
             process_id, slot_of(key_text((process_id,))), ProcessState.CANCELLED.value, version,
             row.started_at if row else now, now, None, None, None, 0, row.ignored if row else 0, "",
         )  # fmt: skip
-        append = Append((encode(EventTypes(), self.name, taken),), ((stream_of(self.name, process_id), version - 1),))
+        encoded = encode(EventTypes(), self.name, process_id, step, uuid7(), current_metadata())
+        append = Append((encoded,), ((stream_of(self.name, process_id), version - 1),))
 
         def steps() -> Steps[Any]:
             yield WriteRows(table, Changes([ended]))

@@ -29,6 +29,7 @@ from twofold.processes.steps import (
     TimerSet,
     command_id_of,
     stream_of,
+    stream_type_of,
 )
 from twofold.processes.triggers import CancelTimer, SendStored, SetTimer, TriggerKind
 
@@ -50,8 +51,8 @@ class Taken(NamedTuple):
     """A step that is to be appended, and the instance after it."""
 
     step: ProcessStep
-    step_id: UUID
-    metadata: Metadata
+    encoded: NewEvent
+    """The step as an append wants it: one that cannot be stored fails with its own input, and with no other."""
     instance: Instance
 
 
@@ -105,9 +106,12 @@ def take(folding: Folding, instance: Instance, given: Given) -> Taken:
     """Return what an instance makes of an input.
 
     Raises:
-        InvalidProcessError: a handler gave what cannot follow, or none takes the refusal of a command.
+        InvalidProcessError: a handler gave what cannot follow, none takes the refusal of a command, or the id is empty.
+        LimitExceededError: the step is too large to be stored, or the id too long.
         Exception: whatever the process's methods raise.
     """
+    if not instance.id:
+        raise InvalidProcessError(f"the key of {given.of!r} gave an empty id; let it give None to leave the event out")
     methods, state = folding.methods, instance.state
     effects: list[Any] = []
     completed = False
@@ -117,19 +121,26 @@ def take(folding: Folding, instance: Instance, given: Given) -> Taken:
         completed = bool(folding.process.is_completed(state))
     step = _step(folding, instance, given, effects, completed=completed)
     step_id = uuid7()
+    encoded = encode(folding.events, folding.process.name, instance.id, step, step_id, given.metadata)
     caused = msgspec.structs.replace(
         given.metadata,
         correlation_id=given.metadata.correlation_id or step_id,
         causation_id=step_id,
         command_id=None,
     )
-    return Taken(step, step_id, given.metadata, after_step(instance, step, state, caused))
+    return Taken(step, encoded, after_step(instance, step, state, caused))
 
 
-def encode(events: EventTypes, process: str, taken: Taken) -> NewEvent:
-    """Return a step as an append wants it."""
-    stream_id = stream_of(process, taken.instance.id)
-    return events.encode(taken.step, taken.step_id, stream_id, process, encode_metadata(taken.metadata))
+def encode(
+    events: EventTypes, process: str, process_id: str, step: ProcessStep, step_id: UUID, metadata: Metadata
+) -> NewEvent:
+    """Return a step as an append wants it.
+
+    Raises:
+        LimitExceededError: it is too large to be stored, or the id too long.
+    """
+    stream_id, stream_type = stream_of(process, process_id), stream_type_of(process)
+    return events.encode(step, step_id, stream_id, stream_type, encode_metadata(metadata))
 
 
 def _effects(folding: Folding, given: Given, state: Any) -> list[Any]:

@@ -62,7 +62,7 @@ class WaitingCommand(NamedTuple):
     @property
     def stored(self) -> StoredCommand:
         """What is stored of the command."""
-        return StoredCommand(self.sent.command, self.sent.schema_version, bytes(self.sent.content))
+        return self.sent.stored
 
 
 class Failure(NamedTuple):
@@ -145,7 +145,7 @@ class Folding:
         self.process = process
         self.methods = Methods(process)
         self.commands = commands
-        self._events = events
+        self.events = events
 
     def new(self, process_id: str) -> Instance:
         """Return an instance that has taken nothing in."""
@@ -179,7 +179,7 @@ class Folding:
 
     def _event(self, received: EventReceived) -> tuple[TriggerKind, Any, tuple[Any, ...]]:
         payload = bytes(received.payload)
-        event = self._events.decode_payload(received.type, received.schema_version, payload, received.position)
+        event = self.events.decode_payload(received.type, received.schema_version, payload, received.position)
         return "event", type(event), (event,)
 
     def _outcome(

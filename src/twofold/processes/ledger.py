@@ -22,7 +22,7 @@ from twofold.ports.inline import AppendEvents, Ask, Steps, WriteRows, WriteStep
 from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import Segment, Step
 from twofold.ports.table import Table
-from twofold.processes.inputs import Taken, encode
+from twofold.processes.inputs import Taken
 from twofold.processes.instance import Folding, Instance
 from twofold.processes.rows import InstanceRow, row_of, table_of, with_row
 from twofold.processes.steps import ProcessStep, stream_of
@@ -146,8 +146,7 @@ class Ledger:
         expected: dict[str, int] = {}
         for each in taken:
             expected.setdefault(stream_of(self._name, each.instance.id), each.instance.version - 1)
-        events = tuple(encode(self._store.events, self._name, each) for each in taken)
-        return Append(events, tuple(expected.items()))
+        return Append(tuple(each.encoded for each in taken), tuple(expected.items()))
 
     async def _folded(self, process_id: str, row: InstanceRow | None) -> Instance | BaseException:
         try:

@@ -6,7 +6,9 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from twofold.commands.command_types import StoredCommand
 from twofold.messages.event import AwareDatetime, event_type
+from twofold.messages.stream import RESERVED
 
 _COMMANDS = UUID("8f6a3c52-4f0e-5a5d-9f6b-2f0f5f7a1c10")
 """stored: the namespace of the ids of commands that processes send."""
@@ -68,6 +70,11 @@ class CommandSent(msgspec.Struct, frozen=True):
     schema_version: int
     content: msgspec.Raw
 
+    @property
+    def stored(self) -> StoredCommand:
+        """What is stored of the command."""
+        return StoredCommand(self.command, self.schema_version, bytes(self.content))
+
 
 class TimerSet(msgspec.Struct, frozen=True):
     """A timer that follows from the input."""
@@ -92,7 +99,12 @@ class ProcessStep(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def stream_of(process: str, process_id: str) -> str:
     """Return the stream of an instance. stored."""
-    return f"{process}-{process_id}"
+    return f"{stream_type_of(process)}-{process_id}"
+
+
+def stream_type_of(process: str) -> str:
+    """Return the type of the streams of the instances of a process. stored."""
+    return f"{RESERVED}{process}"
 
 
 def command_id_of(stream_id: str, version: int, place: int) -> UUID:

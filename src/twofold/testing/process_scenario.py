@@ -22,7 +22,7 @@ from twofold.log.codec.fidelity import field_names
 from twofold.messages.event import RecordedEvent, event_type_of
 from twofold.messages.stored_event import record
 from twofold.processes.inputs import Given, event_given, outcome_given, refuse_unstarted, take, timer_given
-from twofold.processes.instance import Folding, Instance, ProcessState, WaitingCommand, microseconds
+from twofold.processes.instance import Folding, Instance, ProcessState, microseconds
 from twofold.processes.process import Process
 from twofold.processes.steps import CommandDone, CommandRefused
 from twofold.testing.reports import difference, fail
@@ -149,9 +149,7 @@ class ProcessScenario:
             return  # what comes after the end is ignored
         taken = take(self._folding, instance, given)
         self._instances[instance.id] = taken.instance
-        self._sent += [
-            self._commands.decode(WaitingCommand(each, self.now, taken.metadata).stored) for each in taken.step.sent
-        ]
+        self._sent += [self._commands.decode(each.stored) for each in taken.step.sent]
 
     def _when_outcome(self, command_type: type, outcome: Any) -> Self:
         self._sent = []

@@ -97,7 +97,7 @@ def _compare(events: list[Any], acknowledged: list[bytes], seed: int) -> None:
     steps: dict[str, list[ProcessStep]] = defaultdict(list)
     for each in events:
         if isinstance(each.event, ProcessStep):
-            steps[each.stream_id.removeprefix("fulfil_order-")].append(each.event)
+            steps[each.stream_id.removeprefix("twofold.fulfil_order-")].append(each.event)
         else:
             happened[each.event.order][type(each.event).__name__] += 1
     for message in acknowledged:

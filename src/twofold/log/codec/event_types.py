@@ -43,6 +43,7 @@ from twofold.messages.stored_event import (
     new_event,
     new_events,
 )
+from twofold.messages.stream import RESERVED
 
 MANY = 16
 """Events in one append from which on they are encoded by class. A lower value slows small appends down."""
@@ -183,6 +184,7 @@ class EventTypes:
         if stream_type:
             check_name("stream type", stream_type)
         codec = self._codec(cls)
+        _refuse_reserved((stream_id, stream_type), codec)
         if codec not in self._appended:
             self._appended.add(codec)
             self.unrecorded.add(codec)
@@ -223,6 +225,21 @@ class EventTypes:
 
 
 _Prepared = tuple[PayloadCodec, EventNames, bytes]
+
+
+def _refuse_reserved(names: Sequence[str], codec: PayloadCodec) -> None:
+    """Refuse an event of the application in a stream of Twofold's own, such as that of an instance of a process.
+
+    Raises:
+        InvalidEventError: it is one.
+    """
+    if codec.stored.name.startswith(RESERVED):
+        return
+    if reserved := next((name for name in names if name.startswith(RESERVED)), None):
+        raise InvalidEventError(
+            f"{codec.stored.name} cannot be stored under {reserved!r:.80}: streams and stream types whose names begin "
+            f"with {RESERVED!r} are those of processes; choose another name"
+        )
 
 
 def encode_metadata(metadata: Metadata) -> bytes:

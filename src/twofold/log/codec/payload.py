@@ -17,6 +17,7 @@ from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.tags import Tags
 from twofold.log.event_fields import check_record, is_pydantic, refuse_what_cannot_be_stored
 from twofold.messages.event import EventType, Upcaster, event_type_of
+from twofold.messages.stream import RESERVED
 
 MAX_PAYLOAD = 16 * 1024 * 1024
 """Bytes of a payload, at most. A higher value makes one event delay all others for longer."""
@@ -40,6 +41,7 @@ class PayloadCodec:
         check_record(cls)
         self.stored: EventType = event_type_of(cls)
         check_name("stored name", self.stored.name)
+        _refuse_reserved(self.stored, cls)
         self._records = refuse_what_cannot_be_stored(cls)
         refuse_mutable_parts(cls.__qualname__, cls, InvalidMessageTypeError)
         self._dump, self._load, self._convert, self._read = _serializer(cls)
@@ -164,3 +166,18 @@ def _serializer(cls: type) -> _Serializer:
     except (TypeError, NameError) as error:
         raise InvalidMessageTypeError(f"{cls.__qualname__} cannot be stored: {error}") from error
     return encoder.encode, load, lambda data: msgspec.convert(data, cls), knows_fields(cls, load)
+
+
+def _refuse_reserved(stored: EventType, cls: type) -> None:
+    """Refuse a class of the application that is stored under a name of Twofold's own.
+
+    Raises:
+        InvalidMessageTypeError: it is one.
+    """
+    if cls.__module__.partition(".")[0] == "twofold":
+        return
+    if reserved := next((name for name in (stored.name, *stored.aliases) if name.startswith(RESERVED)), None):
+        raise InvalidMessageTypeError(
+            f"{cls.__qualname__} cannot be stored as {reserved!r}: names that begin with {RESERVED!r} are Twofold's "
+            f"own; give it another one with @event_type(...)"
+        )

@@ -1,0 +1,93 @@
+"""What a process cannot store is held up alone, and the application's streams never are those of its instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from tests.fulfilment import OrderPlaced, PaymentRequested, RequestPayment, running, until_events
+from tests.synchronizing import PATIENCE
+
+from twofold import ANY, Application, Event, event_type
+from twofold.errors import InvalidEventError, InvalidMessageTypeError
+from twofold.log.codec.payload import MAX_PAYLOAD
+from twofold.log.codec.stored_names import MAX_NAME
+from twofold.processes import Process, starts
+from twofold.processes.steps import stream_of
+
+
+class Wordy(Process[None]):
+    """It asks for a payment under a name that may be too long to be stored with the input."""
+
+    name = "fulfil_order"
+
+    @starts(OrderPlaced, key="order")
+    def placed(self, state: None, event: OrderPlaced) -> Iterator[object]:
+        first = RequestPayment(order=event.order, amount=1)
+        yield first
+        if event.total > 10:
+            yield replace(first, order="x" * MAX_PAYLOAD)
+
+    def is_completed(self, state: None) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("event", "cause"),
+    [
+        (OrderPlaced(order="a" * (MAX_NAME - 10)), "LimitExceededError: a stream id has 1 to 500 characters"),
+        (OrderPlaced(order=""), "InvalidProcessError: the key of <class 'tests.fulfilment.OrderPlaced'> gave an empty"),
+        (OrderPlaced(order="a", total=11), "LimitExceededError: "),
+    ],
+    ids=["id too long", "id empty", "step too large"],
+)
+async def test_an_input_that_cannot_be_stored_is_parked_and_holds_up_no_other_instance(
+    url: str, event: OrderPlaced, cause: str
+) -> None:
+    async with running(url, Wordy()) as (app, _):
+        receipt = await app.store.append([event, OrderPlaced(order="b")])
+        await app.projections.wait(receipt, PATIENCE, ["fulfil_order"])
+        [parked] = await app.projections.control("fulfil_order").parked()
+        assert parked.cause.startswith(cause)
+        await until_events(app, "b", PaymentRequested)
+
+
+@dataclass(frozen=True)
+class Noted(Event):
+    text: str
+
+
+@event_type("twofold.Noted")
+@dataclass(frozen=True)
+class Posing(Event):
+    text: str
+
+
+STREAM = stream_of("fulfil_order", "a")
+
+
+@pytest.mark.parametrize(("stream", "kind"), [(STREAM, "Order"), ("Order-a", "twofold.fulfil_order")])
+async def test_an_application_cannot_append_to_the_streams_of_instances(url: str, stream: str, kind: str) -> None:
+    async with Application(url) as app:
+        with pytest.raises(InvalidEventError, match=r"begin with 'twofold\.' are those of processes; choose another"):
+            await app.store.append_events(stream, kind, [Noted("x")], expected_version=ANY)
+        transaction: Any
+        with pytest.raises(InvalidEventError, match="those of processes"):
+            async with app.store.transaction() as transaction:
+                transaction.append_events(stream, kind, [Noted("x")], expected_version=ANY)
+        await app.store.append_events("fulfil_order-a", "fulfil_order", [Noted("x")], expected_version=0)
+
+
+async def test_an_application_cannot_store_events_under_the_names_of_twofold(url: str) -> None:
+    async with Application(url) as app:
+        with pytest.raises(InvalidMessageTypeError, match=r"'twofold\.Noted': names that begin with 'twofold\.' are"):
+            await app.store.append([Posing("x")])
+
+
+async def test_a_stream_of_the_users_that_is_named_after_an_instance_does_not_disturb_it(url: str) -> None:
+    async with running(url) as (app, _):
+        await app.store.append_events("fulfil_order-a", "fulfil_order", [Noted("x")], expected_version=0)
+        await app.store.append([OrderPlaced(order="a")])
+        await until_events(app, "a", PaymentRequested)
