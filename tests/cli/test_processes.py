@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from tests.cli.typed import Fails, Twofold
 from tests.fulfilment import (
+    Fulfilment,
     FulfilOrder,
     NoStockError,
     OrderPlaced,
     OrderShipped,
+    PaymentReceived,
     PaymentRequested,
     RequestPayment,
     Shop,
@@ -64,6 +66,28 @@ def test_an_operator_sees_what_is_stuck_and_lets_it_go_on(url: str, twofold: Two
 
     run(url, goes_on)
     assert twofold("processes", url).returncode == 0
+
+
+def test_an_operator_sees_what_is_parked_and_how_late_the_oldest_timer_is(url: str, twofold: Twofold) -> None:
+    async def work() -> None:
+        async with running(url, Unable()) as (app, _):
+            await app.store.append([OrderPlaced(order="a", deadline=-3600), PaymentReceived(order="never")])
+            await until(lambda: app.processes.control("fulfil_order").list(status="stuck"))
+            await until(app.projections.control("fulfil_order").parked)
+
+    asyncio.run(work())
+    shown = twofold("processes", url)
+    assert shown.returncode == 1
+    assert "fulfil_order: 1 events are parked" in shown.stdout
+    assert "fulfil_order: 1 instances are stuck" in shown.stdout
+    assert "fulfil_order: the oldest timer is 36" in shown.stdout
+
+
+class Unable(FulfilOrder):
+    """It can do nothing about what is overdue."""
+
+    def overdue(self, state: Fulfilment) -> Iterator[object]:
+        raise ZeroDivisionError
 
 
 def test_an_operator_ends_an_instance(url: str, twofold: Twofold, fails: Fails) -> None:

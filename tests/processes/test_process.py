@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tests.fulfilment import (
+    CancelOrder,
     ItemsReserved,
     NoStockError,
     OrderCancelled,
@@ -12,12 +15,14 @@ from tests.fulfilment import (
     PaymentRequested,
     ReserveItems,
     ShelfEmptied,
+    build,
     running,
     until_events,
     until_status,
 )
 from tests.synchronizing import PATIENCE
 
+from twofold.processes import Process, starts
 from twofold.processes.steps import ProcessStep
 
 
@@ -60,6 +65,38 @@ async def test_one_event_goes_to_several_processes(url: str) -> None:
             await until_events(app, order, PaymentRequested, OrderCancelled)
             await until_status(app, order, "completed")
         assert [each.id for each in await app.processes.control("fulfil_order").list()] == ["a", "b"]
+
+
+async def test_several_processes_take_in_one_event_each_for_itself(url: str) -> None:
+    """One of them fails, and the other one does not notice."""
+    app, shop = build(url)
+    app.processes.add(Audit())
+    async with app:
+        await app.store.append([OrderPlaced(order="a", total=7), OrderPlaced(order="b", total=-1)])
+        await until_events(app, "a", PaymentRequested, OrderCancelled)
+        await until_events(app, "b", PaymentRequested)
+        await app.projections.wait(2, PATIENCE, ["audit", "fulfil_order"])
+        [parked] = await app.projections.control("audit").parked()
+        assert parked.cause == "ValueError: less than nothing"
+        assert await app.projections.control("fulfil_order").parked() == []
+        assert [each.id for each in await app.processes.control("audit").list()] == ["a"]
+        assert len({each.command_id for each in shop.calls}) == len(shop.calls)
+
+
+class Audit(Process[None]):
+    """It cancels what costs seven."""
+
+    name = "audit"
+
+    @starts(OrderPlaced, key="order")
+    def placed(self, state: None, event: OrderPlaced) -> Iterator[object]:
+        if event.total < 0:
+            raise ValueError("less than nothing")
+        if event.total == 7:
+            yield CancelOrder(order=event.order, reason="seven")
+
+    def is_completed(self, state: None) -> bool:
+        return False
 
 
 async def test_what_comes_after_the_end_is_counted_and_takes_no_effect(url: str) -> None:

@@ -14,9 +14,10 @@ from twofold.cli.output import print_table, say
 from twofold.engines.engine import connect
 from twofold.engines.urls import without_secrets
 from twofold.log.event_store import EventStore
-from twofold.options import ProcessOptions
-from twofold.processes.control import ProcessControl, ProcessInstance, problems_of, processes_of
+from twofold.options import ProcessOptions, SynchronizerOptions
+from twofold.processes.control import ProcessControl, ProcessCounts, ProcessInstance, problems_of, processes_of
 from twofold.processes.instance import moment_of
+from twofold.synchronizer.status import ProjectionStatus, read_status
 
 Url = Annotated[str, Parameter(help="The database of the log, such as sqlite:///orders.db.")]
 Name = Annotated[str, Parameter(help="The process.")]
@@ -28,12 +29,12 @@ app = App(
     help=(
         "Look after processes: see what they wait for, let those go on that are stuck, end those that must not go on. "
         "None of this needs the code of the processes, and all of it may be done while they run.\n\n"
-        "`twofold processes URL` shows how the instances of each process stand, and what is wrong; the exit code is 1 "
-        "if anything is."
+        "`twofold processes URL` shows how the instances of each process stand, and what is wrong with them and with "
+        "the feed of their events; the exit code is 1 if anything is."
     ),
 )
 
-COUNTS = ("running", "stuck", "completed", "cancelled", "ignored", "oldest timer", "oldest command")
+COUNTS = ("running", "stuck", "completed", "cancelled", "ignored", "parked", "oldest timer", "oldest command")
 
 
 @app.default
@@ -42,16 +43,14 @@ async def show_all(url: Url, /) -> int:
     problems = []
     rows = []
     async with _opened(url) as store:
-        names = sorted(await processes_of(store.database))
-        for name in names:
-            counts = await store.control(name).counts()
-            rows.append((
-                name, f"{counts.running:,}", f"{counts.stuck:,}", f"{counts.completed:,}", f"{counts.cancelled:,}",
-                f"{counts.ignored:,}", f"{counts.timer_late.total_seconds():,.1f} s",
-                f"{counts.oldest_command.total_seconds():,.1f} s",
-            ))  # fmt: skip
-            problems += [f"{name}: {each}" for each in problems_of(counts, None, ProcessOptions())]
-    if not names:
+        names = await processes_of(store.database)
+        feeds = await read_status(store.store, store.database, {}, SynchronizerOptions())
+        for feed in [each for each in feeds if each.name in names]:
+            counts = await store.control(feed.name).counts()
+            rows.append(_counted(feed, counts))
+            found = [*feed.problems, *problems_of(counts, None, ProcessOptions())]
+            problems += [f"{feed.name}: {each}" for each in found]
+    if not rows:
         say(f"there are no processes in {without_secrets(url)}")
     print_table(("process", *COUNTS), rows, numbers=COUNTS)
     for problem in problems:
@@ -148,6 +147,12 @@ async def _opened(url: str) -> AsyncIterator[_Opened]:
             await opened.database.close()
     finally:
         await opened.store.log.close()
+
+
+def _counted(feed: ProjectionStatus, counts: ProcessCounts) -> Sequence[str]:
+    numbers = (counts.running, counts.stuck, counts.completed, counts.cancelled, counts.ignored, feed.parked)
+    ages = (counts.timer_late, counts.oldest_command)
+    return feed.name, *(f"{each:,}" for each in numbers), *(f"{each.total_seconds():,.1f} s" for each in ages)
 
 
 def _row(each: ProcessInstance) -> Sequence[str]:

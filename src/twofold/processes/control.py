@@ -56,19 +56,25 @@ class ProcessInstance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessCounts:
-    """How the instances of a process stand."""
+class ProcessDelays:
+    """What of the instances of a process does not get on. To ask costs the same however many wait or have ended."""
 
-    running: int = 0
     stuck: int = 0
-    completed: int = 0
-    cancelled: int = 0
-    ignored: int = 0
-    """Inputs that came after the end of their instances."""
     timer_late: timedelta = timedelta()
     """Age of the oldest timer that is due; zero if none is."""
     oldest_command: timedelta = timedelta()
     """Age of the oldest command that has no outcome; zero if all have one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessCounts(ProcessDelays):
+    """How the instances of a process stand."""
+
+    running: int = 0
+    completed: int = 0
+    cancelled: int = 0
+    ignored: int = 0
+    """Inputs that came after the end of their instances."""
 
 
 async def processes_of(database: ReadDatabase) -> dict[str, Generation]:
@@ -91,10 +97,12 @@ class ProcessControl:
         log: where the streams of the instances are.
         database: where their rows are.
         name: of the process.
+        options: of its workers.
     """
 
-    def __init__(self, log: EventLog, database: ReadDatabase, name: str) -> None:
+    def __init__(self, log: EventLog, database: ReadDatabase, name: str, options: ProcessOptions | None = None) -> None:
         self.name = name
+        self._options = options or ProcessOptions()
         self._log = log
         self._database = database
 
@@ -124,16 +132,19 @@ class ProcessControl:
     async def counts(self) -> ProcessCounts:
         """Return how the instances stand."""
         rows = await self._database.query(statement("counts", await self._table()))
-        if not rows:
-            return ProcessCounts()
-        number = {status: count for status, count, *_ in rows}
-        now = rows[0][5]
+        number = {status: count for status, count, _ in rows}
+        ignored, delays = int(sum(row[2] for row in rows)), await self.delays()
         return ProcessCounts(
-            **number,
-            ignored=int(sum(row[2] for row in rows)),
-            timer_late=_age(now, [row[3] for row in rows]),
-            oldest_command=_age(now, [row[4] for row in rows]),
+            **number, ignored=ignored, timer_late=delays.timer_late, oldest_command=delays.oldest_command
         )
+
+    async def delays(self) -> ProcessDelays:
+        """Return what does not get on."""
+        table = await self._table()
+        [[now]] = await self._database.query(SQL["now"])
+        until = now + int(self._options.backoff.last * 1e6)  # whatever fails is tried again by then
+        [[stuck, timer_at, sent_at]] = await self._database.query(statement("pressing", table), until=until)
+        return ProcessDelays(stuck=stuck, timer_late=_age(now, timer_at), oldest_command=_age(now, sent_at))
 
     async def retry(self, process_id: str = "") -> int:
         """Let instances go on that fail or are stuck, and events be tried again that are parked; return how many."""
@@ -260,22 +271,21 @@ class ProcessControl:
         )  # fmt: skip
 
 
-def problems_of(counts: ProcessCounts, late: timedelta | None, options: ProcessOptions) -> Sequence[str]:
+def problems_of(delays: ProcessDelays, late: timedelta | None, options: ProcessOptions) -> Sequence[str]:
     """Return what is wrong with the instances of a process."""
     found = []
-    if counts.stuck:
-        found.append(f"{counts.stuck} instances are stuck; `twofold processes list --status stuck` shows why")
+    if delays.stuck:
+        found.append(f"{delays.stuck} instances are stuck; `twofold processes list --status stuck` shows why")
     limit = late or timedelta(seconds=options.late)
-    if counts.timer_late > limit:
-        found.append(f"the oldest timer is {counts.timer_late.total_seconds():.1f} s late")
-    if counts.oldest_command > limit:
-        found.append(f"the oldest command has waited for {counts.oldest_command.total_seconds():.1f} s")
+    if delays.timer_late > limit:
+        found.append(f"the oldest timer is {delays.timer_late.total_seconds():.1f} s late")
+    if delays.oldest_command > limit:
+        found.append(f"the oldest command has waited for {delays.oldest_command.total_seconds():.1f} s")
     return found
 
 
-def _age(now: int, times: Sequence[int | None]) -> timedelta:
-    oldest = min((each for each in times if each is not None), default=now)
-    return timedelta(microseconds=max(now - oldest, 0))
+def _age(now: int, oldest: int | None) -> timedelta:
+    return timedelta(microseconds=0 if oldest is None else max(now - oldest, 0))
 
 
 class _MovedError(Exception):

@@ -93,7 +93,7 @@ class Processes:
 
     def control(self, name: str) -> ProcessControl:
         """Return what looks after the instances of a process: list, get, steps, retry, cancel."""
-        return ProcessControl(self._store.log, self._database, name)
+        return ProcessControl(self._store.log, self._database, name, self._options.processes)
 
     async def status(self) -> Sequence[ProcessStatus]:
         """Return how all processes stand, also those whose code is not here.

@@ -1,18 +1,19 @@
 -- What is asked about the instances of one process. `{table}` stands for their table.
 
 -- name: due
-SELECT id, version, failures FROM {table}
-WHERE next_at <= (SELECT twofold_now()) AND slot >= :first AND slot < :end ORDER BY next_at LIMIT :limit
-
--- name: next_due
-SELECT next_at - (SELECT twofold_now()) FROM {table}
-WHERE next_at > (SELECT twofold_now()) AND slot >= :first AND slot < :end ORDER BY next_at LIMIT 1
+SELECT id, version, failures, next_at - (SELECT twofold_now()) FROM {table}
+WHERE next_at <= (SELECT twofold_now()) + :soon AND slot >= :first AND slot < :end ORDER BY next_at LIMIT :limit
 
 -- name: fail
 UPDATE {table} SET status = 'stuck', failures = :failures, next_at = NULL WHERE id = :id
 
 -- name: counts
-SELECT status, count(*), sum(ignored), min(timer_at), min(sent_at), twofold_now() FROM {table} GROUP BY status
+SELECT status, count(*), sum(ignored) FROM {table} GROUP BY status
+
+-- name: pressing
+-- The time is given, so that PostgreSQL knows how few rows are before it.
+SELECT count(CASE WHEN status = 'stuck' THEN 1 END), min(timer_at), min(sent_at) FROM {table}
+WHERE next_at <= :until OR status = 'stuck'
 
 -- name: instances
 SELECT {columns} FROM {table} WHERE (:status = '' OR status = :status) AND id > :after ORDER BY id LIMIT :limit

@@ -99,8 +99,8 @@ class ProcessRunner:
 
     async def trouble(self) -> Sequence[str]:
         """Return what is wrong with the instances."""
-        counts = await ProcessControl(self._store.log, self._database, self.name).counts()
-        return problems_of(counts, self.projection.max_lag, self._options)
+        delays = await ProcessControl(self._store.log, self._database, self.name, self._options).delays()
+        return problems_of(delays, self.projection.max_lag, self._options)
 
     def beside(self, segment: Segment, suffix: str, epoch: Callable[[], int]) -> Callable[[], Awaitable[None]]:
         """Return what sends the commands and fires the timers of a segment, to be run while it is held."""

@@ -116,15 +116,15 @@ class Sweep:
 
     async def _look(self) -> list[DueRow]:
         """Return the instances that have something to do, and note when the next one has."""
-        busy = {*self._sending, *self._ready}
-        limit = self._options.batch + len(busy)
-        query, loop = self._ledger.database.query, asyncio.get_running_loop()
-        rows = [DueRow(*row) for row in await query(statement("due", self._table), **self._slots, limit=limit)]
+        limit = self._options.batch + len({*self._sending, *self._ready})
+        values = {**self._slots, "limit": limit, "soon": int(self._options.poll * 1e6)}
+        found = await self._ledger.database.query(statement("due", self._table), **values)
+        rows = [DueRow(*row) for row in found]
         if len(rows) < limit:
-            self._look_at = loop.time() + self._options.poll
-            if soon := await query(statement("next_due", self._table), **self._slots):
-                self._look_within(soon[0][0] / 1e6)
-        return [each for each in rows if each.id not in self._ready]
+            self._look_at = asyncio.get_running_loop().time() + self._options.poll
+        if later := next((row.wait for row in rows if row.wait > 0), 0):
+            self._look_at = asyncio.get_running_loop().time() + later / 1e6
+        return [row for row in rows if row.wait <= 0 and row.id not in self._ready]
 
     def _look_within(self, seconds: float) -> None:
         self._look_at = min(self._look_at, asyncio.get_running_loop().time() + seconds)

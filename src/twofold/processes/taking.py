@@ -24,6 +24,8 @@ class DueRow(NamedTuple):
     id: str
     version: int
     failures: str
+    wait: int
+    """Microseconds until then; not above zero if it is due."""
 
 
 class Came(NamedTuple):
