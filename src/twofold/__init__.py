@@ -23,6 +23,7 @@ from twofold.errors import (
     InvalidHandlerError,
     InvalidMessageTypeError,
     InvalidProjectionError,
+    InvalidTenantError,
     InvalidTokenError,
     LeaseLostError,
     LimitExceededError,
@@ -46,6 +47,7 @@ from twofold.errors import (
     StorageFullError,
     StorageReplacedError,
     StorageUnavailableError,
+    TenantMissingError,
     TimeLimitError,
     TransactionReusedError,
     TwofoldError,
@@ -76,6 +78,7 @@ from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import Session, WriteToken, session
 from twofold.messages.stream import ANY, NO_STREAM, STREAM_EXISTS
+from twofold.messages.tenant import all_tenants
 from twofold.middleware import Middleware
 from twofold.options import CommandOptions, LogOptions, Options, QueryOptions
 from twofold.ports.full_text import marked_html
@@ -138,6 +141,7 @@ __all__ = [
     "InvalidHandlerError",
     "InvalidMessageTypeError",
     "InvalidProjectionError",
+    "InvalidTenantError",
     "InvalidTokenError",
     "Key",
     "LeaseLostError",
@@ -192,6 +196,7 @@ __all__ = [
     "StorageUnavailableError",
     "Subscription",
     "Tag",
+    "TenantMissingError",
     "TimeLimitError",
     "Total",
     "TransactionReusedError",
@@ -206,6 +211,7 @@ __all__ = [
     "VersionMismatchError",
     "WhenLate",
     "WriteToken",
+    "all_tenants",
     "combine",
     "current_metadata",
     "event_type",

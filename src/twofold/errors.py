@@ -86,6 +86,25 @@ class OwnershipError(TwofoldError):
     """What was opened in one process and event loop is used in another one, or started twice; the text says which."""
 
 
+class TenantMissingError(TwofoldError):
+    """An application with tenants was asked for something without saying on whose behalf. Nothing was done."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what} {remedy}")
+        self.what = what
+
+
+class InvalidTenantError(TwofoldError):
+    """No tenant can have this name: letters, digits, `.`, `_` and `-`, at most 63, the first a letter or a digit."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r:.80} cannot be the name of a tenant: it has letters, digits, `.`, `_` and `-`, at most 63, and "
+            f"begins with a letter or a digit"
+        )
+        self.name = name
+
+
 # -- events -----------------------------------------------------------------------------------------------------
 
 
@@ -184,11 +203,14 @@ class ConflictError(TwofoldError):
         conflicts: Sequence[RecordedEvent[Any]] = (),
         stream_id: str = "",
         version: int = 0,
+        stored_stream: str = "",
     ) -> None:
         super().__init__(reason)
         self.conflicts = tuple(conflicts)
         self.stream_id = stream_id
         self.version = version
+        self.stored_stream = stored_stream or stream_id
+        """The name of the stream as the log has it: with tenants, it says whose it is."""
 
 
 class VersionMismatchError(ConflictError):

@@ -256,7 +256,7 @@ def test_a_token_of_lost_events_is_refused_once_the_log_has_outgrown_them(
 def test_a_database_that_is_away_when_a_token_is_to_be_checked_is_503(client: TestClient, url: str) -> None:
     token = client.post("/accounts/a").headers[TOKEN]
     api = build(url, synchronize=False)
-    log = api.state.app.store.log = RecordingLog(api.state.app.store.log)
+    log = api.state.app.store._log = RecordingLog(api.state.app.store.log)
     with serving(api) as restarted:
         log.away = True
         assert_problem(restarted.get("/ping", headers={TOKEN: token}), 503)

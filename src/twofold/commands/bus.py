@@ -256,12 +256,13 @@ class CommandBus:
         return receipt
 
     async def _execute_alone(self, handler: _Handler, command: Any, command_id: UUID) -> Receipt[Any]:
-        repeat = _Repeat(self._appender, handler, command_id, handler.content_hash(command))
+        own_id = self._appender.own_id(command_id)
+        repeat = _Repeat(self._appender, handler, command_id, own_id, handler.content_hash(command))
         expected, reads = _expected_version(), CommandReads()
         metadata = _metadata_of(command_id)
         with self._retries.place() as place:
             for attempt in count(1):
-                unit = UnitOfWork(command_id, reads)
+                unit = UnitOfWork(own_id, reads)
                 try:
                     with unit.handling(metadata):
                         value = await handler.call(command)
@@ -315,14 +316,14 @@ class CommandBus:
         staged = dict(append.expected)
         version = staged.get(stream_id, ANY)
         if isinstance(version, int) and not holds(expected, version):
-            raise VersionMismatchError(stream_id, expected, version)
+            raise VersionMismatchError(self._appender.shown(stream_id), expected, version)
         staged.setdefault(stream_id, expected)
         try:
             append = msgspec.structs.replace(append, expected=tuple(staged.items()))
             return await self._appender.commit(append, value)
         except ConflictError as conflict:
-            if conflict.stream_id == stream_id and not holds(expected, conflict.version):
-                raise VersionMismatchError(stream_id, expected, conflict.version) from conflict
+            if conflict.stored_stream == stream_id and not holds(expected, conflict.version):
+                raise VersionMismatchError(conflict.stream_id, expected, conflict.version) from conflict
             raise
 
     def _attempts(self, is_informed: bool) -> int:
@@ -344,11 +345,13 @@ class _Repeat(NamedTuple):
     appender: Appender
     handler: _Handler
     command_id: UUID
+    own_id: UUID
+    """Under which it is recorded: with tenants, each has ids of its own."""
     content_hash: bytes
 
     async def find(self) -> Receipt[Any] | None:
         """Return the first receipt of the command; None if it has not taken effect."""
-        known = await self.appender.find_command(self.command_id)
+        known = await self.appender.find_command(self.own_id)
         if known is None:
             return None
         record, receipt = known
@@ -363,6 +366,8 @@ class _Repeat(NamedTuple):
         """
         if isinstance(error, StorageUnavailableError):
             raise error
+        if isinstance(error, CommandReusedError) and error.command_id == self.own_id:
+            raise CommandReusedError(self.command_id) from error
         try:
             receipt = await self.find()
         except StorageError:

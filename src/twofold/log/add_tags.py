@@ -16,6 +16,7 @@ from twofold.log.verify import Progress, no_progress
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import StoredEvent, content_checksum, seal
+from twofold.messages.tenant_names import own_name
 from twofold.ports.maintenance import PortableLog, TagChange
 
 
@@ -103,8 +104,12 @@ def _missing(row: RecordedEvent[object], tags: Sequence[str]) -> Sequence[str]:
     return tuple(tag for tag in tags if tag not in row.tags)
 
 
+def _own_tags(tenant: str, tags: Sequence[str]) -> Sequence[str]:
+    return [own_name(tenant, tag) for tag in tags] if tenant else tags
+
+
 def _change(recorded: RecordedEvent[object], tags: Sequence[str]) -> TagChange:
     row: StoredEvent = recorded.stored
-    tags_json = msgspec.json.encode((*recorded.tags, *_missing(recorded, tags)))
+    tags_json = msgspec.json.encode((*recorded.stored_tags, *_own_tags(recorded.tenant, _missing(recorded, tags))))
     content = content_checksum(replace(row, tags=tags_json))
     return TagChange(row.position, row.checksum, tags_json, seal(content, row.position, row.version, row.recorded_at))

@@ -36,6 +36,8 @@ from twofold.messages.position import Position
 from twofold.messages.receipt import Receipt
 from twofold.messages.stored_event import NewEvent, is_intact
 from twofold.messages.stream import ExpectedVersion
+from twofold.messages.tenant import current_tenant, own_condition
+from twofold.messages.tenant_names import own_events, own_id, own_uuid, shown_stream, shown_tags
 from twofold.options import LogOptions
 from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, Rejected
 from twofold.slices import Slices
@@ -57,15 +59,23 @@ class Appender:
         events: the classes of events that can be stored.
         options: how much an append may hold.
         note: takes the position of what was committed.
+        tenants: whether each event is that of the tenant on whose behalf the code runs.
     """
 
     def __init__(
-        self, log: EventLog, events: EventTypes, options: LogOptions, note: Callable[[Position], None]
+        self,
+        log: EventLog,
+        events: EventTypes,
+        options: LogOptions,
+        note: Callable[[Position], None],
+        *,
+        tenants: bool = False,
     ) -> None:
         self._log = log
         self._types = events
         self._options = options
         self._note = note
+        self._has_tenants = tenants
         self.tagged_types = TaggedTypes(log, events, options)
 
     async def write(
@@ -96,8 +106,10 @@ class Appender:
         unit = writing_unit()
         if type(events) is not list and type(events) is not tuple:
             _check_events(events)
+        if self._has_tenants and unit is not None:
+            unit.refuse_other_tenant(current_tenant("an append"))
         if condition is not None:
-            condition = matchable_condition(condition, self._types)
+            condition = self.own_condition(condition)
         make_ids = unit.event_ids if unit else None
         if len(events) <= self._options.encoded_at_once:
             encoded = self.encode(events, stream_id, stream_type, event_ids, metadata, make_ids)
@@ -108,7 +120,7 @@ class Appender:
         if unit is not None:
             unit.stage(encoded, events, expected, condition)
             return staged_receipt(None, encoded)
-        of_stream = () if expected is None else ((stream_id, expected),)
+        of_stream = () if expected is None else ((encoded[0].stream_id, expected),)
         append = Append(encoded, of_stream, condition)
         appended = self._accepted(await self._log.append(append))
         receipt = _receipt(append, appended)
@@ -136,7 +148,7 @@ class Appender:
         if type(events) is not list and type(events) is not tuple:
             _check_events(events)
         ids, data = self._prepare(events, event_ids, metadata, make_ids)
-        return self._fitting(self._types.encode_all(events, ids, stream_id, stream_type, data))
+        return self._own(self._fitting(self._types.encode_all(events, ids, stream_id, stream_type, data)))
 
     async def _encode_in_slices(
         self,
@@ -155,7 +167,7 @@ class Appender:
             part = slice(places[0], places[-1] + 1)
             return self._types.encode_all(events[part], ids[part], stream_id, stream_type, data)
 
-        return self._fitting(tuple(await Slices(encode).of(range(len(events)))))
+        return self._own(self._fitting(tuple(await Slices(encode).of(range(len(events))))))
 
     def _prepare(
         self,
@@ -180,7 +192,34 @@ class Appender:
                 raise DuplicateEventIdError(next(each for each in event_ids if ids.count(each.bytes) > 1))
         if metadata is not None:
             check_instance("metadata", metadata, Metadata, "such as Metadata(user='ann')")
+        if self._has_tenants:
+            tenant = current_tenant("an append")
+            metadata = _of_tenant(metadata or current_metadata(), tenant)
+            if event_ids is not None:
+                ids = [own_id(tenant, each) for each in ids]
         return ids, encode_metadata(metadata or current_metadata())
+
+    def _own(self, encoded: tuple[NewEvent, ...]) -> tuple[NewEvent, ...]:
+        """Return encoded events as those of the tenant on whose behalf the code runs, if there are tenants."""
+        return own_events(current_tenant("an append"), encoded) if self._has_tenants else encoded
+
+    def own_condition(self, condition: AppendCondition) -> AppendCondition:
+        """Return what can match of a condition, as the log is to check it.
+
+        Raises:
+            ValueError: no event of its types carries one of its tags.
+            TenantMissingError: there are tenants, and none is set.
+        """
+        matching = matchable_condition(condition, self._types) or condition
+        return own_condition(current_tenant("an append"), matching) if self._has_tenants else matching
+
+    def own_id(self, command_id: UUID) -> UUID:
+        """Return the id under which a command is recorded: with tenants, each has ids of its own.
+
+        Raises:
+            TenantMissingError: there are tenants, and none is set.
+        """
+        return own_uuid(current_tenant("a command"), command_id) if self._has_tenants else command_id
 
     def _fitting(self, encoded: tuple[NewEvent, ...]) -> tuple[NewEvent, ...]:
         """Return encoded events if they are not too large together."""
@@ -227,7 +266,7 @@ class Appender:
             )
         if not hasattr(self._log, "transaction"):
             raise TypeError(f"{type(self._log).__name__} is not in a SQL database; there is no transaction to join")
-        transaction, receipts = StoreTransaction(self.encode, self._types), list[Receipt[None]]()
+        transaction, receipts = StoreTransaction(self.encode, self.own_condition), list[Receipt[None]]()
         repeat: RepeatedTransactionError | None = None
         try:
             async with cast(JoinableLog, self._log).transaction(connection) as joined:
@@ -251,9 +290,14 @@ class Appender:
         raise ConflictError(
             outcome.reason,
             conflicts=decoder(self._types, "raw")(outcome.conflicts),
-            stream_id=outcome.stream_id,
+            stream_id=self.shown(outcome.stream_id),
             version=outcome.version,
+            stored_stream=outcome.stream_id,
         )
+
+    def shown(self, stream_id: str) -> str:
+        """Return the name of a stream of the present tenant as the application knows it."""
+        return stream_id[len(current_tenant("a stream")) + 1 :] if self._has_tenants and stream_id else stream_id
 
     async def _first_receipt(self, appended: Appended) -> Receipt[None]:
         """Make the receipt of an earlier call again, from the events that it stored.
@@ -268,14 +312,14 @@ class Appender:
             raise OutcomeUnknownError(f"no receipt could be read ({error}); repeat it with the same id") from error
         if damaged := [row.position for row in rows if not is_intact(row)]:
             raise CorruptEventError(damaged[0])
-        tags = (tag for row in rows for tag in msgspec.json.decode(row.tags, type=list[str]))
+        tags = [shown_tags(tuple(msgspec.json.decode(row.tags, type=list[str]))) for row in rows]
         return Receipt(
             value=None,
-            stream_id=rows[-1].stream_id,
+            stream_id=shown_stream(rows[-1].stream_id, msgspec.json.decode(rows[-1].tags, type=list[str])),
             version=appended.version,
             position=Position(last, rows[-1].event_id),
             types=tuple(dict.fromkeys(row.type for row in rows)),
-            tags=tuple(dict.fromkeys(tags)),
+            tags=tuple(dict.fromkeys(tag for each in tags for tag in each)),
             repeated=True,
         )
 
@@ -287,7 +331,22 @@ def _check_events(events: Any) -> None:
 
 def staged_receipt(value: Any, events: Sequence[NewEvent]) -> StagedReceipt[Any]:
     """Return the receipt of events that are stored once the command's handler has returned."""
-    return StagedReceipt(value, events[-1].stream_id, *_types_and_tags(events))
+    last = events[-1]
+    return StagedReceipt(value, shown_stream(last.stream_id, last.tag_names), *_types_and_tags(events))
+
+
+def _of_tenant(metadata: Metadata, tenant: str) -> Metadata:
+    """Return metadata that name the tenant.
+
+    Raises:
+        UnitOfWorkError: they name another one.
+    """
+    if metadata.tenant not in (None, tenant):
+        raise UnitOfWorkError(
+            f"the metadata name the tenant {metadata.tenant!r}, and the code runs on behalf of {tenant!r}; write "
+            f"`with twofold.metadata(tenant={metadata.tenant!r}): ...` around the append"
+        )
+    return msgspec.structs.replace(metadata, tenant=tenant)
 
 
 def _repeated_transaction(receipts: Sequence[Receipt[None]]) -> RepeatedTransactionError | None:
@@ -307,10 +366,10 @@ def _repeated_transaction(receipts: Sequence[Receipt[None]]) -> RepeatedTransact
 def _receipt(append: Append, appended: Appended, value: Any = None) -> Receipt[Any]:
     """Make a receipt. Of a repeat, too: an append is one only if its events are the same as those of the first."""
     last = append.events[-1]
-    types, tags = ((last.type,), last.tag_names) if len(append.events) == 1 else _types_and_tags(append.events)
+    types, tags = _types_and_tags(append.events)
     return Receipt(
         value=value,
-        stream_id=last.stream_id,
+        stream_id=shown_stream(last.stream_id, last.tag_names),
         version=appended.version,
         position=Position(appended.last, last.event_id),
         types=types,
@@ -321,8 +380,8 @@ def _receipt(append: Append, appended: Appended, value: Any = None) -> Receipt[A
 
 def _types_and_tags(events: Sequence[NewEvent]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if len(events) == 1:
-        return (events[0].type,), events[0].tag_names
+        return (events[0].type,), shown_tags(events[0].tag_names)
     return (
         tuple(dict.fromkeys(event.type for event in events)),
-        tuple(dict.fromkeys(tag for event in events for tag in event.tag_names)),
+        tuple(dict.fromkeys(tag for event in events for tag in shown_tags(event.tag_names))),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Self, TypeVar
@@ -14,7 +15,7 @@ from twofold.log.chunks import Pace, Rows, chunks
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.mutable_fields import copier
 from twofold.log.codec.stored_names import check_name
-from twofold.log.codec.unknown import Decoding, Unknown, decoder, readable
+from twofold.log.codec.unknown import Decode, Decoding, Unknown, decoder, readable
 from twofold.log.decision_model import Decision, DecisionModel
 from twofold.log.known_positions import KnownPositions
 from twofold.log.query_check import matchable
@@ -28,6 +29,8 @@ from twofold.messages.mark import Mark
 from twofold.messages.position import Position
 from twofold.messages.receipt import Receipt
 from twofold.messages.stream import ExpectedVersion, check_expected
+from twofold.messages.tenant import current_tenant, own_query, require_all_tenants, tenant_or_all
+from twofold.messages.tenant_names import own_name
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
 
@@ -46,31 +49,60 @@ class EventStore:
         log: where the events are; `open_event_store(url)` chooses it by an address.
         events: the classes of events that are known from the beginning.
         options: limits of an append, and how the log is read in chunks.
+        tenants: whether all that is appended and read is the tenant's whom `twofold.metadata(tenant=…)` has set.
     """
 
-    def __init__(self, log: EventLog, events: EventTypes | None = None, *, options: LogOptions | None = None) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        events: EventTypes | None = None,
+        *,
+        options: LogOptions | None = None,
+        tenants: bool = False,
+    ) -> None:
         check_port("log", log, "event log", "append", "read", "scan")
         if events is not None:
             check_instance("events", events, EventTypes)
         if options is not None:
             check_instance("options", options, LogOptions)
-        self.log = log
-        """The event log behind the store, for those who write engines and consumers of their own."""
+        check_flag("tenants", tenants)
+        self._log = log
+        self._has_tenants = tenants
         self.events = events or EventTypes()
         """The event classes that are known, and `register` for more of them."""
         self.options = options or LogOptions()
         self.known_positions = KnownPositions(log, self.options)
         """Tells receipts and tokens of this log's history from those of another."""
-        self._appender = Appender(log, self.events, self.options, self.known_positions.appended)
+        self._appender = Appender(log, self.events, self.options, self.known_positions.appended, tenants=tenants)
         self._streams = Streams(log, self.events, self.options)
         self._stream_types: dict[str, type] = {}
 
+    @property
+    def log(self) -> EventLog:
+        """The event log behind the store, for those who write engines and consumers of their own.
+
+        Raises:
+            TenantMissingError: it holds the events of all tenants, and this code does not run on behalf of all.
+        """
+        if self._has_tenants:
+            require_all_tenants("the log of the store")
+        return self._log
+
+    @property
+    def _of_all(self) -> EventStore:
+        """The same store without regard to tenants, for what serves all of them, such as the workers."""
+        if not self._has_tenants:
+            return self
+        twin = copy.copy(self)
+        twin._has_tenants = False
+        return twin
+
     async def __aenter__(self) -> Self:
-        await self.log.open()
+        await self._log.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.log.close()
+        await self._log.close()
 
     async def append_events(
         self,
@@ -131,7 +163,7 @@ class EventStore:
         """
         return await self._appender.write(events, "", "", None, condition, event_ids, metadata)
 
-    async def read(
+    def read(
         self,
         query: EventQuery | None = None,
         *,
@@ -157,15 +189,30 @@ class EventStore:
                 when all before it were handed out.
             StorageError: the database failed.
         """
-        wanted, decoding = self._checked(query), Decoding(decoder(self.events, unknown))
+        wanted = self._own_query(self._checked(query))
         for name, bound in (("after", after), ("before", before), ("limit", limit)):
             if bound is not None or name == "after":
                 check_whole(name, bound, 1 if name == "limit" else 0)
         check_flag("backwards", backwards)
+        decode = decoder(self.events, unknown)
+        return self._recorded(wanted, after, before, limit, backwards=backwards, decode=decode)
+
+    async def _recorded(
+        self,
+        wanted: EventQuery,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        *,
+        backwards: bool = False,
+        decode: Decode | None = None,
+    ) -> AsyncIterator[RecordedEvent[Any]]:
+        """Iterate over events as `read` does, by a query in the names that the log has."""
+        decoding = Decoding(decode or self.events.decode)
 
         async def follow(place: tuple[int, int | None], size: int) -> tuple[Rows, tuple[int, int | None]]:
             low, high = place
-            rows = await self.log.read(wanted, after=low, before=high, limit=size, backwards=backwards)
+            rows = await self._log.read(wanted, after=low, before=high, limit=size, backwards=backwards)
             last = rows[-1].position if rows else 0
             return rows, (low, last) if backwards else (last, high)
 
@@ -195,7 +242,7 @@ class EventStore:
         """
         check_text("stream_id", stream_id)
         check_whole("after", after)
-        decoding = Decoding(decoder(self.events, unknown))
+        decoding, stream_id = Decoding(decoder(self.events, unknown)), self._own_stream(stream_id)
         async with aclosing(chunks(self._streams.reader(stream_id), after, self._pace())) as found:
             async for rows in found:
                 events, _, failure = await readable(decoding, rows)
@@ -210,7 +257,7 @@ class EventStore:
         Raises:
             StorageError: the database failed.
         """
-        return await self.log.head()
+        return await self._log.head()
 
     async def decide(self, model: DecisionModel[S]) -> Decision[S]:
         """Fold a decision model. What is appended on it holds only if no further event matches the model's query.
@@ -225,11 +272,11 @@ class EventStore:
         """
         check_instance("model", model, DecisionModel)
         query = matchable(model.query, self.events)
-        events, position = await self._matching(query)
-        decision = Decision(model.fold(events), AppendCondition(query, position))
+        own = self._own_query(query, may_be_all=False)
+        events, position = await self._matching(own)
         if unit := current_unit():
-            unit.enrol(decision.condition)
-        return decision
+            unit.enrol(AppendCondition(own, position))
+        return Decision(model.fold(events), AppendCondition(query, position))
 
     async def look(self, model: DecisionModel[S]) -> S:
         """Fold a decision model that nothing depends on: further events may match it before the append.
@@ -239,7 +286,7 @@ class EventStore:
             StorageError: the database failed.
         """
         check_instance("model", model, DecisionModel)
-        events, _ = await self._matching(matchable(model.query, self.events))
+        events, _ = await self._matching(self._own_query(matchable(model.query, self.events)))
         return model.fold(events)
 
     def subscribe(
@@ -266,15 +313,16 @@ class EventStore:
         Raises:
             TypeError, ValueError: an argument cannot work, such as a query that matches no event, or no such policy.
         """
-        wanted = self._checked(query)
+        wanted = self._own_query(self._checked(query))
         if stream_id is not None:
             check_text("stream_id", stream_id)
+            stream_id = self._own_stream(stream_id)
         if not isinstance(after, Mark):
             check_whole("after", after)
         most = self.options.subscription_batch if batch_size is None else batch_size
         check_whole("batch_size", most, 1)
         return Subscription(
-            self.log, decoder(self.events, unknown), wanted, stream_id, Mark.of(after), most, self.options
+            self._log, decoder(self.events, unknown), wanted, stream_id, Mark.of(after), most, self.options
         )
 
     @asynccontextmanager
@@ -324,6 +372,27 @@ class EventStore:
         check_instance("query", query, EventQuery, "such as EventQuery.of(OrderCreated)")
         return matchable(query, self.events)
 
+    def _own_query(self, query: EventQuery, *, may_be_all: bool = True) -> EventQuery:
+        """Return a query in the names that the log has: in an application with tenants, for the tenant's own events.
+
+        Raises:
+            TenantMissingError: no tenant is set; or all are, and the query names tags, which are each tenant's own.
+        """
+        if not self._has_tenants:
+            return query
+        if may_be_all and not any(item.tags for item in query.items):
+            tenant = tenant_or_all("reading events")
+            return own_query(tenant, query) if tenant else query
+        return own_query(current_tenant("reading events by their tags"), query)
+
+    def _own_stream(self, stream_id: str) -> str:
+        """Return the name under which a stream is stored.
+
+        Raises:
+            TenantMissingError: each tenant has streams of its own, and none is set.
+        """
+        return own_name(current_tenant("a stream"), stream_id) if self._has_tenants else stream_id
+
     def _pace(self) -> Pace:
         return Pace(self.options.first_chunk, self.options.chunk, self.options.chunk_bytes)
 
@@ -338,7 +407,7 @@ class EventStore:
 
     async def _fold(self, stream_id: str, fold: Fold[S]) -> tuple[S, int]:
         """Return the state and the version of a stream as the command that is being handled sees it."""
-        return await self._streams.fold(stream_id, fold)
+        return await self._streams.fold(self._own_stream(stream_id), fold)
 
     async def _matching(self, query: EventQuery) -> tuple[Sequence[RecordedEvent[Any]], int]:
         """Return the events that match a query, and up to which position that was looked for.
@@ -349,12 +418,12 @@ class EventStore:
         unit = current_unit()
         if unit is None:
             position = await self.head()  # first: what is appended from here on is not read, and so must conflict
-            return [recorded async for recorded in self.read(query, before=position + 1)], position
+            return [recorded async for recorded in self._recorded(query, before=position + 1)], position
         reads = unit.reads
         position = reads.as_of(await self.head() if reads.position is None else reads.position)
         stored = reads.decisions.get(query)
         if stored is None:
-            stored = [recorded async for recorded in self.read(query, before=position + 1)]
+            stored = [recorded async for recorded in self._recorded(query, before=position + 1)]
             if unit.is_open:
                 reads.decisions[query] = stored
         return [_copied(recorded) for recorded in stored + unit.matching(query)], position

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.stored_names import check_name
-from twofold.log.query_check import matchable_condition
 from twofold.messages.event import Metadata
 from twofold.messages.event_query import AppendCondition
 from twofold.messages.receipt import Receipt
@@ -19,9 +17,9 @@ from twofold.ports.event_log import Append
 class StoreTransaction:
     """Made by `EventStore.transaction`; usable until its block ends."""
 
-    def __init__(self, encode: Any, types: EventTypes) -> None:
+    def __init__(self, encode: Any, own_condition: Callable[[AppendCondition], AppendCondition]) -> None:
         self._encode = encode
-        self._types = types
+        self._own_condition = own_condition
         self.connection: Any = None
         """The driver's connection, for your own SQL. Neither commit it nor roll it back."""
         self.appends: list[Append] = []
@@ -48,9 +46,9 @@ class StoreTransaction:
         check_name("stream id", stream_id)
         check_name("stream type", stream_type)
         check_expected(expected_version)
-        condition = matchable_condition(condition, self._types)
+        condition = None if condition is None else self._own_condition(condition)
         encoded = self._encode(events, stream_id, stream_type, event_ids, metadata)
-        self.appends.append(Append(encoded, ((stream_id, expected_version),), condition))
+        self.appends.append(Append(encoded, ((encoded[0].stream_id, expected_version),), condition))
 
     def append(
         self,
@@ -65,5 +63,5 @@ class StoreTransaction:
         Raises:
             InvalidEventError, InvalidMessageTypeError, LimitExceededError: the events cannot be stored.
         """
-        condition = matchable_condition(condition, self._types)
+        condition = None if condition is None else self._own_condition(condition)
         self.appends.append(Append(self._encode(events, "", "", event_ids, metadata), condition=condition))

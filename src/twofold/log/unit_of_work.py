@@ -75,25 +75,26 @@ class CommandReads:
         Returns:
             What was contested: the stream, or the item of the condition's query.
         """
-        self.informed = conflict.stream_id in self.histories or (not conflict.stream_id and bool(self.decisions))
+        stream_id = conflict.stored_stream
+        self.informed = stream_id in self.histories or (not stream_id and bool(self.decisions))
         is_known = not any(isinstance(each.event, RawEvent) for each in conflict.conflicts)
-        if (stored := self.histories.pop(conflict.stream_id, None)) is not None:
+        if (stored := self.histories.pop(stream_id, None)) is not None:
             stored = stored.with_newer(conflict.conflicts)
             if stored.version == conflict.version and is_known:
-                self.histories[conflict.stream_id] = stored
-        if conflict.stream_id or judged is None or not conflict.conflicts or not is_known:
+                self.histories[stream_id] = stored
+        if stream_id or judged is None or not conflict.conflicts or not is_known:
             self.decisions, self.position = {}, None
-            return conflict.stream_id
+            return stream_id
         self._learn_decisions(conflict.conflicts, judged)
         first = conflict.conflicts[0]
-        return next((item for item in judged.fail_if.items if item.matches(first.type, first.tags)), "")
+        return next((item for item in judged.fail_if.items if item.matches(first.type, first.stored_tags)), "")
 
     def _learn_decisions(self, newer: Sequence[RecordedEvent[Any]], judged: AppendCondition) -> None:
         """Bring the decisions up to date that the condition covered, if `newer` is all that matches it."""
         is_complete = len(newer) < MAX_CONFLICTS and judged.after == self.position
         covered = set(judged.fail_if.items) if is_complete else set()
         self.decisions = {
-            query: events + [each for each in newer if query.matches(each.type, each.tags)]
+            query: events + [each for each in newer if query.matches(each.type, each.stored_tags)]
             for query, events in self.decisions.items()
             if covered.issuperset(query.items)
         }
@@ -114,6 +115,8 @@ class UnitOfWork:
         self.reads = reads
         self.is_open = False
         """Whether the handler still runs."""
+        self.tenant: str | None = None
+        """On whose behalf the handler runs."""
         self.condition: AppendCondition | None = None
         """What must hold for the append. Nested units put their conditions on the outermost one."""
         self._outer = outer
@@ -129,7 +132,20 @@ class UnitOfWork:
 
     def handling(self, metadata: Metadata) -> Handling:
         """Let a `with` block be the handler: what it appends is staged here, and gets this metadata."""
+        self.tenant = metadata.tenant
         return Handling(self, metadata)
+
+    def refuse_other_tenant(self, tenant: str) -> None:
+        """Refuse a write on behalf of another tenant than the command is carried out for.
+
+        Raises:
+            UnitOfWorkError: it is one.
+        """
+        if tenant != self._root.tenant:
+            raise UnitOfWorkError(
+                f"a command that is carried out for the tenant {self._root.tenant!r} cannot write for {tenant!r}; it "
+                f"is one append of one tenant: let a process, or the code around the command, send another command"
+            )
 
     def nested_id(self) -> UUID:
         """Return the id of the next command within this one. It follows from this one's id."""

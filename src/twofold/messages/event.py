@@ -13,6 +13,7 @@ import msgspec
 
 from twofold.arguments import check_text, check_texts, check_whole, shown
 from twofold.messages.stored_event import StoredEvent
+from twofold.messages.tenant_names import MARK, shown_stream, shown_tags, tenant_of
 
 E_co = TypeVar("E_co", covariant=True)
 T = TypeVar("T", bound=type)
@@ -196,7 +197,8 @@ class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=Fal
     @property
     def stream_id(self) -> str:
         """The stream it belongs to; empty for an event of no stream."""
-        return self.stored.stream_id
+        stream_id = self.stored.stream_id
+        return shown_stream(stream_id, _tags_decoder.decode(self.stored.tags)) if MARK in stream_id else stream_id
 
     @property
     def stream_type(self) -> str:
@@ -226,7 +228,17 @@ class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=Fal
     @property
     def tags(self) -> tuple[str, ...]:
         """Its tags, such as `customer:c1`."""
+        return shown_tags(_tags_decoder.decode(self.stored.tags))
+
+    @property
+    def stored_tags(self) -> tuple[str, ...]:
+        """Its tags as the log has them: with tenants, they say whose they are."""
         return _tags_decoder.decode(self.stored.tags)
+
+    @property
+    def tenant(self) -> str:
+        """Whose event it is, in an application with tenants; empty if it is no tenant's."""
+        return tenant_of(self.stored)
 
     @property
     def recorded_at(self) -> datetime:
