@@ -78,7 +78,6 @@ from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import Session, WriteToken, session
 from twofold.messages.stream import ANY, NO_STREAM, STREAM_EXISTS
-from twofold.messages.tenant import all_tenants
 from twofold.middleware import Middleware
 from twofold.options import CommandOptions, LogOptions, Options, QueryOptions
 from twofold.ports.full_text import marked_html
@@ -97,6 +96,7 @@ from twofold.synchronizer.control import ProjectionControl
 from twofold.synchronizer.parking import ParkedEvent, SkippedEvent
 from twofold.synchronizer.status import ProjectionState, ProjectionStatus
 from twofold.synchronizer.synchronizer import ReadModelSynchronizer
+from twofold.tenants import all_tenants
 
 __all__ = [
     "ANY",

@@ -36,11 +36,11 @@ from twofold.messages.position import Position
 from twofold.messages.receipt import Receipt
 from twofold.messages.stored_event import NewEvent, is_intact
 from twofold.messages.stream import ExpectedVersion
-from twofold.messages.tenant import current_tenant, own_condition
 from twofold.messages.tenant_names import own_events, own_id, own_uuid, shown_stream, shown_tags
 from twofold.options import LogOptions
 from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, Rejected
 from twofold.slices import Slices
+from twofold.tenants import current_tenant, own_condition
 
 
 class Committed(NamedTuple):

@@ -29,10 +29,10 @@ from twofold.messages.mark import Mark
 from twofold.messages.position import Position
 from twofold.messages.receipt import Receipt
 from twofold.messages.stream import ExpectedVersion, check_expected
-from twofold.messages.tenant import current_tenant, own_query, require_all_tenants, tenant_or_all
 from twofold.messages.tenant_names import own_name
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
+from twofold.tenants import current_tenant, own_query, require_all_tenants, tenant_or_all
 
 S = TypeVar("S")
 
