@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 from twofold.arguments import check_iterable
 from twofold.errors import InvalidEventError
@@ -80,8 +80,13 @@ class Aggregate:
 
     def take(self, events: Iterable[object]) -> Self:
         """Change the state for events that are stored; returns the aggregate."""
+        methods = self._methods
         for event in events:
-            self._evolve(event)
+            method = methods.get(type(event))
+            if method is None:
+                self._refuse(event)
+            method(self, event)
+            self.version += 1
         return self
 
     @property
@@ -101,22 +106,18 @@ class Aggregate:
             InvalidEventError: no method of the aggregate takes this event; it could not be folded again.
         """
         kept = event if (copies := copier(type(event))) is None else copies(event)
-        self._evolve(event)  # which may make the event's own list part of its state, and change that
+        self.take((event,))  # which may make the event's own list part of its state, and change that
         self._uncommitted.append(kept)
 
     def mark_committed(self) -> None:
         """Forget the uncommitted events; they are stored now."""
         self._uncommitted.clear()
 
-    def _evolve(self, event: object) -> None:
-        method = self._methods.get(type(event))
-        if method is None:
-            name, owner = type(event).__name__, type(self).__name__
-            if isinstance(event, type):
-                raise InvalidEventError(f"the event is the class {event.__name__}; make one: {event.__name__}(…)")
-            raise InvalidEventError(f"{owner} has no method for {name}; mark one with @on({name}), if only to pass")
-        method(self, event)
-        self.version += 1
+    def _refuse(self, event: object) -> NoReturn:
+        name, owner = type(event).__name__, type(self).__name__
+        if isinstance(event, type):
+            raise InvalidEventError(f"the event is the class {event.__name__}; make one: {event.__name__}(…)")
+        raise InvalidEventError(f"{owner} has no method for {name}; mark one with @on({name}), if only to pass")
 
 
 def _checked_id(cls: type[Aggregate], id: object) -> str:

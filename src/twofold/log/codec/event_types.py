@@ -154,8 +154,13 @@ class EventTypes:
         """Decode with few calls. Fails, too, on a type that comes for the first time."""
         if not are_intact(rows):
             raise ValueError("a row does not match its checksum")
-        decoders = self._decoders
-        events = [decoders[row.type, row.schema_version](row.payload) for row in rows]
+        name = version = None
+        events = []
+        for row in rows:
+            if row.type != name or row.schema_version != version:  # most are of the class of the one before
+                name, version = row.type, row.schema_version
+                decode = self._decoders[name, version]
+            events.append(decode(row.payload))
         return list(map(RecordedEvent, events, rows))
 
     def _decode(self, row: StoredEvent) -> RecordedEvent[Any]:
