@@ -488,6 +488,9 @@ class PostgresOptions:
     long_log: int = 10_000
     """Events from which on the server's plans for reading are sure to use the indexes, and are kept. Raised: more
     planning. Lowered: a plan that reads the whole table may be kept."""
+    copied_at_once: int = 200
+    """Rows of a log that is copied which are encoded and sent in one go. More: the server waits for them; fewer: more
+    calls."""
     lookups: int = 2
     """Statements at once that look rows of read models up by key for callers. More: each carries fewer look-ups, and
     the process and the server do more work for each of them; fewer: a look-up waits longer for those before it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from twofold import tasks
 from twofold.errors import LogsDifferError
 from twofold.log.verify import Progress, no_progress, verified
 from twofold.messages.stored_event import StoredEvent
@@ -62,18 +64,22 @@ async def copy_log(
     end, already = await source.head(), await target.head()
     if already > end:
         raise LogsDifferError(end + 1, "the target goes on where the source ends")
-    await _compare(source, target, already, "comparing what is there", progress, options, may_retag=True)
+    tagged = await source.tagged_types()  # before the events: what they get from here on is more than it says
+    alike = await _compare(source, target, already, "comparing what is there", progress, options, may_retag=True)
     if beginning := await source.mark(0):
         await target.adopt(beginning.event_id)
-    async with aclosing(verified(source, end, after=already, options=options)) as chunks:
-        async for rows in chunks:
-            await _restore(target, rows, (), rows[0].position)
-            progress("copying", rows[-1].position, end)
-    if tagged := await source.tagged_types():
+    read, stored = alike, alike.copy()
+    await _copy_events(source, target, already, end, read, progress, options)
+    if tagged:
         await target.record_tagged_types(tagged)
     commands = await _copy_commands(source, target, end, options.whole_log_chunk)
-    alike = await _compare(source, target, end, "comparing both logs", progress, options)
-    digest, other = [await _with_commands(alike, log, end, options) for log in (source, target)]
+    async with aclosing(verified(target, end, after=already, options=options)) as chunks:
+        async for rows in chunks:
+            _add(stored, rows)
+            progress("comparing both logs", rows[-1].position, end)
+    if stored.digest() != read.digest():
+        await _compare(source, target, end, "looking for the difference", progress, options)
+    digest, other = await _with_commands(read, source, end, options), await _with_commands(stored, target, end, options)
     if await target.head() > end or digest != other:
         raise LogsDifferError(end, "the commands or the ends of the logs are not alike")
     return Copied(end, commands, already, digest)
@@ -114,6 +120,34 @@ async def _compare(
             _add(alike, rows)
             progress(stage, rows[-1].position, end)
     return alike
+
+
+async def _copy_events(
+    source: PortableLog,
+    target: PortableLog,
+    already: int,
+    end: int,
+    digest: blake2b,
+    progress: Progress,
+    options: LogOptions,
+) -> None:
+    """Copy the events between two positions; while one chunk is being stored, the next is read and verified."""
+    storing: asyncio.Task[None] | None = None
+    try:
+        async with aclosing(verified(source, end, after=already, options=options)) as chunks:
+            async for rows in chunks:
+                if storing is not None:
+                    await storing
+                    progress("copying", rows[0].position - 1, end)
+                storing = asyncio.create_task(_restore(target, rows, (), rows[0].position), name="twofold-copy")
+                await asyncio.sleep(0)  # let it begin
+                _add(digest, rows)
+        if storing is not None:
+            await storing
+            progress("copying", end, end)
+    finally:
+        if storing is not None:
+            await tasks.end(storing)
 
 
 def _new_digest() -> blake2b:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import EventLog
+
+_decode_tags = msgspec.json.Decoder(list[str]).decode
 
 
 class StoredCommand(NamedTuple):
@@ -118,6 +123,13 @@ class PortableLog(EventLog, Protocol):
         Raises:
             StorageError: the database failed.
         """
+
+
+def index_entries(rows: Sequence[StoredEvent]) -> list[tuple[str, int]]:
+    """Return each tag of rows with the position of its event, in the order of the index, which takes them faster so."""
+    entries = [(tag, row.position) for row in rows for tag in dict.fromkeys(_decode_tags(row.tags))]
+    entries.sort(key=itemgetter(0))
+    return entries
 
 
 def refuse_gaps(rows: Sequence[StoredEvent], commands: Sequence[StoredCommand], head: int) -> None:

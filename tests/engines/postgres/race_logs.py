@@ -10,9 +10,10 @@ from pathlib import Path
 from uuid import UUID
 
 import psycopg
+from msgspec.structs import astuple
 
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
-from twofold.engines.postgres.log.event_columns import SELECTED, as_copied
+from twofold.engines.postgres.log.event_columns import SELECTED
 from twofold.errors import OutcomeUnknownError, StorageError
 from twofold.messages.stored_event import COLUMNS, NewEvent, record
 from twofold.ports.event_log import Append, Appended, EventLog, Rejected
@@ -131,7 +132,7 @@ class OnASequence(PostgresEventLog):
         row = record(event, position, version, 0)
         await connection.execute(
             f"INSERT INTO twofold_events ({SELECTED}) VALUES ({', '.join(['%s'] * len(COLUMNS))})".encode(),
-            as_copied(row),
+            [value.decode() if isinstance(value, bytes) and len(value) != 16 else value for value in astuple(row)],
         )
         return position
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from operator import attrgetter
 from typing import Any, cast
+
+from msgspec.structs import astuple
 
 from twofold.engines.postgres.wire import arrays
 from twofold.engines.postgres.wire.arrays import Binary
+from twofold.engines.postgres.wire.copy_rows import binary_rows
 from twofold.messages.stored_event import BROUGHT, COLUMNS, ColumnKind, NewEvent, StoredEvent
 
 SELECTED = ", ".join(COLUMNS)
@@ -25,7 +27,7 @@ _COVERED = {"position": "position", "event_id": "event_id", "version": "-1"}
 COVERED = ", ".join(_COVERED.get(name, _NOTHING[kind]) for name, kind in COLUMNS.items())
 """A row that only tells what stands at a position; its version says that it is one."""
 
-COPY = f"COPY twofold_events ({SELECTED}) FROM STDIN".encode()
+COPY = f"COPY twofold_events ({SELECTED}) FROM STDIN (FORMAT binary)".encode()
 
 _ONE = {
     ColumnKind.ID: "Binary(event.{}, UUID)",
@@ -41,13 +43,13 @@ _MANY: dict[ColumnKind, Callable[[Any], Binary]] = {
     ColumnKind.LARGE: arrays.int8s,
     ColumnKind.JSON: partial(arrays.array, type=arrays.JSON),
 }
-_COPIED: dict[ColumnKind, Callable[[Any], object]] = {
-    ColumnKind.ID: bytes.hex,
-    ColumnKind.JSON: bytes.decode,
+_COPIED: dict[ColumnKind, Callable[[Any], bytes]] = {
+    ColumnKind.NAME: str.encode,
+    ColumnKind.NUMBER: arrays.int4_bytes,
+    ColumnKind.LARGE: arrays.int8_bytes,
 }
-_many = [_MANY[kind] for kind in BROUGHT.values()]
 _copied = [_COPIED.get(kind) for kind in COLUMNS.values()]
-_values = attrgetter(*COLUMNS)
+_many = [_MANY[kind] for kind in BROUGHT.values()]
 
 
 def _compiled() -> Callable[[NewEvent], tuple[Binary, ...]]:
@@ -69,6 +71,9 @@ def many(events: Iterable[NewEvent]) -> tuple[list[Binary], tuple[tuple[str, ...
     return sent, tag_names
 
 
-def as_copied(row: StoredEvent) -> tuple[object, ...]:
-    """Return a row as `COPY` takes it."""
-    return tuple([convert(value) if convert else value for convert, value in zip(_copied, _values(row), strict=True)])
+def as_copied(rows: Sequence[StoredEvent]) -> bytes:
+    """Return rows, at least one, as `COPY` takes them."""
+    columns = zip(*map(astuple, rows), strict=True)
+    return binary_rows(
+        [list(map(convert, each)) if convert else each for convert, each in zip(_copied, columns, strict=True)]
+    )

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
-
-import msgspec
 
 from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.log.event_columns import COPY, as_copied
 from twofold.engines.postgres.log.queries import query as named
 from twofold.engines.postgres.log.reader import Reader
-from twofold.engines.postgres.log.selection import END
+from twofold.engines.postgres.log.selection import END as LAST
+from twofold.engines.postgres.wire.arrays import int8_bytes
+from twofold.engines.postgres.wire.copy_rows import END, SIGNATURE, binary_rows
 from twofold.errors import StorageError, StorageUnavailableError
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL as SHARED
-from twofold.ports.maintenance import Inspection, StoredCheckpoint, StoredCommand, TagChange, refuse_gaps
+from twofold.ports.maintenance import (
+    Inspection,
+    StoredCheckpoint,
+    StoredCommand,
+    TagChange,
+    index_entries,
+    refuse_gaps,
+)
 
-_decode_tags = msgspec.json.Decoder(list[str]).decode
+T = TypeVar("T")
 
-COPY_TAGS = b"COPY twofold_event_tags (tag, position) FROM STDIN"
-COPY_COMMANDS = b"COPY twofold_commands (command_id, content_hash, result, first_position, last_position) FROM STDIN"
+COPY_TAGS = b"COPY twofold_event_tags (tag, position) FROM STDIN (FORMAT binary)"
+COPY_COMMANDS = b"""
+    COPY twofold_commands (command_id, content_hash, result, first_position, last_position) FROM STDIN (FORMAT binary)
+"""
 
 
 async def restore(database: PostgresDatabase, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand]) -> None:
@@ -32,11 +41,10 @@ async def restore(database: PostgresDatabase, rows: Sequence[StoredEvent], comma
         await connection.execute(named("lock_head"))
         [(head,)] = await (await connection.execute(named("head"))).fetchall()
         refuse_gaps(rows, commands, head)
-        tags = [(tag, row.position) for row in rows for tag in dict.fromkeys(_decode_tags(row.tags))]
-        await _copy(connection, COPY, list(map(as_copied, rows)))
-        await _copy(connection, COPY_TAGS, tags)
-        results = [(UUID(bytes=each[0]), each[1], each[2].decode(), *each[3:]) for each in commands]
-        await _copy(connection, COPY_COMMANDS, results)
+        part = database.options.copied_at_once
+        await _copy(connection, COPY, as_copied, rows, part)
+        await _copy(connection, COPY_TAGS, _tags_as_copied, index_entries(rows), part)
+        await _copy(connection, COPY_COMMANDS, _commands_as_copied, commands, part)
         await connection.execute(named("notify"))
 
 
@@ -51,7 +59,7 @@ async def adopt(database: PostgresDatabase, log_id: bytes) -> None:
 async def read_commands(reader: Reader, after: bytes, limit: int) -> list[StoredCommand]:
     """Do what `PortableLog.read_commands` promises."""
     beyond = UUID(bytes=after) if after else None
-    rows = await reader.rows(named("read_commands"), {"after": beyond, "limit": min(limit, END)})
+    rows = await reader.rows(named("read_commands"), {"after": beyond, "limit": min(limit, LAST)})
     return list(map(StoredCommand._make, rows))
 
 
@@ -127,8 +135,27 @@ async def _check_indexes(reader: Reader, limit: float) -> list[str]:
     return []
 
 
-async def _copy(connection: Connection, command: bytes, rows: Sequence[tuple[object, ...]]) -> None:
+async def _copy(
+    connection: Connection, command: bytes, encode: Callable[[Sequence[T]], bytes], rows: Sequence[T], part: int
+) -> None:
+    """Send rows, part by part, so that the server works on one while the next is being encoded."""
     if rows:
         async with connection.cursor().copy(command) as copy:
-            for row in rows:
-                await copy.write_row(row)
+            await copy.write(SIGNATURE)
+            for start in range(0, len(rows), part):
+                await copy.write(encode(rows[start : start + part]))
+            await copy.write(END)
+
+
+def _tags_as_copied(entries: Sequence[tuple[str, int]]) -> bytes:
+    tags, positions = zip(*entries, strict=True)
+    return binary_rows([list(map(str.encode, tags)), _bigints(positions)])
+
+
+def _commands_as_copied(commands: Sequence[StoredCommand]) -> bytes:
+    *texts, firsts, lasts = zip(*commands, strict=True)
+    return binary_rows([*texts, _bigints(firsts), _bigints(lasts)])
+
+
+def _bigints(values: Sequence[int]) -> list[bytes]:
+    return list(map(int8_bytes, values))

@@ -18,7 +18,10 @@ _ARRAY_OF = {BYTEA: 1001, INT8: 1016, INT4: 1007, TEXT: 1009, JSON: 199, UUID: 2
 _NULL = struct.pack("!i", -1)
 _HEADER = struct.Struct("!iiIii")
 _INT4, _INT8 = struct.Struct("!i"), struct.Struct("!q")
-_length = lru_cache(4096)(_INT4.pack)
+int4_bytes, int8_bytes = _INT4.pack, _INT8.pack
+"""Return an integer, a bigint, in the binary format."""
+length = lru_cache(4096)(_INT4.pack)
+"""Return how long a value is, as it stands in front of it."""
 
 
 class UnfitError(Exception):
@@ -57,13 +60,13 @@ def array(values: Sequence[bytes | None], type: int) -> Binary:
     count, has_null = len(values), None in values
     header = _header(count, type, has_null=has_null)
     if has_null:
-        parts = [_NULL if value is None else _length(len(value)) + value for value in values]
+        parts = [_NULL if value is None else length(len(value)) + value for value in values]
         return Binary(b"".join([header, *parts]), _ARRAY_OF[type])
     known = cast("Sequence[bytes]", values)
     if count and known.count(known[0]) == count:  # as the names and the metadata of one append often are
-        return Binary(header + (_length(len(known[0])) + known[0]) * count, _ARRAY_OF[type])
+        return Binary(header + (length(len(known[0])) + known[0]) * count, _ARRAY_OF[type])
     body = [header] * (2 * count + 1)
-    body[1::2] = map(_length, map(len, known))
+    body[1::2] = map(length, map(len, known))
     body[2::2] = known
     return Binary(b"".join(body), _ARRAY_OF[type])
 

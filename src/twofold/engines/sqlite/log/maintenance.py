@@ -6,8 +6,6 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from twofold.engines.sqlite.log.appending import head_of
 from twofold.engines.sqlite.log.event_columns import INSERT, as_inserted
 from twofold.engines.sqlite.log.reader import SQL, read_head, within
@@ -15,9 +13,14 @@ from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.writing import write_rows
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL as SHARED
-from twofold.ports.maintenance import Inspection, StoredCheckpoint, StoredCommand, TagChange, refuse_gaps
-
-_decode_tags = msgspec.json.Decoder(list[str]).decode
+from twofold.ports.maintenance import (
+    Inspection,
+    StoredCheckpoint,
+    StoredCommand,
+    TagChange,
+    index_entries,
+    refuse_gaps,
+)
 
 
 def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand]) -> None:
@@ -25,8 +28,7 @@ def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Seq
     connection, head = transaction.connection, head_of(transaction)
     refuse_gaps(rows, commands, head)
     write_rows(connection, INSERT, list(map(as_inserted, rows)))
-    tags = [(tag, row.position) for row in rows for tag in dict.fromkeys(_decode_tags(row.tags))]
-    write_rows(connection, SQL["insert_tag"], tags)
+    write_rows(connection, SQL["insert_tag"], index_entries(rows))
     write_rows(connection, SQL["insert_command"], commands)
     transaction.memory.head = head + len(rows)
     transaction.memory.versions.clear()
