@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import psycopg
-from msgspec.structs import astuple
+from msgspec.structs import asdict
 
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.engines.postgres.log.event_columns import SELECTED
@@ -130,9 +130,11 @@ class OnASequence(PostgresEventLog):
     async def _insert(self, connection: psycopg.AsyncConnection, event: NewEvent, version: int) -> int:
         [position] = await (await connection.execute("SELECT nextval('places')")).fetchone() or [0]
         row = record(event, position, version, 0)
+        as_json = {name: getattr(row, name).decode() for name in ("payload", "metadata", "tags")}
+        values = asdict(row) | as_json | {"event_id": row.event_id.hex()}
         await connection.execute(
             f"INSERT INTO twofold_events ({SELECTED}) VALUES ({', '.join(['%s'] * len(COLUMNS))})".encode(),
-            [value.decode() if isinstance(value, bytes) and len(value) != 16 else value for value in astuple(row)],
+            list(values.values()),
         )
         return position
 

@@ -155,6 +155,7 @@ class EventTypes:
         if not are_intact(rows):
             raise ValueError("a row does not match its checksum")
         name = version = None
+        decode: Callable[[bytes], Any] = bytes  # the first row tells which one
         events = []
         for row in rows:
             if row.type != name or row.schema_version != version:  # most are of the class of the one before
