@@ -1,6 +1,6 @@
-"""What proves that an adapter keeps its promises: shipped, so that it serves adapters of your own as well.
+"""What applications and adapters are tested with: scenarios, exploration, conformance suites and races.
 
-The suite needs pytest with pytest-asyncio, the state machine needs hypothesis; nothing else of Twofold does.
+The suites need pytest with pytest-asyncio, the state machine needs hypothesis; nothing else of Twofold does.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twofold.testing.event_log_suite import EventLogConformance
     from twofold.testing.exploration import Explored, explore
-    from twofold.testing.given_when_then import scenario
     from twofold.testing.model import event_log_machine
     from twofold.testing.portable_log_suite import PortableLogConformance
     from twofold.testing.race import Race
     from twofold.testing.read_database_suite import ReadDatabaseConformance
+    from twofold.testing.scenarios import scenario
+    from twofold.testing.scenarios.claims import UnfinishedScenarioWarning
+    from twofold.testing.scenarios.history import Stored
 
 __all__ = [
     "EventLogConformance",
@@ -24,6 +26,8 @@ __all__ = [
     "PortableLogConformance",
     "Race",
     "ReadDatabaseConformance",
+    "Stored",
+    "UnfinishedScenarioWarning",
     "event_log_machine",
     "explore",
     "scenario",
@@ -37,7 +41,9 @@ _HOMES = {
     "event_log_machine": "twofold.testing.model",
     "explore": "twofold.testing.exploration",
     "ReadDatabaseConformance": "twofold.testing.read_database_suite",
-    "scenario": "twofold.testing.given_when_then",
+    "Stored": "twofold.testing.scenarios.history",
+    "UnfinishedScenarioWarning": "twofold.testing.scenarios.claims",
+    "scenario": "twofold.testing.scenarios",
 }
 
 if pytest := sys.modules.get("pytest"):  # failed assertions of the suite then show their values

@@ -77,7 +77,12 @@ def test_events_that_a_projection_does_not_handle_pass_it_by() -> None:
 
 def test_an_error_of_a_projection_comes_through_as_it_is() -> None:
     with pytest.raises(RowNotFoundError):
-        balances(deposited(1))
+        balances(deposited(1)).then_rows()
+    with pytest.raises(RowNotFoundError):
+        balances(deposited(1)).when(OPENED).then_raises(RowNotFoundError)
+    balances(OPENED).when(deposited(1), Deposited(account="b", amount=Decimal(1))).then_raises(
+        RowNotFoundError, "position 3"
+    )
 
 
 def test_other_events_are_shown_beside_the_expected_ones() -> None:
@@ -85,11 +90,16 @@ def test_other_events_are_shown_beside_the_expected_ones() -> None:
         decider(OPENED).when(Deposit(account="a", amount=Decimal(2))).then(OPENED, deposited(3))
     assert str(caught.value).splitlines() == [
         "other events than expected (-) came of it (+):",
-        "- Opened(account='a', owner='ann')",
-        "- Deposited(account='a', amount=Decimal('3'))",
-        "?                                        ^",
-        "+ Deposited(account='a', amount=Decimal('2'))",
-        "?                                        ^",
+        "  given",
+        "    Opened(account='a', owner='ann')",
+        "  when",
+        "    Deposit(account='a', amount=Decimal('2'))",
+        "  then",
+        "    - Opened(account='a', owner='ann')",
+        "    - Deposited(account='a', amount=Decimal('3'))",
+        "    ?                                        ^",
+        "    + Deposited(account='a', amount=Decimal('2'))",
+        "    ?                                        ^",
     ]
 
 
