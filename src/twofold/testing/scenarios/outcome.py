@@ -78,6 +78,10 @@ class Action:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
+    def __call__(self, aggregate: Any) -> Any:
+        """Call the function."""
+        return self._function(aggregate)
+
     def __repr__(self) -> str:
         name = getattr(self._function, "__qualname__", repr(self._function))
         code = getattr(self._function, "__code__", None)
