@@ -18,8 +18,10 @@ from twofold.arguments import check_instance, check_whole, shown
 from twofold.fastapi.bodies import MAX_BODY, BodyLimit, ExactJsonRoute
 from twofold.fastapi.browsers import add_browser_protection
 from twofold.fastapi.command_ids import CommandId, command_id_within
-from twofold.fastapi.consistency import TokenCookie, add_consistency
+from twofold.fastapi.consistency import add_consistency
+from twofold.fastapi.cookies import TokenCookie
 from twofold.fastapi.docs import add_docs
+from twofold.fastapi.openapi import describe_command_ids
 from twofold.fastapi.preconditions import IF_MATCH_REQUIRED, etag
 from twofold.fastapi.problems import (
     MEDIA_TYPE,
@@ -76,6 +78,7 @@ def add_problem_details(
     api.add_exception_handler(StarletteHTTPException, answer_http)
     api.add_exception_handler(Exception, answer_unexpected)
     api.add_middleware(BodyLimit, max_body_size=max_body)
+    describe_command_ids(api)
 
 
 def _check_statuses(statuses: Any) -> None:

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, NoReturn
 
 from fastapi.routing import APIRoute
-from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi import Request
+from twofold.fastapi.headers import headers_of
 from twofold.fastapi.problems import problem, too_large
 
 MAX_BODY = 1024 * 1024
@@ -38,12 +38,12 @@ class BodyLimit(RequestBodyLimitMiddleware):
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        declared = headers.get("content-length", "")
-        if declared.isdecimal() and int(declared[:19]) > self.max_body_size:
+        headers = headers_of(scope)
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared[:19]) > self.max_body_size:
             refusal = problem(413, too_large(self.max_body_size), instance=scope["path"])
             await refusal(scope, receive, send)
-        elif scope["http_version"].startswith("1") and "transfer-encoding" not in headers:
+        elif scope["http_version"].startswith("1") and b"transfer-encoding" not in headers:
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
@@ -62,7 +62,10 @@ class ExactJsonRoute(APIRoute):
 
         async def handle_exactly(request: Request) -> Any:
             request.json = partial(_exact_json, request)  # type: ignore[method-assign]  # a request is made already
-            return await handle(request)
+            try:
+                return await handle(request)
+            finally:  # no cycle is left, which only the garbage collector would end
+                del request.json
 
         return handle_exactly
 

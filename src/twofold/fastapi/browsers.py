@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi import FastAPI
 from twofold.arguments import check_instance, check_texts
+from twofold.fastapi.headers import headers_of, text_of
 from twofold.fastapi.problems import problem
 
 _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -50,8 +50,8 @@ class BrowserProtection:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        if not self._is_ours(_name(headers.get("host", ""))):
+        headers = headers_of(scope)
+        if not self._is_ours(_name(text_of(headers, b"host") or "")):
             refusal = problem(400, "this server does not answer for the host that `Host` names", instance=scope["path"])
             await refusal(scope, receive, send)
         elif scope["method"] not in _SAFE and self._is_foreign(headers):
@@ -63,14 +63,14 @@ class BrowserProtection:
     def _is_ours(self, host: str) -> bool:
         return host in self._hosts or "*" in self._hosts or host == "localhost" or _is_address(host)
 
-    def _is_foreign(self, headers: Headers) -> bool:
+    def _is_foreign(self, headers: Mapping[bytes, bytes]) -> bool:
         """Return whether a page of another origin sent the request, as Go's `CrossOriginProtection` decides it."""
-        origin, site = headers.get("origin", "").lower(), headers.get("sec-fetch-site", "")
+        origin, site = (text_of(headers, b"origin") or "").lower(), text_of(headers, b"sec-fetch-site")
         if origin and origin in self._origins:
             return False
         if site:
             return site not in ("same-origin", "none")
-        return bool(origin) and urlsplit(origin).netloc != headers.get("host", "").lower()
+        return bool(origin) and urlsplit(origin).netloc != (text_of(headers, b"host") or "").lower()
 
 
 def _name(host: str) -> str:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from fastapi import Depends, Header, Request
-from twofold.arguments import check_function
-from twofold.messages.command import Command
-from twofold.messages.context import current_metadata
+from fastapi.exceptions import RequestValidationError
 
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        description="Makes a repeat of the request harmless: it takes effect once, and is answered alike.",
-        min_length=1,
-        max_length=200,
-        examples=["0198c7a1-5f0e-7c3e-9a57-3d1f0a4be001"],
-    ),
-]
+from fastapi import Depends, Request
+from twofold.arguments import check_function
+from twofold.fastapi.openapi import HEADER
+from twofold.messages.context import current_metadata
+from twofold.messages.ids import uuid7
+
+_KEY = "idempotency-key"
+_LONGEST = 200
 
 
 def command_id_within(scope: Callable[[Request], str]) -> Callable[..., Awaitable[UUID]]:
@@ -37,18 +33,37 @@ def command_id_within(scope: Callable[[Request], str]) -> Callable[..., Awaitabl
     if inspect.iscoroutinefunction(scope):
         raise TypeError("`scope` is asynchronous; let a dependency find the user, and return it from request.state")
 
-    async def command_id(request: Request, idempotency_key: IdempotencyKey = None) -> UUID:
-        if idempotency_key is None:
-            return Command().command_id
+    async def command_id(request: Request) -> UUID:
+        key = request.headers.get(_KEY)
+        if key is None:
+            return uuid7()
+        _check_length(key)
         within = scope(request)
         if not isinstance(within, str):
             raise TypeError(f"the scope of a key is a text, empty for none, and not {within!r}")
-        if not within and (given := _as_uuid(idempotency_key)):
+        if not within and (given := _as_uuid(key)):
             return given
         operation = f"{request.method} {getattr(request.scope.get('route'), 'path', request.url.path)}"
-        return uuid5(NAMESPACE_URL, "\n".join(("idempotency-key", within, operation, idempotency_key)))
+        return uuid5(NAMESPACE_URL, "\n".join(("idempotency-key", within, operation, key)))
 
+    # FastAPI would read a parameter that is a `Header` itself, which takes as long as all else that it does for a key.
+    setattr(command_id, HEADER, _KEY)
     return command_id
+
+
+def _check_length(key: str) -> None:
+    """Refuse a key as FastAPI refuses a header that is not as declared.
+
+    Raises:
+        RequestValidationError: it is empty or too long.
+    """
+    wrong: dict[str, Any] | None = None
+    if not key:
+        wrong = {"type": "string_too_short", "msg": "String should have at least 1 character"}
+    elif len(key) > _LONGEST:
+        wrong = {"type": "string_too_long", "msg": f"String should have at most {_LONGEST} characters"}
+    if wrong is not None:
+        raise RequestValidationError([{**wrong, "loc": ("header", _KEY), "input": key}])
 
 
 def _caller(_: Request) -> str:

@@ -77,17 +77,20 @@ class Bounded:
         if self._watching is not None:
             self._watching.cancel()
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine runs in one
         self._task, self._cancellations = task, task.cancelling()
         self._timer = task.get_loop().call_later(max(self._patience, LEAST), self._begin)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         self.let_go()
+        del (
+            self._refuse
+        )  # refers to what refers to this: a cycle for each request would keep the garbage collector busy
         if not self._is_given_up:
             return False
         is_ours = self._task.uncancel() <= self._cancellations

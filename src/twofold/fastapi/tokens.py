@@ -40,8 +40,9 @@ class Tokens:
         Raises:
             StorageError: the database failed.
         """
-        self._head = max(self._head, written.position)
-        if not (key := await self._sealing_key()):
+        if written.position > self._head:
+            self._head = int(written.position)
+        if not (key := self._known_key() or await self._sealing_key()):
             return None
         kind, marks = (_ALL, frozenset[int]()) if written.marks is None else (_MARKS, written.marks)
         head = _HEAD.pack(kind, written.position, Mark.of(written.position).event_id)
@@ -58,7 +59,7 @@ class Tokens:
         """
         data = _decoded(token)
         body, seal = data[:-_SEAL], data[-_SEAL:]
-        key = await self._sealing_key()
+        key = self._known_key() or await self._sealing_key()
         if not key or not hmac.compare_digest(seal, _seal(body, key)):
             raise InvalidTokenError("the consistency token is damaged, or comes from another log; go on without it")
         kind, number, event_id = _HEAD.unpack_from(body)
@@ -77,6 +78,10 @@ class Tokens:
             StorageError: it cannot.
         """
         self._head = max(self._head, await self._store.head())
+
+    def _known_key(self) -> bytes:
+        """Return the key if the log is still the one whose key it is."""
+        return self._key if self._losses == self._store.log.times_set_back else b""
 
     async def _sealing_key(self) -> bytes:
         if self._losses != self._store.log.times_set_back:  # it may be another log by now

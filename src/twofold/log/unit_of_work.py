@@ -120,7 +120,6 @@ class UnitOfWork:
         self.condition: AppendCondition | None = None
         """What must hold for the append. Nested units put their conditions on the outermost one."""
         self._outer = outer
-        self._root: UnitOfWork = outer._root if outer else self
         self._begun_at = len(outer._events) if outer else 0
         self._decided: list[EventQuery] = []
         self._events: list[NewEvent] = []
@@ -205,7 +204,8 @@ class UnitOfWork:
             ValueError: another condition is of another position.
         """
         self._decided.append(condition.fail_if)
-        root, known = self._root, self._root.condition
+        root = self._root()
+        known = root.condition
         if known is None:
             root.condition = condition
         elif known.after != condition.after:
@@ -215,6 +215,10 @@ class UnitOfWork:
             )
         elif known != condition:
             root.condition = AppendCondition(known.fail_if | condition.fail_if, known.after)
+
+    def _root(self) -> UnitOfWork:
+        """Return the unit of the outermost command."""
+        return self if self._outer is None else self._outer._root()
 
     def merge(self, nested: UnitOfWork) -> None:
         """Take over what a command within this one has staged.
