@@ -248,6 +248,12 @@ class SynchronizerOptions:
     idle_save: float = 0.25
     """Seconds between two saves of a checkpoint that moves only over events which the projection does not handle.
     Lower, and more is written for nothing; higher, and other processes wait longer for such a read model."""
+    gathering: float = 0.01
+    """Seconds for which events gather before a step while many come one after the other and no query waits for the
+    read model. Higher, and other processes see a busy one later; lower, and steps take more of the processor."""
+    gathered: int = 5
+    """Events that must come in that time to be worth it. Higher, and a log must be busier before its events gather;
+    lower, and events gather that come almost alone."""
     behind_appends: float = 0.25
     """Seconds for which an inline projection that is near the head is left to the appends. Lower, and the worker and
     the appends compete for it more often; higher, and what other processes appended waits longer."""
@@ -373,8 +379,10 @@ class SqliteOptions:
     """Events up to which an append without a condition is made in the event loop: they are stored within a few dozen
     microseconds. Raised, the loop stands still for longer; lowered, more appends pay for the way to a thread and back.
     """
+    brief_step: int = 4
+    """The same for rows of a read model that are written: a full-text index takes a tenth of a millisecond for each."""
     brief_lookup: int = 16
-    """The same for rows of read models by key, each of which may lie elsewhere in the file."""
+    """The same for rows of read models that are read by key, each of which may lie elsewhere in the file."""
     loop_turn: float = 0.005
     """Seconds for which one read after the other may keep the event loop. More: other tasks wait longer while code asks
     again and again; less: each read costs a turn of the loop."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -436,3 +436,16 @@ def named_balances(name: str) -> Balances:
     projection = Balances()
     projection.name = name  # type: ignore[misc]
     return projection
+
+
+async def test_events_that_gather_are_shown_as_soon_as_a_query_waits_for_them(
+    engine: Engine, store: EventStore
+) -> None:
+    options = replace(QUICK, gathering=100 * PATIENCE, gathered=0)
+    runner = ReadModelSynchronizer(store, engine.read_database, options=options)
+    runner.add(Balances())
+    async with running(runner):
+        await runner.wait(await write(store, opened("a")), PATIENCE)
+        for _ in range(5):
+            last = await write(store, deposited("a"), deposited("a"))
+        await runner.wait(last, PATIENCE)

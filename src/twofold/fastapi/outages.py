@@ -88,9 +88,7 @@ class Bounded:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         self.let_go()
-        del (
-            self._refuse
-        )  # refers to what refers to this: a cycle for each request would keep the garbage collector busy
+        del self._refuse  # what refers to this: of a cycle, the garbage collector would have to free each request
         if not self._is_given_up:
             return False
         is_ours = self._task.uncancel() <= self._cancellations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 
 class Watermark:
@@ -17,6 +18,7 @@ class Watermark:
         self.times_set_back = 0
         """How often it has gone back."""
         self.waiters = 0
+        self._is_wanted: asyncio.Event | None = None
 
     def advance(self, position: int) -> None:
         """Tell that it reaches to `position`. To be called in the event loop's thread."""
@@ -54,6 +56,8 @@ class Watermark:
             Exception: what `fail` was given.
         """
         self.waiters += 1
+        if self._is_wanted is not None:
+            self._is_wanted.set()
         times = self.times_set_back
         try:
             async with asyncio.timeout(timeout):
@@ -67,6 +71,16 @@ class Watermark:
         finally:
             self.waiters -= 1
         return self.position
+
+    async def wanted(self, timeout: float) -> None:
+        """Return once a task waits for more, or after `timeout` seconds."""
+        if self.waiters:
+            return
+        self._is_wanted = self._is_wanted or asyncio.Event()
+        self._is_wanted.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._is_wanted.wait()
 
     def _wake(self) -> None:
         if self.waiters:  # without one, each append would pay for a signal that no task sees

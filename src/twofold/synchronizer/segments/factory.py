@@ -13,6 +13,7 @@ from twofold.ports.positions import Positions
 from twofold.ports.read_database import ReadDatabase
 from twofold.projections.runner import ProjectionRunner
 from twofold.synchronizer.leases import Held
+from twofold.synchronizer.segments.gathering import Gathering, Head
 from twofold.synchronizer.segments.runner import SegmentRunner
 from twofold.synchronizer.segments.target import SegmentTarget
 
@@ -40,7 +41,9 @@ class RunnerFactory:
     def make(self, held: Held, owner: str) -> SegmentRunner:
         """Return what runs a segment under the name of the owner that holds it."""
         runner = self.runners[held.segment.projection]
-
         target = SegmentTarget(self.store, self.database, runner, held.suffix, held.segment)
-        head = partial(self.ceiling, runner)
+        head: Head = partial(self.ceiling, runner)
+        if runner.has_read_model and not runner.drive.by_appends:
+            reached = self.positions.watermark(held.segment.projection, held.segment.generation)
+            head = Gathering(head, reached, self.options)
         return SegmentRunner(target, owner, self.options, self.positions.reached, head, self.scans)

@@ -114,7 +114,8 @@ class SqliteReadDatabase:
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         job = partial(write_step, table=table, changes=in_sql(table, changes), step=step)
-        await self._database.write(lambda transaction: job(transaction.connection))
+        few = len(changes.upserts) + len(changes.deletes) <= self._database.options.brief_step
+        await self._database.write(lambda transaction: job(transaction.connection), brief=few)
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
         return await self._database.read(partial(select_page, table=table, selection=selection))
