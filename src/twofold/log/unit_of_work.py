@@ -204,7 +204,7 @@ class UnitOfWork:
             ValueError: another condition is of another position.
         """
         self._decided.append(condition.fail_if)
-        root = self._root()
+        root = self._root
         known = root.condition
         if known is None:
             root.condition = condition
@@ -216,9 +216,10 @@ class UnitOfWork:
         elif known != condition:
             root.condition = AppendCondition(known.fail_if | condition.fail_if, known.after)
 
+    @property
     def _root(self) -> UnitOfWork:
-        """Return the unit of the outermost command."""
-        return self if self._outer is None else self._outer._root()
+        """The unit of the outermost command."""
+        return self if self._outer is None else self._outer._root
 
     def merge(self, nested: UnitOfWork) -> None:
         """Take over what a command within this one has staged.
