@@ -10,6 +10,10 @@ from bench.contenders import DECODED, FLOOR, Contender, Entry, started
 from bench.results import Figure, Result
 
 FOLLOWERS = 1000
+WAITING = 100_000
+"""Timers that wait."""
+DUE = 1000
+"""Timers that are due at one moment."""
 
 
 class Settings(NamedTuple):
@@ -119,6 +123,23 @@ def processes(settings: Settings) -> list[Measurement]:
     return [Measurement("inputs", "inputs/s", lambda contender: contender.ask("process", events=events))]
 
 
+def timers(settings: Settings) -> list[Measurement]:
+    """Percent of a core while timers wait, and milliseconds until those have fired that are due at one moment."""
+
+    def waiting(count: int) -> Measurement:
+        return Measurement(
+            f"{count}-waiting", "% of a core",
+            lambda contender: contender.ask("wait", timers=count, seconds=10 * settings.seconds),
+        )  # fmt: skip
+
+    def due(waiting: int) -> Measurement:
+        return Measurement(
+            f"{DUE}-due-beside-{waiting}", "ms", lambda contender: contender.ask("fire", timers=waiting, count=DUE)
+        )
+
+    return [waiting(0), due(0), waiting(WAITING), due(WAITING)]
+
+
 def consistency(settings: Settings) -> list[Measurement]:
     """Milliseconds from a commit to the answer of a query that shows it, median; the read model may be elsewhere."""
     return [
@@ -204,6 +225,7 @@ BENCHMARKS = {
     "project": project,
     "following": following,
     "processes": processes,
+    "timers": timers,
     "consistency": consistency,
     "http": http,
     "growth": growth,

@@ -42,6 +42,9 @@ def serve(opened: AbstractContextManager[Any]) -> None:
     - `idle(projections, followers, seconds)`: percent of a core while nothing happens
     - `followed(followers, seconds)`: appends per second beside followers of queries whose answers do not change
     - `reach(followers, changes)`: milliseconds until a change has reached all followers of its row
+    - `process(events)`: inputs of a process per second: events, each with a command, and the outcomes of these
+    - `wait(timers, seconds)`: percent of a core while as many timers of a process wait
+    - `fire(timers, count)`: milliseconds until `count` timers have fired that are due at one moment, beside others
     - `consistency(commits, processes)`: milliseconds from a commit to a query that sees it, in a read model that is
       kept by the same process or by a second one
     """

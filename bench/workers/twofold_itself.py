@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from bench import workload
 from bench.worker import another_process, serve
-from bench.workers import consistency, copying, growing, processing, projecting, resting
+from bench.workers import consistency, copying, growing, processing, projecting, resting, timing
 from twofold import Aggregate, Event, EventStore, Metadata, Repository, Tag, on, open_event_store
 from twofold.options import LogOptions
 
@@ -204,6 +204,12 @@ class Twofold:
 
     def process(self, events: int) -> float:
         return self._runner.run(processing.measure(self._url, f"process_{next(self._numbers)}", events))
+
+    def wait(self, timers: int, seconds: float) -> float:
+        return self._runner.run(timing.rest(self._url, timers, seconds))
+
+    def fire(self, timers: int, count: int) -> float:
+        return self._runner.run(timing.fire(self._url, timers, count))
 
     def consistency(self, commits: int, processes: int) -> float:
         if processes == 1:
