@@ -11,6 +11,7 @@ ARGS ?=
 JOBS ?= 3
 MATRIX ?= 3.12 3.13
 REPORTS ?= data/reports.duckdb
+FULFIL ?= 1
 
 .PHONY: help setup run import test test-matrix check surface format bench soak docs clean
 
@@ -19,8 +20,8 @@ help: ## Show this list
 
 setup: $(READY) ## Install uv if it is absent, and all that the project needs, into .venv
 
-run: $(READY) ## Serve the Orders example; HOST, PORT, DATABASE_URL, REPORTS and SIMULATE=1 configure it
-	REPORTS="$(REPORTS)" $(RUN) python -m orders serve
+run: $(READY) ## Serve the Orders example; HOST, PORT, DATABASE_URL, REPORTS, FULFIL and SIMULATE=1 configure it
+	REPORTS="$(REPORTS)" FULFIL="$(FULFIL)" $(RUN) python -m orders serve
 
 import: $(READY) ## Replay a file of real orders through the example: make import FILE=path
 	@test -n "$(FILE)" || { echo "say which file: make import FILE=path/to/online_retail.csv" >&2; exit 2; }

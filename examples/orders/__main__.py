@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from orders.app import Shop, build
+from orders.fulfilment import Fulfilling
 from orders.importing import Outcome, RetailImport, write_report
 from orders.queries import SalesByMonth, SalesLine
 from orders.retail import RetailFileError, read_retail_file
@@ -60,6 +61,7 @@ def serve(
     host: Annotated[str, Parameter(env_var="HOST")] = "127.0.0.1",
     port: Annotated[int, Parameter(env_var="PORT", validator=Number(gte=0, lte=65535))] = 8000,
     database_url: DatabaseUrl = DEFAULT_DATABASE,
+    fulfil: Annotated[bool, Parameter(env_var="FULFIL")] = False,
     simulate: Annotated[bool, Parameter(env_var="SIMULATE")] = False,
     synchronize: Annotated[bool, Parameter(env_var="SYNCHRONIZE")] = True,
     reports: Annotated[Path | None, Parameter(env_var="REPORTS")] = None,
@@ -86,8 +88,11 @@ def serve(
         The port; 0 takes a free one and says which.
     database_url:
         sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user@host/database.
+    fulfil:
+        See orders through to their end: wait for payments, reserve stock, ship, refund.
     simulate:
-        Let simulated customers order, so that there is something to see.
+        Let simulated customers order and pay, so that there is something to see; it means `fulfil`, in haste, with a
+        bank and a carrier that behave badly.
     synchronize:
         Keep the read models in step with the log; else another process must do it, such as `orders synchronize`.
     reports:
@@ -104,6 +109,7 @@ def serve(
     reports = reports if reports and reports.name else None  # set, and empty
     parts = Parts(
         synchronize=synchronize,
+        fulfil=fulfil,
         simulate=simulate,
         reports=reports,
         replica_url=replica_url,
@@ -114,15 +120,19 @@ def serve(
 
 
 @app.command
-def synchronize(*, database_url: DatabaseUrl = DEFAULT_DATABASE) -> int:
+def synchronize(
+    *, fulfil: Annotated[bool, Parameter(env_var="FULFIL")] = False, database_url: DatabaseUrl = DEFAULT_DATABASE
+) -> int:
     """Keep the read models in step with the log, for servers that leave that to another process.
 
     Parameters
     ----------
+    fulfil:
+        See orders through to their end, too.
     database_url:
         sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user@host/database.
     """
-    return _run(lambda: _synchronize(database_url))
+    return _run(lambda: _synchronize(database_url, Fulfilling() if fulfil else None))
 
 
 @app.command(name="import")
@@ -177,8 +187,8 @@ async def _import(path: Path, report: Path, database_url: str) -> None:
         _print_sales(await shop.ask(SalesByMonth()))
 
 
-async def _synchronize(database_url: str) -> None:
-    async with build(database_url):
+async def _synchronize(database_url: str, fulfilment: Fulfilling | None) -> None:
+    async with build(database_url, fulfilment=fulfilment):
         console.print("Orders keeps its read models in step with the log. Stop with Ctrl+C.")
         await asyncio.Event().wait()
 

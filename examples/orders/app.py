@@ -12,13 +12,18 @@ from orders.commands import (
     CancelOrderHandler,
     CreateOrder,
     CreateOrderHandler,
+    RemindOfPayment,
+    RemindOfPaymentHandler,
     RemoveItem,
     RemoveItemHandler,
     ReturnItem,
     ReturnItemHandler,
     ShipOrder,
     ShipOrderHandler,
+    TakePayment,
+    TakePaymentHandler,
 )
+from orders.fulfilment import Fulfilling, add_fulfilment
 from orders.order import Order
 from orders.queries import (
     GetCustomerOrders,
@@ -33,6 +38,7 @@ from orders.queries import (
 from orders.reports import add_reports
 from orders.views import OrderViews, Sales
 from twofold import Application, Command, Query, ReadPolicy, Receipt, WhenLate
+from twofold.options import Options
 
 R = TypeVar("R")
 
@@ -43,7 +49,13 @@ LENIENT = ReadPolicy(1.0, WhenLate.ANSWER_STALE)
 
 
 def build(
-    url: str, *, synchronize: bool = True, reports: Path | None = None, replica_url: str | None = None
+    url: str,
+    *,
+    synchronize: bool = True,
+    reports: Path | None = None,
+    replica_url: str | None = None,
+    fulfilment: Fulfilling | None = None,
+    options: Options | None = None,
 ) -> Application:
     """Return the application, wired and not yet started.
 
@@ -52,12 +64,16 @@ def build(
         synchronize: whether it keeps the read models itself.
         reports: see `add_reports`.
         replica_url: of a streaming standby that answers the queries.
+        fulfilment: who sees orders through to their end; without it, they are shipped by hand.
+        options: of the application, such as pauses.
     """
-    app = Application(url, synchronize=synchronize, replica_url=replica_url)
+    app = Application(url, synchronize=synchronize, replica_url=replica_url, options=options)
     orders = app.repository(Order)
     app.commands.register(CreateOrder, CreateOrderHandler(orders))
     app.commands.register(AddItem, AddItemHandler(orders))
     app.commands.register(RemoveItem, RemoveItemHandler(orders))
+    app.commands.register(TakePayment, TakePaymentHandler(orders))
+    app.commands.register(RemindOfPayment, RemindOfPaymentHandler(orders))
     app.commands.register(ShipOrder, ShipOrderHandler(orders))
     app.commands.register(CancelOrder, CancelOrderHandler(orders))
     app.commands.register(ReturnItem, ReturnItemHandler(app.store, orders))
@@ -68,6 +84,8 @@ def build(
     app.queries.register(GetCustomerOrders, GetCustomerOrdersHandler(views), policy=LENIENT)
     app.queries.register(SearchOrders, SearchOrdersHandler(views), policy=LENIENT)
     app.queries.register(SalesByMonth, SalesByMonthHandler(sales), policy=LENIENT)
+    if fulfilment:
+        add_fulfilment(app, fulfilment)
     if reports:
         add_reports(app, reports, LENIENT)
     return app

@@ -6,6 +6,8 @@ A command's `timestamp` is the time of business: when it was given, or, for old 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 
 from orders.errors import NoCustomerError, NothingToReturnError, OrderExistsError
 from orders.events import OrderCreated
@@ -38,6 +40,22 @@ class RemoveItem(Command):
 
     order_id: str
     product_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakePayment(Command):
+    """Take what the bank says that a customer has paid."""
+
+    order_id: str
+    payment_id: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemindOfPayment(Command):
+    """Remind the customer to pay, unless that is done."""
+
+    order_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +127,34 @@ class RemoveItemHandler(CommandHandler[RemoveItem]):
         """See `Order.remove_item`."""
         order = await self.orders.load(command.order_id)
         order.remove_item(command.product_id, command.timestamp)
+        await self.orders.save(order)
+        return order.id
+
+
+@dataclass(frozen=True)
+class TakePaymentHandler(CommandHandler[TakePayment]):
+    """Takes a payment and returns the order's id."""
+
+    orders: Repository[Order]
+
+    async def handle(self, command: TakePayment) -> str:
+        """See `Order.take_payment`."""
+        order = await self.orders.load(command.order_id)
+        order.take_payment(command.payment_id, command.amount, command.timestamp)
+        await self.orders.save(order)
+        return order.id
+
+
+@dataclass(frozen=True)
+class RemindOfPaymentHandler(CommandHandler[RemindOfPayment]):
+    """Reminds a customer and returns the order's id. It is the time of the reminder that counts, not of its order."""
+
+    orders: Repository[Order]
+
+    async def handle(self, command: RemindOfPayment) -> str:
+        """See `Order.remind`."""
+        order = await self.orders.load(command.order_id)
+        order.remind(datetime.now(UTC))
         await self.orders.save(order)
         return order.id
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from orders.items import MAX_ITEMS, OrderItem
 
 
@@ -78,6 +80,20 @@ class OrderIsShippedError(OrderError):
 
     def __init__(self, order_id: str) -> None:
         super().__init__(f"order {order_id} has been shipped")
+
+
+class OrderIsPaidError(OrderError):
+    """What is paid for is not changed; the order can still be cancelled."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"order {order_id} has been paid")
+
+
+class AmountNotPositiveError(InvalidOrderError):
+    """A payment is more than nothing."""
+
+    def __init__(self, amount: Decimal) -> None:
+        super().__init__(f"the amount of a payment must be positive, not {amount}", "amount")
 
 
 class OrderIsCancelledError(OrderError):

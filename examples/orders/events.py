@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated
 
 from orders.items import Address, OrderItem
@@ -39,6 +40,45 @@ class OrderItemRemoved(Event):
     product_id: str
     removed: tuple[OrderItem, ...]
     removed_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderPaid(Event):
+    """The customer paid what the order costs."""
+
+    order_id: OrderId
+    payment_id: str
+    amount: Decimal
+    paid_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundOwed(Event):
+    """Money is to go back to the customer: the order has no use for a payment, or has none any more."""
+
+    order_id: OrderId
+    payment_id: str
+    amount: Decimal
+    reason: str
+    owed_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaymentRefunded(Event):
+    """The customer has the money back."""
+
+    order_id: OrderId
+    payment_id: str
+    amount: Decimal
+    refunded_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaymentReminded(Event):
+    """The customer was reminded to pay."""
+
+    order_id: OrderId
+    reminded_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,83 +1,65 @@
-"""From the order to the parcel: a process that waits for the payment, reserves the goods, and ships or cancels.
+"""From the order to the parcel: a process that waits for the payment, reserves the goods, and ships.
 
-It is no part of the application unless `add_fulfilment` adds it; without it, orders are shipped by hand.
+Whatever goes wrong, it cancels the order, and releases what it had reserved. An order that is cancelled owes back what
+was paid for it; so does one that is paid too late, twice or wrongly: that is the rule of `Order`. That the money
+arrives is the business of another process, in `refunds`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from decimal import Decimal
-from functools import reduce
-from operator import or_
-from typing import Annotated
+from enum import StrEnum
 
-from orders.commands import CancelOrder, ShipOrder
-from orders.errors import OrderError
-from orders.events import OrderCancelled, OrderCreated, OrderId, OrderItemAdded, OrderItemRemoved, OrderShipped
-from orders.items import OrderItem, total_of
-from twofold import Application, Command, DecisionModel, Event, EventQuery, EventStore, Tag
-from twofold.processes import Process, Refusal, after, cancel, due, evolve, on, refused, starts
+from orders.commands import CancelOrder
+from orders.events import (
+    OrderCancelled,
+    OrderCreated,
+    OrderItemAdded,
+    OrderItemRemoved,
+    OrderPaid,
+    OrderShipped,
+)
+from orders.items import Address, OrderItem
+from orders.order import Order, OrderStatus
+from orders.partners import Carrier, Partners, UndeliverableError
+from orders.refunds import PAUSE, RefundPayment, Refunds, ReturnPayment
+from orders.stock import ReleaseStock, ReserveStock, add_stock
+from twofold import Application, Command, Repository
+from twofold.processes import (
+    Done,
+    Process,
+    Refusal,
+    ScheduledCommands,
+    after,
+    cancel,
+    done,
+    due,
+    evolve,
+    on,
+    refused,
+    starts,
+)
 
 PATIENCE = timedelta(days=3)
 """How long an order waits for its payment."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaymentReceived(Event):
-    """The customer paid."""
-
-    order_id: OrderId
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaymentRefunded(Event):
-    """The customer got the money back."""
-
-    order_id: OrderId
-    amount: Decimal
-
-
-@dataclass(frozen=True, kw_only=True)
-class StockDelivered(Event):
-    """Goods came into the warehouse."""
-
-    product_id: Annotated[str, Tag("product")]
-    quantity: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class StockReserved(Event):
-    """Goods in the warehouse belong to an order."""
-
-    order_id: OrderId
-    product_ids: Annotated[tuple[str, ...], Tag("product")]
-    quantities: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReserveStock(Command[None]):
-    """Put the goods of an order aside."""
+class SendParcel(Command[None]):
+    """Hand the goods to the carrier."""
 
     order_id: str
-    items: tuple[OrderItem, ...]
+    address: Address
 
 
-@dataclass(frozen=True, kw_only=True)
-class RefundPayment(Command[None]):
-    """Give the money back."""
+class Stock(StrEnum):
+    """What the warehouse has done for an order."""
 
-    order_id: str
-    amount: Decimal
-
-
-class OutOfStockError(OrderError):
-    """The warehouse has fewer pieces than an order needs."""
-
-    def __init__(self, product_id: str) -> None:
-        super().__init__(f"too few pieces of {product_id} are in stock")
+    NOTHING = "nothing"
+    ASKED = "asked"
+    RESERVED = "reserved"
 
 
 @dataclass(frozen=True)
@@ -86,47 +68,61 @@ class Fulfilment:
 
     order_id: str = ""
     items: tuple[OrderItem, ...] = ()
-    has_ended: bool = False
+    address: Address | None = None
+    status: OrderStatus = OrderStatus.OPEN
+    stock: Stock = Stock.NOTHING
 
 
 class FulfilOrder(Process[Fulfilment]):
-    """Waits for the payment, reserves the goods, and ships; cancels what is not paid or not in stock."""
+    """Waits for the payment, reserves the goods, and ships; cancels what is not paid, not in stock, or out of reach."""
 
     name, initial = "fulfil_order", Fulfilment()
+
+    def __init__(self, patience: timedelta = PATIENCE) -> None:
+        self._patience = patience
 
     @starts(OrderCreated, key="order_id")
     def created(self, state: Fulfilment, event: OrderCreated) -> Iterator[object]:
         """Wait for the payment."""
-        yield after(PATIENCE, "payment")
-
-    @on(PaymentReceived, key="order_id")
-    def paid(self, state: Fulfilment, event: PaymentReceived) -> Iterator[object]:
-        """Put the goods aside."""
-        yield cancel("payment")
-        yield ReserveStock(order_id=state.order_id, items=state.items)
-
-    @on(StockReserved, key="order_id")
-    def reserved(self, state: Fulfilment, event: StockReserved) -> Iterator[object]:
-        """Send the goods."""
-        yield ShipOrder(order_id=state.order_id)
-
-    @refused(ReserveStock)
-    def out_of_stock(self, state: Fulfilment, refusal: Refusal[ReserveStock]) -> Iterator[object]:
-        """Give the money back, and the order up."""
-        yield RefundPayment(order_id=state.order_id, amount=total_of(state.items))
-        yield CancelOrder(order_id=state.order_id, reason=refusal.reason)
+        yield after(self._patience, "payment")
 
     @due("payment")
     def overdue(self, state: Fulfilment) -> Iterator[object]:
         """Give the order up."""
         yield CancelOrder(order_id=state.order_id, reason="not paid")
 
-    @refused(ShipOrder, CancelOrder)
-    def was_quicker(self, state: Fulfilment, refusal: Refusal[Command]) -> tuple[()]:
-        """Do nothing: the order was shipped or cancelled by hand, which ends the process."""
+    @on(OrderPaid, key="order_id")
+    def paid(self, state: Fulfilment, event: OrderPaid) -> Iterator[object]:
+        """Put the goods aside."""
+        yield cancel("payment")
+        yield ReserveStock(order_id=state.order_id, items=state.items)
+
+    @done(ReserveStock)
+    def reserved(self, state: Fulfilment, outcome: Done[ReserveStock]) -> Iterator[object]:
+        """Send the goods, unless the order was given up in the meantime."""
+        if state.status is OrderStatus.CANCELLED:
+            yield ReleaseStock(order_id=state.order_id)
+        elif state.address:
+            yield SendParcel(order_id=state.order_id, address=state.address)
+
+    @refused(ReserveStock, SendParcel)
+    def impossible(self, state: Fulfilment, refusal: Refusal[Command]) -> Iterator[object]:
+        """Give the order up, which owes the money back by that."""
+        yield CancelOrder(order_id=state.order_id, reason=refusal.reason)
+
+    @on(OrderCancelled, key="order_id", missing="ignore")
+    def cancelled(self, state: Fulfilment, event: OrderCancelled) -> Iterator[object]:
+        """Release the goods, also if the customer has cancelled."""
+        yield cancel("payment")
+        if state.stock is Stock.RESERVED:
+            yield ReleaseStock(order_id=state.order_id)
+
+    @refused(CancelOrder)
+    def was_quicker(self, state: Fulfilment, refusal: Refusal[CancelOrder]) -> tuple[()]:
+        """Do nothing: the order was shipped or cancelled by hand."""
         return ()
 
-    @on(OrderItemAdded, OrderItemRemoved, OrderShipped, OrderCancelled, key="order_id", missing="ignore")
+    @on(OrderItemAdded, OrderItemRemoved, OrderShipped, key="order_id", missing="ignore")
     def changed(self, state: Fulfilment, event: object) -> tuple[()]:
         """Only remember it."""
         return ()
@@ -134,7 +130,7 @@ class FulfilOrder(Process[Fulfilment]):
     @evolve(OrderCreated)
     def was_created(self, state: Fulfilment, event: OrderCreated) -> Fulfilment:
         """Remember what was ordered."""
-        return Fulfilment(event.order_id, event.items)
+        return Fulfilment(event.order_id, event.items, event.shipping_address)
 
     @evolve(OrderItemAdded)
     def was_added(self, state: Fulfilment, event: OrderItemAdded) -> Fulfilment:
@@ -146,64 +142,80 @@ class FulfilOrder(Process[Fulfilment]):
         """Forget what was removed."""
         return replace(state, items=tuple(each for each in state.items if each.product_id != event.product_id))
 
-    @evolve(OrderShipped, OrderCancelled)
-    def ended(self, state: Fulfilment, event: object) -> Fulfilment:
-        """Remember that the order is at its end."""
-        return replace(state, has_ended=True)
+    @evolve(OrderPaid)
+    def was_paid(self, state: Fulfilment, event: OrderPaid) -> Fulfilment:
+        """Remember that the warehouse is asked."""
+        return replace(state, status=OrderStatus.PAID, stock=Stock.ASKED)
+
+    @evolve(done(ReserveStock))
+    def was_reserved(self, state: Fulfilment, outcome: Done[ReserveStock]) -> Fulfilment:
+        """Remember that goods are put aside."""
+        return replace(state, stock=Stock.RESERVED)
+
+    @evolve(refused(ReserveStock))
+    def was_not_reserved(self, state: Fulfilment, refusal: Refusal[ReserveStock]) -> Fulfilment:
+        """Remember that none are."""
+        return replace(state, stock=Stock.NOTHING)
+
+    @evolve(done(ReleaseStock))
+    def was_released(self, state: Fulfilment, outcome: Done[ReleaseStock]) -> Fulfilment:
+        """Remember that none are any more."""
+        return replace(state, stock=Stock.NOTHING)
+
+    @evolve(OrderShipped)
+    def was_shipped(self, state: Fulfilment, event: OrderShipped) -> Fulfilment:
+        """Remember that the goods left."""
+        return replace(state, status=OrderStatus.SHIPPED)
+
+    @evolve(OrderCancelled)
+    def was_cancelled(self, state: Fulfilment, event: OrderCancelled) -> Fulfilment:
+        """Remember that the order is given up."""
+        return replace(state, status=OrderStatus.CANCELLED)
 
     def is_completed(self, state: Fulfilment) -> bool:
-        """Return whether the order was shipped or cancelled."""
-        return state.has_ended
+        """Return whether the goods left, or the order was given up and holds no goods."""
+        given_up = state.status is OrderStatus.CANCELLED and state.stock is Stock.NOTHING
+        return given_up or state.status is OrderStatus.SHIPPED
 
 
 @dataclass(frozen=True)
-class Warehouse:
-    """Handles what the process asks of stock and money; the bank is left out."""
+class Shipping:
+    """Handles what is asked of the carrier."""
 
-    store: EventStore
+    orders: Repository[Order]
+    carrier: Carrier
 
-    async def reserve(self, command: ReserveStock) -> None:
-        """Put goods aside, if there are enough: two orders never get the same pieces.
+    async def send(self, command: SendParcel) -> None:
+        """Ship the order, if the carrier goes there.
 
         Raises:
-            OutOfStockError: there are not.
+            UndeliverableError: it does not.
+            OrderError: the order was shipped or cancelled by hand.
         """
-        wanted: Counter[str] = Counter()
-        for item in command.items:
-            wanted[item.product_id] += item.quantity
-        in_stock = dict((await self.store.decide(_stock_of(tuple(wanted)))).state)
-        for product_id, quantity in wanted.items():
-            if in_stock.get(product_id, 0) < quantity:
-                raise OutOfStockError(product_id)
-        reserved = StockReserved(
-            order_id=command.order_id, product_ids=tuple(wanted), quantities=tuple(wanted.values())
-        )
-        await self.store.append([reserved])
-
-    async def refund(self, command: RefundPayment) -> None:
-        """Give money back."""
-        await self.store.append([PaymentRefunded(order_id=command.order_id, amount=command.amount)])
+        if not await self.carrier.reaches(command.address):
+            raise UndeliverableError(command.address)
+        order = await self.orders.load(command.order_id)
+        order.ship(command.timestamp)
+        await self.orders.save(order)
 
 
-def add_fulfilment(app: Application) -> None:
-    """Let the application see orders through to their end."""
-    warehouse = Warehouse(app.store)
-    app.commands.register(ReserveStock, warehouse.reserve)
-    app.commands.register(RefundPayment, warehouse.refund)
-    app.processes.add(FulfilOrder())
+@dataclass(frozen=True)
+class Fulfilling:
+    """Who sees orders through to their end, and how patiently."""
+
+    partners: Partners = field(default_factory=Partners)
+    patience: timedelta = PATIENCE
+    """How long an order waits for its payment."""
+    pause: timedelta = PAUSE
+    """How long a refund waits that the bank refused."""
 
 
-def _stock_of(product_ids: tuple[str, ...]) -> DecisionModel[tuple[tuple[str, int], ...]]:
-    def evolve(
-        stock: tuple[tuple[str, int], ...], event: StockDelivered | StockReserved
-    ) -> tuple[tuple[str, int], ...]:
-        pieces = Counter(dict(stock))
-        if isinstance(event, StockDelivered):
-            pieces[event.product_id] += event.quantity
-        else:
-            pieces.subtract(dict(zip(event.product_ids, event.quantities, strict=True)))
-        return tuple(pieces.items())
-
-    tags = (f"product:{product_id}" for product_id in product_ids)
-    query = reduce(or_, (EventQuery.of(StockDelivered, StockReserved, tags=[tag]) for tag in tags))
-    return DecisionModel(query=query, initial_state=(), evolve=evolve)
+def add_fulfilment(app: Application, fulfilling: Fulfilling) -> None:
+    """Let the application see orders through to their end; call this before it starts."""
+    orders = app.repository(Order)
+    add_stock(app)
+    app.commands.register(SendParcel, Shipping(orders, fulfilling.partners.carrier).send)
+    app.commands.register(RefundPayment, Refunds(orders, fulfilling.partners.bank).pay)
+    app.processes.add(FulfilOrder(fulfilling.patience))
+    app.processes.add(ReturnPayment(fulfilling.pause))
+    app.processes.add(ScheduledCommands())

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi import FastAPI, Path, Query, Response, status
 from orders.commands import AddItem, CancelOrder, CreateOrder, RemoveItem, ShipOrder
 from orders.errors import InvalidOrderError, ItemNotInOrderError, OrderError
+from orders.fulfilment_http import add_fulfilment_routes
 from orders.order import Order, OrderStatus
 from orders.queries import GetCustomerOrders, GetOrderById, OrderSort, SalesByMonth, SearchOrders
 from orders.reports import GetRevenue, RevenueBy
@@ -70,7 +71,12 @@ NEWEST = ReadPolicy(1.0, WhenLate.ANSWER_STALE)
 
 
 def build_api(
-    app: Application, lifespan: Any = None, *, reports: bool = False, hosts: Collection[str] = ("*",)
+    app: Application,
+    lifespan: Any = None,
+    *,
+    reports: bool = False,
+    fulfilment: bool = False,
+    hosts: Collection[str] = ("*",),
 ) -> FastAPI:
     """Return the API of an application.
 
@@ -78,6 +84,7 @@ def build_api(
         app: the application, which the API starts and stops.
         lifespan: what starts and stops the application instead.
         reports: whether the application can answer `GetRevenue`.
+        fulfilment: whether it sees orders through to their end.
         hosts: the names under which the server is reached; see `add_browser_protection`.
     """
     api = FastAPI(
@@ -96,6 +103,8 @@ def build_api(
     _add_queries(api, app)
     if reports:
         _add_reports(api, app)
+    if fulfilment:
+        add_fulfilment_routes(api, app)
     api.add_api_route("/", _home, response_class=HTMLResponse, include_in_schema=False)
     add_docs(api)
     return api

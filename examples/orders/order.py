@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Self
 
 from orders.errors import (
+    AmountNotPositiveError,
     ItemNotInOrderError,
     LastItemError,
     NoCustomerError,
@@ -17,6 +19,7 @@ from orders.errors import (
     NoReasonError,
     NothingToReturnError,
     OrderIsCancelledError,
+    OrderIsPaidError,
     OrderIsShippedError,
     PriceNotPositiveError,
     QuantityNotPositiveError,
@@ -28,9 +31,13 @@ from orders.events import (
     OrderItemAdded,
     OrderItemRemoved,
     OrderItemReturned,
+    OrderPaid,
     OrderShipped,
+    PaymentRefunded,
+    PaymentReminded,
+    RefundOwed,
 )
-from orders.items import MAX_ITEMS, Address, Line, OrderItem, add_item, line_of, money
+from orders.items import MAX_ITEMS, Address, Line, OrderItem, add_item, line_of, money, total_of
 from twofold import Aggregate, on
 
 
@@ -38,18 +45,22 @@ class OrderStatus(StrEnum):
     """Where an order is in its life."""
 
     OPEN = "open"
+    PAID = "paid"
     SHIPPED = "shipped"
     CANCELLED = "cancelled"
 
 
 class Order(Aggregate):
-    """What a customer ordered. It always has an item; shipped or cancelled, it changes no more."""
+    """What a customer ordered. It always has an item; paid, it keeps them; shipped or cancelled, it is at its end."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id)
         self.status = OrderStatus.OPEN
         self._lines: dict[Line, OrderItem] = {}
         self._returned: Counter[Line] = Counter()
+        self._payments: set[str] = set()
+        self._paid: OrderPaid | None = None
+        self._owed: dict[str, RefundOwed] = {}
 
     @property
     def items(self) -> tuple[OrderItem, ...]:
@@ -89,7 +100,7 @@ class Order(Aggregate):
         """Order a further item.
 
         Raises:
-            OrderIsShippedError, OrderIsCancelledError, TooManyItemsError, QuantityNotPositiveError,
+            OrderIsPaidError, OrderIsShippedError, OrderIsCancelledError, TooManyItemsError, QuantityNotPositiveError,
                 PriceNotPositiveError: see there.
         """
         self._require_open()
@@ -102,7 +113,7 @@ class Order(Aggregate):
         """Take a product off the order.
 
         Raises:
-            OrderIsShippedError, OrderIsCancelledError, ItemNotInOrderError, LastItemError: see there.
+            OrderIsPaidError, OrderIsShippedError, OrderIsCancelledError, ItemNotInOrderError, LastItemError: see there.
         """
         self._require_open()
         removed = tuple(item for item in self.items if item.product_id == product_id)
@@ -112,25 +123,54 @@ class Order(Aggregate):
             raise LastItemError(self.id)
         self.record(OrderItemRemoved(order_id=self.id, product_id=product_id, removed=removed, removed_at=at))
 
+    def take_payment(self, payment_id: str, amount: Decimal, at: datetime) -> None:
+        """Take a payment, once however often it is told. What the order has no use for, it owes back.
+
+        Raises:
+            AmountNotPositiveError: see there.
+        """
+        if not amount.is_finite() or amount <= 0:
+            raise AmountNotPositiveError(amount)
+        if payment_id in self._payments:
+            return
+        amount = money(amount)
+        if reason := self._why_not_paid_by(amount):
+            self._owe(payment_id, amount, reason, at)
+        else:
+            self.record(OrderPaid(order_id=self.id, payment_id=payment_id, amount=amount, paid_at=at))
+
+    def note_refund(self, payment_id: str, at: datetime) -> None:
+        """Note that a payment that was owed back is with the customer; once, however often it is told."""
+        if owed := self._owed.get(payment_id):
+            self.record(PaymentRefunded(order_id=self.id, payment_id=payment_id, amount=owed.amount, refunded_at=at))
+
+    def remind(self, at: datetime) -> None:
+        """Remind the customer to pay, if that is still to be done."""
+        if self.status is OrderStatus.OPEN:
+            self.record(PaymentReminded(order_id=self.id, reminded_at=at))
+
     def ship(self, at: datetime) -> None:
         """Send the goods.
 
         Raises:
             OrderIsShippedError, OrderIsCancelledError: see there.
         """
-        self._require_open()
+        self._require_unfinished()
         self.record(OrderShipped(order_id=self.id, shipped_at=at))
 
     def cancel(self, reason: str, at: datetime) -> None:
-        """Give the order up.
+        """Give the order up. What was paid for it is owed back.
 
         Raises:
             OrderIsShippedError, OrderIsCancelledError, NoReasonError: see there.
         """
-        self._require_open()
+        self._require_unfinished()
         if not reason:
             raise NoReasonError
+        paid = self._paid
         self.record(OrderCancelled(order_id=self.id, reason=reason, cancelled_at=at))
+        if paid:
+            self._owe(paid.payment_id, paid.amount, reason, at)
 
     def can_take_back(self, item: OrderItem) -> bool:
         """Return whether that quantity, at that price, was shipped and has not come back."""
@@ -150,7 +190,22 @@ class Order(Aggregate):
             raise NothingToReturnError(item)
         self.record(OrderItemReturned(order_id=self.id, item=checked, returned_at=at))
 
+    def _why_not_paid_by(self, amount: Decimal) -> str:
+        """Return why the order has no use for a payment; empty if it has."""
+        if self.status is not OrderStatus.OPEN:
+            return f"the order is {self.status} already"
+        total = total_of(self.items)
+        return "" if amount == total else f"the order costs {total}"
+
+    def _owe(self, payment_id: str, amount: Decimal, reason: str, at: datetime) -> None:
+        self.record(RefundOwed(order_id=self.id, payment_id=payment_id, amount=amount, reason=reason, owed_at=at))
+
     def _require_open(self) -> None:
+        self._require_unfinished()
+        if self.status is OrderStatus.PAID:
+            raise OrderIsPaidError(self.id)
+
+    def _require_unfinished(self) -> None:
         if self.status is OrderStatus.SHIPPED:
             raise OrderIsShippedError(self.id)
         if self.status is OrderStatus.CANCELLED:
@@ -168,6 +223,25 @@ class Order(Aggregate):
     @on(OrderItemRemoved)
     def _item_removed(self, event: OrderItemRemoved) -> None:
         self._lines = {line: item for line, item in self._lines.items() if item.product_id != event.product_id}
+
+    @on(OrderPaid)
+    def _was_paid(self, event: OrderPaid) -> None:
+        self.status = OrderStatus.PAID
+        self._paid = event
+        self._payments.add(event.payment_id)
+
+    @on(RefundOwed)
+    def _refund_owed(self, event: RefundOwed) -> None:
+        self._owed[event.payment_id] = event
+        self._payments.add(event.payment_id)
+
+    @on(PaymentRefunded)
+    def _refunded(self, event: PaymentRefunded) -> None:
+        del self._owed[event.payment_id]
+
+    @on(PaymentReminded)
+    def _reminded(self, event: PaymentReminded) -> None:
+        """Change nothing."""
 
     @on(OrderShipped)
     def _shipped(self, event: OrderShipped) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -61,6 +62,13 @@ Money = Annotated[
 ]
 # The sign of quantity and price is a rule of the domain, which says so in its own words; here it is only documented.
 Quantity = Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000, json_schema_extra={"minimum": 1})]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be between the years 1 and 9999 in UTC") from None
 
 
 class AddressBody(BaseModel):
@@ -148,8 +156,49 @@ class OrderOut(BaseModel):
     cancelled_at: datetime | None
     cancellation_reason: str | None
     returned_amount: Decimal = Field(examples=["0.00"])
+    paid_amount: Decimal = Field(examples=["25.00"])
+    owed_amount: Decimal = Field(examples=["0.00"], description="What is to go back to the customer.")
+    refunded_amount: Decimal = Field(examples=["0.00"])
+    reminded_at: datetime | None
     items: tuple[ItemOut, ...]
     shipping_address: AddressOut
+
+
+class PaymentBody(BaseModel):
+    """What the bank tells of a payment."""
+
+    payment_id: Id = Field(description="The bank's own id of it.", examples=["p-4711"])
+    amount: Money
+
+
+class DeliveryBody(BaseModel):
+    """What came into the warehouse."""
+
+    quantity: Quantity = Field(examples=[10])
+
+
+class StockOut(BaseModel):
+    """How many pieces of a product there are."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    product_id: str
+    available: int
+    reserved: int = Field(description="Put aside for orders, also for those that were shipped since.")
+
+
+class ReminderBody(BaseModel):
+    """When a customer is to be reminded."""
+
+    at: Annotated[AwareDatetime, AfterValidator(_in_utc)] = Field(examples=["2030-01-31T09:00:00Z"])
+
+
+class ReminderOut(BaseModel):
+    """A reminder that waits for its time."""
+
+    reminder_id: str
+    order_id: str
+    at: datetime
 
 
 class OrderPage(BaseModel):

@@ -14,8 +14,10 @@ from rich.console import Console
 
 from fastapi import FastAPI
 from orders.app import Shop, build
+from orders.fulfilment import Fulfilling
 from orders.http import build_api
-from orders.simulation import Simulation
+from orders.simulation import Simulation, simulated_fulfilling
+from twofold import Application
 from twofold.engines.urls import without_secrets
 
 MAX_HEADERS = 64 * 1024
@@ -32,8 +34,10 @@ class Parts(NamedTuple):
 
     synchronize: bool = True
     """Keep the read models in step with the log."""
+    fulfil: bool = False
+    """See orders through to their end: wait for payments, reserve stock, ship, refund."""
     simulate: bool = False
-    """Let simulated customers order."""
+    """Let simulated customers order, and pay."""
     reports: Path | None = None
     """See `add_reports`."""
     replica_url: str | None = None
@@ -43,6 +47,12 @@ class Parts(NamedTuple):
     grace: int = 10
     """Seconds that requests get to end when the server is told to; then they are cut off."""
 
+    def fulfilling(self) -> Fulfilling | None:
+        """Return who sees orders through to their end, if that is wanted."""
+        if self.simulate:
+            return simulated_fulfilling()
+        return Fulfilling() if self.fulfil else None
+
 
 async def serve(host: str, port: int, database_url: str, parts: Parts, console: Console) -> None:
     """Serve until a signal ends it.
@@ -51,15 +61,17 @@ async def serve(host: str, port: int, database_url: str, parts: Parts, console: 
         OSError: the address is in use, or is none of this machine's.
         StorageError, InvalidProjectionError: the database cannot be used.
     """
-    async with build(database_url, reports=parts.reports, replica_url=parts.replica_url):
+    async with _build(database_url, parts):
         pass  # so that a database that cannot be used is told in one line, before there is a server
     with _listen(host, port) as listener:
-        app = build(database_url, synchronize=parts.synchronize, reports=parts.reports, replica_url=parts.replica_url)
+        fulfilling = parts.fulfilling()
+        app = _build(database_url, parts, fulfilling, synchronize=parts.synchronize)
 
         @asynccontextmanager
         async def lifespan(api: object) -> AsyncIterator[None]:
             async with app.lifespan(api):
-                customers = asyncio.create_task(Simulation(Shop(app)).run()) if parts.simulate else None
+                simulation = Simulation(Shop(app), bank=fulfilling.partners.bank if fulfilling else None)
+                customers = asyncio.create_task(simulation.run()) if parts.simulate else None
                 _welcome(console, host, listener.getsockname()[1], database_url, simulate=parts.simulate)
                 yield
                 if customers:
@@ -67,9 +79,20 @@ async def serve(host: str, port: int, database_url: str, parts: Parts, console: 
                     await asyncio.gather(customers, return_exceptions=True)
 
         hosts = {*parts.allowed_hosts, host, socket.gethostname()}
-        api = build_api(app, lifespan, reports=parts.reports is not None, hosts=hosts)
+        fulfils = fulfilling is not None
+        api = build_api(app, lifespan, reports=parts.reports is not None, fulfilment=fulfils, hosts=hosts)
         with suppress(KeyboardInterrupt):
             await uvicorn.Server(_config(api, parts.grace)).serve([listener])
+
+
+def _build(url: str, parts: Parts, fulfilling: Fulfilling | None = None, *, synchronize: bool = True) -> Application:
+    return build(
+        url,
+        synchronize=synchronize,
+        reports=parts.reports,
+        replica_url=parts.replica_url,
+        fulfilment=fulfilling,
+    )
 
 
 def _config(api: FastAPI, grace: int) -> uvicorn.Config:

@@ -13,9 +13,12 @@ from random import Random
 from uuid import NAMESPACE_OID, uuid5
 
 from orders.app import Shop
-from orders.commands import AddItem, CancelOrder, CreateOrder, ReturnItem, ShipOrder
+from orders.commands import AddItem, CancelOrder, CreateOrder, ReturnItem, ShipOrder, TakePayment
 from orders.errors import OrderError
-from orders.items import Address, OrderItem
+from orders.fulfilment import Fulfilling
+from orders.items import Address, OrderItem, total_of
+from orders.partners import BADLY, Bank, Carrier, Partners
+from orders.stock import DeliverStock
 from twofold import Command
 from twofold.errors import ConflictError, StorageError
 
@@ -58,6 +61,18 @@ CUSTOMERS = (
 REASONS = ("ordered by mistake", "found it cheaper", "takes too long", "changed my mind")
 
 
+PIECES = 10
+"""Pieces of a product in a delivery, at most, and of each at the beginning; so few that some products run out."""
+PAY = 0.85
+"""The share of customers who pay; the orders of the others time out."""
+
+
+def simulated_fulfilling() -> Fulfilling:
+    """Return who sees simulated orders through to their end: hastily, with partners who behave badly."""
+    partners = Partners(Bank(BADLY), Carrier(avoids=frozenset({"Finland"})))
+    return Fulfilling(partners, patience=timedelta(seconds=15), pause=timedelta(seconds=5))
+
+
 @dataclass(frozen=True)
 class Simulation:
     """Traffic for a shop. The past is the same for one seed and is made once, whatever is restarted; the rest is new.
@@ -67,21 +82,41 @@ class Simulation:
         seed: of all chance.
         past: number of orders that are there at once.
         per_second: how many things happen in a second from then on.
+        bank: with which customers pay, if orders are seen through to their end.
     """
 
     shop: Shop
     seed: int = 1
     past: int = 300
     per_second: float = 1.0
+    bank: Bank | None = None
 
     async def run(self) -> None:
         """Make the past, then let things happen until cancelled. A database that fails is tried again."""
         await asyncio.gather(*(self._live_through(number) for number in range(self.past)))
+        if self.bank:
+            await self._fill_shelves()
         chance = Random(time.time_ns())  # noqa: S311 - it is play
         last: list[str] = []
-        while True:
-            await asyncio.sleep(1 / self.per_second)
-            await self._try(self._next(chance, last), last)
+        async with asyncio.TaskGroup() as payments:
+            while True:
+                await asyncio.sleep(1 / self.per_second)
+                command = self._next(chance, last)
+                is_done = await self._try(command, last)
+                if is_done and self.bank and isinstance(command, CreateOrder) and chance.random() < PAY:
+                    payments.create_task(self._pay(self.bank, last[-1], total_of(command.items)))
+
+    async def _fill_shelves(self) -> None:
+        """Deliver some pieces of each product, once, whatever is restarted."""
+        for product, *_ in PRODUCTS:
+            own = uuid5(NAMESPACE_OID, f"delivered/{self.seed}/{product}")
+            await self._try(DeliverStock(command_id=own, product_id=product, quantity=PIECES), [])
+
+    async def _pay(self, bank: Bank, order_id: str, amount: Decimal) -> None:
+        async def tell(payment: TakePayment) -> None:
+            await self._try(payment, [])
+
+        await bank.pay(order_id, amount, tell)
 
     async def _live_through(self, number: int) -> None:
         """Carry out all commands about one order of the past, in their order."""
@@ -123,18 +158,23 @@ class Simulation:
         if kind < 0.7:
             return AddItem(order_id=order_id, item=_item(chance))
         if kind < 0.95:
+            if self.bank:  # what is paid is shipped by itself
+                return DeliverStock(product_id=chance.choice(PRODUCTS)[0], quantity=chance.randint(1, PIECES))
             return ShipOrder(order_id=order_id)
         return CancelOrder(order_id=order_id, reason=chance.choice(REASONS))
 
-    async def _try(self, command: Command, last: list[str]) -> None:
+    async def _try(self, command: Command, last: list[str]) -> bool:
+        """Carry out a command; note the order that it makes, and return whether it was carried out."""
         try:
             receipt = await self.shop.execute(command)
             if isinstance(command, CreateOrder):
                 last.append(receipt.value)
         except OrderError:
-            pass  # a customer who is told "no", as it happens
+            return False  # a customer who is told "no", as it happens
         except (StorageError, ConflictError) as error:
             log.warning("the simulated shop could not %s: %s", type(command).__name__, error)
+            return False
+        return True
 
 
 def _create(chance: Random) -> CreateOrder:

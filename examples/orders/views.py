@@ -13,7 +13,11 @@ from orders.events import (
     OrderItemAdded,
     OrderItemRemoved,
     OrderItemReturned,
+    OrderPaid,
     OrderShipped,
+    PaymentRefunded,
+    PaymentReminded,
+    RefundOwed,
 )
 from orders.items import Address, OrderItem, merged, total_of, without_product
 from orders.order import OrderStatus
@@ -39,6 +43,12 @@ class OrderView:
     cancelled_at: datetime | None = None
     cancellation_reason: str | None = None
     returned_amount: Decimal = Decimal("0.00")
+    paid_amount: Decimal = Decimal("0.00")
+    """What the order was paid with."""
+    owed_amount: Decimal = Decimal("0.00")
+    """What is to go back to the customer."""
+    refunded_amount: Decimal = Decimal("0.00")
+    reminded_at: datetime | None = None
     version: int = 0
     """Of the order's stream: the number of changes that it has seen."""
 
@@ -47,7 +57,7 @@ class OrderViews(Projection[OrderView]):
     """Keeps a row for each order."""
 
     name = "order_views"
-    version = 2
+    version = 3
     max_lag = timedelta(seconds=2)
 
     def apply(self, row: OrderView | None, recorded: RecordedEvent[Any]) -> OrderView | None:
@@ -82,6 +92,28 @@ class OrderViews(Projection[OrderView]):
     def item_removed(self, row: OrderView, event: OrderItemRemoved) -> OrderView:
         """Count and add up again."""
         return _with_items(row, without_product(row.items, event.product_id))
+
+    @on(OrderPaid)
+    def paid(self, row: OrderView, event: OrderPaid) -> OrderView:
+        """Note what was paid."""
+        return replace(row, status=OrderStatus.PAID, paid_amount=event.amount)
+
+    @on(RefundOwed)
+    def refund_owed(self, row: OrderView, event: RefundOwed) -> OrderView:
+        """Add up what is owed."""
+        return replace(row, owed_amount=row.owed_amount + event.amount)
+
+    @on(PaymentRefunded)
+    def refunded(self, row: OrderView, event: PaymentRefunded) -> OrderView:
+        """Count it as refunded and not as owed."""
+        return replace(
+            row, owed_amount=row.owed_amount - event.amount, refunded_amount=row.refunded_amount + event.amount
+        )
+
+    @on(PaymentReminded)
+    def reminded(self, row: OrderView, event: PaymentReminded) -> OrderView:
+        """Note when."""
+        return replace(row, reminded_at=event.reminded_at)
 
     @on(OrderShipped)
     def shipped(self, row: OrderView, event: OrderShipped) -> OrderView:

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orders.app import build
+from orders.fulfilment import Fulfilling
 from orders.http import build_api
 
+TEA = {"product_id": "tea", "quantity": 2, "price": "12.90"}
 HOME = {"street": "1 Row", "city": "London", "postal_code": "W1", "country": "UK"}
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["1e400", "-0", "NaN", "\0"]),
@@ -47,7 +49,8 @@ PARAMETERS = (
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder: Path = tmp_path_factory.mktemp("fuzz")
-    with TestClient(build_api(build(f"sqlite:///{folder}/orders.db")), raise_server_exceptions=False) as client:
+    app = build(f"sqlite:///{folder}/orders.db", fulfilment=Fulfilling())
+    with TestClient(build_api(app, fulfilment=True), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -85,6 +88,25 @@ def test_any_bytes_as_an_order(client: TestClient, content: bytes) -> None:
 @given(parameters=st.dictionaries(st.sampled_from(PARAMETERS), st.text(st.characters(exclude_categories=["Cs"]))))
 def test_any_parameters_of_a_search(client: TestClient, parameters: dict[str, str]) -> None:
     assert_no_failure(client.get("/orders/search", params=parameters))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    payment=st.fixed_dictionaries({"payment_id": st.text() | ANYTHING, "amount": st.decimals() | ANYTHING}) | ANYTHING,
+    at=st.datetimes(timezones=st.timezones()) | st.text() | ANYTHING,
+    quantity=ANYTHING,
+)
+def test_anything_as_a_payment_a_reminder_or_a_delivery(
+    client: TestClient, payment: object, at: object, quantity: object
+) -> None:
+    order = client.post("/orders", json={"customer_id": "a", "items": [TEA], "shipping_address": HOME}).json()
+    for path, body in (
+        (f"/orders/{order['order_id']}/payments", payment),
+        (f"/orders/{order['order_id']}/reminders", {"at": at}),
+        ("/products/tea/deliveries", {"quantity": quantity}),
+    ):
+        content = json.dumps(body, default=str).encode("utf-8", "surrogatepass")
+        assert_no_failure(client.post(path, content=content, headers={"Content-Type": "application/json"}))
 
 
 HEADERS = ("Consistency-Token", "Cookie", "If-Match", "Prefer", "Last-Event-ID", "Idempotency-Key")

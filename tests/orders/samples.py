@@ -12,7 +12,10 @@ from orders.events import (
     OrderItemAdded,
     OrderItemRemoved,
     OrderItemReturned,
+    OrderPaid,
     OrderShipped,
+    PaymentRefunded,
+    RefundOwed,
 )
 from orders.items import Address, OrderItem
 from orders.order import Order
@@ -49,6 +52,21 @@ def shipped(order_id: str = "o1") -> OrderShipped:
 def cancelled() -> OrderCancelled:
     """It was cancelled."""
     return OrderCancelled(order_id="o1", reason="mistake", cancelled_at=LATER)
+
+
+def paid(payment_id: str = "p1", amount: str = "25.80") -> OrderPaid:
+    """It was paid."""
+    return OrderPaid(order_id="o1", payment_id=payment_id, amount=Decimal(amount), paid_at=LATER)
+
+
+def owed(reason: str, payment_id: str = "p1", amount: str = "25.80") -> RefundOwed:
+    """A payment is to go back."""
+    return RefundOwed(order_id="o1", payment_id=payment_id, amount=Decimal(amount), reason=reason, owed_at=LATER)
+
+
+def refunded(payment_id: str = "p1", amount: str = "25.80") -> PaymentRefunded:
+    """A payment went back."""
+    return PaymentRefunded(order_id="o1", payment_id=payment_id, amount=Decimal(amount), refunded_at=LATER)
 
 
 def returned(item: OrderItem, quantity: int) -> OrderItemReturned:

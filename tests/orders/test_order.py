@@ -16,12 +16,16 @@ from tests.orders.samples import (
     cancelled,
     created,
     given,
+    owed,
+    paid,
+    refunded,
     removed,
     returned,
     shipped,
 )
 
 from orders.errors import (
+    AmountNotPositiveError,
     ItemNotInOrderError,
     LastItemError,
     NoCustomerError,
@@ -30,6 +34,7 @@ from orders.errors import (
     NothingToReturnError,
     OrderError,
     OrderIsCancelledError,
+    OrderIsPaidError,
     OrderIsShippedError,
     PriceNotPositiveError,
     QuantityNotPositiveError,
@@ -156,6 +161,71 @@ def test_a_shipped_or_cancelled_order_changes_no_more(end: object, error: type[O
     with pytest.raises(error):
         order.cancel("mistake", LATER)
     assert then(order) == ()
+
+
+def test_an_order_is_paid_once_however_often_it_is_told() -> None:
+    order = given(created())
+    order.take_payment("p1", Decimal("25.8"), LATER)
+    order.take_payment("p1", Decimal("25.80"), LATER)
+    assert then(order) == (paid(),)
+
+
+def test_a_paid_order_keeps_its_items_and_can_still_be_shipped() -> None:
+    order = given(created(TEA, CUP), paid())
+    with pytest.raises(OrderIsPaidError):
+        order.add_item(CUP, LATER)
+    with pytest.raises(OrderIsPaidError):
+        order.remove_item("cup", LATER)
+    order.ship(LATER)
+    assert then(order) == (shipped(),)
+
+
+@pytest.mark.parametrize(
+    ("history", "amount", "reason"),
+    [
+        ((), "1", "the order costs 25.80"),
+        ((paid("p0"),), "25.80", "the order is paid already"),
+        ((shipped(),), "25.80", "the order is shipped already"),
+        ((cancelled(),), "25.80", "the order is cancelled already"),
+    ],
+)
+def test_a_payment_of_no_use_is_owed_back(history: tuple[object, ...], amount: str, reason: str) -> None:
+    order = given(created(), *history)
+    order.take_payment("p1", Decimal(amount), LATER)
+    order.take_payment("p1", Decimal(amount), LATER)
+    assert then(order) == (owed(reason, amount=f"{Decimal(amount):.2f}"),)
+
+
+def test_a_cancelled_order_owes_back_what_was_paid_for_it() -> None:
+    order = given(created(), paid())
+    order.cancel("mistake", LATER)
+    assert then(order) == (cancelled(), owed("mistake"))
+
+
+def test_a_refund_is_noted_once_and_only_if_it_is_owed() -> None:
+    order = given(created(), paid(), cancelled(), owed("mistake"))
+    for payment in ("p1", "p1", "other"):
+        order.note_refund(payment, LATER)
+    assert then(order) == (refunded(),)
+
+
+def test_a_refunded_payment_that_is_told_again_is_known() -> None:
+    order = given(created(), paid(), cancelled(), owed("mistake"), refunded())
+    order.take_payment("p1", Decimal("25.80"), LATER)
+    assert then(order) == ()
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "NaN", "Infinity"])
+def test_a_payment_is_more_than_nothing(amount: str) -> None:
+    with pytest.raises(AmountNotPositiveError):
+        given(created()).take_payment("p1", Decimal(amount), LATER)
+
+
+@pytest.mark.parametrize(("history", "reminders"), [((), 1), ((paid(),), 0), ((cancelled(),), 0)])
+def test_only_who_still_has_to_pay_is_reminded(history: tuple[object, ...], reminders: int) -> None:
+    order = given(created(), *history)
+    order.remind(LATER)
+    assert len(then(order)) == reminders
 
 
 def test_shipped_goods_are_taken_back() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from tests.fulfilment import QUICK, OrderCancelled, PaymentRequested, RequestPayment, Shop, until_events
+from tests.processes.clocks import clock_of
 from tests.synchronizing import until
 
 from twofold import Application, Command, metadata
@@ -70,6 +72,47 @@ async def test_what_is_cancelled_in_time_never_takes_effect_and_else_it_does(url
         await until(lambda: _none_waits(app))
         assert cancelled
         assert {each.order for each in shop.calls} == {f"o{number}" for number in range(20)} - cancelled
+
+
+async def test_a_scheduled_command_is_found_at_once_and_an_id_that_is_none_is_not(url: str) -> None:
+    app, _ = shop_at(url)
+    async with app:
+        moment = datetime.now(UTC) + LONG
+        schedule_id = await app.commands.schedule(RequestPayment(order="a", amount=1), at=moment)
+        found = await app.commands.find_scheduled(schedule_id)
+        assert found is not None
+        assert (found.id, found.due_at, found.command.order) == (schedule_id, moment, "a")
+        assert await app.commands.cancel_scheduled(schedule_id)
+        assert await app.commands.find_scheduled(schedule_id) is None
+        for unknown in ("none", str(uuid4())):
+            assert await app.commands.find_scheduled(unknown) is None
+            assert not await app.commands.cancel_scheduled(unknown)
+        done = await app.commands.schedule(RequestPayment(order="b", amount=1), after=timedelta(0))
+        await until_events(app, "b", PaymentRequested)
+        assert not await app.commands.cancel_scheduled(done)
+        assert await app.commands.find_scheduled(done) is None
+        control = app.processes.control("scheduled_commands")
+        assert {each.id for each in await control.list()} == {schedule_id, done}
+
+
+async def test_a_scheduled_command_waits_for_months_and_through_restarts(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move_clock = clock_of(url, monkeypatch)
+    app, _ = shop_at(url)
+    async with app:
+        schedule_id = await app.commands.schedule(RequestPayment(order="a", amount=1), after=LONG)
+        await until(app.commands.scheduled)
+    for shift in (LONG - timedelta(days=1), LONG + timedelta(days=1)):
+        await move_clock(shift)
+        app, _ = shop_at(url)
+        async with app:
+            await app.commands.schedule(RequestPayment(order=f"{shift.days}", amount=1), at=datetime.now(UTC))
+            await until_events(app, f"{shift.days}", PaymentRequested)
+            if shift < LONG:
+                assert [each.id for each in await app.commands.scheduled()] == [schedule_id]
+    async with shop_at(url)[0] as app:
+        await until_events(app, "a", PaymentRequested)
 
 
 async def test_a_command_is_scheduled_with_the_one_that_is_being_handled(url: str) -> None:
@@ -146,6 +189,11 @@ async def test_what_cannot_be_scheduled_is_refused(url: str) -> None:
         for times in ({}, {"at": datetime.now(UTC), "after": LONG}, {"at": datetime(2026, 1, 1)}):  # noqa: DTZ001
             with pytest.raises(ValueError, match="give either at="):
                 await app.commands.schedule(command, **times)
+        before_all = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+        for never in ({"after": timedelta.max}, {"at": before_all}):
+            with pytest.raises(ValueError, match="is a time that no clock of ours shows"):
+                await app.commands.schedule(command, **never)
+        assert await app.store.head() == 0
         with pytest.raises(InvalidMessageTypeError, match="has no handler here"):
             await app.commands.schedule(Command(), after=LONG)
 

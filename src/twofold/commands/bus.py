@@ -15,7 +15,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar, overload
@@ -28,7 +28,7 @@ from twofold.commands.command_content import content_hash_of
 from twofold.commands.command_types import CommandTypes, Results
 from twofold.commands.results import ResultCodec
 from twofold.commands.retry_queue import RetryQueue
-from twofold.commands.schedule import CommandScheduled, ScheduledCommand, Scheduler
+from twofold.commands.schedule import STREAM_TYPE, CommandScheduled, ScheduledCommand, Scheduler, scheduled_stream
 from twofold.errors import (
     CommandReusedError,
     ConflictError,
@@ -52,7 +52,7 @@ from twofold.messages.event import Metadata
 from twofold.messages.ids import uuid7
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import current_session
-from twofold.messages.stream import ANY, NO_STREAM, RESERVED, ExpectedVersion, holds
+from twofold.messages.stream import ANY, NO_STREAM, ExpectedVersion, holds
 from twofold.middleware import Call, Middleware, checked, compose, resolve
 from twofold.options import CommandOptions
 from twofold.ports.event_log import Append, CommandRecord
@@ -187,7 +187,8 @@ class CommandBus:
 
         Raises:
             InvalidProcessError: this application has no `ScheduledCommands`; the text has the line to write.
-            ValueError: neither or both of `at` and `after` are given, or `at` has no time zone.
+            ValueError: neither or both of `at` and `after` are given, `at` has no time zone, or the time is beyond all
+                calendars.
             InvalidMessageTypeError: the command has no handler here, or cannot be stored.
             StorageError: the database failed; nothing was stored.
         """
@@ -198,15 +199,15 @@ class CommandBus:
         self._scheduler()
         if (at is None) == (after is None) or (at is not None and at.tzinfo is None):
             raise ValueError("give either at=, a datetime with a time zone, or after=, a timedelta")
+        _check_moment(at, after)
         stored, command_id = self.types.encode(command), _command_id(command)
         schedule_id, seconds = str(command_id), None if after is None else after.total_seconds()
         event = CommandScheduled(
             schedule_id, command_id, stored.name, stored.schema_version, msgspec.Raw(stored.content), at, seconds
         )
-        stream_type = f"{RESERVED}scheduled"
-        stream_id = f"{stream_type}-{schedule_id}"
+        stream_id = scheduled_stream(schedule_id)
         try:
-            await self._appender.write([event], stream_id, stream_type, NO_STREAM, None, None, None)
+            await self._appender.write([event], stream_id, STREAM_TYPE, NO_STREAM, None, None, None)
         except ConflictError:
             if writing_unit() is not None:
                 raise
@@ -227,8 +228,20 @@ class CommandBus:
             raise UnitOfWorkError("a command handler cannot cancel what is scheduled: that is no part of its append")
         return await scheduler.cancel(schedule_id, reason)
 
+    async def find_scheduled(self, schedule_id: str) -> ScheduledCommand | None:
+        """Return a scheduled command that waits, also if it was scheduled a moment ago; None if none of this id does.
+
+        Raises:
+            InvalidProcessError: this application has no `ScheduledCommands`; the text has the line to write.
+            StorageError: the database failed.
+        """
+        check_text("schedule_id", schedule_id)
+        return await self._scheduler().find(schedule_id)
+
     async def scheduled(self, *, after: str = "", limit: int = 100) -> Sequence[ScheduledCommand]:
         """Return the commands that wait, in the order of their ids, behind one of them.
+
+        One that was scheduled a moment ago may not be among them yet; `find_scheduled` finds it.
 
         Raises:
             InvalidProcessError: this application has no `ScheduledCommands`; the text has the line to write.
@@ -411,6 +424,17 @@ def _expected_version() -> ExpectedVersion:
     """Return what the session expects of the stream."""
     session = current_session()
     return session.take_expected_version() if session else ANY
+
+
+def _check_moment(at: datetime | None, after: timedelta | None) -> None:
+    """Refuse a time that cannot be told in UTC."""
+    try:
+        (at or datetime.now(UTC)).astimezone(UTC) + (after or timedelta())
+    except OverflowError:
+        given = f"at={at}" if at else f"after={after}"
+        raise ValueError(
+            f"{given} is a time that no clock of ours shows; give one between the years 1 and 9999"
+        ) from None
 
 
 def _command_id(command: Any) -> UUID:

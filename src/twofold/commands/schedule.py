@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from twofold.messages.event import AwareDatetime, event_type
+from twofold.messages.stream import RESERVED
 
 
 @event_type("twofold.CommandScheduled")
@@ -38,11 +39,23 @@ class ScheduledCommand:
     command: Any
 
 
+STREAM_TYPE = f"{RESERVED}scheduled"
+"""stored: the type of the streams of scheduled commands."""
+
+
+def scheduled_stream(schedule_id: str) -> str:
+    """Return the stream that holds the one event of a scheduled command. stored."""
+    return f"{STREAM_TYPE}-{schedule_id}"
+
+
 class Scheduler(Protocol):
     """Looks after the commands that wait."""
 
     async def cancel(self, schedule_id: str, reason: str) -> bool:
         """Cancel a command, and return whether it was still waiting."""
+
+    async def find(self, schedule_id: str) -> ScheduledCommand | None:
+        """Return a command that waits; None if none of this id does."""
 
     async def waiting(self, *, after: str, limit: int) -> Sequence[ScheduledCommand]:
         """Return the commands that wait, in the order of their ids."""

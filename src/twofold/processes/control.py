@@ -120,6 +120,11 @@ class ProcessControl:
         rows = await self._database.query(sql, status=status, after=after, limit=limit)
         return [self._shown(InstanceRow(*row)) for row in rows]
 
+    async def find(self, process_id: str) -> ProcessInstance | None:
+        """Return one instance; None if there is none of this id."""
+        row = await self._row_or_none(await self._table(), process_id)
+        return None if row is None else self._shown(row)
+
     async def get(self, process_id: str) -> ProcessInstance:
         """Return one instance."""
         return self._shown(await self._row(await self._table(), process_id))

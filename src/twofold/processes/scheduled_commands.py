@@ -10,12 +10,13 @@ import msgspec
 
 from twofold.commands.bus import CommandBus
 from twofold.commands.command_types import StoredCommand
-from twofold.commands.schedule import CommandScheduled, ScheduledCommand
+from twofold.commands.schedule import CommandScheduled, ScheduledCommand, scheduled_stream
 from twofold.errors import InvalidProcessError
 from twofold.log.event_store import EventStore
+from twofold.messages.event import RecordedEvent
 from twofold.processes.control import ProcessControl
+from twofold.processes.instance import ProcessState
 from twofold.processes.process import Process
-from twofold.processes.steps import ProcessStep
 from twofold.processes.triggers import Done, Refusal, SendStored, SetTimer, done, due, evolve, refused, starts
 
 
@@ -44,8 +45,7 @@ class ScheduledCommands(Process[Waiting]):
     def send(self, state: Waiting) -> Iterator[object]:
         """Send the command under its own id."""
         if (given := state.scheduled) is not None:
-            stored = StoredCommand(given.command, given.schema_version, bytes(given.content))
-            yield SendStored(given.command_id, stored)
+            yield SendStored(given.command_id, _stored(given))
 
     @refused()
     def tell(self, state: Waiting, refusal: Refusal[Any]) -> tuple[()]:
@@ -86,21 +86,35 @@ class CommandScheduler:
 
     async def cancel(self, schedule_id: str, reason: str) -> bool:
         """Cancel a command, and return whether it was still waiting: then it is never carried out."""
+        if await self._recorded(schedule_id) is None:
+            return False
         return await self._control.cancel(schedule_id, reason=reason, even_unstarted=True, only_waiting=True)
 
     async def waiting(self, *, after: str, limit: int) -> Sequence[ScheduledCommand]:
         """Return the commands that wait, in the order of their ids."""
-        found = []
-        for instance in await self._control.list(status="running", after=after, limit=limit):
-            if instance.timer_at is not None:
-                command = await self._command(instance.id)
-                found.append(ScheduledCommand(id=instance.id, due_at=instance.timer_at, command=command))
-        return found
+        instances = await self._control.list(status="running", after=after, limit=limit)
+        found = [await self.find(each.id) for each in instances if each.timer_at is not None]
+        return [each for each in found if each is not None]
 
-    async def _command(self, schedule_id: str) -> Any:
-        [first] = self._store.events.decode(await self._control.steps(schedule_id, limit=1))
-        step: ProcessStep = first.event
-        received: Any = step.input
-        payload = bytes(received.payload)
-        event = self._store.events.decode_payload(received.type, received.schema_version, payload, received.position)
-        return self._commands.types.decode(StoredCommand(event.command, event.schema_version, bytes(event.content)))
+    async def find(self, schedule_id: str) -> ScheduledCommand | None:
+        """Return a command that waits, also before the process has taken it in; None if none of this id does."""
+        recorded = await self._recorded(schedule_id)
+        if recorded is None:
+            return None
+        given: CommandScheduled = recorded.event
+        instance = await self._control.find(schedule_id)
+        due_at = given.at or recorded.recorded_at + timedelta(seconds=given.after or 0)
+        if instance is not None:
+            if instance.timer_at is None or instance.status != ProcessState.RUNNING:
+                return None
+            due_at = instance.timer_at
+        return ScheduledCommand(id=schedule_id, due_at=due_at, command=self._commands.types.decode(_stored(given)))
+
+    async def _recorded(self, schedule_id: str) -> RecordedEvent[CommandScheduled] | None:
+        async for recorded in self._store.read_stream(scheduled_stream(schedule_id)):
+            return recorded
+        return None
+
+
+def _stored(given: CommandScheduled) -> StoredCommand:
+    return StoredCommand(given.command, given.schema_version, bytes(given.content))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -76,7 +76,11 @@ def after(delay: timedelta, name: str) -> SetTimer:
 def at(moment: datetime, name: str) -> SetTimer:
     """Set a timer that is due at a moment; one of the same name is replaced. Yield it."""
     if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise InvalidProcessError(f"at({moment!r}, …) takes a datetime with a time zone, such as utc_now() + …")
+        raise InvalidProcessError(f"at({moment!r}, …) takes a datetime with a time zone, such as datetime.now(UTC) + …")
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidProcessError(f"at({moment!r}, …) is before the year 1 or after 9999 in UTC") from None
     return SetTimer(_timer_name(name), None, moment)
 
 
