@@ -70,9 +70,11 @@ class RecordingLog:
         await self._note("mark")
         return await self._behind.mark(position)
 
-    async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
+    async def read_stream(
+        self, stream_id: str, *, after: int = 0, limit: int, without: Sequence[str] = ()
+    ) -> Sequence[StoredEvent]:
         await self._note("read_stream")
-        return await self._behind.read_stream(stream_id, after=after, limit=limit)
+        return await self._behind.read_stream(stream_id, after=after, limit=limit, without=without)
 
     async def head(self) -> int:
         await self._note("head")

@@ -140,6 +140,7 @@ class Application:
         await self.projections.close()
         for database in self.projections.databases:
             await database.close()
+        await self.store.snapshots.end()
         await self.store.log.close()
         self._owner = None
 

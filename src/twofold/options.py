@@ -92,6 +92,24 @@ class LogOptions:
     short_tail: int = 16
     """Events behind a kept state that are folded each time. More: a load takes longer; fewer: a new state is kept
     more often."""
+    snapshots: Literal["on", "off"] = "on"
+    """Whether states of which more than `short_stream` events were folded are stored in the database, too. `off`: each
+    new process folds each long stream once, and each decision all events of its query."""
+    snapshot_every: int = 100
+    """Events behind a stored state from which on a newer one is stored. More: the first load in a process takes longer;
+    fewer: more is written."""
+    snapshot_bytes: int = 1 << 20
+    """Bytes of a state that is stored, at most. More: storing it keeps the event loop for longer, about 10 ms for each
+    megabyte; fewer: large states are folded again."""
+    snapshots_waiting: int = 100
+    """States that wait for their turn to be stored, at most; the oldest are dropped. More: more memory; fewer: some
+    long streams are folded again in a new process."""
+    fold_plans: int = 1000
+    """Folds of which it is remembered how their states are stored: more than an application has, but for decision
+    models that close over values. More: more memory; fewer: fingerprints are taken again."""
+    snapshots_closing: float = 5.0
+    """Seconds for which an application that stops goes on storing what waits. Less: a process that lives for one
+    command only may never store a state; more: a stop takes longer while the database is slow."""
     believed: float = 1.0
     """Seconds for which a position is believed to be of the log's history without a look. Less: more reads; more: a
     receipt from before the log was restored is refused later."""

@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry: one per command, query, and batch of a projection, never one per event.
+"""Spans for OpenTelemetry: one per command, query, and batch of a projection, never one per event; and counters.
 
 Without an SDK, which is the application's to install and configure, they cost next to nothing and go nowhere.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry.trace import Span
 
 from twofold.messages.receipt import Receipt
@@ -21,6 +21,9 @@ POSITION = "twofold.position"
 REPEATED = "twofold.repeated"
 
 _tracer = trace.get_tracer("twofold")
+_snapshots = metrics.get_meter("twofold").create_counter(
+    "twofold.snapshots", unit="{snapshot}", description="Stored snapshots by what came of them"
+)
 
 
 def _is_traced() -> bool:
@@ -45,3 +48,8 @@ def trace_batch(projection: str, events: int, position: int) -> AbstractContextM
     """Return the span around the folding and writing of one batch up to a position."""
     attributes: dict[str, str | int] = {PROJECTION: projection, EVENTS: events, POSITION: position}
     return _tracer.start_as_current_span(f"project {projection}", attributes=attributes)
+
+
+def count_snapshot(outcome: str) -> None:
+    """Count what came of a stored snapshot: `used`, `saved`, or why it was refused."""
+    _snapshots.add(1, {"twofold.snapshots.outcome": outcome})

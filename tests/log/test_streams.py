@@ -20,27 +20,45 @@ from tests.synchronizing import deposited, engine_at, opened
 from twofold import ANY, Aggregate, Application, EventStore, LogOptions, Options, Repository, on
 from twofold.commands.decider import Decider
 from twofold.commands.repository import DeciderHandler
-from twofold.log.streams import KeptStates, Streams
+from twofold.log.folding.kept_states import KeptState, KeptStates
+from twofold.log.folding.snapshots import Plan, Snapshots
+from twofold.log.folding.state_form import ValueForm
+from twofold.log.folding.streams import Streams
+from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import EventLog
+from twofold.ports.snapshots import FoundSnapshot, Snapshot
 
 MUCH = LogOptions(short_stream=50, short_tail=4, first_chunk=20)
 
 
 class Counting:
-    """A log that counts the rows that are read of streams."""
+    """A log that counts the rows that are read of streams, and the looks for snapshots."""
 
     def __init__(self, log: EventLog) -> None:
-        self._log = log
+        self._log: Any = log
         self.rows = 0
+        self.looks = 0
+        self.may_save = asyncio.Event()
+        self.may_save.set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
     async def read_stream(self, *args: Any, **options: Any) -> Sequence[Any]:
-        found = await self._log.read_stream(*args, **options)
+        found: Sequence[Any] = await self._log.read_stream(*args, **options)
         self.rows += len(found)
         await asyncio.sleep(0)
         return found
+
+    async def find_snapshot(self, *key: str) -> FoundSnapshot:
+        self.looks += 1
+        found: FoundSnapshot = await self._log.find_snapshot(*key)
+        return found
+
+    async def save_snapshot(self, snapshot: Snapshot, **options: Any) -> bool:
+        await self.may_save.wait()
+        saved: bool = await self._log.save_snapshot(snapshot, **options)
+        return saved
 
 
 def counting(store: EventStore) -> tuple[Counting, Repository[Account]]:
@@ -75,6 +93,7 @@ class CountingFold:
     """Counts the events, and those that it was given in all."""
 
     owner = "counting"
+    ignored = ()
 
     def __init__(self) -> None:
         self.taken = 0
@@ -86,10 +105,18 @@ class CountingFold:
         self.taken += len(events)
         return state + len(events)
 
+    take_staged = take
+
+    def at(self, state: int, version: int) -> int:
+        return state
+
+    def plan(self) -> Plan:
+        return Plan("counting", ValueForm("take", int), b"#")
+
 
 async def test_no_event_is_folded_twice_in_one_load(store: EventStore) -> None:
     await begin(store, 300)
-    streams, fold = Streams(store.log, store.events, MUCH), CountingFold()
+    streams, fold = Streams(store.log, store.events, Snapshots(store.log, MUCH), MUCH), CountingFold()
     assert await streams.fold("Account-a", fold) == (301, 301)
     assert fold.taken == 301
     await deposit(store, 20)
@@ -254,14 +281,17 @@ async def test_a_state_that_has_no_equal_copy_is_folded_each_time(store: EventSt
             assert thing.last is MISSING
 
 
+LAST = StoredEvent(1, 1, 1, 1, "owner-1", "owner", "Opened", 1, uuid4().bytes, b"{}", b"{}", b"[]")
+
+
 def test_states_are_kept_up_to_a_number_of_bytes_and_those_used_last() -> None:
     states = KeptStates(10_000)
     for n in range(100):
-        states.keep(("owner", str(n)), n, uuid4(), "x" * 1000)
+        states.keep(("owner", str(n)), KeptState(LAST, b"x" * 1000))
         states.get(("owner", "0"))
     kept = [n for n in range(100) if states.get(("owner", str(n)))]
     assert 5 <= len(kept) <= 10
     assert kept[0] == 0
     assert kept[1:] == list(range(100 - len(kept) + 1, 100))
-    states.keep(("owner", "large"), 1, uuid4(), "x" * 20_000)
+    states.keep(("owner", "large"), KeptState(LAST, b"x" * 20_000))
     assert states.get(("owner", "large")) is None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NoReturn, Self
 
 from twofold.arguments import check_iterable
+from twofold.commands.ignored import check_ignored
 from twofold.errors import InvalidEventError
 from twofold.log.codec.mutable_fields import copier
 from twofold.messages.event_methods import methods_by_event, refuse_record
@@ -29,12 +30,16 @@ class Aggregate:
 
     stream_type: ClassVar[str] = ""
     """The type of its streams; the name of the class unless it is given."""
+    ignores: ClassVar[tuple[type, ...]] = ()
+    """Classes of events in its streams that change nothing of its state. A load does not read them; of all others that
+    no method takes, it says so."""
 
     _methods: ClassVar[dict[type, Callable[..., Any]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._methods = methods_by_event(cls)
+        check_ignored(f"{cls.__qualname__}.ignores", cls.ignores, cls._methods)
         if "stream_type" not in cls.__dict__:
             cls.stream_type = cls.__name__
         _refuse_shared_state(cls)
@@ -65,7 +70,7 @@ class Aggregate:
     @classmethod
     def event_types(cls) -> tuple[type, ...]:
         """Return the classes of the events that its stream may hold."""
-        return tuple(cls._methods)
+        return (*cls._methods, *cls.ignores)
 
     @classmethod
     def from_history(cls, id: str, events: Iterable[object]) -> Self:
@@ -83,9 +88,10 @@ class Aggregate:
         methods = self._methods
         for event in events:
             method = methods.get(type(event))
-            if method is None:
+            if method is not None:
+                method(self, event)
+            elif type(event) not in self.ignores:
                 self._refuse(event)
-            method(self, event)
             self.version += 1
         return self
 

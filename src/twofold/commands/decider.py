@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from twofold.arguments import check_function, check_items, check_iterable, check_text
+from twofold.commands.ignored import check_ignored
 from twofold.messages.event import refuse_base_class
 from twofold.messages.event_methods import refuse_record
 
@@ -36,6 +37,10 @@ class Decider(Generic[C, S, E]):
     """The type of its streams."""
     events: tuple[type, ...]
     """The classes of all events that its streams may hold."""
+    ignores: tuple[type, ...] = ()
+    """Further classes of events in its streams, which change nothing of the state. A load does not read them."""
+    state_type: Any = None
+    """The type of its states, with which they are stored as snapshots; by default what `evolve` says it returns."""
 
     def __post_init__(self) -> None:
         if not callable(self.initial_state):
@@ -54,6 +59,7 @@ class Decider(Generic[C, S, E]):
             raise ValueError("`events` is empty; name all classes of events that its streams may hold")
         for each in self.events:
             _check_event(each)
+        check_ignored("ignores", self.ignores, self.events)
 
     def fold(self, events: Iterable[E]) -> S:
         """Return the state after these events.
@@ -64,7 +70,8 @@ class Decider(Generic[C, S, E]):
         check_iterable("events", events)
         state = self.initial_state()
         for event in events:
-            state = self.evolve(state, event)
+            if type(event) not in self.ignores:
+                state = self.evolve(state, event)
         return state
 
 

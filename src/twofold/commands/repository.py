@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from twofold.arguments import check_class, check_function, check_instance
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.bus import CommandBus
 from twofold.commands.decider import Decider
+from twofold.commands.folds import AggregateFold, DeciderFold
 from twofold.errors import AggregateNotFoundError, InvalidHandlerError, InvalidMessageTypeError
 from twofold.log.event_store import EventStore
-from twofold.log.streams import Fold
+from twofold.log.folding.streams import Fold
 from twofold.messages.event_query import AppendCondition
 from twofold.middleware import result_type
 
@@ -61,7 +60,7 @@ class Repository(Generic[A]):
 
     async def find(self, id: str) -> A | None:
         """Return the aggregate with this id, or None if its stream is empty; raises what `load` raises."""
-        fold: Fold[A] = _AggregateFold(self._type, id)
+        fold: Fold[A] = AggregateFold(self._type, id)
         aggregate, version = await self._store._fold(self._type.stream_id(id), fold)
         return aggregate if version else None
 
@@ -175,41 +174,14 @@ class DeciderHandler(Generic[C]):
         self._store = store
         self._decider = decider
         self._id_of = id_of
-        store.events.register(*decider.events)
+        store.events.register(*decider.events, *decider.ignores)
 
     async def handle(self, command: C) -> str:
         """Decide on the command and return the id of the thing it was for; raises what the decider raises."""
         thing, stream_type = self._id_of(command), self._decider.stream_type
         stream_id = f"{stream_type}-{thing}"
-        state, version = await self._store._fold(stream_id, _DeciderFold(self._decider))
+        state, version = await self._store._fold(stream_id, DeciderFold(self._decider))
         new = self._decider.decide(command, state)
         if new:
             await self._store.append_events(stream_id, stream_type, new, expected_version=version)
         return thing
-
-
-@dataclass(frozen=True)
-class _AggregateFold(Generic[A]):
-    """Folds the stream of one aggregate."""
-
-    owner: type[A]
-    id: str
-
-    def begin(self) -> A:
-        return self.owner(self.id)
-
-    def take(self, state: A, events: Sequence[object]) -> A:
-        return state.take(events)
-
-
-@dataclass(frozen=True)
-class _DeciderFold:
-    """Folds a stream with a decider."""
-
-    owner: Decider[Any, Any, Any]
-
-    def begin(self) -> Any:
-        return self.owner.initial_state()
-
-    def take(self, state: Any, events: Sequence[Any]) -> Any:
-        return reduce(self.owner.evolve, events, state)

@@ -17,9 +17,10 @@ from twofold.log.codec.mutable_fields import copier
 from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.unknown import Decode, Decoding, Unknown, decoder, readable
 from twofold.log.decision_model import Decision, DecisionModel
+from twofold.log.folding.snapshots import Snapshots
+from twofold.log.folding.streams import Fold, Streams
 from twofold.log.known_positions import KnownPositions
 from twofold.log.query_check import matchable
-from twofold.log.streams import Fold, Streams
 from twofold.log.subscription import Subscription
 from twofold.log.transaction import StoreTransaction
 from twofold.log.unit_of_work import current_unit
@@ -74,7 +75,9 @@ class EventStore:
         self.known_positions = KnownPositions(log, self.options)
         """Tells receipts and tokens of this log's history from those of another."""
         self._appender = Appender(log, self.events, self.options, self.known_positions.appended, tenants=tenants)
-        self._streams = Streams(log, self.events, self.options)
+        self.snapshots = Snapshots(log, self.options)
+        """Finds and stores the states of long folds; `snapshots.status()` tells what became of them."""
+        self._streams = Streams(log, self.events, self.snapshots, self.options)
         self._stream_types: dict[str, type] = {}
 
     @property
@@ -102,6 +105,7 @@ class EventStore:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.snapshots.end()
         await self._log.close()
 
     async def append_events(

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid5
@@ -20,7 +20,7 @@ from twofold.messages.context import current_context, enter_context, leave_conte
 from twofold.messages.event import Metadata, RawEvent, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.ids import event_ids_of
-from twofold.messages.stored_event import NewEvent, record
+from twofold.messages.stored_event import NewEvent, StoredEvent, record
 from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
 from twofold.ports.event_log import MAX_CONFLICTS, Append, CommandRecord
 
@@ -32,19 +32,25 @@ class StreamHistory:
     owner: Hashable
     """What has folded the state."""
     events: list[RecordedEvent[Any]]
-    version_before: int = 0
-    """The version at which the state stands."""
-    state: bytes | None = None
-    """What the events before led to, pickled; None: the events are all."""
+    last: StoredEvent | None
+    """The last event of the stream; None: it is empty."""
+    state: Callable[[], Any] | None = None
+    """Makes the state to which the events before have led; None: the events are all."""
+    looked: object = None
+    """What the look for a stored snapshot has found, for the next one who stores it."""
+    stored_at: int = 0
+    """The version of the newest snapshot that is known."""
+    is_partial: bool = False
+    """Whether events that the owner ignores are left out."""
 
     @property
     def version(self) -> int:
         """The version of the stream."""
-        return self.version_before + len(self.events)
+        return self.last.version if self.last is not None else 0
 
     def with_newer(self, events: Sequence[RecordedEvent[Any]]) -> StreamHistory:
         """Return the history with some more events."""
-        return replace(self, events=self.events + list(events))
+        return replace(self, events=self.events + list(events), last=events[-1].stored if events else self.last)
 
 
 class CommandReads:

@@ -157,8 +157,14 @@ class EventLog(Protocol):
             StorageError: the database failed.
         """
 
-    async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
-        """Return up to `limit` events of a stream whose version is greater than `after`, in order."""
+    async def read_stream(
+        self, stream_id: str, *, after: int = 0, limit: int, without: Sequence[str] = ()
+    ) -> Sequence[StoredEvent]:
+        """Return up to `limit` events of a stream whose version is greater than `after`, in order.
+
+        Events of the types `without` are left out, but for the one right behind `after` and the last of the stream,
+        whose version is the stream's: of one snapshot, so that no answer with fewer than `limit` events lacks it.
+        """
 
     async def head(self) -> int:
         """Return the highest position, 0 for an empty log. It is out of date when it arrives: see `scan`."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from twofold.testing.scenarios import scenario
     from twofold.testing.scenarios.claims import UnfinishedScenarioWarning
     from twofold.testing.scenarios.history import Stored
+    from twofold.testing.snapshot_log_suite import SnapshotLogConformance
 
 __all__ = [
     "EventLogConformance",
@@ -26,6 +27,7 @@ __all__ = [
     "PortableLogConformance",
     "Race",
     "ReadDatabaseConformance",
+    "SnapshotLogConformance",
     "Stored",
     "UnfinishedScenarioWarning",
     "event_log_machine",
@@ -44,6 +46,7 @@ _HOMES = {
     "Stored": "twofold.testing.scenarios.history",
     "UnfinishedScenarioWarning": "twofold.testing.scenarios.claims",
     "scenario": "twofold.testing.scenarios",
+    "SnapshotLogConformance": "twofold.testing.snapshot_log_suite",
 }
 
 if pytest := sys.modules.get("pytest"):  # failed assertions of the suite then show their values
@@ -53,6 +56,7 @@ if pytest := sys.modules.get("pytest"):  # failed assertions of the suite then s
         "twofold.testing.model",
         "twofold.testing.portable_log_suite",
         "twofold.testing.read_database_suite",
+        "twofold.testing.snapshot_log_suite",
     )
 
 

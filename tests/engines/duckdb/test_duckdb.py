@@ -210,7 +210,10 @@ async def test_new_files_can_be_read_by_their_own_user_only(tmp_path: Path) -> N
     await database.close()
 
 
-LOG_TABLES = ("twofold_log", "twofold_events", "twofold_event_tags", "twofold_tagged_types", "twofold_commands")
+LOG_TABLES = (
+    "twofold_log", "twofold_events", "twofold_event_tags", "twofold_tagged_types", "twofold_tag_changes",
+    "twofold_snapshots", "twofold_commands",
+)  # fmt: skip
 
 
 def test_the_shared_tables_are_alike_on_all_engines() -> None:

@@ -35,6 +35,7 @@ from twofold.ports.event_log import (
 from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import Inspection, StoredCommand, TagChange, refuse_gaps
 from twofold.ports.read_database import ReadDatabase
+from twofold.ports.snapshots import FoundSnapshot, Snapshot
 
 PAUSE_EVERY = 32
 """Appends after which the event loop gets a turn. Raised, tasks wait longer while another one appends in a loop;
@@ -58,6 +59,8 @@ class MemoryEventLog:
         self._by_id: dict[bytes, StoredEvent] = {}
         self._commands: dict[bytes, tuple[CommandRecord, Appended]] = {}
         self._tagged_types: dict[str, str] = {}
+        self._tag_changes = 0
+        self._snapshots: dict[tuple[str, str], Snapshot] = {}
         self._grown = asyncio.Event()
         self._waiters = 0
         self._since_pause = 0
@@ -145,8 +148,17 @@ class MemoryEventLog:
     async def mark(self, position: int) -> Mark | None:
         return self._mark(position)
 
-    async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
-        return self._streams.get(stream_id, [])[after : after + limit]
+    async def read_stream(
+        self, stream_id: str, *, after: int = 0, limit: int, without: Sequence[str] = ()
+    ) -> Sequence[StoredEvent]:
+        stream = self._streams.get(stream_id, [])
+        if not without:
+            return stream[after : after + limit]
+        found = (
+            row for row in islice(stream, after, None)
+            if row.type not in without or row.version in (after + 1, len(stream))
+        )  # fmt: skip
+        return list(islice(found, limit))
 
     async def head(self) -> int:
         return len(self._events)
@@ -193,6 +205,7 @@ class MemoryEventLog:
         return True
 
     async def replace_tags(self, changes: Sequence[TagChange]) -> None:
+        self._tag_changes += 1
         for position, found, tags, checksum in changes:
             stored = self._events[position - 1]
             if stored.checksum == found:
@@ -200,6 +213,25 @@ class MemoryEventLog:
                 self._events[position - 1] = self._by_id[stored.event_id] = changed
                 if stored.stream_id:
                     self._streams[stored.stream_id][stored.version - 1] = changed
+
+    async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
+        return FoundSnapshot(self._snapshots.get((fold, subject)), self._tag_changes)
+
+    async def save_snapshot(self, snapshot: Snapshot, *, instead_of: int | None = None) -> bool:
+        known = self._snapshots.get(snapshot[:2])
+        if known and snapshot.position <= known.position and known.checksum != instead_of:
+            return False
+        self._snapshots[snapshot[:2]] = snapshot
+        return True
+
+    async def read_snapshots(self, *, after: tuple[str, str] = ("", ""), limit: int) -> Sequence[Snapshot]:
+        return [self._snapshots[key] for key in sorted(self._snapshots) if key > after][:limit]
+
+    async def delete_snapshots(self, fold: str | None = None, subject: str | None = None) -> int:
+        gone = [key for key in self._snapshots if fold in (None, key[0]) and subject in (None, key[1])]
+        for key in gone:
+            del self._snapshots[key]
+        return len(gone)
 
     async def check(self) -> Sequence[str]:
         return []

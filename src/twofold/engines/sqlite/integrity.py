@@ -54,6 +54,18 @@ def check_stream(rows: Sequence[StoredEvent], stream_id: str, after: int) -> Non
         raise _damaged(f"after version {after}, stream {stream_id!r} is not as its index says")
 
 
+def check_part_of_stream(rows: Sequence[StoredEvent], stream_id: str, after: int) -> None:
+    """Check that rows are of the stream, that the first is the next one, and that their versions rise.
+
+    Raises:
+        StorageError: the file is damaged.
+    """
+    versions, streams = [row.version for row in rows], {row.stream_id for row in rows}
+    is_next = not rows or versions[0] == after + 1
+    if not is_next or versions != sorted(set(versions)) or not streams <= {stream_id}:
+        raise _damaged(f"after version {after}, stream {stream_id!r} is not as its index says")
+
+
 def check_matches(rows: Sequence[StoredEvent], query: EventQuery, found: int) -> None:
     """Check that every position that an index names has a row, and that the row matches.
 

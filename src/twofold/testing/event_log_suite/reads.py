@@ -116,6 +116,24 @@ class ReadPromises:
         assert [(row.version, row.position) for row in rows] == [(1, 1), (2, 4), (3, 7), (4, 10)]
         assert {row.stream_id for row in rows} == {"Note-1"}
 
+    async def test_a_stream_is_read_without_types_but_for_the_next_event_and_the_last_one(self, log: EventLog) -> None:
+        kinds = [Noted, Revised, Revised, Noted, Withdrawn, Revised, Noted, Revised, Revised]
+        await log.append(append_of(*(new_event("Note-1", kind=kind) for kind in kinds), new_event("Note-2")))
+
+        async def versions(*without: str, after: int = 0, limit: int = 100) -> list[int]:
+            rows = await log.read_stream("Note-1", after=after, limit=limit, without=without)
+            assert {row.stream_id for row in rows} <= {"Note-1"}
+            return [row.version for row in rows]
+
+        assert await versions("Revised") == [1, 4, 5, 7, 9]
+        assert await versions("Noted", "Withdrawn") == [1, 2, 3, 6, 8, 9]
+        assert await versions("Noted", "Revised", "Withdrawn") == [1, 9]
+        assert await versions("Revised", after=2) == [3, 4, 5, 7, 9]
+        assert await versions("Revised", limit=2) == [1, 4]
+        assert await versions("Revised", after=8) == [9]
+        assert await versions("Revised", after=9) == []
+        assert await versions("Absent") == list(range(1, 10))
+
     async def test_a_stream_is_read_after_a_version_and_up_to_a_limit(self, log: EventLog) -> None:
         await seed(log)
         assert at(await log.read_stream("Note-1", after=2, limit=100)) == [7, 10]

@@ -8,7 +8,7 @@ from typing import Any
 
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.listener import HeadOfLog, Listener
-from twofold.engines.postgres.log import maintenance
+from twofold.engines.postgres.log import maintenance, snapshots
 from twofold.engines.postgres.log.joined import PostgresJoinedTransaction, join
 from twofold.engines.postgres.log.lane import Lane
 from twofold.engines.postgres.log.reader import Reader
@@ -20,6 +20,7 @@ from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected, S
 from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import Inspection, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
+from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
 
 
@@ -87,8 +88,10 @@ class PostgresEventLog:
     async def mark(self, position: int) -> Mark | None:
         return await self._reader.mark(position)
 
-    async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
-        return await self._reader.read_stream(stream_id, after=after, limit=limit)
+    async def read_stream(
+        self, stream_id: str, *, after: int = 0, limit: int, without: Sequence[str] = ()
+    ) -> Sequence[StoredEvent]:
+        return await self._reader.read_stream(stream_id, after=after, limit=limit, without=without)
 
     async def head(self) -> int:
         return await self._reader.head()
@@ -134,6 +137,19 @@ class PostgresEventLog:
 
     async def replace_tags(self, changes: Sequence[TagChange]) -> None:
         await maintenance.replace_tags(self._database, changes)
+
+    async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
+        return await snapshots.find(self._reader, fold, subject)
+
+    async def save_snapshot(self, snapshot: Snapshot, *, instead_of: int | None = None) -> bool:
+        return await snapshots.save(self._reader, snapshot, instead_of)
+
+    async def read_snapshots(self, *, after: tuple[str, str] = ("", ""), limit: int) -> Sequence[Snapshot]:
+        return await snapshots.read(self._reader, after, limit)
+
+    async def delete_snapshots(self, fold: str | None = None, subject: str | None = None) -> int:
+        patience = self._database.options.maintenance_timeout
+        return await snapshots.delete(self._reader, fold, subject, patience)
 
     async def check(self) -> Sequence[str]:
         return await maintenance.check(self._reader, self._database.options.maintenance_timeout)

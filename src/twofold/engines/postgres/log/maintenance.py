@@ -93,6 +93,7 @@ async def replace_tags(database: PostgresDatabase, changes: Sequence[TagChange])
         await connection.execute(named("let_tags_be_added"))
         await connection.execute(named("replace_tags"), rows)
         await connection.execute(named("index_tags"), {"positions": rows["positions"]})
+        await connection.execute(named("count_tag_change"))
 
 
 async def check(reader: Reader, limit: float) -> list[str]:

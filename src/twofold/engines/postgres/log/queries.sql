@@ -13,6 +13,16 @@ SELECT {columns}
 FROM twofold_events
 WHERE stream_id = %(stream)s AND stream_id <> '' AND version > %(after)s ORDER BY version LIMIT %(limit)s
 
+-- name: read_stream_without
+SELECT {columns}
+FROM twofold_events
+WHERE stream_id = %(stream)s AND stream_id <> '' AND version > %(after)s AND (
+    type <> ALL (%(without)s::text[]) OR version = %(after)s + 1
+    OR version = (
+        SELECT e.version FROM twofold_events AS e WHERE e.stream_id = %(stream)s AND e.stream_id <> ''
+        ORDER BY e.version DESC LIMIT 1))
+ORDER BY version LIMIT %(limit)s
+
 -- name: read_events
 SELECT {columns}
 FROM twofold_events WHERE event_id = ANY (%(ids)s)
@@ -103,6 +113,39 @@ WHERE e.position = n.position AND e.checksum = n.found
 INSERT INTO twofold_event_tags (tag, position)
 SELECT tag, e.position FROM twofold_events AS e, LATERAL json_array_elements_text(e.tags) AS t (tag)
 WHERE e.position = ANY (%(positions)s::bigint[]) ON CONFLICT DO NOTHING
+
+-- name: count_tag_change
+UPDATE twofold_tag_changes SET times = times + 1
+
+-- name: find_snapshot
+-- One statement is one snapshot of both; without a snapshot, its columns are NULL.
+SELECT c.times, s.fold, s.subject, s.version, s.position, uuid_send(s.event_id), s.event_checksum, s.tag_changes,
+    s.fingerprint, convert_to(s.state, 'UTF8'), s.saved_at, s.checksum
+FROM twofold_tag_changes AS c LEFT JOIN twofold_snapshots AS s ON s.fold = %(fold)s AND s.subject = %(subject)s
+
+-- name: read_snapshots
+SELECT s.fold, s.subject, s.version, s.position, uuid_send(s.event_id), s.event_checksum, s.tag_changes,
+    s.fingerprint, convert_to(s.state, 'UTF8'), s.saved_at, s.checksum
+FROM twofold_snapshots AS s
+WHERE (s.fold, s.subject) > (%(fold)s, %(subject)s) ORDER BY s.fold, s.subject LIMIT %(limit)s
+
+-- name: save_snapshot
+-- The state of the highest position stays, unless it is the one that was found to be useless.
+INSERT INTO twofold_snapshots AS s VALUES (
+    %(fold)s, %(subject)s, %(version)s, %(position)s, %(event_id)s, %(event_checksum)s, %(tag_changes)s,
+    %(fingerprint)s, %(state)s, %(saved_at)s, %(checksum)s)
+ON CONFLICT (fold, subject) DO UPDATE SET
+    version = excluded.version, position = excluded.position, event_id = excluded.event_id,
+    event_checksum = excluded.event_checksum, tag_changes = excluded.tag_changes, fingerprint = excluded.fingerprint,
+    state = excluded.state, saved_at = excluded.saved_at, checksum = excluded.checksum
+WHERE excluded.position > s.position OR s.checksum = %(instead_of)s::bigint
+RETURNING 1
+
+-- name: delete_snapshots
+WITH deleted AS (
+    DELETE FROM twofold_snapshots WHERE fold = coalesce(%(fold)s::text, fold) AND subject = coalesce(%(subject)s::text, subject)
+    RETURNING 1)
+SELECT count(*) FROM deleted
 
 -- name: untagged
 SELECT e.position FROM twofold_events AS e, LATERAL json_array_elements_text(e.tags) AS t (tag)

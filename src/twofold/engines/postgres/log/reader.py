@@ -93,8 +93,13 @@ class Reader:
         found = await self.rows(named("mark"), {"position": bounded_position(position)})
         return Mark(*found[0]) if found else None
 
-    async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
-        arguments = {"stream": stream_id, "after": min(after, END), "limit": min(limit, END)}
+    async def read_stream(
+        self, stream_id: str, *, after: int = 0, limit: int, without: Sequence[str] = ()
+    ) -> Sequence[StoredEvent]:
+        arguments: dict[str, Any] = {"stream": stream_id, "after": min(after, END), "limit": min(limit, END)}
+        if without:
+            arguments["without"] = list(without)
+            return await self._fetch(named("read_stream_without"), arguments, keep_plan=True)
         return await self._fetch(named("read_stream"), arguments, keep_plan=True)
 
     async def head(self) -> int:

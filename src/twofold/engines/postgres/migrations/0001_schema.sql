@@ -40,6 +40,29 @@ CREATE TABLE twofold_tagged_types (
     tags text NOT NULL                          -- JSON: the name of each tag with the field that it is made of
 );
 
+-- How often tags were added to stored events: what was folded from an event query before may lack some of them.
+CREATE TABLE twofold_tag_changes (
+    id integer PRIMARY KEY CHECK (id = 1),
+    times bigint NOT NULL
+);
+INSERT INTO twofold_tag_changes (id, times) VALUES (1, 0);
+
+-- States that were folded; the columns are those of `Snapshot`. A cache: rows may be deleted at any time.
+CREATE TABLE twofold_snapshots (
+    fold text COLLATE "C" NOT NULL,
+    subject text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    position bigint NOT NULL,
+    event_id uuid NOT NULL,
+    event_checksum bigint NOT NULL,
+    tag_changes bigint NOT NULL,
+    fingerprint bytea NOT NULL,
+    state text NOT NULL,                        -- JSON
+    saved_at bigint NOT NULL,                   -- microseconds since 1970-01-01 UTC
+    checksum bigint NOT NULL,
+    PRIMARY KEY (fold, subject)
+);
+
 CREATE TABLE twofold_commands (
     command_id uuid PRIMARY KEY,
     content_hash bytea NOT NULL,

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from twofold.engines.sqlite.database import SqliteDatabase
-from twofold.engines.sqlite.log import maintenance
+from twofold.engines.sqlite.log import maintenance, snapshots
 from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.log.inline import append_inline
 from twofold.engines.sqlite.log.joined import SqliteJoinedTransaction, join
@@ -23,6 +23,7 @@ from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected, S
 from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import Inspection, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
+from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
 
 
@@ -85,8 +86,10 @@ class SqliteEventLog:
     async def mark(self, position: int) -> Mark | None:
         return await self._database.read(partial(read_mark, position=within(position)), brief=True)
 
-    async def read_stream(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
-        job = partial(read_stream, stream_id=stream_id, after=after, limit=limit)
+    async def read_stream(
+        self, stream_id: str, *, after: int = 0, limit: int, without: Sequence[str] = ()
+    ) -> Sequence[StoredEvent]:
+        job = partial(read_stream, stream_id=stream_id, after=after, limit=limit, without=without)
         return await self._database.read(job, brief=limit <= self._database.options.brief_read)
 
     async def head(self) -> int:
@@ -134,6 +137,18 @@ class SqliteEventLog:
 
     async def replace_tags(self, changes: Sequence[TagChange]) -> None:
         await self._database.write(partial(maintenance.replace_tags, changes=changes))
+
+    async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
+        return await self._database.read(partial(snapshots.find, fold=fold, subject=subject), brief=True)
+
+    async def save_snapshot(self, snapshot: Snapshot, *, instead_of: int | None = None) -> bool:
+        return await self._database.write(partial(snapshots.save, snapshot=snapshot, instead_of=instead_of))
+
+    async def read_snapshots(self, *, after: tuple[str, str] = ("", ""), limit: int) -> Sequence[Snapshot]:
+        return await self._database.read(partial(snapshots.read, after=after, limit=limit))
+
+    async def delete_snapshots(self, fold: str | None = None, subject: str | None = None) -> int:
+        return await self._database.write(partial(snapshots.delete, fold=fold, subject=subject))
 
     async def check(self) -> Sequence[str]:
         return await self._database.read(maintenance.check)

@@ -68,6 +68,7 @@ def replace_tags(transaction: Transaction, changes: Sequence[TagChange]) -> None
     connection.executemany(SQL["replace_tags"], rows)
     connection.executemany(SQL["index_tags"], [(change.position,) for change in changes])
     connection.execute(SQL["let_tags_be_added"], (0,))
+    connection.execute(SQL["count_tag_change"])
 
 
 def check(reader: sqlite3.Connection) -> list[str]:

@@ -17,6 +17,13 @@ FROM twofold_events WHERE position IN (SELECT value FROM json_each(?)) ORDER BY 
 SELECT {columns}
 FROM twofold_events WHERE stream_id = ? AND stream_id <> '' AND version > ? ORDER BY version LIMIT ?
 
+-- name: read_stream_without
+SELECT {columns}
+FROM twofold_events WHERE stream_id = ?1 AND stream_id <> '' AND version > ?2 AND (
+    type NOT IN (SELECT value FROM json_each(?4)) OR version = ?2 + 1
+    OR version = (SELECT max(version) FROM twofold_events WHERE stream_id = ?1 AND stream_id <> ''))
+ORDER BY version LIMIT ?3
+
 -- name: read_event
 SELECT {columns}
 FROM twofold_events WHERE event_id = ?
@@ -71,6 +78,34 @@ UPDATE twofold_events SET tags = ?, checksum = ? WHERE position = ? AND checksum
 -- name: index_tags
 INSERT OR IGNORE INTO twofold_event_tags
 SELECT tag.value, e.position FROM twofold_events e, json_each(e.tags) tag WHERE e.position = ?
+
+-- name: count_tag_change
+UPDATE twofold_tag_changes SET times = times + 1
+
+-- name: tag_changes
+SELECT times FROM twofold_tag_changes
+
+-- name: find_snapshot
+SELECT fold, subject, version, position, event_id, event_checksum, tag_changes, fingerprint, CAST(state AS BLOB),
+    saved_at, checksum
+FROM twofold_snapshots WHERE fold = ? AND subject = ?
+
+-- name: read_snapshots
+SELECT fold, subject, version, position, event_id, event_checksum, tag_changes, fingerprint, CAST(state AS BLOB),
+    saved_at, checksum
+FROM twofold_snapshots WHERE (fold, subject) > (?, ?) ORDER BY fold, subject LIMIT ?
+
+-- name: save_snapshot
+-- The state of the highest position stays, unless it is the one that was found to be useless.
+INSERT INTO twofold_snapshots AS s VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, CAST(?9 AS TEXT), ?10, ?11)
+ON CONFLICT (fold, subject) DO UPDATE SET
+    version = excluded.version, position = excluded.position, event_id = excluded.event_id,
+    event_checksum = excluded.event_checksum, tag_changes = excluded.tag_changes, fingerprint = excluded.fingerprint,
+    state = excluded.state, saved_at = excluded.saved_at, checksum = excluded.checksum
+WHERE excluded.position > s.position OR s.checksum = ?12
+
+-- name: delete_snapshots
+DELETE FROM twofold_snapshots WHERE fold = ifnull(?1, fold) AND subject = ifnull(?2, subject)
 
 -- name: untagged
 SELECT e.position FROM twofold_events e, json_each(e.tags) tag

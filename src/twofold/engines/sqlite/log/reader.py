@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from itertools import starmap
 
-from twofold.engines.sqlite.integrity import check_matches, check_range, check_stream
+import msgspec
+
+from twofold.engines.sqlite.integrity import check_matches, check_part_of_stream, check_range, check_stream
 from twofold.engines.sqlite.log.event_columns import SELECTED
 from twofold.engines.sqlite.log.selection import END, positions
 from twofold.errors import HistoryChangedError
@@ -14,6 +17,8 @@ from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import Appended, CommandRecord, Scan, scanned, scanned_from
 from twofold.ports.sql import sql_blocks
+
+_encode = msgspec.json.Encoder().encode
 
 SQL = sql_blocks("twofold.engines.sqlite.log", columns=SELECTED)
 
@@ -80,10 +85,17 @@ def read_within(
     return rows
 
 
-def read_stream(reader: sqlite3.Connection, stream_id: str, after: int, limit: int) -> list[StoredEvent]:
-    """Return events of a stream behind a version, in order."""
-    rows = read_rows(reader, "read_stream", stream_id, within(after), within(limit))
-    check_stream(rows, stream_id, within(after))
+def read_stream(
+    reader: sqlite3.Connection, stream_id: str, after: int, limit: int, without: Sequence[str] = ()
+) -> list[StoredEvent]:
+    """Return events of a stream behind a version, in order, perhaps without some types."""
+    window = (stream_id, within(after), within(limit))
+    if without:
+        rows = read_rows(reader, "read_stream_without", *window, _encode(without).decode())
+        check_part_of_stream(rows, stream_id, within(after))
+    else:
+        rows = read_rows(reader, "read_stream", *window)
+        check_stream(rows, stream_id, within(after))
     return rows
 
 

@@ -40,6 +40,30 @@ CREATE TABLE twofold_tagged_types (
     tags TEXT NOT NULL                       -- JSON: the name of each tag with the field that it is made of
 ) STRICT, WITHOUT ROWID;
 
+-- How often tags were added to stored events: what was folded from an event query before may lack some of them.
+CREATE TABLE twofold_tag_changes (
+    id    INTEGER PRIMARY KEY CHECK (id = 1),
+    times INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO twofold_tag_changes (id, times) VALUES (1, 0);
+
+-- States that were folded; the columns are those of `Snapshot`. A cache: rows may be deleted at any time.
+CREATE TABLE twofold_snapshots (
+    fold           TEXT    NOT NULL,
+    subject        TEXT    NOT NULL,
+    version        INTEGER NOT NULL,
+    position       INTEGER NOT NULL,
+    event_id       BLOB    NOT NULL,
+    event_checksum INTEGER NOT NULL,
+    tag_changes    INTEGER NOT NULL,
+    fingerprint    BLOB    NOT NULL,
+    state          TEXT    NOT NULL,         -- JSON
+    saved_at       INTEGER NOT NULL,         -- microseconds since 1970-01-01 UTC
+    checksum       INTEGER NOT NULL,
+    PRIMARY KEY (fold, subject)
+) STRICT;
+
 -- One row per command that took effect: a repeat of the id gets the first receipt.
 CREATE TABLE twofold_commands (
     command_id     BLOB    PRIMARY KEY,

@@ -1,0 +1,83 @@
+"""How aggregates and deciders fold their streams, and how their states are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Generic, TypeVar
+
+from twofold.commands.aggregate import Aggregate
+from twofold.commands.decider import Decider
+from twofold.log.folding.fingerprint import fold_fingerprint
+from twofold.log.folding.snapshots import Plan
+from twofold.log.folding.state_form import AttributesForm, ValueForm, returned_type
+from twofold.log.folding.streams import events_of
+from twofold.messages.event import RecordedEvent, stored_names
+
+A = TypeVar("A", bound=Aggregate)
+
+_NO_STATE = frozenset({"_uncommitted"})
+_BEGINNING = ("__init__", "__new__")
+
+
+@dataclass(frozen=True)
+class AggregateFold(Generic[A]):
+    """Folds the stream of one aggregate."""
+
+    owner: type[A]
+    id: str
+
+    @property
+    def ignored(self) -> Collection[str]:
+        return stored_names(self.owner.ignores) if self.owner.ignores else ()
+
+    def begin(self) -> A:
+        return self.owner(self.id)
+
+    def take(self, state: A, events: Sequence[RecordedEvent[Any]]) -> A:
+        return state.take(events_of(events))
+
+    def take_staged(self, state: A, events: Sequence[Any]) -> A:
+        return state.take(events)
+
+    def at(self, state: A, version: int) -> A:
+        state.version = version
+        return state
+
+    def plan(self) -> Plan:
+        cls = self.owner
+        form = AttributesForm(cls, lambda values: cls(values["id"]), lambda: cls("a"), _NO_STATE)
+        methods = [method.__name__ for method in cls._methods.values()]
+        fingerprint = fold_fingerprint([(cls, (*_BEGINNING, *methods))], form.types, tuple(cls._methods))
+        return Plan(f"aggregate {cls.stream_type}", form, fingerprint)
+
+
+@dataclass(frozen=True)
+class DeciderFold:
+    """Folds a stream with a decider."""
+
+    owner: Decider[Any, Any, Any]
+
+    @property
+    def ignored(self) -> Collection[str]:
+        return stored_names(self.owner.ignores) if self.owner.ignores else ()
+
+    def begin(self) -> Any:
+        return self.owner.initial_state()
+
+    def take(self, state: Any, events: Sequence[RecordedEvent[Any]]) -> Any:
+        return reduce(self.owner.evolve, events_of(events), state)
+
+    def take_staged(self, state: Any, events: Sequence[Any]) -> Any:
+        return reduce(self.owner.evolve, events, state)
+
+    def at(self, state: Any, version: int) -> Any:
+        return state
+
+    def plan(self) -> Plan:
+        decider, evolve = self.owner, self.owner.evolve
+        name = getattr(evolve, "__qualname__", type(evolve).__qualname__)
+        form = ValueForm(name, decider.state_type or returned_type(evolve, decider.initial_state()))
+        fingerprint = fold_fingerprint([evolve, decider.initial_state], form.types, decider.events)
+        return Plan(f"decider {decider.stream_type} {name}", form, fingerprint)

@@ -1,0 +1,258 @@
+"""Folding streams, without folding a long one again and again.
+
+1. A load looks for a state of the stream that this process has kept; else it reads the first chunk, and if there is
+   more, it looks for a stored snapshot.
+2. It reads the event again with which that state ends, and those behind it. If another event stands there, the log is
+   of another history, and the state is forgotten or refused.
+3. It folds what stands behind the state, or else the whole stream. If that was much, it keeps the new state, and offers
+   it to be stored.
+4. The append expects the version of the last event that was read. So a state that is out of date costs a retry, and
+   never leads to a wrong decision.
+
+Events that a fold ignores are not read. The last event of the stream always is, since its version is the stream's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+from twofold.log.chunks import Pace, Read, Rows, chunks
+from twofold.log.codec.event_types import EventTypes
+from twofold.log.codec.mutable_fields import copied
+from twofold.log.codec.stored_names import can_be_stored
+from twofold.log.folding.kept_states import KeptState, KeptStates, Key, copy_of
+from twofold.log.folding.snapshots import LastEvent, Looked, Plan, Snapshots, StoredState
+from twofold.log.unit_of_work import StreamHistory, current_unit
+from twofold.messages.event import RecordedEvent, event_type_of
+from twofold.messages.stored_event import StoredEvent
+from twofold.options import LogOptions
+from twofold.ports.event_log import EventLog
+from twofold.ports.turns import Turns
+
+S = TypeVar("S")
+
+
+class Fold(Protocol[S]):
+    """How the events of a stream become a state."""
+
+    @property
+    def owner(self) -> Any:
+        """What tells this fold from others, such as the class of an aggregate; hashable."""
+        ...
+
+    @property
+    def ignored(self) -> Collection[str]:
+        """The stored names of events that change nothing of the state, and are not read."""
+        ...
+
+    def begin(self) -> S:
+        """Return the state before the first event."""
+        ...
+
+    def take(self, state: S, events: Sequence[RecordedEvent[Any]]) -> S:
+        """Return the state after some more stored events; may change the one that is given."""
+        ...
+
+    def take_staged(self, state: S, events: Sequence[Any]) -> S:
+        """Return the state after events that the command itself has appended, and that have no record yet."""
+        ...
+
+    def at(self, state: S, version: int) -> S:
+        """Return the state with the version of its stream, for states that know theirs."""
+        ...
+
+    def plan(self) -> Plan:
+        """Return how its states are stored.
+
+        Raises:
+            UnstorableStateError: they cannot be; the text names the remedy.
+        """
+        ...
+
+
+class Streams:
+    """Reads streams of events and folds them.
+
+    Args:
+        log: where they are.
+        events: the classes of events that are known.
+        snapshots: finds and stores states.
+        options: how the log is read in chunks, and which states are kept.
+    """
+
+    def __init__(self, log: EventLog, events: EventTypes, snapshots: Snapshots, options: LogOptions) -> None:
+        self._log = log
+        self._events = events
+        self._snapshots = snapshots
+        self._options = options
+        self._kept = KeptStates(options.kept_states)
+        self._folding: WeakValueDictionary[Key, Turns] = WeakValueDictionary()
+
+    async def fold(self, stream_id: str, fold: Fold[S]) -> tuple[S, int]:
+        """Return the state and the version of a stream as the command that is being handled sees it.
+
+        What the command has staged comes last.
+        """
+        unit = current_unit()
+        history = unit.reads.histories.get(stream_id) if unit else None
+        if history is not None and _serves(history, fold):
+            state = self._folded(stream_id, fold, history)
+        else:
+            history, state = await self._read(stream_id, fold)
+            if unit and unit.is_open:
+                first = unit.reads.histories.setdefault(stream_id, history)
+                if first is not history and _serves(first, fold):  # another task of the command has read it, too
+                    history, state = first, self._folded(stream_id, fold, first)
+        staged = unit.staged(stream_id) if unit else ()
+        if not staged:
+            return state, history.version
+        version = history.version + len(staged)
+        taken = [each for each in staged if event_type_of(type(each)).name not in fold.ignored]
+        return fold.at(fold.take_staged(state, copied(taken)), version), version
+
+    def reader(self, stream_id: str, without: Collection[str] = ()) -> Read[int]:
+        """Return how to read a stream in chunks, by versions, without events of some types."""
+
+        async def follow(version: int, size: int) -> tuple[Rows, int]:
+            rows = await self._rows(stream_id, version, size, without)
+            return rows, rows[-1].version if rows else version
+
+        return follow
+
+    async def _read(self, stream_id: str, fold: Fold[S]) -> tuple[StreamHistory, S]:
+        """Return what is stored of a stream, behind a state if there is one, and the state to which that leads."""
+        key: Key = fold.owner, stream_id
+        if history := await self._behind_kept(key, fold):
+            return history, self._folded(stream_id, fold, history)
+        pace = self._pace()
+        rows = await self._rows(stream_id, 0, pace.size, fold.ignored)
+        if len(rows) < pace.size:  # most streams are one chunk, which is read without an iterator
+            history = _history(fold, self._decoded(rows, fold), rows[-1] if rows else None)
+            return history, self._folded(stream_id, fold, history)
+        async with self._folding.setdefault(key, Turns()):  # of those that want it at once, one reads all of it
+            history = await self._behind_kept(key, fold) or await self._read_long(stream_id, fold, rows, pace)
+            return history, self._folded(stream_id, fold, history)
+
+    async def _behind_kept(self, key: Key, fold: Fold[Any]) -> StreamHistory | None:
+        """Return what is stored behind the state that is kept; None if none is, or if the log has another history."""
+        if (kept := self._kept.get(key)) is None:
+            return None
+        if (tail := await self._tail(key[1], fold, kept.last)) is None:
+            self._kept.forget(key)
+            return None
+        return _history(fold, *tail, kept, kept.looked, kept.stored_at)
+
+    async def _read_long(self, stream_id: str, fold: Fold[Any], begun: Rows, pace: Pace) -> StreamHistory:
+        """Return what is stored behind a stored snapshot, or else all of a stream of which a chunk was read."""
+        looked = None
+        if plan := self._snapshots.plan(fold.owner, fold.plan):
+            looked = await self._snapshots.find(plan, stream_id)
+            if (stored := looked.state) is not None:
+                if tail := await self._tail(stream_id, fold, stored.last):
+                    self._snapshots.used()
+                    return _history(fold, *tail, stored, looked, stored.last.version)
+                looked = self._snapshots.refuse(looked)
+        events, last = await self._rest(stream_id, fold, begun, pace)
+        return _history(fold, events, last, looked=looked)
+
+    async def _tail(
+        self, stream_id: str, fold: Fold[Any], known: LastEvent
+    ) -> tuple[list[RecordedEvent[Any]], StoredEvent] | None:
+        """Return what stands behind a known event, and the last event; None if another one stands in its place."""
+        pace = self._pace()
+        rows = await self._rows(stream_id, known.version - 1, pace.size, fold.ignored)
+        if not rows or not _is_same(known, rows[0]):
+            return None
+        if len(rows) < pace.size:
+            return self._decoded(rows[1:], fold), rows[-1]
+        return await self._rest(stream_id, fold, rows, pace, skip=1)
+
+    def _folded(self, stream_id: str, fold: Fold[S], history: StreamHistory) -> S:
+        """Return the state to which a history leads, and keep it, if folding that history again would take long."""
+        state: S = fold.begin() if history.state is None else history.state()
+        events = history.events
+        if fold.ignored:  # a conflict brings them all
+            events = [each for each in events if each.type not in fold.ignored]
+        if events:
+            state = fold.take(state, events)
+        state = fold.at(state, history.version)
+        if history.last is not None:
+            self._keep_if_long(stream_id, fold, state, history, history.last)
+        return state
+
+    def _keep_if_long(
+        self, stream_id: str, fold: Fold[Any], state: object, history: StreamHistory, last: StoredEvent
+    ) -> None:
+        """Keep the state that a history leads to, if folding that history again would take long; and let it be stored.
+
+        What was found stored is kept in any case: the next load then need not look for it.
+        """
+        few = self._options.short_stream if history.state is None else self._options.short_tail
+        if len(history.events) <= few and (history.state is None or isinstance(history.state, KeptState)):
+            return
+        self._kept.forget(key := (fold.owner, stream_id))
+        if (pickled := copy_of(state)) is None:
+            return
+        looked, stored_at = history.looked, history.stored_at
+        looked = looked if isinstance(looked, Looked) else None
+        plan = self._snapshots.plan(fold.owner, fold.plan) if looked is not None else None
+        if looked and plan and last.version - stored_at > self._options.snapshot_every:
+            self._snapshots.offer(plan, stream_id, last, pickled, looked)
+            looked, stored_at = Looked(None, looked.tag_changes), last.version
+        self._kept.keep(key, KeptState(last, pickled, looked, stored_at))
+
+    async def _rest(
+        self, stream_id: str, fold: Fold[Any], begun: Rows, pace: Pace, *, skip: int = 0
+    ) -> tuple[list[RecordedEvent[Any]], StoredEvent]:
+        """Return the events of a chunk that was read, but for the first ones, and all behind them; and the last one."""
+        found, last = list[RecordedEvent[Any]](), begun[-1]
+        read = self.reader(stream_id, fold.ignored)
+        async with aclosing(chunks(read, last.version, pace, begun=begun)) as all_chunks:
+            async for chunk in all_chunks:
+                found += self._decoded(chunk[skip:], fold)
+                last, skip = chunk[-1] if chunk else last, 0
+        return found, last
+
+    def _decoded(self, rows: Rows, fold: Fold[Any]) -> list[RecordedEvent[Any]]:
+        if fold.ignored:
+            rows = [row for row in rows if row.type not in fold.ignored]
+        return self._events.decode(rows)
+
+    def _pace(self) -> Pace:
+        return Pace(self._options.first_chunk, self._options.chunk, self._options.chunk_bytes)
+
+    async def _rows(self, stream_id: str, version: int, size: int, without: Collection[str]) -> Rows:
+        if not can_be_stored(stream_id):  # such as an id that a client has made up: no log holds such a stream
+            return ()
+        if not without:
+            return await self._log.read_stream(stream_id, after=version, limit=size)
+        return await self._log.read_stream(stream_id, after=version, limit=size, without=tuple(without))
+
+
+def events_of(records: Sequence[RecordedEvent[Any]]) -> Sequence[Any]:
+    """Return the events of records, in which a fold cannot change what the next attempt of a command folds."""
+    return copied([each.event for each in records])
+
+
+def _history(
+    fold: Fold[Any],
+    events: list[RecordedEvent[Any]],
+    last: StoredEvent | None,
+    state: KeptState | StoredState | None = None,
+    looked: Looked | None = None,
+    stored_at: int = 0,
+) -> StreamHistory:
+    return StreamHistory(fold.owner, events, last, state, looked, stored_at, bool(fold.ignored))
+
+
+def _is_same(known: LastEvent, row: StoredEvent) -> bool:
+    """Return whether a row is the event that was there: a repeat in another history has another checksum."""
+    return (row.version, row.event_id, row.checksum) == (known.version, known.event_id, known.checksum)
+
+
+def _serves(history: StreamHistory, fold: Fold[Any]) -> bool:
+    """Return whether a fold can go on from a history: it may be that of another one, which ignores other events."""
+    return history.owner == fold.owner or (history.state is None and not history.is_partial)
