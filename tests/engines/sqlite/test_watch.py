@@ -84,6 +84,28 @@ async def test_while_nothing_happens_it_looks_less_and_less_often(tmp_path: Path
         assert looks < 30  # 7 doublings, then 5 in a second; it would be 500 at the brisk pace
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of writes by inotify")
+async def test_a_single_commit_does_not_make_it_look_briskly_for_a_while(tmp_path: Path) -> None:
+    """An application at rest commits now and then itself, as its leases want to be renewed."""
+    looks, waited = 0, Watch.wait
+
+    async def counted(self: Watch) -> None:
+        nonlocal looks
+        await waited(self)
+        looks += 1
+
+    async with log_at(tmp_path / "log.db") as log:
+        waiting = asyncio.create_task(log.wait(1_000_000, PATIENCE))
+        await asyncio.sleep(0.5)  # it has come to rest
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Watch, "wait", counted)
+            for version in range(4):
+                await log.append(append_of(new_event(f"Note-{version + 2}")))
+                await asyncio.sleep(0.25)
+        waiting.cancel()
+    assert looks < 4 * 15  # until it finds the commit, and a few times behind it; some 25 in each brisk while
+
+
 @pytest.mark.parametrize("file", ["log.db-wal", "there-is-none"])
 async def test_what_other_processes_append_is_seen_with_and_without_the_platforms_help(
     file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

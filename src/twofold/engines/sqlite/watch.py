@@ -1,10 +1,14 @@
 """Learning that another process has written to a SQLite file, without looking at it all the time.
 
-1. The watch looks every `brisk` seconds for as long as anything happens, and for `settling` seconds after that.
-2. Then, where the platform tells of writes to files (Linux: inotify), it sleeps until the write-ahead log is written,
-   and begins again: a write is not yet a commit, which is visible only after the sync. The platform is asked only now:
-   to take that back costs a third of a millisecond, more than all that a short watch does.
-3. It also looks without being told, less and less often, down to once in `rest` seconds: the way out where no write was
+1. The watch looks every `brisk` seconds for as long as one change follows the other, and for `settling` seconds after
+   that.
+2. Then, where the platform tells of writes to files (Linux: inotify), it sleeps until the write-ahead log is written.
+   The platform is asked only now: to take that back costs a third of a millisecond, more than all that a short watch
+   does.
+3. A write is not yet a commit, which is visible only after the sync. So the watch looks a little later, and then less
+   and less often, until the commit is found. A single one, such as the renewal of this process's own leases, is all
+   that there is to find: the watch sleeps again. If the next write comes within `settling` seconds, it goes on at 1.
+4. It also looks without being told, less and less often, down to once in `rest` seconds: the way out where no write was
    told of, or where a sync took very long.
 """
 
@@ -18,6 +22,9 @@ from pathlib import Path
 
 IN_MODIFY = 0x02
 """See inotify(7)."""
+SLOWER = 1.5
+"""How many times as long each pause between two looks in vain is as the one before. Higher: a commit whose sync takes
+long is seen later; lower: an application at rest looks more often."""
 
 
 class Watch:
@@ -39,6 +46,9 @@ class Watch:
         self._descriptor: int | None = None
         self._pause = brisk
         self._busy_until = 0.0
+        self._told_at = 0.0
+        self._is_expecting = False
+        """Whether the platform has told of a write whose commit was not found yet."""
 
     def close(self) -> None:
         """Stop watching; may be repeated."""
@@ -48,24 +58,36 @@ class Watch:
             self._descriptor = None
 
     def note_change(self) -> None:
-        """Look briskly for a while: a change was found."""
-        self._busy_until = self._loop.time() + self._settling
-        self._pause = self._brisk
+        """Take note that a change was found: if it was the one that the platform has told of, others may not follow."""
+        now = self._loop.time()
+        if self._is_expecting and now >= self._busy_until:
+            self._pause = self._settling
+        else:
+            self._busy_until, self._pause = now + self._settling, self._brisk
+        self._is_expecting = False
 
     async def wait(self) -> None:
         """Return when it is time to look again."""
         if self._loop.time() < self._busy_until:
             await asyncio.sleep(self._brisk)
             if self._drain():
-                self.note_change()
+                self._busy_until = self._loop.time() + self._settling
             return
         if not self._is_told:  # what was written before this is found by the next look, a brisk pause from now
             self._is_told, self._descriptor = True, _watch(self._path)
         if self._drain() or await self._told(self._pause):
-            self.note_change()
-            await asyncio.sleep(self._brisk)
+            await self._expect_commit()
         else:
-            self._pause = min(2 * self._pause, self._rest)
+            self._pause = min(SLOWER * self._pause, self._rest)
+
+    async def _expect_commit(self) -> None:
+        """Give the commit a moment whose first write the platform has told of."""
+        now = self._loop.time()
+        if now < self._told_at + self._settling:
+            self._busy_until = now + self._settling
+        self._told_at, self._pause, self._is_expecting = now, self._brisk, True
+        await asyncio.sleep(self._brisk)
+        self._drain()  # the other pages of this commit
 
     async def _told(self, seconds: float) -> bool:
         """Wait for a write, at most some seconds; return whether the platform told of one."""
