@@ -60,6 +60,7 @@ WORDS = {
 GROWN = {
     "append": "append", "decide": "decide on a customer's ten events, and append", "read": "read by tag",
     "get": "get a row", "page": "a page of rows", "start": "start", "memory": "the most memory that it used",
+    "size": "size of an event in the log, with its indexes",
 }  # fmt: skip
 
 

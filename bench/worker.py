@@ -38,7 +38,7 @@ def serve(opened: AbstractContextManager[Any]) -> None:
       process of their own
     - `grow(events)`: make the log so long, with two tags an event, and let a read model of 200 000 rows follow
     - `growth(what, times)`: milliseconds of one `append`, `decide`, `read`, `get`, `page` or `start` on it, the median,
-      or its `memory`
+      its `memory`, or the `size` of an event in the log
     - `idle(projections, followers, seconds)`: percent of a core while nothing happens
     - `followed(followers, seconds)`: appends per second beside followers of queries whose answers do not change
     - `reach(followers, changes)`: milliseconds until a change has reached all followers of its row

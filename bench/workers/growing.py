@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import json
 import resource
+import sqlite3
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated
+
+import psycopg
 
 from twofold import (
     ANY,
@@ -32,6 +36,7 @@ CHUNK = 5_000
 PROBES = 20
 """Customers who have ten events each, however long the log is: those that the requests are about."""
 PATIENCE = 3600.0
+LOG_TABLES = ("twofold_events", "twofold_event_tags", "twofold_commands")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,6 @@ class Growing:
     def __init__(self, url: str, runner: asyncio.Runner) -> None:
         self._url, self._runner = url, runner
         self._chance = Random(7)
-        self._numbers = itertools.count()
 
     def grow(self, events: int) -> float:
         """Bring the log to a length, let the read model follow, and return the events per second of both."""
@@ -93,6 +97,10 @@ class Growing:
         """Return the milliseconds until an application on this log has started."""
         return self._runner.run(self._start())
 
+    def size(self) -> float:
+        """Return the bytes of an event in the log, with its indexes."""
+        return log_bytes(self._url) / self._runner.run(self._head())
+
     def memory(self) -> float:
         """Return the most memory that this process has used, in megabytes."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -101,13 +109,21 @@ class Growing:
         app = self._application()
         start = time.perf_counter()
         async with app:
-            head = await app.store.head()
+            begun = head = await app.store.head()
             while head < events:
                 count = min(CHUNK, events - head)
                 receipt = await app.store.append([booking(head + n, self._chance) for n in range(count)])
                 head = int(receipt.position)
+                if head % (20 * CHUNK) == 0:
+                    _tell(f"{head:,} of {events:,} events, {(head - begun) / (time.perf_counter() - start):,.0f}/s")
             await app.projections.wait(head, PATIENCE)
-        return events / (time.perf_counter() - start)
+        rate = (events - begun) / (time.perf_counter() - start)
+        _tell(f"{events:,} events and their read model, {rate:,.0f} events/s")
+        return rate
+
+    async def _head(self) -> int:
+        async with self._application() as app:
+            return await app.store.head()
 
     async def _start(self) -> float:
         start = time.perf_counter()
@@ -151,3 +167,20 @@ class Growing:
         app = Application(self._url)
         self._orders = app.projections.add(Orders())
         return app
+
+
+def log_bytes(url: str) -> float:
+    """Return how much the tables of the log take on the disk, with their indexes."""
+    if url.startswith("sqlite"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+            of_log = "SELECT name FROM sqlite_schema WHERE tbl_name IN (SELECT value FROM json_each(?))"
+            query = f"SELECT sum(pgsize) FROM dbstat WHERE aggregate AND name IN ({of_log})"
+            return float(connection.execute(query, [json.dumps(LOG_TABLES)]).fetchone()[0])
+    with psycopg.connect(url) as server:
+        query = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relname = ANY(%s)"
+        row = server.execute(query, [list(LOG_TABLES)]).fetchone()
+        return float(row[0]) if row else 0.0
+
+
+def _tell(text: str) -> None:
+    print(f"bench: growth: {text}", file=sys.stderr, flush=True)

@@ -221,7 +221,7 @@ class Twofold:
         return self._growing.grow(events)
 
     def growth(self, what: str, times: int) -> float:
-        asked = {"start": self._growing.start, "memory": self._growing.memory}
+        asked = {"start": self._growing.start, "memory": self._growing.memory, "size": self._growing.size}
         return asked[what]() if what in asked else self._growing.request(what, times)
 
     def idle(self, projections: int, followers: int, seconds: float) -> float:

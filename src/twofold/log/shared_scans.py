@@ -6,6 +6,8 @@
 4. A reader that was alone, or whose part was not read, asks the log by itself. After an error all of them do: each gets
    the error that is about its own mark.
 
+5. While nothing happens, those who stand at the same mark ask together for the `newest` one behind it.
+
 The log is asked after all of them have asked: no answer is older than one of their own would be.
 """
 
@@ -19,7 +21,7 @@ from weakref import WeakSet
 import msgspec
 
 from twofold.errors import TwofoldError
-from twofold.log.chunks import Pace
+from twofold.log.chunks import Pace, mark_at
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
@@ -45,6 +47,8 @@ class SharedScans:
         self._pace = Pace(options.first_chunk, near, options.chunk_bytes)
         self._readers: WeakSet[Any] = WeakSet()
         self._gathering: list[_Request] | None = None
+        self._looking: dict[Mark, list[asyncio.Future[Mark | None]]] = {}
+        """Those who wait until another one has asked for the newest mark behind theirs."""
 
     def join(self, reader: object) -> None:
         """Count a reader as long as it lives: with a single one, no scan waits for others."""
@@ -61,6 +65,34 @@ class SharedScans:
             if found := await request.answer:
                 return found
         return await self._log.scan(query, after=after, end=end, limit=limit)
+
+    async def newest(self, after: Mark) -> Mark:
+        """Return the mark of the head in the history of another mark; those who ask in one turn share a look.
+
+        Raises:
+            HistoryChangedError: the log has another history than the mark is of.
+            StorageError: the log failed.
+        """
+        if (sharing := self._looking.get(after)) is None:
+            return await self._look(after)
+        answer: asyncio.Future[Mark | None] = asyncio.get_running_loop().create_future()
+        sharing.append(answer)
+        return await answer or await mark_at(self._log, after)
+
+    async def _look(self, after: Mark) -> Mark:
+        """Ask for the newest mark on behalf of all who ask in this turn."""
+        sharing, newest = self._looking.setdefault(after, []), None
+        try:
+            await asyncio.sleep(0)
+            del self._looking[after]
+            newest = await mark_at(self._log, after)
+            return newest
+        finally:  # after an error each finds out by itself what it means for its own mark
+            if self._looking.get(after) is sharing:
+                del self._looking[after]
+            for each in sharing:
+                if not each.done():
+                    each.set_result(newest)
 
     async def _lead(self, request: _Request) -> None:
         """Gather the requests of one turn and answer them, as far as one scan can."""

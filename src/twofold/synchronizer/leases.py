@@ -118,6 +118,7 @@ class Leases:
             await transaction.run(SQL["forget_workers"], worker="")
             table = await read_lease_table(transaction)
             share = shares(table).get(self._worker, ())
+            await self._renew(transaction, table, {segment for segment in working if segment in share})
             held = [
                 held
                 for row in table.checkpoints
@@ -140,6 +141,17 @@ class Leases:
             await history.thin_out(transaction, self._options)
             await transaction.run(SQL["forget_workers"], worker=self._worker)
 
+    async def _renew(self, transaction: ReadTransaction, table: LeaseTable, working: Collection[Segment]) -> None:
+        """Renew the leases of what goes on: as a rule that is all that this worker holds, and one statement does it."""
+        held = [row for row in table.checkpoints if row.owner == self._worker]
+        moving = [row for row in held if segment_of(row) in working]
+        if moving and len(moving) == len(held):
+            await transaction.run(SQL["renew_all"], owner=self._worker, **self._time)
+            return
+        for row in moving:
+            place = {"name": row.name, "generation": row.generation, "first": row.first, "epoch": row.epoch}
+            await transaction.run(SQL["renew"], **place, **self._time)
+
     async def _settle(
         self,
         transaction: ReadTransaction,
@@ -148,15 +160,16 @@ class Leases:
         working: Collection[Segment],
         workers: Collection[str],
     ) -> tuple[Segment, int] | None:
-        """Keep, take or give back one segment; return it with its epoch if it is held afterwards."""
+        """Keep, take or give back one segment; return it with its epoch if it is held afterwards.
+
+        The lease of one that is kept was renewed before, if its work goes on.
+        """
         segment = segment_of(row)
         place = {"name": row.name, "generation": row.generation, "first": row.first, "epoch": row.epoch}
         if row.owner == self._worker:
             if segment not in share:
                 await transaction.run(SQL["give_back"], **place)
                 return None
-            if segment in working:
-                await transaction.run(SQL["renew"], **place, **self._time)
             if segment in working or row.is_leased:
                 return segment, row.epoch
         if segment in share and (not row.is_leased or is_gone(row.owner)):

@@ -428,8 +428,6 @@ class ReadModelSynchronizer:
         """Wait until there is more in the log, and until the projections that it follows have handled that."""
         deadline = time.monotonic() + timeout
         head = await self._store.log.wait(after, timeout)
-        if head <= after:
-            head = await self._store.head()  # should the signal have been lost
         for name in runner.projection.follows if head > after else ():
             head = min(head, await self._of(name).written.wait(after + 1, deadline))
         return head

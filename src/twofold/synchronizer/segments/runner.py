@@ -93,10 +93,9 @@ class SegmentRunner:
         self._reached = reached
         self._head = head
         query, decode = EventQuery.exactly(*runner.projection.handles()), decoder_for(runner, store.events)
-        scan = scans.scan if scans else None
-        self._batches = EventBatches(store.log, decode, query, runner.batch_size, store.options, scan)
-        if scans:
-            scans.join(self)
+        self._scans = scans or SharedScans(store.log, 0)
+        self._scans.join(self)
+        self._batches = EventBatches(store.log, decode, query, runner.batch_size, store.options, self._scans.scan)
         self._epoch = 0
         self._saved = self._passed = START
         self._saved_at = 0.0
@@ -205,12 +204,12 @@ class SegmentRunner:
         self._reached(self.segment, self._epoch, row.position)
 
     async def _compare(self) -> None:
-        """Make sure that the log is the one that was read, also if there is no more of it.
+        """Make sure that the log is the one that was read, and see whether there is more that no signal told of.
 
         Raises:
             CheckpointMovedError: it is not. Either the checkpoint has gone back with the log, or `_load` refuses it.
         """
-        await self._in_this_history(mark_at(self._store.log, self._passed, self.position))
+        await self._in_this_history(self._scans.newest(self._passed))
 
     async def _in_this_history(self, reading: Awaitable[H]) -> H:
         try:
@@ -224,7 +223,7 @@ class SegmentRunner:
             end_if_cancelled()
             self._movement.note()
             unsaved = self.position > self._saved.position
-            patience = self._saved_at + self._options.idle_save - time.monotonic() if unsaved else self._lease / 3
+            patience = self._saved_at + self._options.idle_save - time.monotonic() if unsaved else self._until_beat()
             head = await self._head(self.position, max(patience, 0))
             if head > self.position and not await self._is_done_by_appends(head):
                 return head
@@ -232,6 +231,11 @@ class SegmentRunner:
             if unsaved or self._has_error:  # what held it up is over
                 await self._step((), self._passed)
             self._note_success()
+
+    def _until_beat(self) -> float:
+        """Return the seconds until all segments of this process that have nothing to do look at the log together."""
+        pause = self._lease / 3
+        return pause - time.monotonic() % pause
 
     async def _is_done_by_appends(self, head: int) -> bool:
         """Return whether the appends brought an inline projection as far themselves, which they are left time for."""
