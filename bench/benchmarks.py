@@ -149,19 +149,23 @@ def consistency(settings: Settings) -> list[Measurement]:
 
 
 def idle(settings: Settings) -> list[Measurement]:
-    """Percent of a core that an application uses while nothing happens, by projections and by followers of a query."""
+    """Percent of a core that an application uses while nothing happens, by projections and by followers of a query.
+
+    It is measured for 15 s, within which each follower asks for a sign of life once.
+    """
 
     def measurement(case: str, projections: int, followers: int) -> Measurement:
         return Measurement(
             case, "% of a core",
             lambda contender: contender.ask(
-                "idle", projections=projections, followers=followers, seconds=10 * settings.seconds
+                "idle", projections=projections, followers=followers, seconds=15 * settings.seconds
             ),
         )  # fmt: skip
 
     return [
         measurement("1", 1, 0), measurement("10", 10, 0), measurement("40", 40, 0),
         measurement("1000-followers", 1, FOLLOWERS),
+        Measurement("seen", "ms", lambda contender: contender.ask("seen", commits=50)),
     ]  # fmt: skip
 
 

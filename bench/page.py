@@ -52,6 +52,7 @@ WORDS = {
     ("idle", "10"): "at rest, 10 read models",
     ("idle", "40"): "at rest, 40 read models",
     ("idle", "1000-followers"): "at rest, 1 000 live followers",
+    ("idle", "seen"): "at rest, a commit of another process is seen",
     ("followers", "none"): "16 writers, no live follower",
     ("followers", "1000-idle"): "16 writers beside 1 000 idle followers",
     ("followers", "reach-1000"): "a change reaches 1 000 followers",

@@ -40,6 +40,7 @@ def serve(opened: AbstractContextManager[Any]) -> None:
     - `growth(what, times)`: milliseconds of one `append`, `decide`, `read`, `get`, `page` or `start` on it, the median,
       its `memory`, or the `size` of an event in the log
     - `idle(projections, followers, seconds)`: percent of a core while nothing happens
+    - `seen(commits)`: milliseconds from a commit in another process until a process at rest knows of it, the median
     - `followed(followers, seconds)`: appends per second beside followers of queries whose answers do not change
     - `reach(followers, changes)`: milliseconds until a change has reached all followers of its row
     - `process(events)`: inputs of a process per second: events, each with a command, and the outcomes of these

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from bench import workload
-from twofold import ANY, Application, Event, Key, Projection, Query, Tag, on
+from twofold import ANY, Application, Event, Key, Projection, Query, Tag, on, open_event_store
 from twofold.queries.shared_looks import SharedLooks
 from twofold.queries.watch import watch
 
 WRITERS = 16
+PAUSE = 0.3
+"""Seconds between two commits of another process, within which an application comes to rest."""
+PATIENCE = 30.0
 SETTLED = 2.0
 """Seconds after the start that are not measured."""
 
@@ -72,6 +75,31 @@ async def rest(url: str, projections: int, followers: int, seconds: float) -> fl
             each.cancel()
         await asyncio.gather(*following, return_exceptions=True)
         return share
+
+
+async def seen(url: str, commits: int) -> float:
+    """Return the milliseconds, median, from a commit in another process until this one, which rests, knows of it."""
+    async with build(url, 1) as app:
+        command = [sys.executable, "-m", "bench.workers.resting", "commit", url, str(commits)]
+        other = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        known = begun = await app.store.head()
+        seen_at: dict[int, float] = {}
+        while known < begun + commits:
+            known = await app.store.log.wait(known, PATIENCE)
+            seen_at[known] = time.monotonic()
+        told, _ = await other.communicate()
+        acknowledged = {int(position): float(at) for position, at in map(str.split, told.decode().splitlines()[:-1])}
+        return statistics.median(max(at - acknowledged[each], 0) for each, at in seen_at.items()) * 1000
+
+
+async def commit(url: str, commits: int) -> float:
+    """Commit now and then, so that others come to rest in between, and tell when each commit was acknowledged."""
+    async with open_event_store(url) as store:
+        for number in range(commits):
+            await asyncio.sleep(PAUSE)
+            receipt = await store.append([Filled(basket_id=f"b{number}", quantity=1)])
+            print(int(receipt.position), time.monotonic(), flush=True)
+    return 0.0
 
 
 async def write_beside(url: str, followers: int, seconds: float) -> float:
@@ -145,6 +173,8 @@ def in_a_process(do: str, url: str, *numbers: float) -> float:
 
 if __name__ == "__main__":
     do, url, *numbers = sys.argv[1:]
-    measures = {"rest": rest, "write_beside": write_beside, "reach": reach}
-    kinds = {"rest": (int, int, float), "write_beside": (int, float), "reach": (int, int)}
+    measures = {"rest": rest, "write_beside": write_beside, "reach": reach, "seen": seen, "commit": commit}
+    kinds = {
+        "rest": (int, int, float), "write_beside": (int, float), "reach": (int, int), "seen": (int,), "commit": (int,),
+    }  # fmt: skip
     print(asyncio.run(measures[do](url, *(kind(number) for kind, number in zip(kinds[do], numbers, strict=True)))))  # type: ignore[operator]

@@ -227,6 +227,9 @@ class Twofold:
     def idle(self, projections: int, followers: int, seconds: float) -> float:
         return resting.in_a_process("rest", self._url, projections, followers, seconds)
 
+    def seen(self, commits: int) -> float:
+        return resting.in_a_process("seen", self._url, commits)
+
     def followed(self, followers: int, seconds: float) -> float:
         return resting.in_a_process("write_beside", self._url, followers, seconds)
 

@@ -204,6 +204,9 @@ class QueryOptions:
     cursor: int = 8192
     """Characters of a cursor, at most. Raised: a forged one takes more time to refuse. Lowered: pages that are sorted
     by long texts have no next page."""
+    beats: int = 16
+    """Parts of a watcher's patience, to one of which the end of its wait is rounded up, so that several end together.
+    Raised: a thousand watchers who wait in vain wake the process more often. Lowered: heartbeats come later."""
     watch_pause: float = 0.05
     """Seconds between two answers to one watcher, at least. Raised: changes show later. Lowered: more queries."""
 
@@ -378,9 +381,12 @@ class SqliteOptions:
     settling: float = 0.05
     """Seconds for which the looks go on after the last write. Raised, an application at rest costs more;
     lowered, a commit whose sync takes longer is seen only by the next look at rest."""
-    rest: float = 0.5
-    """Seconds between two looks while nothing is written. Raised, a write that the platform did not tell of is seen
-    later; lowered, an application at rest uses more of the processor."""
+    rest: float = 1.0
+    """Seconds between two looks while nothing is written. Raised, a commit whose sync takes very long is seen later;
+    lowered, an application at rest uses more of the processor."""
+    blind: float = 0.5
+    """The same where the platform does not tell of writes to a file. Raised, a commit of another process is seen later
+    after a rest."""
     noticed_wait: float = 0.1
     """Seconds that a job has to wait for its turn before they are taken off its `lock_timeout`. Raised, it waits that
     much longer for a lock; lowered, more commits set their time-out."""

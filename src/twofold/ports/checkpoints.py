@@ -75,6 +75,9 @@ SQL = sql_blocks(
     paused=_in_sql(*STANDING_STILL.intersection(_ANSWERING)),
 )
 """The statements about checkpoints that all engines share. No other module reads the file."""
+BRIEF = frozenset(SQL[name] for name in ("serving", "checkpoints_of"))
+"""Those of them that tasks that wait for a read model ask again and again, and that read a few rows along an index: an
+engine in this process may answer them at once."""
 
 
 class Generation(NamedTuple):

@@ -9,6 +9,7 @@ more new events than are kept.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence, Set
@@ -21,8 +22,11 @@ from twofold.ports.event_log import EventLog
 from twofold.queries.consistency import Progress
 from twofold.queries.scope import Place, Scope, places_of
 
+_decode_tags = msgspec.json.Decoder(list[str]).decode
 _Event = tuple[int, str, Sequence[str]]
 """Position, type and tags."""
+_Woken = asyncio.Future[int | None]
+"""Given the position that was passed, or None once a watcher has waited in vain."""
 
 
 class Changes:
@@ -45,7 +49,7 @@ class Changes:
         self._known_from = 0
         """The events behind this position, and up to `_position`, are kept."""
         self._generations: Sequence[int] = ()
-        self._watchers: dict[Place, dict[asyncio.Future[int], int]] = {}
+        self._watchers: dict[Place, dict[_Woken, int]] = {}
         """Who waits for events of a type with a tag, and the position that his answer shows."""
         self._waiting = 0
         self._task: asyncio.Task[None] | None = None
@@ -63,16 +67,16 @@ class Changes:
             self._begin(after)
         if self._has_missed(places, after):
             return self._position
-        woken: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        woken: _Woken = loop.create_future()
         for place in places:
             self._watchers.setdefault(place, {})[woken] = after
         self._waiting += 1
+        giving_up = loop.call_at(_in_step(loop.time() + patience, patience / self._options.beats), _give_up, woken)
         try:
-            async with asyncio.timeout(patience):
-                return await woken
-        except TimeoutError:
-            return None
+            return await woken
         finally:
+            giving_up.cancel()
             self._waiting -= 1
             self._forget(places, woken)
 
@@ -85,7 +89,7 @@ class Changes:
         missed = (event for event in self._events if event[0] > after)
         return any(not places.isdisjoint(places_of(event[1], event[2])) for event in missed)
 
-    def _forget(self, places: Set[Place], woken: asyncio.Future[int]) -> None:
+    def _forget(self, places: Set[Place], woken: _Woken) -> None:
         if woken.done() and not woken.cancelled():
             woken.exception()  # also a watcher that is cancelled at the same moment has seen it
         for place in places:
@@ -132,7 +136,7 @@ class Changes:
         for row in rows:
             if len(self._events) == self._size:
                 self._known_from = self._events[0][0]
-            event: _Event = (row.position, row.type, msgspec.json.decode(row.tags))
+            event: _Event = (row.position, row.type, _decode_tags(row.tags))
             self._events.append(event)
             for place in places_of(event[1], event[2]):
                 for woken, after in self._watchers.get(place, {}).items():
@@ -148,5 +152,15 @@ class Changes:
             if not woken.done():
                 woken.set_result(end)
 
-    def _all(self) -> Iterator[asyncio.Future[int]]:
+    def _all(self) -> Iterator[_Woken]:
         return (woken for watchers in self._watchers.values() for woken in watchers)
+
+
+def _in_step(moment: float, beat: float) -> float:
+    """Return the next beat from a moment on."""
+    return math.ceil(moment / beat) * beat if beat > 0 else moment
+
+
+def _give_up(woken: _Woken) -> None:
+    if not woken.done():
+        woken.set_result(None)

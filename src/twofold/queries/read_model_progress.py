@@ -249,9 +249,9 @@ class ReadModelProgress:
         self._database.follow(self._positions)
         patience = min(deadline - time.monotonic(), self._options.poll)
         watermark = self._watermark(serving.generation)
-        if await watermark.wait(position - 1, patience) < position:
+        if await watermark.wait(position - 1, patience) < position and time.monotonic() < deadline:
             return await self._look(position, time.monotonic() - self._options.poll)
-        return serving
+        return serving  # after the deadline, `approach` looks once more
 
     async def _look(self, reaching: int, since: float) -> Serving:
         serving = await self.serving.look(since, reaching)

@@ -193,7 +193,8 @@ class SqliteDatabase:
         """
         connection: sqlite3.Connection | None = None
         options = self.options
-        watch = Watch(Path(f"{self.path}-wal"), brisk=options.poll, settling=options.settling, rest=options.rest)
+        seconds = {"brisk": options.poll, "settling": options.settling, "rest": options.rest, "blind": options.blind}
+        watch = Watch(Path(f"{self.path}-wal"), **seconds)
         try:
             connection = self.connect()
             seen = None

@@ -8,8 +8,8 @@
 3. A write is not yet a commit, which is visible only after the sync. So the watch looks a little later, and then less
    and less often, until the commit is found. A single one, such as the renewal of this process's own leases, is all
    that there is to find: the watch sleeps again. If the next write comes within `settling` seconds, it goes on at 1.
-4. It also looks without being told, less and less often, down to once in `rest` seconds: the way out where no write was
-   told of, or where a sync took very long.
+4. It also looks without being told, less and less often, down to once in `rest` seconds: the way out where a sync took
+   very long. Where the platform tells of no writes, it is all that there is, and goes down to once in `blind` seconds.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ class Watch:
         brisk: seconds between two looks while something happens.
         settling: seconds for which it is looked at briskly after the last write.
         rest: seconds between two looks while nothing happens.
+        blind: the same where the platform does not tell of writes.
     """
 
-    def __init__(self, path: Path, *, brisk: float, settling: float, rest: float) -> None:
-        self._brisk, self._settling, self._rest = brisk, settling, rest
+    def __init__(self, path: Path, *, brisk: float, settling: float, rest: float, blind: float) -> None:
+        self._brisk, self._settling, self._rest, self._blind = brisk, settling, rest, blind
         self._loop = asyncio.get_running_loop()
         self._written = asyncio.Event()
         self._path = path
@@ -78,7 +79,7 @@ class Watch:
         if self._drain() or await self._told(self._pause):
             await self._expect_commit()
         else:
-            self._pause = min(SLOWER * self._pause, self._rest)
+            self._pause = min(SLOWER * self._pause, self._blind if self._descriptor is None else self._rest)
 
     async def _expect_commit(self) -> None:
         """Give the commit a moment whose first write the platform has told of."""

@@ -14,6 +14,7 @@ from twofold.engines.sqlite.read_models.selection import read_source, select_pag
 from twofold.engines.sqlite.read_models.transaction import SqliteReadTransaction
 from twofold.engines.sqlite.rows import in_sql, load_rows, may_be_stored, write_step
 from twofold.errors import StorageError
+from twofold.ports.checkpoints import BRIEF
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import (
     IDLE,
@@ -87,7 +88,7 @@ class SqliteReadDatabase:
                         positions.reached(Segment(*segment), epoch, position)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        return await self._database.read(lambda reader: reader.execute(sql, values).fetchall())
+        return await self._database.read(lambda reader: reader.execute(sql, values).fetchall(), brief=sql in BRIEF)
 
     async def read(self, table: Table, question: Question, source: Source) -> Found:
         try:
