@@ -9,7 +9,8 @@ from tests.accounts import Balances
 from twofold import EventStore, Projection, ReadModel
 from twofold.engines.engine import Engine
 from twofold.ports.checkpoints import Checkpoint, checkpoints_of, generations_of
-from twofold.projections.folding import fold, keyed
+from twofold.projections.folding import fold
+from twofold.projections.keyed_event import keyed
 
 
 async def rows(model: ReadModel[Any]) -> dict[Any, Any]:

@@ -231,6 +231,9 @@ class FoldOptions:
     sql_pause: float = 0.025
     """Seconds between two transactions of slow SQL, at most: SQLite's other writers look about as often whether they
     may write. Raised, the projection is slower; lowered, others come to write later."""
+    found_rows: int = 20_000
+    """Rows that the events of a batch find by what they hold, at most; only a single event may find more. Raised,
+    batches of such events take more memory; lowered, there are more commits."""
     missing: int = 1000
     """Events of other processes that an append folds into an inline projection along with its own, at most. Raised,
     such appends take longer; lowered, more is left to the worker."""

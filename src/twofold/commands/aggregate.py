@@ -11,7 +11,7 @@ from twofold.arguments import check_iterable
 from twofold.commands.ignored import check_ignored
 from twofold.errors import InvalidEventError
 from twofold.log.codec.mutable_fields import copier
-from twofold.messages.event_methods import methods_by_event, refuse_record
+from twofold.messages.event_methods import fields_of, methods_by_event, refuse_record
 from twofold.messages.mutable import is_mutable
 
 
@@ -156,6 +156,10 @@ def _refuse_other_parameters(cls: type[Aggregate]) -> None:
 
 def _refuse_other_event(cls: type[Aggregate], event_type: type, method: Callable[..., Any]) -> None:
     refuse_record(method, "an aggregate")
+    if fields_of(method):
+        raise TypeError(
+            f"{method.__qualname__}: where= finds rows of a projection, and an aggregate has none; remove it"
+        )
     parameters = list(inspect.signature(method).parameters)
     if len(parameters) != 2:
         raise TypeError(f"{method.__qualname__} must take (self, event), got ({', '.join(parameters)})")

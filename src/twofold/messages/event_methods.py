@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from twofold.messages.event import refuse_base_class
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_MARK = "__twofold_on__"
+_MARK, _WHERE = "__twofold_on__", "__twofold_where__"
 
 
-def on(*event_types: type) -> Callable[[F], F]:
+def on(*event_types: type, where: str | Mapping[str, str] | None = None) -> Callable[[F], F]:
     """Let a method take events of exactly these classes.
 
+    Args:
+        event_types: the classes.
+        where: only for methods of projections: the event is about each row whose field of this name equals the event's
+            field of the same name; or, as `{"guest_id": "id"}`, whose fields equal the named fields of the event.
+
     Raises:
-        TypeError: no class is named, or only the base of some, or the method is asynchronous.
+        TypeError: no class is named, or only the base of some, or the method is asynchronous, or `where` names no
+            fields.
     """
     if not event_types or not all(isinstance(each, type) for each in event_types):
         raise TypeError("the event types are classes; name the event: @on(OrderCreated)")
     for each in event_types:
         refuse_base_class(each)
+    fields = _fields(where)
 
     def mark(method: F) -> F:
         if inspect.iscoroutinefunction(method):
@@ -31,6 +38,8 @@ def on(*event_types: type) -> Callable[[F], F]:
                 f"{method.__qualname__}: a method marked with @on folds events, without I/O; it cannot be async"
             )
         setattr(method, _MARK, event_types)
+        if fields:
+            setattr(method, _WHERE, fields)
         return method
 
     return mark
@@ -39,6 +48,23 @@ def on(*event_types: type) -> Callable[[F], F]:
 def events_of(method: Callable[..., Any]) -> tuple[type, ...]:
     """Return the classes of events that `@on` names for a method."""
     return getattr(method, _MARK, ())
+
+
+def fields_of(method: Callable[..., Any]) -> Mapping[str, str]:
+    """Return the fields of rows, and those of the event that they equal, as `where` names them for a method."""
+    return getattr(method, _WHERE, {})
+
+
+def _fields(where: str | Mapping[str, str] | None) -> Mapping[str, str]:
+    if where is None:
+        return {}
+    fields = {where: where} if isinstance(where, str) else where
+    if not isinstance(fields, Mapping) or not fields or not all(isinstance(each, str) for each in fields.values()):
+        raise TypeError(
+            f'where={where!r} names no fields; write where="guest_id", or {{"guest_id": "id"}} if the event\'s field '
+            f"has another name"
+        )
+    return dict(fields)
 
 
 def methods_by_event(cls: type) -> dict[type, Callable[..., Any]]:

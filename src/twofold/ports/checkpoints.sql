@@ -115,7 +115,7 @@ ORDER BY c.first_slot /* FOR UPDATE */
 
 -- name: parked_and_skipped
 SELECT 0, '', key, max(retry) FROM twofold_parked WHERE name = :name AND generation = :generation GROUP BY key
-UNION ALL SELECT position, event_id, '', 0 FROM twofold_skipped WHERE name = :name AND position > :after
+UNION ALL SELECT position, event_id, key, 0 FROM twofold_skipped WHERE name = :name AND position > :after
 
 -- name: position_of
 SELECT min(position) FROM twofold_checkpoints WHERE name = :name AND generation = :generation
@@ -257,16 +257,16 @@ ORDER BY position
 -- name: skip
 INSERT INTO twofold_skipped (name, position, event_id, key, cause, reason, skipped_at)
 VALUES (:name, :position, :event_id, :key, :cause, :reason, twofold_now())
-ON CONFLICT (name, position) DO UPDATE
-SET event_id = excluded.event_id, key = excluded.key, cause = excluded.cause, reason = excluded.reason,
+ON CONFLICT (name, position, key) DO UPDATE
+SET event_id = excluded.event_id, cause = excluded.cause, reason = excluded.reason,
     skipped_at = excluded.skipped_at
 WHERE twofold_skipped.event_id <> excluded.event_id
 
 -- name: skipped
-SELECT position, event_id FROM twofold_skipped WHERE name = :name AND position > :after ORDER BY position
+SELECT position, event_id, key FROM twofold_skipped WHERE name = :name AND position > :after ORDER BY position
 
 -- name: decisions
-SELECT position, event_id, key, cause, reason, skipped_at FROM twofold_skipped WHERE name = :name ORDER BY position
+SELECT position, event_id, key, cause, reason, skipped_at FROM twofold_skipped WHERE name = :name ORDER BY position, key
 
 -- name: see_worker
 INSERT INTO twofold_workers (worker, projections, seen_at, seen_until)

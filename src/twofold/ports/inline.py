@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from twofold.errors import InvalidProjectionError
 from twofold.messages.event_query import EventQuery
-from twofold.ports.read_database import Changes
+from twofold.ports.read_database import Changes, Selection
 from twofold.ports.segments import Step
 from twofold.ports.table import Table
 
@@ -61,6 +61,13 @@ class LoadRows(NamedTuple):
     keys: Collection[tuple[Any, ...]]
 
 
+class FindRows(NamedTuple):
+    """Select rows of a table; the answer is their values."""
+
+    table: Table
+    selection: Selection
+
+
 class WriteStep(NamedTuple):
     """Do what `ReadDatabase.commit` does, within the transaction."""
 
@@ -88,7 +95,9 @@ class AppendEvents(NamedTuple):
     """An `Append` of `twofold.ports.event_log`, which imports this module."""
 
 
-Request = Ask | GiveWay | LockLog | LockSegments | ReadEvents | LoadRows | WriteStep | WriteRows | AppendEvents
+Request = (
+    Ask | GiveWay | LockLog | LockSegments | ReadEvents | LoadRows | FindRows | WriteStep | WriteRows | AppendEvents
+)
 Steps = Generator[Request, Any, T]
 """The requests of one piece of work, and what came of it."""
 

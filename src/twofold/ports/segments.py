@@ -23,6 +23,10 @@ class Segment(NamedTuple):
         """Whether it is all of the read model."""
         return self.end - self.first == SLOTS
 
+    def has(self, key: str) -> bool:
+        """Return whether the row with this key, as JSON, is one of its own."""
+        return self.first <= slot_of(key) < self.end
+
     def overlaps(self, other: Segment) -> bool:
         """Return whether it shares slots with another segment of its generation."""
         return self.first < other.end and other.first < self.end

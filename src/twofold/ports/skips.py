@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -32,16 +32,29 @@ class Skips:
 
     Args:
         name: the read model.
-        rows: the position and the event's id of each, as `checkpoints.sql` reads them.
+        rows: the position and the event's id of each, and the key of the row for which it is skipped, empty if for
+            all rows, as `checkpoints.sql` reads them.
     """
 
     def __init__(self, name: str, rows: Iterable[tuple[Any, ...]] = ()) -> None:
         self._name = name
-        self._ids = {position: bytes.fromhex(text) for position, text in rows}
+        self._ids: dict[int, bytes] = {}
+        self._keys: dict[int, set[str]] = {}
+        for position, text, key in rows:
+            self._ids[position] = bytes.fromhex(text)
+            self._keys.setdefault(position, set()).add(key)
 
     def without(self, events: Sequence[E]) -> Sequence[E]:
-        """Return the events that are folded, and tell of a skip whose position another event has."""
+        """Return the events that are folded for any row, and tell of a skip whose position another event has."""
         return [each for each in events if not self._holds(each)] if self._ids else events
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._ids)
+
+    def keys_of(self, event: Stored) -> Collection[str]:
+        """Return the keys of the rows for which alone an event is skipped."""
+        return self._keys[event.position] if self._ids.get(event.position) == event.event_id else ()
 
     def _holds(self, event: Stored) -> bool:
         if (event_id := self._ids.get(event.position)) is None:
@@ -52,4 +65,4 @@ class Skips:
                 "if it is to be left out, too", self._name, event.position, UUID(bytes=event_id),
                 UUID(bytes=event.event_id),
             )  # fmt: skip
-        return event_id == event.event_id
+        return event_id == event.event_id and "" in self._keys[event.position]

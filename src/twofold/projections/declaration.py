@@ -15,6 +15,7 @@ from twofold.messages.event_methods import fold_parameters
 from twofold.ports.read_database import Style
 from twofold.projections.projection import OnFailure, Projection
 from twofold.projections.reaction import Reaction
+from twofold.projections.rows.row_type import INEXACT
 from twofold.projections.sql_projection import SqlProjection
 
 
@@ -107,10 +108,13 @@ def _check_parameters(where: str, apply: Callable[..., Any], count: int) -> None
 
 def _check_rows(projection: Projection[Any]) -> None:
     """Refuse events that lack a field of the key, if no `key` of the projection's own finds it elsewhere."""
+    finds = projection.finds_rows()
+    for event, fields in finds.items():
+        _check_lookup(projection, event, fields)
     if "key" in _own_methods(type(projection)):
         return
     keys = projection.row_type().key[: 1 if type(projection).key is not Projection.key else None]
-    for event in projection.handles():
+    for event in set(projection.handles()).difference(finds):
         known = field_names(event)
         lacking = [name for name in keys if known is not None and name not in known and not hasattr(event, name)]
         if lacking:
@@ -118,6 +122,34 @@ def _check_rows(projection: Projection[Any]) -> None:
                 f"{projection.name}: {event.__name__} has no field {lacking[0]!r}, which is part of the key; write "
                 f"`def key(self, event)`, which returns ({', '.join(keys)})"
             )
+
+
+def _check_lookup(projection: Projection[Any], event: type, fields: Mapping[str, str]) -> None:
+    """Refuse `where` with fields that rows or events lack, or by which no engine finds rows."""
+    rows, where = projection.row_type(), f"{projection.name}: where= for {event.__name__}"
+    columns, known = {column.name: column for column in rows.columns}, field_names(event)
+    for name, field in fields.items():
+        if name not in columns:
+            raise InvalidProjectionError(
+                f"{where}: {rows.cls.__name__} has no field {name!r}; its fields are {', '.join(columns)}"
+            )
+        if columns[name].kind in INEXACT:
+            kind = columns[name].kind.name.lower()
+            raise InvalidProjectionError(
+                f"{where}: {rows.cls.__name__}.{name} is a {kind}, of which equal values can be written in several "
+                f"ways; name a field of another type, such as a str or an int"
+            )
+        if known is not None and field not in known and not hasattr(event, field):
+            raise InvalidProjectionError(
+                f"{where}: {event.__name__} has no field {field!r}; write where={{{name!r}: …}} with the name of the "
+                f"event's field that holds the value"
+            )
+    if not set(fields).intersection((*rows.indexes, rows.key[0])):
+        name = next(iter(fields))
+        raise InvalidProjectionError(
+            f"{where}: {rows.cls.__name__}.{name} has no index, so that each event would read all rows; mark it: "
+            f"`{name}: Annotated[…, Index()]`"
+        )
 
 
 def _own_methods(cls: type) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Folding: events with the keys of their rows, and what a batch of them makes of the rows."""
+"""Folding: what a batch of events makes of the rows that it touches."""
 
 from __future__ import annotations
 
@@ -7,56 +7,15 @@ import copy
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from twofold.errors import InvalidProjectionError
-from twofold.messages.event import RecordedEvent
 from twofold.options import FoldOptions
-from twofold.ports.segments import Parked
-from twofold.projections.failure import described
-from twofold.projections.projection import Fold, KeyValues, Projection
+from twofold.projections.keyed_event import FailedEvent, KeyedEvent, LookupEvent
+from twofold.projections.lookups import FittingRows
+from twofold.projections.projection import Fold, KeyValues, Projection, nothing_returned
 from twofold.tasks import PROCESS_EXITS
-
-_VARIANTS = {datetime, Decimal}
-_encode = msgspec.json.Encoder(order="deterministic").encode
-
-
-class KeyedEvent(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """An event and the key of the row that it is about."""
-
-    recorded: RecordedEvent[Any]
-    key: KeyValues
-
-    @property
-    def text(self) -> str:
-        """The key as JSON."""
-        return key_text(self.key)
-
-    def parked(self, cause: str = "", traceback: str = "") -> Parked:
-        """Return what is stored of it while it is parked; without a cause, it waits behind an earlier one."""
-        stored = self.recorded.stored
-        return Parked(stored.position, self.text, stored.event_id.hex(), cause, traceback)
-
-
-class FailedEvent(NamedTuple):
-    """An event that took no effect: it failed, or (without an error) it waits behind one of its row that did."""
-
-    keyed: KeyedEvent
-    error: BaseException | None = None
-
-    @property
-    def position(self) -> int:
-        """Where the event stands in the log."""
-        return self.keyed.recorded.position
-
-    def parked(self) -> Parked:
-        """Return what is stored of it."""
-        return self.keyed.parked(*described(self.error))
 
 
 class Folded(NamedTuple):
@@ -67,54 +26,43 @@ class Folded(NamedTuple):
     failures: Sequence[FailedEvent] = ()
 
 
-def key_text(key: KeyValues) -> str:
-    """Return a key as JSON. stored: version with care."""
-    if _VARIANTS & set(map(type, key)):
-        key = tuple(_plain(each) for each in key)
-    return _encode(key).decode()
-
-
-def _plain(value: Any) -> Any:
-    """Return the one way to write a value of which equal ones can be written in several ways."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC)
-    return value.normalize() if isinstance(value, Decimal) else value
-
-
-def keys_of(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
-    """Return the key of each event, as the projection's `key` gives it.
-
-    Raises:
-        Exception: whatever `key` raises.
-    """
-    keys = [projection.key(recorded.event) for recorded in events]
-    return [key if type(key) is tuple else (key,) for key in keys]
-
-
-def keyed(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
-    """Return events with their keys; raises what `keys_of` raises."""
-    return list(map(KeyedEvent, events, keys_of(projection, events)))
-
-
 class Folding:
     """A fold of events over rows that can be interrupted after each event.
 
     Args:
         projection: whose methods fold.
-        rows: the rows as they are before the events, by key.
+        rows: the rows as they are before the events, by key; of rows that a `LookupEvent` may be about, all.
+        is_due: whether a row with a key, as JSON, still lacks what a `LookupEvent` at a position does to it.
     """
 
-    def __init__(self, projection: Projection[Any], rows: Mapping[KeyValues, Any]) -> None:
+    def __init__(
+        self,
+        projection: Projection[Any],
+        rows: Mapping[KeyValues, Any],
+        is_due: Callable[[str, int], bool] = lambda *_: True,
+    ) -> None:
         self._projection = projection
         self._rows = rows
+        self._is_due = is_due
         self._changed: dict[KeyValues, Any] = {}
         self._failures: list[FailedEvent] = []
         self._failed: set[KeyValues] = set()
+        self._fitting: FittingRows | None = None
+        self._indexed = 0
+        """How many events have been folded by the time the index was made."""
+        self._found: list[KeyedEvent] = []
+        """The next event, if it is a `LookupEvent`, once for each of its rows."""
+        self._taken = 0
+        """How many of these are folded."""
 
     @property
     def folded(self) -> Folded:
         """What came of the events so far."""
         return Folded(self._changed, self._failures)
+
+    def may_end(self, events: Sequence[KeyedEvent], count: int) -> bool:
+        """Return whether the first events are folded whole, for all of their rows."""
+        return not self._found and (count == len(events) or events[count - 1].recorded is not events[count].recorded)
 
     def take(self, events: Sequence[KeyedEvent], first: int = 0, seconds: float = math.inf) -> int:
         """Fold events in order, and return how many of them are folded by now.
@@ -126,11 +74,30 @@ class Folding:
             first: how many of them were folded by earlier calls.
             seconds: begin with no further event after this time.
         """
+        end = time.perf_counter() + seconds
+        count = self._take(events, first, end)
+        while count < len(events) and isinstance(lookup := events[count], LookupEvent):
+            if not self._found:
+                self._found = self._find(lookup, events[self._indexed : count])
+                self._indexed, self._taken = count + 1, 0
+            self._taken = self._take(self._found, self._taken, end)
+            if self._taken < len(self._found):
+                break
+            self._index(self._found)
+            self._found, count = [], count + 1
+            if time.perf_counter() > end:
+                break
+            count = self._take(events, count, end)
+        return count
+
+    def _take(self, events: Sequence[KeyedEvent], first: int, end: float) -> int:
+        """Fold events up to a `LookupEvent`, or until the time is over; return how many of all are folded."""
         rows, changed, failed, projection = self._rows, self._changed, self._failed, self._projection
         key_of, folds, clock = projection.key_of, _folds(projection), time.perf_counter
-        end = clock() + seconds
         for count, each in enumerate(events[first:] if first else events, first + 1):
             key, recorded = each.key, each.recorded
+            if not key:
+                return count - 1
             if failed and key in failed:
                 self._failures.append(FailedEvent(each))
                 continue
@@ -140,7 +107,7 @@ class Folding:
                 if row is not None and key_of(row) != key:
                     raise _other_key(projection, key, key_of(row))
                 if row is None and projection.keeps_row(type(recorded.event)):
-                    raise _nothing_returned(projection, recorded)
+                    raise nothing_returned(projection, type(recorded.event))
                 changed[key] = row
             except PROCESS_EXITS:
                 raise
@@ -150,6 +117,23 @@ class Folding:
             if clock() > end:
                 return count
         return len(events)
+
+    def _find(self, event: LookupEvent, earlier: Sequence[KeyedEvent]) -> list[KeyedEvent]:
+        """Return an event once for each row that it is about, and for those whose earlier events failed."""
+        if self._fitting is None:
+            self._fitting = FittingRows(self._projection)
+            self._fitting.add(self._rows)
+        self._index(earlier)
+        keys = dict.fromkeys([*self._fitting.keys(event), *self._failed])
+        found = [KeyedEvent(event.recorded, key) for key in keys]
+        return [
+            each for each in found if event.takes(text := each.text) and self._is_due(text, event.recorded.position)
+        ]
+
+    def _index(self, events: Iterable[KeyedEvent]) -> None:
+        """Find rows as events have left them from now on."""
+        assert self._fitting is not None  # noqa: S101
+        self._fitting.add({each.key: self._changed[each.key] for each in events if each.key in self._changed})
 
 
 def fold(projection: Projection[Any], rows: Mapping[KeyValues, Any], events: Sequence[KeyedEvent]) -> Folded:
@@ -183,7 +167,7 @@ async def fold_in_slices(
     """
     folding, began = Folding(projection, rows), time.perf_counter()
     count = folding.take(events, 0, options.slice)
-    while count < len(events) and time.perf_counter() - began < seconds:
+    while count < len(events) and (time.perf_counter() - began < seconds or not folding.may_end(events, count)):
         moving()
         await asyncio.sleep(options.pause)
         count = folding.take(events, count, options.slice)
@@ -194,13 +178,6 @@ def _other_key(projection: Projection[Any], key: KeyValues, returned: KeyValues)
     return InvalidProjectionError(
         f"{projection.name}: the event is about the row {key!r}, its method returned the row {returned!r}; a row keeps "
         f"its key, and `key(event)` says which one it is"
-    )
-
-
-def _nothing_returned(projection: Projection[Any], recorded: RecordedEvent[Any]) -> InvalidProjectionError:
-    return InvalidProjectionError(
-        f"{projection.name}: the method for {type(recorded.event).__name__} says that it returns a row, and returned "
-        f"None, which deletes it; add the missing `return`, or declare `-> … | None`"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from twofold.errors import InvalidProjectionError
@@ -40,6 +40,14 @@ class GroupedProjection(Projection[R]):
                 f"{self.name}: all rows of a group have one {self.row_type().key[0]}, and each a key of its own: {keys}"
             )
         return sorted_rows or None
+
+    def rows_in(self, folded: Any) -> Sequence[R]:
+        """Return the rows of a group."""
+        return folded or ()
+
+    @classmethod
+    def _own_apply(cls) -> Any:
+        return GroupedProjection.apply
 
     @property
     def key_of(self) -> Callable[[Any], KeyValues]:

@@ -15,11 +15,14 @@ from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL
 from twofold.ports.event_log import EventLog, JoinableLog
-from twofold.ports.inline import Ask, GiveWay, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
-from twofold.ports.read_database import Changes, ReadDatabase
-from twofold.ports.segments import SLOTS, Segment, Step, slot_of
+from twofold.ports.inline import Ask, FindRows, GiveWay, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
+from twofold.ports.read_database import Changes, ReadDatabase, Values
+from twofold.ports.segments import SLOTS, Parked, Segment, Step, slot_of
 from twofold.ports.skips import Skips
-from twofold.projections.folding import Folded, Folding, KeyedEvent
+from twofold.ports.table import Table
+from twofold.projections.folding import Folded, Folding
+from twofold.projections.keyed_event import KeyedEvent, LookupEvent, key_text, without_blocked, without_skipped
+from twofold.projections.lookups import MOST_ROWS, selections
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import RowRunner
 
@@ -57,6 +60,10 @@ class _Progress(NamedTuple):
         """Return the segment that a key belongs to."""
         slot = slot_of(text) if len(self.segments) > 1 else 0
         return next(each for each in self.segments if slot < each.end)
+
+    def lacks(self, text: str, position: int) -> bool:
+        """Return whether the row with a key still lacks what an event does to it."""
+        return position > self.segment_of(text).position
 
     def at(self, position: int) -> _Progress:
         """Return it with all segments complete up to a position."""
@@ -143,8 +150,8 @@ class InlineProjection:
         kept_out = yield Ask(SQL["parked_and_skipped"], {"name": name, "generation": first.generation, "after": after})
         if any(retry for *_, retry in kept_out):
             return None
-        skips = Skips(name, ((position, event_id) for position, event_id, _, _ in kept_out if position))
-        return _Progress(segments, frozenset(key for _, _, key, _ in kept_out if key), skips)
+        skips = Skips(name, (row[:3] for row in kept_out if row[0]))
+        return _Progress(segments, frozenset(key for position, _, key, _ in kept_out if not position), skips)
 
     def _at_most(self, unknown: int) -> int:
         """Return how many events of others an append may bring in, in the time that it may spend on them."""
@@ -173,11 +180,10 @@ class InlineProjection:
         """
         rows, last_id = yield from self._read(progress.position, end, at_most)
         events = self._keyed(progress, rows)
-        parked = [each for each in events if each.text in progress.parked]
-        changed = yield from self._fold(
-            [each for each in events if each.text not in progress.parked], progress, seconds
-        )
         last = events[-1].recorded if events else None
+        events, waiting = without_blocked(events, progress.parked)
+        parked = [each for each in waiting if progress.lacks(each.key, each.position)]
+        changed = yield from self._fold(events, progress, seconds)
         table = self._runner.table(progress.segments[0].suffix)
         for segment in progress.segments:
             if segment.position < end:
@@ -210,41 +216,49 @@ class InlineProjection:
         """Return the text of the key, and the values of the row, for each row that changes."""
         if not events:
             return {}
-        table, rows = self._runner.table(progress.segments[0].suffix), self._rows
-        last = {each.key: each for each in events}
+        rows = self._rows
+        last = {each.key: each.recorded for each in events}
         try:
-            keys = {rows.dump_key(each.key) for each in events}
-            stored = map(rows.load, (yield LoadRows(table, keys)))
-            before = {rows.key_of(row): row for row in stored}
+            before = yield from self._load(self._runner.table(progress.segments[0].suffix), events)
         except Exception as error:  # a key that no table can hold
             raise self._failed(events[-1].recorded, error) from error
-        folded = yield from self._fold_in_slices(before, events, seconds)
+        folded = yield from self._fold_in_slices(
+            Folding(self._runner.projection, before, progress.lacks), events, seconds
+        )
         for failure in folded.failures:
             if failure.error is not None:
                 raise self._failed(failure.keyed.recorded, failure.error) from failure.error
         changed: dict[KeyValues, tuple[str, Any]] = {}
         for key, row in folded.rows.items():
             try:
-                changed[key] = last[key].text, None if row is None else rows.dump(row)
+                changed[key] = key_text(key), None if row is None else rows.dump(row)
             except Exception as error:
-                raise self._failed(last[key].recorded, error) from error
+                raise self._failed(last.get(key, events[-1].recorded), error) from error
         return changed
 
-    def _fold_in_slices(
-        self, before: Mapping[KeyValues, Any], events: Sequence[KeyedEvent], seconds: float
-    ) -> Steps[Folded]:
-        """Fold events over rows, and note how long one takes.
+    def _load(self, table: Table, events: Sequence[KeyedEvent]) -> Steps[dict[KeyValues, Any]]:
+        """Return the rows that events are about, by key."""
+        found: list[Values] = []
+        if lookups := [each for each in events if isinstance(each, LookupEvent)]:
+            for selection in selections(self._rows, lookups, MOST_ROWS):
+                found += yield FindRows(table, selection)
+        if keys := {self._rows.dump_key(each.key) for each in events if each.key}:
+            found += yield LoadRows(table, keys)
+        return {self._rows.key_of(row): row for row in map(self._rows.load, found)}
+
+    def _fold_in_slices(self, folding: Folding, events: Sequence[KeyedEvent], seconds: float) -> Steps[Folded]:
+        """Fold events, and note how long one takes.
 
         Raises:
             _TooManyError: that has taken longer than it may.
         """
-        folding, began, count = Folding(self._runner.projection, before), time.perf_counter(), 0
+        began, count = time.perf_counter(), 0
         while count < len(events):
-            if count:
+            if time.perf_counter() - began > self._options.slice:
                 yield GiveWay()
             count = folding.take(events, count, min(self._options.slice, seconds))
             taken = time.perf_counter() - began
-            self._cost = taken / count
+            self._cost = taken / max(count, 1)
             if taken > seconds and count < len(events):
                 raise _TooManyError(f"{len(events)} events take longer than {seconds} s")
         return folding.folded
@@ -254,11 +268,11 @@ class InlineProjection:
         events: list[KeyedEvent] = []
         for recorded in self._events.decode(progress.skips.without(rows)):
             try:
-                [each] = self._runner.keyed([recorded])
+                found = self._runner.keyed([recorded])
             except Exception as error:
                 raise self._failed(recorded, error) from error
-            if recorded.position > progress.segment_of(each.text).position:
-                events.append(each)
+            kept = without_skipped(found, progress.skips)
+            events += [each for each in kept if not each.key or progress.lacks(each.text, recorded.position)]
         return events
 
     def _changes(
@@ -266,13 +280,13 @@ class InlineProjection:
         progress: _Progress,
         segment: _SegmentToWrite,
         changed: Mapping[KeyValues, tuple[str, Any]],
-        parked: Sequence[KeyedEvent],
+        parked: Sequence[Parked],
     ) -> Changes:
         """Return what a step makes of one segment."""
         mine = {key: row for key, (text, row) in changed.items() if progress.segment_of(text) is segment}
         upserts = [row for row in mine.values() if row is not None]
         deletes = [self._rows.dump_key(key) for key, row in mine.items() if row is None]
-        waiting = [each.parked() for each in parked if progress.segment_of(each.text) is segment]
+        waiting = [each for each in parked if progress.segment_of(each.key) is segment]
         return Changes(upserts, deletes, waiting)
 
     def _step(self, segment: _SegmentToWrite, end: int, event_id: str) -> Step:

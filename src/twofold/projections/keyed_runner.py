@@ -9,11 +9,23 @@ from typing import Any, Self
 from twofold.errors import CheckpointMovedError
 from twofold.messages.event import RecordedEvent
 from twofold.options import FoldOptions
-from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, Style
+from twofold.ports.inline import Ask, Steps, WriteRows, WriteStep
+from twofold.ports.read_database import IDLE, Changes, ReadDatabase, ReadTransaction, Style
+from twofold.ports.segments import Segment
 from twofold.ports.table import Table
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
-from twofold.projections.folding import FailedEvent, Folded, KeyedEvent, fold_in_slices, keys_of
+from twofold.projections.folding import Folded, fold_in_slices
+from twofold.projections.keyed_event import (
+    FailedEvent,
+    KeyedEvent,
+    LookupEvent,
+    key_text,
+    keyed,
+    start_of_event,
+    without_blocked,
+)
+from twofold.projections.lookups import MOST_ROWS, lookup, selections
 from twofold.projections.projection import KeyValues, Projection
 from twofold.projections.rows.row_cache import RowCache
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start
@@ -46,6 +58,7 @@ class KeyedRunner:
         self._table = projection.table()
         self._rows = projection.row_type()
         self._own_key = type(projection).key is not Projection.key
+        self._finds_rows = projection.finds_rows()
         self._known = RowCache()
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -74,27 +87,33 @@ class KeyedRunner:
         return self._table._replace(name=self._table.name + suffix)
 
     def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
-        return list(map(KeyedEvent, events, self.keys(events)))
+        if self._finds_rows:
+            return [each for recorded in events for each in self._keyed_or_lookup(recorded)]
+        return self._keyed(events)
 
-    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
+    def _keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
         if self._own_key:
-            return keys_of(self.projection, events)
-        return self._rows.keys_of([recorded.event for recorded in events])
+            return keyed(self.projection, events)
+        return list(map(KeyedEvent, events, self._rows.keys_of([recorded.event for recorded in events])))
+
+    def _keyed_or_lookup(self, recorded: RecordedEvent[Any]) -> Sequence[KeyedEvent]:
+        fields = self._finds_rows.get(type(recorded.event))
+        return [lookup(self._rows, recorded, fields)] if fields else self._keyed([recorded])
 
     async def project(self, batch: ProjectionBatch) -> Projected:
         table, stored = self.table(batch.suffix), self._known.take(batch.step)
         try:
-            stored.update(await self._stored(table, [each for each in batch.events if each.key not in stored]))
+            batch, rows = await self._loaded(table, batch, stored)
             folded, count = await fold_in_slices(
-                self.projection, stored, batch.events, moving=batch.moving, options=self.folding,
+                self.projection, rows, batch.events, moving=batch.moving, options=self.folding,
                 seconds=self.folding.commit_after if batch.is_divisible else math.inf,
             )  # fmt: skip
             batch, failures = batch.first(count), folded.failures
             if failures and not batch.last_try:
                 return Projected(batch.step, failures)
             parked, released = batch.with_parked(failures).parked, batch.changes.released
-            rows = self._changes(stored, folded)
-            await self._database.commit(table, rows._replace(parked=parked, released=released), batch.step)
+            changes = self._changes(stored, folded)
+            await self._database.commit(table, changes._replace(parked=parked, released=released), batch.step)
         except (CheckpointMovedError, *INFRASTRUCTURE):
             raise
         except Exception as error:  # a key or a row that cannot be stored
@@ -103,6 +122,45 @@ class KeyedRunner:
             stored.update(folded.rows)
             self._known.give_back(batch.step, stored)
         return Projected(batch.step, failures)
+
+    async def _loaded(
+        self, table: Table, batch: ProjectionBatch, stored: dict[KeyValues, Any]
+    ) -> tuple[ProjectionBatch, Mapping[KeyValues, Any]]:
+        """Load the rows that a batch is about and that are not known, and return the batch with all that it is about.
+
+        Of a divisible batch it is the first half, or the half of that, as long as its events find too many rows.
+        """
+        found: dict[KeyValues, Any] = {}
+        while lookups := [each for each in batch.events if isinstance(each, LookupEvent)] if self._finds_rows else []:
+            most = self.folding.found_rows if batch.is_divisible and len(batch.events) > 1 else MOST_ROWS
+            found = await self._find(table, batch.step.segment, lookups, most)
+            if len(found) <= most:
+                break
+            half = start_of_event(batch.events, len(batch.events) // 2)
+            batch = batch.first(half) if half else batch._replace(is_divisible=False)
+        direct = [each for each in batch.events if each.key] if lookups else batch.events
+        stored.update({key: row for key, row in found.items() if key not in stored})
+        stored.update(await self._stored(table, [each for each in direct if each.key not in stored]))
+        if not lookups:
+            return batch, stored
+        keys = dict.fromkeys([*found, *(each.key for each in direct)])
+        return batch, {key: stored[key] for key in keys if key in stored}
+
+    async def _find(
+        self, table: Table, segment: Segment, lookups: Sequence[LookupEvent], most: int
+    ) -> dict[KeyValues, Any]:
+        """Return the stored rows of a segment that events find, or of those of all segments more than `most`."""
+        found = list[Any]()
+        for selection in selections(self._rows, lookups, most + 1):
+            found += self._rows.load_all((await self._database.select(table, selection))[0])
+            if len(found) > most:
+                break
+        rows = await self._whole(table, found)
+        return rows if segment.is_whole else {key: row for key, row in rows.items() if segment.has(key_text(key))}
+
+    async def _whole(self, table: Table, found: Sequence[Any]) -> dict[KeyValues, Any]:
+        """Return found rows by their keys, each with all that is folded together with it."""
+        return dict(zip(self._rows.keys_of(found), found, strict=True))
 
     async def _stored(self, table: Table, events: Sequence[KeyedEvent]) -> dict[KeyValues, Any]:
         """Return the rows that events are about."""
@@ -128,23 +186,59 @@ class KeyedRunner:
         events = batch.events
         if not batch.last_try:
             return [FailedEvent(events[0], error)]
-        if len(events) == 1:
-            return await self._park(batch, [FailedEvent(events[0], error)])
-        half = len(events) // 2
+        half = start_of_event(events, len(events) // 2)
+        if not half:
+            return await self._row_by_row(batch, error)
         early = batch.first(half)
         middle = early.step.after
         late = batch.changes._replace(parked=[each for each in batch.changes.parked if each.position > middle])
         first = (await self.project(early)).failures
-        blocked = {each.keyed.text for each in first}
-        rest = [each for each in events[half:] if each.text not in blocked]
-        waiting = [FailedEvent(each) for each in events[half:] if each.text in blocked]
-        left = batch._replace(events=rest, step=batch.step._replace(before=middle), changes=late)
+        rest, waiting = without_blocked(events[half:], {each.keyed.text for each in first})
+        step, changes = batch.step._replace(before=middle), late._replace(parked=[*late.parked, *waiting])
+        left = batch._replace(events=rest, step=step, changes=changes)
         if not rest:
-            return [*first, *await self._park(left, waiting)]
-        second = await self.project(left._replace(changes=left.with_parked(waiting)))
-        return [*first, *waiting, *second.failures]
+            await self._database.commit(self.table(batch.suffix), changes, step)
+            return first
+        return [*first, *(await self.project(left)).failures]
 
-    async def _park(self, batch: ProjectionBatch, failures: Sequence[FailedEvent]) -> Sequence[FailedEvent]:
-        """Take the step of a batch none of whose events goes in."""
-        await self._database.commit(self.table(batch.suffix), batch.with_parked(failures), batch.step)
+    async def _row_by_row(self, batch: ProjectionBatch, error: Exception) -> Sequence[FailedEvent]:
+        """Find out for which of its rows one event cannot be stored, park it for these, and take the step."""
+        [first, *others] = batch.events
+        table, rows, failures = self.table(batch.suffix), dict[KeyValues, Any](), list[FailedEvent]()
+        if not others and first.key:
+            failures.append(FailedEvent(first, error))
+            await self._database.commit(table, batch.with_parked(failures), batch.step)
+            return failures
+        own = []
+        for each in batch.events:
+            try:
+                await self._loaded(table, batch._replace(events=[each]), rows)
+                own.append(each)
+            except (CheckpointMovedError, *INFRASTRUCTURE):
+                raise
+            except Exception as no_key:  # a key that cannot be stored
+                failures.append(FailedEvent(each, no_key))
+        folded, _ = await fold_in_slices(self.projection, rows, own, moving=batch.moving, options=self.folding)
+        failures += folded.failures
+        async with self._database.transaction(idle=batch.step.lease or IDLE) as transaction:
+            await transaction.carry_out(self._write_rows(table, batch, rows, folded, failures))
         return failures
+
+    def _write_rows(
+        self,
+        table: Table,
+        batch: ProjectionBatch,
+        stored: Mapping[KeyValues, Any],
+        folded: Folded,
+        failures: list[FailedEvent],
+    ) -> Steps[None]:
+        """Write what one event makes of its rows, each for itself, and take the step; add what cannot be stored."""
+        for key, row in folded.rows.items():
+            yield Ask("SAVEPOINT twofold_row")
+            try:
+                yield WriteRows(table, self._changes(stored, Folded({key: row})))
+            except Exception as error:
+                failures.append(FailedEvent(KeyedEvent(batch.events[0].recorded, key), error))
+                yield Ask("ROLLBACK TO SAVEPOINT twofold_row")
+            yield Ask("RELEASE SAVEPOINT twofold_row")
+        yield WriteStep(table, batch.with_parked(failures), batch.step)

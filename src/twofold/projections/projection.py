@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from twofold.errors import InvalidProjectionError, RowNotFoundError
 from twofold.messages.event import RecordedEvent
-from twofold.messages.event_methods import events_of, fold_parameters, methods_by_event
+from twofold.messages.event_methods import events_of, fields_of, fold_parameters, methods_by_event
 from twofold.messages.read_policy import ReadPolicy
 from twofold.ports.table import Table
 from twofold.projections.rows.row_type import RowType
@@ -32,6 +32,11 @@ class Projection(Generic[R]):
 
     The framework loads the rows that a batch of events touches, folds the whole batch, and writes the rows back in the
     transaction that moves the checkpoint: each event's effect is in the read model exactly once.
+
+    An event may be about several rows. `key` returns a list of their keys, or the method is marked with
+    `@on(GuestRenamed, where="guest_id")`: it then changes each row that has the event's `guest_id` in its own field
+    `guest_id`, as the rows are right before the event. Each row takes the event for itself: where it fails for one row,
+    that one's events are parked, and the others go on.
     Rows that this process wrote last are not loaded again, so no other code may write them.
     """
 
@@ -56,6 +61,7 @@ class Projection(Generic[R]):
     _folds: ClassVar[dict[type, Fold] | None] = None
     _making: ClassVar[frozenset[type]] = frozenset()
     _keeping: ClassVar[frozenset[type]] = frozenset()
+    _finding: ClassVar[Mapping[type, Mapping[str, str]]] = {}
 
     def handles(self) -> tuple[type, ...]:
         """Return the classes of the events that it takes.
@@ -68,7 +74,8 @@ class Projection(Generic[R]):
     def key(self, event: Any) -> Any:
         """Return the key of the row that an event is about; by default the event's fields of the same names.
 
-        A tuple, if the key has several fields.
+        A tuple, if the key has several fields. A list, set or frozenset of keys, if the event is about several rows or
+        none. It is not called for events that find their rows by `where`.
         """
         return tuple(getattr(event, name) for name in self.row_type().key)
 
@@ -110,6 +117,22 @@ class Projection(Generic[R]):
         self.folds_by_event()
         return event in type(self).__dict__.get("_keeping", ())
 
+    def finds_rows(self) -> Mapping[type, Mapping[str, str]]:
+        """Return for the classes of events that find their rows: which fields of the rows equal which of the event."""
+        if type(self).apply is not self._own_apply():
+            return {}
+        self.folds_by_event()
+        found: Mapping[type, Mapping[str, str]] = type(self).__dict__["_finding"]
+        return found
+
+    def rows_in(self, folded: Any) -> Sequence[R]:
+        """Return the rows in what `apply` returns."""
+        return () if folded is None else (folded,)
+
+    @classmethod
+    def _own_apply(cls) -> Any:
+        return Projection.apply
+
     @property
     def key_of(self) -> Callable[[Any], KeyValues]:
         """The function from what `apply` returns to the key of that."""
@@ -131,8 +154,10 @@ class Projection(Generic[R]):
         if folds is None:
             methods = methods_by_event(cls)
             taken = {event: _signature(method) for event, method in methods.items()}
+            cls._finding = {event: fields for event, method in methods.items() if (fields := fields_of(method))}
             folds = cls._folds = {event: _fold(method, taken[event]) for event, method in methods.items()}
-            cls._keeping = frozenset(event for event, method in methods.items() if _never_deletes(method))
+            keeping = frozenset(event for event, method in methods.items() if _never_deletes(method))
+            cls._keeping = keeping.difference(cls._finding)  # a row that does not fit the event may be none
             cls._making = frozenset(event for event, signature in taken.items() if signature.row is None)
         return folds
 
@@ -190,6 +215,8 @@ def _fold(method: Callable[..., Any], signature: _Signature) -> Fold:
     """Return a method as a function of the projection, the row and the recorded event."""
     row_name, takes_event, record = signature
     fold = _called(method, takes_row=row_name is not None, takes_event=takes_event, record=record)
+    if fields := fields_of(method):
+        return _fold_of_fitting_rows(method, signature, fold, fields)
     if row_name is None or _admits_none(method, row_name):
         return fold
 
@@ -202,6 +229,36 @@ def _fold(method: Callable[..., Any], signature: _Signature) -> Fold:
         return fold(projection, row, recorded)
 
     return change_what_exists
+
+
+def _fold_of_fitting_rows(
+    method: Callable[..., Any], signature: _Signature, fold: Fold, fields: Mapping[str, str]
+) -> Fold:
+    """Return a fold that leaves a row as it stands which does not fit the event."""
+    if signature.row is None:
+        raise InvalidProjectionError(
+            f"{method.__qualname__} changes the rows that `where` finds; take (self, row, event)"
+        )
+    never_deletes = _never_deletes(method)
+
+    def change_what_fits(projection: Any, row: Any, recorded: RecordedEvent[Any]) -> Any:
+        wanted = [(name, getattr(recorded.event, field)) for name, field in fields.items()]
+        if not any(all(getattr(each, name) == value for name, value in wanted) for each in projection.rows_in(row)):
+            return row
+        changed = fold(projection, row, recorded)
+        if changed is None and never_deletes:
+            raise nothing_returned(projection, type(recorded.event))
+        return changed
+
+    return change_what_fits
+
+
+def nothing_returned(projection: Any, event: type) -> InvalidProjectionError:
+    """Return what is raised about a method that forgot to return the row."""
+    return InvalidProjectionError(
+        f"{projection.name}: the method for {event.__name__} says that it returns a row, and returned None, which "
+        f"deletes it; add the missing `return`, or declare `-> … | None`"
+    )
 
 
 def _called(method: Callable[..., Any], *, takes_row: bool, takes_event: bool, record: str | None) -> Fold:

@@ -12,7 +12,7 @@ from twofold.messages.event import RecordedEvent
 from twofold.ports.checkpoints import hold
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.projections.failure import INFRASTRUCTURE
-from twofold.projections.folding import FailedEvent, KeyedEvent, keyed
+from twofold.projections.keyed_event import FailedEvent, KeyedEvent, keyed_once
 from twofold.projections.projection import check_projection_name
 from twofold.projections.reaction import Reaction
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start, take_step
@@ -58,7 +58,7 @@ class ReactionRunner:
         """Do nothing: a reaction has no tables."""
 
     def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
-        return keyed(self.projection, events)
+        return keyed_once(self.projection, events)
 
     async def project(self, batch: ProjectionBatch) -> Projected:
         """Do what follows from each event, then take the step. What was done before a failure stays done."""

@@ -19,7 +19,8 @@ from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, Style
 from twofold.ports.segments import Segment, Step
 from twofold.ports.table import Table
-from twofold.projections.folding import FailedEvent, Folded, KeyedEvent
+from twofold.projections.folding import Folded
+from twofold.projections.keyed_event import FailedEvent, KeyedEvent
 from twofold.projections.projection import KeyValues, Projection
 
 ProjectionKind = Literal["asynchronous", "inline", "on_demand"]
@@ -147,6 +148,8 @@ class ProjectionRunner(ReadModelBuilder, Protocol):
     def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
         """Return events with their keys, in order; one that is about several things comes once for each.
 
+        One that finds its rows by what they hold comes once, as a `LookupEvent`.
+
         Raises:
             Exception: whatever the projection's own code raises.
         """
@@ -174,13 +177,6 @@ class RowRunner(ProjectionRunner, Protocol):
 
     def table(self, suffix: str) -> Table:
         """Return the table of a generation."""
-
-    def keys(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyValues]:
-        """Return the key of each event.
-
-        Raises:
-            Exception: whatever the projection's own code raises.
-        """
 
     def group(self, key: KeyValues) -> KeyValues:
         """Return the key of the events that the row with this key is made of."""

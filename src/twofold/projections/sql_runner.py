@@ -13,7 +13,7 @@ from twofold.options import FoldOptions
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
-from twofold.projections.folding import FailedEvent, KeyedEvent, keyed
+from twofold.projections.keyed_event import FailedEvent, KeyedEvent, keyed_once
 from twofold.projections.projection import check_projection_name
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start, take_step
 from twofold.projections.sql_projection import SqlProjection, applied
@@ -66,7 +66,7 @@ class SqlRunner:
             await transaction.expose(table, table + suffix)
 
     def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
-        return keyed(self.projection, events)
+        return keyed_once(self.projection, events)
 
     async def project(self, batch: ProjectionBatch) -> Projected:
         offered, count = len(batch.events), 0

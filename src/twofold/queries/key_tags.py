@@ -24,7 +24,7 @@ def key_tags(projection: Projection[Any], table: Table) -> KeyTags:
     if type(projection).key is not Projection.key:
         return {}
     found: dict[str, Sequence[tuple[str, int]]] = {}
-    for cls in projection.handles():
+    for cls in set(projection.handles()).difference(projection.finds_rows()):
         tagged = [(tag, table.key.index(field)) for field, tag in tagged_fields(cls) if field in table.key]
         declared = event_type_of(cls)
         if tagged:

@@ -11,6 +11,7 @@ from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import Checkpoint
 from twofold.ports.segments import SLOTS, slot_of
+from twofold.projections.keyed_event import LookupEvent
 from twofold.projections.runner import ProjectionRunner, decoder_for
 
 
@@ -37,5 +38,6 @@ async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -
 
 
 def _is_of(row: Checkpoint, runner: ProjectionRunner, events: Sequence[RecordedEvent[Any]]) -> bool:
-    """Return whether any of the keys of events falls into a segment."""
-    return any(row.first <= slot_of(each.text) < row.end for each in runner.keyed(events))
+    """Return whether events are about any row of a segment, or may be."""
+    found = runner.keyed(events)
+    return any(isinstance(each, LookupEvent) or row.first <= slot_of(each.text) < row.end for each in found)

@@ -6,13 +6,13 @@ from typing import Any
 
 from twofold.errors import StaleReadError
 from twofold.log.event_store import EventStore
-from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.options import QueryOptions
 from twofold.ports.checkpoints import SQL
 from twofold.ports.read_database import Lookup, ReadDatabase, Source
 from twofold.ports.skips import Skips
-from twofold.projections.folding import KeyedEvent, fold_in_slices, key_text
+from twofold.projections.folding import fold_in_slices
+from twofold.projections.keyed_event import KeyedEvent, LookupEvent, key_text, without_skipped
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import RowRunner
 from twofold.queries.serving import ServingGeneration
@@ -64,13 +64,13 @@ class Overlay:
         row = self._rows.load(found.answer[0]) if found.answer else None
         if found.has_parked:
             return row
-        events = [KeyedEvent(each, key) for each in await self._missing(key, found.position)]
+        events = await self._missing(key, found.position)
         before = {} if row is None else {key: row}
         folded, _ = await fold_in_slices(self._runner.projection, before, events, options=self._runner.folding)
         return folded.rows.get(key, row)
 
-    async def _missing(self, key: KeyValues, position: int) -> list[RecordedEvent[Any]]:
-        """Return the events of a row behind a position."""
+    async def _missing(self, key: KeyValues, position: int) -> list[KeyedEvent]:
+        """Return the events of a row behind a position, and those that may find it."""
         limit = self._options.overlay_events
         query = EventQuery.exactly(*self._runner.projection.handles())
         rows = await self._store.log.read(query, after=position, limit=limit)
@@ -78,5 +78,5 @@ class Overlay:
             raise StaleReadError(rows[-1].position, {self._runner.name: position})
         skipped = await self._database.query(SQL["skipped"], name=self._runner.name, after=position)
         skips = Skips(self._runner.name, skipped)
-        events = self._store.events.decode(skips.without(rows))
-        return [event for event, its in zip(events, self._runner.keys(events), strict=True) if its == key]
+        events = without_skipped(self._runner.keyed(self._store.events.decode(skips.without(rows))), skips)
+        return [each for each in events if isinstance(each, LookupEvent) or each.key == key]

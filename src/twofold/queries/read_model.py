@@ -31,7 +31,7 @@ from twofold.ports.checkpoints import GRACE_OF_PREVIOUS, Generation
 from twofold.ports.full_text import MAX_TEXT, Range, find_words
 from twofold.ports.read_database import Filter, Found, Lookup, Question, ReadDatabase, Selection, Source, Sums, Total
 from twofold.ports.table import Column, Kind, Table
-from twofold.projections.folding import key_text
+from twofold.projections.keyed_event import key_text
 from twofold.projections.projection import KeyValues, Projection
 from twofold.queries.consistency import Asking, Need, Progress, current_asking
 from twofold.queries.filters import checked_filter

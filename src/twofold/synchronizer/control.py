@@ -8,7 +8,7 @@ epochs of the segments that it concerns: what workers began before is not commit
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -23,7 +23,7 @@ from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import SLOTS, slot_of
 from twofold.projections.fingerprint import has_row_type
-from twofold.projections.folding import key_text
+from twofold.projections.keyed_event import LookupEvent, key_text
 from twofold.projections.runner import decoder_for
 from twofold.synchronizer import history, parking, rebuild
 from twofold.synchronizer.generations import Change, change, forget_records, locked_generations, serving_of
@@ -154,7 +154,7 @@ class ReadModelControl:
             check_port("log", log, "event log", "append", "read", "scan")
         _check_reason(reason)
         event = (await log.mark(position) if log and position > 0 else None) or Mark(position)
-        await parking.skip(self._database, self.name, event, reason, slot=await self._slot(position))
+        await parking.skip(self._database, self.name, event, reason, slots=await self._slots(position))
         self._changed()
 
     async def skip_row(self, *key: Any, reason: str) -> int:
@@ -199,8 +199,8 @@ class ReadModelControl:
             await transaction.run(SQL["seize"], **place, owner="", lease=0)  # its workers let go at once
         self._changed()
 
-    async def _slot(self, position: int) -> int | None:
-        """Return the slot of an event, None if it cannot be known."""
+    async def _slots(self, position: int) -> Collection[int] | None:
+        """Return the slots of the rows that an event is about, None if they cannot be known."""
         return None
 
 
@@ -320,10 +320,13 @@ class ProjectionControl(ReadModelControl):
         self._changed()
         return dropped
 
-    async def _slot(self, position: int) -> int | None:
+    async def _slots(self, position: int) -> Collection[int] | None:
         query = EventQuery.exactly(*self._runner.projection.handles())
         rows = await self._store.log.read(query, after=position - 1, before=position + 1, limit=1)
         try:
-            return slot_of(self._runner.keyed(decoder_for(self._runner, self._store.events)(rows))[0].text)
+            found = self._runner.keyed(decoder_for(self._runner, self._store.events)(rows))
         except Exception:  # that may be why it is to be skipped
             return None
+        if any(isinstance(each, LookupEvent) for each in found):
+            return range(SLOTS)
+        return {slot_of(each.text) for each in found} or None

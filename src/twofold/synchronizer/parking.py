@@ -9,9 +9,10 @@ have done, and that no step which was begun before is committed after it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from twofold.messages.event import EPOCH
@@ -50,6 +51,15 @@ class SkippedEvent:
     cause: str
     reason: str
     skipped_at: datetime
+
+
+class _Skip(NamedTuple):
+    """An event to be skipped for one row; for all without a key."""
+
+    position: int
+    key: str
+    cause: str
+    event_id: str
 
 
 async def parked(database: ReadDatabase, name: str, *, limit: int = 1000) -> Sequence[ParkedEvent]:
@@ -104,15 +114,19 @@ async def retry(database: ReadDatabase, name: str, key: str = ALL_KEYS) -> int:
     return asked
 
 
-async def skip(database: ReadDatabase, name: str, event: Mark, reason: str, *, slot: int | None = None) -> None:
-    """Skip an event that is parked or not yet reached, and have the later ones of its row tried again.
+async def skip(
+    database: ReadDatabase, name: str, event: Mark, reason: str, *, slots: Collection[int] | None = None
+) -> None:
+    """Skip an event that is parked or not yet reached, and have the later ones of its rows tried again.
+
+    One that is parked is skipped for the rows for which it is parked, also by rebuilds; for others it has come in.
 
     Args:
         database: where the read model is.
         name: its name.
         event: where it stands, and which one it is; the id may be unknown if it is parked.
         reason: why.
-        slot: of the event's key, if that is known.
+        slots: of the event's keys, if these are known.
 
     Raises:
         UnknownProjectionError: there is none of this name.
@@ -123,9 +137,8 @@ async def skip(database: ReadDatabase, name: str, event: Mark, reason: str, *, s
         generations = await _fenced(transaction, name)
         serving = serving_of(generations)
         found = await transaction.run(SQL["parked_at"], name=name, generation=serving.number, position=event.position)
-        key, cause, event_id = found[0] if found else ("", "", event.text)
-        slot = slot_of(key) if key else slot
-        await _skip(transaction, generations, [(event.position, cause, event_id)], key, reason, slot, only_key=False)
+        events = [_Skip(event.position, *row) for row in found] or [_Skip(event.position, "", "", event.text)]
+        await _skip(transaction, generations, events, reason, slots)
 
 
 async def skip_row(database: ReadDatabase, name: str, key: str, reason: str) -> int:
@@ -140,44 +153,45 @@ async def skip_row(database: ReadDatabase, name: str, key: str, reason: str) -> 
         generations = await _fenced(transaction, name)
         serving = serving_of(generations)
         found = await transaction.run(SQL["parked_of"], name=name, generation=serving.number, key=key)
-        await _skip(transaction, generations, found, key, reason, slot_of(key), only_key=True)
+        events = [_Skip(position, key, cause, event_id) for position, cause, event_id in found]
+        await _skip(transaction, generations, events, reason, None)
     return len(found)
 
 
 async def _skip(
     transaction: ReadTransaction,
     generations: Sequence[Generation],
-    events: Sequence[tuple[int, str, str]],
-    key: str,
+    events: Sequence[_Skip],
     reason: str,
-    slot: int | None,
-    *,
-    only_key: bool,
+    slots: Collection[int] | None,
 ) -> None:
     if not reason.strip():
         raise ValueError("say why: the reason is recorded for those who ask later")
-    decision = {"name": generations[0].name, "key": key, "reason": reason}
-    for position, cause, event_id in events:
-        if not event_id:
-            raise ValueError(f"event {position} is not parked, and the log does not hold it: there is nothing to skip")
-        await transaction.run(SQL["skip"], **decision, position=position, cause=cause, event_id=event_id)
+    for each in events:
+        if not each.event_id:
+            raise ValueError(
+                f"event {each.position} is not parked, and the log does not hold it: there is nothing to skip"
+            )
+        await transaction.run(SQL["skip"], name=generations[0].name, reason=reason, **each._asdict())
     for generation in generations:
-        for position, *_ in events:
-            await _leave_out(transaction, generation, position, key if only_key else "", slot)
+        for each in events:
+            its_slots = [slot_of(each.key)] if each.key else slots
+            await _leave_out(transaction, generation, each.position, each.key, its_slots)
 
 
 async def _leave_out(
-    transaction: ReadTransaction, generation: Generation, position: int, key: str, slot: int | None
+    transaction: ReadTransaction, generation: Generation, position: int, key: str, slots: Collection[int] | None
 ) -> None:
     """Let the later events of a row, or of all that the event is about, in; what has it in it must not serve."""
     place = {"name": generation.name, "generation": generation.number}
-    parked = [row[0] for row in await transaction.run(SQL["parked_at"], **place, position=position)]
-    for each in parked if not key else [key]:
+    found = [row[0] for row in await transaction.run(SQL["parked_at"], **place, position=position)]
+    parked = [each for each in found if key in ("", each)]
+    for each in parked:
         await transaction.run(SQL["release"], **place, position=position, key=each)
         await transaction.run(SQL["ask_retry"], **place, key=each)
     if parked:
         return
-    if _has_come_in(await checkpoints_of(transaction, generation), position, slot):
+    if _has_come_in(await checkpoints_of(transaction, generation), position, slots):
         if generation.role == "serving":
             raise ValueError(
                 f"event {position} is in the read model {generation.name} already, or is none that it handles; to have "
@@ -188,9 +202,11 @@ async def _leave_out(
         await change(transaction, generation, "refuse")
 
 
-def _has_come_in(rows: Sequence[Checkpoint], position: int, slot: int | None) -> bool:
-    """Return whether an event that is not parked was handled; one without a known key holds every segment up."""
-    return min(row.position for row in rows if slot is None or row.first <= slot < row.end) >= position
+def _has_come_in(rows: Sequence[Checkpoint], position: int, slots: Collection[int] | None) -> bool:
+    """Return whether an event that is not parked was handled for any row; one without known keys holds all up."""
+    if slots is None:
+        return min(row.position for row in rows) >= position
+    return any(row.position >= position for row in rows for slot in slots if row.first <= slot < row.end)
 
 
 async def _fenced(transaction: ReadTransaction, name: str) -> list[Generation]:

@@ -19,6 +19,7 @@ from twofold.ports.skips import Skips
 from twofold.ports.sql import quoted
 from twofold.ports.table import Column, Kind
 from twofold.projections.folding import Folded, fold_in_slices
+from twofold.projections.keyed_event import LookupEvent, without_skipped
 from twofold.projections.runner import ProjectionRunner, RowRunner
 from twofold.queries.read_model import ReadModel
 from twofold.tasks import JITTER
@@ -190,7 +191,8 @@ async def _fresh_rows(
         async with aclosing(scan_chunks(store.log, query, START, end, pace)) as chunks:
             async for rows in chunks:
                 decoded = store.events.decode(skips.without(rows))
-                events = [each for each in runner.keyed(decoded) if each.key in wanted]
+                found = without_skipped(runner.keyed(decoded), skips)
+                events = [each for each in found if isinstance(each, LookupEvent) or each.key in wanted]
                 folded, _ = await fold_in_slices(projection, fresh, events, options=runner.folding)
                 fresh |= folded.rows
     return runner.rows_by_key(Folded(fresh))

@@ -18,7 +18,8 @@ from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
 from twofold.engines.engine import Engine
-from twofold.projections.folding import fold, keyed
+from twofold.projections.folding import fold
+from twofold.projections.keyed_event import keyed
 from twofold.projections.runner import ProjectionKind
 
 CONTEXT = multiprocessing.get_context("forkserver")

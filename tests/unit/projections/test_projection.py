@@ -13,7 +13,8 @@ from twofold import EventTypes, Key, Projection, RecordedEvent, on
 from twofold.errors import InvalidProjectionError, RowNotFoundError
 from twofold.messages.ids import uuid7
 from twofold.messages.stored_event import record
-from twofold.projections.folding import fold, keyed
+from twofold.projections.folding import fold
+from twofold.projections.keyed_event import keyed
 
 TYPES = EventTypes()
 

@@ -40,6 +40,8 @@ _RESERVED = frozenset(
     # SQLite's and FTS5's, PostgreSQL's, and our own
     ["rank", "rowid", "oid", "_rowid_", "tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "row_number_", "search_"]
 )
+INEXACT = frozenset({Kind.DECIMAL, Kind.REAL, Kind.JSON})
+"""Kinds of columns of which equal values can be written in several ways, so that no row is found by them."""
 MAX_NAME = 63
 """Bytes of a column's name: PostgreSQL cuts off what is longer, so that two names may become one."""
 
@@ -53,7 +55,7 @@ class RowType(Generic[R]):
 
     def __init__(self, cls: type[R]) -> None:
         self.cls = cls
-        hints = _hints(cls)
+        hints = self._hints = _hints(cls)
         names = _field_names(cls)
         marks = {name: [type(mark) for mark in getattr(hints[name], "__metadata__", ())] for name in names}
         self.key = tuple(name for name in names if Key in marks[name])
@@ -99,6 +101,20 @@ class RowType(Generic[R]):
         if not self._dumps_keys:
             return tuple(key)
         return tuple(_in_column(column, each) for column, each in zip(self._key_columns, key, strict=False))
+
+    def key_from_text(self, text: str) -> tuple[Any, ...]:
+        """Return a key, or the first values of one, from its JSON."""
+        hints = [self._hints[name] for name in self.key[: len(msgspec.json.decode(text, type=list[Any]))]]
+        return tuple(msgspec.json.decode(text, type=tuple[tuple(hints)]))  # type: ignore[misc]
+
+    def dump_fields(self, names: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
+        """Return values of some fields as the columns hold them.
+
+        Raises:
+            ValueError: one does not fit its field.
+        """
+        columns = {each.column.name: each for each in self._described}
+        return tuple(_in_column(columns[name], value) for name, value in zip(names, values, strict=True))
 
     def dump(self, row: R) -> Sequence[Any]:
         """Return a row's values, in the order of the columns."""
@@ -162,7 +178,7 @@ class RowType(Generic[R]):
 def _refuse_key(field: str, column: Column) -> None:
     if column.nullable:
         raise InvalidProjectionError(f"{field} is part of the key and must not be None")
-    if column.kind in (Kind.DECIMAL, Kind.REAL, Kind.JSON):
+    if column.kind in INEXACT:
         raise InvalidProjectionError(
             f"{field} is part of the key and a {column.kind.name.lower()}, of which equal values can be written in "
             f"several ways, such as 1.1 and 1.10; make it a str or an int"

@@ -16,7 +16,7 @@ from twofold.ports.checkpoints import SQL, advance
 from twofold.ports.read_database import Changes
 from twofold.ports.segments import Parked, Step
 from twofold.projections.failure import INFRASTRUCTURE, described
-from twofold.projections.folding import KeyedEvent
+from twofold.projections.keyed_event import KeyedEvent, LookupEvent
 from twofold.projections.runner import ProjectionBatch, decoder_for
 from twofold.synchronizer.segments.movement import Movement
 from twofold.synchronizer.segments.target import SegmentTarget
@@ -83,13 +83,14 @@ class RetryQueue:
         None is in if it fails. Those that were left for want of time are still to be retried.
         """
         try:
-            events = [await self._event(each) for each in waiting]
+            found = [await self._event(each) for each in waiting]
         except (*INFRASTRUCTURE, *PROCESS_EXITS):
             raise
         except BaseException as error:  # it cannot be read any more
             if not is_failure(error):
                 raise
             return error
+        events = [each for each in found if each is not None]
         released = Changes(released=[(each.position, each.key) for each in waiting])
         moving = self._movement.note_within_limit
         batch = ProjectionBatch(self._suffix, events, step, released, moving=moving, is_divisible=True)
@@ -97,7 +98,8 @@ class RetryQueue:
         _, failures = await self._movement.within_limit(work, f"a retry of {len(events)} events")
         return failures[0].error if failures else None
 
-    async def _event(self, parked: Parked) -> KeyedEvent:
+    async def _event(self, parked: Parked) -> KeyedEvent | None:
+        """Return a parked event with the key of its row; None if it is about no row any more."""
         self._movement.note()
         rows = await self._store.log.read(
             EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
@@ -107,4 +109,10 @@ class RetryQueue:
             was, head = Mark.stored(parked.position, parked.event_id), await self._store.head()
             raise HistoryChangedError(was, there, head, self._runner.name)
         found = self._runner.keyed(decoder_for(self._runner, self._store.events)(rows))
-        return next((each for each in found if each.text == parked.key), found[0])
+        folds_rows = self._runner.rows
+        for each in found:
+            if folds_rows is not None and isinstance(each, LookupEvent):
+                return KeyedEvent(each.recorded, folds_rows.projection.row_type().key_from_text(parked.key))
+            if each.text == parked.key or len(found) == 1:
+                return each
+        return None

@@ -21,6 +21,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import groupby
 from typing import TypeVar
 
 from twofold.errors import (
@@ -42,7 +43,7 @@ from twofold.ports.read_database import Changes
 from twofold.ports.segments import Parked, Segment, Step
 from twofold.ports.skips import Skips
 from twofold.projections.failure import MAX_CAUSE, described, storable
-from twofold.projections.folding import FailedEvent, KeyedEvent
+from twofold.projections.keyed_event import FailedEvent, KeyedEvent
 from twofold.projections.runner import ProjectionBatch, decoder_for
 from twofold.synchronizer.segments.movement import Movement
 from twofold.synchronizer.segments.retry_queue import RetryQueue
@@ -262,13 +263,13 @@ class SegmentRunner:
             raise batch.failure
 
     async def _handle(self, batch: Batch) -> None:
-        found = await sort_events(self._runner, self.segment, self._blocked, batch.events)
+        found = await sort_events(self._runner, self.segment, self._blocked, self._skips, batch.events)
         mark, failure = batch.mark, found.failure
         if failure is not None:
             mark = await self._mark_at(failure.position - 1)
             found = found.up_to(mark.position)
         if mark.position > self._saved.position:  # else a step would only make it look as if nothing held it up
-            await self._step(found.own, mark, [each.parked() for each in found.waiting])
+            await self._step(found.own, mark, found.waiting)
         if failure is not None and self.position >= mark.position:
             raise failure
 
@@ -324,25 +325,26 @@ class SegmentRunner:
     async def _stop_right_before(
         self, events: Sequence[KeyedEvent], mark: Mark, changes: Changes, failures: Sequence[FailedEvent]
     ) -> None:
-        """Go on one by one, up to the event that fails; it may not be known which of the batch that is.
+        """Go on event by event, up to the one that fails; it may not be known which of the batch that is.
 
         Raises:
             ProjectionFailedError: there.
         """
-        if len(events) == 1:
+        one_by_one = [list(group) for _, group in groupby(events, lambda each: each.recorded.position)]
+        if len(one_by_one) == 1:
             raise ProjectionFailedError(self._runner.name, events[0].recorded) from failures[0].error
 
         def waiting(end: int) -> Changes:
             return Changes(parked=[each for each in changes.parked if self._saved.position < each.position <= end])
 
-        for place, each in enumerate(events):
-            last, before = place == len(events) - 1, each.recorded.position - 1
-            end = mark if last else await self._mark_at(events[place + 1].recorded.position - 1)
-            if failed := await self._project([each], end, waiting(end.position), last_try=False):
+        for place, each in enumerate(one_by_one):
+            last, before = place == len(one_by_one) - 1, each[0].recorded.position - 1
+            end = mark if last else await self._mark_at(one_by_one[place + 1][0].recorded.position - 1)
+            if failed := await self._project(each, end, waiting(end.position), last_try=False):
                 if before > self._saved.position:
                     mark_before = await self._mark_at(before)
                     await self._project((), mark_before, waiting(before), last_try=False)
-                raise ProjectionFailedError(self._runner.name, each.recorded) from failed[0].error
+                raise ProjectionFailedError(self._runner.name, each[0].recorded) from failed[0].error
 
     async def _retry_parked(self) -> None:
         """Fold the parked events that an operator wants to be retried."""

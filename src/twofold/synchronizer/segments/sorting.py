@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from twofold.errors import ProjectionFailedError
 from twofold.messages.event import RecordedEvent
-from twofold.ports.segments import Segment, slot_of
-from twofold.projections.folding import KeyedEvent
+from twofold.ports.segments import Parked, Segment
+from twofold.ports.skips import Skips
+from twofold.projections.keyed_event import KeyedEvent, LookupEvent, without_blocked, without_skipped
 from twofold.projections.runner import ProjectionRunner
 from twofold.slices import Slices
 from twofold.tasks import PROCESS_EXITS
@@ -19,20 +20,24 @@ class SortedEvents(NamedTuple):
 
     own: Sequence[KeyedEvent]
     """What can be folded."""
-    waiting: Sequence[KeyedEvent]
-    """What waits behind parked events of the same rows."""
+    waiting: Sequence[Parked]
+    """What waits behind parked events of the same rows, ready to be parked."""
     failure: ProjectionFailedError | None
     """Why an event has no key; None if all have one."""
 
     def up_to(self, position: int) -> SortedEvents:
         """Return those up to a position."""
         own = [each for each in self.own if each.recorded.position <= position]
-        waiting = [each for each in self.waiting if each.recorded.position <= position]
+        waiting = [each for each in self.waiting if each.position <= position]
         return SortedEvents(own, waiting, self.failure)
 
 
 async def sort_events(
-    runner: ProjectionRunner, segment: Segment, blocked: Container[str], events: Sequence[RecordedEvent[Any]]
+    runner: ProjectionRunner,
+    segment: Segment,
+    blocked: Collection[str],
+    skips: Skips,
+    events: Sequence[RecordedEvent[Any]],
 ) -> SortedEvents:
     """Return the events that concern a segment, and let other tasks run while slow code finds their keys.
 
@@ -40,16 +45,14 @@ async def sort_events(
         runner: the projection's code, which knows the keys.
         segment: whose events are wanted.
         blocked: the keys of rows that have parked events.
+        skips: the events that rows leave out.
         events: of all segments.
     """
     found, failure = await _keyed(runner, events)
-    if segment.is_whole and not blocked:
-        return SortedEvents(found, (), failure)
-    own: list[KeyedEvent] = []
-    waiting: list[KeyedEvent] = []
-    for each in found:
-        if segment.first <= slot_of(text := each.text) < segment.end:
-            (waiting if text in blocked else own).append(each)
+    kept = without_skipped(found, skips)
+    if not segment.is_whole:
+        kept = [each for each in kept if isinstance(each, LookupEvent) or segment.has(each.text)]
+    own, waiting = without_blocked(kept, blocked) if blocked else (kept, ())
     return SortedEvents(own, waiting, failure)
 
 

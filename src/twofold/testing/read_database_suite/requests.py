@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from twofold.errors import CheckpointMovedError
-from twofold.ports.inline import Ask, LoadRows, LockSegments, Steps, WriteStep
-from twofold.ports.read_database import Changes, ReadDatabase
+from twofold.ports.inline import Ask, FindRows, LoadRows, LockSegments, Steps, WriteStep
+from twofold.ports.read_database import Changes, ReadDatabase, Selection
 from twofold.testing.read_samples import SAMPLES, Model, Sample
 
 TOO_LARGE = 2**70
@@ -24,7 +24,9 @@ class RequestPromises:
             rows = yield Ask("SELECT CAST(:number AS INTEGER) + 1", {"number": 1})
             yield WriteStep(samples.table, _rows(Sample(id="a", number=rows[0][0])), samples.step(0, 7))
             values = yield LoadRows(samples.table, [("a",), ("b",)])
+            found = yield FindRows(samples.table, Selection(where=(("id", "in", ("a", "b")),)))
             segments = yield LockSegments("samples", 0)
+            assert found == values
             return [SAMPLES.load(each) for each in values], [row[7] for row in segments]
 
         async with read_database.transaction() as transaction:

@@ -55,7 +55,7 @@ CREATE TABLE twofold_skipped (
     cause     VARCHAR NOT NULL,
     reason    VARCHAR NOT NULL,
     skipped_at BIGINT  NOT NULL,
-    PRIMARY KEY (name, position)
+    PRIMARY KEY (name, position, key)
 );
 
 CREATE TABLE twofold_marks (

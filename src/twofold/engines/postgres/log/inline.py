@@ -16,6 +16,7 @@ from twofold.engines.postgres.errors import server_failed
 from twofold.engines.postgres.log.batch import APPEND, Batch, Outcome
 from twofold.engines.postgres.log.queries import query as named
 from twofold.engines.postgres.log.reader import Reader
+from twofold.engines.postgres.read_models.selection import select_page
 from twofold.engines.postgres.rows import load_rows, write_changes, write_step
 from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper, UnfitError
 from twofold.engines.postgres.wire.connection import Wire
@@ -26,6 +27,7 @@ from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.ports.inline import (
     AppendEvents,
     Ask,
+    FindRows,
     GiveWay,
     Inline,
     LoadRows,
@@ -117,6 +119,8 @@ async def _answer(connection: Connection, request: object) -> Any:
             return await asyncio.sleep(0)
         case LoadRows(table, keys):
             return [row for row in await load_rows(connection, table, list(keys)) if row is not None]
+        case FindRows(table, selection):
+            return (await select_page(connection, table, selection))[0]
         case WriteStep(table, changes, step):
             return await write_step(connection, table, changes, step)
         case WriteRows(table, changes):

@@ -411,11 +411,11 @@ CREATE TABLE twofold_skipped (
     name      text    NOT NULL,
     position  bigint  NOT NULL,
     event_id  text    NOT NULL,               -- another event that comes to stand there is not skipped
-    key       text    NOT NULL,
+    key       text    NOT NULL,               -- of the row that skips it; empty: all rows do
     cause     text    NOT NULL,
     reason    text    NOT NULL,
     skipped_at bigint  NOT NULL,
-    PRIMARY KEY (name, position)
+    PRIMARY KEY (name, position, key)
 );
 
 -- The trail of each consumer through the history of the log, a few seconds apart: what stood where it had come to.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from twofold.engines.sqlite.errors import storage_failed
 from twofold.engines.sqlite.log.appending import append_to, head_of
 from twofold.engines.sqlite.log.reader import read_head, read_within
+from twofold.engines.sqlite.read_models.selection import select_page
 from twofold.engines.sqlite.rows import in_sql, load_rows, write_changes, write_step
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.errors import CheckpointMovedError, StorageError
@@ -18,6 +19,7 @@ from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.ports.inline import (
     AppendEvents,
     Ask,
+    FindRows,
     GiveWay,
     Inline,
     LoadRows,
@@ -98,6 +100,8 @@ def answer(connection: sqlite3.Connection, request: object) -> Any:
             return None  # this is a thread of its own
         case LoadRows(table, keys):
             return load_rows(connection, table, keys)
+        case FindRows(table, selection):
+            return select_page(connection, table, selection)[0]
         case WriteStep(table, changes, step):
             return write_step(connection, table, in_sql(table, changes), step)
         case WriteRows(table, changes):

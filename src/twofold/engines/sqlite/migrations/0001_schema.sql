@@ -142,11 +142,11 @@ CREATE TABLE twofold_skipped (
     name      TEXT    NOT NULL,
     position  INTEGER NOT NULL,
     event_id  TEXT    NOT NULL,               -- another event that comes to stand there is not skipped
-    key       TEXT    NOT NULL,
+    key       TEXT    NOT NULL,               -- of the row that skips it; empty: all rows do
     cause     TEXT    NOT NULL,
     reason    TEXT    NOT NULL,
     skipped_at INTEGER NOT NULL,
-    PRIMARY KEY (name, position)
+    PRIMARY KEY (name, position, key)
 ) STRICT, WITHOUT ROWID;
 
 -- The trail of each consumer through the history of the log, a few seconds apart: what stood where it had come to.
