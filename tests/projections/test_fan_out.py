@@ -49,6 +49,7 @@ from twofold.options import FoldOptions, SynchronizerOptions
 from twofold.ports.segments import slot_of
 from twofold.projections.keyed_event import KeyedEvent, start_of_event
 from twofold.queries.consistency import Asking
+from twofold.testing import scenario
 
 
 async def rows(model: ReadModel[Any]) -> dict[str, Any]:
@@ -376,6 +377,18 @@ async def test_an_event_finds_whole_groups_of_rows(synchronizer: ReadModelSynchr
         await synchronizer.wait(await write(store, Renamed(guest_id="x", name="ann"), *booked("c")), PATIENCE)
         found = [(row.reservation_id, row.number, row.name) for row in (await model.page()).items]
         assert found == [("a", 0, "ann"), ("a", 1, "ann"), ("b", 0, ""), ("b", 1, ""), ("c", 0, "")]
+
+
+def test_a_scenario_lets_an_event_find_its_rows() -> None:
+    (
+        scenario(Reservations())(*booked("a", "b"), *booked("c", guest="y"))
+        .when(Renamed(guest_id="x", name="ann"), Moved(reservation_ids=("b", "c"), room=2))
+        .then_rows(
+            Reservation("a", "x", 1, "ann", (1, 4)),
+            Reservation("b", "x", 2, "ann", (2, 4, 5)),
+            Reservation("c", "y", 2, "", (3, 5)),
+        )
+    )
 
 
 def declared(**of: Any) -> Projection[Any]:

@@ -25,7 +25,7 @@ from twofold.projections.keyed_event import (
     start_of_event,
     without_blocked,
 )
-from twofold.projections.lookups import MOST_ROWS, lookup, selections
+from twofold.projections.lookups import MOST_ROWS, keyed_or_lookups, selections
 from twofold.projections.projection import KeyValues, Projection
 from twofold.projections.rows.row_cache import RowCache
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start
@@ -88,17 +88,10 @@ class KeyedRunner:
 
     def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
         if self._finds_rows:
-            return [each for recorded in events for each in self._keyed_or_lookup(recorded)]
-        return self._keyed(events)
-
-    def _keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
+            return keyed_or_lookups(self.projection, events)
         if self._own_key:
             return keyed(self.projection, events)
         return list(map(KeyedEvent, events, self._rows.keys_of([recorded.event for recorded in events])))
-
-    def _keyed_or_lookup(self, recorded: RecordedEvent[Any]) -> Sequence[KeyedEvent]:
-        fields = self._finds_rows.get(type(recorded.event))
-        return [lookup(self._rows, recorded, fields)] if fields else self._keyed([recorded])
 
     async def project(self, batch: ProjectionBatch) -> Projected:
         table, stored = self.table(batch.suffix), self._known.take(batch.step)

@@ -9,7 +9,7 @@ from typing import Any
 
 from twofold.messages.event import RecordedEvent
 from twofold.ports.read_database import Filter, Selection
-from twofold.projections.keyed_event import LookupEvent
+from twofold.projections.keyed_event import KeyedEvent, LookupEvent, keyed
 from twofold.projections.projection import KeyValues, Projection
 from twofold.projections.rows.row_type import RowType
 
@@ -17,6 +17,20 @@ MOST_ROWS = (1 << 62) - 1
 """No limit; as many rows as every engine can count."""
 VALUES = 1000
 """Values that one statement looks for, at most: every engine takes as many."""
+
+
+def keyed_or_lookups(projection: Projection[Any], events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
+    """Return events with their keys, or as those that find their rows.
+
+    Raises:
+        ValueError: no row can have the values that an event looks for.
+        Exception: whatever `key` of the projection raises.
+    """
+    finds, rows, found = projection.finds_rows(), projection.row_type(), list[KeyedEvent]()
+    for recorded in events:
+        fields = finds.get(type(recorded.event))
+        found += [lookup(rows, recorded, fields)] if fields else keyed(projection, [recorded])
+    return found
 
 
 def lookup(rows: RowType[Any], recorded: RecordedEvent[Any], fields: Mapping[str, str]) -> LookupEvent:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Generic, Self, TypeVar, Unpack
 
 from twofold.log.codec.event_types import EventTypes
-from twofold.projections.folding import Folded, fold, keyed
+from twofold.projections.folding import Folded, fold
 from twofold.projections.grouped import GroupedProjection
+from twofold.projections.lookups import keyed_or_lookups
 from twofold.projections.projection import Projection
 from twofold.testing.scenarios.history import Scenario, Where
 from twofold.testing.scenarios.report import expect_error, fail, fail_with
@@ -92,7 +93,7 @@ class RowsScenario(Scenario, Generic[R]):
         handled = [each for each in recorded if type(each.event) in self._projection.handles()]
         since = len(recorded) if self._since is None else self._since
         first = recorded[since].position if since < len(recorded) else None
-        folded = fold(self._projection, {}, keyed(self._projection, handled))
+        folded = fold(self._projection, {}, keyed_or_lookups(self._projection, handled))
         for failure in folded.failures:
             if failure.error is not None:
                 if first is None or failure.position < first:
