@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from twofold.engines.memory.database import NAME, MemoryDatabase
 from twofold.engines.sqlite.log.inline import carry_out
 from twofold.engines.sqlite.read_models.alchemy import alchemy_connection, alchemy_engine
-from twofold.engines.sqlite.read_models.selection import read_source, select_page, select_totals
 from twofold.engines.sqlite.read_models.transaction import SqliteReadTransaction
 from twofold.engines.sqlite.rows import in_sql, load_rows, write_step
+from twofold.engines.sqlite.selection import read_source, select_page, select_totals
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import (
     IDLE,

@@ -16,8 +16,8 @@ from twofold.engines.postgres.errors import server_failed
 from twofold.engines.postgres.log.batch import APPEND, Batch, Outcome
 from twofold.engines.postgres.log.queries import query as named
 from twofold.engines.postgres.log.reader import Reader
-from twofold.engines.postgres.read_models.selection import select_page
 from twofold.engines.postgres.rows import load_rows, write_changes, write_step
+from twofold.engines.postgres.selection import select_page
 from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper, UnfitError
 from twofold.engines.postgres.wire.connection import Wire
 from twofold.errors import CheckpointMovedError, StorageError

@@ -15,9 +15,9 @@ from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.listener import Listener, Steps
 from twofold.engines.postgres.read_models.lookups import Lookups
-from twofold.engines.postgres.read_models.selection import read_source, select_page, select_totals
 from twofold.engines.postgres.read_models.transaction import PostgresReadTransaction
 from twofold.engines.postgres.rows import load_rows, may_be_stored, write_step
+from twofold.engines.postgres.selection import read_source, select_page, select_totals
 from twofold.errors import LimitExceededError
 from twofold.ports.positions import Positions
 from twofold.ports.read_database import (

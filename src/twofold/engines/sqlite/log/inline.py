@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from twofold.engines.sqlite.errors import storage_failed
 from twofold.engines.sqlite.log.appending import append_to, head_of
 from twofold.engines.sqlite.log.reader import read_head, read_within
-from twofold.engines.sqlite.read_models.selection import select_page
 from twofold.engines.sqlite.rows import in_sql, load_rows, write_changes, write_step
+from twofold.engines.sqlite.selection import select_page
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.errors import CheckpointMovedError, StorageError
 from twofold.ports.checkpoints import SQL

@@ -10,9 +10,9 @@ from typing import Any
 
 from twofold.engines.sqlite.database import SqliteDatabase
 from twofold.engines.sqlite.read_models.alchemy import alchemy_connection, alchemy_engine
-from twofold.engines.sqlite.read_models.selection import read_source, select_page, select_totals
 from twofold.engines.sqlite.read_models.transaction import SqliteReadTransaction
 from twofold.engines.sqlite.rows import in_sql, load_rows, may_be_stored, write_step
+from twofold.engines.sqlite.selection import read_source, select_page, select_totals
 from twofold.errors import StorageError
 from twofold.ports.checkpoints import BRIEF
 from twofold.ports.positions import Positions
