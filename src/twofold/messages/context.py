@@ -23,6 +23,8 @@ class Context(msgspec.Struct, frozen=True):
     """The `Session` of the client; see `twofold.messages.session`."""
     unit: Any = None
     """The `UnitOfWork` of the command that is being handled; see `twofold.log.unit_of_work`."""
+    event: RecordedEvent[Any] | None = None
+    """The event that a projection or a reaction handles: the metadata follows from it, once it is asked for."""
 
 
 _NOTHING = Context()
@@ -43,6 +45,11 @@ def enter_context(metadata: Metadata, session: Any, unit: Any) -> Token[Context]
     return _context.set(Context(metadata, session, unit))
 
 
+def enter_event(recorded: RecordedEvent[Any]) -> Token[Context]:
+    """Begin to run on behalf of an event, within no session and no command; `leave_context` ends it."""
+    return _context.set(Context(event=recorded))
+
+
 leave_context = _context.reset
 """Go back to the context before that of a token."""
 
@@ -50,6 +57,8 @@ leave_context = _context.reset
 @contextmanager
 def context(**parts: Any) -> Iterator[Context]:
     """Run the block in a context of which these parts are other ones."""
+    if "metadata" in parts:
+        parts["event"] = None
     inner = msgspec.structs.replace(_context.get(), **parts)
     token = _context.set(inner)
     try:
@@ -60,7 +69,8 @@ def context(**parts: Any) -> Iterator[Context]:
 
 def current_metadata() -> Metadata:
     """Return the metadata that an event recorded here and now would get."""
-    return _context.get().metadata
+    found = _context.get()
+    return found.metadata if found.event is None else caused_by(found.event)
 
 
 def caused_by(recorded: RecordedEvent[Any]) -> Metadata:

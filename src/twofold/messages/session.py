@@ -11,7 +11,7 @@ from typing import Any
 from zlib import crc32
 
 from twofold.arguments import check_number, check_whole, shown
-from twofold.messages.context import Context, current_context, enter_context, leave_context
+from twofold.messages.context import Context, current_context, current_metadata, enter_context, leave_context
 from twofold.messages.mark import Mark
 from twofold.messages.query import Answer
 from twofold.messages.receipt import Receipt
@@ -108,8 +108,7 @@ def enter_session(own: Session) -> Token[Context]:
 
     Each request enters one, in a fifth of the time that `session` takes, which goes through two generators.
     """
-    outer = current_context()
-    return enter_context(outer.metadata, own, outer.unit)
+    return enter_context(current_metadata(), own, current_context().unit)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twofold.errors import ProjectionFailedError, TimeLimitError
-from twofold.messages.context import caused_by, context
+from twofold.messages.context import enter_event, leave_context
 from twofold.messages.event import RecordedEvent
 from twofold.ports.checkpoints import hold
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
@@ -89,12 +89,14 @@ class ReactionRunner:
             Exception: whatever the reaction raises.
         """
         timeout = asyncio.timeout(self.projection.time_limit.total_seconds())
+        token = enter_event(recorded)
         try:
             async with timeout:
-                with context(metadata=caused_by(recorded)):
-                    await applied(self.projection, recorded)()
+                await applied(self.projection, recorded)()
         except TimeoutError as error:
             if not timeout.expired():
                 raise
             what, remedy = f"event {recorded.position}", "raise `time_limit` of the reaction, or let it give up sooner"
             raise TimeLimitError(self.name, what, self.projection.time_limit.total_seconds(), remedy) from error
+        finally:
+            leave_context(token)

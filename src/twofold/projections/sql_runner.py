@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twofold.messages.context import enter_event, leave_context
 from twofold.messages.event import RecordedEvent
 from twofold.options import FoldOptions
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
@@ -110,12 +111,15 @@ class SqlRunner:
         if keep_others:
             await transaction.run("SAVEPOINT twofold_event")
         failure = None
+        token = enter_event(each.recorded)  # on whose behalf, if it appends, or calls what asks
         try:
             await transaction.call(applied(projection, each.recorded))
         except BaseException as error:
             if not is_failure(error) or isinstance(error, INFRASTRUCTURE) or transaction.is_to_blame(error):
                 raise
             failure = error
+        finally:
+            leave_context(token)
         if keep_others:
             if failure is not None:
                 await transaction.run("ROLLBACK TO SAVEPOINT twofold_event")
