@@ -27,6 +27,7 @@ from twofold.errors import (
     InvalidTokenError,
     LeaseLostError,
     LimitExceededError,
+    LogFileError,
     LogsDifferError,
     MissingTableError,
     NewerSchemaError,
@@ -66,6 +67,8 @@ from twofold.log.decision_model import Decision, DecisionModel, combine
 from twofold.log.event_store import EventStore
 from twofold.log.staged_receipt import StagedReceipt
 from twofold.log.subscription import Subscription
+from twofold.log.transfer.exporting import Exported, export_log
+from twofold.log.transfer.importing import Imported, import_log
 from twofold.log.unique import unique
 from twofold.messages.command import Command
 from twofold.messages.context import current_metadata, metadata
@@ -129,11 +132,13 @@ __all__ = [
     "EventQuery",
     "EventStore",
     "EventTypes",
+    "Exported",
     "Filter",
     "FullText",
     "GroupedProjection",
     "HandlerNotFoundError",
     "HistoryChangedError",
+    "Imported",
     "Index",
     "InvalidCursorError",
     "InvalidEventError",
@@ -146,6 +151,7 @@ __all__ = [
     "Key",
     "LeaseLostError",
     "LimitExceededError",
+    "LogFileError",
     "LogOptions",
     "LogsDifferError",
     "Metadata",
@@ -215,6 +221,8 @@ __all__ = [
     "combine",
     "current_metadata",
     "event_type",
+    "export_log",
+    "import_log",
     "marked_html",
     "metadata",
     "on",

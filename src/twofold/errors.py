@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
@@ -376,6 +377,17 @@ class LogsDifferError(TwofoldError):
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"the logs differ at position {position}: {reason}; copy to an empty database")
         self.position = position
+
+
+class LogFileError(TwofoldError):
+    """A file that a log was exported to cannot be used as was asked."""
+
+    def __init__(self, path: Path, reason: str, line: int | None = None) -> None:
+        place = f"{path}, line {line}" if line else str(path)
+        super().__init__(f"{place}: {reason}")
+        self.path = path
+        self.line = line
+        """Which line is wrong; None if it is the whole file."""
 
 
 # -- read side --------------------------------------------------------------------------------------------------

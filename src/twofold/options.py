@@ -81,6 +81,8 @@ class LogOptions:
     """The most events of a chunk where a whole log is verified or copied. More: more memory."""
     chunk_bytes: int = 16 << 20
     """Bytes of payload of a chunk, about: where events are large, a chunk has fewer. More: more memory."""
+    file_part: int = 2 << 20
+    """Bytes of a file that are imported in one transaction, about. Fewer: more commits; more: more memory."""
     poll: float = 30.0
     """Seconds after which a waiting subscription reads by itself, should every signal have failed. Less: more reads;
     more: a lost signal, or a log that was restored, is noticed later."""

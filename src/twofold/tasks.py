@@ -17,12 +17,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from random import SystemRandom
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from twofold.errors import StorageUnavailableError
 from twofold.options import Backoff
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 JITTER = SystemRandom()
 """Random numbers that leave the `random` module alone: an application may have seeded that.
@@ -161,6 +164,27 @@ async def end(*tasks: asyncio.Task[Any], patience: float = 0.5) -> None:
             task.cancel()
         _, going_on = await asyncio.wait(going_on, timeout=patience)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def run_in_thread(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Run work in a thread and return its result. A caller who is cancelled comes back only when it is done.
+
+    Otherwise what the thread uses, such as a connection of SQLite, could be closed under it.
+
+    Raises:
+        Exception: whatever the work raises.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **named))
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        running.exception()  # it is seen
+        raise cancelled
+    return running.result()
 
 
 async def _rest(seconds: float) -> None:

@@ -32,12 +32,11 @@ ALLOWED = {
     "engines/sqlite/read_models/read_database.py SqliteReadDatabase.follow": (
         "who waits looks by himself at every poll, is told what fails then, and begins it again"
     ),
-    "engines/sqlite/threads.py run_in_thread": "the caller awaits it",
     "engines/sqlite/writer.py Writer.__init__": "a thread, which answers each job with whatever is raised",
     "fastapi/outages.py Bounded._begin": "it lives as long as its request, and answers that",
     "fastapi/outages.py Outages.is_over": "those who ask await it",
     "fastapi/watch.py WatchResponse.__call__": "three parts of one response, which awaits and ends them",
-    "log/copy.py _copy_events": "the copy awaits it before the next one",
+    "log/restoring.py Restoring.store": "its block awaits it",
     "log/chunks.py ChunkReader.read_ahead": "one read, whose failure goes to who reads on",
     "processes/sweep.py Sweep._send_ready": "one command; whatever comes of it, the next turn of the sweep takes in",
     "queries/changes.py Changes._begin": "its failure goes to all who wait; the next wait begins it",
@@ -56,6 +55,7 @@ ALLOWED = {
     "synchronizer/synchronizer.py ReadModelSynchronizer.run_once": "the caller awaits both",
     "synchronizer/worker.py Worker._bring_in_line": "`SegmentRunner.run` is supervised; one that ends is begun again",
     "synchronizer/worker.py Worker._finish_rebuilds": "it tells a supervisor of failures; later rounds begin it again",
+    "tasks.py run_in_thread": "the caller awaits it",
     "tasks.py keep_running": "the supervisor of supervisors: what ends in any way begins again",
 }
 """Where tasks and threads begin without `supervise`, and why that is enough."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from hashlib import blake2b
@@ -12,8 +11,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from twofold import tasks
 from twofold.errors import LogsDifferError
+from twofold.log.restoring import Restoring, restore_commands
 from twofold.log.verify import Progress, no_progress, verified
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
@@ -69,7 +68,13 @@ async def copy_log(
     if beginning := await source.mark(0):
         await target.adopt(beginning.event_id)
     read, stored = alike, alike.copy()
-    await _copy_events(source, target, already, end, read, progress, options)
+    async with (
+        Restoring(target, lambda position: progress("copying", position, end)) as restoring,
+        aclosing(verified(source, end, after=already, options=options)) as chunks,
+    ):
+        async for rows in chunks:
+            await restoring.store(rows)
+            _add(read, rows)
     if tagged:
         await target.record_tagged_types(tagged)
     commands = await _copy_commands(source, target, end, options.whole_log_chunk)
@@ -122,34 +127,6 @@ async def _compare(
     return alike
 
 
-async def _copy_events(
-    source: PortableLog,
-    target: PortableLog,
-    already: int,
-    end: int,
-    digest: blake2b,
-    progress: Progress,
-    options: LogOptions,
-) -> None:
-    """Copy the events between two positions; while one chunk is being stored, the next is read and verified."""
-    storing: asyncio.Task[None] | None = None
-    try:
-        async with aclosing(verified(source, end, after=already, options=options)) as chunks:
-            async for rows in chunks:
-                if storing is not None:
-                    await storing
-                    progress("copying", rows[0].position - 1, end)
-                storing = asyncio.create_task(_restore(target, rows, (), rows[0].position), name="twofold-copy")
-                await asyncio.sleep(0)  # let it begin
-                _add(digest, rows)
-        if storing is not None:
-            await storing
-            progress("copying", end, end)
-    finally:
-        if storing is not None:
-            await tasks.end(storing)
-
-
 def _new_digest() -> blake2b:
     return blake2b(digest_size=16)
 
@@ -185,21 +162,10 @@ def _tag_changes(rows: Sequence[StoredEvent], copied: Sequence[StoredEvent], may
 async def _copy_commands(source: PortableLog, target: PortableLog, end: int, most: int) -> int:
     count, after = 0, b""
     async for commands in _commands(source, end, most):
-        there = {command.command_id for command in await target.read_commands(after=after, limit=most)}
-        if missing := [command for command in commands if command.command_id not in there]:
-            await _restore(target, (), missing, end)
+        await restore_commands(target, commands, after, end)
         count += len(commands)
         after = commands[-1].command_id
     return count
-
-
-async def _restore(
-    target: PortableLog, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand], position: int
-) -> None:
-    try:
-        await target.restore(rows, commands)
-    except ValueError as error:
-        raise LogsDifferError(position, f"another program changes the target ({error})") from error
 
 
 async def _commands(log: PortableLog, end: int, most: int) -> AsyncIterator[Sequence[StoredCommand]]:

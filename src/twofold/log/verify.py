@@ -76,6 +76,18 @@ def _check_rows(rows: Rows, after: int) -> None:
             raise CorruptEventError(position)
 
 
+def check_intact(rows: Rows) -> None:
+    """Make sure that rows match their checksums.
+
+    Raises:
+        CorruptEventError: one does not.
+    """
+    with suppress(TypeError, ValueError):
+        if are_intact(rows):
+            return
+    raise CorruptEventError(next(row.position for row in rows if not is_intact(row)))
+
+
 def _check_version(row: StoredEvent, versions: dict[str, int]) -> None:
     expected = versions.get(row.stream_id, 0) + 1 if row.stream_id else 0
     if row.version != expected:

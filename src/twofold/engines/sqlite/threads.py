@@ -1,22 +1,17 @@
-"""Work on a connection in a thread; no other task may touch the connection before it is done."""
+"""How often a thread waits for the disk."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 try:
     import resource as _resource
 except ImportError:  # on Windows
     _resource = None  # type: ignore[assignment]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def wait_counter(path: Path) -> Callable[[], float]:
@@ -34,25 +29,3 @@ def wait_counter(path: Path) -> Callable[[], float]:
     if sys.platform == "linux" and os.major(path.stat().st_dev):
         return lambda: getrusage(of_thread).ru_inblock
     return lambda: getrusage(of_thread).ru_nvcsw
-
-
-async def run_in_thread(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Run work in a thread and return its result. A caller who is cancelled comes back only when it is done.
-
-    Otherwise the connection could be rolled back or closed while the thread still uses it, which SQLite does not
-    survive.
-
-    Raises:
-        Exception: whatever the work raises.
-    """
-    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **named))
-    cancelled: asyncio.CancelledError | None = None
-    while not running.done():
-        try:
-            await asyncio.wait({running})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        running.exception()  # it is seen
-        raise cancelled
-    return running.result()

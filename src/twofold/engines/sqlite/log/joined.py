@@ -14,11 +14,11 @@ from twofold.engines.sqlite.database import SqliteDatabase, add_clock, knows_clo
 from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate
 from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.log.inline import append_at_once
-from twofold.engines.sqlite.threads import run_in_thread
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.errors import LimitExceededError, StorageUnavailableError
 from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.ports.inline import Inline
+from twofold.tasks import run_in_thread
 
 
 class SqliteJoinedTransaction:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.engines.sqlite.errors import DRIVER_ERRORS, commit_failed, translate
-from twofold.engines.sqlite.threads import run_in_thread
+from twofold.tasks import run_in_thread
 
 
 def alchemy_engine(connect: Callable[[], sqlite3.Connection], *, keep: bool = False) -> Any:

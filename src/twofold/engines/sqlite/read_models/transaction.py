@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from twofold.engines.sqlite.errors import storage_failed
 from twofold.engines.sqlite.log.inline import Answer, answer, carry_out
 from twofold.engines.sqlite.read_models import tables
-from twofold.engines.sqlite.threads import run_in_thread
 from twofold.ports.table import Table
+from twofold.tasks import run_in_thread
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from twofold.engines.sqlite.threads import run_in_thread
+from twofold.tasks import run_in_thread
 
 
 async def test_a_caller_that_is_cancelled_comes_back_only_when_the_thread_is_done() -> None:
