@@ -383,11 +383,11 @@ class LogFileError(TwofoldError):
     """A file that a log was exported to cannot be used as was asked."""
 
     def __init__(self, path: Path, reason: str, line: int | None = None) -> None:
-        place = f"{path}, line {line}" if line else str(path)
+        place = f"{path}, {'row' if path.suffix == '.parquet' else 'line'} {line}" if line else str(path)
         super().__init__(f"{place}: {reason}")
         self.path = path
         self.line = line
-        """Which line is wrong; None if it is the whole file."""
+        """Which line is wrong, or which row of a file of Parquet; None if it is the whole file."""
 
 
 # -- read side --------------------------------------------------------------------------------------------------

@@ -83,6 +83,9 @@ class LogOptions:
     """Bytes of payload of a chunk, about: where events are large, a chunk has fewer. More: more memory."""
     file_part: int = 2 << 20
     """Bytes of a file that are imported in one transaction, about. Fewer: more commits; more: more memory."""
+    parquet_rows: int = 50_000
+    """Rows of a file of Parquet. Fewer: more files, which are larger together; more: more memory, and an interrupted
+    export writes more of them again."""
     poll: float = 30.0
     """Seconds after which a waiting subscription reads by itself, should every signal have failed. Less: more reads;
     more: a lost signal, or a log that was restored, is noticed later."""

@@ -43,6 +43,8 @@ def test_help_names_every_command(twofold: Twofold, arguments: list[str]) -> Non
         "migrate",
         "verify",
         "copy",
+        "export",
+        "import",
         "projections",
         "rebuild",
         "roll-back",
@@ -52,7 +54,7 @@ def test_help_names_every_command(twofold: Twofold, arguments: list[str]) -> Non
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("command", ["status", "migrate", "verify", "copy"])
+@pytest.mark.parametrize("command", ["status", "migrate", "verify", "copy", "export", "import"])
 def test_each_command_explains_itself(twofold: Twofold, command: str) -> None:
     done = twofold(command, "--help")
     assert done.returncode == 0

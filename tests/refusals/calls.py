@@ -70,6 +70,7 @@ FLAG = (None, "yes", 2, ANYTHING)
 TEXTS = (None, 5, "text", [5], [None])
 ONE_OF = (None, 5, "misspelt", "", ANYTHING)
 OBJECT = (None, 5, "text", ANYTHING, object)
+FILE = (None, 5, "", "log.csv", b"log.jsonl")
 FUNCTION = (5, "text", ANYTHING)
 CLASS = (None, 5, "text", ANYTHING)
 
@@ -139,7 +140,7 @@ class Call:
 
 
 NOT_CHECKED = {
-    r"twofold\.(Answer|Batch|Decision|PaginatedResult|ParkedEvent|RawEvent|Position|ProjectionControl|ProjectionStatus|Receipt"
+    r"twofold\.(Answer|Batch|Decision|Exported|Imported|PaginatedResult|ParkedEvent|RawEvent|Position|ProjectionControl|ProjectionStatus|Receipt"
     r"|RecordedEvent|SkippedEvent|StagedReceipt|Subscription|Total|WriteToken)": "the framework makes it",
     r"twofold\.Session(\.\w+)?": "twofold.session makes it",
     r"twofold\.WriteToken\.(concerns|concerns_tags|merge)": "the framework asks it",
@@ -429,6 +430,16 @@ CALLS: list[Call] = [
          {"name": "x", "version": 1, "upcasters": None, "aliases": ()},
          {"name": (5, "", ["x"], Opened), "version": (*WHOLE, 0, -1, 2), "upcasters": (5, "text", {1: 5}, {0: dict}),
           "aliases": (*TEXTS, ("",))}),
+    Call("twofold.export_log", lambda world: twofold.export_log,
+         {"store": lambda world: world.store, "path": "log.jsonl", "query": None, "after": 0, "end": None,
+          "progress": print},
+         {"store": (*OBJECT, EventStore), "path": FILE, "query": (5, "text", EventQuery),
+          "after": (*WHOLE, -1), "end": ("5", 1.5, -1, True), "progress": (None, *FUNCTION)},
+         may_be_made=False),
+    Call("twofold.import_log", lambda world: twofold.import_log,
+         {"store": lambda world: world.store, "path": "log.jsonl", "progress": print},
+         {"store": (*OBJECT, EventStore), "path": FILE, "progress": (None, *FUNCTION)},
+         may_be_made=False),
     Call("twofold.marked_html", lambda world: twofold.marked_html,
          {"text": "a", "ranges": [(0, 1)], "before": "<b>", "after": "</b>"},
          {"text": (None, 5, b"x"), "ranges": (None, 5, "text", [5], [(0, 9)]), "before": (None, 5),

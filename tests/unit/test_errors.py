@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, get_type_hints
 from uuid import UUID
 
@@ -33,6 +34,8 @@ ROW = StoredEvent(7, 1, 0, 0, "Day-1", "Day", "Happened", 1, UUID(int=7).bytes, 
 RECORDED: RecordedEvent[Any] = RecordedEvent(Happened("rain"), ROW)
 SAMPLES: dict[Any, Any] = {
     str: "text",
+    Path: Path("log.jsonl"),
+    int | None: 7,
     int: 3,
     float: 1.5,
     Mapping[str, str] | None: {"orders": "rebuilding"},

@@ -81,6 +81,8 @@ FIXED = {
     "queries/read_model.py _LAST": "the range of a type",
     "sync.py _STOPPING": "the end of a process that nothing tunes",
     "synchronizer/segments/movement.py GRAINS": "steps in which work is counted",
+    "log/transfer/header.py FORMAT": "the version of a format",
+    "log/transfer/json_lines.py _LONGEST_TRAILER": "more than the last line ever takes",
 }
 """Numbers that are no tuning, and why."""
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from cyclopts import App, CycloptsError
 from rich.text import Text
 
-from twofold.cli import log, processes, read_models, rebuilds, tags
+from twofold.cli import log, processes, read_models, rebuilds, tags, transfer
 from twofold.cli.output import InterruptedByUserError, err
 from twofold.engines.urls import hide_secrets
 from twofold.errors import TwofoldError
@@ -26,6 +26,8 @@ app = App(
 )
 for command in (log.status, log.migrate, log.verify, log.copy):
     app.command(command)
+app.command(transfer.export)
+app.command(transfer.import_, name="import")
 app.command(read_models.app)
 app.command(processes.app)
 app.command(tags.app)

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from twofold.errors import LogsDifferError
-from twofold.log.restoring import Restoring, restore_commands
+from twofold.log.transfer.restoring import Restoring, restore_commands
 from twofold.log.verify import Progress, no_progress, verified
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions

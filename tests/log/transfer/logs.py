@@ -13,7 +13,7 @@ from twofold.ports.event_log import EventLog
 from twofold.ports.maintenance import PortableLog, StoredCommand
 from twofold.testing.samples import Noted, Revised, append_of, new_command, new_event
 
-SMALL = LogOptions(whole_log_chunk=7, file_part=2000)
+SMALL = LogOptions(whole_log_chunk=7, file_part=2000, parquet_rows=20)
 """So that a small log goes through many chunks."""
 EVENTS = 100
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
-from twofold.arguments import check_instance, check_whole
+from twofold.arguments import check_function, check_instance, check_whole
 from twofold.errors import LogFileError
 from twofold.log.chunks import Pace, Rows, scan_chunks
 from twofold.log.event_store import EventStore
-from twofold.log.transfer.formats import writer
+from twofold.log.transfer.formats import checked_path, portable, writer
 from twofold.log.transfer.header import Header, LogWriter, Written
 from twofold.log.verify import Progress, check_intact, no_progress, verified
 from twofold.messages.event_query import EventQuery
@@ -50,9 +50,9 @@ async def export_log(
 ) -> Exported:
     """Write events of a log to a file: JSON Lines if its name ends in `.jsonl`, Parquet if it ends in `.parquet`.
 
-    Each event is written as it is stored, with its position, ids, time, tags, metadata and checksum. The file gets its
-    name when it is whole. Interrupted, also by a crash, the export goes on when it is asked for again with the same
-    arguments. Memory stays flat. Applications may go on writing.
+    Each event is written as the log holds it, with its position, ids, time, tags, metadata and checksum. The file
+    gets its name when it is whole. Interrupted, also by a crash, the export goes on when it is asked for again with the
+    same arguments. Memory stays flat. Applications may go on writing.
 
     Args:
         store: an open store.
@@ -63,7 +63,8 @@ async def export_log(
         progress: told how far it has come.
 
     Raises:
-        LogFileError: the file exists, its name tells no format, or it was begun with other arguments.
+        TypeError, ValueError: an argument cannot work, such as a name that tells no format.
+        LogFileError: the file exists, or was begun with other arguments.
         CorruptEventError: an event does not match its checksum.
         HistoryChangedError: the log was restored to another history than an interrupted export has read.
         StorageError: the database failed, or an event is missing; export again to go on.
@@ -71,15 +72,19 @@ async def export_log(
         ModuleNotFoundError: Parquet needs its extra, `twofold[duckdb]`.
     """
     check_instance("store", store, EventStore)
-    check_whole("after", after, 0)
+    place = checked_path(path)
+    if query is not None:
+        check_instance("query", query, EventQuery, "such as EventQuery.of(OrderCreated)")
+    check_whole("after", after)
     if end is not None:
         check_whole("end", end, after)
-    log = cast(PortableLog, store.log)
+    check_function("progress", progress)
+    log = portable(store)
     wanted = await _header(log, query or EventQuery.all(), after, end)
-    file = writer(Path(path), store.options)
+    file = writer(place, store.options)
     try:
         header, written = await run_in_thread(file.begin, wanted)
-        _compare(Path(path), header, wanted, end)
+        _compare(place, header, wanted, end)
         await _write_events(log, file, header, written, progress, store.options)
         await _write_commands(log, file, header, written, store.options)
         trailer = await run_in_thread(file.finish)

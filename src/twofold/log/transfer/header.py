@@ -48,8 +48,10 @@ class Trailer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Part(NamedTuple):
     """Some rows of a file."""
 
+    path: Path
+    """Where they stand."""
     place: int
-    """Of the first of them: the number of its line."""
+    """Of the first of them there: the number of its line, or of its row in a file of Parquet."""
     events: Sequence[StoredEvent]
     commands: Sequence[StoredCommand]
 

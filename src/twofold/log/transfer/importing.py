@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from twofold.arguments import check_instance
+from twofold.arguments import check_function, check_instance
 from twofold.errors import LogFileError
 from twofold.log.event_store import EventStore
-from twofold.log.restoring import Restoring, restore_commands
-from twofold.log.transfer.formats import reader
+from twofold.log.transfer.formats import checked_path, portable, reader
 from twofold.log.transfer.header import LogReader, Part
 from twofold.log.transfer.places import Places, places
+from twofold.log.transfer.restoring import Restoring, restore_commands
 from twofold.log.verify import Progress, no_progress
 from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import StoredEvent, are_intact, is_intact
@@ -56,6 +56,7 @@ async def import_log(store: EventStore, path: str | Path, *, progress: Progress 
         progress: told how far it has come.
 
     Raises:
+        TypeError, ValueError: an argument cannot work, such as a name that tells no format.
         LogFileError: the file is no export, was not finished or was changed, or the log holds other events; the text
             names the line. Of a file that is not whole, nothing is stored.
         LogsDifferError: another program writes to the log.
@@ -64,7 +65,10 @@ async def import_log(store: EventStore, path: str | Path, *, progress: Progress 
         ModuleNotFoundError: Parquet needs its extra, `twofold[duckdb]`.
     """
     check_instance("store", store, EventStore)
-    log, file = cast(PortableLog, store.log), await run_in_thread(reader, Path(path), store.options)
+    place = checked_path(path)
+    check_function("progress", progress)
+    log = portable(store)
+    file = await run_in_thread(reader, place, store.options)
     await run_in_thread(file.check)
     head = await log.head()
     to_places = await places(log, file, head)
@@ -76,19 +80,19 @@ async def import_log(store: EventStore, path: str | Path, *, progress: Progress 
 
 async def _store(log: PortableLog, file: LogReader, to: Places, head: int, progress: Progress) -> tuple[int, int]:
     """Store what the log lacks; return how many events it had, and the position of the last."""
-    first, last, already, command = 0, 0, 0, b""
-    ending = Part(0, (), ())
+    seen, first, last, already, command = file.header.after, 0, 0, 0, b""
+    ending = Part(file.path, 0, (), ())
     with closing(file.parts()) as parts:
         async with Restoring(
             log, lambda stored: progress("importing", stored - first + 1, file.trailer.events)
         ) as target:
             while (part := await run_in_thread(next, parts, ending)) is not ending:
                 if part.events:
-                    _check(file, part)
+                    seen = _check(part, seen, is_whole=file.header.query.is_all)
                     rows = to.events(part.events)
                     first, last = first or rows[0].position, rows[-1].position
                     known = max(min(head, last) - rows[0].position + 1, 0)
-                    await _compare(log, file, part.place, rows[:known])
+                    await _compare(log, part, rows[:known])
                     already += known
                     if known < len(rows):
                         await target.store(rows[known:])
@@ -99,22 +103,28 @@ async def _store(log: PortableLog, file: LogReader, to: Places, head: int, progr
     return already, last
 
 
-def _check(file: LogReader, part: Part) -> None:
-    """Check the events of a part by themselves: a digest that fits does not mean that they are those of a log."""
-    first, is_whole = part.events[0].position, file.header.query.is_all
-    positions = [row.position for row in part.events]
-    expected = list(range(first, first + len(positions))) if is_whole else sorted(set(positions))
-    if positions == expected and are_intact(part.events):
-        return
-    for line, (row, position) in enumerate(zip(part.events, expected, strict=False), part.place):
-        if row.position != position:
-            raise LogFileError(file.path, f"event {row.position} stands there instead of event {position}", line)
-        if not is_intact(row):
-            raise LogFileError(file.path, f"event {row.position} does not match its checksum", line)
-    raise LogFileError(file.path, "an event stands there twice", part.place + len(expected))
+def _check(part: Part, after: int, *, is_whole: bool) -> int:
+    """Check the events of a part by themselves: a digest that fits does not mean that they are those of a log.
+
+    Args:
+        part: with events.
+        after: the position of the event before them.
+        is_whole: whether no event is left out between them.
+
+    Returns:
+        the position of the last.
+    """
+    for place, row in enumerate(part.events, part.place):
+        if row.position <= after or (is_whole and row.position > after + 1):
+            raise LogFileError(part.path, f"event {row.position} follows event {after}", place)
+        after = row.position
+    if not are_intact(part.events):
+        place, row = next((place, row) for place, row in enumerate(part.events, part.place) if not is_intact(row))
+        raise LogFileError(part.path, f"event {row.position} does not match its checksum", place)
+    return after
 
 
-async def _compare(log: PortableLog, file: LogReader, place: int, rows: Sequence[StoredEvent]) -> None:
+async def _compare(log: PortableLog, part: Part, rows: Sequence[StoredEvent]) -> None:
     """Make sure that the log holds these rows; it may have given their events more tags."""
     if not rows:
         return
@@ -122,10 +132,10 @@ async def _compare(log: PortableLog, file: LogReader, place: int, rows: Sequence
     stored = await log.read(EventQuery.all(), after=first - 1, before=last + 1, limit=len(rows))
     if list(stored) == list(rows):
         return
-    for line, (row, other) in enumerate(zip(rows, stored, strict=True), place):
+    for line, (row, other) in enumerate(zip(rows, stored, strict=True), part.place):
         if row != replace(other, tags=row.tags, checksum=row.checksum):
             raise LogFileError(
-                file.path,
+                part.path,
                 f"the log holds another event at position {row.position}; import into an empty database",
                 line,
             )

@@ -51,7 +51,7 @@ class JsonLinesWriter:
         if self._path.exists():
             raise LogFileError(self._path, "it exists already; remove it, or name another file")
         self._file = file = self._unfinished.open("a+b")
-        _lock(file, self._path)
+        lock(file, self._path)
         file.seek(0)
         line = file.readline()
         if not line.endswith(b"\n"):
@@ -75,7 +75,7 @@ class JsonLinesWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._unfinished.rename(self._path)
-        sync_folder(self._path.parent)
+        sync(self._path.parent)
         return trailer
 
     def close(self) -> None:
@@ -93,9 +93,9 @@ class JsonLinesWriter:
         assert self._file is not None  # noqa: S101
         found, end = Written(), begin
         while lines := self._file.readlines(self._part):
-            whole, part = _whole(lines)
+            whole, part = _whole(self._unfinished, lines)
             if (intact := count_intact(part.events, found.last)) < len(part.events):
-                whole, part = whole[:intact], Part(0, part.events[:intact], [])
+                whole, part = whole[:intact], Part(part.path, 0, part.events[:intact], [])
             self._events, self._commands = self._events + len(part.events), self._commands + len(part.commands)
             found = Written(
                 self._events,
@@ -157,7 +157,7 @@ class JsonLinesReader:
                     lines.pop()  # the trailer
                 if not lines:
                     return
-                whole, part = _whole(lines)
+                whole, part = _whole(self.path, lines)
                 if len(whole) < len(lines):
                     raise LogFileError(self.path, "it is no line of an export, or was changed", number + len(whole))
                 yield part._replace(place=number)
@@ -169,14 +169,7 @@ class JsonLinesReader:
         file.seek(max(size - _LONGEST_TRAILER, 0))
         tail = file.read()
         begin = tail.rfind(b"\n" + TRAILER_BEGINS) + 1
-        try:
-            if not begin or not tail.endswith(b"\n"):
-                raise ValueError
-            self.trailer = msgspec.json.decode(tail[begin:], type=Trailer)
-        except ValueError:
-            raise LogFileError(
-                self.path, "its end is missing: the export was not finished, or the file was cut off"
-            ) from None
+        self.trailer = parsed_trailer(self.path, tail[begin:] if begin else b"")
         return size - len(tail) + begin
 
 
@@ -198,10 +191,22 @@ def parsed_header(path: Path, line: bytes) -> Header:
     raise LogFileError(path, "it is no export of a log: its first line does not say so", 1)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names of the files in a folder durable."""
+def parsed_trailer(path: Path, line: bytes) -> Trailer:
+    """Return what a file says of itself at its end.
+
+    Raises:
+        LogFileError: it does not.
+    """
+    with suppress(ValueError):
+        if line.endswith(b"\n"):
+            return msgspec.json.decode(line, type=Trailer)
+    raise LogFileError(path, "its end is missing: the export was not finished, or was cut off")
+
+
+def sync(path: Path) -> None:
+    """Make a file durable, or the names of the files in a folder."""
     with suppress(OSError):  # where folders cannot be opened, as on Windows
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
@@ -222,7 +227,7 @@ class _AnyHeader(msgspec.Struct):
     twofold_log: int
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
+def lock(file: IO[bytes], path: Path) -> None:
     """Keep other processes from writing to the same file."""
     if fcntl is not None:
         try:
@@ -231,20 +236,20 @@ def _lock(file: IO[bytes], path: Path) -> None:
             raise LogFileError(path, "another process exports to it") from None
 
 
-def _whole(lines: list[bytes]) -> tuple[list[bytes], Part]:
+def _whole(path: Path, lines: list[bytes]) -> tuple[list[bytes], Part]:
     """Return the rows of lines up to the first that is none of an event or a command, and those lines."""
     first = next((n for n, line in enumerate(lines) if line.startswith(COMMANDS_BEGIN)), len(lines))
     with suppress(ValueError):
-        return lines, _part(lines, first)
+        return lines, _part(path, lines, first)
     fitting = 0
     with suppress(ValueError):
         for line in lines:
-            _part([line], 0 if fitting >= first else 1)
+            _part(path, [line], 0 if fitting >= first else 1)
             fitting += 1
-    return lines[:fitting], _part(lines[:fitting], min(first, fitting))
+    return lines[:fitting], _part(path, lines[:fitting], min(first, fitting))
 
 
-def _part(lines: list[bytes], first: int) -> Part:
+def _part(path: Path, lines: list[bytes], first: int) -> Part:
     """Return rows; the lines from the first on are of commands.
 
     Raises:
@@ -253,4 +258,4 @@ def _part(lines: list[bytes], first: int) -> Part:
     if lines and not lines[-1].endswith(b"\n"):
         raise ValueError
     events = events_of(b"".join(lines[:first])) if first else []
-    return Part(0, events, commands_of(b"".join(lines[first:])))
+    return Part(path, 0, events, commands_of(b"".join(lines[first:])))

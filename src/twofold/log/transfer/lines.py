@@ -1,6 +1,6 @@
 """Events and commands as lines of JSON, and back: one object for each, whose fields are the columns of the log.
 
-JSON of the log stands in a line as it is stored, byte for byte. If a line could not hold it so, because it is broken in
+The log's own JSON stands in a line byte for byte. If a line could not hold it so, because it is broken in
 lines or is no valid JSON, it stands there as a text that is JSON's own.
 """
 
@@ -81,7 +81,7 @@ def commands_of(lines: bytes) -> list[StoredCommand]:
 
 
 def _raw(stored: bytes) -> msgspec.Raw:
-    """Return JSON as it is stored, or as a text."""
+    """Return stored JSON byte for byte, or as a text."""
     try:
         if stored[:1] + stored[-1:] in _PLAIN_ENDS and b"\n" not in stored and b"\r" not in stored:
             return _skip(stored)
