@@ -36,6 +36,8 @@ class Application:
         synchronize: whether this process runs the projections; others may do so instead.
         changed_code: what to do at the start about a projection whose code changed and whose version did not.
         options: all that can be tuned; the defaults are what was measured.
+        tenants: whether it serves several tenants, none of whom sees or changes what is another's. Everything is then
+            on behalf of the tenant whom `twofold.metadata(tenant=…)` has set, and refused where none is set.
 
     Attributes:
         store: the event store: appends, reads and follows events.
@@ -67,6 +69,7 @@ class Application:
         synchronize: bool = True,
         changed_code: ChangedCode = "warn",
         options: Options | None = None,
+        tenants: bool = False,
     ) -> None:
         if options is not None:
             check_instance("options", options, Options)
@@ -79,7 +82,7 @@ class Application:
         read_db = connect(read_url, options=options).read_database if read_url else engine.read_database
         self._synchronize = synchronize
         self._owner: Owner | None = None
-        self.store = EventStore(engine.log, options=options.log)
+        self.store = EventStore(engine.log, options=options.log, tenants=tenants)
         self.commands = CommandBus(self.store, middleware=middleware, options=options.commands)
         self.projections = ReadModelSynchronizer(
             self.store,
@@ -117,9 +120,9 @@ class Application:
             raise OwnershipError("the application is started already; start it once, or make another one")
         self._owner = Owner("the application")
         try:
-            await self.store.log.open()
+            await self.store._log.open()
             await self.store.compare_tags()
-            for database in self.projections.databases:
+            for database in self.projections._databases:
                 await database.open()
             await self.projections.prepare()
         except BaseException:
@@ -138,10 +141,10 @@ class Application:
             self._owner.check()
         await self.projections.end()
         await self.projections.close()
-        for database in self.projections.databases:
+        for database in self.projections._databases:
             await database.close()
         await self.store.snapshots.end()
-        await self.store.log.close()
+        await self.store._log.close()
         self._owner = None
 
     async def __aenter__(self) -> Self:

@@ -82,6 +82,12 @@ def tenant_or_all(what: str) -> str:
     return current_tenant(what) if tenant is None else checked_tenant(tenant)
 
 
+def on_behalf() -> tuple[str | None, str | None, bool]:
+    """Return the tenant and the user on whose behalf this code runs: what they are answered may differ by that."""
+    known = current_metadata()
+    return known.tenant, known.user, _all_tenants.get()
+
+
 def require_all_tenants(what: str) -> None:
     """Refuse what concerns all tenants to code that does not say that it is on behalf of all.
 

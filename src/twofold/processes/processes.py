@@ -23,6 +23,7 @@ from twofold.processes.scheduled_commands import CommandScheduler, ScheduledComm
 from twofold.projections.runner import Start
 from twofold.synchronizer.status import ProjectionStatus
 from twofold.synchronizer.synchronizer import ReadModelSynchronizer
+from twofold.tenants import require_all_tenants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,8 @@ class Processes:
         commands: CommandBus,
         options: Options,
     ) -> None:
-        self._store = store
+        self._own_store = store
+        self._store, self._has_tenants = store._of_all, store._has_tenants
         self._database = database
         self._synchronizer = synchronizer
         self._commands = commands
@@ -89,10 +91,20 @@ class Processes:
         self._synchronizer.add_runner(runner, start=start)
         self._added[process.name] = process
         if isinstance(process, ScheduledCommands):
-            self._commands.scheduler = CommandScheduler(self._store, self.control(process.name), self._commands)
+            control = self._control(process.name)
+            self._commands.scheduler = CommandScheduler(self._own_store, control, self._commands)
 
     def control(self, name: str) -> ProcessControl:
-        """Return what looks after the instances of a process: list, get, steps, retry, cancel."""
+        """Return what looks after the instances of a process: list, get, steps, retry, cancel.
+
+        Raises:
+            TenantMissingError: there are tenants, and this code does not run on behalf of all.
+        """
+        if self._has_tenants:
+            require_all_tenants(f"looking after {name}")
+        return self._control(name)
+
+    def _control(self, name: str) -> ProcessControl:
         return ProcessControl(self._store.log, self._database, name, self._options.processes)
 
     async def status(self) -> Sequence[ProcessStatus]:
@@ -107,7 +119,7 @@ class Processes:
 
     async def _status(self, name: str, feed: ProjectionStatus | None, *, is_made: bool) -> ProcessStatus:
         try:
-            counts = await self.control(name).counts() if is_made else ProcessCounts()
+            counts = await self._control(name).counts() if is_made else ProcessCounts()
         except UnknownProcessError:  # it was dropped at this moment
             counts = ProcessCounts()
         problems = list(feed.problems) if feed else []

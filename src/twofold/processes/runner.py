@@ -15,6 +15,7 @@ from twofold.commands.bus import CommandBus
 from twofold.errors import CheckpointMovedError
 from twofold.log.event_store import EventStore
 from twofold.messages.event import RecordedEvent
+from twofold.messages.tenant_names import own_name
 from twofold.options import ProcessOptions
 from twofold.ports.read_database import ReadDatabase, ReadTransaction, Style
 from twofold.ports.segments import Segment
@@ -95,7 +96,7 @@ class ProcessRunner:
 
     def keyed(self, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
         ids = self._folding.methods.ids
-        return [KeyedEvent(recorded, (each,)) for recorded in events for each in ids(recorded.event)]
+        return [KeyedEvent(recorded, (_own(recorded, each),)) for recorded in events for each in ids(recorded.event)]
 
     async def trouble(self) -> Sequence[str]:
         """Return what is wrong with the instances."""
@@ -183,3 +184,9 @@ class _Came(NamedTuple):
     changed: dict[str, None]
     taken: list[Taken]
     failures: list[FailedEvent]
+
+
+def _own(recorded: RecordedEvent[Any], process_id: str) -> str:
+    """Return the id of an instance: with tenants, it says whose it is."""
+    tenant = recorded.tenant
+    return own_name(tenant, process_id) if tenant else process_id

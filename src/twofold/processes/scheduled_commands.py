@@ -14,10 +14,12 @@ from twofold.commands.schedule import CommandScheduled, ScheduledCommand, schedu
 from twofold.errors import InvalidProcessError
 from twofold.log.event_store import EventStore
 from twofold.messages.event import RecordedEvent
+from twofold.messages.tenant_names import tenant_tag
 from twofold.processes.control import ProcessControl
 from twofold.processes.instance import ProcessState
 from twofold.processes.process import Process
 from twofold.processes.triggers import Done, Refusal, SendStored, SetTimer, done, due, evolve, refused, starts
+from twofold.tenants import current_tenant
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -74,12 +76,13 @@ class CommandScheduler:
     """Looks after the commands that wait, for `CommandBus`.
 
     Args:
-        store: where the streams of the instances are.
+        store: where the events are that say what was scheduled.
         control: of the process `ScheduledCommands`.
         commands: decodes what waits.
     """
 
     def __init__(self, store: EventStore, control: ProcessControl, commands: CommandBus) -> None:
+        self._has_tenants = store._has_tenants
         self._store = store
         self._control = control
         self._commands = commands
@@ -88,12 +91,15 @@ class CommandScheduler:
         """Cancel a command, and return whether it was still waiting: then it is never carried out."""
         if await self._recorded(schedule_id) is None:
             return False
+        schedule_id = self._mark() + schedule_id
         return await self._control.cancel(schedule_id, reason=reason, even_unstarted=True, only_waiting=True)
 
     async def waiting(self, *, after: str, limit: int) -> Sequence[ScheduledCommand]:
         """Return the commands that wait, in the order of their ids."""
-        instances = await self._control.list(status="running", after=after, limit=limit)
-        found = [await self.find(each.id) for each in instances if each.timer_at is not None]
+        mark = self._mark()
+        instances = await self._control.list(status="running", after=mark + after, limit=limit)
+        ids = [each.id.removeprefix(mark) for each in instances if each.timer_at and each.id.startswith(mark)]
+        found = [await self.find(each) for each in ids]
         return [each for each in found if each is not None]
 
     async def find(self, schedule_id: str) -> ScheduledCommand | None:
@@ -102,7 +108,7 @@ class CommandScheduler:
         if recorded is None:
             return None
         given: CommandScheduled = recorded.event
-        instance = await self._control.find(schedule_id)
+        instance = await self._control.find(self._mark() + schedule_id)
         due_at = given.at or recorded.recorded_at + timedelta(seconds=given.after or 0)
         if instance is not None:
             if instance.timer_at is None or instance.status != ProcessState.RUNNING:
@@ -114,6 +120,14 @@ class CommandScheduler:
         async for recorded in self._store.read_stream(scheduled_stream(schedule_id)):
             return recorded
         return None
+
+    def _mark(self) -> str:
+        """Return what the ids of the tenant's instances begin with; empty without tenants.
+
+        Raises:
+            TenantMissingError: there are tenants, and none is set.
+        """
+        return tenant_tag(current_tenant("a scheduled command")) if self._has_tenants else ""
 
 
 def _stored(given: CommandScheduled) -> StoredCommand:

@@ -15,6 +15,7 @@ from twofold.options import FoldOptions
 from twofold.projections.keyed_event import FailedEvent, KeyedEvent, LookupEvent
 from twofold.projections.lookups import FittingRows
 from twofold.projections.projection import Fold, KeyValues, Projection, nothing_returned
+from twofold.projections.rows.owned_rows import OwnedFolds
 from twofold.tasks import PROCESS_EXITS
 
 
@@ -185,6 +186,7 @@ def _folds(projection: Projection[Any]) -> Mapping[type, Fold]:
     """Return what `Projection.apply` looks up for each event, or an `apply` of the projection's own for all of them."""
     apply = type(projection).apply
     folds = projection.folds_by_event() if apply is Projection.apply else defaultdict(lambda: apply)
+    folds = OwnedFolds(folds) if projection._of_tenants else folds
     return _FoldsOfCopies(folds) if projection.row_type().copies else folds
 
 

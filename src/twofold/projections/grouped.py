@@ -52,5 +52,10 @@ class GroupedProjection(Projection[R]):
     @property
     def key_of(self) -> Callable[[Any], KeyValues]:
         """The function from the rows of a group to the key of the group."""
-        key_of = self.row_type().key_of
-        return lambda rows: key_of(rows[0])[:1]
+        key_of, length = self.stored_rows().key_of, self.group_length
+        return lambda rows: key_of(rows[0])[:length]
+
+    @property
+    def group_length(self) -> int:
+        """How many of the first values of a row's key say which group it belongs to."""
+        return 2 if self._of_tenants else 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
-from twofold.ports.read_database import Changes, Selection
+from twofold.ports.read_database import Changes, Filter, Selection
 from twofold.ports.table import Table
 from twofold.projections.folding import Folded
 from twofold.projections.grouped import GroupedProjection
@@ -29,9 +29,16 @@ class GroupedRunner(KeyedRunner):
         return await self._groups(table, {each.key for each in events})
 
     async def _groups(self, table: Table, keys: Collection[KeyValues]) -> dict[KeyValues, Any]:
-        groups = tuple({self._rows.dump_key_part(key)[0] for key in keys})
-        selection = Selection(where=((table.key[0], "in", groups),), sort=table.key, limit=MOST_ROWS)
-        found = self._rows.load_all((await self._database.select(table, selection))[0] if groups else ())
+        wanted: dict[KeyValues, set[Any]] = {}
+        for key in keys:
+            *owner, group = self._rows.dump_key_part(key)  # with tenants, one asks tenant by tenant
+            wanted.setdefault(tuple(owner), set()).add(group)
+        found: list[Any] = []
+        for of_owner, groups in wanted.items():
+            where: list[Filter] = [(name, "=", value) for name, value in zip(table.key, of_owner, strict=False)]
+            where.append((table.key[len(where)], "in", tuple(groups)))
+            selection = Selection(where=tuple(where), sort=table.key, limit=MOST_ROWS)
+            found += self._rows.load_all((await self._database.select(table, selection))[0])
         return {key: tuple(rows) for key, rows in groupby(found, lambda row: self.group(self._rows.key_of(row)))}
 
     def _changes(self, stored: Mapping[KeyValues, Any], folded: Folded) -> Changes:
@@ -41,7 +48,7 @@ class GroupedRunner(KeyedRunner):
         return Changes(upserts, [self._rows.dump_key(key) for key in before if key not in after])
 
     def group(self, key: KeyValues) -> KeyValues:
-        return key[:1]
+        return key[: cast(GroupedProjection[Any], self.projection).group_length]
 
     def rows_by_key(self, folded: Folded) -> Mapping[KeyValues, Any]:
         return {self._rows.key_of(row): row for rows in folded.rows.values() for row in rows or ()}

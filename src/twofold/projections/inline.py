@@ -91,7 +91,7 @@ class InlineProjection:
         self._events = events
         self._query = EventQuery.exactly(*runner.projection.handles())
         self._types = frozenset(name for item in self._query.items for name in item.types)
-        self._rows = runner.projection.row_type()
+        self._rows = runner.projection.stored_rows()
         self._cost = 0.0
         """Seconds that it took for an event, most recently."""
 

@@ -12,6 +12,7 @@ import msgspec
 
 from twofold.errors import InvalidProjectionError
 from twofold.messages.event import RecordedEvent
+from twofold.messages.tenant_names import TENANT_COLUMN
 from twofold.ports.segments import Parked
 from twofold.ports.skips import Skips
 from twofold.projections.failure import described
@@ -51,7 +52,9 @@ class LookupEvent(KeyedEvent, frozen=True, gc=False, eq=False):
     """Keys of rows, as JSON, that do not take it now, or never."""
 
     def takes(self, key: str) -> bool:
-        """Return whether a row with this key, as JSON, takes the event if it fits."""
+        """Return whether a row with this key, as JSON, takes the event if it fits: with tenants, one of its own."""
+        if self.fields[0] == TENANT_COLUMN and not key.startswith(f'["{self.values[0]}"'):
+            return False
         return key not in self.without
 
     def but(self, keys: Iterable[str]) -> LookupEvent:
@@ -95,6 +98,18 @@ def keyed(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEv
     Raises:
         Exception: whatever `key` raises.
     """
+    found = _keyed(projection, events)
+    if not projection._of_tenants:
+        return found
+    return [KeyedEvent(each.recorded, owned_key(each.recorded, each.key)) for each in found]
+
+
+def owned_key(recorded: RecordedEvent[Any], key: KeyValues) -> KeyValues:
+    """Return the key within the framework of a row that an event is about, in an application with tenants."""
+    return (recorded.tenant, *key)
+
+
+def _keyed(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEvent]:
     keys = [projection.key(recorded.event) for recorded in events]
     if _SEVERAL.isdisjoint(map(type, keys)):
         return list(map(KeyedEvent, events, map(_as_tuple, keys)))
@@ -171,7 +186,10 @@ def keyed_once(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[Ke
                 f"{projection.name}: {type(recorded.event).__name__} is applied once, so that it has one key; let "
                 f"key() return a value or a tuple"
             )
-    return list(map(KeyedEvent, events, map(_as_tuple, keys)))
+    found = list(map(KeyedEvent, events, map(_as_tuple, keys)))
+    if not projection._of_tenants:
+        return found
+    return [KeyedEvent(each.recorded, owned_key(each.recorded, each.key)) for each in found]
 
 
 def _as_tuple(key: Any) -> KeyValues:

@@ -22,6 +22,7 @@ from twofold.projections.keyed_event import (
     LookupEvent,
     key_text,
     keyed,
+    owned_key,
     start_of_event,
     without_blocked,
 )
@@ -56,7 +57,8 @@ class KeyedRunner:
         self.style: Style = "driver"
         self._database = database
         self._table = projection.table()
-        self._rows = projection.row_type()
+        self._rows = projection.stored_rows()
+        self._plain_rows = projection.row_type()
         self._own_key = type(projection).key is not Projection.key
         self._finds_rows = projection.finds_rows()
         self._known = RowCache()
@@ -91,7 +93,10 @@ class KeyedRunner:
             return keyed_or_lookups(self.projection, events)
         if self._own_key:
             return keyed(self.projection, events)
-        return list(map(KeyedEvent, events, self._rows.keys_of([recorded.event for recorded in events])))
+        keys = self._plain_rows.keys_of([recorded.event for recorded in events])
+        if self.projection._of_tenants:
+            keys = [owned_key(recorded, key) for recorded, key in zip(events, keys, strict=True)]
+        return list(map(KeyedEvent, events, keys))
 
     async def project(self, batch: ProjectionBatch) -> Projected:
         table, stored = self.table(batch.suffix), self._known.take(batch.step)

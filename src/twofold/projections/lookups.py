@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
+from twofold.log.codec.fidelity import values_getter
 from twofold.messages.event import RecordedEvent
+from twofold.messages.tenant_names import TENANT_COLUMN
 from twofold.ports.read_database import Filter, Selection
 from twofold.projections.keyed_event import KeyedEvent, LookupEvent, keyed
 from twofold.projections.projection import KeyValues, Projection
+from twofold.projections.rows.owned_rows import OwnedRows
 from twofold.projections.rows.row_type import RowType
 
 MOST_ROWS = (1 << 62) - 1
@@ -26,20 +28,24 @@ def keyed_or_lookups(projection: Projection[Any], events: Sequence[RecordedEvent
         ValueError: no row can have the values that an event looks for.
         Exception: whatever `key` of the projection raises.
     """
-    finds, rows, found = projection.finds_rows(), projection.row_type(), list[KeyedEvent]()
+    finds, rows, found = projection.finds_rows(), projection.stored_rows(), list[KeyedEvent]()
     for recorded in events:
         fields = finds.get(type(recorded.event))
-        found += [lookup(rows, recorded, fields)] if fields else keyed(projection, [recorded])
+        tenant = recorded.tenant if projection._of_tenants else None
+        found += [lookup(rows, recorded, fields, tenant)] if fields else keyed(projection, [recorded])
     return found
 
 
-def lookup(rows: RowType[Any], recorded: RecordedEvent[Any], fields: Mapping[str, str]) -> LookupEvent:
+def lookup(
+    rows: RowType[Any] | OwnedRows, recorded: RecordedEvent[Any], fields: Mapping[str, str], tenant: str | None = None
+) -> LookupEvent:
     """Return an event as one that finds its rows.
 
     Args:
         rows: what the rows look like.
         recorded: the event.
         fields: of the rows, and those of the event that they equal.
+        tenant: whose rows they are; None: there are no tenants.
 
     Raises:
         ValueError: no row can have these values.
@@ -47,10 +53,12 @@ def lookup(rows: RowType[Any], recorded: RecordedEvent[Any], fields: Mapping[str
     """
     values = tuple(getattr(recorded.event, field) for field in fields.values())
     rows.dump_fields(tuple(fields), values)
-    return LookupEvent(recorded, (), tuple(fields), values)
+    if tenant is None:
+        return LookupEvent(recorded, (), tuple(fields), values)
+    return LookupEvent(recorded, (), (TENANT_COLUMN, *fields), (tenant, *values))
 
 
-def selections(rows: RowType[Any], lookups: Sequence[LookupEvent], limit: int) -> Iterator[Selection]:
+def selections(rows: RowType[Any] | OwnedRows, lookups: Sequence[LookupEvent], limit: int) -> Iterator[Selection]:
     """Yield the selections that find all rows that events may be about, each of `limit` rows at most."""
     wanted = defaultdict[tuple[str, ...], dict[tuple[Any, ...], None]](dict)
     for each in lookups:
@@ -72,7 +80,10 @@ class FittingRows:
 
     def __init__(self, projection: Projection[Any]) -> None:
         self._rows_in = projection.rows_in
-        self._getters = {fields: _getter(fields) for fields in map(tuple, projection.finds_rows().values())}
+        self._getters = {
+            (TENANT_COLUMN, *fields) if projection._of_tenants else fields: _getter(fields, projection._of_tenants)
+            for fields in map(tuple, projection.finds_rows().values())
+        }
         self._keys: Mapping[tuple[str, ...], dict[Any, dict[KeyValues, None]]] = defaultdict(dict)
 
     def add(self, rows: Mapping[KeyValues, Any]) -> None:
@@ -88,6 +99,6 @@ class FittingRows:
         return self._keys[event.fields].get(event.values, ())
 
 
-def _getter(fields: tuple[str, ...]) -> Callable[[Any], Any]:
-    get = attrgetter(*fields)
-    return get if len(fields) > 1 else lambda row: (get(row),)
+def _getter(fields: tuple[str, ...], of_tenants: bool) -> Callable[[Any], tuple[Any, ...]]:
+    get = values_getter(fields)
+    return (lambda owned: (owned.tenant, *get(owned.row))) if of_tenants else get

@@ -13,6 +13,7 @@ from twofold.messages.event import RecordedEvent
 from twofold.messages.event_methods import events_of, fields_of, fold_parameters, methods_by_event
 from twofold.messages.read_policy import ReadPolicy
 from twofold.ports.table import Table
+from twofold.projections.rows.owned_rows import OwnedRows
 from twofold.projections.rows.row_type import RowType
 
 R = TypeVar("R")
@@ -57,6 +58,8 @@ class Projection(Generic[R]):
     follows: ClassVar[tuple[str, ...]] = ()
     """Names of projections that this one never overtakes."""
 
+    _of_tenants = False
+    """Whether rows say whose they are: the application that it was added to has tenants."""
     _rows: ClassVar[RowType[Any] | None] = None
     _folds: ClassVar[dict[type, Fold] | None] = None
     _making: ClassVar[frozenset[type]] = frozenset()
@@ -106,6 +109,14 @@ class Projection(Generic[R]):
             cls._rows = RowType(_row_class(cls))
         return typing.cast("RowType[R]", cls._rows)
 
+    def stored_rows(self) -> RowType[Any] | OwnedRows:
+        """Return what its rows look like within the framework: in an application with tenants, they say whose they are.
+
+        Raises:
+            InvalidProjectionError: as `row_type`.
+        """
+        return OwnedRows(self.row_type()) if self._of_tenants else self.row_type()
+
     def makes_row(self, event: type) -> bool:
         """Return whether the method for a class of events makes a row, whatever there was before."""
         if type(self).apply is not Projection.apply:
@@ -136,7 +147,7 @@ class Projection(Generic[R]):
     @property
     def key_of(self) -> Callable[[Any], KeyValues]:
         """The function from what `apply` returns to the key of that."""
-        return self.row_type().key_of
+        return self.stored_rows().key_of
 
     def table(self) -> Table:
         """Return the table of its read model.
@@ -145,7 +156,7 @@ class Projection(Generic[R]):
             InvalidProjectionError: the name cannot be the name of a table.
         """
         check_projection_name(self)
-        return self.row_type().table(self.name)
+        return self.stored_rows().table(self.name)
 
     @classmethod
     def folds_by_event(cls) -> Mapping[type, Fold]:

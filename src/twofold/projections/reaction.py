@@ -38,6 +38,8 @@ class Reaction:
     `outages = (*Reaction.outages, httpx.TransportError)`.
     """
 
+    _of_tenants = False
+
     def handles(self) -> tuple[type, ...]:
         """Return the classes of the events that it takes."""
         raise NotImplementedError(

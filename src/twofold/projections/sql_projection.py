@@ -43,7 +43,13 @@ class SqlProjection:
     follows: ClassVar[tuple[str, ...]] = ()
     """Names of projections that this one never overtakes, so that it may read their tables."""
 
+    keeps_tenants_apart: ClassVar[bool] = False
+    """Whether its SQL writes of each row whose it is, `recorded.tenant`. An application with tenants takes no other:
+    nothing narrows what your own SQL writes and reads.
+    """
+
     _suffix = ""
+    _of_tenants = False
 
     def handles(self) -> tuple[type, ...]:
         """Return the classes of the events that it takes."""

@@ -203,19 +203,22 @@ class Asking:
         """Return until when a read model is waited for, by `time.monotonic`."""
         return self._started + (self.policy_of(progress).wait if self._timeout is None else self._timeout)
 
-    async def need(self, progress: Progress, tags: Mapping[str, Collection[str]] | None = None) -> Need:
+    async def need(
+        self, progress: Progress, tags: Mapping[str, Collection[str]] | None = None, tenant: str = ""
+    ) -> Need:
         """Return what an answer of a read model waits for.
 
         Args:
             progress: of the read model.
             tags: for types of events, by stored name, the tags that their events have if the answer depends on them;
                 types that are not named may matter whatever their tags are.
+            tenant: whose events the answer depends on; by default anybody's.
 
         Raises:
             InvalidTokenError: what it must show is of another history of the log.
             StorageError: a database failed.
         """
-        self.scopes.append(Scope(progress.handled, tags or {}))
+        self.scopes.append(Scope(progress.handled, tags or {}, tenant))
         written = self.written.position if self.written.position and self._concerns(progress, tags or {}) else 0
         if written:
             await progress.compare(written)

@@ -61,12 +61,12 @@ class ConsistentQueryHandler:
 
     async def _position_of(self, stream_id: str, version: int, deadline: float) -> int | None:
         """Return the position of a version, waiting for it; None if it does not come in time."""
-        log = self._store.log
+        log, own = self._store._of_all.log, self._store._own_stream(stream_id)
         if version <= 0:
             return 0
         while True:
             head = await log.head()
-            if rows := await log.read_stream(stream_id, after=version - 1, limit=1):
+            if rows := await log.read_stream(own, after=version - 1, limit=1):
                 return rows[0].position
             remaining = deadline - time.monotonic()
             if remaining <= 0:

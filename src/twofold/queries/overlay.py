@@ -45,7 +45,7 @@ class Overlay:
         self._store = store
         self._database = database
         self._runner = runner
-        self._rows = runner.projection.row_type()
+        self._rows = runner.projection.stored_rows()
         self._serving = serving
         self._options = options
 

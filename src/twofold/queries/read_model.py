@@ -26,6 +26,7 @@ import msgspec
 from twofold.arguments import check_flag, check_instance, check_items, check_port, check_text, check_texts, check_whole
 from twofold.errors import MissingTableError, UnknownFieldError
 from twofold.messages.event import stored_names
+from twofold.messages.tenant_names import TENANT_COLUMN
 from twofold.options import QueryOptions
 from twofold.ports.checkpoints import GRACE_OF_PREVIOUS, Generation
 from twofold.ports.full_text import MAX_TEXT, Range, find_words
@@ -33,11 +34,13 @@ from twofold.ports.read_database import Filter, Found, Lookup, Question, ReadDat
 from twofold.ports.table import Column, Kind, Table
 from twofold.projections.keyed_event import key_text
 from twofold.projections.projection import KeyValues, Projection
+from twofold.projections.rows.owned_rows import plain
 from twofold.queries.consistency import Asking, Need, Progress, current_asking
 from twofold.queries.filters import checked_filter
 from twofold.queries.key_tags import KeyTags, key_tags, tags_of
 from twofold.queries.pages import PaginatedResult, read_cursor, write_cursor
 from twofold.queries.serving import Serving
+from twofold.tenants import current_tenant, tenant_or_all
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -93,7 +96,8 @@ class ReadModel(Generic[R]):
         self._progress = progress
         self._overlay = overlay
         self._options = options
-        self._rows = projection.row_type()
+        self._rows = projection.stored_rows()
+        self._of_tenants = projection._of_tenants
         self._table = projection.table()
         self._tables = dict[str, Table]()
         """Those of the generations that have answered, by suffix."""
@@ -113,14 +117,16 @@ class ReadModel(Generic[R]):
             ReadModelBuildingError: the read model is not complete yet.
             StorageError: the database failed.
         """
+        if self._of_tenants:
+            key = (current_tenant(f"a row of {self.name}"), *key)
         asking = current_asking()
         found, is_stale = await self._ask(asking, Lookup((self._rows.dump_key(key),)), key)
         if is_stale and asking and self._progress and self._overlay and asking.folds(self._progress):
             row = await self._overlay.get(key)
             asking.note(self._progress, found.position, stale=found.has_parked)
-            return cast("R | None", row)
+            return cast("R | None", plain(row))
         await self._note(asking, found, is_stale=is_stale)
-        return self._rows.load(found.answer[0]) if found.answer else None
+        return cast("R", plain(self._rows.load(found.answer[0]))) if found.answer else None
 
     async def page(
         self,
@@ -166,7 +172,7 @@ class ReadModel(Generic[R]):
             raise UnknownFieldError(f"{self.name} cannot be searched; mark a field: `Annotated[str, FullText()]`")
         order = self._order(sort, by_rank=bool(search) and not sort)
         selection = Selection(
-            where=self._checked(where),
+            where=self._own(self._checked(where)),
             search=search,
             sort=tuple(column.name for column in order),
             descending=descending,
@@ -177,7 +183,7 @@ class ReadModel(Generic[R]):
         found = await self._answer(selection)
         values, total = found.answer
         return PaginatedResult(
-            items=self._rows.load_all(values),
+            items=list(map(plain, self._rows.load_all(values))) if self._of_tenants else self._rows.load_all(values),
             total=total,
             page=page,
             page_size=page_size,
@@ -210,7 +216,7 @@ class ReadModel(Generic[R]):
         for name in summed:
             if self._column(name).kind not in _SUMMABLE:
                 raise UnknownFieldError(f"{self.name}.{name} holds no numbers that could be added up")
-        totals: Sequence[Total] = (await self._answer(Sums(tuple(by), summed, self._checked(where)))).answer
+        totals: Sequence[Total] = (await self._answer(Sums(tuple(by), summed, self._own(self._checked(where))))).answer
         return [msgspec.structs.replace(each, by=self._rows.restored(by, each.by)) for each in totals]
 
     # -- reading ----------------------------------------------------------------------------------------------------
@@ -230,7 +236,8 @@ class ReadModel(Generic[R]):
         if asking is None:
             return await self._read(progress, question, Need(), 0.0, key), False
         tags = tags_of(self._key_tags, self._table, key) if key is not None and asking.needs_tags else {}
-        need = await asking.need(progress, tags)
+        tenant = tenant_or_all(self.name) if self._of_tenants else ""
+        need = await asking.need(progress, tags, tenant)
         found = await self._read(progress, question, need, asking.deadline(progress), key)
         return found, await asking.judge(progress, need, found.position)
 
@@ -319,10 +326,20 @@ class ReadModel(Generic[R]):
     def _place_of(self, name: str) -> int:
         return next(place for place, column in enumerate(self._table.columns) if column.name == name)
 
+    def _own(self, where: tuple[Filter, ...]) -> tuple[Filter, ...]:
+        """Return filters that the tenant's own rows fulfil; on behalf of all tenants, as they are given.
+
+        Raises:
+            TenantMissingError: no tenant is set.
+        """
+        tenant = tenant_or_all(f"reading {self.name}") if self._of_tenants else ""
+        return ((TENANT_COLUMN, "=", tenant), *where) if tenant else where
+
     def _column(self, name: str) -> Column:
-        column = self._table.column(name) if isinstance(name, str) else None
+        column = self._table.column(name) if isinstance(name, str) and name != TENANT_COLUMN else None
         if column is None or column.kind is Kind.JSON:
-            fields = ", ".join(each.name for each in self._table.columns if each.kind is not Kind.JSON)
+            shown = [each.name for each in self._table.columns if each.kind is not Kind.JSON]
+            fields = ", ".join(name for name in shown if name != TENANT_COLUMN)
             raise UnknownFieldError(f"{self.name} cannot be asked about {name!r}; its fields are {fields}")
         return column
 
@@ -341,11 +358,13 @@ class ReadModel(Generic[R]):
             self._column(sort)
             self._find_index(sort)
         wanted = [sort, *self._table.key] if sort else self._table.key
-        return [self._column(name) for name in dict.fromkeys(wanted)]
+        by_name = {column.name: column for column in self._table.columns}
+        return [by_name[name] for name in dict.fromkeys(wanted)]
 
     def _find_index(self, field: str) -> None:
         """Say or refuse, as the options want it, that a question about a field reads all rows."""
-        if not self._database.has_indexes or field in (*self._table.indexes, self._table.key[0]):
+        first_of_key = self._table.key[1 if self._of_tenants else 0]
+        if not self._database.has_indexes or field in (*self._table.indexes, first_of_key):
             return
         text = f"{self.name}.{field} has no index: a filter or a sort by it reads all rows; mark it with Index()"
         if self._options.unindexed == "refuse":

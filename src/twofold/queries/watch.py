@@ -15,6 +15,7 @@ from twofold.options import QueryOptions
 from twofold.queries.bus import QueryBus
 from twofold.queries.consistency import Asking, Progress
 from twofold.queries.shared_looks import SharedLooks
+from twofold.tenants import on_behalf
 
 R = TypeVar("R")
 
@@ -56,7 +57,7 @@ async def watch(
     if looks is not None:
         check_instance("looks", looks, SharedLooks)
     policy, session = ReadPolicy(heartbeat, WhenLate.ANSWER_STALE), current_session()
-    asked = (query, session.written if session else None)
+    asked = (query, session.written if session else None, on_behalf())
 
     async def look() -> tuple[Answer[R], Asking]:
         return await queries.ask_where(query, after=after, policy=policy, is_watched=True)

@@ -15,6 +15,7 @@ from twofold.ports.read_database import ReadDatabase
 from twofold.projections.declaration import check_declaration, check_events
 from twofold.projections.kinds import drive_of, runner_of
 from twofold.projections.runner import Drive, ProjectionKind, ProjectionRunner, RowRunner, Start
+from twofold.projections.sql_projection import SqlProjection
 from twofold.queries.consistency import Progress
 from twofold.queries.overlay import Overlay
 from twofold.queries.read_model import ReadModel
@@ -50,6 +51,7 @@ class Registry:
         options: how the read models wait and look.
         folding: how long folds take at a time.
         scratch: gives a database for the rows of a projection that is folded on demand.
+        tenants: whether each row is a tenant's.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Registry:
         scratch: Callable[[], ReadDatabase] | None = None,
         options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
         folding: FoldOptions = FoldOptions(),  # noqa: B008 - it is immutable
+        tenants: bool = False,
     ) -> None:
         self._options = options
+        self._has_tenants = tenants
         self._folding = folding
         self.positions = Positions()
         """How far the read models have come where they are written, as this process knows it."""
@@ -88,6 +92,8 @@ class Registry:
         if start is not None:
             check_choice("start", start, Start, InvalidProjectionError)
         check_declaration(projection)
+        if self._has_tenants:
+            _of_tenants(projection)
         if projection.name in self.stored or projection.name in self.on_demand:
             raise InvalidProjectionError(f"there are two projections named {projection.name!r}; rename one")
         if not drive.is_stored:
@@ -182,3 +188,17 @@ class Registry:
             raise InvalidProjectionError(f"{projection.name} handles no event; mark a method with @on(...)")
         check_events(projection)
         self._store.events.register(*(each for each in projection.handles() if each is not RawEvent))
+
+
+def _of_tenants(projection: Any) -> None:
+    """Let the rows and keys of a projection say whose they are.
+
+    Raises:
+        InvalidProjectionError: it writes SQL of its own, which nothing narrows, and does not say that this does.
+    """
+    if isinstance(projection, SqlProjection) and not projection.keeps_tenants_apart:
+        raise InvalidProjectionError(
+            f"{projection.name} writes SQL of its own, and this application has tenants; let each row and each of its "
+            f"statements name the tenant, `recorded.tenant`, and declare `keeps_tenants_apart = True`"
+        )
+    projection._of_tenants = True

@@ -52,6 +52,7 @@ from twofold.synchronizer.status import (
 )
 from twofold.synchronizer.worker import Worker
 from twofold.tasks import Supervisor, end, keep_running
+from twofold.tenants import require_all_tenants
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -113,21 +114,22 @@ class ReadModelSynchronizer:
         check_iterable("projections", projections)
         if batch_size is not None:
             check_whole("batch_size", batch_size, 1)
-        self._store = event_store
+        self._store, self._has_tenants = event_store._of_all, event_store._has_tenants
         self._options = options or SynchronizerOptions()
         self._replica = replica
         self._changed_code = changed_code
         self._registry = Registry(
-            event_store,
+            self._store,
             read_db,
             replica=replica,
             batch_size=batch_size,
             scratch=scratch,
             options=query_options or QueryOptions(),
             folding=self._options.folding,
+            tenants=self._has_tenants,
         )
         self._of = self._registry.of
-        self._scans = SharedScans(event_store.log, self._options.shared_within, event_store.options)
+        self._scans = SharedScans(self._store.log, self._options.shared_within, event_store.options)
         self._workers: list[Worker] = []
         self._preparing = Supervisor(
             "the preparation of the read models", self._options.backoff, refusals=(InvalidProjectionError,)
@@ -202,7 +204,16 @@ class ReadModelSynchronizer:
 
     @property
     def databases(self) -> Sequence[ReadDatabase]:
-        """All that it works with, its own first; the owner of the synchronizer opens and closes them."""
+        """All that it works with, its own first; the owner of the synchronizer opens and closes them.
+
+        Raises:
+            TenantMissingError: there are tenants, and this code does not run on behalf of all.
+        """
+        self._require_all_tenants("a database of read models")
+        return self._databases
+
+    @property
+    def _databases(self) -> Sequence[ReadDatabase]:
         written = [database for database, _ in self._registry.by_database()]
         return written if self._replica is None else [*written, self._replica]
 
@@ -329,7 +340,9 @@ class ReadModelSynchronizer:
 
         Raises:
             StorageError: the log's database failed.
+            TenantMissingError: there are tenants, and this code does not run on behalf of all.
         """
+        self._require_all_tenants("the status of the read models")
         faults, head = self.faults, await self._store.head()
         found = [await self._status_of(*each, head) for each in self._registry.by_database()]
         by_name = {status.name: status for statuses in found for status in statuses}
@@ -371,8 +384,10 @@ class ReadModelSynchronizer:
         Raises:
             UnknownProjectionError: there is none of this name here.
             InvalidProjectionError: it is folded on demand, so that there is nothing to be commanded.
+            TenantMissingError: there are tenants, and this code does not run on behalf of all.
         """
         check_text("name", name)
+        self._require_all_tenants(f"looking after {name}")
         registered = self._of(name)
         factory = self._factory(registered.database, {name: registered.runner})
         return ProjectionControl(registered, self._store, factory, self._poke, self.status)
@@ -404,6 +419,10 @@ class ReadModelSynchronizer:
         return await self.control(name).rebuild(expect_same=expect_same, progress=progress)
 
     # ---------------------------------------------------------------------------------------------------------------
+
+    def _require_all_tenants(self, what: str) -> None:
+        if self._has_tenants:
+            require_all_tenants(what)
 
     async def _prepare_once(self) -> None:
         if not self._is_prepared:
