@@ -36,6 +36,7 @@ from twofold import (
     ReadModel,
     ReadModelSynchronizer,
     Subscription,
+    current_metadata,
     metadata,
 )
 from twofold.log.appender import Appender
@@ -104,6 +105,7 @@ async def shared_world(url: str) -> AsyncIterator[World]:
             with of(tenant):
                 for account in accounts:
                     await app.commands.dispatch(Open(account=account, owner=tenant))
+                    await app.commands.dispatch(Deposit(account=account, amount=amount))
                 command = Deposit(command_id=COMMAND_ID, account="a", amount=amount)
                 await app.commands.dispatch(command)
                 await app.store.append([Deposited(account="a", amount=amount)], event_ids=[EVENT_ID])

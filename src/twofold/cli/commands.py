@@ -13,6 +13,7 @@ from twofold.cli import log, processes, read_models, rebuilds, tags, transfer
 from twofold.cli.output import InterruptedByUserError, err
 from twofold.engines.urls import hide_secrets
 from twofold.errors import TwofoldError
+from twofold.tenants import all_tenants
 
 INTERRUPTED = 130
 
@@ -42,9 +43,10 @@ def run(arguments: Sequence[str]) -> int:
     except CycloptsError as error:
         return _complain(" ".join(str(error).split()), 2, arguments)
     try:
-        outcome = command(*bound.args, **bound.kwargs)
-        if asyncio.iscoroutine(outcome):
-            outcome = asyncio.run(cast("Coroutine[Any, Any, int | None]", outcome))
+        with all_tenants():  # who has the command line and the database looks after all of it
+            outcome = command(*bound.args, **bound.kwargs)
+            if asyncio.iscoroutine(outcome):
+                outcome = asyncio.run(cast("Coroutine[Any, Any, int | None]", outcome))
     except InterruptedByUserError as interrupted:
         return _complain(f"interrupted; {interrupted}", INTERRUPTED)
     except KeyboardInterrupt:
