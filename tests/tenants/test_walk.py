@@ -229,6 +229,14 @@ def _owner(stream_id: str) -> str | None:
     return ZEN if stream_id == "Account-z" else current_metadata().tenant
 
 
+_waiting = CommandScheduler.waiting
+
+
+async def _waiting_of_zen(scheduler: CommandScheduler, **arguments: Any) -> Any:
+    with of(ZEN):
+        return await _waiting(scheduler, **arguments)
+
+
 LEAKS = {
     "a read that is not narrowed": (EventStore, "_own_query", lambda self, query, **_: query),
     "a stream that has no owner": (EventStore, "_own_stream", lambda self, name: f"{_owner(name)}/{name}"),
@@ -239,7 +247,7 @@ LEAKS = {
         "databases",
         property(lambda self: self._databases),
     ),
-    "a scheduled command of anybody": (CommandScheduler, "_mark", lambda self: ""),
+    "a scheduled command of anybody": (CommandScheduler, "waiting", _waiting_of_zen),
     "command ids in common": (Appender, "own_id", lambda self, command_id: command_id),
 }
 
