@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +17,7 @@ from tests.synchronizing import PATIENCE, quick, until
 
 from twofold import (
     Application,
+    Event,
     FullText,
     GroupedProjection,
     InvalidProjectionError,
@@ -391,3 +392,64 @@ async def test_rows_in_a_database_for_reports_are_the_tenants_own(tmp_path: Path
             [total] = await balances.totals(by=["owner"], of="amount")
             assert (total.by, total.sum) == ((ACME,), Decimal(1))
             assert await balances.get("z") is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renamed(Event):
+    owner: str
+    to: str
+
+
+class Holders(Balances):
+    """An event of it is about all rows with one owner, whatever these are."""
+
+    name = "holders"
+
+    @on(Renamed, where={"owner": "owner"})
+    def renamed(self, row: Balance, event: Renamed) -> Balance:
+        return replace(row, owner=event.to)
+
+
+@pytest.mark.parametrize("kind", ["asynchronous", "inline", "on_demand"])
+async def test_an_event_finds_the_rows_of_its_own_tenant_also_where_events_of_others_are_parked(
+    url: str, kind: ProjectionKind
+) -> None:
+    class Fragile(Holders):
+        is_broken = kind == "asynchronous"
+
+        @on(Deposited)
+        def deposited(self, row: Balance, event: Deposited) -> Balance:
+            if self.is_broken:
+                raise ValueError("not yet")
+            return Balances.deposited(self, row, event)
+
+    app, fragile = application(url), Fragile()
+    holders = app.projections.add(fragile, kind=kind)
+    async with app:
+        for tenant in (ZEN, ACME):
+            with of(tenant):
+                for account in "ab":
+                    await app.commands.dispatch(Open(account=account, owner="ann"))
+                await app.commands.dispatch(Deposit(account="a"))
+        with of(ACME):
+            receipt = await app.store.append([Renamed(owner="ann", to="eve")])
+            await app.projections.wait(receipt, PATIENCE)
+        fragile.is_broken = False
+        if kind == "asynchronous":
+            with all_tenants():
+                assert {each.key for each in await app.projections.control("holders").parked()} == {
+                    '["zen","a"]', '["acme","a"]',
+                }  # fmt: skip
+                await app.projections.control("holders").retry()
+
+        async def owners(tenant: str) -> list[tuple[str, int]]:
+            with of(tenant):
+                return [(row.owner, row.changes) for row in (await holders.page()).items]
+
+        async def is_done() -> bool:
+            return (await owners(ACME), await owners(ZEN)) == ([("eve", 1), ("eve", 0)], [("ann", 1), ("ann", 0)])
+
+        await until(is_done)
+        if kind == "asynchronous":
+            with all_tenants():
+                assert await app.projections.control("holders").parked() == []

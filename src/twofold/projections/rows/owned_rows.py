@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from twofold.messages.event import RecordedEvent
 from twofold.messages.tenant_names import TENANT_COLUMN
 from twofold.ports.table import Column, Kind, Table
@@ -63,6 +65,12 @@ class OwnedRows:
     def dump_key_part(self, key: Sequence[Any]) -> KeyValues:
         """Return the first values of a key as the columns hold them."""
         return (key[0], *self._rows.dump_key_part(key[1:]))
+
+    def key_from_text(self, text: str) -> KeyValues:
+        """Return a key, or the first values of one, from its JSON."""
+        tenant, *rest = msgspec.json.decode(text, type=list[msgspec.Raw])
+        plain_text = msgspec.json.encode(rest).decode()
+        return (msgspec.json.decode(tenant, type=str), *self._rows.key_from_text(plain_text))
 
     def dump_fields(self, names: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
         """Return values of some fields as the columns hold them; raises what `RowType.dump_fields` raises."""

@@ -112,7 +112,7 @@ class RetryQueue:
         folds_rows = self._runner.rows
         for each in found:
             if folds_rows is not None and isinstance(each, LookupEvent):
-                return KeyedEvent(each.recorded, folds_rows.projection.row_type().key_from_text(parked.key))
+                return KeyedEvent(each.recorded, folds_rows.projection.stored_rows().key_from_text(parked.key))
             if each.text == parked.key or len(found) == 1:
                 return each
         return None
