@@ -38,7 +38,7 @@ def main() -> None:
             competitors = [
                 e for e in entries(name, engine, files, databases, peers, before) if _wanted(e, arguments.only)
             ]
-            for result in run(name, engine, competitors, settings):
+            for result in run(name, engine, competitors, settings) if competitors else ():
                 print(report.as_json(result) if arguments.json else report.as_rows(result), flush=True)
                 results.append(result)
     if arguments.write:

@@ -229,6 +229,15 @@ def http(settings: Settings) -> list[Measurement]:
     ]  # fmt: skip
 
 
+def dispatch(settings: Settings) -> list[Measurement]:
+    """Microseconds of a command through three middlewares to a handler that does nothing; the floor calls that."""
+    return [
+        Measurement(
+            "three-middlewares", "us", lambda contender: contender.ask("dispatch", seconds=settings.seconds)
+        )
+    ]  # fmt: skip
+
+
 BENCHMARKS = {
     "append": append,
     "load": load,
@@ -242,6 +251,7 @@ BENCHMARKS = {
     "timers": timers,
     "consistency": consistency,
     "http": http,
+    "dispatch": dispatch,
     "growth": growth,
     "idle": idle,
     "followers": followers,

@@ -16,7 +16,8 @@ from typing import NamedTuple
 OURS, BEFORE, FLOOR, DECODED = "twofold", "before", "floor", "decoded"
 """`BEFORE` is Twofold at another revision, see `--against`; `DECODED` the floor with JSON made into objects."""
 ROOT = Path(__file__).parents[1]
-PEERS = ("eventsourcing", "umadb", "sqlalchemy")
+BUSES = ("python-cqrs", "lato", "diator")
+PEERS = ("eventsourcing", "umadb", "sqlalchemy", *BUSES)
 PATIENCE = 600.0
 """Seconds for one answer."""
 
@@ -92,6 +93,8 @@ def entries(
     """Return who competes in a benchmark on an engine; `before` is a checkout of another revision that is set up."""
     if name == "http":
         return _http_entries(engine, files, databases, peers, before)
+    if name == "dispatch":
+        return _dispatch_entries(engine, files, peers, before)
     here, place = Path(sys.executable), files if engine == "sqlite" else databases
     ours = place if engine == "postgres" else lambda: f"sqlite:///{files()}"
     found = [
@@ -115,4 +118,17 @@ def _http_entries(
         found.append(Entry(BEFORE, "bench.http.twofold_itself", before / ".venv/bin/python", ours, before))
     found.append(Entry(FLOOR, "bench.http.bare", here, place))
     found += [Entry(peer, f"bench.http.{peer}_peer", peers, place) for peer in ("eventsourcing", "sqlalchemy") if peers]
+    return found
+
+
+def _dispatch_entries(engine: str, files: Callable[[], str], peers: Path | None, before: Path | None) -> list[Entry]:
+    """Return the buses, on one engine only: their handler does nothing that an engine would store."""
+    if engine != "sqlite":
+        return []
+    here, ours = Path(sys.executable), lambda: f"sqlite:///{files()}"
+    found = [Entry(OURS, "bench.dispatch.twofold_itself", here, ours)]
+    if before:
+        found.append(Entry(BEFORE, "bench.dispatch.twofold_itself", before / ".venv/bin/python", ours, before))
+    found.append(Entry(FLOOR, "bench.dispatch.bare", here, files))
+    found += [Entry(bus, f"bench.dispatch.{bus.replace('-', '_')}_peer", peers, files) for bus in BUSES if peers]
     return found

@@ -48,6 +48,7 @@ WORDS = {
     ("http", "get"): "HTTP: GET, projections in the same process",
     ("http", "post-apart"): "HTTP: POST, projections in another process",
     ("http", "get-apart"): "HTTP: GET, projections in another process",
+    ("dispatch", "three-middlewares"): "a command through three middlewares, to a handler that does nothing",
     ("idle", "1"): "at rest, 1 read model",
     ("idle", "10"): "at rest, 10 read models",
     ("idle", "40"): "at rest, 40 read models",

@@ -16,6 +16,7 @@ import psycopg
 
 PEERS = (
     "eventsourcing[postgres]>=9.5,<9.6", "umadb>=0.7,<0.8", "msgspec>=0.20",
+    "python-cqrs>=5.3,<6", "lato>=0.13,<0.14", "diator>=0.1.2,<0.2",
     "fastapi>=0.165", "uvicorn[standard]>=0.38", "sqlalchemy[asyncio]>=2.0", "aiosqlite>=0.20", "psycopg[binary]>=3.2",
 )  # fmt: skip
 CACHE = Path(".cache").absolute()

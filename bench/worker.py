@@ -36,6 +36,7 @@ def serve(opened: AbstractContextManager[Any]) -> None:
     - `follow(projections, commits)`: events per second, each appended by itself, until all projections show the last
     - `http(request, seconds, apart)`: requests per second of `post` or `get`; `apart` asks for the projections in a
       process of their own
+    - `dispatch(seconds)`: microseconds of a command through three middlewares to a handler that does nothing
     - `grow(events)`: make the log so long, with two tags an event, and let a read model of 200 000 rows follow
     - `growth(what, times)`: milliseconds of one `append`, `decide`, `read`, `get`, `page` or `start` on it, the median,
       its `memory`, or the `size` of an event in the log
