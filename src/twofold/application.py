@@ -19,7 +19,6 @@ from twofold.ports.owner import Owner
 from twofold.processes.processes import Processes
 from twofold.queries.bus import QueryBus
 from twofold.synchronizer.synchronizer import ChangedCode, ReadModelSynchronizer
-from twofold.telemetry import trace_message
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -74,7 +73,7 @@ class Application:
         if options is not None:
             check_instance("options", options, Options)
         check_flag("synchronize", synchronize)
-        middleware = (trace_message, *checked(middleware))
+        middleware = checked(middleware)
         for name, given in (("read_url", read_url), ("replica_url", replica_url)):
             check_address(name, given)
         options = options or Options()

@@ -21,6 +21,7 @@ POSITION = "twofold.position"
 REPEATED = "twofold.repeated"
 
 _tracer = trace.get_tracer("twofold")
+trace.get_tracer_provider()  # if the environment names a provider, it is set now
 _snapshots = metrics.get_meter("twofold").create_counter(
     "twofold.snapshots", unit="{snapshot}", description="Stored snapshots by what came of them"
 )
@@ -28,13 +29,18 @@ _snapshots = metrics.get_meter("twofold").create_counter(
 
 def _is_traced() -> bool:
     """Return whether an SDK is configured; without one, a span costs a query a tenth of its time, and goes nowhere."""
-    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    # The function that returns the provider looks into the environment each time, as long as none is set.
+    is_set = getattr(trace, "_TRACER_PROVIDER", trace) is not None
+    return is_set and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+def traced(call: Call) -> Call:
+    """Return a call that puts its message in a span while an SDK is configured; it stands around all middleware."""
+    return lambda message: trace_message(message, call) if _is_traced() else call(message)
 
 
 async def trace_message(message: Any, call_next: Call) -> Any:
-    """Put a command or a query in a span; a middleware, outermost in every `Application`. Errors are recorded in it."""
-    if not _is_traced():
-        return await call_next(message)
+    """Put a command or a query in a span; a middleware. Errors are recorded in it."""
     name = type(message).__name__
     with _tracer.start_as_current_span(f"handle {name}", attributes={MESSAGE: name}) as span:
         answer = await call_next(message)

@@ -372,7 +372,7 @@ OTHERS = {
     "read", "read_stream", "head", "decide", "look", "subscribe", "load", "find", "register", "handle", "compare_tags",
 }  # fmt: skip
 """What it reads and is wired with."""
-SCHEDULING = {"schedule", "cancel_scheduled", "scheduled"}
+SCHEDULING = {"schedule", "cancel_scheduled", "find_scheduled", "scheduled"}
 """What takes a process: `tests/processes/test_scheduling.py` tries it out."""
 
 

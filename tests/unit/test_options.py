@@ -43,6 +43,7 @@ FIXED = {
     "engines/urls.py SHORTEST": "what counts as a password in a text",
     "fastapi/bodies.py MAX_BODY": "the default of an argument",
     "fastapi/bodies.py MAX_EXPONENT": "a limit that is documented",
+    "fastapi/command_ids.py _LONGEST": "a limit that is documented",
     "fastapi/consistency.py MAX_WAIT": "the default of an argument",
     "fastapi/outages.py LEAST": "part of a promise to clients: an answer within five seconds",
     "fastapi/outages.py PATIENCE": "part of a promise to clients: an answer within five seconds",

@@ -78,6 +78,11 @@ class Appender:
         self._has_tenants = tenants
         self.tagged_types = TaggedTypes(log, events, options)
 
+    @property
+    def has_tenants(self) -> bool:
+        """Whether everything belongs to a tenant."""
+        return self._has_tenants
+
     async def write(
         self,
         events: Sequence[object],

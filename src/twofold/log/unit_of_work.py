@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid5
 
+import msgspec
+
 from twofold.errors import ConflictError, UnitOfWorkError
-from twofold.messages.context import current_context, enter_context, leave_context
+from twofold.messages.context import Context, current_context, enter_context, leave_context, metadata_in
 from twofold.messages.event import Metadata, RawEvent, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery
-from twofold.messages.ids import event_ids_of
+from twofold.messages.ids import event_ids_of, uuid7
 from twofold.messages.stored_event import NewEvent, StoredEvent, record
 from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
 from twofold.ports.event_log import MAX_CONFLICTS, Append, CommandRecord
@@ -107,38 +109,100 @@ class CommandReads:
         self.position = newer[-1].position if self.decisions else None
 
 
+class _Staged:
+    """What the handler of a command has appended and decided on."""
+
+    __slots__ = ("decided", "events", "expected", "objects", "streams")
+
+    def __init__(self) -> None:
+        self.events: list[NewEvent] = []
+        self.objects: list[Any] = []
+        self.decided: list[EventQuery] = []
+        self.streams: dict[str, list[Any]] = {}
+        self.expected: dict[str, ExpectedVersion] = {}
+
+
 class UnitOfWork:
     """The writes of one command in one attempt to carry it out.
 
+    A handler that appends nothing costs next to nothing: what only events need is made with the first of them.
+
     Args:
-        id: of the command; the ids of its events follow from it, so that a repeat makes the same ones.
-        reads: what the command has read, in this attempt and earlier ones.
+        id: of the command, as it is recorded; None if it has none, and gets a new one when it stores something.
+        command_id: of the command, as its sender knows it; by default the same.
+        reads: what the command has read, in earlier attempts.
         outer: the unit of the command within whose handler this one is carried out.
     """
 
-    def __init__(self, id: UUID, reads: CommandReads, outer: UnitOfWork | None = None) -> None:
-        self.id = id
-        self.reads = reads
-        self.is_open = False
-        """Whether the handler still runs."""
-        self.tenant: str | None = None
-        """On whose behalf the handler runs."""
-        self.condition: AppendCondition | None = None
-        """What must hold for the append. Nested units put their conditions on the outermost one."""
-        self._outer = outer
-        self._begun_at = len(outer._events) if outer else 0
-        self._decided: list[EventQuery] = []
-        self._events: list[NewEvent] = []
-        self._objects: list[Any] = []
-        self._streams: dict[str, list[Any]] = {}
-        self._expected: dict[str, ExpectedVersion] = {}
-        self._identified = 0
-        self._nested = 0
+    condition: AppendCondition | None = None
+    """What must hold for the append. Nested units put their conditions on the outermost one."""
+    is_open = False
+    """Whether the handler still runs."""
+    _metadata: Metadata | None = None
+    _begun_at = 0
+    _identified = 0
+    _nested = 0
+    _staged: _Staged | None = None
 
-    def handling(self, metadata: Metadata) -> Handling:
-        """Let a `with` block be the handler: what it appends is staged here, and gets this metadata."""
-        self.tenant = metadata.tenant
-        return Handling(self, metadata)
+    def __init__(
+        self,
+        id: UUID | None,
+        command_id: UUID | None = None,
+        reads: CommandReads | None = None,
+        outer: UnitOfWork | None = None,
+    ) -> None:
+        self._id = id
+        self._command_id = command_id
+        self._reads = reads
+        self._outer = outer
+        if outer is not None:
+            self._begun_at = len(outer.events)
+
+    def renewed(self) -> UnitOfWork:
+        """Return a unit for another attempt to carry out the same command."""
+        return UnitOfWork(self.id, self.command_id, self.reads, self._outer)
+
+    @property
+    def id(self) -> UUID:
+        """Of the command, as it is recorded; the ids of its events follow from it, so that a repeat makes the same."""
+        if self._id is None:
+            self._id = uuid7()
+        return self._id
+
+    @property
+    def command_id(self) -> UUID:
+        """Of the command, as its sender knows it."""
+        return self.id if self._command_id is None else self._command_id
+
+    @property
+    def reads(self) -> CommandReads:
+        """What the command has read, in this attempt and earlier ones."""
+        if self._reads is None:
+            self._reads = CommandReads()
+        return self._reads
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the events get that the handler appends."""
+        if self._metadata is None:
+            self._metadata = _caused_by_command(metadata_in(self._around), self.command_id)
+        return self._metadata
+
+    @property
+    def tenant(self) -> str | None:
+        """On whose behalf the handler runs."""
+        return self.metadata.tenant
+
+    def begin(self, around: Context) -> None:
+        """Begin to run the handler, in a context: what it appends is staged here, and gets this unit's metadata."""
+        self._around = around
+        self._token = enter_context(None, around.session, self)
+        self.is_open = True
+
+    def end(self) -> None:
+        """End to run the handler, in whichever way it went."""
+        self.is_open = False
+        leave_context(self._token)
 
     def refuse_other_tenant(self, tenant: str) -> None:
         """Refuse a write on behalf of another tenant than the command is carried out for.
@@ -164,7 +228,7 @@ class UnitOfWork:
 
     def staged(self, stream_id: str) -> list[Any]:
         """Return the events that are staged for a stream, by the outer commands and this one."""
-        own = self._streams.get(stream_id, [])
+        own = self._own.streams.get(stream_id, [])
         return self._outer.staged(stream_id) + own if self._outer else own
 
     def matching(self, query: EventQuery) -> list[RecordedEvent[Any]]:
@@ -175,7 +239,7 @@ class UnitOfWork:
         now = time.time_ns() // 1000
         own = [
             RecordedEvent(event, record(new, 0, 0, now))
-            for new, event in zip(self._events, self._objects, strict=True)
+            for new, event in zip(self._own.events, self._own.objects, strict=True)
             if query.matches(new.type, new.tag_names)
         ]
         return self._outer.matching(query) + own if self._outer else own
@@ -197,11 +261,12 @@ class UnitOfWork:
         agreed = None if expected is None else self._agree(stream_id, expected)
         if condition is not None:
             self.enrol(condition)
-        self._events += encoded
-        self._objects += events
+        own = self._own
+        own.events += encoded
+        own.objects += events
         if agreed is not None:
-            self._expected[stream_id] = agreed
-            self._streams.setdefault(stream_id, []).extend(events)
+            own.expected[stream_id] = agreed
+            own.streams.setdefault(stream_id, []).extend(events)
 
     def enrol(self, condition: AppendCondition) -> None:
         """Let the whole append depend on a condition.
@@ -209,7 +274,7 @@ class UnitOfWork:
         Raises:
             ValueError: another condition is of another position.
         """
-        self._decided.append(condition.fail_if)
+        self._own.decided.append(condition.fail_if)
         root = self._root
         known = root.condition
         if known is None:
@@ -237,26 +302,34 @@ class UnitOfWork:
         """
         if not self.is_open:
             raise ended()
-        for event in self._events[nested._begun_at :]:
-            if any(query.matches(event.type, event.tag_names) for query in nested._decided):
+        own, theirs = self._own, nested._own
+        for event in own.events[nested._begun_at :]:
+            if any(query.matches(event.type, event.tag_names) for query in theirs.decided):
                 raise ConflictError(f"another command within this one has appended a {event.type} after the decision")
-        agreed = {stream: self._agree(stream, expected) for stream, expected in nested._expected.items()}
-        self._expected |= agreed
-        self._events += nested._events
-        self._objects += nested._objects
-        self._decided += nested._decided
-        for stream_id, events in nested._streams.items():
-            self._streams.setdefault(stream_id, []).extend(events)
+        agreed = {stream: self._agree(stream, expected) for stream, expected in theirs.expected.items()}
+        own.expected |= agreed
+        own.events += theirs.events
+        own.objects += theirs.objects
+        own.decided += theirs.decided
+        for stream_id, events in theirs.streams.items():
+            own.streams.setdefault(stream_id, []).extend(events)
 
     @property
     def events(self) -> Sequence[NewEvent]:
         """All events that are staged, in their order."""
-        return self._events
+        return () if self._staged is None else self._staged.events
 
     def append(self, command: CommandRecord) -> Append:
         """Return all that was staged as one append."""
-        expected = tuple((stream, version) for stream, version in self._expected.items() if version is not ANY)
-        return Append(tuple(self._events), expected, self.condition, command)
+        expected = tuple((stream, version) for stream, version in self._own.expected.items() if version is not ANY)
+        return Append(tuple(self._own.events), expected, self.condition, command)
+
+    @property
+    def _own(self) -> _Staged:
+        """What is staged here, made when it is first asked for."""
+        if self._staged is None:
+            self._staged = _Staged()
+        return self._staged
 
     def _agree(self, stream_id: str, expected: ExpectedVersion) -> ExpectedVersion:
         """Return what is expected of a stream before the first event that is staged for it here.
@@ -264,10 +337,10 @@ class UnitOfWork:
         Raises:
             ConflictError: two expectations contradict each other.
         """
-        staged = len(self._streams.get(stream_id, ()))
+        staged = len(self._own.streams.get(stream_id, ()))
         if not staged:
             return expected
-        known = self._expected[stream_id]
+        known = self._own.expected[stream_id]
         if not isinstance(expected, int):  # events are staged, so that the stream will exist
             return known
         before = expected - staged
@@ -281,24 +354,6 @@ class UnitOfWork:
             stream_id=stream_id,
             version=version,
         )
-
-
-class Handling:
-    """The time in which the handler of a unit of work runs, as a `with` block."""
-
-    __slots__ = ("_metadata", "_token", "_unit")
-
-    def __init__(self, unit: UnitOfWork, metadata: Metadata) -> None:
-        self._unit = unit
-        self._metadata = metadata
-
-    def __enter__(self) -> None:
-        self._unit.is_open = True
-        self._token = enter_context(self._metadata, current_context().session, self._unit)
-
-    def __exit__(self, *_: object) -> None:
-        self._unit.is_open = False
-        leave_context(self._token)
 
 
 def current_unit() -> UnitOfWork | None:
@@ -327,5 +382,17 @@ def ended() -> UnitOfWorkError:
     )
 
 
+def _caused_by_command(behalf: Metadata, command_id: UUID) -> Metadata:
+    if behalf is _ON_NO_BEHALF:
+        return Metadata(correlation_id=command_id, causation_id=command_id, command_id=command_id)
+    return msgspec.structs.replace(
+        behalf,
+        command_id=command_id,
+        correlation_id=behalf.correlation_id or command_id,
+        causation_id=behalf.command_id or behalf.causation_id or command_id,
+    )
+
+
+_ON_NO_BEHALF = Context().metadata
 _LEAST = {ANY: 0, STREAM_EXISTS: 1}
 """The least version of a stream that agrees with what is no exact version."""

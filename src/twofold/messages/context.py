@@ -18,7 +18,8 @@ from twofold.messages.event import Metadata, RecordedEvent
 class Context(msgspec.Struct, frozen=True):
     """On whose behalf, for which client and within which command the code runs."""
 
-    metadata: Metadata = Metadata()
+    metadata: Metadata | None = Metadata()
+    """None: that of the unit, which makes it when it is asked for."""
     session: Any = None
     """The `Session` of the client; see `twofold.messages.session`."""
     unit: Any = None
@@ -36,7 +37,7 @@ def current_context() -> Context:
     return _context.get()
 
 
-def enter_context(metadata: Metadata, session: Any, unit: Any) -> Token[Context]:
+def enter_context(metadata: Metadata | None, session: Any, unit: Any) -> Token[Context]:
     """Begin to run in a context of these parts; `leave_context` ends it.
 
     Each request and each command enters one. This takes a fifth of the time of `context`, which goes through a
@@ -69,8 +70,17 @@ def context(**parts: Any) -> Iterator[Context]:
 
 def current_metadata() -> Metadata:
     """Return the metadata that an event recorded here and now would get."""
-    found = _context.get()
-    return found.metadata if found.event is None else caused_by(found.event)
+    return metadata_in(_context.get())
+
+
+def metadata_in(here: Context) -> Metadata:
+    """Return the metadata that an event recorded in a context would get."""
+    if here.event is not None:
+        return caused_by(here.event)
+    if here.metadata is not None:
+        return here.metadata
+    found: Metadata = here.unit.metadata
+    return found
 
 
 def caused_by(recorded: RecordedEvent[Any]) -> Metadata:
@@ -90,8 +100,9 @@ def metadata(**fields: Any) -> Iterator[Metadata]:
     """
     for name, value in fields.items():
         _check_field(name, value)
-    with context(metadata=msgspec.structs.replace(current_metadata(), **fields)) as inner:
-        yield inner.metadata
+    inner = msgspec.structs.replace(current_metadata(), **fields)
+    with context(metadata=inner):
+        yield inner
 
 
 def _check_field(name: str, value: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from twofold.messages.position import Position
 
@@ -57,3 +57,16 @@ class Receipt(Generic[T_co]):
         fields["types"] = types
         fields["tags"] = tags
         fields["repeated"] = repeated
+
+
+def nothing_written(value: Any) -> Receipt[Any]:
+    """Return the receipt of a command that had nothing to record."""
+    receipt: Receipt[Any] = _new(Receipt)
+    fields = receipt.__dict__
+    fields.update(_NOTHING)
+    fields["value"] = value
+    return receipt
+
+
+_new = object.__new__
+_NOTHING = dict(vars(Receipt(value=None)))

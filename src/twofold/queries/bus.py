@@ -14,6 +14,7 @@ from twofold.messages.receipt import Receipt
 from twofold.messages.session import WriteToken, current_session
 from twofold.middleware import Call, Middleware, admits_none, checked, compose, resolve, result_type
 from twofold.queries.consistency import Asking, Progress, Tagging, catch_up, current_asking
+from twofold.telemetry import traced
 
 Q_contra = TypeVar("Q_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -89,7 +90,7 @@ class QueryBus:
         if query_type in self._routes:
             raise DuplicateHandlerError(query_type, self._routes[query_type].handler)
         answer = resolve(query_type, handler)
-        call, has_none = compose(answer, self._middleware), admits_none(result_type(answer))
+        call, has_none = traced(compose(answer, self._middleware)), admits_none(result_type(answer))
         if isinstance(reads, str):
             raise InvalidHandlerError(f"`reads` takes a list of names; write `reads=[{reads!r}]`")
         names = None if reads is None else check_texts("reads", reads)
