@@ -11,7 +11,7 @@ from typing import Any
 from zlib import crc32
 
 from twofold.arguments import check_number, check_whole, shown
-from twofold.messages.context import Context, caused_by, current_context, current_metadata, enter_context, leave_context
+from twofold.messages.context import Context, current_context, current_metadata, enter_context, leave_context
 from twofold.messages.mark import Mark
 from twofold.messages.query import Answer
 from twofold.messages.receipt import Receipt
