@@ -63,8 +63,8 @@ from twofold.errors import (
 )
 from twofold.log.chunks import Batch
 from twofold.log.codec.event_types import EventTypes
-from twofold.log.decision_model import Decision, DecisionModel, combine
 from twofold.log.event_store import EventStore
+from twofold.log.folding.decision_model import Decision, DecisionModel, combine
 from twofold.log.staged_receipt import StagedReceipt
 from twofold.log.subscription import Subscription
 from twofold.log.transfer.exporting import Exported, export_log

@@ -36,7 +36,12 @@ class AggregateFold(Generic[A]):
         return self.owner(self.id)
 
     def take(self, state: A, events: Sequence[RecordedEvent[Any]]) -> A:
-        return state.take(events_of(events))
+        if not self.owner.ignores:
+            return state.take(events_of(events))
+        for recorded, event in zip(events, events_of(events), strict=True):
+            state.version = recorded.version - 1  # a fold that asks for it sees the stream's
+            state.take((event,))
+        return state
 
     def take_staged(self, state: A, events: Sequence[Any]) -> A:
         return state.take(events)
@@ -70,7 +75,8 @@ class DeciderFold:
         return reduce(self.owner.evolve, events_of(events), state)
 
     def take_staged(self, state: Any, events: Sequence[Any]) -> Any:
-        return reduce(self.owner.evolve, events, state)
+        ignored = self.owner.ignores
+        return reduce(self.owner.evolve, [each for each in events if type(each) not in ignored], state)
 
     def at(self, state: Any, version: int) -> Any:
         return state

@@ -13,10 +13,10 @@ from twofold.errors import InvalidMessageTypeError
 from twofold.log.appender import Appender
 from twofold.log.chunks import Pace, Rows, chunks
 from twofold.log.codec.event_types import EventTypes
-from twofold.log.codec.mutable_fields import copier
 from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.unknown import Decode, Decoding, Unknown, decoder, readable
-from twofold.log.decision_model import Decision, DecisionModel
+from twofold.log.folding.decision_model import Decision, DecisionModel
+from twofold.log.folding.decisions import Decisions
 from twofold.log.folding.snapshots import Snapshots
 from twofold.log.folding.streams import Fold, Streams
 from twofold.log.known_positions import KnownPositions
@@ -78,6 +78,7 @@ class EventStore:
         self.snapshots = Snapshots(log, self.options)
         """Finds and stores the states of long folds; `snapshots.status()` tells what became of them."""
         self._streams = Streams(log, self.events, self.snapshots, self.options)
+        self._decisions = Decisions(log, self.events, self.snapshots, self.options)
         self._stream_types: dict[str, type] = {}
 
     @property
@@ -277,10 +278,10 @@ class EventStore:
         check_instance("model", model, DecisionModel)
         query = matchable(model.query, self.events)
         own = self._own_query(query, may_be_all=False)
-        events, position = await self._matching(own)
+        state, position = await self._decisions.fold(model, own)
         if unit := current_unit():
             unit.enrol(AppendCondition(own, position))
-        return Decision(model.fold(events), AppendCondition(query, position))
+        return Decision(state, AppendCondition(query, position))
 
     async def look(self, model: DecisionModel[S]) -> S:
         """Fold a decision model that nothing depends on: further events may match it before the append.
@@ -290,8 +291,8 @@ class EventStore:
             StorageError: the database failed.
         """
         check_instance("model", model, DecisionModel)
-        events, _ = await self._matching(self._own_query(matchable(model.query, self.events)))
-        return model.fold(events)
+        state, _ = await self._decisions.fold(model, self._own_query(matchable(model.query, self.events)))
+        return state
 
     def subscribe(
         self,
@@ -412,28 +413,3 @@ class EventStore:
     async def _fold(self, stream_id: str, fold: Fold[S]) -> tuple[S, int]:
         """Return the state and the version of a stream as the command that is being handled sees it."""
         return await self._streams.fold(self._own_stream(stream_id), fold)
-
-    async def _matching(self, query: EventQuery) -> tuple[Sequence[RecordedEvent[Any]], int]:
-        """Return the events that match a query, and up to which position that was looked for.
-
-        Within a command handler that is one position for all decisions, so that one condition covers them; the events
-        that the command itself has appended come last.
-        """
-        unit = current_unit()
-        if unit is None:
-            position = await self.head()  # first: what is appended from here on is not read, and so must conflict
-            return [recorded async for recorded in self._recorded(query, before=position + 1)], position
-        reads = unit.reads
-        position = reads.as_of(await self.head() if reads.position is None else reads.position)
-        stored = reads.decisions.get(query)
-        if stored is None:
-            stored = [recorded async for recorded in self._recorded(query, before=position + 1)]
-            if unit.is_open:
-                reads.decisions[query] = stored
-        return [_copied(recorded) for recorded in stored + unit.matching(query)], position
-
-
-def _copied(recorded: RecordedEvent[Any]) -> RecordedEvent[Any]:
-    """Return an event that an attempt of the command cannot change for the next one."""
-    copies = copier(type(recorded.event))
-    return recorded if copies is None else RecordedEvent(copies(recorded.event), recorded.stored)

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from twofold.arguments import check_items, check_text, shown
 from twofold.errors import ValueTakenError
-from twofold.log.decision_model import DecisionModel
 from twofold.log.event_fields import check_record, tagged_fields
+from twofold.log.folding.decision_model import DecisionModel
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 

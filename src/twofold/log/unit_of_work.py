@@ -55,13 +55,28 @@ class StreamHistory:
         return replace(self, events=self.events + list(events), last=events[-1].stored if events else self.last)
 
 
+@dataclass(frozen=True)
+class DecisionHistory:
+    """The stored events that match a query, or those behind a state of a fold."""
+
+    events: list[RecordedEvent[Any]]
+    owner: bytes = b""
+    """The fingerprint of what has folded the state; empty: there is none."""
+    state: Callable[[], Any] | None = None
+    """Makes the state to which the events before have led; None: the events are all."""
+
+    def with_newer(self, events: Sequence[RecordedEvent[Any]]) -> DecisionHistory:
+        """Return the history with some more events."""
+        return replace(self, events=self.events + list(events))
+
+
 class CommandReads:
     """What a command has read, through all attempts to carry it out."""
 
     def __init__(self) -> None:
         self.histories: dict[str, StreamHistory] = {}
-        self.decisions: dict[EventQuery, list[RecordedEvent[Any]]] = {}
-        """The stored events that match queries, up to `position`."""
+        self.decisions: dict[tuple[EventQuery, bytes], DecisionHistory] = {}
+        """The stored events that match queries, up to `position`; by the query and the owner of the history."""
         self.position: int | None = None
         """All decisions of a command are made as of one position, so that one condition covers them all."""
         self.informed = False
@@ -102,8 +117,8 @@ class CommandReads:
         is_complete = len(newer) < MAX_CONFLICTS and judged.after == self.position
         covered = set(judged.fail_if.items) if is_complete else set()
         self.decisions = {
-            query: events + [each for each in newer if query.matches(each.type, each.stored_tags)]
-            for query, events in self.decisions.items()
+            (query, owner): history.with_newer([each for each in newer if query.matches(each.type, each.stored_tags)])
+            for (query, owner), history in self.decisions.items()
             if covered.issuperset(query.items)
         }
         self.position = newer[-1].position if self.decisions else None

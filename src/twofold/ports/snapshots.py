@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
+from twofold.messages.mark import Mark
 from twofold.ports.event_log import EventLog
 
 
@@ -38,6 +39,11 @@ class Snapshot(NamedTuple):
     """Microseconds since 1970-01-01 UTC, by the clock of the process that saved it."""
     checksum: int
     """Over all of the above; see `sealed`."""
+
+    @property
+    def mark(self) -> Mark:
+        """Where it ends in the log."""
+        return Mark(self.position, self.event_id)
 
 
 class FoundSnapshot(NamedTuple):

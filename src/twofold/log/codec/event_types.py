@@ -83,6 +83,11 @@ class EventTypes:
             check_class("classes", cls, error=InvalidMessageTypeError)
             self._codec(cls)
 
+    def class_of(self, type_name: str) -> type | None:
+        """Return the class of the events of a type; None if the type is not registered."""
+        codec = self._by_name.get(type_name)
+        return None if codec is None else codec.cls
+
     def tags_of(self, type_name: str) -> Tags | None:
         """Return what tags the events of a type carry; None if the type is not registered.
 

@@ -22,7 +22,7 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from decimal import Decimal
 from enum import Enum
 from hashlib import blake2b
@@ -67,6 +67,40 @@ def fold_fingerprint(roots: Iterable[Any], types: Mapping[str, Any], events: Ite
     for event in events:
         walk.event(event)
     return walk.digest()
+
+
+def identity_of(value: Any) -> Hashable:
+    """Return what tells one fold from another in this process, without a walk through their code.
+
+    Functions that were made by the same lines are the same if they close over equal values. What cannot be compared
+    is known by its own identity.
+    """
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+        parts = [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).items()]
+        return (value.__code__, *(identity_of(each) for each in parts if each is not value))
+    if isinstance(value, list | tuple):
+        return (type(value), *map(identity_of, value))
+    if isinstance(value, float | Decimal):
+        return type(value), repr(value)  # 1.0 and 1.00 are equal, and do not lead to the same states
+    try:
+        hash(value)
+    except TypeError:
+        return _Same(value)
+    return type(value), value
+
+
+class _Same:
+    """Equals only what holds the same object."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
 
 
 class _Walk:

@@ -26,7 +26,7 @@ from twofold.log.codec.stored_names import can_be_stored
 from twofold.log.folding.kept_states import KeptState, KeptStates, Key, copy_of
 from twofold.log.folding.snapshots import LastEvent, Looked, Plan, Snapshots, StoredState
 from twofold.log.unit_of_work import StreamHistory, current_unit
-from twofold.messages.event import RecordedEvent, event_type_of
+from twofold.messages.event import RecordedEvent
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
@@ -110,8 +110,7 @@ class Streams:
         if not staged:
             return state, history.version
         version = history.version + len(staged)
-        taken = [each for each in staged if event_type_of(type(each)).name not in fold.ignored]
-        return fold.at(fold.take_staged(state, copied(taken)), version), version
+        return fold.at(fold.take_staged(state, copied(staged)), version), version
 
     def reader(self, stream_id: str, without: Collection[str] = ()) -> Read[int]:
         """Return how to read a stream in chunks, by versions, without events of some types."""

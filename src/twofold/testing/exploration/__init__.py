@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.decider import Decider
-from twofold.log.decision_model import DecisionModel
+from twofold.log.folding.decision_model import DecisionModel
 from twofold.processes.process import Process
 from twofold.testing.exploration.deciding import ExploredAggregate, ExploredDecider, ExploredDecision
 from twofold.testing.exploration.search import Explored, Invariant, Search, Subject

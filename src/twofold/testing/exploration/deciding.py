@@ -10,7 +10,7 @@ from twofold.commands.aggregate import Aggregate
 from twofold.commands.decider import Decider
 from twofold.errors import InvalidEventError
 from twofold.log.codec.event_types import EventTypes
-from twofold.log.decision_model import DecisionModel
+from twofold.log.folding.decision_model import DecisionModel
 from twofold.testing.exploration.identity import identity_of
 from twofold.testing.exploration.search import BrokenError, Commands
 from twofold.testing.scenarios.deciding import act

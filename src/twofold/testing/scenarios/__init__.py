@@ -36,7 +36,7 @@ from typing import Any, TypeVar, overload
 from twofold.application import Application
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.decider import Decider
-from twofold.log.decision_model import DecisionModel
+from twofold.log.folding.decision_model import DecisionModel
 from twofold.processes.process import Process
 from twofold.projections.projection import Projection
 from twofold.projections.reaction import Reaction

@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar, Unpack
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.decider import Decider
 from twofold.log.codec.event_types import EventTypes
-from twofold.log.decision_model import DecisionModel
+from twofold.log.folding.decision_model import DecisionModel
 from twofold.messages.event import RecordedEvent
 from twofold.testing.scenarios.history import Scenario, Where
 from twofold.testing.scenarios.outcome import Action, Outcome, outcome_of

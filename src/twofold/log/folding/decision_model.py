@@ -9,6 +9,7 @@ from operator import or_
 from typing import Any, Generic, TypeVar, overload
 
 from twofold.arguments import check_function, check_instance, check_items, check_iterable
+from twofold.log.folding.state_form import returned_type
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_methods import fold_parameters
 from twofold.messages.event_query import AppendCondition, EventQuery
@@ -44,6 +45,9 @@ class DecisionModel(Generic[S]):
     """
     require: Callable[[S], object] | None = None
     """Raise an error of the domain if the folded state forbids the decision; by default every state allows it."""
+    state_type: Any = None
+    """The type of the states, with which they are stored as snapshots; by default what `evolve` says it returns, or the
+    type of the initial state."""
 
     def __post_init__(self) -> None:
         check_instance("query", self.query, EventQuery, "such as EventQuery.of(OrderCreated)")
@@ -51,6 +55,8 @@ class DecisionModel(Generic[S]):
         if self.require is not None:
             check_function("require", self.require)
         self._fold  # noqa: B018 - a wrong signature is refused here
+        if self.state_type is None:
+            object.__setattr__(self, "state_type", returned_type(self.evolve, self.initial_state))
         if is_mutable(self.initial_state):
             kind = type(self.initial_state).__name__
             raise TypeError(
@@ -65,11 +71,15 @@ class DecisionModel(Generic[S]):
             Exception: whatever `require` raises.
         """
         check_iterable("events", events)
-        state, fold = self.initial_state, self._fold
+        return self._folded(self.initial_state, events)
+
+    def _folded(self, state: S, events: Iterable[RecordedEvent[Any]], *, checked: bool = True) -> S:
+        """Return the state after some more events, and raise what `require` raises, unless it is only to be stored."""
+        fold = self._fold
         for recorded in events:
             if self.query.matches(recorded.type, recorded.tags):
                 state = fold(state, recorded)
-        if self.require is not None:
+        if self.require is not None and checked:
             self.require(state)
         return state
 
@@ -134,11 +144,13 @@ def combine(*models: DecisionModel[Any]) -> DecisionModel[Any]:
             if model.require is not None:
                 model.require(state)
 
+    types = tuple(model.state_type for model in models)
     return DecisionModel(
         query=reduce(or_, (model.query for model in models)),
         initial_state=tuple(model.initial_state for model in models),
         evolve=evolve,
         require=require,
+        state_type=tuple[types] if None not in types else None,  # type: ignore[valid-type]
     )
 
 
