@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -20,8 +20,10 @@ from twofold.ports.sql import quoted
 from twofold.ports.table import Column, Kind
 from twofold.projections.folding import Folded, fold_in_slices
 from twofold.projections.keyed_event import LookupEvent, without_skipped
+from twofold.projections.projection import KeyValues
 from twofold.projections.runner import ProjectionRunner, RowRunner
 from twofold.queries.read_model import ReadModel
+from twofold.synchronizer.events_of_rows import queries_of
 from twofold.tasks import JITTER
 from twofold.tenants import all_tenants
 
@@ -76,7 +78,9 @@ async def verify_sample(
     if report.reason or (rows := runner.rows) is None:
         return report
     stored = await _sampled_rows(database, rows, new, options)
-    fresh = await _fresh_rows(store, database, rows, set(map(rows.group, stored)), end)
+    wanted = set(map(rows.group, stored))
+    queries = await queries_of(store, rows, wanted, options.drawn_rows)
+    fresh = await _fresh_rows(store, database, rows, wanted, queries, end)
     dump = rows.projection.stored_rows().dump
     for key, row in stored.items():
         if key not in fresh or list(dump(fresh[key])) != list(dump(row)):
@@ -182,19 +186,23 @@ async def _sampled_rows(
 
 
 async def _fresh_rows(
-    store: EventStore, database: ReadDatabase, runner: RowRunner, wanted: set[tuple[Any, ...]], end: int
-) -> Mapping[tuple[Any, ...], Any]:
-    """Fold the events of some rows, from the beginning of the log to a position."""
-    projection = runner.projection
+    store: EventStore,
+    database: ReadDatabase,
+    runner: RowRunner,
+    wanted: set[KeyValues],
+    queries: Sequence[EventQuery],
+    end: int,
+) -> Mapping[KeyValues, Any]:
+    """Fold the events of some rows, which queries find, from the beginning of the log to a position."""
     skips = Skips(runner.name, await database.query(SQL["skipped"], name=runner.name, after=0))
-    query, fresh, options = EventQuery.exactly(*projection.handles()), dict[tuple[Any, ...], Any](), store.options
-    pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
-    if wanted:
+    fresh, options = dict[KeyValues, Any](), store.options
+    for query in queries:
+        pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
         async with aclosing(scan_chunks(store.log, query, START, end, pace)) as chunks:
             async for rows in chunks:
                 decoded = store.events.decode(skips.without(rows))
                 found = without_skipped(runner.keyed(decoded), skips)
                 events = [each for each in found if isinstance(each, LookupEvent) or each.key in wanted]
-                folded, _ = await fold_in_slices(projection, fresh, events, options=runner.folding)
+                folded, _ = await fold_in_slices(runner.projection, fresh, events, options=runner.folding)
                 fresh |= folded.rows
     return runner.rows_by_key(Folded(fresh))
