@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
+from sqlalchemy import Connection, text
 from tests.accounts import (
     ACCOUNT,
     Balance,
@@ -333,6 +334,20 @@ def test_an_sql_projection_writes_its_tables() -> None:
         given.when(two).then_rows("SELECT first FROM names ORDER BY first", ("Eve",))
     with pytest.raises(AssertionError, match="expected IntegrityError, but it took all events"):
         given.when(two).then_raises(sqlite3.IntegrityError)
+
+
+class AlchemyNames(Names):
+    name, tables, connection = "alchemy_names", ("alchemy_names",), "sqlalchemy"
+
+    def create(self, connection: Connection) -> None:
+        connection.execute(text(f"CREATE TABLE {self.table('alchemy_names')} (first TEXT)"))
+
+    def apply(self, event: Named, connection: Connection) -> None:
+        connection.execute(text(f"INSERT INTO {self.table('alchemy_names')} VALUES (:first)"), {"first": event.first})
+
+
+def test_an_sql_projection_may_write_through_sqlalchemy() -> None:
+    scenario(AlchemyNames())(OLD, NEXT).then_rows("SELECT first FROM alchemy_names", ("Ada",), ("Ada",))
 
 
 class Types(SqlProjection):

@@ -172,24 +172,24 @@ class _Driven(NamedTuple):
         return scenario._history.recorded(scenario._types, decoder_for(self.runner, scenario._types))
 
     async def take(self, events: Sequence[RecordedEvent[Any]]) -> BaseException | None:
-        """Let it take events, one after the other; return why the first one failed that did."""
-        handled = self.runner.projection.handles()
-        for each in events:
-            if RawEvent not in handled and type(each.event) not in handled:
-                continue
-            rows = await self.database.query(
-                SQL["position_of"], name=self.segment.projection, generation=self.segment.generation
-            )
-            step = Step(self.segment, 0, rows[0][0], each.position)
-            batch = ProjectionBatch(self.suffix, self.runner.keyed([each]), step)
-            try:
-                done = await self.runner.project(batch)
-            except ProjectionFailedError as failure:  # what a reaction talks to is away
-                return failure.__cause__
-            failed = next((failure.error for failure in done.failures if failure.error), None)
-            if failed is not None:
-                return failed
+        """Let it take events, in batches as large as it takes them; return why the first one failed that did."""
+        handled, size = self.runner.projection.handles(), self.runner.batch_size
+        taken = [each for each in events if RawEvent in handled or type(each.event) in handled]
+        for first in range(0, len(taken), size):
+            error = await self._project(taken[first : first + size])
+            if error is not None:
+                return error
         return None
+
+    async def _project(self, events: Sequence[RecordedEvent[Any]]) -> BaseException | None:
+        at = {"name": self.segment.projection, "generation": self.segment.generation}
+        [(before,)] = await self.database.query(SQL["position_of"], **at)
+        step = Step(self.segment, 0, before, events[-1].position)
+        try:
+            done = await self.runner.project(ProjectionBatch(self.suffix, self.runner.keyed(events), step))
+        except ProjectionFailedError as failure:  # what a reaction talks to is away
+            return failure.__cause__
+        return next((failure.error for failure in done.failures if failure.error), None)
 
 
 @asynccontextmanager
@@ -197,7 +197,7 @@ async def _driven(projection: SqlProjection | Reaction) -> AsyncIterator[_Driven
     database = MemoryReadDatabase()
     await database.open()
     try:
-        runner = runner_of(projection, database, 1)
+        runner = runner_of(projection, database, database.batch_size)
         await prepare(database, runner)
         async with database.transaction() as transaction:
             [made] = await generations_of(transaction, runner.name)
