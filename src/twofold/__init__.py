@@ -85,6 +85,7 @@ from twofold.middleware import Middleware
 from twofold.options import CommandOptions, LogOptions, Options, QueryOptions
 from twofold.ports.full_text import marked_html
 from twofold.ports.read_database import Filter, Total
+from twofold.projections.batch_reaction import BatchReaction
 from twofold.projections.grouped import GroupedProjection
 from twofold.projections.projection import Projection
 from twofold.projections.reaction import Reaction
@@ -112,6 +113,7 @@ __all__ = [
     "Application",
     "AwareDatetime",
     "Batch",
+    "BatchReaction",
     "CheckpointMovedError",
     "Command",
     "CommandBus",

@@ -13,6 +13,7 @@ from twofold.log.codec.fidelity import field_names
 from twofold.messages.event import RawEvent, refuse_base_class
 from twofold.messages.event_methods import fold_parameters
 from twofold.ports.read_database import Style
+from twofold.projections.batch_reaction import BatchReaction
 from twofold.projections.projection import OnFailure, Projection
 from twofold.projections.reaction import Reaction
 from twofold.projections.rows.row_type import INEXACT
@@ -78,6 +79,8 @@ def _check_apply(projection: Any) -> None:
     if isinstance(projection, Reaction):
         if not inspect.iscoroutinefunction(apply):
             raise InvalidProjectionError(f"{where} must be asynchronous; write `async def apply(self, event)`")
+        if isinstance(projection, BatchReaction):
+            _check_batches(projection)
         _check_parameters(where, apply, 1)
         return
     check_choice(f"{projection.name}: connection", projection.connection, Style, InvalidProjectionError)
@@ -86,6 +89,15 @@ def _check_apply(projection: Any) -> None:
             f"{where} gets SQLAlchemy's Connection; write `def apply(self, event, connection)`"
         )
     _check_parameters(where, apply, 2)
+
+
+def _check_batches(projection: BatchReaction) -> None:
+    if type(projection.batch_size) is not int or projection.batch_size < 1:
+        raise InvalidProjectionError(f"{projection.name}: batch_size is a whole number from 1")
+    if not isinstance(projection.max_wait, timedelta) or projection.max_wait < timedelta(0):
+        raise InvalidProjectionError(
+            f"{projection.name}: max_wait is {projection.max_wait!r}; write timedelta(seconds=…), from 0"
+        )
 
 
 def _check_parameters(where: str, apply: Callable[..., Any], count: int) -> None:

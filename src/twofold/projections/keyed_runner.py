@@ -16,6 +16,7 @@ from twofold.ports.table import Table
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
 from twofold.projections.folding import Folded, fold_in_slices
+from twofold.projections.halves import by_halves
 from twofold.projections.keyed_event import (
     FailedEvent,
     KeyedEvent,
@@ -24,7 +25,6 @@ from twofold.projections.keyed_event import (
     keyed,
     owned_key,
     start_of_event,
-    without_blocked,
 )
 from twofold.projections.lookups import MOST_ROWS, keyed_or_lookups, selections
 from twofold.projections.projection import KeyValues, Projection
@@ -37,6 +37,7 @@ class KeyedRunner:
 
     start: Start = "beginning"
     has_read_model = True
+    max_wait = None
     beside = None
     trouble = None
     folds_single_rows = True
@@ -180,24 +181,16 @@ class KeyedRunner:
         return {key: row for key, row in folded.rows.items() if row is not None}
 
     async def _one_by_one(self, batch: ProjectionBatch, error: Exception) -> Sequence[FailedEvent]:
-        """Find out by halves which event makes what cannot be stored. Each half takes a step of its own."""
-        events = batch.events
+        """Find out by halves which event makes what cannot be stored."""
         if not batch.last_try:
-            return [FailedEvent(events[0], error)]
-        half = start_of_event(events, len(events) // 2)
-        if not half:
+            return [FailedEvent(batch.events[0], error)]
+        if len(batch.events) == 1 or not start_of_event(batch.events, 1):
             return await self._row_by_row(batch, error)
-        early = batch.first(half)
-        middle = early.step.after
-        late = batch.changes._replace(parked=[each for each in batch.changes.parked if each.position > middle])
-        first = (await self.project(early)).failures
-        rest, waiting = without_blocked(events[half:], {each.keyed.text for each in first})
-        step, changes = batch.step._replace(before=middle), late._replace(parked=[*late.parked, *waiting])
-        left = batch._replace(events=rest, step=step, changes=changes)
-        if not rest:
-            await self._database.commit(self.table(batch.suffix), changes, step)
-            return first
-        return [*first, *(await self.project(left)).failures]
+
+        async def step(left: ProjectionBatch) -> None:
+            await self._database.commit(self.table(left.suffix), left.changes, left.step)
+
+        return await by_halves(batch, self.project, step)
 
     async def _row_by_row(self, batch: ProjectionBatch, error: Exception) -> Sequence[FailedEvent]:
         """Find out for which of its rows one event cannot be stored, park it for these, and take the step."""

@@ -10,6 +10,8 @@ from twofold.log.codec.event_types import EventTypes
 from twofold.options import FoldOptions
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
+from twofold.projections.batch_reaction import BatchReaction
+from twofold.projections.batch_reaction_runner import BatchReactionRunner
 from twofold.projections.declaration import check_declaration
 from twofold.projections.grouped import GroupedProjection
 from twofold.projections.grouped_runner import GroupedRunner
@@ -124,6 +126,8 @@ def runner_of(
             return KeyedRunner(database, projection, batch_size, drive, folding)
         case SqlProjection():
             return SqlRunner(database, projection, batch_size, drive, folding)
+        case BatchReaction():
+            return BatchReactionRunner(database, projection, drive)
         case Reaction():
             return ReactionRunner(database, projection, drive)
     raise InvalidProjectionError(f"{projection!r} is no Projection, SqlProjection or Reaction")

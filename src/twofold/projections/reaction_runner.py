@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from twofold.errors import ProjectionFailedError, TimeLimitError
@@ -24,6 +24,7 @@ class ReactionRunner:
     """Runs a `Reaction`, one event after the other; the checkpoint follows."""
 
     batch_size = 1
+    max_wait: float | None = None
     start: Start = "now"
     has_read_model = False
     rows = None
@@ -88,15 +89,19 @@ class ReactionRunner:
             TimeLimitError: it took longer.
             Exception: whatever the reaction raises.
         """
-        timeout = asyncio.timeout(self.projection.time_limit.total_seconds())
         token = enter_event(recorded)
         try:
+            await self._within_limit(applied(self.projection, recorded)(), f"event {recorded.position}")
+        finally:
+            leave_context(token)
+
+    async def _within_limit(self, work: Awaitable[None], what: str) -> None:
+        timeout = asyncio.timeout(self.projection.time_limit.total_seconds())
+        try:
             async with timeout:
-                await applied(self.projection, recorded)()
+                await work
         except TimeoutError as error:
             if not timeout.expired():
                 raise
-            what, remedy = f"event {recorded.position}", "raise `time_limit` of the reaction, or let it give up sooner"
+            remedy = "raise `time_limit` of the reaction, or let it give up sooner"
             raise TimeLimitError(self.name, what, self.projection.time_limit.total_seconds(), remedy) from error
-        finally:
-            leave_context(token)

@@ -128,6 +128,8 @@ class ProjectionRunner(ReadModelBuilder, Protocol):
     projection: Any
     batch_size: int
     """Events that it takes at once, at most."""
+    max_wait: float | None
+    """Seconds for which a batch that is not full waits for more events; None if it does not matter how full one is."""
     start: Start
     """What it begins with, unless `add(start=…)` says so."""
     has_read_model: bool

@@ -26,6 +26,7 @@ class SqlRunner:
 
     start: Start = "beginning"
     has_read_model = True
+    max_wait = None
     rows = None
     beside = None
     trouble = None

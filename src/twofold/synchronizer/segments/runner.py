@@ -21,6 +21,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TypeVar
 
@@ -96,7 +97,10 @@ class SegmentRunner:
         query, decode = EventQuery.exactly(*runner.projection.handles()), decoder_for(runner, store.events)
         self._scans = scans or SharedScans(store.log, 0)
         self._scans.join(self)
-        self._batches = EventBatches(store.log, decode, query, runner.batch_size, store.options, self._scans.scan)
+        reading = store.options
+        if runner.max_wait is not None:
+            reading = replace(reading, first_batch=max(reading.first_batch, runner.batch_size))
+        self._batches = EventBatches(store.log, decode, query, runner.batch_size, reading, self._scans.scan)
         self._epoch = 0
         self._saved = self._passed = START
         self._saved_at = 0.0
@@ -227,7 +231,7 @@ class SegmentRunner:
             patience = self._saved_at + self._options.idle_save - time.monotonic() if unsaved else self._until_beat()
             head = await self._head(self.position, max(patience, 0))
             if head > self.position and not await self._is_done_by_appends(head):
-                return head
+                return await self._wait_for_more(head) if self._runner.max_wait else head
             await self._compare()
             if unsaved or self._has_error:  # what held it up is over
                 await self._step((), self._passed)
@@ -237,6 +241,14 @@ class SegmentRunner:
         """Return the seconds until all segments of this process that have nothing to do look at the log together."""
         pause = self._lease / 3
         return pause - time.monotonic() % pause
+
+    async def _wait_for_more(self, head: int) -> int:
+        """Wait until there may be enough for a full batch, or as long as a batch may wait; return the head then."""
+        end = time.monotonic() + self._runner.max_wait
+        while head - self.position < self._runner.batch_size and (left := end - time.monotonic()) > 0:
+            self._movement.note(left)
+            head = max(head, await self._head(head, left))
+        return head
 
     async def _is_done_by_appends(self, head: int) -> bool:
         """Return whether the appends brought an inline projection as far themselves, which they are left time for."""
