@@ -49,7 +49,7 @@ class ProcessRunner:
 
     start: Start = "now"
     has_read_model = False
-    max_wait = None
+    max_wait: float | None = None
     rows = None
     style: Style = "driver"
     version = 1

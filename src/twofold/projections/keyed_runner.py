@@ -37,7 +37,7 @@ class KeyedRunner:
 
     start: Start = "beginning"
     has_read_model = True
-    max_wait = None
+    max_wait: float | None = None
     beside = None
     trouble = None
     folds_single_rows = True

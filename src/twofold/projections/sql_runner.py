@@ -26,7 +26,7 @@ class SqlRunner:
 
     start: Start = "beginning"
     has_read_model = True
-    max_wait = None
+    max_wait: float | None = None
     rows = None
     beside = None
     trouble = None
