@@ -244,7 +244,7 @@ class SegmentRunner:
 
     async def _wait_for_more(self, head: int) -> int:
         """Wait until there may be enough for a full batch, or as long as a batch may wait; return the head then."""
-        end = time.monotonic() + self._runner.max_wait
+        end = time.monotonic() + (self._runner.max_wait or 0.0)
         while head - self.position < self._runner.batch_size and (left := end - time.monotonic()) > 0:
             self._movement.note(left)
             head = max(head, await self._head(head, left))
