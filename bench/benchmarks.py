@@ -78,8 +78,15 @@ def read(settings: Settings) -> list[Measurement]:
 
 
 def copy(settings: Settings) -> list[Measurement]:
-    """Events per second of `twofold copy`, which verifies, writes and compares, into another database of the engine."""
-    return [Measurement("all", "events/s", lambda contender: contender.ask("copy", events=settings.events))]
+    """Events per second of a log with two tags an event into another database, by a copy and by a file.
+
+    A copy verifies, writes and compares; an export verifies and writes, an import checks the file first.
+    """
+
+    def measurement(case: str, what: str) -> Measurement:
+        return Measurement(case, "events/s", lambda contender: contender.ask(what, events=settings.events))
+
+    return [measurement("all", "copy"), measurement("export", "export"), measurement("import", "import_file")]
 
 
 def latency(settings: Settings) -> list[Measurement]:
@@ -257,7 +264,8 @@ BENCHMARKS = {
     "followers": followers,
 }
 FILLED = {
-    "load": ("fill", 1), "read": ("fill", 1), "copy": ("fill", 1), "size": ("fill", 1), "project": ("fill_accounts", 3),
+    "load": ("fill", 1), "read": ("fill", 1), "copy": ("fill_tagged", 1), "size": ("fill", 1),
+    "project": ("fill_accounts", 3),
 }  # fmt: skip
 """How the log is made that the measurements share, and how many times as long as the settings say."""
 

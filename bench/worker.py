@@ -26,7 +26,10 @@ def serve(opened: AbstractContextManager[Any]) -> None:
     - `read(events)`: events per second, the whole log, decoded
     - `load_kept(events, times)`: the same where the process keeps states of long streams
     - `load_decoded(events, times)`, `read_decoded(events)`: the same by the floor, with JSON made into objects
+    - `fill_tagged(events)`: store streams of events with two tags each, unmeasured
     - `copy(events)`: events per second, the whole log into another database
+    - `export(events)`, `import_file(events)`: events per second, the whole log into a file, and from there into another
+      database
     - `latency(commits)`: milliseconds from an acknowledged append to the handler of a subscription
     - `size(events)`: bytes per event, indexes included
     - `fill_accounts(events)`: store the movements of `workload.accounts(events)`, unmeasured

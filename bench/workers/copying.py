@@ -1,13 +1,17 @@
-"""How fast Twofold copies its log into another database of the same engine, as `twofold copy` does."""
+"""How fast Twofold copies its log into another database of the same engine, directly and by a file."""
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
 import psycopg
 
+from bench import servers
+from twofold import EventStore, export_log, import_log, open_event_store
 from twofold.engines.engine import connect
 from twofold.log.copy import copy_log
 from twofold.ports.maintenance import PortableLog
@@ -31,6 +35,35 @@ async def measure(url: str, name: str, events: int) -> float:
         await source.close()
     if copied.events != events:
         raise AssertionError(f"copied {copied.events} events instead of {events}")
+    return events / taken
+
+
+async def export(store: EventStore, events: int) -> float:
+    """Export the log to a file of JSON Lines, and return events per second."""
+    with tempfile.TemporaryDirectory(dir=servers.CACHE) as folder:
+        return await _exported(store, Path(folder) / "log.jsonl", events)
+
+
+async def import_file(store: EventStore, url: str, name: str, events: int) -> float:
+    """Import such a file into another database, and return events per second."""
+    with tempfile.TemporaryDirectory(dir=servers.CACHE) as folder:
+        file = Path(folder) / "log.jsonl"
+        await _exported(store, file, events)
+        async with open_event_store(_beside(url, name)) as target:
+            start = time.perf_counter()
+            imported = await import_log(target, file)
+            taken = time.perf_counter() - start
+    if imported.events != events:
+        raise AssertionError(f"imported {imported.events} events instead of {events}")
+    return events / taken
+
+
+async def _exported(store: EventStore, file: Path, events: int) -> float:
+    start = time.perf_counter()
+    exported = await export_log(store, file)
+    taken = time.perf_counter() - start
+    if exported.events != events:
+        raise AssertionError(f"exported {exported.events} events instead of {events}")
     return events / taken
 
 

@@ -117,8 +117,25 @@ class Twofold:
         deadline = start + seconds
         return self._runner.run(keep_writing()) / (time.perf_counter() - start)
 
+    def fill_tagged(self, events: int) -> None:
+        async def put_all() -> None:
+            for first in range(0, events, workload.BULK):
+                stream = f"{workload.STREAM_TYPE}-{first}"
+                new = [TaggedItemAdded(**workload.fields(number)) for number in range(first, first + workload.BULK)]
+                await self._store.append_events(
+                    stream, workload.STREAM_TYPE, new, expected_version=0, metadata=METADATA
+                )
+
+        self._runner.run(put_all())
+
     def copy(self, events: int) -> float:
         return self._runner.run(copying.measure(self._url, f"copy_{next(self._numbers)}", events))
+
+    def export(self, events: int) -> float:
+        return self._runner.run(copying.export(self._store, events))
+
+    def import_file(self, events: int) -> float:
+        return self._runner.run(copying.import_file(self._store, self._url, f"import_{next(self._numbers)}", events))
 
     def fill(self, events: int) -> None:
         async def put_all() -> None:
