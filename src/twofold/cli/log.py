@@ -9,6 +9,7 @@ from twofold.cli.output import opened, opened_read_models, out, print_table, pro
 from twofold.engines.urls import without_secrets
 from twofold.log.copy import copy_log
 from twofold.log.verify import verify_log
+from twofold.log.verify_snapshots import verify_snapshots
 from twofold.ports.maintenance import Inspection
 from twofold.synchronizer import history
 from twofold.synchronizer.carried_reactions import carry_reactions, read_reactions
@@ -45,7 +46,7 @@ async def migrate(url: str, /) -> None:
 
 
 async def verify(url: str, /, *, read_models: str = "") -> None:
-    """Read a whole log and check it: every event against its checksum, the order of all, and what lies beneath.
+    """Read a whole log and check it: each event and snapshot against its checksum, the order, and what lies beneath.
 
     Prints the first damage, with exit code 1. It changes nothing, and may be run beside the application; on a backup
     it tells whether that can be relied on.
@@ -60,9 +61,11 @@ async def verify(url: str, /, *, read_models: str = "") -> None:
     async with opened(url) as log:
         with progress() as report:
             events = await verify_log(log, progress=report)
+        snapshots = await verify_snapshots(log)
         async with opened_read_models(read_models or url) as database:
             await history.compare(log, database)
-    out.print(f"all {events:,} events are intact")
+    and_snapshots = f", and {snapshots.intact:,} snapshots" if snapshots.intact else ""
+    out.print(f"all {events:,} events are intact{and_snapshots}")
 
 
 async def copy(source: str, target: str, /) -> None:

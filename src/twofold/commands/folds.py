@@ -29,6 +29,11 @@ class AggregateFold(Generic[A]):
     id: str
 
     @property
+    def name(self) -> str:
+        """What it is called in snapshots. stored: change it with care."""
+        return f"aggregate {self.owner.stream_type}"
+
+    @property
     def ignored(self) -> Collection[str]:
         return stored_names(self.owner.ignores) if self.owner.ignores else ()
 
@@ -55,7 +60,7 @@ class AggregateFold(Generic[A]):
         form = AttributesForm(cls, lambda values: cls(values["id"]), lambda: cls("a"), _NO_STATE)
         methods = [method.__name__ for method in cls._methods.values()]
         fingerprint = fold_fingerprint([(cls, (*_BEGINNING, *methods))], form.types, tuple(cls._methods))
-        return Plan(f"aggregate {cls.stream_type}", form, fingerprint)
+        return Plan(self.name, form, fingerprint)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ class DeciderFold:
     """Folds a stream with a decider."""
 
     owner: Decider[Any, Any, Any]
+
+    @property
+    def name(self) -> str:
+        """What it is called in snapshots. stored: change it with care."""
+        return f"decider {self.owner.stream_type} {_name(self.owner.evolve)}"
 
     @property
     def ignored(self) -> Collection[str]:
@@ -83,7 +93,10 @@ class DeciderFold:
 
     def plan(self) -> Plan:
         decider, evolve = self.owner, self.owner.evolve
-        name = getattr(evolve, "__qualname__", type(evolve).__qualname__)
-        form = ValueForm(name, decider.state_type or returned_type(evolve, decider.initial_state()))
+        form = ValueForm(_name(evolve), decider.state_type or returned_type(evolve, decider.initial_state()))
         fingerprint = fold_fingerprint([evolve, decider.initial_state], form.types, decider.events)
-        return Plan(f"decider {decider.stream_type} {name}", form, fingerprint)
+        return Plan(self.name, form, fingerprint)
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -44,6 +44,9 @@ class Repository(Generic[A]):
         self._commands = commands
         store.events.register(*aggregate_type.event_types())
         store._claim_streams(aggregate_type.stream_type, aggregate_type)
+        beginning = f"{aggregate_type.stream_type}-"
+        fold: AggregateFold[A] = AggregateFold(aggregate_type, "")
+        store._folds[fold.name] = lambda stream_id: AggregateFold(aggregate_type, stream_id.partition(beginning)[2])
 
     async def load(self, id: str) -> A:
         """Return the aggregate with this id, as the command that is being handled sees it.
@@ -175,6 +178,8 @@ class DeciderHandler(Generic[C]):
         self._decider = decider
         self._id_of = id_of
         store.events.register(*decider.events, *decider.ignores)
+        fold = DeciderFold(decider)
+        store._folds[fold.name] = lambda _: fold
 
     async def handle(self, command: C) -> str:
         """Decide on the command and return the id of the thing it was for; raises what the decider raises."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -80,6 +80,8 @@ class EventStore:
         self._streams = Streams(log, self.events, self.snapshots, self.options)
         self._decisions = Decisions(log, self.events, self.snapshots, self.options)
         self._stream_types: dict[str, type] = {}
+        self._folds: dict[str, Callable[[str], Fold[Any]]] = {}
+        """How to fold a stream again, by the name of the fold, for those who verify snapshots."""
 
     @property
     def log(self) -> EventLog:

@@ -61,6 +61,9 @@ class StateForm(Protocol):
             Exception: it is no JSON of such a state.
         """
 
+    def difference(self, one: Any, other: Any) -> str | None:
+        """Return the first part in which two states differ; None if they are the same to every fold."""
+
 
 class ValueForm:
     """Stores states that are values of one type.
@@ -85,6 +88,9 @@ class ValueForm:
 
     def decode(self, encoded: bytes) -> Any:
         return self._part.decode(encoded)
+
+    def difference(self, one: Any, other: Any) -> str | None:
+        return _difference(self._place, one, other)
 
 
 class AttributesForm:
@@ -112,7 +118,7 @@ class AttributesForm:
         self._parts: dict[str, _Part] = {}
 
     def encode(self, state: Any) -> bytes:
-        values = {name: value for name, value in vars(state).items() if name not in self._left_out}
+        values = self._attributes(state)
         types = {name: _scalar(self._name, name, value) for name, value in values.items() if name not in self.types}
         packed = {name: value if name in types else self._part(name).pack(value) for name, value in values.items()}
         encoded = _encoded(self._name, {"types": types, "values": packed})
@@ -126,6 +132,12 @@ class AttributesForm:
         vars(state).clear()
         vars(state).update(kept, **values)
         return state
+
+    def difference(self, one: Any, other: Any) -> str | None:
+        return _difference(self._name, self._attributes(one), self._attributes(other))
+
+    def _attributes(self, state: Any) -> dict[str, Any]:
+        return {name: value for name, value in sorted(vars(state).items()) if name not in self._left_out}
 
     def _values(self, encoded: bytes) -> dict[str, Any]:
         stored = msgspec.json.decode(encoded, type=_Attributes)

@@ -1,0 +1,98 @@
+"""Programs race for the money of one account and are killed at random points: their snapshots never decide anything."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from tests.accounts import Account, Deposited, Opened, Withdrawn
+from tests.campaigns.log.withdrawing import ACCOUNT, OPTIONS, STREAM, balance, withdraw_until_killed
+from tests.campaigns.planted import assert_finds
+
+from twofold import ANY, Application, Repository
+from twofold.log.verify_snapshots import compare_snapshots
+from twofold.ports.snapshots import SnapshotLog, is_sealed
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.campaigns.log.withdrawing", "twofold.engines.sqlite"])
+PROCESSES = 3
+LONGEST_LIFE = 0.3
+"""Seconds after which a program is killed, at the latest."""
+
+
+async def campaign(url: str, seed: int, rounds: int, *, is_broken: bool = False) -> int:
+    """Let programs withdraw until the money is gone and beyond; return how many snapshots there are in the end.
+
+    Raises:
+        AssertionError: an account was overdrawn, or what was acknowledged is not there.
+    """
+    async with Application(url, synchronize=False, options=OPTIONS) as app:
+        money = [Deposited(account=ACCOUNT, amount=1) for _ in range(20 * rounds)]  # type: ignore[arg-type]
+        await app.store.append_events(STREAM, "Account", [Opened(account=ACCOUNT), *money], expected_version=ANY)
+    acknowledged = await asyncio.to_thread(_kill_many, url, random.Random(seed), rounds, is_broken)
+    app = Application(url, synchronize=False, options=OPTIONS)
+    accounts: Repository[Account] = app.repository(Account)
+    async with app:
+        stored = [each async for each in app.store.read_stream(STREAM)]
+        _compare(stored, acknowledged, seed)
+        account = await accounts.load(ACCOUNT)
+        assert vars(account) == vars(Account.from_history(ACCOUNT, [each.event for each in stored])), f"seed {seed}"
+        assert (await app.store.decide(balance())).state == len([e for e in stored if isinstance(e.event, Withdrawn)])
+        verified = await compare_snapshots(app.store)
+        assert (verified.intact, verified.of_other_history, verified.compared) == (2, 0, 1)
+        log: SnapshotLog = app.store.log  # type: ignore[assignment]
+        found = await log.read_snapshots(limit=10)
+        assert all(map(is_sealed, found)), f"seed {seed}"
+    return len(found)
+
+
+def _kill_many(url: str, chance: random.Random, rounds: int, is_broken: bool) -> set[bytes]:
+    acknowledged: set[bytes] = set()
+    for _ in range(rounds):
+        victims = []
+        for _ in range(PROCESSES):
+            here, there = CONTEXT.Pipe(duplex=False)
+            victim = CONTEXT.Process(target=withdraw_until_killed, args=(url, there, is_broken), daemon=True)
+            victim.start()
+            there.close()
+            victims.append((victim, here))
+        for victim, here in victims:
+            here.poll(10)  # it lives
+            time.sleep(chance.uniform(0, LONGEST_LIFE))  # the point at which it dies
+            victim.kill()
+            victim.join()
+            try:
+                while True:
+                    acknowledged.add(here.recv_bytes())
+            except (EOFError, OSError):
+                continue
+    return acknowledged - {b"alive"}
+
+
+def _compare(stored: Sequence[Any], acknowledged: set[bytes], seed: int) -> None:
+    left, commands = 0, set[bytes]()
+    for each in stored:
+        if isinstance(each.event, Withdrawn):
+            left -= 1
+            commands.add(each.metadata.command_id.bytes)
+        elif isinstance(each.event, Deposited):
+            left += 1
+        assert left >= 0, f"seed {seed}: the account is overdrawn at version {each.version}"
+    assert acknowledged <= commands, f"seed {seed}: what was acknowledged is lost"
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(200, marks=pytest.mark.soak)], ids=["short", "long"])
+async def test_no_account_is_overdrawn_whatever_is_kept_and_whoever_is_killed(url: str, rounds: int) -> None:
+    assert await campaign(url, seed=rounds, rounds=rounds) == 2
+
+
+async def test_the_campaign_finds_a_state_that_is_taken_for_the_newest_one(url: str) -> None:
+    async def attempt(seed: int) -> None:
+        await campaign(url, seed, 3, is_broken=True)
+
+    await assert_finds(attempt, "overdrawn")
