@@ -12,7 +12,7 @@ from twofold.errors import StorageUnavailableError
 from twofold.log.query_check import NOTHING
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, Rejected, Scan
+from twofold.ports.event_log import Append, Appended, EventLog, FoundCommand, Rejected, Scan
 
 
 class RecordingLog:
@@ -84,7 +84,7 @@ class RecordingLog:
         await self._note("wait")
         return await self._behind.wait(after, timeout)
 
-    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+    async def find_command(self, command_id: bytes) -> FoundCommand | None:
         await self._note("find_command")
         return await self._behind.find_command(command_id)
 

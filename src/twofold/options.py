@@ -158,6 +158,9 @@ class CommandOptions:
     with `ConflictError`; with more, one that never gets its turn holds its caller for longer."""
     blind_attempts: int = 20
     """The same for a command that conflicts on what it has not read, and so learns nothing from the conflict."""
+    remembered: int = 10_000
+    """Commands of which a process remembers that it has sent them to the log: a repeat is looked up before its handler
+    runs. Raised, the ids take more memory; lowered, more repeats load, decide and append before they are found out."""
 
     def __post_init__(self) -> None:
         _check(self)

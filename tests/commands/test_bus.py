@@ -360,15 +360,17 @@ async def test_a_repeat_whose_receipt_cannot_be_read_is_of_unknown_outcome(bank:
     def go_away(append: Append) -> None:
         log.away = True  # the append itself still gets through
 
-    bank.commands.register(Open, open_blindly)
+    other = CommandBus(bank.store)  # as of another process, which has not sent it
+    for commands in (bank.commands, other):
+        commands.register(Open, open_blindly)
     command = Open(account="a")
     await bank.commands.dispatch(command)
     log.before_append = go_away
     with pytest.raises(OutcomeUnknownError, match="repeat it with the same id"):
-        await bank.commands.execute(command)
+        await other.execute(command)
     log.away = False
     log.before_append = None
-    assert (await bank.commands.execute(command)).repeated
+    assert (await other.execute(command)).repeated
 
 
 async def test_an_unknown_outcome_stays_unknown_while_the_database_is_away(bank: Bank, log: RecordingLog) -> None:
@@ -768,3 +770,138 @@ async def test_a_command_whose_content_cannot_be_compared_is_refused(bank: Bank)
     bank.commands.register(Strange, handle)
     with pytest.raises(InvalidMessageTypeError, match="Strange cannot be told from another Strange"):
         await bank.commands.dispatch(Strange(thing=object()))
+
+
+# -- round trips ---------------------------------------------------------------------------------------------------
+
+
+def register(bank: Bank) -> None:
+    accounts = bank.accounts
+
+    async def open_account(command: Open) -> str:
+        await accounts.save(Account.open(command.account))
+        return command.account
+
+    async def deposit(command: Deposit) -> Decimal:
+        account = await accounts.load(command.account)
+        account.deposit(command.amount)
+        await accounts.save(account)
+        return account.balance
+
+    async def withdraw(command: Withdraw) -> Decimal:
+        account = await accounts.load(command.account)
+        account.withdraw(command.amount)
+        await accounts.save(account)
+        return account.balance
+
+    bank.commands.register(Open, open_account)
+    bank.commands.register(Deposit, deposit)
+    bank.commands.register(Withdraw, withdraw)
+
+
+def calls_of(log: RecordingLog) -> dict[str, int]:
+    """Return what the log was asked for since the last call of this function."""
+    calls = dict(log.calls)
+    log.calls.clear()
+    return calls
+
+
+async def test_a_repeat_costs_one_round_trip_in_the_process_that_has_sent_it(bank: Bank, log: RecordingLog) -> None:
+    register(bank)
+    await bank.commands.dispatch(Open(account="a"))
+    command = Deposit(account="a", amount=Decimal(7))
+    calls_of(log)
+    first = await bank.commands.execute(command)
+    assert calls_of(log) == {"read_stream": 1, "append": 1}
+    assert await bank.commands.execute(command) == replace(first, repeated=True)
+    assert calls_of(log) == {"find_command": 1}
+
+
+async def test_a_repeat_whose_handler_refuses_or_has_nothing_to_do_is_found_with_its_receipt(
+    bank: Bank, log: RecordingLog
+) -> None:
+    register(bank)
+    await bank.commands.dispatch(Open(account="a"))
+    withdraw = Withdraw(account="a", amount=Decimal(0))
+    first = await bank.commands.execute(withdraw)
+    other = CommandBus(bank.store)  # as of another process
+
+    async def refuse(command: Withdraw) -> Decimal:
+        raise OverdrawnError
+
+    other.register(Withdraw, refuse)
+    calls_of(log)
+    assert (await other.execute(withdraw)).position == first.position
+    assert calls_of(log) == {"find_command": 1}
+
+
+async def test_a_bus_forgets_the_earliest_commands(bank: Bank, log: RecordingLog) -> None:
+    commands = CommandBus(bank.store, options=CommandOptions(remembered=2))
+
+    async def open_account(command: Open) -> None:
+        await bank.store.append_events(
+            f"Account-{command.account}", "Account", [Opened(account="a")], expected_version=0
+        )
+
+    commands.register(Open, open_account)
+    sent = [Open(account=name) for name in "abc"]
+    for each in sent:
+        await commands.execute(each)
+    calls_of(log)
+    assert (await commands.execute(sent[0])).repeated
+    assert calls_of(log)["append"] == 1
+    assert (await commands.execute(sent[2])).repeated
+    assert calls_of(log) == {"find_command": 1}
+
+
+async def test_a_sent_command_that_is_not_stored_is_carried_out_when_it_comes_again(
+    bank: Bank, log: RecordingLog
+) -> None:
+    register(bank)
+
+    def cut(append: Append) -> None:
+        log.before_append = None
+        raise OutcomeUnknownError("the connection was cut, says the test")
+
+    command = Open(account="a")
+    log.before_append = cut
+    with pytest.raises(OutcomeUnknownError):
+        await bank.commands.execute(command)
+    assert not (await bank.commands.execute(command)).repeated
+
+
+@dataclass(frozen=True)
+class Ping:
+    fails: bool = False
+
+
+async def test_a_command_without_an_id_that_stores_nothing_asks_no_database(bank: Bank, log: RecordingLog) -> None:
+    async def pong(command: Ping) -> str:
+        if command.fails:
+            raise OverdrawnError
+        return "pong"
+
+    bank.commands.register(Ping, pong)
+    calls_of(log)
+    assert await bank.commands.dispatch(Ping()) == "pong"
+    with pytest.raises(OverdrawnError):
+        await bank.commands.dispatch(Ping(fails=True))
+    assert calls_of(log) == {}
+
+
+async def test_a_command_without_an_id_whose_outcome_was_unknown_gets_its_receipt(
+    bank: Bank, log: RecordingLog
+) -> None:
+    async def open_account(command: Ping) -> str:
+        await bank.accounts.save(Account.open("a"))
+        return "a"
+
+    async def store_and_cut(append: Append) -> None:
+        log.before_append = None
+        await log.append(append)
+        raise OutcomeUnknownError("the connection was cut, says the test")
+
+    bank.commands.register(Ping, open_account)
+    log.before_append = store_and_cut
+    receipt = await bank.commands.execute(Ping())
+    assert (receipt.value, receipt.version) == ("a", 1)

@@ -4,7 +4,8 @@
 2. The unit is appended in one step, with the command's id, a hash of its content and the handler's result.
 3. On a conflict, the events in the way are added to what was read, and the handler runs again: at once the first time,
    then in a queue with the other commands of this process that conflict on the same thing.
-4. If an attempt fails, or finds nothing to do, and the command has taken effect before, it gets the first receipt.
+4. If an attempt fails, or finds nothing to do, and the command has taken effect before, it gets the first receipt; at
+   once, and in one round trip, if this process has sent it before.
 
 A command that has no id of its own cannot have been sent before: it is looked up nowhere, and gets an id only when
 something is stored with it.
@@ -68,6 +69,9 @@ class Execution:
         self._has_tenants = appender.has_tenants
         self._options = options
         self._retries = RetryQueue()
+        self._sent: dict[UUID, None] = {}
+        """The ids of commands that were sent to the log, the earliest first. One that comes again is most likely one
+        that has taken effect: then its handler need not load and decide to find that out."""
 
     async def carry_out(self, handler: Handler, command: Any) -> Receipt[Any]:
         """Carry out a command, alone or within the one that is being handled; see `CommandBus.execute`."""
@@ -81,6 +85,9 @@ class Execution:
         expected = ANY if here.session is None else here.session.take_expected_version()
         unit = UnitOfWork(None) if given is None and not self._has_tenants else self._identified(given or uuid7())
         repeat = None if given is None else self._repeat(unit, handler, command)
+        if repeat is not None and repeat.own_id in self._sent and (first := await repeat.find()):
+            carried_out.get().append(first)
+            return first
         outcome = await self._attempt(here, unit, handler, command, expected, repeat)
         if isinstance(outcome, ConflictError):
             outcome = await self._attempt_again(outcome, here, unit, handler, command, expected, repeat)
@@ -185,10 +192,21 @@ class Execution:
             return (repeat and await repeat.find()) or nothing_written(value)
         content_hash = repeat.content_hash if repeat else handler.content_hash(command)
         record = CommandRecord(unit.id.bytes, content_hash, handler.encode_result(value))
+        if repeat is not None:
+            self._note_sent(unit.id)
         receipt, result = await self._commit(unit.append(record), value, expected)
         if receipt.repeated:
             return dataclasses.replace(receipt, value=handler.decode_result(result))
         return receipt
+
+    def _note_sent(self, own_id: UUID) -> None:
+        sent = self._sent
+        if own_id not in sent:
+            if len(sent) >= max(self._options.remembered, 1):
+                for earliest in sent:
+                    del sent[earliest]
+                    break
+            sent[own_id] = None
 
     async def _commit(self, append: Append, value: Any, expected: ExpectedVersion) -> Committed:
         """Store what a handler has staged, provided that the stream of its last event is as the caller expects."""

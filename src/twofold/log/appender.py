@@ -34,7 +34,7 @@ from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.ids import new_event_ids
 from twofold.messages.position import Position
 from twofold.messages.receipt import Receipt
-from twofold.messages.stored_event import NewEvent, is_intact
+from twofold.messages.stored_event import NewEvent, StoredEvent, is_intact
 from twofold.messages.stream import ExpectedVersion
 from twofold.messages.tenant_names import own_events, own_id, own_uuid, shown_stream, shown_tags
 from twofold.options import LogOptions
@@ -255,11 +255,11 @@ class Appender:
         """Return what is recorded of a command and the receipt that it got, or None if it has not taken effect.
 
         Raises:
-            OutcomeUnknownError: it has taken effect, and its receipt cannot be read.
+            CorruptEventError: an event that it stored is damaged.
             StorageError: the database failed.
         """
         known = await self._log.find_command(command_id.bytes)
-        return known and (known[0], await self._first_receipt(known[1]))
+        return known and (known.record, self._receipt_of(known.appended, known.rows))
 
     @asynccontextmanager
     async def transaction(self, connection: Any) -> AsyncIterator[StoreTransaction]:
@@ -315,6 +315,14 @@ class Appender:
             rows = await self._log.read(EventQuery.all(), after=first - 1, before=last + 1, limit=last - first + 1)
         except StorageError as error:
             raise OutcomeUnknownError(f"no receipt could be read ({error}); repeat it with the same id") from error
+        return self._receipt_of(appended, rows)
+
+    def _receipt_of(self, appended: Appended, rows: Sequence[StoredEvent]) -> Receipt[None]:
+        """Make the receipt of an earlier call again, from the events that it stored.
+
+        Raises:
+            CorruptEventError: one of them is damaged.
+        """
         if damaged := [row.position for row in rows if not is_intact(row)]:
             raise CorruptEventError(damaged[0])
         tags = [shown_tags(tuple(msgspec.json.decode(row.tags, type=list[str]))) for row in rows]
@@ -322,7 +330,7 @@ class Appender:
             value=None,
             stream_id=shown_stream(rows[-1].stream_id, msgspec.json.decode(rows[-1].tags, type=list[str])),
             version=appended.version,
-            position=Position(last, rows[-1].event_id),
+            position=Position(appended.last, rows[-1].event_id),
             types=tuple(dict.fromkeys(row.type for row in rows)),
             tags=tuple(dict.fromkeys(tag for each in tags for tag in each)),
             repeated=True,

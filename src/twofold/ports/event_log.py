@@ -59,6 +59,16 @@ class Appended(NamedTuple):
     """The version that the last event gave its stream; 0 if it belongs to none."""
 
 
+class FoundCommand(NamedTuple):
+    """What is recorded of a command that has taken effect."""
+
+    record: CommandRecord
+    appended: Appended
+    """What its first call was answered with."""
+    rows: Sequence[StoredEvent]
+    """The events that it stored, in order."""
+
+
 class Rejected(NamedTuple):
     """An append that was refused; nothing of it is stored."""
 
@@ -176,8 +186,8 @@ class EventLog(Protocol):
         and proves nothing: only `scan` says how far a consumer has seen the log.
         """
 
-    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
-        """Return what is recorded of a command, or None if it has not taken effect."""
+    async def find_command(self, command_id: bytes) -> FoundCommand | None:
+        """Return what is recorded of a command and what it stored, in one round trip; None if it has no effect yet."""
 
 
 class JoinedTransaction(Protocol):
@@ -266,13 +276,21 @@ def _refuse_twins(events: Sequence[NewEvent]) -> None:
         raise DuplicateEventIdError(UUID(bytes=next(each for each in ids if ids.count(each) > 1)))
 
 
-def repeated_command(command: CommandRecord, known: tuple[CommandRecord, Appended]) -> Appended:
+def found_command(found: Sequence[Sequence[Any]]) -> FoundCommand:
+    """Return a command, given rows of which each has its id, hash, result and positions, and one of its events."""
+    command_id, content_hash, result, first, last = found[0][:5]
+    rows = [StoredEvent(*row[5:]) for row in found]
+    appended = Appended(first, last, result=result, version=rows[-1].version)
+    return FoundCommand(CommandRecord(command_id, content_hash, result), appended, rows)
+
+
+def repeated_command(command: CommandRecord, known: FoundCommand) -> Appended:
     """Return the first outcome of a command that is recorded already.
 
     Raises:
         CommandReusedError: the command of that time had another content.
     """
-    earlier, appended = known
+    earlier, appended, _ = known
     if earlier.content_hash != command.content_hash:
         raise CommandReusedError(UUID(bytes=command.command_id))
     return appended._replace(repeated=True, result=earlier.result)

@@ -14,7 +14,7 @@ from twofold.errors import OutcomeUnknownError, StorageError, StorageUnavailable
 from twofold.messages.ids import uuid7
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import NewEvent, StoredEvent, content_checksum
-from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, Rejected, Scan
+from twofold.ports.event_log import Append, Appended, EventLog, FoundCommand, Rejected, Scan
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Around:
     async def wait(self, after: int, timeout: float) -> int:
         return await self._behind.wait(after, timeout)
 
-    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+    async def find_command(self, command_id: bytes) -> FoundCommand | None:
         return await self._behind.find_command(command_id)
 
 

@@ -149,7 +149,7 @@ def test_the_head_and_a_command_are_found_at_once(log: Watched) -> None:
     assert log.plans() == {HEAD}
     log.statements.clear()
     find_command(log, bytes(16))
-    assert log.plans() == {COMMAND, AT}
+    assert log.plans() == {COMMAND, RANGE}
     assert log.steps < QUICK
 
 
@@ -164,7 +164,7 @@ def test_a_rejected_append_finds_what_caused_it_in_the_index(log: Watched) -> No
     outcome = append(log, append_of(new_event("Note-50000"), expected={"Note-50000": 3}, command=new_command()))
     assert isinstance(outcome, Rejected)
     assert [row.version for row in outcome.conflicts] == [4, 5, 6, 7, 8, 9, 10]
-    assert log.plans() == {VERSION, STREAM, BY_ID, COMMAND, AT}
+    assert log.plans() == {VERSION, STREAM, BY_ID, COMMAND, RANGE}
     assert log.steps < QUICK
 
 

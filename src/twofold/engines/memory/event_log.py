@@ -24,6 +24,7 @@ from twofold.ports.event_log import (
     Append,
     Appended,
     CommandRecord,
+    FoundCommand,
     Rejected,
     Scan,
     condition_rejection,
@@ -175,8 +176,8 @@ class MemoryEventLog:
             self._waiters -= 1
         return len(self._events)
 
-    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
-        return self._commands.get(command_id)
+    async def find_command(self, command_id: bytes) -> FoundCommand | None:
+        return self._found(command_id)
 
     async def restore(self, rows: Sequence[StoredEvent], commands: Sequence[StoredCommand] = ()) -> None:
         refuse_gaps(rows, commands, len(self._events))
@@ -249,9 +250,15 @@ class MemoryEventLog:
         return self._repeated(append) or self._rejected(append)
 
     def _repeated(self, append: Append) -> Appended | None:
-        if append.command and (known := self._commands.get(append.command.command_id)):
+        if append.command and (known := self._found(append.command.command_id)):
             return repeated_command(append.command, known)
         return repeated(append.events, [self._by_id.get(event.event_id) for event in append.events])
+
+    def _found(self, command_id: bytes) -> FoundCommand | None:
+        if (known := self._commands.get(command_id)) is None:
+            return None
+        record, appended = known
+        return FoundCommand(record, appended, self._events[appended.first - 1 : appended.last])
 
     def _rejected(self, append: Append) -> Rejected | None:
         for stream_id, expected in append.expected:

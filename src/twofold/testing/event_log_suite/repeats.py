@@ -154,6 +154,7 @@ class RepeatPromises:
         assert found is not None
         assert found[0] == command
         assert (found[1].first, found[1].last, found[1].version) == (2, 3, 2)
+        assert list(found.rows) == list(await log.read(EVERYTHING, after=1, limit=10))
         assert await log.find_command(uuid7().bytes) is None
 
     async def test_different_commands_are_recorded_side_by_side(self, log: EventLog) -> None:

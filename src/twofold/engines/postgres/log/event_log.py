@@ -16,7 +16,7 @@ from twofold.engines.postgres.log.writer import Writer
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected, Scan, repeated
+from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan, repeated
 from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import Inspection, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
@@ -102,7 +102,7 @@ class PostgresEventLog:
             self._listener.start()
         return await self._head.wait(after, timeout)
 
-    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+    async def find_command(self, command_id: bytes) -> FoundCommand | None:
         return await self._reader.find_command(command_id)
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[PostgresJoinedTransaction]:

@@ -71,8 +71,9 @@ SELECT p.position FROM unnest(%(tags)s::text[], %(more)s::text[], %(tag_types)s:
 SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0)
 
 -- name: find_command
-SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position, e.version
-FROM twofold_commands JOIN twofold_events AS e ON e.position = last_position WHERE command_id = %(id)s
+SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position, {columns}
+FROM twofold_commands JOIN twofold_events ON position BETWEEN first_position AND last_position
+WHERE command_id = %(id)s ORDER BY position
 
 -- name: lock_head
 SELECT 1 FROM twofold_head WHERE id = 1 FOR UPDATE

@@ -25,10 +25,11 @@ from twofold.ports.event_log import (
     MAX_CONFLICTS,
     Append,
     Appended,
-    CommandRecord,
+    FoundCommand,
     Rejected,
     Scan,
     condition_rejection,
+    found_command,
     repeated,
     repeated_command,
     scanned,
@@ -108,11 +109,9 @@ class Reader:
         self._head.read(head, known)
         return int(head)
 
-    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
-        found = await self.rows(named("find_command"), {"id": UUID(bytes=command_id)})
-        for known, content_hash, result, first, last, version in found:
-            return CommandRecord(known, content_hash, result), Appended(first, last, result=result, version=version)
-        return None
+    async def find_command(self, command_id: bytes) -> FoundCommand | None:
+        found = await self._select(named("find_command"), {"id": UUID(bytes=command_id)}, keep_plan=True)
+        return found_command(found) if found else None
 
     async def narrowed(self, append: Append) -> Append:
         """Look through the long part of a condition's range before the append takes the lock.
@@ -170,13 +169,17 @@ class Reader:
 
     async def _fetch(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> list[StoredEvent]:
         """Return events."""
+        return list(starmap(StoredEvent, await self._select(sql, arguments, keep_plan=keep_plan)))
 
-        async def run(connection: Connection) -> list[StoredEvent]:
+    async def _select(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> list[tuple[Any, ...]]:
+        """Return rows of which some columns are those of events."""
+
+        async def run(connection: Connection) -> list[tuple[Any, ...]]:
             cursor = AsyncCursor(connection, row_factory=tuple_row)
             for name in ("json", "uuid"):  # the bytes that the checksum covers
                 cursor.adapters.register_loader(name, ByteaBinaryLoader)
             prepare = None if keep_plan and self._head.position > self._options.long_log else False
             await cursor.execute(sql, arguments, prepare=prepare, binary=True)
-            return list(starmap(StoredEvent, await cursor.fetchall()))
+            return await cursor.fetchall()
 
         return await self._lender.ask(run)

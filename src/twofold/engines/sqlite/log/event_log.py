@@ -19,7 +19,7 @@ from twofold.errors import HistoryChangedError, LimitExceededError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import Append, Appended, CommandRecord, Rejected, Scan
+from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan
 from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import Inspection, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
@@ -104,7 +104,7 @@ class SqliteEventLog:
             self._follower = asyncio.create_task(self._follow(), name="twofold-sqlite-follower")
         return await self._head.wait(after, timeout)
 
-    async def find_command(self, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+    async def find_command(self, command_id: bytes) -> FoundCommand | None:
         return await self._database.read(partial(find_command, command_id=command_id), brief=True)
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[SqliteJoinedTransaction]:

@@ -47,8 +47,9 @@ SELECT ifnull(max(position), 0) FROM twofold_events
 SELECT ifnull(max(version), 0) FROM twofold_events WHERE stream_id = ? AND stream_id <> ''
 
 -- name: find_command
-SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position, version
-FROM twofold_commands JOIN twofold_events ON position = last_position WHERE command_id = ?
+SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position, {columns}
+FROM twofold_commands JOIN twofold_events ON position BETWEEN first_position AND last_position
+WHERE command_id = ? ORDER BY position
 
 -- name: insert_tag
 INSERT INTO twofold_event_tags VALUES (?, ?)

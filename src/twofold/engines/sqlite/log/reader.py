@@ -15,7 +15,7 @@ from twofold.errors import HistoryChangedError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import Appended, CommandRecord, Scan, scanned, scanned_from
+from twofold.ports.event_log import FoundCommand, Scan, found_command, scanned, scanned_from
 from twofold.ports.sql import sql_blocks
 
 _encode = msgspec.json.Encoder().encode
@@ -126,7 +126,7 @@ def within(number: int) -> int:
     return min(max(number, 0), END)
 
 
-def find_command(connection: sqlite3.Connection, command_id: bytes) -> tuple[CommandRecord, Appended] | None:
+def find_command(connection: sqlite3.Connection, command_id: bytes) -> FoundCommand | None:
     """Return what is recorded of a command, None if it has not taken effect."""
-    row = connection.execute(SQL["find_command"], (command_id,)).fetchone()
-    return row and (CommandRecord(*row[:3]), Appended(row[3], row[4], result=row[2], version=row[5]))
+    found = connection.execute(SQL["find_command"], (command_id,)).fetchall()
+    return found_command(found) if found else None
