@@ -11,10 +11,12 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 import unittest
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -83,7 +85,7 @@ def _place() -> tuple[str, str]:
     for frame in _callers():
         if not str(frame.f_globals.get("__name__", "")).startswith(PACKAGE):
             file, number = frame.f_code.co_filename, frame.f_lineno
-            return f"{file}:{number}", linecache.getline(file, number).strip()
+            return f"{file.removeprefix(f'{Path.cwd()}{os.sep}')}:{number}", linecache.getline(file, number).strip()
     return "?", ""
 
 
