@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Hashable, Mapping, Sequence, Set
+from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from twofold.log.codec.fidelity import field_names
 
-_SINGLE = (types.NoneType, Enum, type, types.FunctionType, types.BuiltinFunctionType)
+_SINGLE = (Enum, type, types.FunctionType, types.BuiltinFunctionType)
 """There is one object for each value."""
+
+_PLAIN = {str, bytes, int, float, bool, Decimal, types.NoneType}
+"""Most values are of these: they are looked at first, as each state has many."""
 
 
 def identity_of(value: Any) -> Hashable:
@@ -20,8 +25,8 @@ def identity_of(value: Any) -> Hashable:
     Raises:
         TypeError: the value, or a part of it, is compared by where it is in memory: no two states would ever be equal.
     """
-    cls = type(value)
-    if isinstance(value, str | bytes):
+    cls: Any = type(value)
+    if cls in _PLAIN:
         return cls, value
     if isinstance(value, Mapping):
         return cls, frozenset((identity_of(key), identity_of(each)) for key, each in value.items())
@@ -29,7 +34,7 @@ def identity_of(value: Any) -> Hashable:
         return cls, frozenset(map(identity_of, value))
     if (names := _compared(cls)) is not None:
         return cls, tuple(identity_of(getattr(value, name)) for name in names)
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return cls, tuple(map(identity_of, value))
     own: object = cls.__eq__
     if own is object.__eq__ and not isinstance(value, _SINGLE):
@@ -41,6 +46,7 @@ def identity_of(value: Any) -> Hashable:
     return cls, value
 
 
+@lru_cache(1024)
 def _compared(cls: type) -> Sequence[str] | None:
     """Return the fields that make up a record; None if it is none."""
     if dataclasses.is_dataclass(cls):
