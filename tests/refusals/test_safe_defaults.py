@@ -178,6 +178,38 @@ def test_copying_a_log_takes_its_reactions_along_so_that_they_do_nothing_again(
     assert asyncio.run(work_on(target)) == []
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_file_of_a_log_takes_its_reactions_along_so_that_they_do_nothing_again(
+    url: str, tmp_path: Path, twofold: Twofold, suffix: str
+) -> None:
+    target, file = f"sqlite:///{tmp_path}/copy.db", f"{tmp_path}/log.{suffix}"
+    sent = asyncio.run(work_on(url, "a", "b", "c"))
+    asyncio.run(add_events(url, "d"))  # which is not done when the log is exported
+    assert twofold("export", url, file).returncode == 0
+    assert "reactions that go on where they stand: mails" in twofold("import", file, target).stdout
+    sent += asyncio.run(work_on(target))
+    assert sent == ["a", "b", "c", "d"]
+    assert "mails" not in twofold("import", file, target).stdout  # it is further by now
+    assert asyncio.run(work_on(target)) == []
+
+
+def test_files_that_follow_each_other_take_a_reaction_as_far_as_each_goes(tmp_path: Path, twofold: Twofold) -> None:
+    source, target = (f"sqlite:///{tmp_path}/{name}.db" for name in ("source", "copy"))
+    assert asyncio.run(work_on(source, "a", "b", "c")) == ["a", "b", "c"]
+    for name, part in (("first", ("--to", "2")), ("second", ("--from", "3"))):
+        twofold("export", source, f"{tmp_path}/{name}.jsonl", *part)
+        assert "mails" in twofold("import", f"{tmp_path}/{name}.jsonl", target).stdout
+        assert asyncio.run(work_on(target)) == []
+
+
+def test_a_log_of_chosen_events_is_another_one_for_its_reactions(tmp_path: Path, twofold: Twofold) -> None:
+    source, target = (f"sqlite:///{tmp_path}/{name}.db" for name in ("source", "copy"))
+    asyncio.run(work_on(source, "a", "b"))
+    twofold("export", source, f"{tmp_path}/log.jsonl", "--tag", "account:b")
+    assert "mails" not in twofold("import", f"{tmp_path}/log.jsonl", target).stdout
+    assert asyncio.run(work_on(target)) == ["b"]
+
+
 def test_a_reaction_that_is_further_beside_the_copy_is_left_alone(tmp_path: Path, twofold: Twofold) -> None:
     source, target = (f"sqlite:///{tmp_path}/{name}.db" for name in ("source", "copy"))
     asyncio.run(work_on(source, "a"))

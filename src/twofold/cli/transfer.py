@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import msgspec
 from cyclopts import Parameter
+from msgspec.structs import replace
 
-from twofold.cli.output import opened, progress, say
+from twofold.cli.output import opened, opened_read_models, progress, say
 from twofold.log.event_store import EventStore
-from twofold.log.transfer.exporting import export_log
+from twofold.log.transfer.exporting import export as write_file
+from twofold.log.transfer.exporting import header_of
+from twofold.log.transfer.formats import checked_path, reader
 from twofold.log.transfer.importing import import_log
 from twofold.messages.event_query import EventQuery
+from twofold.options import LogOptions
+from twofold.ports.maintenance import PortableLog
+from twofold.synchronizer.carried_reactions import as_json as reactions_as_json
+from twofold.synchronizer.carried_reactions import carry_reactions, from_json, read_reactions, up_to
+from twofold.tasks import run_in_thread
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print what was done as one object of JSON.")]
 
@@ -54,9 +63,12 @@ async def export(
     if first < 1:
         raise ValueError(f"`--from` is a position, and these begin with 1; got {first}")
     query = EventQuery.exactly(*type_, tags=tag)
-    async with opened(url) as log:
+    place, options = checked_path(file), LogOptions()
+    async with opened(url) as log, opened_read_models(url) as beside:
+        reactions = await read_reactions(beside)  # before the header, so that none stands behind its end
+        header = replace(await header_of(log, query, first - 1, last), beside=reactions_as_json(reactions))
         with progress() as report:
-            found = await export_log(EventStore(log), file, query=query, after=first - 1, end=last, progress=report)
+            found = await write_file(log, place, header, last, report, options)
     there = f", {found.already:,} of them were there already" if found.already else ""
     text = f"{file} holds {found.events:,} events up to position {found.end:,}{there}; {found.commands:,} commands"
     _tell(found, text, as_json=as_json)
@@ -66,8 +78,9 @@ async def import_(file: Path, url: str, /, *, as_json: Json = False) -> None:
     """Store the events of a file that `twofold export` has written.
 
     The whole file is checked first. Ids, order, times, tags and metadata stay as they are; of a whole log, positions,
-    versions and the receipts of commands do so, too. Where an export leaves events out, the others follow each other
-    without gaps. Read models are built from the log when the application starts.
+    versions and the receipts of commands do so, too, and reactions that live beside the log go on where they stand.
+    Where an export leaves events out, the others follow each other without gaps. Read models are built from the log
+    when the application starts.
 
     Interrupted, it goes on where it was when it is run again. Nothing else may write to the database while it runs.
 
@@ -81,9 +94,22 @@ async def import_(file: Path, url: str, /, *, as_json: Json = False) -> None:
     async with opened(url, migrate=True) as log:
         with progress() as report:
             found = await import_log(EventStore(log), file, progress=report)
+        carried = await _carry_reactions(log, file, url)
     new = found.events - found.already
     text = f"imported {new:,} events, {found.already:,} were there already; {found.commands:,} commands"
     _tell(found, text, as_json=as_json)
+    if carried and not as_json:
+        say(f"reactions that go on where they stand: {', '.join(carried)}")
+
+
+async def _carry_reactions(log: PortableLog, file: Path, url: str) -> Sequence[str]:
+    """Let the reactions of a file go on beside the log, if it has become a copy of the one that was exported."""
+    header, beginning = (await run_in_thread(reader, file, LogOptions())).header, await log.mark(0)
+    if beginning is None or beginning.text != header.log or not header.query.is_all:
+        return ()
+    end = await log.mark(header.end)
+    async with opened_read_models(url) as beside:
+        return await carry_reactions(up_to(from_json(header.beside), end or beginning), beside)
 
 
 def _tell(found: NamedTuple, text: str, *, as_json: bool) -> None:

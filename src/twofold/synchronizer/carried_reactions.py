@@ -1,8 +1,9 @@
 """Takes reactions along to a copy of a log: they go on there behind what they have done, and do nothing again.
 
 1. `read_reactions` reads where the reactions of a database stand, before its log is copied: so none stands behind the
-   end of the copy.
-2. `carry_reactions` writes that beside the copy, unless a reaction is further there already.
+   end of the copy. In a file, they stand as JSON.
+2. `up_to` sets those back that stand behind the end of a file with the beginning of a log.
+3. `carry_reactions` writes that beside the copy, unless a reaction is further there already.
 
 Read models are not taken along: they are built again from the copy. Nor are processes, whose timers are elsewhere.
 """
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from twofold.messages.mark import Mark
 from twofold.ports.checkpoints import LEASE_TABLE, SQL, Checkpoint, Generation, generations_of
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.projections.fingerprint import is_reaction
@@ -54,6 +56,36 @@ async def _read(database: ReadDatabase, generation: Generation) -> CarriedReacti
     parked = await database.query(SQL["parked"], **of, limit=2**31 - 1)
     skipped = await database.query(SQL["decisions"], name=generation.name)
     return CarriedReaction(generation, segments, parked, skipped)
+
+
+def as_json(reactions: Sequence[CarriedReaction]) -> msgspec.Raw:
+    """Return reactions as they stand in a file. stored: version with care."""
+    return msgspec.Raw(msgspec.json.encode(reactions))
+
+
+def from_json(stored: msgspec.Raw) -> list[CarriedReaction]:
+    """Return what `as_json` has made; none of a file without.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    return msgspec.json.decode(stored, type=list[CarriedReaction] | None) or []
+
+
+def up_to(reactions: Sequence[CarriedReaction], end: Mark) -> list[CarriedReaction]:
+    """Return reactions as they stood when they had come to a mark, as far as they are further now."""
+    return [
+        reaction._replace(
+            segments=[_no_further(each, end) for each in reaction.segments],
+            parked=[each for each in reaction.parked if each[0] <= end.position],
+            skipped=[each for each in reaction.skipped if each[0] <= end.position],
+        )
+        for reaction in reactions
+    ]
+
+
+def _no_further(segment: Checkpoint, end: Mark) -> Checkpoint:
+    return segment if segment.position <= end.position else segment._replace(position=end.position, event_id=end.text)
 
 
 async def carry_reactions(reactions: Sequence[CarriedReaction], database: ReadDatabase) -> list[str]:

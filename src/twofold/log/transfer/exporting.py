@@ -79,21 +79,42 @@ async def export_log(
     if end is not None:
         check_whole("end", end, after)
     check_function("progress", progress)
-    log = portable(store)
-    wanted = await _header(log, query or EventQuery.all(), after, end)
-    file = writer(place, store.options)
+    wanted = await header_of(portable(store), query or EventQuery.all(), after, end)
+    return await export(portable(store), place, wanted, end, progress, store.options)
+
+
+async def export(
+    log: PortableLog, path: Path, wanted: Header, end: int | None, progress: Progress, options: LogOptions
+) -> Exported:
+    """Export what a header says, or go on with an export that was begun with one like it; see `export_log`.
+
+    Args:
+        log: an open log.
+        path: of the file.
+        wanted: what is asked for.
+        end: the position up to which it was asked for; None takes that of the interrupted export.
+        progress: told how far it has come.
+        options: how much is read and written at once.
+    """
+    file = writer(path, options)
     try:
         header, written = await run_in_thread(file.begin, wanted)
-        _compare(place, header, wanted, end)
-        await _write_events(log, file, header, written, progress, store.options)
-        await _write_commands(log, file, header, written, store.options)
+        _compare(path, header, wanted, end)
+        await _write_events(log, file, header, written, progress, options)
+        await _write_commands(log, file, header, written, options)
         trailer = await run_in_thread(file.finish)
     finally:
         await run_in_thread(file.close)
     return Exported(trailer.events, trailer.commands, written.events, header.end)
 
 
-async def _header(log: PortableLog, query: EventQuery, after: int, end: int | None) -> Header:
+async def header_of(log: PortableLog, query: EventQuery, after: int, end: int | None) -> Header:
+    """Return the header of an export that is begun now.
+
+    Raises:
+        ValueError: the log ends before it would.
+        StorageError: the database failed.
+    """
     beginning, tagged, head = await log.mark(0), await log.tagged_types(), await log.head()
     if beginning is None or max(after, end or 0) > head:
         raise ValueError(f"the log ends at position {head}; export up to there at most")

@@ -29,6 +29,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The event query that they match."""
     tagged_types: Mapping[str, str]
     """What the log records of the tags that all events of a type carry."""
+    beside: msgspec.Raw = msgspec.Raw(b"null")
+    """What stands beside the log, for those who export and import that as well: JSON of theirs."""
 
     @property
     def query(self) -> EventQuery:
