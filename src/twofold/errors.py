@@ -172,6 +172,17 @@ class UnknownTypeError(TwofoldError):
         self.type_name = type_name
 
 
+class CorruptCommandError(TwofoldError):
+    """The record of a command does not match its checksum: the storage is damaged. Restore it from a backup."""
+
+    def __init__(self, command_id: UUID) -> None:
+        super().__init__(
+            f"the record of the command {command_id} does not match its checksum, so that what it answers a repeat "
+            f"cannot be told; restore the log from a backup"
+        )
+        self.command_id = command_id
+
+
 class CorruptEventError(TwofoldError):
     """The checksum of a stored event does not match its bytes: they were changed. Restore them from a backup."""
 

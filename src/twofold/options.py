@@ -115,6 +115,12 @@ class LogOptions:
     snapshots_closing: float = 5.0
     """Seconds for which an application that stops goes on storing what waits. Less: a process that lives for one
     command only may never store a state; more: a stop takes longer while the database is slow."""
+    commands_kept: float = 90 * 86_400.0
+    """Seconds for which the records of commands are kept, unless `prune_commands` is told otherwise. Less: a command
+    that is sent again so late no longer gets the first value; more: the records take more room."""
+    pruned_at_once: int = 1000
+    """Records of commands that one transaction looks at, to remove the old ones. More: other writes wait for longer;
+    fewer: it takes longer as a whole."""
     believed: float = 1.0
     """Seconds for which a position is believed to be of the log's history without a look. Less: more reads; more: a
     receipt from before the log was restored is refused later."""

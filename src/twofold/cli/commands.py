@@ -9,7 +9,7 @@ from typing import Any, cast
 from cyclopts import App, CycloptsError
 from rich.text import Text
 
-from twofold.cli import log, processes, read_models, rebuilds, snapshots, tags, transfer
+from twofold.cli import log, processes, read_models, rebuilds, retention, snapshots, tags, transfer
 from twofold.cli.output import InterruptedByUserError, err
 from twofold.engines.urls import hide_secrets
 from twofold.errors import TwofoldError
@@ -33,6 +33,7 @@ app.command(read_models.app)
 app.command(processes.app)
 app.command(tags.app)
 app.command(snapshots.app)
+app.command(retention.app)
 for command in (rebuilds.rebuild, rebuilds.roll_back, rebuilds.cancel_rebuild):
     app.command(command)
 

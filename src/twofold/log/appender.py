@@ -246,7 +246,8 @@ class Appender:
         """
         appended = self._accepted(await self._log.append(append))
         if appended.repeated:  # a repeat of a command may have made other events than the first
-            return Committed(await self._first_receipt(appended), appended.result)
+            own = append.command.result if append.command else b""  # the record of the first may be removed by now
+            return Committed(await self._first_receipt(appended), appended.result or own)
         receipt = _receipt(append, appended, value)
         self._note(receipt.position)
         return Committed(receipt, appended.result)

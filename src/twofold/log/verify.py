@@ -27,6 +27,7 @@ async def verify_log(log: PortableLog, *, progress: Progress = no_progress, opti
 
     Raises:
         CorruptEventError: an event does not match its checksum.
+        CorruptCommandError: the record of a command does not match its checksum.
         HistoryChangedError: the log was put back to an older state while it was read.
         StorageError: an event is missing or misplaced, or the storage is damaged; the text names the first damage.
     """
@@ -37,9 +38,17 @@ async def verify_log(log: PortableLog, *, progress: Progress = no_progress, opti
             for row in rows:
                 _check_version(row, versions)
             progress("verifying", rows[-1].position, head)
+    await _check_commands(log, options or LogOptions())
     if damages := await log.check():
         raise StorageError(f"the storage is damaged: {damages[0]}; restore it from a backup")
     return head
+
+
+async def _check_commands(log: PortableLog, options: LogOptions) -> None:
+    """Read the records of all commands, which the log verifies."""
+    after = b""
+    while commands := await log.read_commands(after=after, limit=options.whole_log_chunk):
+        after = commands[-1].command_id
 
 
 async def verified(

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
+from zlib import crc32
 
 import msgspec
 
-from twofold.errors import CommandReusedError, DuplicateEventIdError
+from twofold.errors import CommandReusedError, CorruptCommandError, DuplicateEventIdError
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.mark import Mark
-from twofold.messages.stored_event import NewEvent, StoredEvent, is_repeat
+from twofold.messages.stored_event import SEAL_MODULUS, NewEvent, StoredEvent, is_repeat
 from twofold.messages.stream import ExpectedVersion
 from twofold.ports.inline import Inline
 from twofold.ports.read_database import ReadDatabase
@@ -24,6 +25,31 @@ class CommandRecord(NamedTuple):
     command_id: bytes
     content_hash: bytes
     result: bytes
+
+
+def command_checksum(command: CommandRecord) -> int:
+    """Return the CRC-32 over what a command brings along. stored: change it with care."""
+    return crc32(command.command_id + command.content_hash + b"\0" + command.result)
+
+
+def sealed_command(command: CommandRecord, first: int, last: int) -> int:
+    """Return the stored checksum: that of the content, mixed with the positions that the log allots."""
+    return command_checksum(command) ^ ((first * 31 + last * 17) % SEAL_MODULUS)
+
+
+def intact_command(command: CommandRecord, first: int, last: int, checksum: int) -> CommandRecord:
+    """Return a command as it was stored.
+
+    Raises:
+        CorruptCommandError: it does not match its checksum.
+    """
+    try:
+        is_intact = sealed_command(command, first, last) == checksum
+    except TypeError:  # a damaged file may hold a value of another type, or none
+        is_intact = False
+    if not is_intact:
+        raise CorruptCommandError(UUID(bytes=command.command_id))
+    return command
 
 
 class Append(msgspec.Struct, frozen=True):
@@ -121,6 +147,7 @@ class EventLog(Protocol):
         Raises:
             DuplicateEventIdError: an event id is stored already with other content.
             CommandReusedError: the command id is recorded already with another content hash.
+            CorruptCommandError: the record of the command does not match its checksum.
             LimitExceededError: a name or a number is out of the engine's range.
             ProjectionFailedError: an inline read model cannot take the events; nothing was stored.
             OutcomeUnknownError: the deadline passed before the outcome could be learnt.
@@ -187,7 +214,12 @@ class EventLog(Protocol):
         """
 
     async def find_command(self, command_id: bytes) -> FoundCommand | None:
-        """Return what is recorded of a command and what it stored, in one round trip; None if it has no effect yet."""
+        """Return what is recorded of a command and what it stored, in one round trip; None if it has no effect yet.
+
+        Raises:
+            CorruptCommandError: the record does not match its checksum.
+            StorageError: the database failed.
+        """
 
 
 class JoinedTransaction(Protocol):
@@ -276,12 +308,21 @@ def _refuse_twins(events: Sequence[NewEvent]) -> None:
         raise DuplicateEventIdError(UUID(bytes=next(each for each in ids if ids.count(each) > 1)))
 
 
-def found_command(found: Sequence[Sequence[Any]]) -> FoundCommand:
-    """Return a command, given rows of which each has its id, hash, result and positions, and one of its events."""
-    command_id, content_hash, result, first, last = found[0][:5]
-    rows = [StoredEvent(*row[5:]) for row in found]
+def found_command(found: Sequence[Sequence[Any]]) -> FoundCommand | None:
+    """Return a command, given rows of which each has its id, hash, result, positions, checksum, and one of its events.
+
+    None is returned if its events are beyond the end of the log.
+
+    Raises:
+        CorruptCommandError: it does not match its checksum.
+    """
+    command_id, content_hash, result, first, last, checksum, position, *_ = found[0]
+    record = intact_command(CommandRecord(command_id, content_hash, result), first, last, checksum)
+    if position is None:
+        return None
+    rows = [StoredEvent(*row[6:]) for row in found]
     appended = Appended(first, last, result=result, version=rows[-1].version)
-    return FoundCommand(CommandRecord(command_id, content_hash, result), appended, rows)
+    return FoundCommand(record, appended, rows)
 
 
 def repeated_command(command: CommandRecord, known: FoundCommand) -> Appended:

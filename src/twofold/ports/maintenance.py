@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.event_log import EventLog
+from twofold.ports.event_log import CommandRecord, EventLog, intact_command, sealed_command
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
 
@@ -22,6 +22,31 @@ class StoredCommand(NamedTuple):
     result: bytes
     first_position: int
     last_position: int
+
+
+def as_sealed(command: StoredCommand) -> tuple[object, ...]:
+    """Return the columns of a command, with the checksum over them."""
+    record, first, last = CommandRecord(*command[:3]), command.first_position, command.last_position
+    return (*command, sealed_command(record, first, last))
+
+
+def as_intact(row: Sequence[Any]) -> StoredCommand:
+    """Return a command as it was stored.
+
+    Raises:
+        CorruptCommandError: it does not match its checksum.
+    """
+    *content, first, last, checksum = row
+    return StoredCommand(*intact_command(CommandRecord(*content), first, last, checksum), first, last)
+
+
+class PrunedCommands(NamedTuple):
+    """What came of a slice of the records of commands."""
+
+    found: int
+    """Records that were removed, or that would be."""
+    last: bytes
+    """The id of the last command of the slice."""
 
 
 class StoredCheckpoint(NamedTuple):
@@ -81,6 +106,24 @@ class PortableLog(EventLog, Protocol):
 
         Raises:
             StorageError: the database failed.
+        """
+
+    async def prune_commands(
+        self, *, before: int, tag: str = "", after: bytes = b"", limit: int, write: bool
+    ) -> PrunedCommands | None:
+        """Remove the old ones among `limit` records of commands whose ids are greater than `after`, durably.
+
+        Their events stay. Appends go on at the same time. None is returned if there are no further records.
+
+        Args:
+            before: records of commands that took effect before this time, in microseconds since 1970-01-01 UTC.
+            tag: only those whose last event carries this tag; empty: all.
+            after: the id behind which the slice begins.
+            limit: records that are looked at.
+            write: whether they are removed; else they are only counted.
+
+        Raises:
+            StorageError: nothing was removed.
         """
 
     async def tagged_types(self) -> Mapping[str, str]:

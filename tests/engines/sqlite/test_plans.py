@@ -149,7 +149,7 @@ def test_the_head_and_a_command_are_found_at_once(log: Watched) -> None:
     assert log.plans() == {HEAD}
     log.statements.clear()
     find_command(log, bytes(16))
-    assert log.plans() == {COMMAND, RANGE}
+    assert log.plans() == {COMMAND, f"{RANGE} LEFT-JOIN"}
     assert log.steps < QUICK
 
 

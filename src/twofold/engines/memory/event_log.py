@@ -34,7 +34,7 @@ from twofold.ports.event_log import (
     version_rejection,
 )
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Inspection, StoredCommand, TagChange, refuse_gaps
+from twofold.ports.maintenance import Inspection, PrunedCommands, StoredCommand, TagChange, refuse_gaps
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 
@@ -195,6 +195,20 @@ class MemoryEventLog:
         wanted = sorted(command_id for command_id in self._commands if command_id > after)[:limit]
         known = map(self._commands.__getitem__, wanted)
         return [StoredCommand(*record, appended.first, appended.last) for record, appended in known]
+
+    async def prune_commands(
+        self, *, before: int, tag: str = "", after: bytes = b"", limit: int, write: bool
+    ) -> PrunedCommands | None:
+        looked_at = await self.read_commands(after=after, limit=limit)
+        ends = [(each.command_id, self._events[each.last_position - 1]) for each in looked_at]
+        found = [
+            command_id
+            for command_id, row in ends
+            if row.recorded_at < before and (not tag or tag in msgspec.json.decode(row.tags))
+        ]
+        for command_id in found if write else ():
+            del self._commands[command_id]
+        return PrunedCommands(len(found), looked_at[-1].command_id) if looked_at else None
 
     async def tagged_types(self) -> Mapping[str, str]:
         return dict(self._tagged_types)

@@ -13,14 +13,14 @@ from twofold.engines.postgres.wire.arrays import Binary, UnfitError
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.stored_event import BROUGHT, NewEvent
 from twofold.messages.stream import ANY, ExpectedVersion, StreamState
-from twofold.ports.event_log import Append, Appended
+from twofold.ports.event_log import Append, Appended, command_checksum
 
 A = TypeVar("A")
 
 _EXISTS = -(2**31)  # as the SQL has it
 _INT4, _INT8 = 2**31 - 2, 2**63 - 1
 
-_ARGUMENTS = {"twofold_append_one": len(BROUGHT) + 3, "twofold_append": len(BROUGHT) + 26}
+_ARGUMENTS = {"twofold_append_one": len(BROUGHT) + 3, "twofold_append": len(BROUGHT) + 27}
 APPEND_ONE, APPEND = (
     f"SELECT * FROM {name}({', '.join(f'${n}' for n in range(1, count + 1))})".encode()
     for name, count in _ARGUMENTS.items()
@@ -204,7 +204,7 @@ class Batch:
 
     def _command_columns(self) -> tuple[Binary, ...]:
         rows = [
-            (place, *append.command, end - count + 1, end)
+            (place, *append.command, end - count + 1, end, command_checksum(append.command))
             for place, (append, count, end) in enumerate(zip(self.appends, self._counts, self._ends, strict=True), 1)
             if append.command
         ]
@@ -292,7 +292,7 @@ def _conditions(
 
 
 def _commands(rows: Sequence[tuple[Any, ...]]) -> tuple[Binary, ...]:
-    places, ids, hashes, results, firsts, lasts = _columns(rows, 6)
+    places, ids, hashes, results, firsts, lasts, contents = _columns(rows, 7)
     return (
         arrays.int4s(places),
         arrays.array(ids, arrays.UUID),
@@ -300,6 +300,7 @@ def _commands(rows: Sequence[tuple[Any, ...]]) -> tuple[Binary, ...]:
         arrays.array(results, arrays.TEXT),
         arrays.int4s(firsts),
         arrays.int4s(lasts),
+        arrays.int8s(contents),
     )
 
 

@@ -18,7 +18,7 @@ from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan, repeated
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Inspection, StoredCommand, TagChange
+from twofold.ports.maintenance import Inspection, PrunedCommands, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
@@ -128,6 +128,11 @@ class PostgresEventLog:
 
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         return await maintenance.read_commands(self._reader, after, limit)
+
+    async def prune_commands(
+        self, *, before: int, tag: str = "", after: bytes = b"", limit: int, write: bool
+    ) -> PrunedCommands | None:
+        return await maintenance.prune_commands(self._database, before, tag, after, limit, write=write)
 
     async def tagged_types(self) -> Mapping[str, str]:
         return await maintenance.tagged_types(self._reader)

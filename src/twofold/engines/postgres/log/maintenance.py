@@ -19,9 +19,12 @@ from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL as SHARED
 from twofold.ports.maintenance import (
     Inspection,
+    PrunedCommands,
     StoredCheckpoint,
     StoredCommand,
     TagChange,
+    as_intact,
+    as_sealed,
     index_entries,
     refuse_gaps,
 )
@@ -30,7 +33,8 @@ T = TypeVar("T")
 
 COPY_TAGS = b"COPY twofold_event_tags (tag, position) FROM STDIN (FORMAT binary)"
 COPY_COMMANDS = b"""
-    COPY twofold_commands (command_id, content_hash, result, first_position, last_position) FROM STDIN (FORMAT binary)
+    COPY twofold_commands (command_id, content_hash, result, first_position, last_position, record_checksum)
+    FROM STDIN (FORMAT binary)
 """
 
 
@@ -60,7 +64,26 @@ async def read_commands(reader: Reader, after: bytes, limit: int) -> list[Stored
     """Do what `PortableLog.read_commands` promises."""
     beyond = UUID(bytes=after) if after else None
     rows = await reader.rows(named("read_commands"), {"after": beyond, "limit": min(limit, LAST)})
-    return list(map(StoredCommand._make, rows))
+    return list(map(as_intact, rows))
+
+
+async def prune_commands(
+    database: PostgresDatabase, before: int, tag: str, after: bytes, limit: int, *, write: bool
+) -> PrunedCommands | None:
+    """Do what `PortableLog.prune_commands` promises."""
+    patience = database.options.maintenance_timeout
+    values: dict[str, Any] = {
+        "before": before, "tag": tag, "after": UUID(bytes=after) if after else None, "limit": min(limit, LAST)
+    }  # fmt: skip
+    async with database.transaction(patience, patience) as connection:
+        if not (end := await (await connection.execute(named("end_of_commands"), values)).fetchall()):
+            return None
+        [(values["end"],)] = end
+        [(found,)] = await (await connection.execute(named("count_old_commands"), values)).fetchall()
+        if found and write:
+            await connection.execute(named("let_commands_be_pruned"))
+            await connection.execute(named("prune_commands"), values)
+    return PrunedCommands(found, values["end"].bytes)
 
 
 async def tagged_types(reader: Reader) -> dict[str, str]:
@@ -154,8 +177,8 @@ def _tags_as_copied(entries: Sequence[tuple[str, int]]) -> bytes:
 
 
 def _commands_as_copied(commands: Sequence[StoredCommand]) -> bytes:
-    *texts, firsts, lasts = zip(*commands, strict=True)
-    return binary_rows([*texts, _bigints(firsts), _bigints(lasts)])
+    *texts, firsts, lasts, checksums = zip(*map(as_sealed, commands), strict=True)
+    return binary_rows([*texts, _bigints(firsts), _bigints(lasts), _bigints(checksums)])
 
 
 def _bigints(values: Sequence[int]) -> list[bytes]:

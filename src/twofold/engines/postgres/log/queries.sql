@@ -71,9 +71,33 @@ SELECT p.position FROM unnest(%(tags)s::text[], %(more)s::text[], %(tag_types)s:
 SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0)
 
 -- name: find_command
-SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position, {columns}
-FROM twofold_commands JOIN twofold_events ON position BETWEEN first_position AND last_position
+SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position, record_checksum,
+    {columns}
+FROM twofold_commands LEFT JOIN twofold_events ON position BETWEEN first_position AND last_position
 WHERE command_id = %(id)s ORDER BY position
+
+-- name: end_of_commands
+SELECT command_id FROM (
+    SELECT command_id FROM twofold_commands WHERE %(after)s::uuid IS NULL OR command_id > %(after)s::uuid
+    ORDER BY command_id LIMIT %(limit)s) AS s
+ORDER BY command_id DESC LIMIT 1
+
+-- name: count_old_commands
+SELECT count(*) FROM twofold_commands AS c
+WHERE (%(after)s::uuid IS NULL OR c.command_id > %(after)s::uuid) AND c.command_id <= %(end)s::uuid
+AND EXISTS (SELECT FROM twofold_events AS e WHERE e.position = c.last_position AND e.recorded_at < %(before)s)
+AND (%(tag)s::text = '' OR EXISTS (
+    SELECT FROM twofold_event_tags AS t WHERE t.tag = %(tag)s::text AND t.position = c.last_position))
+
+-- name: let_commands_be_pruned
+SET LOCAL twofold.prunes_commands = 'on'
+
+-- name: prune_commands
+DELETE FROM twofold_commands AS c
+WHERE (%(after)s::uuid IS NULL OR c.command_id > %(after)s::uuid) AND c.command_id <= %(end)s::uuid
+AND EXISTS (SELECT FROM twofold_events AS e WHERE e.position = c.last_position AND e.recorded_at < %(before)s)
+AND (%(tag)s::text = '' OR EXISTS (
+    SELECT FROM twofold_event_tags AS t WHERE t.tag = %(tag)s::text AND t.position = c.last_position))
 
 -- name: lock_head
 SELECT 1 FROM twofold_head WHERE id = 1 FOR UPDATE
@@ -82,7 +106,7 @@ SELECT 1 FROM twofold_head WHERE id = 1 FOR UPDATE
 SELECT pg_notify('twofold_' || 'twofold_events'::regclass::oid, '')
 
 -- name: read_commands
-SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position
+SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position, record_checksum
 FROM twofold_commands WHERE %(after)s::uuid IS NULL OR command_id > %(after)s::uuid ORDER BY command_id LIMIT %(limit)s
 
 -- name: invalid

@@ -68,7 +68,8 @@ CREATE TABLE twofold_commands (
     content_hash bytea NOT NULL,
     result text NOT NULL,                       -- JSON
     first_position bigint NOT NULL,
-    last_position bigint NOT NULL
+    last_position bigint NOT NULL,
+    record_checksum bigint NOT NULL
 );
 
 CREATE FUNCTION twofold_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -85,8 +86,12 @@ CREATE TRIGGER twofold_append_only_unless_tags BEFORE UPDATE ON twofold_events
     EXECUTE FUNCTION twofold_refuse_change();
 CREATE TRIGGER twofold_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON twofold_event_tags
     FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
-CREATE TRIGGER twofold_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON twofold_commands
+CREATE TRIGGER twofold_append_only BEFORE UPDATE OR TRUNCATE ON twofold_commands
     FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
+-- Old records of commands are removed by `twofold commands prune` only, which says so for its own transaction.
+CREATE TRIGGER twofold_append_only_unless_pruned BEFORE DELETE ON twofold_commands
+    FOR EACH STATEMENT WHEN (current_setting('twofold.prunes_commands', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION twofold_refuse_change();
 
 -- What stands at a position (at 0, the id of the log) and, if that is another event, what stands last before another one.
 CREATE FUNCTION twofold_covered(behind bigint, ahead bigint) RETURNS TABLE ("position" bigint, event_id uuid)
@@ -163,7 +168,7 @@ CREATE FUNCTION twofold_append(
     x_append integer[], x_slot integer[], x_expected integer[],             -- expected versions
     c_append integer[], c_after bigint[], c_tag text[], c_more text[], c_types text[],  -- items of the conditions
     b_append integer[], b_event integer[], b_after bigint[],                -- events of the batch that would break them
-    k_append integer[], k_id uuid[], k_hash bytea[], k_result text[], k_first integer[], k_last integer[],  -- commands
+    k_append integer[], k_id uuid[], k_hash bytea[], k_result text[], k_first integer[], k_last integer[], k_content bigint[],  -- commands
     careful boolean,                                                        -- appends of the batch touch each other
     OUT base bigint, OUT verdicts integer[], OUT stale integer[], OUT versions integer[]
 )
@@ -329,12 +334,15 @@ BEGIN
         END IF;
     END IF;
     IF cardinality(k_append) > 0 THEN
-        INSERT INTO twofold_commands (command_id, content_hash, result, first_position, last_position)
-        SELECT c.id, c.hash, c.result,
-            CASE WHEN careful THEN firsts[c.append] ELSE base + c.first END,
-            CASE WHEN careful THEN lasts[c.append] ELSE base + c.last END
-        FROM unnest(k_append, k_id, k_hash, k_result, k_first, k_last) AS c (append, id, hash, result, first, last)
-        WHERE NOT careful OR verdicts[c.append] = 0;
+        INSERT INTO twofold_commands (command_id, content_hash, result, first_position, last_position, record_checksum)
+        SELECT p.id, p.hash, p.result, p.first, p.last, p.content # ((p.first * 31 + p.last * 17) % 4294967291)
+        FROM (
+            SELECT c.id, c.hash, c.result, c.content,
+                CASE WHEN careful THEN firsts[c.append] ELSE base + c.first END AS first,
+                CASE WHEN careful THEN lasts[c.append] ELSE base + c.last END AS last
+            FROM unnest(k_append, k_id, k_hash, k_result, k_first, k_last, k_content)
+                AS c (append, id, hash, result, first, last, content)
+            WHERE NOT careful OR verdicts[c.append] = 0) AS p;
     END IF;
     IF last > base THEN
         PERFORM pg_notify('twofold_' || 'twofold_events'::regclass::oid, '');

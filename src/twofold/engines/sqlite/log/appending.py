@@ -20,6 +20,7 @@ from twofold.ports.event_log import (
     condition_rejection,
     repeated,
     repeated_command,
+    sealed_command,
     version_rejection,
 )
 
@@ -43,7 +44,8 @@ def append_to(transaction: Transaction, append: Append) -> Appended | Rejected:
     if tags := [(tag, position) for position, event in enumerate(append.events, first) for tag in event.tag_names]:
         transaction.add(INSERT_TAG, tags)
     if append.command:
-        transaction.add(INSERT_COMMAND, [(*append.command, first, last)])
+        checksum = sealed_command(append.command, first, last)
+        transaction.add(INSERT_COMMAND, [(*append.command, first, last, checksum)])
     result = append.command.result if append.command else b""
     return Appended(first, last, result=result, version=version)
 

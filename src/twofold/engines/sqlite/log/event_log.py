@@ -21,7 +21,7 @@ from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Inspection, StoredCommand, TagChange
+from twofold.ports.maintenance import Inspection, PrunedCommands, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
@@ -128,6 +128,12 @@ class SqliteEventLog:
 
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         return await self._database.read(partial(maintenance.read_commands, after=after, limit=limit))
+
+    async def prune_commands(
+        self, *, before: int, tag: str = "", after: bytes = b"", limit: int, write: bool
+    ) -> PrunedCommands | None:
+        prune = partial(maintenance.prune_commands, before=before, tag=tag, after=after, limit=limit, write=write)
+        return await self._database.write(prune)
 
     async def tagged_types(self) -> Mapping[str, str]:
         return await self._database.read(maintenance.tagged_types, brief=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from twofold.engines.sqlite.log.appending import head_of
 from twofold.engines.sqlite.log.event_columns import INSERT, as_inserted
@@ -15,9 +16,12 @@ from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL as SHARED
 from twofold.ports.maintenance import (
     Inspection,
+    PrunedCommands,
     StoredCheckpoint,
     StoredCommand,
     TagChange,
+    as_intact,
+    as_sealed,
     index_entries,
     refuse_gaps,
 )
@@ -29,7 +33,7 @@ def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Seq
     refuse_gaps(rows, commands, head)
     write_rows(connection, INSERT, list(map(as_inserted, rows)))
     write_rows(connection, SQL["insert_tag"], index_entries(rows))
-    write_rows(connection, SQL["insert_command"], commands)
+    write_rows(connection, SQL["insert_command"], list(map(as_sealed, commands)))
     transaction.memory.head = head + len(rows)
     transaction.memory.versions.clear()
 
@@ -41,7 +45,24 @@ def adopt(transaction: Transaction, log_id: bytes) -> None:
 
 def read_commands(reader: sqlite3.Connection, after: bytes, limit: int) -> list[StoredCommand]:
     """Return commands whose id is greater than `after`, in the order of their ids."""
-    return list(map(StoredCommand._make, reader.execute(SQL["read_commands"], (after, within(limit)))))
+    return list(map(as_intact, reader.execute(SQL["read_commands"], (after, within(limit)))))
+
+
+def prune_commands(
+    transaction: Transaction, before: int, tag: str, after: bytes, limit: int, *, write: bool
+) -> PrunedCommands | None:
+    """Remove, or count, the old ones of a slice of the records of commands."""
+    connection = transaction.connection
+    values: dict[str, object] = {"before": before, "tag": tag, "after": after, "limit": within(limit)}
+    [(values["end"],)] = connection.execute(SQL["end_of_commands"], values).fetchall()
+    if values["end"] is None:
+        return None
+    [(found,)] = connection.execute(SQL["count_old_commands"], values).fetchall()
+    if found and write:
+        connection.execute(SQL["let_commands_be_pruned"], (1,))
+        connection.execute(SQL["prune_commands"], values)
+        connection.execute(SQL["let_commands_be_pruned"], (0,))
+    return PrunedCommands(found, cast(bytes, values["end"]))
 
 
 def tagged_types(reader: sqlite3.Connection) -> dict[str, str]:

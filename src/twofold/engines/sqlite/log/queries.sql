@@ -47,19 +47,36 @@ SELECT ifnull(max(position), 0) FROM twofold_events
 SELECT ifnull(max(version), 0) FROM twofold_events WHERE stream_id = ? AND stream_id <> ''
 
 -- name: find_command
-SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position, {columns}
-FROM twofold_commands JOIN twofold_events ON position BETWEEN first_position AND last_position
+SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position, record_checksum, {columns}
+FROM twofold_commands LEFT JOIN twofold_events ON position BETWEEN first_position AND last_position
 WHERE command_id = ? ORDER BY position
 
 -- name: insert_tag
 INSERT INTO twofold_event_tags VALUES (?, ?)
 
 -- name: insert_command
-INSERT INTO twofold_commands VALUES (?, ?, CAST(? AS TEXT), ?, ?)
+INSERT INTO twofold_commands VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?)
 
 -- name: read_commands
-SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position
+SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position, record_checksum
 FROM twofold_commands WHERE command_id > ? ORDER BY command_id LIMIT ?
+
+-- name: end_of_commands
+SELECT max(command_id) FROM (
+    SELECT command_id FROM twofold_commands WHERE command_id > :after ORDER BY command_id LIMIT :limit)
+
+-- name: count_old_commands
+SELECT count(*) FROM twofold_commands WHERE command_id > :after AND command_id <= :end
+AND EXISTS (SELECT 1 FROM twofold_events WHERE position = last_position AND recorded_at < :before)
+AND (:tag = '' OR EXISTS (SELECT 1 FROM twofold_event_tags WHERE tag = :tag AND position = last_position))
+
+-- name: let_commands_be_pruned
+UPDATE twofold_log SET prunes_commands = ?
+
+-- name: prune_commands
+DELETE FROM twofold_commands WHERE command_id > :after AND command_id <= :end
+AND EXISTS (SELECT 1 FROM twofold_events WHERE position = last_position AND recorded_at < :before)
+AND (:tag = '' OR EXISTS (SELECT 1 FROM twofold_event_tags WHERE tag = :tag AND position = last_position))
 
 -- name: tagged_types
 SELECT type, tags FROM twofold_tagged_types

@@ -4,7 +4,8 @@
 CREATE TABLE twofold_log (
     id     INTEGER PRIMARY KEY CHECK (id = 1),
     log_id BLOB    NOT NULL,
-    adds_tags INTEGER NOT NULL DEFAULT 0     -- 1 within a transaction that adds tags to stored events, never committed
+    adds_tags INTEGER NOT NULL DEFAULT 0,    -- 1 within a transaction that adds tags to stored events, never committed
+    prunes_commands INTEGER NOT NULL DEFAULT 0  -- 1 within a transaction that removes old records of commands, too
 ) STRICT;
 
 INSERT INTO twofold_log (id, log_id) VALUES (1, randomblob(16));
@@ -70,7 +71,8 @@ CREATE TABLE twofold_commands (
     content_hash   BLOB    NOT NULL,
     result         TEXT    NOT NULL,         -- JSON
     first_position INTEGER NOT NULL,
-    last_position  INTEGER NOT NULL
+    last_position  INTEGER NOT NULL,
+    record_checksum INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Tags follow from the payload by the class of the events, and only they may be added to, with the checksum over them.
@@ -81,6 +83,13 @@ WHEN NOT (SELECT adds_tags FROM twofold_log)
     IS NOT (OLD.position, OLD.event_id, OLD.stream_id, OLD.stream_type, OLD.version, OLD.type, OLD.schema_version,
         OLD.payload, OLD.metadata, OLD.recorded_at)
 BEGIN SELECT raise(ABORT, 'twofold_events is append-only: events are facts and are never updated'); END;
+
+CREATE TRIGGER twofold_commands_refuse_update BEFORE UPDATE ON twofold_commands
+BEGIN SELECT raise(ABORT, 'twofold_commands is append-only: what a command was answered is never changed'); END;
+
+CREATE TRIGGER twofold_commands_refuse_delete BEFORE DELETE ON twofold_commands
+WHEN NOT (SELECT prunes_commands FROM twofold_log)
+BEGIN SELECT raise(ABORT, 'records of commands are removed by `twofold commands prune` only'); END;
 
 CREATE TRIGGER twofold_events_refuse_delete BEFORE DELETE ON twofold_events
 BEGIN SELECT raise(ABORT, 'twofold_events is append-only: events are facts and are never deleted'); END;

@@ -1,0 +1,210 @@
+"""The records of commands: removed when they are old, never silently wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import psycopg
+import pytest
+import pytest_asyncio
+from tests.accounts import Deposit, Deposited, Open, Opened
+
+from twofold import CommandBus, DuplicateEventIdError, EventQuery, EventStore, InvalidTenantError, metadata
+from twofold.engines.engine import connect
+from twofold.engines.memory import MemoryEventLog
+from twofold.errors import CorruptCommandError
+from twofold.log.copy import copy_log
+from twofold.log.retention import prune_commands
+from twofold.log.verify import verify_log
+from twofold.options import LogOptions
+from twofold.ports.maintenance import PortableLog
+
+AT_ONCE = timedelta()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "memory":
+        return "memory://"
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'log.db'}"
+    fresh: Callable[[int], str] = request.getfixturevalue("new_database")
+    return fresh(18)
+
+
+@pytest_asyncio.fixture
+async def log(any_url: str) -> AsyncIterator[PortableLog]:
+    found = cast(PortableLog, connect(any_url).log)
+    await found.open()
+    yield found
+    await found.close()
+
+
+def bus_of(log: PortableLog, *, tenants: bool = False) -> CommandBus:
+    store = EventStore(log, tenants=tenants)
+    bus = CommandBus(store)
+    carried_out: list[str] = []
+
+    async def open_account(command: Open) -> str:
+        carried_out.append(command.account)
+        await store.append([Opened(account=command.account, owner=command.owner)])
+        return f"{command.account}, {len(carried_out)}"
+
+    async def deposit(command: Deposit) -> None:
+        await store.append([Deposited(account=command.account, amount=command.amount + len(carried_out))])
+        carried_out.append(command.account)
+
+    bus.register(Open, open_account)
+    bus.register(Deposit, deposit)
+    return bus
+
+
+async def ids(log: PortableLog) -> set[UUID]:
+    return {UUID(bytes=each.command_id) for each in await log.read_commands(limit=1000)}
+
+
+async def test_old_records_are_removed_and_younger_ones_and_all_events_stay(log: PortableLog) -> None:
+    bus = bus_of(log)
+    old, young = [Open(account=f"a{n}") for n in range(5)], [Open(account=f"b{n}") for n in range(5)]
+    for command in old:
+        await bus.execute(command)
+    await asyncio.sleep(0.02)
+    last_of_old = (await log.read(EventQuery.all(), limit=10))[-1].recorded_at
+    for command in young:
+        await bus.execute(command)
+    pruned = await log.prune_commands(before=last_of_old + 1, limit=100, write=True)
+    assert pruned is not None
+    assert pruned.found == 5
+    assert await ids(log) == {command.command_id for command in young}
+    assert await log.head() == 10
+    assert await prune_commands(log) == 0, "by default they are kept for 90 days"
+    assert await verify_log(log) == 10
+
+
+async def test_what_would_be_removed_is_only_counted(log: PortableLog) -> None:
+    bus = bus_of(log)
+    for n in range(5):
+        await bus.execute(Open(account=f"a{n}"))
+    assert await prune_commands(log, older_than=AT_ONCE, write=False) == 5
+    assert len(await ids(log)) == 5
+
+
+async def test_an_interrupted_run_is_gone_on_with_by_another_one(log: PortableLog) -> None:
+    bus, options, told = bus_of(log), LogOptions(pruned_at_once=3), list[int]()
+    for n in range(10):
+        await bus.execute(Open(account=f"a{n}"))
+
+    def interrupt(count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await prune_commands(log, older_than=AT_ONCE, options=options, progress=interrupt)
+    assert len(await ids(log)) == 7
+    assert await prune_commands(log, older_than=AT_ONCE, options=options, progress=told.append) == 7
+    assert told == [3, 6, 7]
+    assert await ids(log) == set()
+
+
+async def test_a_tenants_records_are_removed_by_themselves(log: PortableLog) -> None:
+    bus = bus_of(log, tenants=True)
+    for tenant, count in (("acme", 2), ("zen", 3)):
+        with metadata(tenant=tenant):
+            for n in range(count):
+                await bus.execute(Open(account=f"a{n}"))
+    assert await prune_commands(log, older_than=AT_ONCE, tenant="zen") == 3
+    assert await prune_commands(log, older_than=AT_ONCE, tenant="acme", write=False) == 2
+    with pytest.raises(InvalidTenantError):
+        await prune_commands(log, older_than=AT_ONCE, tenant="a/b")
+
+
+async def test_a_repeat_whose_record_is_gone_takes_no_effect_again(log: PortableLog) -> None:
+    bus, same, other = bus_of(log), Open(account="a"), Deposit(account="a")
+    first = await bus.execute(same)
+    await bus.execute(other)
+    assert await prune_commands(log, older_than=AT_ONCE) == 2
+    repeat = await bus.execute(same)
+    assert (repeat.repeated, repeat.position, repeat.types) == (True, first.position, first.types)
+    assert repeat.value == "a, 3", "what the handler returns this time"
+    with pytest.raises(DuplicateEventIdError):
+        await bus.execute(other)
+    assert await log.head() == 2
+
+
+async def test_writers_go_on_while_records_are_removed_and_nothing_takes_effect_twice(log: PortableLog) -> None:
+    bus, options = bus_of(log), LogOptions(pruned_at_once=5)
+    commands = [Open(account=f"a{n}") for n in range(60)]
+
+    async def write() -> None:
+        for command in commands:
+            await bus.execute(command)
+            await bus.execute(command)
+
+    async def prune() -> None:
+        while not writing.done():
+            await prune_commands(log, older_than=AT_ONCE, options=options)
+            await asyncio.sleep(0)
+
+    writing = asyncio.create_task(write())
+    await asyncio.gather(writing, prune(), prune())
+    assert await log.head() == len(commands)
+
+
+async def test_records_are_removed_in_no_other_way(url: str) -> None:
+    engine = connect(url)
+    async with EventStore(engine.log):
+        await bus_of(cast(PortableLog, engine.log)).execute(Open(account="a"))
+        for sql in ("DELETE FROM twofold_commands", "UPDATE twofold_commands SET first_position = 9"):
+            with pytest.raises((sqlite3.IntegrityError, psycopg.Error), match=r"append-only|prune"):
+                run(url, sql)
+
+
+DAMAGES = {
+    "content_hash": ("X'00'", "'\\x00'::bytea"),
+    "result": ("'\"b\"'", "'\"b\"'"),
+    "first_position": ("2", "2"),
+    "last_position": ("77", "77"),
+    "record_checksum": ("record_checksum + 1", "record_checksum + 1"),
+}
+
+
+@pytest.mark.parametrize("column", DAMAGES)
+async def test_a_damaged_record_is_an_error_that_names_the_command(url: str, column: str) -> None:
+    engine, command = connect(url), Open(account="a")
+    log = cast(PortableLog, engine.log)
+    async with EventStore(log):
+        bus = bus_of(log)
+        await bus.execute(command)
+        await bus.execute(Open(account="b"))
+        await verify_log(log)
+        damage = DAMAGES[column][0 if url.startswith("sqlite") else 1]
+        mine = f"X'{command.command_id.hex}'" if url.startswith("sqlite") else f"'{command.command_id}'"
+        run(url, f"UPDATE twofold_commands SET {column} = {damage} WHERE command_id = {mine}", by_force=True)
+        with pytest.raises(CorruptCommandError, match=str(command.command_id)) as found:
+            await bus.execute(command)
+        assert found.value.command_id == command.command_id
+        for reading in (verify_log(log), copy_log(log, MemoryEventLog())):
+            with pytest.raises(CorruptCommandError, match=str(command.command_id)):
+                await reading
+        assert await log.head() == 2
+        assert (await bus.execute(Open(account="c"))).position == 3
+
+
+def run(url: str, sql: str, *, by_force: bool = False) -> None:
+    """Run a statement as an operator does who opens the database by hand; by force, past its triggers."""
+    if url.startswith("sqlite"):
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+            if by_force:
+                connection.execute("DROP TRIGGER twofold_commands_refuse_update")
+            connection.execute(sql)
+        connection.close()
+        return
+    with psycopg.connect(url) as connection_to_server:
+        if by_force:
+            connection_to_server.execute("SET session_replication_role = replica")
+        connection_to_server.execute(cast(Any, sql))
