@@ -65,6 +65,7 @@ async def test_one_event_goes_to_several_processes(url: str) -> None:
             await until_events(app, order, PaymentRequested, OrderCancelled)
             await until_status(app, order, "completed")
         assert [each.id for each in await app.processes.control("fulfil_order").list()] == ["a", "b"]
+        assert await app.projections.control("fulfil_order").parked() == []  # "never" is left out
 
 
 async def test_several_processes_take_in_one_event_each_for_itself(url: str) -> None:

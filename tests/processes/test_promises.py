@@ -42,14 +42,15 @@ from twofold.processes.steps import ProcessStep, TimerFired, command_id_of
 
 async def test_a_command_that_fails_is_tried_again_and_holds_up_its_own_process_only(url: str) -> None:
     async with running(url) as (app, shop):
-        failures = iter([StorageUnavailableError("away"), ConnectionError("away"), TypeError("a mistake in code")])
+        away = [StorageUnavailableError("away"), ConnectionError("away"), TypeError("a mistake in code")]
+        failures = iter(3 * away)  # more often than a handler of the process may fail
         shop.failing = lambda command: next(failures, None) if getattr(command, "order", "") == "a" else None
         shop.waiting["b"] = asyncio.Event()
         await app.store.append([OrderPlaced(order="a"), OrderPlaced(order="b"), OrderPlaced(order="c")])
         await until_events(app, "c", PaymentRequested)
         await until_events(app, "a", PaymentRequested)
         assert await events_of(app, "b") == []
-        assert [each.order for each in shop.calls if isinstance(each, RequestPayment)].count("a") == 4
+        assert [each.order for each in shop.calls if isinstance(each, RequestPayment)].count("a") == 10
         assert {each.command_id for each in shop.calls if getattr(each, "order", "") == "a"} == {
             command_id_of("twofold.fulfil_order-a", 1, 0)
         }
@@ -111,6 +112,24 @@ async def test_what_two_hands_take_in_at_once_is_taken_in_by_one(url: str) -> No
         assert len(shop.calls) == 1
 
 
+async def test_commands_that_wait_behind_another_are_dropped_when_an_operator_cancels(url: str) -> None:
+    async with running(url) as (app, shop):
+        shop.waiting["a"] = asyncio.Event()
+        await app.store.append([OrderPlaced(order="a"), PaymentReceived(order="a")])
+        control = app.processes.control("fulfil_order")
+
+        async def both_wait() -> bool:
+            return [each.waiting for each in await control.list()] == [2] and len(shop.calls) == 1
+
+        await until(both_wait)
+        assert await control.cancel("a", reason="a mistake")
+        shop.waiting["a"].set()
+        await until_events(app, "a", PaymentRequested)  # it was under way
+        await app.store.append([OrderPlaced(order="b", deadline=0.05)])
+        await until_events(app, "b", PaymentRequested, OrderCancelled)  # in which time it would have been sent
+        assert await events_of(app, "a") == [PaymentRequested(order="a", amount=10)]
+
+
 async def test_a_timer_that_is_set_again_replaces_the_earlier_one(url: str) -> None:
     async with running(url, Reminders()) as (app, _):
         await app.store.append([OrderPlaced(order="a", deadline=0.05), OrderPlaced(order="a", deadline=3600)])
@@ -165,6 +184,7 @@ async def test_a_refusal_that_no_handler_takes_makes_the_instance_stuck_until_an
         await app.store.append([OrderPlaced(order="a")])
         stuck = await _until_stuck(app)
         assert stuck.failures[0].error.endswith("write one: @refused(RequestPayment)")
+        assert stuck.failures[0].attempts == 1  # a missing method does not come by itself
         [status] = await app.processes.status()
         assert (status.counts.stuck, len(status.problems)) == (1, 1)
         [feed] = await app.projections.status()  # which health asks

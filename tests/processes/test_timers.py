@@ -25,6 +25,7 @@ from tests.processes.clocks import MoveClock, ShiftedTime, clock_of
 from tests.synchronizing import PATIENCE, until
 
 from twofold import Application
+from twofold.options import Options, ProcessOptions
 from twofold.processes import after, due, sweep
 from twofold.processes.rows import statement, table_of
 from twofold.processes.steps import TimerFired
@@ -57,6 +58,40 @@ async def test_a_timer_waits_for_months_and_through_restarts(url: str, move_cloc
         await until_events(app, "a", PaymentRequested, OrderCancelled)
         [step] = await fired(app, "a")
         assert DAY <= step.at - step.input.due_at < 2 * DAY  # how late it was can be seen
+
+
+async def test_a_timer_fires_in_time_however_seldom_the_rows_are_looked_at(url: str) -> None:
+    """Also one that was set by a program that is gone: what will be due is known from the look before."""
+    seldom = Options(processes=ProcessOptions(poll=10 * PATIENCE))
+    async with running(url, options=seldom) as (app, _):
+        await app.store.append([OrderPlaced(order="a", deadline=4), OrderPlaced(order="b", deadline=0.1)])
+        await until_events(app, "b", PaymentRequested, OrderCancelled)
+    async with running(url, options=seldom) as (app, _):
+        await until_events(app, "a", PaymentRequested, OrderCancelled)
+
+
+async def test_a_timer_that_is_set_while_the_rows_are_looked_at_fires_in_time(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look does not see it, and must not forget what the feed has told in between."""
+    async with running(url, Repeated(), options=Options(processes=ProcessOptions(poll=10 * PATIENCE))) as (app, _):
+        database, gate, looking = app.projections.databases[0], asyncio.Event(), asyncio.Event()
+        query, look = database.query, statement("due", table_of("fulfil_order", "__1"))
+
+        async def held_up(sql: str, **values: Any) -> list[tuple[Any, ...]]:
+            rows = await query(sql, **values)
+            if sql == look:
+                looking.set()
+                await gate.wait()
+            return rows
+
+        monkeypatch.setattr(database, "query", held_up)
+        await app.store.append([OrderPlaced(order="a", deadline=0.01)])
+        await looking.wait()  # for a, whose timer is due
+        receipt = await app.store.append([OrderPlaced(order="b", deadline=1)])
+        await app.projections.wait(receipt, PATIENCE, ["fulfil_order"])
+        gate.set()
+        await until(lambda: fired(app, "b"))
 
 
 @pytest.mark.parametrize("wrong", [-DAY, DAY], ids=["a day behind", "a day ahead"])
@@ -127,9 +162,10 @@ async def test_while_no_timer_is_due_one_statement_a_look_is_all_however_many_wa
         query = database.query
 
         async def noted(sql: str, **values: Any) -> list[tuple[Any, ...]]:
+            began = asyncio.get_running_loop().time()
             rows = await query(sql, **values)
             if "fulfil_order__1" in sql:
-                asked.append((sql, len(rows), asyncio.get_running_loop().time()))
+                asked.append((sql, len(rows), began))
             return rows
 
         async def has_looked() -> bool:

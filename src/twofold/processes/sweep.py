@@ -108,7 +108,8 @@ class Sweep:
         if (due or came) and not await self._take(due, came):
             self._came = came + self._came
             self._look_at = 0.0
-            await asyncio.sleep(self._options.poll / 10)  # the feed learns of another epoch in its own time
+            pause = min(self._options.poll / 10, self._options.backoff.first)
+            await asyncio.sleep(pause)  # the feed learns of another epoch in its own time
         self._send_ready()
 
     def _may_look(self) -> bool:
@@ -118,12 +119,13 @@ class Sweep:
         """Return the instances that have something to do, and note when the next one has."""
         limit = self._options.batch + len({*self._sending, *self._ready})
         values = {**self._slots, "limit": limit, "soon": int(self._options.poll * 1e6)}
+        # What the feed tells while the rows are read, they may not show: from here on the next look only comes nearer.
+        self._look_at = asyncio.get_running_loop().time() + self._options.poll
         found = await self._ledger.database.query(statement("due", self._table), **values)
         rows = [DueRow(*row) for row in found]
-        if len(rows) < limit:
-            self._look_at = asyncio.get_running_loop().time() + self._options.poll
-        if later := next((row.wait for row in rows if row.wait > 0), 0):
-            self._look_at = asyncio.get_running_loop().time() + later / 1e6
+        later = next((row.wait for row in rows if row.wait > 0), 0)
+        if later or len(rows) == limit:
+            self._look_within(later / 1e6)
         return [row for row in rows if row.wait <= 0 and row.id not in self._ready]
 
     def _look_within(self, seconds: float) -> None:
