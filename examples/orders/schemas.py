@@ -39,19 +39,20 @@ Line = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_without_nul)
 ]
 MONEY = r"^-?[0-9]{1,8}(\.[0-9]{1,4})?$"
+_MONEY = re.compile(MONEY)
 
 
 def _plain_decimal(value: object) -> object:
     """Refuse texts that Python's `Decimal` takes and the documented grammar does not: 1_000, 1e2, other digits."""
-    if isinstance(value, str) and not re.fullmatch(MONEY, value):
+    if isinstance(value, str) and not _MONEY.fullmatch(value):
         raise ValueError("must be a plain decimal number, such as 12.50, with up to 8 digits and 4 decimal places")
     return value
 
 
 Money = Annotated[
     Decimal,
+    Field(max_digits=12, decimal_places=4, examples=["12.50"]),  # before a function of Python, behind which it is slow
     BeforeValidator(_plain_decimal),
-    Field(max_digits=12, decimal_places=4, examples=["12.50"]),
     WithJsonSchema(
         {
             "anyOf": [{"type": "string", "pattern": MONEY}, {"type": "number", "multipleOf": 0.0001}],
