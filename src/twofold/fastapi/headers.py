@@ -1,4 +1,4 @@
-"""The headers of a request, as the passes over it look them up: by their bytes, and decoded only if they are there."""
+"""The headers of a request, looked up by their bytes, and decoded only if they are there."""
 
 from __future__ import annotations
 

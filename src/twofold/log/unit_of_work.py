@@ -143,7 +143,7 @@ class UnitOfWork:
     A handler that appends nothing costs next to nothing: what only events need is made with the first of them.
 
     Args:
-        id: of the command, as it is recorded; None if it has none, and gets a new one when it stores something.
+        id: of the command, as the log records it; None if it has none, and gets a new one when it stores something.
         command_id: of the command, as its sender knows it; by default the same.
         reads: what the command has read, in earlier attempts.
         outer: the unit of the command within whose handler this one is carried out.
@@ -179,7 +179,7 @@ class UnitOfWork:
 
     @property
     def id(self) -> UUID:
-        """Of the command, as it is recorded; the ids of its events follow from it, so that a repeat makes the same."""
+        """Of the command, as the log records it; the ids of its events follow from it, so that a repeat makes the same."""
         if self._id is None:
             self._id = uuid7()
         return self._id
