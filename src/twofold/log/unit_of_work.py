@@ -179,7 +179,7 @@ class UnitOfWork:
 
     @property
     def id(self) -> UUID:
-        """Of the command, as the log records it; those of its events follow from it, so that a repeat makes the same."""
+        """Of the command, as the log records it. Those of its events follow from it: a repeat makes the same ones."""
         if self._id is None:
             self._id = uuid7()
         return self._id
