@@ -86,6 +86,12 @@ class LogOptions:
     parquet_rows: int = 50_000
     """Rows of a file of Parquet. Fewer: more files, which are larger together; more: more memory, and an interrupted
     export writes more of them again."""
+    shared_chunk: int = 10_000
+    """The most events of a chunk that several readers share, and the positions within which they are near each other.
+    More: more memory; fewer: those who stand apart read the log more often."""
+    shared_chunks: int = 3
+    """Chunks that are kept for readers behind the first. More: more memory; fewer: readers that stand apart read the
+    log more often."""
     poll: float = 30.0
     """Seconds after which a waiting subscription reads by itself, should every signal have failed. Less: more reads;
     more: a lost signal, or a log that was restored, is noticed later."""

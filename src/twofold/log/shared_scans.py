@@ -1,4 +1,4 @@
-"""Reading the log once for all who follow it near its head: fifty projections do not read a new event fifty times.
+"""Reading the log once for all who follow it: fifty projections do not read an event fifty times.
 
 1. A scan that begins near its end waits for one turn of the event loop; others of that turn join it.
 2. One scan of all events, from the lowest mark on, reads for all of them.
@@ -6,7 +6,8 @@
 4. A reader that was alone, or whose part was not read, asks the log by itself. After an error all of them do: each gets
    the error that is about its own mark.
 
-5. While nothing happens, those who stand at the same mark ask together for the `newest` one behind it.
+5. Far from its end, readers that go through the log side by side share chunks of it; see `SharedChunks`.
+6. While nothing happens, those who stand at the same mark ask together for the `newest` one behind it.
 
 The log is asked after all of them have asked: no answer is older than one of their own would be.
 """
@@ -15,13 +16,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 from weakref import WeakSet
 
 import msgspec
 
 from twofold.errors import TwofoldError
 from twofold.log.chunks import Pace, mark_at
+from twofold.log.shared_chunks import Place, SharedChunks
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
@@ -45,26 +46,44 @@ class SharedScans:
         self._log = log
         self._near = near
         self._pace = Pace(options.first_chunk, near, options.chunk_bytes)
-        self._readers: WeakSet[Any] = WeakSet()
+        self._readers: WeakSet[SharedReader] = WeakSet()
+        self._chunks = SharedChunks(log, options)
         self._gathering: list[_Request] | None = None
         self._looking: dict[Mark, list[asyncio.Future[Mark | None]]] = {}
         """Those who wait until another one has asked for the newest mark behind theirs."""
 
-    def join(self, reader: object) -> None:
-        """Count a reader as long as it lives: with a single one, no scan waits for others."""
+    def reader(self, query: EventQuery) -> SharedReader:
+        """Return what scans for one reader, which counts as long as it lives: with a single one, no scan waits."""
+        reader = SharedReader(self, query)
         self._readers.add(reader)
+        self._chunks.join(reader.place)
+        return reader
 
-    async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
-        """Return what `EventLog.scan` returns, and raise what it raises."""
-        if end is not None and 0 < end - after.position <= self._near and len(self._readers) > 1:
-            request = _Request(query, after, end, limit)
-            if self._gathering is None:
-                await self._lead(request)
-            else:
-                self._gathering.append(request)
-            if found := await request.answer:
-                return found
-        return await self._log.scan(query, after=after, end=end, limit=limit)
+    async def scan(self, place: Place, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
+        """Return what `EventLog.scan` returns for a reader, and raise what it raises."""
+        place.position = after.position
+        found = await self._shared(place, query, after, end, limit) if end is not None else None
+        if found is None:
+            found = await self._log.scan(query, after=after, end=end, limit=limit)
+        place.position = found.covered.position
+        self._chunks.drop_passed()
+        return found
+
+    async def _shared(self, place: Place, query: EventQuery, after: Mark, end: int, limit: int) -> Scan | None:
+        """Return what a reader gets of what several share; None if it has to ask by itself."""
+        if len(self._readers) < 2 or end <= after.position:
+            return None
+        if end - after.position > self._near:
+            return await self._chunks.scan(place, after, end, limit)
+        return await self._scan_together(_Request(query, after, end, limit))
+
+    async def _scan_together(self, request: _Request) -> Scan | None:
+        """Return what a request gets of a scan for all that come in this turn; None if it has to ask by itself."""
+        if self._gathering is None:
+            await self._lead(request)
+        else:
+            self._gathering.append(request)
+        return await request.answer
 
     async def newest(self, after: Mark) -> Mark:
         """Return the mark of the head in the history of another mark; those who ask in one turn share a look.
@@ -117,6 +136,23 @@ class SharedScans:
         self._pace.adapt(scan.rows)
         for each in requests:
             each.give(each.part_of(scan, lowest))
+
+
+class SharedReader:
+    """Scans a log for one of several readers.
+
+    Args:
+        scans: what they share.
+        query: what this one wants.
+    """
+
+    def __init__(self, scans: SharedScans, query: EventQuery) -> None:
+        self.place = Place(query)
+        self._scans = scans
+
+    async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
+        """Return what `EventLog.scan` returns, and raise what it raises."""
+        return await self._scans.scan(self.place, query, after=after, end=end, limit=limit)
 
 
 class _Request:

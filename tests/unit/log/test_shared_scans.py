@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from random import Random
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -41,18 +42,20 @@ async def log() -> AsyncIterator[RecordingLog]:
     await log.close()
 
 
-class Reader:
-    """One who reads, as long as it lives."""
+class Readers:
+    """Scans for one reader each time, beside others that live as long as this."""
+
+    def __init__(self, scans: SharedScans, others: int) -> None:
+        self._scans = scans
+        self._others = [scans.reader(EventQuery.all()) for _ in range(others)]
+
+    async def scan(self, query: EventQuery, **window: Any) -> Scan:
+        return await self._scans.reader(query).scan(query, **window)
 
 
-def shared(
-    log: RecordingLog, near: int = 100, readers: int = 2, options: LogOptions | None = None
-) -> tuple[SharedScans, list[Reader]]:
-    """Return scans, and readers that live as long as the list."""
-    scans, alive = SharedScans(log, near, options), [Reader() for _ in range(readers)]
-    for reader in alive:
-        scans.join(reader)
-    return scans, alive
+def shared(log: RecordingLog, near: int = 100, others: int = 2, options: LogOptions | None = None) -> Readers:
+    """Return what scans beside some other readers."""
+    return Readers(SharedScans(log, near, options), others)
 
 
 async def mark(log: RecordingLog, position: int) -> Mark:
@@ -62,7 +65,7 @@ async def mark(log: RecordingLog, position: int) -> Mark:
 
 
 async def test_what_fifty_want_at_one_moment_is_read_once(log: RecordingLog) -> None:
-    scans, _alive = shared(log)
+    scans = shared(log)
     after = await mark(log, 20)
     queries = [QUERIES[n % len(QUERIES)] for n in range(50)]
     found = await asyncio.gather(*(scans.scan(each, after=after, end=EVENTS, limit=100) for each in queries))
@@ -74,7 +77,7 @@ async def test_what_fifty_want_at_one_moment_is_read_once(log: RecordingLog) -> 
 @pytest.mark.parametrize("seed", range(20))
 async def test_each_gets_what_it_would_have_read_by_itself(log: RecordingLog, seed: int) -> None:
     """But for a part that is shorter, which says so: `covered` is where to go on."""
-    chance, (scans, _alive) = Random(seed), shared(log)
+    chance, scans = Random(seed), shared(log)
     wanted = []
     for _ in range(10):
         position = chance.randrange(EVENTS)
@@ -92,7 +95,7 @@ async def test_each_gets_what_it_would_have_read_by_itself(log: RecordingLog, se
 
 
 async def test_a_mark_of_another_history_is_refused_to_its_reader_alone(log: RecordingLog) -> None:
-    scans, _alive = shared(log)
+    scans = shared(log)
     wrong = Mark(25, b"0123456789abcdef")
     marks = [await mark(log, 20), wrong, await mark(log, 24)]
     found = await asyncio.gather(
@@ -103,7 +106,7 @@ async def test_a_mark_of_another_history_is_refused_to_its_reader_alone(log: Rec
 
 
 async def test_a_lowest_mark_of_another_history_harms_no_other(log: RecordingLog) -> None:
-    scans, _alive = shared(log)
+    scans = shared(log)
     marks = [Mark(10, b"0123456789abcdef"), await mark(log, 20)]
     found = await asyncio.gather(
         *(scans.scan(EventQuery.all(), after=each, end=EVENTS, limit=100) for each in marks), return_exceptions=True
@@ -114,7 +117,7 @@ async def test_a_lowest_mark_of_another_history_harms_no_other(log: RecordingLog
 
 
 async def test_everyone_learns_that_the_database_is_away(log: RecordingLog) -> None:
-    scans, _alive = shared(log)
+    scans = shared(log)
     after, log.away = await mark(log, 20), True
     found = await asyncio.gather(
         *(scans.scan(each, after=after, end=EVENTS, limit=100) for each in QUERIES), return_exceptions=True
@@ -123,7 +126,7 @@ async def test_everyone_learns_that_the_database_is_away(log: RecordingLog) -> N
 
 
 async def test_one_that_is_cancelled_takes_no_other_along(log: RecordingLog) -> None:
-    scans, _alive = shared(log)
+    scans = shared(log)
     after = await mark(log, 20)
     tasks = [asyncio.create_task(scans.scan(QUERIES[0], after=after, end=EVENTS, limit=100)) for _ in range(4)]
     await asyncio.sleep(0)  # the first leads now
@@ -135,7 +138,7 @@ async def test_one_that_is_cancelled_takes_no_other_along(log: RecordingLog) -> 
 
 async def test_large_events_that_no_reader_handles_do_not_come_all_at_once(log: RecordingLog) -> None:
     await write(EventStore(log), *(opened("a" * 400) for _ in range(60)))
-    scans, _alive = shared(log, options=LogOptions(first_chunk=10, chunk_bytes=5000))
+    scans = shared(log, options=LogOptions(first_chunk=10, chunk_bytes=5000))
     after, end, largest = await mark(log, EVENTS), EVENTS + 60, 0
     while after.position < end:
         before, log.rows_scanned = after, 0
@@ -145,11 +148,8 @@ async def test_large_events_that_no_reader_handles_do_not_come_all_at_once(log: 
     assert largest <= 12
 
 
-async def test_who_is_far_from_the_end_or_alone_reads_for_itself(log: RecordingLog) -> None:
-    scans, _alive = shared(log, near=5)
-    after = await mark(log, 20)
-    await asyncio.gather(*(scans.scan(EventQuery.of(Opened), after=after, end=EVENTS, limit=9) for _ in range(3)))
-    assert log.calls["scan"] == 3, "far from the end, few of the events may concern it"
-    single, _alive = shared(log, readers=1)
-    await single.scan(EventQuery.of(Opened), after=after, end=EVENTS, limit=9)
-    assert log.calls["scan"] == 4
+async def test_who_is_alone_reads_for_itself(log: RecordingLog) -> None:
+    scans = shared(log, others=0)
+    await scans.scan(EventQuery.of(Opened), after=await mark(log, 20), end=EVENTS, limit=9)
+    assert log.calls["scan"] == 1
+    assert log.rows_scanned == 2

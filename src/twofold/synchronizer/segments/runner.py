@@ -96,11 +96,11 @@ class SegmentRunner:
         self._head = head
         query, decode = EventQuery.exactly(*runner.projection.handles()), decoder_for(runner, store.events)
         self._scans = scans or SharedScans(store.log, 0)
-        self._scans.join(self)
         reading = store.options
         if runner.max_wait is not None:
             reading = replace(reading, first_batch=max(reading.first_batch, runner.batch_size))
-        self._batches = EventBatches(store.log, decode, query, runner.batch_size, reading, self._scans.scan)
+        scan = self._scans.reader(query).scan
+        self._batches = EventBatches(store.log, decode, query, runner.batch_size, reading, scan)
         self._epoch = 0
         self._saved = self._passed = START
         self._saved_at = 0.0
