@@ -18,7 +18,8 @@ from twofold.options import Options
 from twofold.ports.owner import Owner
 from twofold.processes.processes import Processes
 from twofold.queries.bus import QueryBus
-from twofold.synchronizer.synchronizer import ChangedCode, ReadModelSynchronizer
+from twofold.synchronizer.preparation import ChangedCode
+from twofold.synchronizer.synchronizer import ReadModelSynchronizer
 
 A = TypeVar("A", bound=Aggregate)
 

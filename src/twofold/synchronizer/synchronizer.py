@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from twofold.arguments import (
     check_choice,
@@ -21,10 +19,9 @@ from twofold.arguments import (
     check_texts,
     check_whole,
 )
-from twofold.errors import InvalidProjectionError, StorageError
+from twofold.errors import InvalidProjectionError
 from twofold.log.event_store import EventStore
 from twofold.log.shared_scans import SharedScans
-from twofold.messages.mark import START
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import WriteToken
 from twofold.options import QueryOptions, SynchronizerOptions
@@ -38,26 +35,18 @@ from twofold.projections.sql_projection import SqlProjection
 from twofold.queries.consistency import Progress, wait_for
 from twofold.queries.read_model import ReadModel
 from twofold.synchronizer.control import ProjectionControl
-from twofold.synchronizer.generations import prepare
+from twofold.synchronizer.overview import Overview
+from twofold.synchronizer.preparation import ChangedCode, prepare_all
 from twofold.synchronizer.rebuild_checks import Report
 from twofold.synchronizer.rebuild_progress import RebuildProgress
 from twofold.synchronizer.registry import Registry
 from twofold.synchronizer.segments.factory import RunnerFactory
-from twofold.synchronizer.status import (
-    ProjectionStatus,
-    on_demand_status,
-    read_status,
-    unknown_status,
-    unreadable_status,
-)
+from twofold.synchronizer.status import ProjectionStatus
 from twofold.synchronizer.worker import Worker
 from twofold.tasks import Supervisor, end, keep_running
 from twofold.tenants import require_all_tenants
 
-log = logging.getLogger(__name__)
 R = TypeVar("R")
-
-ChangedCode = Literal["warn", "refuse", "ignore"]
 
 
 class ReadModelSynchronizer:
@@ -227,15 +216,7 @@ class ReadModelSynchronizer:
                 to be refused.
             StorageError: the database failed.
         """
-        for registered in self._registry.stored.values():
-            start = await self._store.log.mark(await self._store.head()) if registered.start == "now" else None
-            changed = await prepare(registered.database, registered.runner, start or START)
-            if changed and self._changed_code != "ignore":
-                self._complain(registered.runner, changed)
-            await registered.runner.drive.catch_up(registered.runner, self._store.events, registered.database)
-        for registered in self._registry.stored.values():
-            if registered.served is not registered.written:
-                await registered.served.appear()
+        await prepare_all(self._store, self._registry, self._changed_code)
         self._is_prepared = True
 
     async def close(self) -> None:
@@ -343,40 +324,7 @@ class ReadModelSynchronizer:
             TenantMissingError: there are tenants, and this code does not run on behalf of all.
         """
         self._require_all_tenants("the status of the read models")
-        faults, head = self.faults, await self._store.head()
-        found = [await self._status_of(*each, head) for each in self._registry.by_database()]
-        by_name = {status.name: status for statuses in found for status in statuses}
-        own = [
-            by_name.pop(name) if name in by_name else unknown_status(registered.runner, head)
-            for name, registered in self._registry.stored.items()
-        ]
-        on_demand = self._registry.on_demand
-        folded = [on_demand_status(rows.runner, head) for rows in on_demand.values()]
-        stored = [status for name, status in by_name.items() if name not in on_demand]
-        statuses = [await self._with_troubles(each) for each in (*own, *folded, *stored)]
-        return [
-            replace(each, fault=fault) if (fault := faults.get(each.name, "")) != (each.error or "") else each
-            for each in statuses
-        ]
-
-    async def _with_troubles(self, status: ProjectionStatus) -> ProjectionStatus:
-        """Return a status with what is wrong beside the feed of events."""
-        registered = self._registry.stored.get(status.name)
-        if registered is None or registered.runner.trouble is None or not status.is_made:
-            return status
-        try:
-            return replace(status, troubles=await registered.runner.trouble())
-        except StorageError as error:
-            return replace(status, error=status.error or str(error))
-
-    async def _status_of(
-        self, database: ReadDatabase, runners: Mapping[str, ProjectionRunner], head: int
-    ) -> Sequence[ProjectionStatus]:
-        """Return where the read models of one database stand; what stands in another one is shown in any case."""
-        try:
-            return await read_status(self._store, database, runners, self._options)
-        except StorageError as error:
-            return [unreadable_status(runner, head, str(error)) for runner in runners.values()]
+        return await Overview(self._store, self._registry, self._options).read(self.faults)
 
     def control(self, name: str) -> ProjectionControl:
         """Return what commands a read model: pause, resume, scale, retry, skip, rebuild, roll back.
@@ -450,12 +398,3 @@ class ReadModelSynchronizer:
         for name in runner.projection.follows if head > after else ():
             head = min(head, await self._of(name).written.wait(after + 1, deadline))
         return head
-
-    def _complain(self, runner: ProjectionRunner, changed: Sequence[str]) -> None:
-        text = (
-            f"the code of {runner.name} changed ({', '.join(changed)}) and its version did not: what is stored may "
-            f"differ from what it would make now. Raise `version`, or call rebuild_projection({runner.name!r})"
-        )
-        if self._changed_code == "refuse":
-            raise InvalidProjectionError(text)
-        log.warning("%s", text)
