@@ -106,7 +106,7 @@ class ReadModelSynchronizer:
         self._store, self._has_tenants = event_store._of_all, event_store._has_tenants
         self._options = options or SynchronizerOptions()
         self._replica = replica
-        self._changed_code = changed_code
+        self._changed_code: ChangedCode = changed_code
         self._registry = Registry(
             self._store,
             read_db,

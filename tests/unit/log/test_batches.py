@@ -74,7 +74,7 @@ async def test_events_that_are_skipped_are_left_out_and_no_others_that_stand_at_
     second, third = await log.mark(2), await log.mark(3)
     assert second
     assert third
-    batch = await batches(log).read(Mark(0), 3, Skips("accounts", [(2, second.text), (3, second.text)]))
+    batch = await batches(log).read(Mark(0), 3, Skips("accounts", [(2, second.text, ""), (3, second.text, "")]))
     assert ([each.position for each in batch.events], batch.position) == ([1, 3], 3)
     [told] = caplog.messages
     assert "accounts does not skip event 3" in told
