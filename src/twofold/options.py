@@ -543,6 +543,9 @@ class PostgresOptions:
     long_log: int = 10_000
     """Events from which on the server's plans for reading are sure to use the indexes, and are kept. Raised: more
     planning. Lowered: a plan that reads the whole table may be kept."""
+    chunk: int = 1000
+    """The most events of a chunk where events are read one by one, if `LogOptions.chunk` is no more. Fewer: more round
+    trips; more: other tasks wait longer while one is decoded."""
     copied_at_once: int = 200
     """Rows of a log that is copied which are encoded and sent in one go. More: the server waits for them; fewer: more
     calls."""

@@ -49,18 +49,29 @@ class Pace:
         first: events to begin with.
         most: events that it never exceeds.
         most_bytes: bytes of payload that are read at once, about.
+        growth: how many times as large as a chunk the next one may be.
     """
 
-    def __init__(self, first: int, most: int, most_bytes: int) -> None:
+    def __init__(self, first: int, most: int, most_bytes: int, *, growth: int = 2) -> None:
         self.size = min(first, most)
+        self._growth = growth
         self._most = most
         self._most_bytes = most_bytes
 
     def adapt(self, rows: Rows) -> None:
-        """Learn from what was just read: twice as many may follow, or as many as fit."""
+        """Learn from what was just read: some times as many may follow, or as many as fit."""
         if rows:
             fitting = len(rows) * self._most_bytes // max(sum([len(row.payload) for row in rows]), 1)
-            self.size = max(1, min(2 * self.size, fitting, self._most))
+            self.size = max(1, min(self._growth * self.size, fitting, self._most))
+
+
+def pace_of(log: EventLog, options: LogOptions) -> Pace:
+    """Return the pace at which events are read one by one.
+
+    An engine whose answers come over a network has a `chunk`: as many events as it had better be asked for at once.
+    """
+    most = max(options.chunk, getattr(log, "chunk", 0))
+    return Pace(options.first_chunk, most, options.chunk_bytes, growth=4)
 
 
 class ChunkReader(Generic[P]):

@@ -11,7 +11,7 @@ from uuid import UUID
 from twofold.arguments import check_flag, check_instance, check_port, check_text, check_whole
 from twofold.errors import InvalidMessageTypeError
 from twofold.log.appender import Appender
-from twofold.log.chunks import Pace, Rows, chunks
+from twofold.log.chunks import Pace, Rows, chunks, pace_of
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.unknown import Decode, Decoding, Unknown, decoder, readable
@@ -401,7 +401,7 @@ class EventStore:
         return own_name(current_tenant("a stream"), stream_id) if self._has_tenants else stream_id
 
     def _pace(self) -> Pace:
-        return Pace(self.options.first_chunk, self.options.chunk, self.options.chunk_bytes)
+        return pace_of(self._log, self.options)
 
     def _claim_streams(self, stream_type: str, owner: type) -> None:
         """Note which class of aggregates the streams of a type belong to."""

@@ -7,16 +7,17 @@ import fcntl
 import struct
 import termios
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import pytest_asyncio
 
+from twofold import EventStore
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.messages.event_query import EventQuery
-from twofold.messages.stored_event import is_intact
+from twofold.messages.stored_event import StoredEvent, is_intact
 from twofold.options import PostgresOptions
-from twofold.testing.samples import append_of, new_event
+from twofold.testing.samples import Noted, append_of, new_event
 
 EVERYTHING = EventQuery.all()
 ROWS = 1500
@@ -44,6 +45,33 @@ async def test_many_rows_are_those_that_come_one_by_one(log: PostgresEventLog, s
     assert list(await log.read(EVERYTHING, limit=1000, backwards=True)) == one_by_one[::-1]
     assert list(await log.read_stream(stream_id, after=10, limit=1000)) == one_by_one[10:]
     assert list(await log.read(EventQuery.of(tags=["topic:t1"]), limit=1000)) == one_by_one[1:2]
+
+
+class Asked(PostgresEventLog):
+    """Remembers how many events it was asked for."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        super().__init__(database)
+        self.limits: list[int] = []
+
+    async def read_stream(
+        self, stream_id: str, *, after: int = 0, limit: int, without: Sequence[str] = ()
+    ) -> Sequence[StoredEvent]:
+        self.limits.append(limit)
+        return await super().read_stream(stream_id, after=after, limit=limit, without=without)
+
+
+async def test_a_long_stream_takes_few_round_trips_and_yet_begins_with_a_small_one(url: str) -> None:
+    log = Asked(PostgresDatabase(url, options=PostgresOptions(chunk=600)))
+    await log.open()
+    try:
+        await log.append(append_of(*(new_event("Note-1", text=str(n)) for n in range(1000))))
+        store = EventStore(log)
+        store.events.register(Noted)
+        assert len([1 async for _ in store.read_stream("Note-1")]) == 1000
+    finally:
+        await log.close()
+    assert log.limits == [100, 400, 600]
 
 
 async def test_no_rows_are_no_rows(log: PostgresEventLog) -> None:

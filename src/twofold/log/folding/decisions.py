@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from twofold.errors import HistoryChangedError
-from twofold.log.chunks import Pace, Rows, chunks, scan_chunks
+from twofold.log.chunks import Pace, Rows, chunks, pace_of, scan_chunks
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.mutable_fields import copier
 from twofold.log.codec.unknown import Decoding, readable
@@ -190,7 +190,7 @@ class Decisions:
             self._long.popitem(last=False)
 
     def _pace(self) -> Pace:
-        return Pace(self._options.first_chunk, self._options.chunk, self._options.chunk_bytes)
+        return pace_of(self._log, self._options)
 
 
 def _begun(state: S) -> S:

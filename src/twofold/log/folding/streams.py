@@ -19,7 +19,7 @@ from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from twofold.log.chunks import Pace, Read, Rows, chunks
+from twofold.log.chunks import Pace, Read, Rows, chunks, pace_of
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.mutable_fields import copied
 from twofold.log.codec.stored_names import can_be_stored
@@ -221,7 +221,7 @@ class Streams:
         return self._events.decode(rows)
 
     def _pace(self) -> Pace:
-        return Pace(self._options.first_chunk, self._options.chunk, self._options.chunk_bytes)
+        return pace_of(self._log, self._options)
 
     async def _rows(self, stream_id: str, version: int, size: int, without: Collection[str]) -> Rows:
         if not can_be_stored(stream_id):  # such as an id that a client has made up: no log holds such a stream

@@ -44,6 +44,11 @@ class PostgresEventLog:
     def times_set_back(self) -> int:
         return self._head.times_set_back
 
+    @property
+    def chunk(self) -> int:
+        """How many events it had better be asked for at once: see `pace_of`."""
+        return self._database.options.chunk
+
     async def open(self) -> None:
         if self._is_open:
             self._database.check()
