@@ -26,6 +26,7 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.ConflictError: 409,
     errors.DuplicateEventIdError: 409,
     errors.VersionMismatchError: 412,
+    errors.InvalidTenantError: 400,
     errors.InvalidTokenError: 400,
     errors.CommandReusedError: 422,
     errors.InvalidCursorError: 422,
