@@ -10,7 +10,7 @@ from twofold import EventStore, Projection, ReadModel
 from twofold.engines.engine import Engine
 from twofold.ports.checkpoints import Checkpoint, checkpoints_of, generations_of
 from twofold.projections.folding import fold
-from twofold.projections.keyed_event import keyed
+from twofold.projections.keys.keyed_event import keyed
 
 
 async def rows(model: ReadModel[Any]) -> dict[Any, Any]:

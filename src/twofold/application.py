@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar
 
-from twofold.arguments import check_flag, check_instance
+from twofold.arguments import check_flag, check_instance, check_texts
+from twofold.checks.application import ApplicationChecks
+from twofold.checks.findings import Finding, without
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.bus import CommandBus
 from twofold.commands.repository import Repository
@@ -103,6 +105,35 @@ class Application:
             InvalidMessageTypeError: one of its events cannot be stored as declared.
         """
         return Repository(self.store, aggregate_type, self.commands)
+
+    def check(self, *, packages: Sequence[str] = (), ignore: Collection[str] = ()) -> list[Finding]:
+        """Return what the code declares and never uses, or uses and never declares; see the reference of the checks.
+
+        Args:
+            packages: where messages and decision models are declared; by default the packages of all that is
+                registered. What is to be looked at must be imported.
+            ignore: codes such as `TF003`, or `TF003:OrderPrinted` for one subject alone.
+
+        Raises:
+            ValueError: there is no check of such a code.
+            TypeError: an argument is of another type.
+        """
+        return without(self._checks(check_texts("packages", packages)).of_code(), check_texts("ignore", ignore))
+
+    async def check_log(self, *, ignore: Collection[str] = ()) -> list[Finding]:
+        """Return what the log and the read models hold that the code does not know. Their databases must be open.
+
+        Args:
+            ignore: as for `check`.
+
+        Raises:
+            ValueError, TypeError: as for `check`.
+            StorageError: a database failed.
+        """
+        return without(await self._checks(()).of_log(), check_texts("ignore", ignore))
+
+    def _checks(self, packages: Sequence[str]) -> ApplicationChecks:
+        return ApplicationChecks(self.store, self.commands, self.queries, self.projections, packages)
 
     async def start(self) -> None:
         """Open the databases and begin to run the projections.

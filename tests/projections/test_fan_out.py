@@ -47,7 +47,7 @@ from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.session import WriteToken
 from twofold.options import FoldOptions, SynchronizerOptions
 from twofold.ports.segments import slot_of
-from twofold.projections.keyed_event import KeyedEvent, start_of_event
+from twofold.projections.keys.keyed_event import KeyedEvent, start_of_event
 from twofold.queries.consistency import Asking
 from twofold.testing import scenario
 

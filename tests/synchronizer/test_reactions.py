@@ -15,7 +15,7 @@ from twofold.engines.engine import Engine
 from twofold.errors import CheckpointMovedError
 from twofold.ports.checkpoints import SQL, Checkpoint
 from twofold.ports.segments import Segment, Step
-from twofold.projections.keyed_event import KeyedEvent
+from twofold.projections.keys.keyed_event import KeyedEvent
 from twofold.projections.kinds import ASYNCHRONOUS
 from twofold.projections.reaction import Reaction
 from twofold.projections.reaction_runner import ReactionRunner

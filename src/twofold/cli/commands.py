@@ -9,7 +9,7 @@ from typing import Any, cast
 from cyclopts import App, CycloptsError
 from rich.text import Text
 
-from twofold.cli import log, processes, read_models, rebuilds, retention, snapshots, tags, transfer
+from twofold.cli import checks, log, processes, read_models, rebuilds, retention, snapshots, tags, transfer
 from twofold.cli.output import InterruptedByUserError, err
 from twofold.engines.urls import hide_secrets
 from twofold.errors import TwofoldError
@@ -29,6 +29,7 @@ for command in (log.status, log.migrate, log.verify, log.copy):
     app.command(command)
 app.command(transfer.export)
 app.command(transfer.import_, name="import")
+app.command(checks.check)
 app.command(read_models.app)
 app.command(processes.app)
 app.command(tags.app)

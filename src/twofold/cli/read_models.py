@@ -15,7 +15,7 @@ from twofold.engines.urls import without_secrets
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.options import SynchronizerOptions
-from twofold.projections.keyed_event import key_text
+from twofold.projections.keys.keyed_event import key_text
 from twofold.synchronizer.control import ReadModelControl
 from twofold.synchronizer.status import ProjectionState, ProjectionStatus, read_status
 

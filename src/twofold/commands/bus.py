@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar, overload
@@ -86,6 +86,11 @@ class CommandBus:
         """Looks after commands that are carried out later, once the process for that is added."""
         self.types = CommandTypes(self._routes, self._results)
         """The classes of commands that have handlers, as they are stored until they are carried out."""
+
+    @property
+    def handlers(self) -> Mapping[type, object]:
+        """The handlers that are registered, by the class of their commands."""
+        return {command: handler.registered for command, (handler, _) in self._routes.items()}
 
     def register(self, command_type: type[C], handler: CommandHandler[C] | Callable[[C], Awaitable[Any]]) -> None:
         """Let a handler, an object with `async handle(command)` or an `async` function, take a type of commands.

@@ -25,7 +25,7 @@ from twofold.processes.inputs import encode
 from twofold.processes.instance import Failure, Instance, ProcessState, after_step, moment_of
 from twofold.processes.rows import InstanceRow, row_of, statement, table_of
 from twofold.processes.steps import Cancelled, ProcessStep, stream_of, stream_type_of
-from twofold.projections.keyed_event import key_text
+from twofold.projections.keys.keyed_event import key_text
 from twofold.synchronizer import parking
 
 TRIES = 20

@@ -11,7 +11,7 @@ from twofold.ports.segments import slot_of
 from twofold.ports.sql import quoted, sql_blocks
 from twofold.ports.table import Column, Kind, Table
 from twofold.processes.instance import Failure, Instance, microseconds
-from twofold.projections.keyed_event import key_text
+from twofold.projections.keys.keyed_event import key_text
 
 _failures = msgspec.json.Decoder(dict[str, Failure])
 

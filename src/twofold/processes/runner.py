@@ -26,7 +26,7 @@ from twofold.processes.ledger import Ledger, StreamMovedError, Written
 from twofold.processes.process import Process
 from twofold.processes.sweep import Sweep
 from twofold.projections.failure import INFRASTRUCTURE
-from twofold.projections.keyed_event import FailedEvent, KeyedEvent
+from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent
 from twofold.projections.kinds import ASYNCHRONOUS
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start
 from twofold.tasks import is_failure

@@ -16,7 +16,7 @@ from twofold.ports.read_database import IDLE, ReadDatabase
 from twofold.projections.batch_reaction import BatchReaction
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.halves import by_halves
-from twofold.projections.keyed_event import FailedEvent
+from twofold.projections.keys.keyed_event import FailedEvent
 from twofold.projections.reaction_runner import ReactionRunner
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, take_step
 from twofold.tasks import is_failure

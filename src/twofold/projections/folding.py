@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from twofold.errors import InvalidProjectionError
 from twofold.options import FoldOptions
-from twofold.projections.keyed_event import FailedEvent, KeyedEvent, LookupEvent
-from twofold.projections.lookups import FittingRows
+from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent, LookupEvent
+from twofold.projections.keys.lookups import FittingRows
 from twofold.projections.projection import Fold, KeyValues, Projection, nothing_returned
 from twofold.projections.rows.owned_rows import OwnedFolds
 from twofold.tasks import PROCESS_EXITS

@@ -10,9 +10,9 @@ from twofold.ports.read_database import Changes, Filter, Selection
 from twofold.ports.table import Table
 from twofold.projections.folding import Folded
 from twofold.projections.grouped import GroupedProjection
-from twofold.projections.keyed_event import KeyedEvent
 from twofold.projections.keyed_runner import KeyedRunner
-from twofold.projections.lookups import MOST_ROWS
+from twofold.projections.keys.keyed_event import KeyedEvent
+from twofold.projections.keys.lookups import MOST_ROWS
 from twofold.projections.projection import KeyValues
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from twofold.projections.keyed_event import FailedEvent, start_of_event, without_blocked
+from twofold.projections.keys.keyed_event import FailedEvent, start_of_event, without_blocked
 from twofold.projections.runner import Projected, ProjectionBatch
 
 

@@ -21,8 +21,8 @@ from twofold.ports.segments import SLOTS, Parked, Segment, Step, slot_of
 from twofold.ports.skips import Skips
 from twofold.ports.table import Table
 from twofold.projections.folding import Folded, Folding
-from twofold.projections.keyed_event import KeyedEvent, LookupEvent, key_text, without_blocked, without_skipped
-from twofold.projections.lookups import MOST_ROWS, selections
+from twofold.projections.keys.keyed_event import KeyedEvent, LookupEvent, key_text, without_blocked, without_skipped
+from twofold.projections.keys.lookups import MOST_ROWS, selections
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import RowRunner
 

@@ -17,7 +17,7 @@ from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
 from twofold.projections.folding import Folded, fold_in_slices
 from twofold.projections.halves import by_halves
-from twofold.projections.keyed_event import (
+from twofold.projections.keys.keyed_event import (
     FailedEvent,
     KeyedEvent,
     LookupEvent,
@@ -26,7 +26,7 @@ from twofold.projections.keyed_event import (
     owned_key,
     start_of_event,
 )
-from twofold.projections.lookups import MOST_ROWS, keyed_or_lookups, selections
+from twofold.projections.keys.lookups import MOST_ROWS, keyed_or_lookups, selections
 from twofold.projections.projection import KeyValues, Projection
 from twofold.projections.rows.row_cache import RowCache
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start

@@ -12,7 +12,7 @@ from twofold.messages.event import RecordedEvent
 from twofold.ports.checkpoints import hold
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.projections.failure import INFRASTRUCTURE
-from twofold.projections.keyed_event import FailedEvent, KeyedEvent, keyed_once
+from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent, keyed_once
 from twofold.projections.projection import check_projection_name
 from twofold.projections.reaction import Reaction
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start, take_step

@@ -20,7 +20,7 @@ from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, 
 from twofold.ports.segments import Segment, Step
 from twofold.ports.table import Table
 from twofold.projections.folding import Folded
-from twofold.projections.keyed_event import FailedEvent, KeyedEvent
+from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent
 from twofold.projections.projection import KeyValues, Projection
 
 ProjectionKind = Literal["asynchronous", "inline", "on_demand"]

@@ -14,7 +14,7 @@ from twofold.options import FoldOptions
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
-from twofold.projections.keyed_event import FailedEvent, KeyedEvent, keyed_once
+from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent, keyed_once
 from twofold.projections.projection import check_projection_name
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start, take_step
 from twofold.projections.sql_projection import SqlProjection, applied

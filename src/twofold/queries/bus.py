@@ -55,6 +55,11 @@ class QueryBus:
         """Queries whose handlers asked no read model and have not said what they read."""
         self._progress: Mapping[str, Progress] = {} if progress is None else progress
 
+    @property
+    def handlers(self) -> Mapping[type, tuple[object, Collection[str] | None]]:
+        """The handlers that are registered, each with what it says that it reads, by the class of their queries."""
+        return {query: (route.handler, route.reads) for query, route in self._routes.items()}
+
     def register(
         self,
         query_type: type[Query[R]],

@@ -11,7 +11,7 @@ from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.ports.checkpoints import Checkpoint
 from twofold.ports.segments import SLOTS, slot_of
-from twofold.projections.keyed_event import LookupEvent
+from twofold.projections.keys.keyed_event import LookupEvent
 from twofold.projections.runner import ProjectionRunner, decoder_for
 
 

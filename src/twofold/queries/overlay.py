@@ -12,7 +12,7 @@ from twofold.ports.checkpoints import SQL
 from twofold.ports.read_database import Lookup, ReadDatabase, Source
 from twofold.ports.skips import Skips
 from twofold.projections.folding import fold_in_slices
-from twofold.projections.keyed_event import KeyedEvent, LookupEvent, key_text, without_skipped
+from twofold.projections.keys.keyed_event import KeyedEvent, LookupEvent, key_text, without_skipped
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import RowRunner
 from twofold.queries.serving import ServingGeneration

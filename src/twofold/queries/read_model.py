@@ -32,7 +32,7 @@ from twofold.ports.checkpoints import GRACE_OF_PREVIOUS, Generation
 from twofold.ports.full_text import MAX_TEXT, Range, find_words
 from twofold.ports.read_database import Filter, Found, Lookup, Question, ReadDatabase, Selection, Source, Sums, Total
 from twofold.ports.table import Column, Kind, Table
-from twofold.projections.keyed_event import key_text
+from twofold.projections.keys.keyed_event import key_text
 from twofold.projections.projection import KeyValues, Projection
 from twofold.projections.rows.owned_rows import plain
 from twofold.queries.consistency import Asking, Need, Progress, current_asking

@@ -23,7 +23,7 @@ from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import SLOTS, slot_of
 from twofold.projections.fingerprint import has_row_type
-from twofold.projections.keyed_event import LookupEvent, key_text
+from twofold.projections.keys.keyed_event import LookupEvent, key_text
 from twofold.projections.runner import decoder_for
 from twofold.synchronizer import history, parking, rebuild
 from twofold.synchronizer.generations import Change, change, forget_records, locked_generations, serving_of

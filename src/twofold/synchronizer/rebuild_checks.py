@@ -19,7 +19,7 @@ from twofold.ports.skips import Skips
 from twofold.ports.sql import quoted
 from twofold.ports.table import Column, Kind
 from twofold.projections.folding import Folded, fold_in_slices
-from twofold.projections.keyed_event import LookupEvent, without_skipped
+from twofold.projections.keys.keyed_event import LookupEvent, without_skipped
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import ProjectionRunner, RowRunner
 from twofold.queries.read_model import ReadModel

@@ -192,6 +192,12 @@ class ReadModelSynchronizer:
         self._registry.add_runner(runner, start)
 
     @property
+    def runners(self) -> Sequence[ProjectionRunner]:
+        """What runs the projections, reactions and processes that were added."""
+        on_demand = [each.runner for each in self._registry.on_demand.values()]
+        return [*(each.runner for each in self._registry.stored.values()), *on_demand]
+
+    @property
     def databases(self) -> Sequence[ReadDatabase]:
         """All that it works with, its own first; the owner of the synchronizer opens and closes them.
 

@@ -19,7 +19,7 @@ from tests.synchronizing import engine_at
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
 from twofold.engines.engine import Engine
 from twofold.projections.folding import fold
-from twofold.projections.keyed_event import keyed
+from twofold.projections.keys.keyed_event import keyed
 from twofold.projections.runner import ProjectionKind
 
 CONTEXT = multiprocessing.get_context("forkserver")

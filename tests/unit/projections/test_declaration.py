@@ -18,7 +18,7 @@ from twofold.messages.event import RecordedEvent, event_type
 from twofold.messages.stored_event import StoredEvent
 from twofold.projections.declaration import check_declaration, check_events
 from twofold.projections.folding import fold
-from twofold.projections.keyed_event import keyed
+from twofold.projections.keys.keyed_event import keyed
 from twofold.projections.kinds import drive_of
 from twofold.projections.rows.row_type import RowType
 from twofold.projections.runner import Start

@@ -14,7 +14,7 @@ from twofold.errors import InvalidProjectionError, RowNotFoundError
 from twofold.messages.ids import uuid7
 from twofold.messages.stored_event import record
 from twofold.projections.folding import fold
-from twofold.projections.keyed_event import keyed
+from twofold.projections.keys.keyed_event import keyed
 
 TYPES = EventTypes()
 

@@ -16,7 +16,7 @@ from twofold.ports.checkpoints import SQL, advance
 from twofold.ports.read_database import Changes
 from twofold.ports.segments import Parked, Step
 from twofold.projections.failure import INFRASTRUCTURE, described
-from twofold.projections.keyed_event import KeyedEvent, LookupEvent
+from twofold.projections.keys.keyed_event import KeyedEvent, LookupEvent
 from twofold.projections.runner import ProjectionBatch, decoder_for
 from twofold.synchronizer.segments.movement import Movement
 from twofold.synchronizer.segments.target import SegmentTarget

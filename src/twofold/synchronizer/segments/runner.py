@@ -44,7 +44,7 @@ from twofold.ports.read_database import Changes
 from twofold.ports.segments import Parked, Segment, Step
 from twofold.ports.skips import Skips
 from twofold.projections.failure import MAX_CAUSE, described, storable
-from twofold.projections.keyed_event import FailedEvent, KeyedEvent
+from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent
 from twofold.projections.runner import ProjectionBatch, decoder_for
 from twofold.synchronizer.segments.movement import Movement
 from twofold.synchronizer.segments.retry_queue import RetryQueue

@@ -9,7 +9,7 @@ from twofold.errors import ProjectionFailedError
 from twofold.messages.event import RecordedEvent
 from twofold.ports.segments import Parked, Segment
 from twofold.ports.skips import Skips
-from twofold.projections.keyed_event import KeyedEvent, LookupEvent, without_blocked, without_skipped
+from twofold.projections.keys.keyed_event import KeyedEvent, LookupEvent, without_blocked, without_skipped
 from twofold.projections.runner import ProjectionRunner
 from twofold.slices import Slices
 from twofold.tasks import PROCESS_EXITS

@@ -7,7 +7,7 @@ from typing import Any, Generic, Self, TypeVar, Unpack
 from twofold.log.codec.event_types import EventTypes
 from twofold.projections.folding import Folded, fold
 from twofold.projections.grouped import GroupedProjection
-from twofold.projections.lookups import keyed_or_lookups
+from twofold.projections.keys.lookups import keyed_or_lookups
 from twofold.projections.projection import Projection
 from twofold.testing.scenarios.history import Scenario, Where
 from twofold.testing.scenarios.report import expect_error, fail, fail_with

@@ -10,7 +10,7 @@ from twofold.log.codec.fidelity import values_getter
 from twofold.messages.event import RecordedEvent
 from twofold.messages.tenant_names import TENANT_COLUMN
 from twofold.ports.read_database import Filter, Selection
-from twofold.projections.keyed_event import KeyedEvent, LookupEvent, keyed
+from twofold.projections.keys.keyed_event import KeyedEvent, LookupEvent, keyed
 from twofold.projections.projection import KeyValues, Projection
 from twofold.projections.rows.owned_rows import OwnedRows
 from twofold.projections.rows.row_type import RowType

@@ -1,0 +1,1 @@
+"""An application with one mistake of each kind that the checks know."""
