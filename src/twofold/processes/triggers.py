@@ -12,8 +12,9 @@ from twofold.commands.command_types import StoredCommand
 from twofold.errors import InvalidProcessError
 from twofold.messages.event import event_type_of
 from twofold.messages.receipt import Receipt
-from twofold.processes.keys import KeyOf
 
+KeyOf = str | Callable[[Any], Any]
+"""A field of the event, a tag, or a function from the event to one id or several."""
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
 
