@@ -89,7 +89,8 @@ def serve(
     database_url:
         sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user@host/database.
     fulfil:
-        See orders through to their end: wait for payments, reserve stock, ship, refund.
+        See orders through to their end: wait for payments, reserve stock, ship, refund. What is not paid within three
+        days is cancelled.
     simulate:
         Let simulated customers order and pay, so that there is something to see; it means `fulfil`, in haste, with a
         bank and a carrier that behave badly.
