@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.workers.projecting import PATIENCE
-from twofold import NO_STREAM, Application, Command, Event
+from twofold import NO_STREAM, Application, Command, Event, EventQuery
 from twofold.processes import Process, starts
 
 
@@ -29,7 +29,11 @@ class RequestPayment(Command[None]):
 
 
 async def measure(url: str, name: str, events: int) -> float:
-    """Return the inputs per second, of events that are in the log already, until the last outcome is taken in."""
+    """Return the inputs per second, from the first append until the last outcome is taken in.
+
+    Raises:
+        AssertionError: a command took effect for an order not at all, or twice.
+    """
     app = Application(url)
 
     async def request(command: RequestPayment) -> None:
@@ -41,13 +45,22 @@ async def measure(url: str, name: str, events: int) -> float:
     app.commands.register(RequestPayment, request)
     app.processes.add(_process(name))
     async with app:
-        began = time.perf_counter()
+        before, began = await app.store.head(), time.perf_counter()
         for first in range(0, events, 1000):
             await app.store.append([OrderPlaced(order=f"{first + number}") for number in range(min(1000, events))])
         async with asyncio.timeout(PATIENCE):
             while await _inputs(app, name) < 2 * events:  # noqa: ASYNC110  # nothing signals it
                 await asyncio.sleep(0.01)
-        return 2 * events / (time.perf_counter() - began)
+        taken = time.perf_counter() - began
+        await _check_effects(app, before, events)
+        return 2 * events / taken
+
+
+async def _check_effects(app: Application, before: int, events: int) -> None:
+    query = EventQuery.of(PaymentRequested)
+    orders = [recorded.event.order async for recorded in app.store.read(query, after=before)]
+    if len(orders) != events or len(set(orders)) != events:
+        raise AssertionError(f"{len(orders)} payments of {len(set(orders))} orders were requested, instead of {events}")
 
 
 def _process(process_name: str) -> Process[None]:
