@@ -140,6 +140,28 @@ async def test_what_a_power_cut_left_of_an_export_is_not_believed(tmp_path: Path
         assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", ["events-000002.parquet", "events-000005.parquet", "commands-000001.parquet"])
+@pytest.mark.parametrize("left", [0, 300, None])
+async def test_what_a_power_cut_left_of_files_of_parquet_is_not_believed(
+    tmp_path: Path, name: str, left: int | None
+) -> None:
+    """A file is empty, halved, or missing: the export goes on before it, whatever stands behind it."""
+    log, target, path = MemoryEventLog(), MemoryEventLog(), tmp_path / "log.parquet"
+    await fill(log)
+    await export_log(store_of(log), path)
+    unfinished = path.rename(path.with_name("log.parquet.part"))
+    (unfinished / "trailer.json").unlink()
+    damaged = unfinished / name
+    if left is None:
+        damaged.unlink()
+    else:
+        damaged.write_bytes(damaged.read_bytes()[:left])
+    exported = await export_log(store_of(log), path)
+    assert exported.events == EVENTS
+    await import_log(store_of(target), path)
+    assert await contents(target) == await contents(log)
+
+
 async def test_only_one_process_writes_to_a_file(tmp_path: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
     log = MemoryEventLog()

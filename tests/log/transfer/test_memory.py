@@ -16,7 +16,7 @@ from twofold.log.copy import copy_log
 from twofold.options import LogOptions
 from twofold.ports.maintenance import PortableLog
 
-SHORT, LONG = 300, 3000
+SHORT, LONG = 200, 2000
 ROW = 800
 """Bytes of memory that an event takes, at least: a quarter of those that the long log has more would be seen."""
 OPTIONS = LogOptions(first_chunk=20, whole_log_chunk=20, file_part=8000, parquet_rows=100)

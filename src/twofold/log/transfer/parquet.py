@@ -102,8 +102,7 @@ class ParquetWriter:
 
     def _write_file(self, kind: str) -> None:
         rows, self._waiting[kind] = self._waiting[kind], []
-        number = len(_files(self._unfinished, kind)) + 1
-        path = self._unfinished / f"{kind}-{number:06}.parquet"
+        path = self._file(kind, len(_files(self._unfinished, kind)) + 1)
         being_written = path.with_suffix(".new")
         with self._connection.cursor() as cursor:
             cursor.execute(f"CREATE OR REPLACE TABLE rows_ ({_COLUMNS[kind]})")
@@ -114,19 +113,23 @@ class ParquetWriter:
         self._counts[kind] += len(rows)
 
     def _take_up(self) -> Written:
-        """Read what an interrupted export has left, and remove the files from the first one on that is not whole."""
-        found = Written()
-        for path in list(chain(_files(self._unfinished, EVENTS), _files(self._unfinished, COMMANDS))):
-            part = self._whole(path, found.last)
-            if part is None:
-                path.unlink()
-                continue
-            self._counts[EVENTS] += len(part.events)
-            self._counts[COMMANDS] += len(part.commands)
-            last = part.events[-1] if part.events else found.last
-            command = part.commands[-1].command_id if part.commands else found.last_command
-            found = Written(self._counts[EVENTS], self._counts[COMMANDS], last, command)
+        """Read what an interrupted export has left, and remove all files from the first one on that is not whole."""
+        found, is_whole = Written(), True
+        for kind in (EVENTS, COMMANDS):
+            for number, path in enumerate(_files(self._unfinished, kind), 1):
+                part = self._whole(path, found.last) if is_whole and path == self._file(kind, number) else None
+                if part is None:  # or is missing: what stands behind it would leave a gap
+                    is_whole = False
+                    path.unlink()
+                    continue
+                self._counts[kind] += len(part.events) + len(part.commands)
+                last = part.events[-1] if part.events else found.last
+                command = part.commands[-1].command_id if part.commands else found.last_command
+                found = Written(self._counts[EVENTS], self._counts[COMMANDS], last, command)
         return found
+
+    def _file(self, kind: str, number: int) -> Path:
+        return self._unfinished / f"{kind}-{number:06}.parquet"
 
     def _whole(self, path: Path, last: StoredEvent | None) -> Part | None:
         with suppress(duckdb.Error, ValueError, TypeError):
