@@ -25,6 +25,7 @@ from twofold.ports.checkpoints import SQL
 from twofold.queries import serving
 from twofold.queries.read_model_progress import ReadModelProgress
 from twofold.synchronizer import leases
+from twofold.testing.samples import Noted
 
 STALE = ReadPolicy(0.2, WhenLate.ANSWER_STALE)
 Hook = Callable[[], Awaitable[object]]
@@ -287,3 +288,13 @@ async def test_a_page_whose_segments_stand_apart_says_the_lowest_position(engine
         await transaction.run("UPDATE twofold_checkpoints SET position = 3 WHERE first_slot = 100")
     page = await balances.page()
     assert (page.position, page.furthest) == (3, 12), "and how far the rows may reach that are further"
+
+
+async def test_a_log_that_lost_its_end_does_not_prove_that_nothing_is_missed(engine: Engine, store: EventStore) -> None:
+    """Between a page whose segments stood at two positions and the look at the log, the log may have been restored."""
+    progress = Scene(engine, store).synchronizer.progress["balances"]
+    await write(store, opened("a"), deposited("a"), Noted(text="not of the balances"))
+    assert await progress.misses_nothing(2, 3)
+    assert not await progress.misses_nothing(1, 3)
+    assert not await progress.misses_nothing(2, 4), "the log does not tell what stood there"
+    assert not await progress.misses_nothing(4, 5)

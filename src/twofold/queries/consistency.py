@@ -78,6 +78,8 @@ class Progress(Protocol):
     async def misses_nothing(self, position: int, end: int) -> bool:
         """Return whether the log holds no event of the projection's types behind one position and up to another.
 
+        A log that ends before the other position was restored since that was read: what it held there is not known.
+
         Raises:
             StorageError: the database failed.
         """

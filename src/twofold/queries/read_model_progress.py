@@ -14,6 +14,7 @@ from twofold.log.chunks import mark_at
 from twofold.log.event_store import EventStore
 from twofold.messages.event import stored_names
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import Mark
 from twofold.messages.read_policy import ReadPolicy
 from twofold.options import QueryOptions
 from twofold.ports.checkpoints import SQL, Checkpoint, Generation
@@ -207,7 +208,11 @@ class ReadModelProgress:
 
     async def misses_nothing(self, position: int, end: int) -> bool:
         query = EventQuery.exactly(*self.runner.projection.handles())
-        return not await self._store.log.read(query, after=position, before=end + 1, limit=1)
+        try:
+            seen = await self._store.log.scan(query, after=Mark(position), end=end, limit=1)
+        except HistoryChangedError:  # the log ends before the position
+            return False
+        return not seen.rows and seen.covered.position == end
 
     async def refuse_parked(self, key: str) -> None:
         """Do nothing: rows with parked events are answered, and said to be stale."""
