@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import typing
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -11,6 +13,9 @@ import msgspec
 
 from twofold.commands.command_types import CommandTypes, StoredCommand
 from twofold.log.codec.event_types import EventTypes
+from twofold.log.folding.fingerprint import fold_fingerprint
+from twofold.log.folding.snapshots import Plan
+from twofold.log.folding.state_form import UnstorableStateError, ValueForm
 from twofold.messages.context import caused_by
 from twofold.messages.event import EPOCH, Metadata, RecordedEvent
 from twofold.messages.position import Position
@@ -259,3 +264,75 @@ def microseconds(moment: datetime) -> int:
 def moment_of(time: int) -> datetime:
     """Return microseconds since 1970-01-01 UTC as a moment."""
     return EPOCH + timedelta(microseconds=time)
+
+
+@dataclass(frozen=True)
+class InstanceFold:
+    """Folds the stream of one instance as `Streams` does all others, so that long ones are kept and stored."""
+
+    folding: Folding
+    id: str
+
+    @property
+    def owner(self) -> Any:
+        return self.folding
+
+    @property
+    def ignored(self) -> Collection[str]:
+        return ()
+
+    def begin(self) -> Instance:
+        return self.folding.new(self.id)
+
+    def take(self, state: Instance, events: Sequence[RecordedEvent[Any]]) -> Instance:
+        return self.folding.fold(state, events)
+
+    def take_staged(self, state: Instance, events: Sequence[Any]) -> Instance:
+        raise TypeError("no command appends to the stream of an instance")
+
+    def at(self, state: Instance, version: int) -> Instance:
+        return state
+
+    def plan(self) -> Plan:
+        process = self.folding.process
+        cls, folds = type(process), process._declaration.folds
+        form = InstanceForm(_state_type(cls))
+        classes = [of for _, of in folds if isinstance(of, type)]
+        types = form.types | {f"input {n}": each for n, each in enumerate(classes)}
+        fingerprint = fold_fingerprint([(cls, tuple(folds.values())), [process.initial]], types, process.handles())
+        return Plan(f"process {process.name}", form, fingerprint)
+
+
+class InstanceForm:
+    """Stores instances: what Twofold knows of one, and the state of the process by its own type."""
+
+    def __init__(self, state_type: Any) -> None:
+        self._state = ValueForm("the state", state_type)
+        fields = ", ".join(Instance.__struct_fields__)
+        self.types = {**self._state.types, f"instance ({fields})": Instance}
+
+    def encode(self, state: Instance) -> bytes:
+        shell, own = state.replace(state=None, failures={}), self._state.encode(state.state)
+        encoded = msgspec.json.encode((shell, msgspec.Raw(own)))
+        if msgspec.json.encode(self._parts(encoded)[0]) != msgspec.json.encode(shell):
+            raise UnstorableStateError("what an instance waits for would come back as something else")
+        return encoded
+
+    def decode(self, encoded: bytes) -> Instance:
+        shell, own = self._parts(encoded)
+        return shell.replace(state=self._state.decode(bytes(own)))
+
+    def difference(self, one: Instance, other: Instance) -> str | None:
+        return self._state.difference(one.state, other.state)
+
+    def _parts(self, encoded: bytes) -> tuple[Instance, msgspec.Raw]:
+        return msgspec.json.decode(encoded, type=tuple[Instance, msgspec.Raw])
+
+
+def _state_type(cls: type[Process[Any]]) -> Any:
+    """Return the type of a process's states: what stands in the brackets of `Process[…]`, else that of the first."""
+    for each in cls.__mro__:
+        for base in vars(each).get("__orig_bases__", ()):
+            if typing.get_origin(base) is Process and not isinstance(typing.get_args(base)[0], typing.TypeVar):
+                return typing.get_args(base)[0]
+    return type(cls.initial) if cls.initial is not None else None

@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from twofold.errors import CheckpointMovedError
 from twofold.log.event_store import EventStore
-from twofold.messages.event import RecordedEvent
 from twofold.options import ProcessOptions
 from twofold.ports.checkpoints import SQL
 from twofold.ports.event_log import Append, Rejected
@@ -23,7 +22,7 @@ from twofold.ports.read_database import Changes, ReadDatabase
 from twofold.ports.segments import Segment, Step
 from twofold.ports.table import Table
 from twofold.processes.inputs import Taken
-from twofold.processes.instance import Folding, Instance
+from twofold.processes.instance import Folding, Instance, InstanceFold
 from twofold.processes.rows import InstanceRow, row_of, table_of, with_row
 from twofold.processes.steps import ProcessStep, stream_of
 from twofold.projections.failure import INFRASTRUCTURE
@@ -150,9 +149,8 @@ class Ledger:
 
     async def _folded(self, process_id: str, row: InstanceRow | None) -> Instance | BaseException:
         try:
-            steps = [each async for each in self._store.read_stream(stream_of(self._name, process_id))]
-            typed = cast("list[RecordedEvent[ProcessStep]]", steps)
-            instance = self.folding.fold(self.folding.new(process_id), typed)
+            fold = InstanceFold(self.folding, process_id)
+            instance, _ = await self._store._fold(stream_of(self._name, process_id), fold)
             return with_row(instance, row) if row else instance
         except BaseException as error:
             if not is_failure(error) or isinstance(error, INFRASTRUCTURE):
