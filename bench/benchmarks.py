@@ -53,7 +53,10 @@ def append(settings: Settings) -> list[Measurement]:
 
 
 def load(settings: Settings) -> list[Measurement]:
-    """Milliseconds to load one stream, decode and fold it; the floor fetches its rows."""
+    """Milliseconds to load one stream, decode and fold it; the floor fetches its rows.
+
+    `command` loads, decides and appends: in a process that keeps the state, or in one that has just begun.
+    """
 
     def measurement(events: int, times: int) -> Measurement:
         return Measurement(
@@ -62,8 +65,15 @@ def load(settings: Settings) -> list[Measurement]:
             lambda floor: floor.ask("load_decoded", events=events, times=times),
         )  # fmt: skip
 
+    def command(events: int, how: str) -> Measurement:
+        return Measurement(
+            f"command-{events}-{how}", "ms",
+            lambda contender: contender.ask("command", events=events, how=how, times=200),
+        )  # fmt: skip
+
     kept = Measurement("1000-kept", "ms", lambda contender: contender.ask("load_kept", events=workload.BULK, times=200))
-    return [measurement(workload.SHORT, 200), measurement(workload.BULK, 20), kept]
+    commands = [command(events, how) for events in (workload.SHORT, workload.LONG) for how in ("kept", "fresh")]
+    return [measurement(workload.SHORT, 200), measurement(workload.BULK, 20), kept, *commands]
 
 
 def read(settings: Settings) -> list[Measurement]:

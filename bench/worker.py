@@ -25,6 +25,8 @@ def serve(opened: AbstractContextManager[Any]) -> None:
     - `load(events, times)`: milliseconds to load and fold a stream
     - `read(events)`: events per second, the whole log, decoded
     - `load_kept(events, times)`: the same where the process keeps states of long streams
+    - `command(events, how, times)`: milliseconds to load a stream, decide and append, where the process keeps the state
+      (`kept`) or has just begun (`fresh`)
     - `load_decoded(events, times)`, `read_decoded(events)`: the same by the floor, with JSON made into objects
     - `fill_tagged(events)`: store streams of events with two tags each, unmeasured
     - `copy(events)`: events per second, the whole log into another database

@@ -11,6 +11,8 @@ BULK = 1000
 """Events per append of the case `bulk`, and of the long stream that is loaded."""
 SHORT = 10
 """Events per stream of the log that is read."""
+LONG = 10_000
+"""Events of the stream on which a command is measured beside one of `SHORT`."""
 TOUCHES = 15
 """Events per account of the log that is projected."""
 PROJECTED = 5000

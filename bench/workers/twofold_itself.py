@@ -149,12 +149,43 @@ class Twofold:
 
     def load(self, events: int, times: int) -> float:
         """Fold the whole stream each time."""
-        options = LogOptions(short_stream=2 * workload.BULK)
+        options = LogOptions(short_stream=2 * workload.BULK, snapshots="off")
         return self._runner.run(self._load(EventStore(self._store.log, options=options), events, times))
 
     def load_kept(self, events: int, times: int) -> float:
         """Fold what stands behind a state that this process keeps."""
         return self._runner.run(self._load(EventStore(self._store.log), events, times))
+
+    def command(self, events: int, how: str, times: int) -> float:
+        """Load, decide and append, in a process that keeps the state, or in one that has just begun."""
+        return self._runner.run(self._command(events, times, is_fresh=how == "fresh"))
+
+    async def _command(self, events: int, times: int, *, is_fresh: bool) -> float:
+        count = 1 if events == workload.LONG else times  # a short stream must not grow
+        names = [f"command-{uuid4()}" for _ in range(count)]
+        for name in names:
+            for version in range(0, events, workload.BULK):
+                await self._put(Basket.stream_id(name), version, min(workload.BULK, events - version))
+        store, taken = await self._begun(names), []
+        for n in range(times):
+            if is_fresh:
+                await store.snapshots.end()
+                store = EventStore(self._store.log, self._store.events)
+            baskets = Repository(store, Basket)
+            start = time.perf_counter()
+            basket = await baskets.load(names[n % count])
+            basket.record(POOL[n])
+            await baskets.save(basket)
+            taken.append(time.perf_counter() - start)
+        await store.snapshots.end()
+        return statistics.median(taken) * 1000
+
+    async def _begun(self, names: list[str]) -> EventStore:
+        """Return the store of a process that has loaded these baskets before."""
+        store = EventStore(self._store.log)
+        for name in names:
+            await Repository(store, Basket).load(name)
+        return store
 
     async def _load(self, store: EventStore, events: int, times: int) -> float:
         repository, taken = Repository(store, Basket), []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from twofold.arguments import check_function, check_items, check_iterable, check_text
@@ -39,7 +39,7 @@ class Decider(Generic[C, S, E]):
     """The classes of all events that its streams may hold."""
     ignores: tuple[type, ...] = ()
     """Further classes of events in its streams, which change nothing of the state. A load does not read them."""
-    state_type: Any = None
+    state_type: Any = field(default=None, hash=False)
     """The type of its states, with which they are stored as snapshots; by default what `evolve` says it returns."""
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any, Generic, TypeVar
 
 from twofold.commands.aggregate import Aggregate
@@ -56,11 +56,7 @@ class AggregateFold(Generic[A]):
         return state
 
     def plan(self) -> Plan:
-        cls = self.owner
-        form = AttributesForm(cls, lambda values: cls(values["id"]), lambda: cls("a"), _NO_STATE)
-        methods = [method.__name__ for method in cls._methods.values()]
-        fingerprint = fold_fingerprint([(cls, (*_BEGINNING, *methods))], form.types, tuple(cls._methods))
-        return Plan(self.name, form, fingerprint)
+        return _plan_of_aggregates(self.owner, self.name)  # type: ignore[arg-type]  # mypy: a class is not hashable
 
 
 @dataclass(frozen=True)
@@ -92,10 +88,23 @@ class DeciderFold:
         return state
 
     def plan(self) -> Plan:
-        decider, evolve = self.owner, self.owner.evolve
-        form = ValueForm(_name(evolve), decider.state_type or returned_type(evolve, decider.initial_state()))
-        fingerprint = fold_fingerprint([evolve, decider.initial_state], form.types, decider.events)
-        return Plan(self.name, form, fingerprint)
+        return _plan_of_decider(self.owner, self.name)
+
+
+@lru_cache
+def _plan_of_aggregates(cls: type[Aggregate], name: str) -> Plan:
+    form = AttributesForm(cls, lambda values: cls(values["id"]), lambda: cls("a"), _NO_STATE)
+    methods = [method.__name__ for method in cls._methods.values()]
+    folded = [(cls, (*_BEGINNING, *methods)), sorted(stored_names(cls.ignores))]
+    return Plan(name, form, fold_fingerprint(folded, form.types, tuple(cls._methods)))
+
+
+@lru_cache
+def _plan_of_decider(decider: Decider[Any, Any, Any], name: str) -> Plan:
+    evolve = decider.evolve
+    form = ValueForm(_name(evolve), decider.state_type or returned_type(evolve, decider.initial_state()))
+    folded = [evolve, decider.initial_state, sorted(stored_names(decider.ignores))]
+    return Plan(name, form, fold_fingerprint(folded, form.types, decider.events))
 
 
 def _name(function: Any) -> str:
