@@ -118,6 +118,23 @@ async def test_short_streams_have_no_snapshots_and_their_loads_do_not_look_for_o
     assert await store.log.read_snapshots(limit=10) == []  # type: ignore[attr-defined]
 
 
+async def test_a_stream_that_is_not_long_enough_for_a_snapshot_is_looked_up_once(
+    store: EventStore,
+) -> None:
+    await store.append_events(STREAM, "Account", [opened("a")], expected_version=ANY)
+    await grow(store, MUCH.first_chunk + 9)
+    async with process(store) as (fresh, log):
+        accounts = Repository(fresh, Account)
+        for _ in range(3):
+            assert (await accounts.load("a")).version == MUCH.first_chunk + 10
+        assert log.looks == 1
+        await grow(store, MUCH.short_stream)
+        for _ in range(2):
+            version = (await accounts.load("a")).version
+        assert version == MUCH.first_chunk + 10 + MUCH.short_stream
+    assert (await loaded(store))[2].used + (await loaded(store))[2].used >= 1
+
+
 async def test_with_snapshots_off_none_is_stored_or_looked_for(store: EventStore) -> None:
     await store.append_events(STREAM, "Account", [opened("a")], expected_version=ANY)
     await grow(store, 299)

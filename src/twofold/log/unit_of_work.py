@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -27,8 +26,7 @@ from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
 from twofold.ports.event_log import MAX_CONFLICTS, Append, CommandRecord
 
 
-@dataclass(frozen=True)
-class StreamHistory:
+class StreamHistory(msgspec.Struct, frozen=True):
     """The stored events of a stream, or those behind a state of it."""
 
     owner: Hashable
@@ -52,11 +50,11 @@ class StreamHistory:
 
     def with_newer(self, events: Sequence[RecordedEvent[Any]]) -> StreamHistory:
         """Return the history with some more events."""
-        return replace(self, events=self.events + list(events), last=events[-1].stored if events else self.last)
+        last = events[-1].stored if events else self.last
+        return msgspec.structs.replace(self, events=self.events + list(events), last=last)
 
 
-@dataclass(frozen=True)
-class DecisionHistory:
+class DecisionHistory(msgspec.Struct, frozen=True):
     """The stored events that match a query, or those behind a state of a fold."""
 
     events: list[RecordedEvent[Any]]
@@ -67,7 +65,7 @@ class DecisionHistory:
 
     def with_newer(self, events: Sequence[RecordedEvent[Any]]) -> DecisionHistory:
         """Return the history with some more events."""
-        return replace(self, events=self.events + list(events))
+        return msgspec.structs.replace(self, events=self.events + list(events))
 
 
 class CommandReads:

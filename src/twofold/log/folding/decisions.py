@@ -181,7 +181,7 @@ class Decisions:
                 f"they were; name them: EventQuery.of(OrderCreated, …, tags=…)"
             )
         fingerprint = fold_fingerprint([model._fold, partial(_begun, model.initial_state)], form.types, classes)
-        return Plan(f"decision {name}", form, fingerprint, is_by_tags=any(item.tags for item in model.query.items))
+        return Plan(f"decision {name}", form, fingerprint, is_by_tags=True)
 
     def _remember_long(self, query: EventQuery) -> None:
         self._long[query] = None

@@ -14,6 +14,7 @@ Events that a fold ignores are not read. The last event of the stream always is,
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
@@ -90,6 +91,8 @@ class Streams:
         self._options = options
         self._kept = KeptStates(options.kept_states)
         self._folding: WeakValueDictionary[Key, Turns] = WeakValueDictionary()
+        self._middling: OrderedDict[Key, None] = OrderedDict()
+        """Streams of more than a chunk that were not long enough for a snapshot when they were read last."""
 
     async def fold(self, stream_id: str, fold: Fold[S]) -> tuple[S, int]:
         """Return the state and the version of a stream as the command that is being handled sees it.
@@ -146,8 +149,8 @@ class Streams:
 
     async def _read_long(self, stream_id: str, fold: Fold[Any], begun: Rows, pace: Pace) -> StreamHistory:
         """Return what is stored behind a stored snapshot, or else all of a stream of which a chunk was read."""
-        looked = None
-        if plan := self._snapshots.plan(fold.owner, fold.plan):
+        looked, key = None, (fold.owner, stream_id)
+        if key not in self._middling and (plan := self._snapshots.plan(fold.owner, fold.plan)):
             looked = await self._snapshots.find(plan, stream_id)
             if (stored := looked.state) is not None:
                 if tail := await self._tail(stream_id, fold, stored.last):
@@ -155,6 +158,11 @@ class Streams:
                     return _history(fold, *tail, stored, looked, stored.last.version)
                 looked = self._snapshots.refuse(looked)
         events, last = await self._rest(stream_id, fold, begun, pace)
+        self._middling.pop(key, None)
+        if len(events) <= self._options.short_stream:
+            self._middling[key] = None
+            if len(self._middling) > self._options.fold_plans:
+                self._middling.popitem(last=False)
         return _history(fold, events, last, looked=looked)
 
     async def _tail(
@@ -173,7 +181,7 @@ class Streams:
         """Return the state to which a history leads, and keep it, if folding that history again would take long."""
         state: S = fold.begin() if history.state is None else history.state()
         events = history.events
-        if fold.ignored:  # a conflict brings them all
+        if fold.ignored:  # a conflict brings them all, and so does a fold that ignores none
             events = [each for each in events if each.type not in fold.ignored]
         if events:
             state = fold.take(state, events)
