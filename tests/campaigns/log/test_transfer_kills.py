@@ -66,7 +66,7 @@ def plant(bug: Bug) -> None:
 
     broken: Any = {"writer": json_lines.JsonLinesWriter, "importing": importing}
     if bug == "an export forgets where it was":
-        broken["writer"]._take_up = lambda writer, begin: Written()
+        broken["writer"]._take_up = lambda writer, header, begin: Written()
     elif bug == "commands are taken for there":
         broken["importing"].restore_commands = restore_the_first
 

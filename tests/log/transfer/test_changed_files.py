@@ -132,6 +132,8 @@ async def test_what_a_power_cut_left_of_an_export_is_not_believed(tmp_path: Path
         lambda lines: [*lines[:60], lines[60][:40]],
         lambda lines: [*lines[:40], lines[40].replace(b'"text"', b'"Text"'), *lines[41:60]],
         lambda lines: [*lines[:40], *lines[39:60]],
+        lambda lines: [*lines[:30], *lines[31:60]],
+        lambda lines: [lines[0], *lines[2:60]],
         lambda lines: lines,
     ):
         path.rename(path.with_name("log.jsonl.part"))

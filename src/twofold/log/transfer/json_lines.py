@@ -60,7 +60,7 @@ class JsonLinesWriter:
             return header, Written()
         begun = parsed_header(self._unfinished, line)
         self._digest.update(line)
-        return begun, self._take_up(len(line))
+        return begun, self._take_up(begun, len(line))
 
     def write(self, events: Sequence[StoredEvent], commands: Sequence[StoredCommand]) -> None:
         """Do what `LogWriter.write` promises."""
@@ -88,13 +88,13 @@ class JsonLinesWriter:
         self._file.write(lines)
         self._digest.update(lines)
 
-    def _take_up(self, begin: int) -> Written:
+    def _take_up(self, header: Header, begin: int) -> Written:
         """Read what an interrupted export has left, and cut off what is not whole."""
         assert self._file is not None  # noqa: S101
         found, end = Written(), begin
         while lines := self._file.readlines(self._part):
             whole, part = _whole(self._unfinished, lines)
-            if (intact := count_intact(part.events, found.last)) < len(part.events):
+            if (intact := count_intact(part.events, header, found.last)) < len(part.events):
                 whole, part = whole[:intact], Part(part.path, 0, part.events[:intact], [])
             self._events, self._commands = self._events + len(part.events), self._commands + len(part.commands)
             found = Written(
@@ -213,13 +213,19 @@ def sync(path: Path) -> None:
             os.close(descriptor)
 
 
-def count_intact(events: Sequence[StoredEvent], last: StoredEvent | None) -> int:
-    """Return how many events, from the first on, match their checksums and stand behind the one before."""
-    position = last.position if last else 0
+def count_intact(events: Sequence[StoredEvent], header: Header, last: StoredEvent | None) -> int:
+    """Return how many events, from the first on, match their checksums and follow the one before.
+
+    Args:
+        events: what is looked at.
+        header: says whether events may be left out between them.
+        last: the event before them.
+    """
+    after, is_whole = last.position if last else header.after, header.query.is_all
     for count, row in enumerate(events):
-        if row.position <= position or not is_intact(row):
+        if row.position <= after or (is_whole and row.position > after + 1) or not is_intact(row):
             return count
-        position = row.position
+        after = row.position
     return len(events)
 
 

@@ -69,7 +69,8 @@ class ParquetWriter:
         if not beginning.exists():
             _write(beginning, _encode(header) + b"\n")
             return header, Written()
-        return parsed_header(beginning, beginning.read_bytes()), self._take_up()
+        begun = parsed_header(beginning, beginning.read_bytes())
+        return begun, self._take_up(begun)
 
     def write(self, events: Sequence[StoredEvent], commands: Sequence[StoredCommand]) -> None:
         """Do what `LogWriter.write` promises; rows wait until they fill a file."""
@@ -112,12 +113,12 @@ class ParquetWriter:
         being_written.rename(path)
         self._counts[kind] += len(rows)
 
-    def _take_up(self) -> Written:
+    def _take_up(self, header: Header) -> Written:
         """Read what an interrupted export has left, and remove all files from the first one on that is not whole."""
         found, is_whole = Written(), True
         for kind in (EVENTS, COMMANDS):
             for number, path in enumerate(_files(self._unfinished, kind), 1):
-                part = self._whole(path, found.last) if is_whole and path == self._file(kind, number) else None
+                part = self._whole(path, header, found.last) if is_whole and path == self._file(kind, number) else None
                 if part is None:  # or is missing: what stands behind it would leave a gap
                     is_whole = False
                     path.unlink()
@@ -131,11 +132,11 @@ class ParquetWriter:
     def _file(self, kind: str, number: int) -> Path:
         return self._unfinished / f"{kind}-{number:06}.parquet"
 
-    def _whole(self, path: Path, last: StoredEvent | None) -> Part | None:
+    def _whole(self, path: Path, header: Header, last: StoredEvent | None) -> Part | None:
         with suppress(duckdb.Error, ValueError, TypeError):
             parts = list(_parts(self._connection, path, self._most))
             events = [row for part in parts for row in part.events]
-            if count_intact(events, last) == len(events):
+            if count_intact(events, header, last) == len(events):
                 return Part(path, 1, events, [each for part in parts for each in part.commands])
         return None
 
