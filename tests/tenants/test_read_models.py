@@ -253,6 +253,17 @@ async def test_groups_of_rows_and_their_texts_are_the_tenants_own(url: str) -> N
             assert (await notes.page(search="tokens")).total == 2
 
 
+async def test_a_field_is_found_by_an_index_of_the_tenants_own_rows(url: str) -> None:
+    async with with_balances(url) as (app, _):
+        with all_tenants():
+            [database] = app.projections.databases
+        if url.startswith("sqlite"):
+            [[sql]] = await database.query("SELECT sql FROM sqlite_master WHERE name LIKE '%_by_owner'")
+        else:
+            [[sql]] = await database.query("SELECT indexdef FROM pg_indexes WHERE indexname LIKE '%_by_owner'")
+        assert "(twofold_tenant, owner" in sql.replace('"', "")
+
+
 async def test_a_rebuild_gives_each_tenant_its_rows_again(url: str) -> None:
     async with with_balances(url) as (app, balances):
         await fill(app)

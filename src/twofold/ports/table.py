@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from twofold.errors import DamagedRowError
+from twofold.messages.tenant_names import TENANT_COLUMN
 
 
 class Kind(Enum):
@@ -65,6 +66,11 @@ class Table(NamedTuple):
     key: tuple[str, ...]
     indexes: tuple[str, ...]
     full_text: tuple[str, ...]
+
+    @property
+    def has_owner(self) -> bool:
+        """Whether each row says first whose it is, so that every question names that, too."""
+        return self.key[0] == TENANT_COLUMN
 
     def column(self, name: str) -> Column | None:
         """Return the column of this name, if there is one."""

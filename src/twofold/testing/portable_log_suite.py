@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -110,6 +111,24 @@ class PortableLogConformance:
             assert len(page) <= 3
             found += [command.command_id for command in page]
         assert found == sorted(ids)
+
+    async def test_old_records_of_commands_are_removed_slice_by_slice_by_tag_and_no_event_is(
+        self, log: PortableLog
+    ) -> None:
+        for n in range(6):
+            await log.append(append_of(new_event("", f"t{n % 2}"), command=new_command()))
+        rows, all_ids = await rows_of(log), [each.command_id for each in await log.read_commands(limit=10)]
+        before, [tag] = rows[-1].recorded_at + 1, msgspec.json.decode(rows[1].tags)
+        assert await log.prune_commands(before=0, limit=10, write=True) == (0, all_ids[-1])
+        after, counts = b"", list[int]()
+        while pruned := await log.prune_commands(before=before, tag=tag, after=after, limit=2, write=True):
+            after = pruned.last
+            counts.append(pruned.found)
+        assert sum(counts) == 3
+        assert len(await log.read_commands(limit=10)) == 3
+        counted = await log.prune_commands(before=before, limit=10, write=False)
+        assert counted is not None
+        assert (counted.found, len(await log.read_commands(limit=10)), await log.head()) == (3, 3, 6)
 
     async def test_an_empty_log_takes_over_the_id_of_the_log_that_it_becomes_a_copy_of(self, log: PortableLog) -> None:
         source = await sample_log()

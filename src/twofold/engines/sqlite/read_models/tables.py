@@ -69,7 +69,9 @@ def _create_indexes(connection: sqlite3.Connection, table: Table) -> None:
     for column in table.columns:
         if column.name in table.indexes:
             index = quoted(f"{table.name}_by_{column.name}")
-            connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {quoted(table.name)} ({comparable(column)})")
+            owner = f"{quoted(table.key[0])}, " if table.has_owner else ""
+            columns = f"{owner}{comparable(column)}"
+            connection.execute(f"CREATE INDEX IF NOT EXISTS {index} ON {quoted(table.name)} ({columns})")
 
 
 def _refuse_changes(connection: sqlite3.Connection, table: Table) -> None:
