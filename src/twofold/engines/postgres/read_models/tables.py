@@ -103,8 +103,9 @@ async def expose(connection: Connection, name: str, table: str) -> None:
 async def _create_indexes(connection: Connection, table: Table) -> None:
     """Make an index for each marked field, with the key behind it.
 
-    So a page of what has one value comes from the index in its order; with tenants, one of a tenant's rows. With the field alone, the planner walks through
-    the primary key as long as it has no statistics, which it lacks right after a read model was built.
+    So a page of what has one value comes from the index in its order; with tenants, a page of a tenant's rows. With
+    the field alone, the planner walks through the primary key as long as it has no statistics, which it lacks right
+    after a read model was built.
     """
     for field in table.indexes:
         index = quoted(f"{table.name}_by_{field}")
