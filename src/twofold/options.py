@@ -227,6 +227,9 @@ class QueryOptions:
     beats: int = 16
     """Parts of a watcher's patience, to one of which the end of its wait is rounded up, so that several end together.
     Raised: a thousand watchers who wait in vain wake the process more often. Lowered: heartbeats come later."""
+    watch_poll: float = 3.0
+    """Seconds after which the read models of watchers are compared with the log though nothing moved. Raised: a watcher
+    learns later that another generation answers, if no event tells. Lowered: watchers at rest cost more."""
     watch_pause: float = 0.05
     """Seconds between two answers to one watcher, at least. Raised: changes show later. Lowered: more queries."""
 

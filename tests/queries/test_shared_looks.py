@@ -136,7 +136,9 @@ async def test_events_are_read_once_for_all_and_only_the_newest_are_kept(
 async def test_watchers_are_woken_when_the_read_model_goes_back(shop: Shop) -> None:
     receipt = await shop.app.commands.execute(Open(account="a"))
     await shop.app.projections.wait(receipt.position, 30)
-    changes = Changes(shop.app.store.log, [shop.app.projections.progress["balances"]], QueryOptions(poll=0.1))
+    changes = Changes(
+        shop.app.store.log, [shop.app.projections.progress["balances"]], QueryOptions(poll=0.1, watch_poll=0.1)
+    )
     waiting = asyncio.create_task(changes.wait([Scope({"Unheard"}, {})], receipt.position, 30))
     await asyncio.sleep(0.3)
     assert not waiting.done()

@@ -117,7 +117,8 @@ class Changes:
 
     async def _step(self) -> None:
         """Wait for a change, or for a while, and tell whom it concerns."""
-        deadline = time.monotonic() + self._options.poll
+        patience = self._options.watch_poll if self._generations else self._options.poll
+        deadline = time.monotonic() + patience
         found = await asyncio.gather(*(each.approach(self._position + 1, deadline) for each in self._reads))
         end = min(each.reached for each in self._reads)
         generations = [each.generation.number for each in found]
