@@ -31,6 +31,7 @@ from decisions import courses
 from twofold import (
     Aggregate,
     Application,
+    BatchReaction,
     Command,
     Decider,
     DecisionModel,
@@ -418,6 +419,25 @@ async def test_a_reaction_does_what_follows_from_what_is_done() -> None:
         given().when(OPENED).then_sends(Deposit(account="b"))
     outbox.is_down = True
     given().when(OPENED).then_raises(ConnectionError, "down")
+
+
+class Bulk(BatchReaction):
+    name, batch_size = "bulk", 2
+
+    def __init__(self) -> None:
+        self.published: list[tuple[int, ...]] = []
+
+    def handles(self) -> tuple[type, ...]:
+        return (Deposited,)
+
+    async def apply(self, events: Sequence[RecordedEvent[Deposited]]) -> None:
+        self.published.append(tuple(int(each.event.amount) for each in events))
+
+
+def test_a_batch_reaction_gets_the_events_of_one_when_in_batches() -> None:
+    bulk = Bulk()
+    given = scenario(bulk, publishes=bulk.published)(deposited(9))
+    given.when(deposited(1), OPENED, deposited(2), deposited(3)).then_publishes((1, 2), (3,))
 
 
 def test_a_reaction_whose_adapter_is_not_known_says_what_to_give() -> None:
