@@ -310,6 +310,21 @@ async def test_slow_code_is_committed_between_two_events_and_never_within_one(
         assert await rows(model) == await log_of(store)
 
 
+async def test_a_segment_finds_all_of_its_rows_also_where_all_segments_together_have_too_many_for_a_batch(
+    engine: Engine, store: EventStore
+) -> None:
+    options = SynchronizerOptions(folding=FoldOptions(found_rows=2), backoff=QUICK.backoff)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, options=options)
+    model = synchronizer.add(Reservations())
+    await synchronizer.prepare()
+    await synchronizer.control("reservations").scale(3)
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, *booked(*"abcdef")), PATIENCE)
+        renames = [Renamed(guest_id="x", name=name) for name in ("ann", "bob", "eve")]
+        await synchronizer.wait(await write(store, *renames), PATIENCE)
+        assert await rows(model) == await log_of(store)
+
+
 async def test_an_append_of_an_inline_projection_is_refused_if_one_of_its_rows_fails(
     synchronizer: ReadModelSynchronizer, store: EventStore
 ) -> None:

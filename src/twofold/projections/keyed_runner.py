@@ -132,8 +132,9 @@ class KeyedRunner:
         found: dict[KeyValues, Any] = {}
         while lookups := [each for each in batch.events if isinstance(each, LookupEvent)] if self._finds_rows else []:
             most = self.folding.found_rows if batch.is_divisible and len(batch.events) > 1 else MOST_ROWS
-            found = await self._find(table, batch.step.segment, lookups, most)
-            if len(found) <= most:
+            those = await self._find(table, batch.step.segment, lookups, most)
+            if those is not None:
+                found = those
                 break
             half = start_of_event(batch.events, len(batch.events) // 2)
             batch = batch.first(half) if half else batch._replace(is_divisible=False)
@@ -147,13 +148,13 @@ class KeyedRunner:
 
     async def _find(
         self, table: Table, segment: Segment, lookups: Sequence[LookupEvent], most: int
-    ) -> dict[KeyValues, Any]:
-        """Return the stored rows of a segment that events find, or of those of all segments more than `most`."""
+    ) -> dict[KeyValues, Any] | None:
+        """Return the stored rows of a segment that events find; None if they find more than `most` of all segments."""
         found = list[Any]()
         for selection in selections(self._rows, lookups, most + 1):
             found += self._rows.load_all((await self._database.select(table, selection))[0])
             if len(found) > most:
-                break
+                return None
         rows = await self._whole(table, found)
         return rows if segment.is_whole else {key: row for key, row in rows.items() if segment.has(key_text(key))}
 
