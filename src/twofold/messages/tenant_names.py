@@ -67,11 +67,13 @@ def tenant_of_tags(tags: Sequence[str]) -> str:
 
 def shown_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     """Return stored tags without what says whose they are."""
-    if not (tenant := tenant_of_tags(tags)):
+    if not tags or tags[0][-1] != MARK or not (tenant := tenant_of_tags(tags)):  # most have none: no further call
         return tags
     return tuple(tag[len(tenant) + 1 :] for tag in tags[1:])
 
 
 def shown_stream(stream_id: str, tags: Sequence[str]) -> str:
     """Return the name of the stream of an event with these stored tags, without what says whose it is."""
-    return stream_id[len(tenant) + 1 :] if (tenant := tenant_of_tags(tags)) and stream_id else stream_id
+    if MARK not in stream_id:
+        return stream_id
+    return stream_id[len(tenant) + 1 :] if (tenant := tenant_of_tags(tags)) else stream_id
