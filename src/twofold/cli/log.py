@@ -8,8 +8,7 @@ from rich.table import Table
 from twofold.cli.output import opened, opened_read_models, out, print_table, progress, say
 from twofold.engines.urls import without_secrets
 from twofold.log.copy import copy_log
-from twofold.log.verify import verify_log
-from twofold.log.verify_snapshots import verify_snapshots
+from twofold.log.verify import verify_log, verify_snapshots
 from twofold.ports.maintenance import Inspection
 from twofold.synchronizer import history
 from twofold.synchronizer.carried_reactions import carry_reactions, read_reactions

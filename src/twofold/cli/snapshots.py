@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from twofold.cli.applications import load
 from twofold.cli.output import opened, out, print_table
 from twofold.cli.rebuilds import Code, Url
-from twofold.log.verify_snapshots import compare_snapshots, stored_snapshots
+from twofold.log.verify import compare_snapshots, stored_snapshots
 from twofold.ports.snapshots import SnapshotLog
 from twofold.processes.instance import moment_of
 

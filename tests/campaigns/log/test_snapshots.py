@@ -15,7 +15,7 @@ from tests.campaigns.log.withdrawing import ACCOUNT, OPTIONS, STREAM, balance, w
 from tests.campaigns.planted import assert_finds
 
 from twofold import ANY, Application, Repository
-from twofold.log.verify_snapshots import compare_snapshots
+from twofold.log.verify import compare_snapshots
 from twofold.ports.snapshots import SnapshotLog, is_sealed
 
 CONTEXT = multiprocessing.get_context("forkserver")
