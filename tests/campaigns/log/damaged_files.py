@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
-from twofold.errors import CorruptEventError, StorageError, TwofoldError
+from twofold.errors import CorruptCommandError, CorruptEventError, StorageError, TwofoldError
 from twofold.log.verify import verify_log
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.stored_event import StoredEvent, is_intact
@@ -16,7 +16,7 @@ from twofold.ports.event_log import CommandRecord
 from twofold.testing.samples import Noted, Revised, append_of, new_command, new_event, topic
 
 STREAMS, TOPICS, APPENDS = 9, 7, 150
-NAMED = (StorageError, CorruptEventError)
+NAMED = (StorageError, CorruptEventError, CorruptCommandError)
 
 Answers = dict[str, Sequence[StoredEvent]]
 
