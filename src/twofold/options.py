@@ -413,6 +413,9 @@ class SqliteOptions:
     blind: float = 0.5
     """The same where the platform does not tell of writes to a file. Raised, a commit of another process is seen later
     after a rest."""
+    slowing: float = 1.5
+    """How many times as long each pause between two looks in vain is as the one before. Raised, a commit whose sync
+    takes long is seen later; lowered, an application that comes to rest looks more often."""
     noticed_wait: float = 0.1
     """Seconds that a job has to wait for its turn before they are taken off its `lock_timeout`. Raised, it waits that
     much longer for a lock; lowered, more commits set their time-out."""

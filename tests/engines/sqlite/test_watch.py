@@ -46,7 +46,7 @@ async def log_at(path: Path) -> AsyncIterator[SqliteEventLog]:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of writes by inotify")
 async def test_a_commit_of_another_process_is_told_and_not_found_by_chance(tmp_path: Path) -> None:
     async with log_at(tmp_path / "log.db"):
-        watch = Watch(tmp_path / "log.db-wal", brisk=0.001, settling=0.05, rest=NEVER, blind=NEVER)
+        watch = Watch(tmp_path / "log.db-wal", brisk=0.001, settling=0.05, rest=NEVER, blind=NEVER, slowing=1.5)
         watch._pause = NEVER
         waiting = asyncio.create_task(watch.wait())
         await asyncio.sleep(0.05)
@@ -63,7 +63,7 @@ async def test_a_commit_of_another_process_is_told_and_not_found_by_chance(tmp_p
 async def test_the_platform_is_asked_to_tell_only_once_it_has_become_quiet(tmp_path: Path) -> None:
     """To take back what the platform was asked for takes longer than all else that a short wait does."""
     async with log_at(tmp_path / "log.db"):
-        watch = Watch(tmp_path / "log.db-wal", brisk=0.001, settling=0.05, rest=0.1, blind=0.1)
+        watch = Watch(tmp_path / "log.db-wal", brisk=0.001, settling=0.05, rest=0.1, blind=0.1, slowing=1.5)
         watch.note_change()
         await watch.wait()
         assert watch._descriptor is None
@@ -75,7 +75,7 @@ async def test_the_platform_is_asked_to_tell_only_once_it_has_become_quiet(tmp_p
 
 async def test_while_nothing_happens_it_looks_less_and_less_often(tmp_path: Path) -> None:
     async with log_at(tmp_path / "log.db"):
-        watch = Watch(tmp_path / "log.db-wal", brisk=0.002, settling=0.01, rest=0.2, blind=0.2)
+        watch = Watch(tmp_path / "log.db-wal", brisk=0.002, settling=0.01, rest=0.2, blind=0.2, slowing=1.5)
         looks, until = 0, time.monotonic() + 1.0
         while time.monotonic() < until:
             await watch.wait()

@@ -193,8 +193,14 @@ class SqliteDatabase:
         """
         connection: sqlite3.Connection | None = None
         options = self.options
-        seconds = {"brisk": options.poll, "settling": options.settling, "rest": options.rest, "blind": options.blind}
-        watch = Watch(Path(f"{self.path}-wal"), **seconds)
+        watch = Watch(
+            Path(f"{self.path}-wal"),
+            brisk=options.poll,
+            settling=options.settling,
+            rest=options.rest,
+            blind=options.blind,
+            slowing=options.slowing,
+        )
         try:
             connection = self.connect()
             seen = None

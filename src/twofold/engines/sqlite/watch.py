@@ -22,9 +22,6 @@ from pathlib import Path
 
 IN_MODIFY = 0x02
 """See inotify(7)."""
-SLOWER = 1.5
-"""How many times as long each pause between two looks in vain is as the one before. Higher: a commit whose sync takes
-long is seen later; lower: an application at rest looks more often."""
 
 
 class Watch:
@@ -36,9 +33,11 @@ class Watch:
         settling: seconds for which it is looked at briskly after the last write.
         rest: seconds between two looks while nothing happens.
         blind: the same where the platform does not tell of writes.
+        slowing: how many times as long each pause between two looks in vain is as the one before.
     """
 
-    def __init__(self, path: Path, *, brisk: float, settling: float, rest: float, blind: float) -> None:
+    def __init__(self, path: Path, *, brisk: float, settling: float, rest: float, blind: float, slowing: float) -> None:
+        self._slowing = slowing
         self._brisk, self._settling, self._rest, self._blind = brisk, settling, rest, blind
         self._loop = asyncio.get_running_loop()
         self._written = asyncio.Event()
@@ -79,7 +78,7 @@ class Watch:
         if self._drain() or await self._told(self._pause):
             await self._expect_commit()
         else:
-            self._pause = min(SLOWER * self._pause, self._blind if self._descriptor is None else self._rest)
+            self._pause = min(self._slowing * self._pause, self._blind if self._descriptor is None else self._rest)
 
     async def _expect_commit(self) -> None:
         """Give the commit a moment whose first write the platform has told of."""
