@@ -89,7 +89,8 @@ async def import_(file: Path, url: str, /, *, as_json: Json = False) -> None:
     file:
         The file to read.
     url:
-        The database to write: empty, with the beginning of the file from an earlier run, or one that the file goes on.
+        The database to write, such as sqlite:///orders.db: empty, with the beginning of the file from an earlier run,
+        or one that the file goes on.
     """
     async with opened(url, migrate=True) as log:
         with progress() as report:

@@ -114,7 +114,8 @@ HOLDING: dict[str, Callable[[], Any]] = {
 PARKING: dict[str, Callable[[], Any]] = {
     "a key of too many fields": lambda: ("a", "b"),
     "a key with a NUL": lambda: "a\0b",
-    "a key that cannot be hashed": lambda: ["a"],
+    "a key that cannot be hashed": lambda: {"a": 1},
+    "one of several keys that cannot be hashed": lambda: [["a"]],
     BYTES_FOR_TEXT: lambda: b"a",
 }
 

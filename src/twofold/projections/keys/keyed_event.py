@@ -115,8 +115,9 @@ def _keyed(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[KeyedE
         return list(map(KeyedEvent, events, map(_as_tuple, keys)))
     found: list[KeyedEvent] = []
     for recorded, key in zip(events, keys, strict=True):
-        its = dict.fromkeys(map(_as_tuple, key if type(key) in _SEVERAL else [key]))
-        found += [KeyedEvent(recorded, each) for each in its]
+        its = [_as_tuple(each) for each in key] if type(key) in _SEVERAL else [_as_tuple(key)]
+        each_once = {key_text(each): each for each in its}.values()  # keys of rows are equal if they are written alike
+        found += [KeyedEvent(recorded, each) for each in each_once]
     return found
 
 
