@@ -8,8 +8,9 @@ import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
+import psycopg
 from tests.postgres_servers import PostgresServer
 
 
@@ -34,6 +35,14 @@ class SqliteFile:
     def __init__(self, folder: Path) -> None:
         self._path, self._backup = folder / "log.db", folder / "backup.db"
         self.url = f"sqlite:///{self._path}"
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Return the file at a URL."""
+        path = Path(url.removeprefix("sqlite:///"))
+        file = cls(path.parent)
+        file.url, file._path = url, path
+        return file
 
     def save(self) -> None:
         _copy(self._path, self._backup)
@@ -68,6 +77,36 @@ class PostgresCluster:
 
     def put_new(self) -> None:
         self._server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+
+
+class PostgresTables:
+    """The tables of a database, restored in place by an operator: no connection is lost."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def save(self) -> None:
+        with psycopg.connect(self.url) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS saved CASCADE; CREATE SCHEMA saved")
+            for table in self._tables(connection, "public"):
+                connection.execute(f'CREATE TABLE saved."{table}" AS TABLE public."{table}"'.encode())
+
+    def put_back(self) -> None:
+        with psycopg.connect(self.url) as connection:
+            connection.execute("SET session_replication_role = replica")  # without triggers
+            for table in self._tables(connection, "saved"):
+                connection.execute(f'DELETE FROM public."{table}"'.encode())
+                connection.execute(f'INSERT INTO public."{table}" TABLE saved."{table}"'.encode())
+
+    @staticmethod
+    def _tables(connection: psycopg.Connection[Any], schema: str) -> list[str]:
+        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,))
+        return [name for (name,) in found]
+
+
+def restored_in_place(url: str) -> SqliteFile | PostgresTables:
+    """Return the database at a URL, to be restored under the connections that are open."""
+    return SqliteFile.at(url) if url.startswith("sqlite") else PostgresTables(url)
 
 
 def restorable(engine: str, folder: Path, own_server: Callable[..., PostgresServer]) -> Restorable:

@@ -75,6 +75,7 @@ SQL = sql_blocks(
     paused=_in_sql(*STANDING_STILL.intersection(_ANSWERING)),
 )
 """The statements about checkpoints that all engines share. No other module reads the file."""
+SQL["take_step_of_log"] = SQL["take_step"].replace("RETURNING", f"AND EXISTS ({SQL['event_stands']})\nRETURNING")
 BRIEF = frozenset(SQL[name] for name in ("serving", "checkpoints_of"))
 """Those of them that tasks that wait for a read model ask again and again, and that read a few rows along an index: an
 engine in this process may answer them at once."""
@@ -164,10 +165,19 @@ async def checkpoints_of(transaction: ReadTransaction, generation: Generation) -
     return [Checkpoint(*row) for row in rows]
 
 
+def statement_of(step: Step) -> str:
+    """Return the name of the statement that takes a step.
+
+    Events may be folded, the database be restored to an older state, and the step come then: where the log is beside
+    the rows, it must not be taken, as nothing but the step's own event tells the two histories apart.
+    """
+    return "take_step_of_log" if step.needs_event else "take_step"
+
+
 async def advance(transaction: ReadTransaction, changes: Changes, step: Step) -> bool:
     """Take a step within a transaction, with all but the rows; return whether the segment was where it had to be."""
     segment = {"name": step.segment.projection, "generation": step.segment.generation}
-    if not await transaction.run(SQL["take_step"], **step.values()):
+    if not await transaction.run(SQL[statement_of(step)], **step.values()):
         return False
     for event in changes.parked:
         await transaction.run(SQL["park"], **segment, **event._asdict(), slot=event.slot)
@@ -186,14 +196,17 @@ async def hold(database: ReadDatabase, step: Step) -> None:
         CheckpointMovedError: another worker, a takeover or an operator has the segment, or has moved its checkpoint.
         StorageError: the database failed.
     """
-    segment = {"name": step.segment.projection, "generation": step.segment.generation, "first": step.segment.first}
+    held = {
+        "name": step.segment.projection, "generation": step.segment.generation, "first": step.segment.first,
+        "epoch": step.epoch, "position": step.before, "event_id": step.before_id,
+    }  # fmt: skip
     while True:
         asked = time.monotonic()
-        left = await database.query(SQL["lease_left"], **segment, epoch=step.epoch, position=step.before)
+        left = await database.query(SQL["lease_left"], **held)
         if left and left[0][0] / 1e6 >= step.lease / 2 and time.monotonic() < asked + step.lease / 4:
             return
         async with database.transaction() as transaction:
-            renewed = await transaction.run(SQL["renew"], **segment, epoch=step.epoch, lease=int(step.lease * 1e6))
+            renewed = await transaction.run(SQL["renew_at"], **held, lease=int(step.lease * 1e6))
         if not renewed:
             raise CheckpointMovedError(step.segment.projection)
 

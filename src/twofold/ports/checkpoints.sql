@@ -1,6 +1,8 @@
 -- What all engines say alike about read models, their segments and who works on them. `-- name:` begins a block.
 -- `twofold_now()` is the database's clock, in microseconds since 1970-01-01 UTC. A step never shortens a lease: appends
 -- take steps, too, beside the holder. A lease from before the clock went back begins in the future, and does not hold. Where the engine locks rows, who changes several segments locks them in their order.
+-- Epochs and positions come again when the database is restored: a step names the events at its positions, too. The id of
+-- an event is what `twofold_hex` makes of that in the log.
 
 -- name: take_step
 UPDATE twofold_checkpoints SET position = :after, event_id = :event_id, moved_at = twofold_now(), error = '',
@@ -9,7 +11,11 @@ UPDATE twofold_checkpoints SET position = :after, event_id = :event_id, moved_at
     leased_until = CASE WHEN leased_until < twofold_now() + :lease OR leased_at > twofold_now()
         THEN twofold_now() + :lease ELSE leased_until END
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :before
+AND (event_id = :before_id OR event_id = '' OR :before_id = '')
 RETURNING 1
+
+-- name: event_stands
+SELECT 1 FROM twofold_events WHERE position = :after AND twofold_hex(event_id) = :event_id
 
 -- name: park
 INSERT INTO twofold_parked (name, generation, position, event_id, slot, key, cause, traceback, parked_at)
@@ -151,10 +157,16 @@ UPDATE twofold_checkpoints SET leased_at = twofold_now(), leased_until = twofold
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
 RETURNING 1
 
+-- name: renew_at
+UPDATE twofold_checkpoints SET leased_at = twofold_now(), leased_until = twofold_now() + :lease
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :position
+AND (event_id = :event_id OR event_id = '' OR :event_id = '')
+RETURNING 1
+
 -- name: lease_left
 SELECT leased_until - twofold_now() FROM twofold_checkpoints
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :position
-AND leased_at <= twofold_now()
+AND (event_id = :event_id OR event_id = '' OR :event_id = '') AND leased_at <= twofold_now()
 
 -- name: give_back
 UPDATE twofold_checkpoints SET owner = '', leased_at = 0, leased_until = 0

@@ -249,6 +249,9 @@ class JoinableLog(EventLog, Protocol):
             StorageError: it could not be opened or committed; nothing was stored.
         """
 
+    has_event_table: bool
+    """Whether such a transaction sees the events in a table; those in memory, which is never restored, it does not."""
+
     def is_with(self, database: ReadDatabase) -> bool:
         """Return whether read models of this database are in the log's own, so that one transaction spans both."""
 

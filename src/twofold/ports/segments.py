@@ -43,13 +43,22 @@ class Step(NamedTuple):
     """Seconds for which the holder keeps the segment from here on, by the database's clock."""
     event_id: str = ""
     """Of the event at `after`, as `Mark.text` gives it; empty: not known."""
+    before_id: str = ""
+    """Of the event at `before`, likewise. A database that was restored may stand at the same position again."""
+    log_is_beside: bool = False
+    """Whether the log is in the database of the rows. The step is taken only if its event stands at `after` then."""
+
+    @property
+    def needs_event(self) -> bool:
+        """Whether the step is taken only if its event stands in the log."""
+        return self.log_is_beside and self.after > 0 and bool(self.event_id)
 
     def values(self) -> dict[str, Any]:
         """Return the values of `take_step` in `checkpoints.sql`."""
         return {
             "name": self.segment.projection, "generation": self.segment.generation, "first": self.segment.first,
-            "epoch": self.epoch, "before": self.before, "after": self.after, "event_id": self.event_id,
-            "lease": int(self.lease * 1e6),
+            "epoch": self.epoch, "before": self.before, "before_id": self.before_id, "after": self.after,
+            "event_id": self.event_id, "lease": int(self.lease * 1e6),
         }  # fmt: skip
 
 

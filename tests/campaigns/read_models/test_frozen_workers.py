@@ -120,8 +120,9 @@ def without_epoch() -> None:
     """The planted bug: whoever finds the checkpoint where it was may move it."""
     from twofold.engines.postgres import rows as on_postgres
 
-    SQL["take_step"] = SQL["take_step"].replace(" AND epoch = :epoch", "")  # of SQLite, which looks it up each time
-    on_postgres._TAKE_STEP = on_postgres._TAKE_STEP.replace(" AND epoch = %(epoch)s", "")
+    for name in ("take_step", "take_step_of_log"):
+        SQL[name] = SQL[name].replace(" AND epoch = :epoch", "")  # of SQLite, which looks it up each time
+        on_postgres._TAKE_STEP[name] = on_postgres._TAKE_STEP[name].replace(" AND epoch = %(epoch)s", "")
 
 
 def all_of_one_name() -> None:

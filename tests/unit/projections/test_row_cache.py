@@ -17,6 +17,22 @@ def test_what_a_step_left_is_known_to_the_next_one() -> None:
     assert known.take(Step(LEFT, 1, 5, 9)) == {"a": 1, "b": None}
 
 
+def test_what_a_step_left_is_not_known_behind_another_event() -> None:
+    """A database that is restored comes to the same position under the same epoch once more."""
+    known = RowCache()
+    known.give_back(Step(LEFT, 1, 0, 5, event_id="aa"), {"a": 1})
+    assert known.take(Step(LEFT, 1, 5, 9, before_id="bb")) == {}
+    known.give_back(Step(LEFT, 1, 0, 5, event_id="aa"), {"a": 1})
+    assert known.take(Step(LEFT, 1, 5, 9, before_id="aa")) == {"a": 1}
+
+
+def test_what_a_step_on_the_spot_left_is_not_known() -> None:
+    """The retry of parked events changes rows, and neither epoch nor position."""
+    known = RowCache()
+    known.give_back(Step(LEFT, 1, 5, 5), {"a": 1})
+    assert known.take(Step(LEFT, 1, 5, 9)) == {}
+
+
 @pytest.mark.parametrize(
     "step", [Step(LEFT, 2, 5, 9), Step(LEFT, 1, 4, 9), Step(RIGHT, 1, 5, 9), Step(LEFT._replace(generation=2), 1, 5, 9)]
 )

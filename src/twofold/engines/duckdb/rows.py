@@ -12,6 +12,7 @@ from twofold.engines.duckdb.errors import ABOUT_THE_DATA
 from twofold.engines.duckdb.statements import run
 from twofold.errors import CheckpointMovedError, LimitExceededError
 from twofold.ports.checkpoints import SQL as SHARED
+from twofold.ports.checkpoints import statement_of
 from twofold.ports.read_database import Changes, Values
 from twofold.ports.segments import Step
 from twofold.ports.sql import names, quoted
@@ -32,7 +33,7 @@ def load_rows(connection: Connection, table: Table, keys: Collection[tuple[Any, 
 def write_step(connection: Connection, table: Table, changes: Changes, step: Step) -> None:
     """Write rows and take the step of their segment, within a transaction."""
     segment = {"name": step.segment.projection, "generation": step.segment.generation}
-    if not run(connection, SHARED["take_step"], step.values()):
+    if not run(connection, SHARED[statement_of(step)], step.values()):
         raise CheckpointMovedError(step.segment.projection)
     try:
         _write_rows(connection, table, changes)

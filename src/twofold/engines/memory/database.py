@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TypeVar
 
-from twofold.engines.sqlite.database import add_clock
+from twofold.engines.sqlite.database import add_functions
 from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate
 from twofold.engines.sqlite.log.inline import Answer, answer
 from twofold.engines.sqlite.migration import migrate_file
@@ -137,7 +137,7 @@ class MemoryDatabase:
 
 def _connect(image: bytes) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    add_clock(connection)
+    add_functions(connection)
     if image:
         connection.deserialize(image)
     return connection

@@ -50,6 +50,8 @@ class MemoryEventLog:
         database: where inline projections are written; by default one for itself.
     """
 
+    has_event_table = False
+
     def __init__(self, database: MemoryDatabase | None = None) -> None:
         self._database = database or MemoryDatabase()
         self._database.answer_to = partial(answer, log=self)

@@ -17,6 +17,7 @@ from twofold.engines.postgres.errors import is_about_the_data
 from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper, texts
 from twofold.errors import CheckpointMovedError, LimitExceededError
 from twofold.ports.checkpoints import SQL as SHARED
+from twofold.ports.checkpoints import statement_of
 from twofold.ports.full_text import searchable
 from twofold.ports.read_database import Changes, Found, Lookup, Source, Values
 from twofold.ports.segments import Parked, Step
@@ -24,7 +25,7 @@ from twofold.ports.sql import in_format, names, quoted
 from twofold.ports.table import Column, Kind, Table
 
 _SOURCE, _SERVING_SOURCE = (in_format(SHARED[name]) for name in ("source", "serving_source"))
-_TAKE_STEP = in_format(SHARED["take_step"])
+_TAKE_STEP = {name: in_format(SHARED[name]) for name in ("take_step", "take_step_of_log")}
 _RELEASE = """
     DELETE FROM twofold_parked WHERE name = %(name)s AND generation = %(generation)s
     AND (position, key) IN (SELECT * FROM unnest(%(released_at)s::bigint[], %(released)s::text[]))
@@ -96,7 +97,7 @@ def _lookup(table: Table, arguments: dict[str, Any], keys: Collection[tuple[Any,
 
 async def write_step(connection: Connection, table: Table, changes: Changes, step: Step) -> None:
     """Write rows and take the step, in one statement, so one round trip."""
-    if await _write(connection, table, changes, _TAKE_STEP, step.values()) != 1:
+    if await _write(connection, table, changes, _TAKE_STEP[statement_of(step)], step.values()) != 1:
         raise CheckpointMovedError(step.segment.projection)
 
 

@@ -240,7 +240,7 @@ class SqliteDatabase:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA fullfsync = 1")  # macOS: without it, fsync does not reach the disk
             connection.execute("PRAGMA cell_size_check = 1")  # a damaged page is an error, not an answer
-            add_clock(connection)
+            add_functions(connection)
         except BaseException:
             connection.close()
             raise
@@ -333,15 +333,16 @@ class SqliteDatabase:
             refuse_torn_copy(self.path, self.options.being_made)
 
 
-def knows_clock(connection: sqlite3.Connection) -> bool:
+def knows_functions(connection: sqlite3.Connection) -> bool:
     """Return whether a connection knows `twofold_now()`: SQLite adds it a second time only while no statement runs."""
     found = connection.execute("SELECT count(*) FROM pragma_function_list WHERE name = 'twofold_now'")
     return bool(found.fetchone()[0])
 
 
-def add_clock(connection: sqlite3.Connection) -> None:
-    """Let a connection know `twofold_now()`."""
+def add_functions(connection: sqlite3.Connection) -> None:
+    """Let a connection know `twofold_now()`, and `twofold_hex()`, which gives the id of an event as checkpoints do."""
     connection.create_function("twofold_now", 0, lambda: time.time_ns() // 1000)
+    connection.create_function("twofold_hex", 1, bytes.hex, deterministic=True)
 
 
 def _make_private(path: Path) -> None:

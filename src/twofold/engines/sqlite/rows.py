@@ -14,6 +14,7 @@ from twofold.engines.sqlite.columns import rows_from_sql, rows_to_sql, to_sql
 from twofold.engines.sqlite.writing import write_rows
 from twofold.errors import CheckpointMovedError, LimitExceededError
 from twofold.ports.checkpoints import SQL as SHARED
+from twofold.ports.checkpoints import statement_of
 from twofold.ports.read_database import Changes, Values
 from twofold.ports.segments import Step
 from twofold.ports.sql import names, quoted
@@ -68,7 +69,7 @@ def in_sql(table: Table, changes: Changes) -> Changes:
 def write_step(connection: sqlite3.Connection, table: Table, changes: Changes, step: Step) -> None:
     """Take a step, within a transaction that others share; rows and keys are given as SQLite keeps them."""
     segment = {"name": step.segment.projection, "generation": step.segment.generation}
-    if not connection.execute(SHARED["take_step"], step.values()).fetchall():
+    if not connection.execute(SHARED[statement_of(step)], step.values()).fetchall():
         raise CheckpointMovedError(step.segment.projection)
     write_changes(connection, table, changes)
     for event in changes.parked:

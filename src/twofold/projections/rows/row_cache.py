@@ -11,7 +11,8 @@ class RowCache:
     """The rows of a read model as this process has left them, for each segment that it works on.
 
     Only who holds the epoch of a segment writes its rows, and whatever an operator or another worker does raises it.
-    So they are as they were left, as long as the next step begins under the same epoch where the last one ended.
+    So they are as they were left, as long as the next step begins under the same epoch where the last one ended: at the
+    same position, and behind the same event, as a database that is restored may come to that position once more.
 
     Args:
         capacity: rows of the read model that are kept, at most. Fewer: more rows are read again; more: more memory.
@@ -19,19 +20,24 @@ class RowCache:
 
     def __init__(self, capacity: int = 20_000) -> None:
         self._capacity = capacity
-        self._by_segment: dict[Segment, tuple[int, int, dict[Any, Any]]] = {}
+        self._by_segment: dict[Segment, tuple[tuple[int, int, str], dict[Any, Any]]] = {}
 
     def take(self, step: Step) -> dict[Any, Any]:
         """Return what is known before a step, by key, None for a row that is not there; and keep it no longer.
 
         Who could not take the step, or does not know whether it was taken, gives nothing back.
         """
-        epoch, position, rows = self._by_segment.pop(step.segment, (0, 0, {}))
-        return rows if (epoch, position) == (step.epoch, step.before) else {}
+        place, rows = self._by_segment.pop(step.segment, ((0, 0, ""), {}))
+        return rows if place == (step.epoch, step.before, step.before_id) else {}
 
     def give_back(self, step: Step, rows: dict[Any, Any]) -> None:
-        """Keep the rows of a segment as a step that was taken has left them."""
-        if len(rows) + sum(len(known) for _, _, known in self._by_segment.values()) > self._capacity:
+        """Keep the rows of a segment as a step that was taken has left them.
+
+        Those of a step on the spot are not kept: nothing would tell them from the rows before it.
+        """
+        if step.after == step.before:
+            return
+        if len(rows) + sum(len(known) for _, known in self._by_segment.values()) > self._capacity:
             self._by_segment.clear()
         if len(rows) <= self._capacity:
-            self._by_segment[step.segment] = step.epoch, step.after, rows
+            self._by_segment[step.segment] = (step.epoch, step.after, step.event_id), rows

@@ -82,6 +82,7 @@ class SegmentRunner:
     ) -> None:
         store, _, runner, _, _ = target
         self._store, self._database, self._runner, self._suffix, self.segment = target
+        self._log_is_beside = target.log_is_beside
         self._owner = owner
         self._options = options
         self._lease = options.lease if owner else 0.0  # the rows of on-demand projections have one user, and no lease
@@ -364,7 +365,11 @@ class SegmentRunner:
             self._blocked = await self._still_parked()
 
     def _step_to(self, mark: Mark) -> Step:
-        return Step(self.segment, self._epoch, self._saved.position, mark.position, self._lease, mark.text)
+        saved = self._saved
+        return Step(
+            self.segment, self._epoch, saved.position, mark.position, self._lease, mark.text, saved.text,
+            self._log_is_beside,
+        )  # fmt: skip
 
     async def _mark_at(self, position: int) -> Mark:
         """Return the mark of a position behind the checkpoint, in the history that was read up to there.

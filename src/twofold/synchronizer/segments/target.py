@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twofold.log.event_store import EventStore
 from twofold.ports.read_database import ReadDatabase
@@ -22,3 +22,9 @@ class SegmentTarget(NamedTuple):
     suffix: str
     """Of the names of the generation's tables."""
     segment: Segment
+
+    @property
+    def log_is_beside(self) -> bool:
+        """Whether one transaction sees both the rows and the table of events."""
+        log: Any = self.store.log
+        return getattr(log, "has_event_table", False) and bool(log.is_with(self.database))

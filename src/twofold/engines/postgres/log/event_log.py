@@ -31,6 +31,8 @@ class PostgresEventLog:
         database: where; it may serve the read models as well. Its options say how long anything may take.
     """
 
+    has_event_table = True
+
     def __init__(self, database: PostgresDatabase) -> None:
         self._database = database
         self._head = Watermark()

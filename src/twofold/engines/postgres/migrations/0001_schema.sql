@@ -355,6 +355,10 @@ END $$;
 CREATE FUNCTION twofold_now() RETURNS bigint LANGUAGE sql VOLATILE
     AS 'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint';
 
+-- The id of an event as checkpoints store it.
+CREATE FUNCTION twofold_hex(uuid) RETURNS text LANGUAGE sql IMMUTABLE
+    AS 'SELECT replace($1::text, ''-'', '''')';
+
 -- One row for each read model that was built: the one that serves, one that is being built, the previous one.
 CREATE TABLE twofold_projections (
     name        text    NOT NULL,

@@ -30,6 +30,8 @@ from twofold.ports.watermark import Watermark
 class SqliteEventLog:
     """An `EventLog` in a SQLite file. Appends of one process share commits; several processes take turns."""
 
+    has_event_table = True
+
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._head = Watermark()

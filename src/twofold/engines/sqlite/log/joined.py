@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from twofold.engines.sqlite.database import SqliteDatabase, add_clock, knows_clock
+from twofold.engines.sqlite.database import SqliteDatabase, add_functions, knows_functions
 from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate
 from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.log.inline import append_at_once
@@ -28,8 +28,8 @@ class SqliteJoinedTransaction:
         self.connection = connection
         self._path = path
         self._inline = inline
-        if inline and not knows_clock(connection):
-            add_clock(connection)
+        if inline and not knows_functions(connection):
+            add_functions(connection)
 
     async def append(self, append: Append) -> Appended | Rejected:
         try:
