@@ -131,6 +131,8 @@ class Ledger:
                 await transaction.carry_out(_write(self.table(suffix), changes._replace(upserts=rows), append, by))
         except BaseException as error:
             self.forget(ids)
+            if isinstance(error, CheckpointMovedError):
+                self.forget_all()  # the database may have been restored, to versions that come again
             if isinstance(error, StreamMovedError):
                 self._doubted.update(ids)
             raise
