@@ -15,10 +15,14 @@ from typing import Annotated, Any
 
 import pytest
 from tests.accounts import Balance, Balances, Deposited
+from tests.fulfilment import QUICK
 from tests.restorable import restored_in_place
 from tests.synchronizing import PATIENCE, deposited, engine_at, opened, quick, running, until, write
 
+import trial
+from trial import TrialStarted
 from twofold import (
+    Application,
     BatchReaction,
     EventStore,
     GroupedProjection,
@@ -108,9 +112,8 @@ class Bulk(BatchReaction):
         self.sent += [each.event.amount for each in events]
 
 
-def before_the_step(engine: Engine, runner: ProjectionRunner, deed: Callable[[], Awaitable[object]]) -> None:
+def before_the_step(database: Any, runner: ProjectionRunner, deed: Callable[[], Awaitable[object]]) -> None:
     """Do something once, when a runner has folded an event and is about to open the transaction of its step."""
-    database: Any = engine.read_database
     begun: list[asyncio.Task[Any] | None] = []
     project, commit, transaction = runner.project, database.commit, database.transaction
 
@@ -155,7 +158,7 @@ async def test_a_step_that_was_folded_before_a_restore_is_not_taken_after_it(
         await synchronizer.wait(await write(store, opened("a")), PATIENCE)
         await until(lambda: stands(engine, store, 1))
         await asyncio.to_thread(database.save)
-        before_the_step(engine, synchronizer._of(projection.name).runner, restore)
+        before_the_step(engine.read_database, synchronizer._of(projection.name).runner, restore)
         await write(store, deposited("a", LOST))
         await asyncio.wait_for(lost.wait(), PATIENCE)
         await write(store, deposited("a", KEPT))
@@ -165,6 +168,36 @@ async def test_a_step_that_was_folded_before_a_restore_is_not_taken_after_it(
         shown = await amounts_of(projection, model, engine)
         effects = [Decimal(LOST)] if kind in (Mails, Bulk) else []  # what was done elsewhere stays done
         assert shown == [*effects, Decimal(KEPT)]
+
+
+async def test_a_process_takes_no_step_for_an_event_that_is_lost(url: str) -> None:
+    app, database, lost = Application(url, options=QUICK), restored_in_place(url), asyncio.Event()
+    trial.wire(app, app.commands.dispatch)
+
+    async def restore() -> None:
+        await asyncio.to_thread(database.put_back)
+        lost.set()
+
+    async with app:
+        control, registered = app.processes.control("trial"), app.projections._of("trial")
+
+        async def customers() -> list[str]:
+            return sorted(each.id for each in await control.list())
+
+        async def is_kept() -> bool:
+            return await customers() == ["ann", "carl"]
+
+        await app.store.append([TrialStarted(customer="ann")])
+        await until(customers)
+        await asyncio.to_thread(database.save)
+        before_the_step(registered.database, registered.runner, restore)
+        await app.store.append([TrialStarted(customer="bob")])
+        await asyncio.wait_for(lost.wait(), PATIENCE)
+        assert await customers() == ["ann"]
+        await app.store.append([TrialStarted(customer="carl")])
+        await until(is_kept)
+        [status] = [each for each in await app.projections.status() if each.name == "trial"]
+        assert status.error is None
 
 
 async def stands(engine: Engine, store: EventStore, position: int) -> bool:
