@@ -11,7 +11,9 @@ from tests.synchronizing import PATIENCE, QUICK, running, write
 
 from twofold import Event, EventStore, GroupedProjection, Key, ReadModel, ReadModelSynchronizer, on
 from twofold.engines.engine import Engine
+from twofold.messages.session import WriteToken
 from twofold.ports.read_database import Total
+from twofold.queries.consistency import Asking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,3 +167,18 @@ async def test_a_group_is_divided_among_workers_as_one_and_rebuilt_with_a_sample
         report = await synchronizer.rebuild_projection("lines", expect_same=True)
     assert (report.reason, report.missing, report.added) == ("", 0, 0)
     assert report.sampled > 5
+
+
+async def test_a_row_whose_group_has_parked_events_is_said_to_be_stale_and_no_other(
+    synchronizer: ReadModelSynchronizer, store: EventStore
+) -> None:
+    lines = synchronizer.add(Lines())
+    await write(store, Ordered(order="a", products=("tea",)), Ordered(order="b", products=("pot",)))
+    last = await write(store, Priced(order="a", product="tea", price=Decimal(13)))
+    await synchronizer.run_once(PATIENCE)
+    stale = {}
+    for order, product in (("a", "tea"), ("b", "pot")):
+        with Asking(WriteToken(last, None)) as asking:
+            assert await lines.get(order, product) == Line(order, product)
+        stale[order] = asking.stale
+    assert stale == {"a": True, "b": False}

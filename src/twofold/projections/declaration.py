@@ -16,6 +16,7 @@ from twofold.ports.read_database import Style
 from twofold.projections.batch_reaction import BatchReaction
 from twofold.projections.projection import OnFailure, Projection
 from twofold.projections.reaction import Reaction
+from twofold.projections.reading.declared_reads import check_reads
 from twofold.projections.rows.row_type import INEXACT
 from twofold.projections.sql_projection import SqlProjection
 
@@ -33,8 +34,10 @@ def check_declaration(projection: Any) -> None:
     if not isinstance(projection, Projection | SqlProjection | Reaction):
         raise InvalidProjectionError(f"`projection` {projection!r} is no Projection, SqlProjection or Reaction")
     _check_attributes(projection)
+    check_reads(projection)
     if isinstance(projection, Projection):
-        _check_rows(projection)
+        for each in (*(cls() for cls in projection.reads), projection):
+            _check_rows(each)
     else:
         _check_apply(projection)
 
@@ -126,7 +129,8 @@ def _check_rows(projection: Projection[Any]) -> None:
     if "key" in _own_methods(type(projection)):
         return
     keys = projection.row_type().key[: 1 if type(projection).key is not Projection.key else None]
-    for event in set(projection.handles()).difference(finds):
+    handled = projection.folds_by_event() if projection.reads else projection.handles()
+    for event in set(handled).difference(finds):
         known = field_names(event)
         lacking = [name for name in keys if known is not None and name not in known and not hasattr(event, name)]
         if lacking:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from types import FunctionType
 
@@ -32,6 +32,22 @@ def fingerprint(cls: type, table: Table | None = None, *, until: type = object) 
 def has_row_type(parts: Mapping[str, str]) -> bool:
     """Return whether a fingerprint is that of a keyed projection, with one table for its rows."""
     return parts.get("row") not in (None, "", _NO_ROWS)
+
+
+def with_copies(parts: Mapping[str, str], copies: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+    """Return the fingerprint of a projection with those of the projections that it reads, by their names."""
+    of_copies = {f"{name}.{part}": digest for name, its in copies.items() for part, digest in its.items()}
+    return {**parts, **of_copies}
+
+
+def copies_in(name: str, parts: Mapping[str, str]) -> Sequence[str]:
+    """Return the names of the tables, without suffix, in which a projection of this fingerprint keeps its copies."""
+    return [name_of_copy(name, part.removesuffix(".row")) for part in parts if part.endswith(".row")]
+
+
+def name_of_copy(name: str, read: str) -> str:
+    """Return the name of the table in which a projection keeps its copy of the rows of one that it reads."""
+    return f"{name}_{read}"
 
 
 def is_reaction(parts: Mapping[str, str]) -> bool:

@@ -41,6 +41,10 @@ class GroupedProjection(Projection[R]):
             )
         return sorted_rows or None
 
+    def events_key(self, key: KeyValues) -> KeyValues:
+        """Return the key of the group that the row with this key belongs to."""
+        return key[: self.group_length]
+
     def rows_in(self, folded: Any) -> Sequence[R]:
         """Return the rows of a group."""
         return folded or ()

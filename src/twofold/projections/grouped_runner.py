@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
-from typing import Any, cast
+from typing import Any
 
 from twofold.ports.read_database import Changes, Filter, Selection
 from twofold.ports.table import Table
@@ -46,9 +46,6 @@ class GroupedRunner(KeyedRunner):
         after = self.rows_by_key(folded)
         upserts = self._rows.dump_all(row for key, row in after.items() if before.get(key) != row)
         return Changes(upserts, [self._rows.dump_key(key) for key in before if key not in after])
-
-    def group(self, key: KeyValues) -> KeyValues:
-        return key[: cast(GroupedProjection[Any], self.projection).group_length]
 
     def rows_by_key(self, folded: Folded) -> Mapping[KeyValues, Any]:
         return {self._rows.key_of(row): row for rows in folded.rows.values() for row in rows or ()}

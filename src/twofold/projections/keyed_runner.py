@@ -41,6 +41,7 @@ class KeyedRunner:
     beside = None
     trouble = None
     folds_single_rows = True
+    reads_others = False
     _fingerprint_until: type = Projection
 
     def __init__(
@@ -176,7 +177,7 @@ class KeyedRunner:
         return Changes(upserts, [self._rows.dump_key(key) for key, row in folded.rows.items() if row is None])
 
     def group(self, key: KeyValues) -> KeyValues:
-        return key
+        return self.projection.events_key(key)
 
     def rows_by_key(self, folded: Folded) -> Mapping[KeyValues, Any]:
         return {key: row for key, row in folded.rows.items() if row is not None}

@@ -20,6 +20,7 @@ from twofold.projections.keyed_runner import KeyedRunner
 from twofold.projections.projection import Projection
 from twofold.projections.reaction import Reaction
 from twofold.projections.reaction_runner import ReactionRunner
+from twofold.projections.reading.joint_runner import JointRunner
 from twofold.projections.runner import Drive, ProjectionKind, ProjectionRunner, RowRunner
 from twofold.projections.sql_projection import SqlProjection
 from twofold.projections.sql_runner import SqlRunner
@@ -120,6 +121,8 @@ def runner_of(
     """
     check_declaration(projection)
     match projection:
+        case Projection() if projection.reads:
+            return JointRunner(database, projection, batch_size, drive, folding)
         case GroupedProjection():
             return GroupedRunner(database, projection, batch_size, drive, folding)
         case Projection():
@@ -136,6 +139,10 @@ def runner_of(
 def _rows_of(runner: ProjectionRunner) -> RowRunner:
     if (rows := runner.rows) is None:
         raise InvalidProjectionError(f"{runner.name} can be asynchronous only: it does not say which rows it changes")
+    if rows.reads_others:
+        raise InvalidProjectionError(
+            f"{runner.name} can be asynchronous only: it reads other projections; leave `kind` out"
+        )
     return rows
 
 

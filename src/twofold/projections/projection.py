@@ -18,6 +18,8 @@ from twofold.projections.rows.row_type import RowType
 
 R = TypeVar("R")
 
+T = TypeVar("T")
+
 KeyValues = tuple[Any, ...]
 OnFailure = Literal["park", "stop"]
 Fold = Callable[[Any, Any, RecordedEvent[Any]], Any]
@@ -57,7 +59,11 @@ class Projection(Generic[R]):
     """
     follows: ClassVar[tuple[str, ...]] = ()
     """Names of projections that this one never overtakes."""
+    reads: ClassVar[tuple[type[Projection[Any]], ...]] = ()
+    """Projections whose rows its methods `read`. It keeps its own copies of these rows, in step with its own."""
 
+    _reads_row: Callable[[type[Projection[Any]], KeyValues], Any] | None = None
+    """Finds a row for `read`, while events are folded."""
     _of_tenants = False
     """Whether rows say whose they are: the application that it was added to has tenants."""
     _rows: ClassVar[RowType[Any] | None] = None
@@ -67,12 +73,14 @@ class Projection(Generic[R]):
     _finding: ClassVar[Mapping[type, Mapping[str, str]]] = {}
 
     def handles(self) -> tuple[type, ...]:
-        """Return the classes of the events that it takes.
+        """Return the classes of the events that it takes, and of those that the projections take which it reads.
 
         Raises:
             InvalidProjectionError: a method has other parameters than the class's text allows.
         """
-        return tuple(self.folds_by_event())
+        if not self.reads:
+            return tuple(self.folds_by_event())
+        return tuple(dict.fromkeys(event for cls in (*self.reads, type(self)) for event in cls.folds_by_event()))
 
     def key(self, event: Any) -> Any:
         """Return the key of the row that an event is about; by default the event's fields of the same names.
@@ -90,6 +98,22 @@ class Projection(Generic[R]):
             Exception: whatever the method for the event raises.
         """
         return typing.cast("R | None", self.folds_by_event()[type(recorded.event)](self, row, recorded))
+
+    def read(self, projection: type[Projection[T]], *key: Any) -> T | None:
+        """Return the row with a key of a projection that is named in `reads`; for use in methods marked with `@on`.
+
+        The row is as the events up to the one at hand have left it, that one included; None if there is none.
+
+        Raises:
+            InvalidProjectionError: `reads` does not name it, or no event is being folded.
+            ValueError: there are more or fewer values than the key has fields.
+        """
+        if self._reads_row is None:
+            raise InvalidProjectionError(
+                f"{self.name}: read() returns rows only while events are folded, and of projections that `reads` "
+                f"names; write reads = ({projection.__name__},), and call it in a method marked with @on"
+            )
+        return typing.cast("T | None", self._reads_row(projection, key))
 
     async def verify(self, rebuilt: Any) -> None:
         """Raise if a rebuilt read model must not serve; `rebuilt` is that `ReadModel`.
@@ -135,6 +159,10 @@ class Projection(Generic[R]):
         self.folds_by_event()
         found: Mapping[type, Mapping[str, str]] = type(self).__dict__["_finding"]
         return found
+
+    def events_key(self, key: KeyValues) -> KeyValues:
+        """Return the key of the events that the row with this key is made of; empty: it depends on all events."""
+        return () if self.reads else key
 
     def rows_in(self, folded: Any) -> Sequence[R]:
         """Return the rows in what `apply` returns."""

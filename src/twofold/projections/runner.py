@@ -176,6 +176,8 @@ class RowRunner(ProjectionRunner, Protocol):
     folding: FoldOptions
     folds_single_rows: bool
     """Whether the events of one key make one row, which can be folded by itself."""
+    reads_others: bool
+    """Whether rows follow from rows of other projections, too, so that only all of them can be folded again."""
 
     def table(self, suffix: str) -> Table:
         """Return the table of a generation."""

@@ -21,7 +21,7 @@ _TEXTS: Mapping[Kind, tuple[type, ...]] = {Kind.TEXT: (str, Enum), Kind.INTEGER:
 
 def key_tags(projection: Projection[Any], table: Table) -> KeyTags:
     """Return which tags of a projection's events hold a part of the row's key; none for types that have no such tag."""
-    if type(projection).key is not Projection.key:
+    if projection.reads or type(projection).key is not Projection.key:
         return {}
     found: dict[str, Sequence[tuple[str, int]]] = {}
     for cls in set(projection.handles()).difference(projection.finds_rows()):

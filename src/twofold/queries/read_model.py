@@ -232,7 +232,9 @@ class ReadModel(Generic[R]):
         """Answer a question so that it shows what it must; return whether it is stale, or refuse, by the policy."""
         progress = self._progress
         if progress is None:
-            return await self._database.read(self._table, question, Source(self.name, self._number, _text(key))), False
+            return await self._database.read(
+                self._table, question, Source(self.name, self._number, self._text(key))
+            ), False
         if asking is None:
             return await self._read(progress, question, Need(), 0.0, key), False
         tags = tags_of(self._key_tags, self._table, key) if key is not None and asking.needs_tags else {}
@@ -278,7 +280,7 @@ class ReadModel(Generic[R]):
             else:
                 break
         if found.has_parked:
-            await progress.refuse_parked(_text(key))
+            await progress.refuse_parked(self._text(key))
         return found
 
     async def _read_from(
@@ -287,7 +289,9 @@ class ReadModel(Generic[R]):
         """Read rows and position from one snapshot, or the rows alone if nothing depends on the position."""
         table = self._table_of(serving.generation.suffix)
         if need.position or serving.has_parked or isinstance(question, Selection):
-            return await self._database.read(table, question, Source(self.name, serving.generation.number, _text(key)))
+            return await self._database.read(
+                table, question, Source(self.name, serving.generation.number, self._text(key))
+            )
         position = progress.reached
         if isinstance(question, Lookup):
             return Found(await self._database.load(table, question.keys), position, position, has_parked=False)
@@ -298,6 +302,13 @@ class ReadModel(Generic[R]):
         if suffix not in self._tables:
             self._tables[suffix] = self._table._replace(name=self._table.name + suffix)
         return self._tables[suffix]
+
+    def _text(self, key: KeyValues | None) -> str:
+        """Return the key of a row's events in the form that parked ones hold; empty for none, or one of no row."""
+        try:
+            return "" if key is None else key_text(self._projection.events_key(key))
+        except Exception:
+            return ""
 
     @cached_property
     def _key_tags(self) -> KeyTags:
@@ -376,14 +387,6 @@ class ReadModel(Generic[R]):
     def _next_cursor(self, last: Sequence[Any], order: Sequence[Column]) -> str:
         names = [column.name for column in self._table.columns]
         return write_cursor([column.name for column in order], [last[names.index(column.name)] for column in order])
-
-
-def _text(key: KeyValues | None) -> str:
-    """Return a key in the form that parked events hold; empty without one, or for a key that no row can have."""
-    try:
-        return "" if key is None else key_text(key)
-    except Exception:
-        return ""
 
 
 def _is_filter(given: object) -> bool:

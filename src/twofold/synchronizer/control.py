@@ -26,7 +26,7 @@ from twofold.projections.fingerprint import has_row_type
 from twofold.projections.keys.keyed_event import LookupEvent, key_text
 from twofold.projections.runner import decoder_for
 from twofold.synchronizer import history, parking, rebuild
-from twofold.synchronizer.generations import Change, change, forget_records, locked_generations, serving_of
+from twofold.synchronizer.generations import Change, change, drop_copies, forget_records, locked_generations, serving_of
 from twofold.synchronizer.leases import new_worker
 from twofold.synchronizer.parking import ParkedEvent, SkippedEvent
 from twofold.synchronizer.rebuild_checks import Report
@@ -187,6 +187,7 @@ class ReadModelControl:
                     f"control({self.name!r}).drop_previous() on the application's projections"
                 )
             await transaction.drop(self.name + previous.suffix)
+            await drop_copies(transaction, previous)
             await forget_records(transaction, previous)
         self._changed()
         return True

@@ -32,6 +32,7 @@ from twofold.ports.checkpoints import (
 )
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import bounds
+from twofold.projections.fingerprint import copies_in
 from twofold.projections.runner import ReadModelBuilder
 
 Change = Literal["pause", "resume", "refuse", "take over", "step back"]
@@ -182,7 +183,17 @@ async def forget(transaction: ReadTransaction, code: ReadModelBuilder, generatio
         StorageError: the database failed.
     """
     await code.drop(transaction, generation.suffix)
+    await drop_copies(transaction, generation)
     await forget_records(transaction, generation)
+
+
+async def drop_copies(transaction: ReadTransaction, generation: Generation) -> None:
+    """Drop the tables in which a generation keeps rows of projections that its code reads, or read when it was built.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    await transaction.drop(*(name + generation.suffix for name in copies_in(generation.name, generation.parts)))
 
 
 async def forget_records(transaction: ReadTransaction, generation: Generation) -> None:

@@ -75,7 +75,7 @@ async def verify_sample(
         Exception: an event cannot be read.
     """
     report = await verify_nothing_parked(database.query, new, report)
-    if report.reason or (rows := runner.rows) is None:
+    if report.reason or (rows := runner.rows) is None or rows.reads_others:
         return report
     stored = await _sampled_rows(database, rows, new, options)
     wanted = set(map(rows.group, stored))

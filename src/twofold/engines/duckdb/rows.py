@@ -35,14 +35,19 @@ def write_step(connection: Connection, table: Table, changes: Changes, step: Ste
     segment = {"name": step.segment.projection, "generation": step.segment.generation}
     if not run(connection, SHARED[statement_of(step)], step.values()):
         raise CheckpointMovedError(step.segment.projection)
-    try:
-        _write_rows(connection, table, changes)
-    except ABOUT_THE_DATA as error:
-        raise LimitExceededError(f"DuckDB cannot store such a row of {table.name}: {error}") from error
+    write_rows(connection, table, changes)
     for event in changes.parked:
         run(connection, SHARED["park"], {**segment, **event._asdict(), "slot": event.slot})
     for position, key in changes.released:
         run(connection, SHARED["release"], {**segment, "position": position, "key": key})
+
+
+def write_rows(connection: Connection, table: Table, changes: Changes) -> None:
+    """Write rows and delete others, within a transaction."""
+    try:
+        _write_rows(connection, table, changes)
+    except ABOUT_THE_DATA as error:
+        raise LimitExceededError(f"DuckDB cannot store such a row of {table.name}: {error}") from error
 
 
 def _write_rows(connection: Connection, table: Table, changes: Changes) -> None:

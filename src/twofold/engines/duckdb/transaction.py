@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Generator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import duckdb
 
 from twofold.engines.duckdb import tables
 from twofold.engines.duckdb.database import DuckDbDatabase
 from twofold.engines.duckdb.errors import storage_failed
+from twofold.engines.duckdb.rows import write_rows, write_step
 from twofold.engines.duckdb.statements import run
 from twofold.errors import StorageError
+from twofold.ports.inline import WriteRows, WriteStep
 from twofold.ports.table import Table
 
 T = TypeVar("T")
@@ -63,9 +65,25 @@ class DuckDbReadTransaction:
         return await self._database.run(partial(tables.all_names, self._connection))
 
     async def carry_out(self, steps: Generator[Any, Any, T]) -> T:
-        """Refuse: no event log is in DuckDB.
+        """Carry out requests that write rows; no event log is in DuckDB, of which others could be.
 
         Raises:
-            StorageError: always.
+            StorageError: it is another request, or the database failed.
         """
-        raise StorageError("DuckDB holds no event log whose appends could write its read models")
+        return await self._database.run(partial(_carry_out, self._connection, steps))
+
+
+def _carry_out(connection: duckdb.DuckDBPyConnection, steps: Generator[Any, Any, T]) -> T:
+    try:
+        request = next(steps)
+        while True:
+            match request:
+                case WriteStep(table, changes, step):
+                    write_step(connection, table, changes, step)
+                case WriteRows(table, changes):
+                    write_rows(connection, table, changes)
+                case _:
+                    raise StorageError("DuckDB holds no event log whose appends could write its read models")
+            request = steps.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Generic, Self, TypeVar, Unpack
 
 from twofold.log.codec.event_types import EventTypes
+from twofold.messages.event import RecordedEvent
 from twofold.projections.folding import Folded, fold
 from twofold.projections.grouped import GroupedProjection
 from twofold.projections.keys.lookups import keyed_or_lookups
 from twofold.projections.projection import Projection
+from twofold.projections.reading.joint_fold import fold_jointly
 from twofold.testing.scenarios.history import Scenario, Where
 from twofold.testing.scenarios.report import expect_error, fail, fail_with
 
@@ -93,13 +96,18 @@ class RowsScenario(Scenario, Generic[R]):
         handled = [each for each in recorded if type(each.event) in self._projection.handles()]
         since = len(recorded) if self._since is None else self._since
         first = recorded[since].position if since < len(recorded) else None
-        folded = fold(self._projection, {}, keyed_or_lookups(self._projection, handled))
+        folded = self._folded(handled)
         for failure in folded.failures:
             if failure.error is not None:
                 if first is None or failure.position < first:
                     raise failure.error
                 return self._by_key(folded), failure.error
         return self._by_key(folded), None
+
+    def _folded(self, events: Sequence[RecordedEvent[Any]]) -> Folded:
+        if self._projection.reads:
+            return fold_jointly(self._projection, events)
+        return fold(self._projection, {}, keyed_or_lookups(self._projection, events))
 
     def _by_key(self, folded: Folded) -> dict[tuple[Any, ...], R]:
         kept = [row for row in folded.rows.values() if row is not None]
