@@ -43,6 +43,7 @@ EDITS = {
         ("new_id, new_payload, new_metadata, new_tags", ", new_region"),
         ("    e_payload json[], e_metadata json[], e_tags json[],", " e_region text[],"),
         ("            e_tags[p.i]\n", "            , e_region[p.i]\n"),
+        ("(18, convert_to(e.tags::text, 'UTF8'))", ", (19, convert_to(e.region, 'UTF8'))"),
     ],
 }
 """What is written behind what, in each file."""
@@ -70,7 +71,10 @@ async def fill(log):
     plain = append_of(new_event("Note-1", "x"))
     await log.append(plain)
     await asyncio.gather(*(log.append(append_of(new_event(f"Note-{n}", "y"), new_event())) for n in range(5)))
-    await log.append(append_of(new_event("", "z"), fail_if=topic("z"), after=0, command=new_command()))
+    command = new_command()
+    await log.append(append_of(new_event("", "z"), fail_if=topic("z"), after=0, command=command))
+    repeat = await log.append(append_of(new_event("", "z"), command=command))
+    assert repeat.repeated and [row.region for row in repeat.rows] == ["topic:z"], repeat
     many = [Noted(text="", amount=0, topics=("m",))] * 40
     await log.append(Append(EVENT_TYPES.encode_all(many, [uuid7().bytes for _ in many], "Many-1", "Many", b"{}")))
     again = await log.append(plain)

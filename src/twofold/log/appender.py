@@ -15,9 +15,7 @@ from twofold.errors import (
     CorruptEventError,
     DuplicateEventIdError,
     LimitExceededError,
-    OutcomeUnknownError,
     RepeatedTransactionError,
-    StorageError,
     TransactionReusedError,
     UnitOfWorkError,
 )
@@ -30,11 +28,11 @@ from twofold.log.transaction import StoreTransaction
 from twofold.log.unit_of_work import writing_unit
 from twofold.messages.context import current_metadata
 from twofold.messages.event import Metadata
-from twofold.messages.event_query import AppendCondition, EventQuery
+from twofold.messages.event_query import AppendCondition
 from twofold.messages.ids import new_event_ids
 from twofold.messages.position import Position
 from twofold.messages.receipt import Receipt
-from twofold.messages.stored_event import NewEvent, StoredEvent, is_intact
+from twofold.messages.stored_event import NewEvent, is_intact
 from twofold.messages.stream import ExpectedVersion
 from twofold.messages.tenant_names import own_events, own_id, own_uuid, shown_stream, shown_tags
 from twofold.options import LogOptions
@@ -247,7 +245,7 @@ class Appender:
         appended = self._accepted(await self._log.append(append))
         if appended.repeated:  # a repeat of a command may have made other events than the first
             own = append.command.result if append.command else b""  # the record of the first may be removed by now
-            return Committed(await self._first_receipt(appended), appended.result or own)
+            return Committed(self._receipt_of(appended), appended.result or own)
         receipt = _receipt(append, appended, value)
         self._note(receipt.position)
         return Committed(receipt, appended.result)
@@ -260,7 +258,7 @@ class Appender:
             StorageError: the database failed.
         """
         known = await self._log.find_command(command_id.bytes)
-        return known and (known.record, self._receipt_of(known.appended, known.rows))
+        return known and (known.record, self._receipt_of(known.appended._replace(rows=known.rows)))
 
     @asynccontextmanager
     async def transaction(self, connection: Any) -> AsyncIterator[StoreTransaction]:
@@ -305,25 +303,13 @@ class Appender:
         """Return the name of a stream of the present tenant as the application knows it."""
         return stream_id[len(current_tenant("a stream")) + 1 :] if self._has_tenants and stream_id else stream_id
 
-    async def _first_receipt(self, appended: Appended) -> Receipt[None]:
-        """Make the receipt of an earlier call again, from the events that it stored.
-
-        Raises:
-            OutcomeUnknownError: they could not be read. That the call took effect is certain: it must be repeated.
-        """
-        first, last = appended.first, appended.last
-        try:
-            rows = await self._log.read(EventQuery.all(), after=first - 1, before=last + 1, limit=last - first + 1)
-        except StorageError as error:
-            raise OutcomeUnknownError(f"no receipt could be read ({error}); repeat it with the same id") from error
-        return self._receipt_of(appended, rows)
-
-    def _receipt_of(self, appended: Appended, rows: Sequence[StoredEvent]) -> Receipt[None]:
+    def _receipt_of(self, appended: Appended) -> Receipt[None]:
         """Make the receipt of an earlier call again, from the events that it stored.
 
         Raises:
             CorruptEventError: one of them is damaged.
         """
+        rows = appended.rows
         if damaged := [row.position for row in rows if not is_intact(row)]:
             raise CorruptEventError(damaged[0])
         tags = [shown_tags(tuple(msgspec.json.decode(row.tags, type=list[str]))) for row in rows]

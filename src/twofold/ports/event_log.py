@@ -83,6 +83,8 @@ class Appended(NamedTuple):
     """The recorded result of the command, if the append carries one."""
     version: int = 0
     """The version that the last event gave its stream; 0 if it belongs to none."""
+    rows: tuple[StoredEvent, ...] = ()
+    """Of a repeat, the events that the first call stored, in order: its caller needs no second round trip for them."""
 
 
 class FoundCommand(NamedTuple):
@@ -91,7 +93,7 @@ class FoundCommand(NamedTuple):
     record: CommandRecord
     appended: Appended
     """What its first call was answered with."""
-    rows: Sequence[StoredEvent]
+    rows: tuple[StoredEvent, ...]
     """The events that it stored, in order."""
 
 
@@ -302,7 +304,7 @@ def repeated(events: Sequence[NewEvent], stored: Sequence[StoredEvent | None]) -
             raise DuplicateEventIdError(UUID(bytes=event.event_id))
     if len(known) < len(events):
         raise DuplicateEventIdError(UUID(bytes=known[0].event_id))
-    return Appended(first, last, repeated=True, version=known[-1].version)
+    return Appended(first, last, repeated=True, version=known[-1].version, rows=tuple(known))
 
 
 def _refuse_twins(events: Sequence[NewEvent]) -> None:
@@ -323,7 +325,7 @@ def found_command(found: Sequence[Sequence[Any]]) -> FoundCommand | None:
     record = intact_command(CommandRecord(command_id, content_hash, result), first, last, checksum)
     if position is None:
         return None
-    rows = [StoredEvent(*row[6:]) for row in found]
+    rows = tuple(StoredEvent(*row[6:]) for row in found)
     appended = Appended(first, last, result=result, version=rows[-1].version)
     return FoundCommand(record, appended, rows)
 
@@ -334,10 +336,10 @@ def repeated_command(command: CommandRecord, known: FoundCommand) -> Appended:
     Raises:
         CommandReusedError: the command of that time had another content.
     """
-    earlier, appended, _ = known
+    earlier, appended, rows = known
     if earlier.content_hash != command.content_hash:
         raise CommandReusedError(UUID(bytes=command.command_id))
-    return appended._replace(repeated=True, result=earlier.result)
+    return appended._replace(repeated=True, result=earlier.result, rows=rows)
 
 
 def version_rejection(

@@ -51,6 +51,8 @@ def comparable(outcome: object, *, exact: bool) -> object:
     if isinstance(outcome, Rejected):
         facts = (outcome.stream_id, outcome.version, tuple(row.position for row in outcome.conflicts))
         return ("rejected", *facts) if exact else ("rejected",)
+    if isinstance(outcome, Appended):
+        return outcome._replace(rows=()), contents(outcome.rows)
     return (type(outcome), str(outcome)) if isinstance(outcome, TwofoldError) else outcome
 
 

@@ -274,7 +274,7 @@ class MemoryEventLog:
         if (known := self._commands.get(command_id)) is None:
             return None
         record, appended = known
-        return FoundCommand(record, appended, self._events[appended.first - 1 : appended.last])
+        return FoundCommand(record, appended, tuple(self._events[appended.first - 1 : appended.last]))
 
     def _rejected(self, append: Append) -> Rejected | None:
         for stream_id, expected in append.expected:

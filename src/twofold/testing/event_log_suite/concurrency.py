@@ -111,7 +111,8 @@ class ConcurrencyPromises:
             first, *others = await together(log, *[decision] * 5)
             assert isinstance(first, Appended)
             assert (first.first, first.last, first.repeated) == (2 * number + 1, 2 * number + 2, False)
-            assert others == [first._replace(repeated=True)] * 4
+            rows = tuple(await log.read(EVERYTHING, after=first.first - 1, limit=2))
+            assert others == [first._replace(repeated=True, rows=rows)] * 4
         assert await log.head() == 8
 
     async def test_one_command_with_two_contents_at_one_moment_takes_effect_once(self, log: EventLog) -> None:
@@ -124,7 +125,8 @@ class ConcurrencyPromises:
         )
         assert outcomes[0] == Appended(1, 1, result=command.result, version=1)
         assert isinstance(outcomes[1], CommandReusedError)
-        assert outcomes[2] == Appended(1, 1, repeated=True, result=command.result, version=1)
+        rows = tuple(await log.read(EVERYTHING, limit=10))
+        assert outcomes[2] == Appended(1, 1, repeated=True, result=command.result, version=1, rows=rows)
 
     async def test_one_event_id_with_two_contents_at_one_moment_is_stored_once(self, log: EventLog) -> None:
         event = new_event("Note-1")

@@ -69,7 +69,8 @@ class LifetimePromises:
             assert list(await reopened.read(EVERYTHING, limit=100)) == rows
             assert list(await reopened.read(topic("x"), limit=100)) == rows[:1]
             assert await reopened.head() == 2
-            assert await reopened.append(decision) == Appended(1, 2, repeated=True, result=command.result)
+            repeat = Appended(1, 2, repeated=True, result=command.result, rows=tuple(rows))
+            assert await reopened.append(decision) == repeat
             with pytest.raises(CommandReusedError):
                 await reopened.append(append_of(new_event(), command=command._replace(content_hash=b"?" * 32)))
             assert span(await reopened.append(append_of(new_event("Note-1"), expected={"Note-1": 1}))) == (3, 3)

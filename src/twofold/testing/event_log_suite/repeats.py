@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 from twofold.errors import CommandReusedError, DuplicateEventIdError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.ids import uuid7
-from twofold.messages.stored_event import NewEvent
+from twofold.messages.stored_event import NewEvent, is_intact
 from twofold.ports.event_log import Append, Appended, EventLog, Rejected
 from twofold.testing.samples import EVENT_TYPES, Noted, Revised, append_of, new_command, new_event, repeated_span, topic
 
@@ -44,8 +45,9 @@ class RepeatPromises:
         assert not first.repeated
         await log.append(append_of(new_event("Note-1", "x"), new_event("Note-2", "x")))
         head = await log.head()
+        rows = tuple(await log.read(EVERYTHING, after=first.first - 1, limit=len(decision.events)))
         for _ in range(2):
-            assert await log.append(decision) == first._replace(repeated=True)
+            assert await log.append(decision) == first._replace(repeated=True, rows=rows)
         assert await log.head() == head
 
     async def test_a_repeat_is_recognised_under_another_expectation(self, log: EventLog) -> None:
@@ -119,7 +121,8 @@ class RepeatPromises:
         await log.append(append_of(new_event("Note-1"), new_event("Note-1"), command=command))
         retried = command._replace(result=b'{"id":"decided again"}')
         again = append_of(new_event("Note-1", text="new ids"), expected={"Note-1": 0}, command=retried)
-        assert await log.append(again) == Appended(1, 2, repeated=True, result=command.result, version=2)
+        rows = tuple(await log.read(EVERYTHING, limit=10))
+        assert await log.append(again) == Appended(1, 2, repeated=True, result=command.result, version=2, rows=rows)
         assert await log.head() == 2
 
     async def test_a_command_id_with_another_hash_is_an_error_and_stores_nothing(self, log: EventLog) -> None:
@@ -163,4 +166,25 @@ class RepeatPromises:
             await log.append(append_of(new_event("Note-1"), command=command))
         for place, command in enumerate(commands, 1):
             repeat = await log.append(append_of(new_event("Note-1"), command=command))
-            assert repeat == Appended(place, place, repeated=True, result=command.result, version=place)
+            rows = tuple(await log.read(EVERYTHING, after=place - 1, limit=1))
+            assert repeat == Appended(place, place, repeated=True, result=command.result, version=place, rows=rows)
+
+    async def test_repeats_carry_the_events_of_the_first_calls(self, log: EventLog) -> None:
+        """Byte by byte: a checksum is taken over them."""
+        plain = append_of(new_event("Note-1", "x", "y", text="é\n"), new_event())
+        decisions = [
+            append_of(*(new_event(f"Note-{n}", f"ü{n}", text="'\\\"") for _ in range(n)), command=new_command())
+            for n in (1, 3)
+        ]
+        for decision in (plain, *decisions):
+            appended = await log.append(decision)
+            assert isinstance(appended, Appended)
+            assert appended.rows == ()
+        stored = tuple(await log.read(EVERYTHING, limit=10))
+        again = [append_of(new_event("Note-9"), command=decision.command) for decision in decisions]
+        appends = [*again, append_of(new_event("Note-5")), *decisions[:1], plain]
+        repeats = await asyncio.gather(*map(log.append, appends))
+        assert [each.rows for each in repeats if isinstance(each, Appended)] == [
+            stored[2:3], stored[3:], (), stored[2:3], stored[:2]
+        ]  # fmt: skip
+        assert all(is_intact(row) for row in stored)

@@ -7,11 +7,11 @@ from functools import cached_property, wraps
 from itertools import accumulate, chain
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from twofold.engines.postgres.log.event_columns import many, one
+from twofold.engines.postgres.log.event_columns import many, one, read_rows
 from twofold.engines.postgres.wire import arrays
 from twofold.engines.postgres.wire.arrays import Binary, UnfitError
 from twofold.messages.event_query import EventQuery, QueryItem
-from twofold.messages.stored_event import BROUGHT, NewEvent
+from twofold.messages.stored_event import BROUGHT, ColumnKind, NewEvent
 from twofold.messages.stream import ANY, ExpectedVersion, StreamState
 from twofold.ports.event_log import Append, Appended, command_checksum
 
@@ -37,9 +37,13 @@ class Refusal(NamedTuple):
     """Which of the append's expectations does not hold."""
     version: int = 0
     """And the version that the stream has."""
+    earlier: Sequence[Sequence[Any]] = ()
+    """What is recorded of the command that is known, for `found_command`."""
 
 
 Outcome = Appended | Refusal
+_COMMAND = (*[ColumnKind.JSON] * 3, *[ColumnKind.LARGE] * 3)
+"""The kinds of a command's columns, of which the first three are bytes."""
 _REASONS: dict[int, Literal["known", "version", "condition"]] = {1: "known", 2: "version", 3: "condition"}
 
 
@@ -126,13 +130,15 @@ class Batch:
     def outcomes(self, row: Sequence[bytes | None]) -> list[Outcome]:
         """Return what became of each append, as the row of the answer has it in the binary format."""
         head = arrays.read_integer(row[0]) or 0
-        verdicts, stale, versions = map(arrays.read_int4s, row[1:])
+        verdicts, stale, versions = map(arrays.read_int4s, row[1:4])
+        earlier = _earlier_commands(row[4]) if row[4] else {}
         outcomes: list[Outcome] = []
         slots, nths = self._event_slots, self._event_nths
         for place, (append, count, end) in enumerate(zip(self.appends, self._counts, self._ends, strict=True)):
             if verdicts and (verdict := verdicts[place]):
                 which = self._expectations[stale[place] - 1][3] if verdict == 2 else 0
-                outcomes.append(Refusal(_REASONS[verdict], head, which, versions[place]))
+                found = earlier.get(append.command.command_id, ()) if append.command else ()
+                outcomes.append(Refusal(_REASONS[verdict], head, which, versions[place], found))
                 continue
             slot = slots[end - 1]
             version = versions[place] if verdicts else (versions[slot - 1] + nths[end - 1] if slot else 0)
@@ -209,6 +215,14 @@ class Batch:
             if append.command
         ]
         return _commands(rows) if rows else _NO_COMMANDS
+
+
+def _earlier_commands(sent: bytes) -> dict[bytes, list[tuple[Any, ...]]]:
+    """Return what is recorded of commands that are known, by their ids."""
+    found: dict[bytes, list[tuple[Any, ...]]] = {}
+    for row in read_rows(arrays.read_byteas(sent), _COMMAND):
+        found.setdefault(row[0], []).append(row)
+    return found
 
 
 def head_after(outcomes: Sequence[Outcome]) -> int:

@@ -48,6 +48,11 @@ _COPIED: dict[ColumnKind, Callable[[Any], bytes]] = {
     ColumnKind.NUMBER: arrays.int4_bytes,
     ColumnKind.LARGE: arrays.int8_bytes,
 }
+_READ: dict[ColumnKind, Callable[[bytes], Any]] = {
+    ColumnKind.NAME: bytes.decode,
+    ColumnKind.NUMBER: partial(int.from_bytes, signed=True),
+    ColumnKind.LARGE: partial(int.from_bytes, signed=True),
+}
 _copied = [_COPIED.get(kind) for kind in COLUMNS.values()]
 _many = [_MANY[kind] for kind in BROUGHT.values()]
 
@@ -69,6 +74,14 @@ def many(events: Iterable[NewEvent]) -> tuple[list[Binary], tuple[tuple[str, ...
     sent = [encode(values) for encode, values in zip(_many, columns, strict=True)]
     sent.append(arrays.int8s(contents))
     return sent, tag_names
+
+
+def read_rows(values: Sequence[bytes], command: Sequence[ColumnKind]) -> list[tuple[Any, ...]]:
+    """Return rows, given the values of all in the binary format: in each, those of a command, and those of an event."""
+    read = [_READ.get(kind) for kind in (*command, *COLUMNS.values())]
+    columns = [values[place :: len(read)] for place in range(len(read))]
+    converted = [map(convert, each) if convert else each for convert, each in zip(read, columns, strict=True)]
+    return list(zip(*converted, strict=True))
 
 
 def as_copied(rows: Sequence[StoredEvent]) -> bytes:

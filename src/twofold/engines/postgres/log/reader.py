@@ -128,6 +128,8 @@ class Reader:
 
     async def explained(self, append: Append, refusal: Refusal) -> Appended | Rejected:
         """Find out what an append was refused for: the log only grows, so it is all still there."""
+        if append.command and refusal.earlier and (known := found_command(refusal.earlier)):
+            return repeated_command(append.command, known)
         if refusal.reason == "known":
             try:
                 return await self._repeated(append)

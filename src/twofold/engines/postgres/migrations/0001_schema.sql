@@ -170,7 +170,8 @@ CREATE FUNCTION twofold_append(
     b_append integer[], b_event integer[], b_after bigint[],                -- events of the batch that would break them
     k_append integer[], k_id uuid[], k_hash bytea[], k_result text[], k_first integer[], k_last integer[], k_content bigint[],  -- commands
     careful boolean,                                                        -- appends of the batch touch each other
-    OUT base bigint, OUT verdicts integer[], OUT stale integer[], OUT versions integer[]
+    OUT base bigint, OUT verdicts integer[], OUT stale integer[], OUT versions integer[],
+    OUT earlier bytea[]     -- of commands that are known: each one's columns with those of each of its events, row by row
 )
 LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -216,6 +217,9 @@ BEGIN
             ORDER BY version DESC LIMIT 1), 0) AS version
         FROM unnest(s_stream, s_expected) AS w (stream_id, expected)) AS s;
     careful := careful OR coalesce(stream_moved, false);
+    IF cardinality(k_append) > 0 AND NOT careful THEN
+        careful := EXISTS (SELECT FROM twofold_commands WHERE command_id = ANY (k_id));
+    END IF;
     IF cardinality(c_append) > 0 THEN
         conflicting := ARRAY(
             SELECT DISTINCT c.append FROM unnest(c_append, c_after, c_tag, c_more, c_types)
@@ -248,6 +252,21 @@ BEGIN
             FROM unnest(s_stream) AS w (stream_id));
         known_ids := ARRAY(SELECT event_id FROM twofold_events WHERE event_id = ANY (e_id));
         known_commands := ARRAY(SELECT command_id FROM twofold_commands WHERE command_id = ANY (k_id));
+        IF cardinality(known_commands) > 0 THEN
+            earlier := ARRAY(
+                SELECT v.value FROM twofold_commands AS c
+                JOIN twofold_events AS e ON e.position BETWEEN c.first_position AND c.last_position,
+                LATERAL (VALUES
+                    (1, uuid_send(c.command_id)), (2, c.content_hash), (3, convert_to(c.result, 'UTF8')),
+                    (4, int8send(c.first_position)), (5, int8send(c.last_position)), (6, int8send(c.record_checksum)),
+                    (7, int8send(e.position)), (8, int4send(e.version)), (9, int8send(e.recorded_at)),
+                    (10, int8send(e.checksum)), (11, convert_to(e.stream_id, 'UTF8')),
+                    (12, convert_to(e.stream_type, 'UTF8')), (13, convert_to(e.type, 'UTF8')),
+                    (14, int4send(e.schema_version)), (15, uuid_send(e.event_id)),
+                    (16, convert_to(e.payload::text, 'UTF8')), (17, convert_to(e.metadata::text, 'UTF8')),
+                    (18, convert_to(e.tags::text, 'UTF8'))) AS v (place, value)
+                WHERE c.command_id = ANY (known_commands) ORDER BY c.command_id, e.position, v.place);
+        END IF;
         verdicts := array_fill(0, ARRAY[cardinality(a_events)]);
         stale := verdicts;
         versions := verdicts;

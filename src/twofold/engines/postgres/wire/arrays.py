@@ -104,6 +104,16 @@ def read_int4s(data: bytes | None) -> Sequence[int]:
     return _layout(count, "i").unpack_from(data or b"", _HEADER.size)[1::2] if count > 0 else ()
 
 
+def read_byteas(data: bytes | None) -> Sequence[bytes]:
+    """Return an array of bytea that the server sent; none of them is NULL, and NULL itself is an empty one."""
+    values, at = list[bytes](), _HEADER.size
+    while data and at < len(data):
+        start = at + _INT4.size
+        at = start + _INT4.unpack_from(data, at)[0]
+        values.append(data[start:at])
+    return values
+
+
 def _integers(values: Sequence[int], type: int, size: int, code: str) -> Binary:
     flat = [size] * (2 * len(values))
     flat[1::2] = values
