@@ -40,8 +40,8 @@ async def queries_of(
         return []
     handles = runner.projection.handles()
     carried = await _carried(store.log, runner) if runner.folds_single_rows else {}
-    items = [_items(carried, runner, key) for key in keys]
-    if not carried or not all(items):
+    items = [_items(carried, runner, key) for key in keys] if carried else []  # a key may be part of one
+    if not items or not all(items):
         return [EventQuery.exactly(*handles)]
     groups = [items[start : start + at_once] for start in range(0, len(items), at_once)]
     return [EventQuery(tuple(item for each in group for item in each)) for group in groups]
