@@ -147,4 +147,4 @@ async def fresh_tallies(store: EventStore, skipped: set[int]) -> dict[str, tuple
 
 async def skipped_in(database: ReadDatabase, name: str) -> set[int]:
     """Return the positions that somebody decided to leave out of a read model."""
-    return {position for position, _ in await database.query(SQL["skipped"], name=name, after=0)}
+    return {position for position, *_ in await database.query(SQL["skipped"], name=name, after=0)}
