@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -9,10 +11,13 @@ from typing import Any
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.listener import HeadOfLog, Listener
 from twofold.engines.postgres.log import maintenance, snapshots
+from twofold.engines.postgres.log.batch import Refusal
 from twofold.engines.postgres.log.joined import PostgresJoinedTransaction, join
 from twofold.engines.postgres.log.lane import Lane
 from twofold.engines.postgres.log.reader import Reader
 from twofold.engines.postgres.log.writer import Writer
+from twofold.engines.postgres.pauses import pauses
+from twofold.errors import OutcomeUnknownError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
@@ -80,9 +85,19 @@ class PostgresEventLog:
             repeated(append.events, [None] * len(append.events))  # raises if an id stands there twice
         narrowed = append if append.condition is None else await self._reader.narrowed(append)
         outcome = await self._lane.submit(narrowed)
-        if isinstance(outcome, Appended):
-            return outcome
-        return await self._reader.explained(append, outcome)
+        return outcome if isinstance(outcome, Appended) else await self._explained(append, outcome)
+
+    async def _explained(self, append: Append, refusal: Refusal) -> Appended | Rejected:
+        """Ask what is known of a refused append until the server answers: it may have gone away once more."""
+        deadline = time.monotonic() + self._database.options.append_timeout
+        for pause in pauses(self._database.options):
+            try:
+                return await self._reader.explained(append, refusal)
+            except OutcomeUnknownError:
+                if time.monotonic() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("the pauses do not end")
 
     async def read(
         self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
