@@ -77,6 +77,7 @@ FIXED = {
     "projections/failure.py MAX_TRACEBACK": "characters of a stored text",
     "projections/keys/lookups.py MOST_ROWS": "no limit",
     "projections/keys/lookups.py VALUES": "a limit that all engines share",
+    "projections/reading/declared_reads.py MOST": "a limit that all engines share",
     "projections/rows/row_columns.py MAX_DIGITS": "a limit of PostgreSQL",
     "projections/rows/row_type.py MAX_NAME": "a limit of PostgreSQL",
     "queries/filters.py _LIMIT": "the range of a type",

@@ -110,6 +110,6 @@ def without(findings: Iterable[Finding], ignore: Collection[str]) -> list[Findin
     """
     unknown = sorted({each.partition(":")[0] for each in ignore}.difference(CODES))
     if unknown:
-        raise ValueError(f"there is no check {', '.join(unknown)}; the codes are {', '.join(CODES)}")
+        raise ValueError(f"`ignore`: there is no check {', '.join(unknown)}; the codes are {', '.join(CODES)}")
     kept = {each: None for each in findings if each.code not in ignore and f"{each.code}:{each.subject}" not in ignore}
     return sorted(kept, key=lambda each: (each.code, each.subject, each.text))

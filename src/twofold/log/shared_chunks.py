@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
 from itertools import islice
@@ -23,6 +22,7 @@ from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.mark import Mark
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog, Scan, scanned
+from twofold.ports.turns import Turns
 
 _position = attrgetter("position")
 
@@ -80,7 +80,7 @@ class SharedChunks:
         self._places: WeakSet[Place] = WeakSet()
         self._chunks: list[_Chunk] = []
         self._pace = Pace(options.first_chunk, options.shared_chunk, options.chunk_bytes)
-        self._turn = asyncio.Lock()
+        self._turn = Turns()
 
     def join(self, place: Place) -> None:
         """Count a reader as long as its place lives."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 from twofold.messages.event import refuse_base_class
@@ -59,12 +60,16 @@ def _fields(where: str | Mapping[str, str] | None) -> Mapping[str, str]:
     if where is None:
         return {}
     fields = {where: where} if isinstance(where, str) else where
-    if not isinstance(fields, Mapping) or not fields or not all(isinstance(each, str) for each in fields.values()):
+    if not isinstance(fields, Mapping) or not fields or not all(map(_is_name, chain(fields, fields.values()))):
         raise TypeError(
             f'where={where!r} names no fields; write where="guest_id", or {{"guest_id": "id"}} if the event\'s field '
             f"has another name"
         )
     return dict(fields)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def methods_by_event(cls: type) -> dict[type, Callable[..., Any]]:

@@ -84,7 +84,12 @@ class EventTypes:
             self._codec(cls)
 
     def class_of(self, type_name: str) -> type | None:
-        """Return the class of the events of a type; None if the type is not registered."""
+        """Return the class of the events of a type; None if the type is not registered.
+
+        Raises:
+            TypeError: the name is no text.
+        """
+        check_text("type_name", type_name, may_be_empty=True)
         codec = self._by_name.get(type_name)
         return None if codec is None else codec.cls
 
