@@ -140,6 +140,14 @@ async def test_a_log_goes_over_in_several_files(source: MemoryEventLog, file: Pa
     assert await contents(target.log) == await contents(source)
 
 
+async def test_each_of_several_files_may_be_imported_again(engine: Engine, source: MemoryEventLog, file: Path) -> None:
+    target, beginning, rest = EventStore(engine.log, options=SMALL), file.with_stem("beginning"), file.with_stem("rest")
+    await export_log(store_of(source), beginning, end=40)
+    await export_log(store_of(source), rest, after=40)
+    assert [(await import_log(target, each)).already for each in (beginning, rest, rest, beginning)] == [0, 0, 60, 40]
+    assert await contents(engine.log) == await contents(source)
+
+
 async def test_a_file_that_begins_behind_the_end_of_the_log_is_refused(source: MemoryEventLog, file: Path) -> None:
     target, beginning = store_of(MemoryEventLog()), file.with_stem("beginning")
     await export_log(store_of(source), beginning, end=40)

@@ -80,6 +80,10 @@ async def restore(
 
 async def restore_commands(target: PortableLog, commands: Sequence[StoredCommand], after: bytes, end: int) -> None:
     """Store those commands, given in the order of their ids behind another one, that the target does not have yet."""
-    there = {command.command_id for command in await target.read_commands(after=after, limit=len(commands))}
-    if missing := [command for command in commands if command.command_id not in there]:
-        await restore(target, (), missing, end)
+    missing, last = {each.command_id: each for each in commands}, commands[-1].command_id
+    while after < last and (there := await target.read_commands(after=after, limit=len(commands))):
+        for each in there:  # among them those of other files, whose ids may lie between
+            missing.pop(each.command_id, None)
+        after = there[-1].command_id
+    if missing:
+        await restore(target, (), list(missing.values()), end)
