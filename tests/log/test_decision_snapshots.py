@@ -263,7 +263,8 @@ async def test_a_model_that_cannot_be_stored_is_folded_each_time_and_told(
     await seat(store, 300)
     _, rows, status = await decided(store, model)
     assert rows == 300
-    [reason] = status.unstorable.values()
+    [(name, reason)] = status.unstorable.items()
+    assert name == "decision <lambda>", "the name of the fold, not all that tells it from others"
     assert text in reason
 
 

@@ -92,7 +92,7 @@ async def test_a_long_stream_is_read_once_and_then_only_what_is_new(store: Event
 class CountingFold:
     """Counts the events, and those that it was given in all."""
 
-    owner = "counting"
+    owner = name = "counting"
     ignored = ()
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class CountingFold:
         return state
 
     def plan(self) -> Plan:
-        return Plan("counting", ValueForm("take", int), b"#")
+        return Plan(self.name, ValueForm("take", int), b"#")
 
 
 async def test_no_event_is_folded_twice_in_one_load(store: EventStore) -> None:

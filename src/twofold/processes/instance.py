@@ -278,6 +278,11 @@ class InstanceFold:
         return self.folding
 
     @property
+    def name(self) -> str:
+        """What it is called in snapshots. stored: change it with care."""
+        return f"process {self.folding.process.name}"
+
+    @property
     def ignored(self) -> Collection[str]:
         return ()
 
@@ -300,7 +305,7 @@ class InstanceFold:
         classes = [of for _, of in folds if isinstance(of, type)]
         types = form.types | {f"input {n}": each for n, each in enumerate(classes)}
         fingerprint = fold_fingerprint([(cls, tuple(folds.values())), [process.initial]], types, process.handles())
-        return Plan(f"process {process.name}", form, fingerprint)
+        return Plan(self.name, form, fingerprint)
 
 
 class InstanceForm:

@@ -165,15 +165,15 @@ class Decisions:
         names = sorted({name for item in model.query.items for name in item.types})
         classes = tuple(filter(None, map(self._events.class_of, names)))
         owner = identity_of((model._fold, model.initial_state, model.state_type, classes))
-        return self._snapshots.plan(owner, partial(self._planned, model, classes))
+        name = getattr(model.evolve, "__qualname__", type(model.evolve).__qualname__)
+        return self._snapshots.plan(owner, f"decision {name}", partial(self._planned, model, name, classes))
 
-    def _planned(self, model: DecisionModel[Any], classes: Sequence[type]) -> Plan:
+    def _planned(self, model: DecisionModel[Any], name: str, classes: Sequence[type]) -> Plan:
         """Work out how the states of a model are stored.
 
         Raises:
             UnstorableStateError: they cannot be.
         """
-        name = getattr(model.evolve, "__qualname__", type(model.evolve).__qualname__)
         form = ValueForm(name, model.state_type)
         if not all(item.types for item in model.query.items):
             raise UnstorableStateError(

@@ -153,11 +153,12 @@ class Snapshots:
         """Return what became of stored snapshots in this process."""
         return SnapshotStatus(**self._counts, unstorable=dict(self._unstorable))
 
-    def plan(self, owner: Hashable, make: MakePlan) -> Plan | None:
+    def plan(self, owner: Hashable, name: str, make: MakePlan) -> Plan | None:
         """Return how the states of a fold are stored; None if they are not.
 
         Args:
             owner: what tells the fold from others.
+            name: what it is called, if they cannot be.
             make: works it out, once.
         """
         if not self._is_on:
@@ -167,7 +168,7 @@ class Snapshots:
                 self._plans[owner] = make()
             except UnstorableStateError as error:
                 self._plans[owner] = None
-                self._complain(getattr(owner, "__qualname__", None) or str(owner), error)
+                self._complain(name, error)
             if len(self._plans) > self._options.fold_plans:
                 self._plans.popitem(last=False)
         return self._plans[owner]

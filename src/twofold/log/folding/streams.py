@@ -45,6 +45,11 @@ class Fold(Protocol[S]):
         ...
 
     @property
+    def name(self) -> str:
+        """What it is called in snapshots, such as `aggregate Order`."""
+        ...
+
+    @property
     def ignored(self) -> Collection[str]:
         """The stored names of events that change nothing of the state, and are not read."""
         ...
@@ -150,7 +155,7 @@ class Streams:
     async def _read_long(self, stream_id: str, fold: Fold[Any], begun: Rows, pace: Pace) -> StreamHistory:
         """Return what is stored behind a stored snapshot, or else all of a stream of which a chunk was read."""
         looked, key = None, (fold.owner, stream_id)
-        if key not in self._middling and (plan := self._snapshots.plan(fold.owner, fold.plan)):
+        if key not in self._middling and (plan := self._snapshots.plan(fold.owner, fold.name, fold.plan)):
             looked = await self._snapshots.find(plan, stream_id)
             if (stored := looked.state) is not None:
                 if tail := await self._tail(stream_id, fold, stored.last):
@@ -205,7 +210,7 @@ class Streams:
             return
         looked, stored_at = history.looked, history.stored_at
         looked = looked if isinstance(looked, Looked) else None
-        plan = self._snapshots.plan(fold.owner, fold.plan) if looked is not None else None
+        plan = self._snapshots.plan(fold.owner, fold.name, fold.plan) if looked is not None else None
         if looked and plan and last.version - stored_at > self._options.snapshot_every:
             self._snapshots.offer(plan, stream_id, last, pickled, looked)
             looked, stored_at = Looked(None, looked.tag_changes), last.version
