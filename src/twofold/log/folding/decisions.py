@@ -38,7 +38,6 @@ from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
 
 S = TypeVar("S")
-Found = tuple[list[RecordedEvent[Any]], DecisionHistory]
 
 
 class Decisions:
@@ -121,11 +120,12 @@ class Decisions:
                 self._snapshots.used()
         if events is None:
             events, few, state = await self._all(query, position), self._options.short_stream, None
+        history = DecisionHistory(events, plan.fingerprint if state else b"", state)
         if len(events) <= few:
-            return DecisionHistory(events, plan.fingerprint if state else b"", state)
+            return history
         folded = model._folded(state() if state else model.initial_state, map(_copied, events), checked=False)
         if (pickled := copy_of(folded)) is None:
-            return DecisionHistory(events, b"") if state is None else DecisionHistory(events, plan.fingerprint, state)
+            return history
         self._snapshots.offer(plan, subject, events[-1].stored, pickled, looked)
         return DecisionHistory([], plan.fingerprint, partial(pickle.loads, pickled))
 
