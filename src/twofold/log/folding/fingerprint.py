@@ -40,7 +40,7 @@ FORM = 1
 _FOREIGN = {*sys.stdlib_module_names, "twofold", ""}
 """Packages through which no walk goes: their code is not the application's."""
 _PLAIN = (str, bytes, int, float, complex, Decimal, UUID, dt.date, dt.time, dt.timedelta, type(None), type(Ellipsis))
-_GENERIC = (GenericAlias, UnionType, type(list[int]), type(typing.List[int]), type(typing.Optional[int]))  # noqa: UP006, UP045
+_GENERIC = (GenericAlias, UnionType, type(typing.List[int]), type(typing.Optional[int]))  # noqa: UP006, UP045
 _NO_CODE = {"__doc__", "__module__", "__dict__", "__weakref__", "__qualname__", "__firstlineno__", "__annotations__"}
 
 
@@ -76,8 +76,7 @@ def identity_of(value: Any) -> Hashable:
     is known by its own identity.
     """
     if isinstance(value, FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
-        parts = [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).items()]
+        parts = [*_cells(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).items()]
         return (value.__code__, *(identity_of(each) for each in parts if each is not value))
     if isinstance(value, list | tuple):
         return (type(value), *map(identity_of, value))
@@ -185,7 +184,7 @@ class _Walk:
         self.add(")")
 
     def _function(self, function: FunctionType) -> None:
-        cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+        cells = _cells(function)
         if self._is_known(function.__code__) and not cells:
             return
         self._code(function.__code__, function.__doc__)
@@ -369,6 +368,11 @@ def _names(code: CodeType) -> list[str]:
     """Return the names that code uses, also in the functions within it."""
     inner = [each for each in code.co_consts if isinstance(each, CodeType)]
     return sorted({*code.co_names, *(name for each in inner for name in _names(each))})
+
+
+def _cells(function: FunctionType) -> list[Any]:
+    """Return what a function closes over."""
+    return [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
 
 
 def _is_filled(cell: Any) -> bool:
