@@ -213,7 +213,7 @@ class Appender:
             ValueError: no event of its types carries one of its tags.
             TenantMissingError: there are tenants, and none is set.
         """
-        matching = matchable_condition(condition, self._types) or condition
+        matching = matchable_condition(condition, self._types)
         return own_condition(current_tenant("an append"), matching) if self._has_tenants else matching
 
     def own_id(self, command_id: UUID) -> UUID:
@@ -312,14 +312,14 @@ class Appender:
         rows = appended.rows
         if damaged := [row.position for row in rows if not is_intact(row)]:
             raise CorruptEventError(damaged[0])
-        tags = [shown_tags(tuple(msgspec.json.decode(row.tags, type=list[str]))) for row in rows]
+        stored = [tuple(msgspec.json.decode(row.tags, type=list[str])) for row in rows]
         return Receipt(
             value=None,
-            stream_id=shown_stream(rows[-1].stream_id, msgspec.json.decode(rows[-1].tags, type=list[str])),
+            stream_id=shown_stream(rows[-1].stream_id, stored[-1]),
             version=appended.version,
             position=Position(appended.last, rows[-1].event_id),
             types=tuple(dict.fromkeys(row.type for row in rows)),
-            tags=tuple(dict.fromkeys(tag for each in tags for tag in each)),
+            tags=tuple(dict.fromkeys(tag for tags in stored for tag in shown_tags(tags))),
             repeated=True,
         )
 

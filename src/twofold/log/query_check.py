@@ -32,14 +32,12 @@ def matchable(query: EventQuery, events: EventTypes) -> EventQuery:
     return EventQuery(tuple(items)) if items else NOTHING
 
 
-def matchable_condition(condition: AppendCondition | None, events: EventTypes) -> AppendCondition | None:
+def matchable_condition(condition: AppendCondition, events: EventTypes) -> AppendCondition:
     """Return a condition with the query that `matchable` gives; raises what it raises.
 
     Raises:
         TypeError: it is no condition.
     """
-    if condition is None:
-        return None
     check_instance("condition", condition, AppendCondition, "such as `decision.condition`")
     query = matchable(condition.fail_if, events)
     return condition if query is condition.fail_if else AppendCondition(query, condition.after)
