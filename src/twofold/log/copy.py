@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from twofold.errors import LogsDifferError
 from twofold.log.transfer.restoring import Restoring, restore_commands
-from twofold.log.verify import Progress, no_progress, verified
+from twofold.log.verify import Progress, command_chunks, no_progress, verified
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
 from twofold.ports.maintenance import PortableLog, StoredCommand, TagChange
@@ -170,8 +170,6 @@ async def _copy_commands(source: PortableLog, target: PortableLog, end: int, mos
 
 async def _commands(log: PortableLog, end: int, most: int) -> AsyncIterator[Sequence[StoredCommand]]:
     """Iterate over the commands that took effect up to a position, in the order of their ids."""
-    after = b""
-    while commands := await log.read_commands(after=after, limit=most):
+    async for commands in command_chunks(log, most):
         if within := [command for command in commands if command.last_position <= end]:
             yield within
-        after = commands[-1].command_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, NamedTuple, cast
 
@@ -15,7 +15,7 @@ from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent, are_intact, is_intact
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
-from twofold.ports.maintenance import PortableLog
+from twofold.ports.maintenance import PortableLog, StoredCommand
 from twofold.ports.snapshots import Snapshot, SnapshotLog, is_sealed
 
 Progress = Callable[[str, int, int], None]
@@ -42,16 +42,22 @@ async def verify_log(log: PortableLog, *, progress: Progress = no_progress, opti
             for row in rows:
                 _check_version(row, versions)
             progress("verifying", rows[-1].position, head)
-    await _check_commands(log, options or LogOptions())
+    async for _ in command_chunks(log, (options or LogOptions()).whole_log_chunk):
+        pass  # the log verifies the records that it reads
     if damages := await log.check():
         raise StorageError(f"the storage is damaged: {damages[0]}; restore it from a backup")
     return head
 
 
-async def _check_commands(log: PortableLog, options: LogOptions) -> None:
-    """Read the records of all commands, which the log verifies."""
-    after = b""
-    while commands := await log.read_commands(after=after, limit=options.whole_log_chunk):
+async def command_chunks(log: PortableLog, most: int, *, after: bytes = b"") -> AsyncIterator[Sequence[StoredCommand]]:
+    """Iterate over the records of all commands in the order of their ids, a chunk at a time; no chunk is empty.
+
+    Raises:
+        CorruptCommandError: a record does not match its checksum.
+        StorageError: the database failed.
+    """
+    while commands := await log.read_commands(after=after, limit=most):
+        yield commands
         after = commands[-1].command_id
 
 

@@ -18,7 +18,7 @@ from twofold.log.chunks import Pace, Rows, scan_chunks
 from twofold.log.event_store import EventStore
 from twofold.log.transfer.formats import checked_path, portable, writer
 from twofold.log.transfer.header import Header, LogWriter, Written
-from twofold.log.verify import Progress, check_intact, no_progress, verified
+from twofold.log.verify import Progress, check_intact, command_chunks, no_progress, verified
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.options import LogOptions
@@ -167,9 +167,7 @@ async def _write_commands(
     """Write the commands all of whose events were written; where events are left out, a receipt would name others."""
     if not header.query.is_all:
         return
-    after = written.last_command
-    while commands := await log.read_commands(after=after, limit=options.whole_log_chunk):
-        after = commands[-1].command_id
+    async for commands in command_chunks(log, options.whole_log_chunk, after=written.last_command):
         within = [each for each in commands if header.after < each.first_position and each.last_position <= header.end]
         if within:
             await run_in_thread(file.write, (), within)
