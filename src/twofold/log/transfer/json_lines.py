@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -141,10 +141,7 @@ class JsonLinesReader:
                 remaining -= len(block)
         if digest.hexdigest() == self.trailer.digest:
             return
-        for part in self.parts():
-            for line, row in enumerate(part.events, part.place):
-                if not is_intact(row):
-                    raise LogFileError(self.path, f"event {row.position} was changed or is damaged", line)
+        refuse_damaged(self.parts())
         raise LogFileError(self.path, "lines were changed, are missing or were added; export it again")
 
     def parts(self) -> Generator[Part]:
@@ -227,6 +224,18 @@ def count_intact(events: Sequence[StoredEvent], header: Header, last: StoredEven
             return count
         after = row.position
     return len(events)
+
+
+def refuse_damaged(parts: Iterable[Part]) -> None:
+    """Look for an event that does not match its checksum.
+
+    Raises:
+        LogFileError: there is one; or a line cannot be read.
+    """
+    for part in parts:
+        for place, row in enumerate(part.events, part.place):
+            if not is_intact(row):
+                raise LogFileError(part.path, f"event {row.position} was changed or is damaged", place)
 
 
 class _AnyHeader(msgspec.Struct):

@@ -21,8 +21,16 @@ from msgspec.structs import astuple
 
 from twofold.errors import LogFileError
 from twofold.log.transfer.header import Header, Part, Trailer, Written
-from twofold.log.transfer.json_lines import count_intact, lock, parsed_header, parsed_trailer, sync, unfinished
-from twofold.messages.stored_event import COLUMNS, ColumnKind, StoredEvent, is_intact
+from twofold.log.transfer.json_lines import (
+    count_intact,
+    lock,
+    parsed_header,
+    parsed_trailer,
+    refuse_damaged,
+    sync,
+    unfinished,
+)
+from twofold.messages.stored_event import COLUMNS, ColumnKind, StoredEvent
 from twofold.options import LogOptions
 from twofold.ports.maintenance import StoredCommand
 from twofold.ports.sql import literal
@@ -165,10 +173,7 @@ class ParquetReader:
         """Do what `LogReader.check` promises."""
         if _digest(self.path) == self.trailer.digest:
             return
-        for part in self.parts():
-            for place, row in enumerate(part.events, part.place):
-                if not is_intact(row):
-                    raise LogFileError(part.path, f"event {row.position} was changed or is damaged", place)
+        refuse_damaged(self.parts())
         raise LogFileError(self.path, "files were changed, are missing or were added; export it again")
 
     def parts(self) -> Generator[Part]:
@@ -188,7 +193,7 @@ def _files(folder: Path, kind: str) -> list[Path]:
 def _parts(connection: duckdb.DuckDBPyConnection, path: Path, most: int) -> Iterator[Part]:
     """Iterate over the rows of one file."""
     is_events = path.name.startswith(EVENTS)
-    names = ", ".join(COLUMNS) if is_events else "command_id, content_hash, result, first_position, last_position"
+    names = ", ".join(COLUMNS if is_events else StoredCommand._fields)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {names} FROM read_parquet({literal(path)})")
         place = 1
