@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 from typing import Any, NamedTuple, cast
 
 from twofold.errors import CorruptEventError, StorageError
-from twofold.log.chunks import Pace, Rows, scan_chunks
+from twofold.log.chunks import Pace, Rows, chunks, scan_chunks
 from twofold.log.event_store import EventStore
 from twofold.log.folding.streams import Fold
 from twofold.messages.event_query import EventQuery
@@ -37,8 +37,8 @@ async def verify_log(log: PortableLog, *, progress: Progress = no_progress, opti
     """
     versions: dict[str, int] = {}
     head = await log.head()
-    async with aclosing(verified(log, head, options=options)) as chunks:
-        async for rows in chunks:
+    async with aclosing(verified(log, head, options=options)) as all_chunks:
+        async for rows in all_chunks:
             for row in rows:
                 _check_version(row, versions)
             progress("verifying", rows[-1].position, head)
@@ -73,8 +73,8 @@ async def verified(
     """
     options = options or LogOptions()
     pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
-    async with aclosing(scan_chunks(log, EventQuery.all(), Mark(after), end, pace)) as chunks:
-        async for rows in chunks:
+    async with aclosing(scan_chunks(log, EventQuery.all(), Mark(after), end, pace)) as all_chunks:
+        async for rows in all_chunks:
             _check_rows(rows, after)
             after += len(rows)
             if rows:
@@ -179,7 +179,7 @@ async def _is_what_its_events_fold_to(store: EventStore, snapshot: Snapshot) -> 
     fold: Fold[Any] | None = make(snapshot.subject) if make else None
     if fold is None or (plan := fold.plan()).fingerprint != snapshot.fingerprint:
         return None
-    rows = await _stream_up_to(store.log, snapshot.subject, snapshot.version)
+    rows = await _stream_up_to(store, snapshot.subject, snapshot.version)
     if not rows or (rows[-1].event_id, rows[-1].version) != (snapshot.event_id, snapshot.version):
         return None
     taken = store.events.decode([row for row in rows if row.type not in fold.ignored])
@@ -187,13 +187,9 @@ async def _is_what_its_events_fold_to(store: EventStore, snapshot: Snapshot) -> 
     return plan.form.difference(plan.form.decode(snapshot.state), fresh) is None
 
 
-async def _stream_up_to(log: EventLog, stream_id: str, version: int) -> list[StoredEvent]:
-    rows: list[StoredEvent] = []
-    while len(rows) < version and (
-        more := await log.read_stream(stream_id, after=len(rows), limit=min(1000, version - len(rows)))
-    ):
-        rows += more
-    return rows
+async def _stream_up_to(store: EventStore, stream_id: str, version: int) -> list[StoredEvent]:
+    async with aclosing(chunks(store._streams.reader(stream_id), 0, store._pace(), limit=version)) as all_chunks:
+        return [row async for rows in all_chunks for row in rows]
 
 
 def _wrong(snapshot: Snapshot, what: str) -> StorageError:
