@@ -43,26 +43,21 @@ def check_positions(positions: Sequence[object]) -> None:
         raise _damaged("an index names something that is no position")
 
 
-def check_stream(rows: Sequence[StoredEvent], stream_id: str, after: int) -> None:
-    """Check that rows are of the stream, and that their versions follow each other without a gap.
-
-    Raises:
-        StorageError: the file is damaged.
-    """
-    versions, streams = [row.version for row in rows], {row.stream_id for row in rows}
-    if versions != list(range(after + 1, after + 1 + len(rows))) or not streams <= {stream_id}:
-        raise _damaged(f"after version {after}, stream {stream_id!r} is not as its index says")
-
-
-def check_part_of_stream(rows: Sequence[StoredEvent], stream_id: str, after: int) -> None:
+def check_stream(rows: Sequence[StoredEvent], stream_id: str, after: int, *, is_whole: bool) -> None:
     """Check that rows are of the stream, that the first is the next one, and that their versions rise.
 
+    Args:
+        rows: what was answered.
+        stream_id: of which stream.
+        after: the version before the first.
+        is_whole: whether their versions follow each other without a gap, too.
+
     Raises:
         StorageError: the file is damaged.
     """
     versions, streams = [row.version for row in rows], {row.stream_id for row in rows}
-    is_next = not rows or versions[0] == after + 1
-    if not is_next or versions != sorted(set(versions)) or not streams <= {stream_id}:
+    expected = list(range(after + 1, after + 1 + len(rows))) if is_whole or not rows else sorted({after + 1, *versions})
+    if versions != expected or not streams <= {stream_id}:
         raise _damaged(f"after version {after}, stream {stream_id!r} is not as its index says")
 
 

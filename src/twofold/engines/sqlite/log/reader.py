@@ -8,7 +8,7 @@ from itertools import starmap
 
 import msgspec
 
-from twofold.engines.sqlite.integrity import check_matches, check_part_of_stream, check_range, check_stream
+from twofold.engines.sqlite.integrity import check_matches, check_range, check_stream
 from twofold.engines.sqlite.log.event_columns import SELECTED
 from twofold.engines.sqlite.log.selection import END, positions
 from twofold.errors import HistoryChangedError
@@ -92,10 +92,9 @@ def read_stream(
     window = (stream_id, within(after), within(limit))
     if without:
         rows = read_rows(reader, "read_stream_without", *window, _encode(without).decode())
-        check_part_of_stream(rows, stream_id, within(after))
     else:
         rows = read_rows(reader, "read_stream", *window)
-        check_stream(rows, stream_id, within(after))
+    check_stream(rows, stream_id, within(after), is_whole=not without)
     return rows
 
 
