@@ -8,12 +8,11 @@ from datetime import timedelta
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from twofold.errors import ProcessNotStartedError
-from twofold.log.codec.event_types import EventTypes
 from twofold.processes.instance import ProcessState
 from twofold.processes.process import Process
 from twofold.testing.exploration.identity import identity_of
 from twofold.testing.exploration.search import Commands
-from twofold.testing.scenarios.history import NEW_YEAR_2026, History
+from twofold.testing.scenarios.history import NEW_YEAR_2026, History, types_of
 from twofold.testing.scenarios.process_run import ProcessRun, done, refused
 from twofold.testing.scenarios.report import content, shown
 
@@ -61,8 +60,7 @@ class ExploredProcess:
 
     def __init__(self, process: Process[Any], outcomes: Mapping[type, Sequence[Any]]) -> None:
         self._process, self._outcomes = process, outcomes
-        self._types = EventTypes()
-        self._types.register(*process.handles())
+        self._types = types_of(process.handles())
 
     def start(self) -> _State:
         return _State(ProcessRun(self._process, self._types, NEW_YEAR_2026), 0)

@@ -10,7 +10,7 @@ from twofold.commands.decider import Decider
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.folding.decision_model import DecisionModel
 from twofold.messages.event import RecordedEvent
-from twofold.testing.scenarios.history import Scenario, Where
+from twofold.testing.scenarios.history import Scenario, Where, types_of
 from twofold.testing.scenarios.outcome import Action, Outcome, outcome_of
 from twofold.testing.scenarios.report import expect_error, fail, fail_with, shown
 
@@ -30,7 +30,7 @@ class AggregateScenario(Scenario, Generic[A]):
     """
 
     def __init__(self, aggregate_type: type[A], id: str) -> None:
-        super().__init__(_types(aggregate_type.event_types()))
+        super().__init__(types_of(aggregate_type.event_types()))
         self._type, self._id = aggregate_type, id
 
     def when(self, action: Callable[[A], object]) -> Outcome:
@@ -43,7 +43,7 @@ class DeciderScenario(Scenario, Generic[C]):
     """A decider: `given(OPENED).when(Deposit(account="a", amount=3)).then(DEPOSITED)`."""
 
     def __init__(self, decider: Decider[C, Any, Any]) -> None:
-        super().__init__(_types(decider.events))
+        super().__init__(types_of(decider.events))
         self._decider = decider
 
     def when(self, command: C) -> Outcome:
@@ -99,12 +99,6 @@ def act(aggregate: Aggregate, action: Callable[[Any], object]) -> Sequence[objec
     """Call a function with an aggregate, and return the events that it has recorded, or those of the one it made."""
     made = action(aggregate)
     return (made if isinstance(made, Aggregate) else aggregate).uncommitted_events
-
-
-def _types(classes: Iterable[type]) -> EventTypes:
-    types = EventTypes()
-    types.register(*classes)
-    return types
 
 
 def _events(recorded: Iterable[RecordedEvent[Any]]) -> list[Any]:

@@ -20,7 +20,7 @@ from twofold.projections.reaction import Reaction
 from twofold.projections.runner import ProjectionBatch, ProjectionRunner, decoder_for
 from twofold.projections.sql_projection import SqlProjection
 from twofold.synchronizer.generations import prepare
-from twofold.testing.scenarios.history import Scenario, Where
+from twofold.testing.scenarios.history import Scenario, Where, types_of
 from twofold.testing.scenarios.report import content, expect_error, fail_with
 
 __tracebackhide__ = True  # pytest then shows the line of the test
@@ -207,6 +207,4 @@ async def _driven(projection: SqlProjection | Reaction) -> AsyncIterator[_Driven
 
 
 def _types(projection: SqlProjection | Reaction) -> EventTypes:
-    types = EventTypes()
-    types.register(*(each for each in projection.handles() if each is not RawEvent))
-    return types
+    return types_of(each for each in projection.handles() if each is not RawEvent)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Generic, Self, TypeVar, Unpack
 
-from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RecordedEvent
 from twofold.projections.folding import Folded, fold
 from twofold.projections.grouped import GroupedProjection
 from twofold.projections.keys.lookups import keyed_or_lookups
 from twofold.projections.projection import Projection
 from twofold.projections.reading.joint_fold import fold_jointly
-from twofold.testing.scenarios.history import Scenario, Where
+from twofold.testing.scenarios.history import Scenario, Where, types_of
 from twofold.testing.scenarios.report import expect_error, fail, fail_with
 
 __tracebackhide__ = True  # pytest then shows the line of the test
@@ -27,9 +26,7 @@ class RowsScenario(Scenario, Generic[R]):
     """
 
     def __init__(self, projection: Projection[R]) -> None:
-        types = EventTypes()
-        types.register(*projection.handles())
-        super().__init__(types)
+        super().__init__(types_of(projection.handles()))
         self._projection = projection
         self._key_of = projection.row_type().key_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, NamedTuple, Self, TypedDict, TypeVar, Unpack
@@ -203,6 +203,13 @@ def _checked(where: Where) -> _Place:
     if "at" in where and not (isinstance(place.at, datetime) and place.at.tzinfo is not None):
         raise TypeError(f"`at` is a datetime with a time zone, not {place.at!r}")
     return place
+
+
+def types_of(classes: Iterable[type]) -> EventTypes:
+    """Return the types of some classes of events."""
+    types = EventTypes()
+    types.register(*classes)
+    return types
 
 
 def encoded(entry: Entry, types: EventTypes) -> NewEvent:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Self, Unpack
 
-from twofold.log.codec.event_types import EventTypes
 from twofold.processes.instance import Instance, ProcessState
 from twofold.processes.process import Process
 from twofold.testing.scenarios.claims import Claim
-from twofold.testing.scenarios.history import NEW_YEAR_2026, History, Scenario, Where
+from twofold.testing.scenarios.history import NEW_YEAR_2026, History, Scenario, Where, types_of
 from twofold.testing.scenarios.process_run import Outcome, ProcessRun, done, refused
 from twofold.testing.scenarios.report import Told, Words, content, fail, fail_with
 
@@ -24,7 +23,7 @@ class ProcessScenario(Scenario):
     """
 
     def __init__(self, process: Process[Any]) -> None:
-        super().__init__(_types(process), History(pace=timedelta()))
+        super().__init__(types_of(process.handles()), History(pace=timedelta()))
         self._process = process
         self._run = ProcessRun(process, self._types, NEW_YEAR_2026)
         self._done: list[object] = []
@@ -165,9 +164,3 @@ class ProcessScenario(Scenario):
             there_is = ", ".join(instances) or "none"
             fail(f"{self._process.name} has no instance {id!r}; there is {there_is}", self._told)
         return instances[id]
-
-
-def _types(process: Process[Any]) -> EventTypes:
-    types = EventTypes()
-    types.register(*process.handles())
-    return types
