@@ -68,13 +68,11 @@ class ProcessRun:
             self._fire(*first)
         self.now = end
 
-    def fire_next(self) -> str | None:
-        """Let time pass until the next timer fires, and return its name; None if there is none."""
+    def fire_next(self) -> None:
+        """Let time pass until the next timer fires, if there is one."""
         self.sent = []
-        first = self._first_timer()
-        if first is not None:
+        if (first := self._first_timer()) is not None:
             self._fire(*first)
-        return first[2] if first else None
 
     def waiting(self, command_type: type | None = None) -> list[tuple[Instance, WaitingCommand]]:
         """Return the commands that were sent and have no outcome yet, of one class or of all."""
@@ -115,7 +113,7 @@ class ProcessRun:
         self.sent += [self._commands.decode(each.stored) for each in taken.step.sent]
 
 
-def done(value: Any = None) -> Outcome:
+def done(value: Any) -> Outcome:
     """Return the outcome of a command that is carried out and returns a value."""
     return lambda command_id: CommandDone(command_id, _raw(value))
 
