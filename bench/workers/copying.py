@@ -33,9 +33,7 @@ async def measure(url: str, name: str, events: int) -> float:
     finally:
         await target.close()
         await source.close()
-    if copied.events != events:
-        raise AssertionError(f"copied {copied.events} events instead of {events}")
-    return events / taken
+    return _rate("copied", copied.events, events, taken)
 
 
 async def export(store: EventStore, events: int) -> float:
@@ -53,17 +51,19 @@ async def import_file(store: EventStore, url: str, name: str, events: int) -> fl
             start = time.perf_counter()
             imported = await import_log(target, file)
             taken = time.perf_counter() - start
-    if imported.events != events:
-        raise AssertionError(f"imported {imported.events} events instead of {events}")
-    return events / taken
+    return _rate("imported", imported.events, events, taken)
 
 
 async def _exported(store: EventStore, file: Path, events: int) -> float:
     start = time.perf_counter()
     exported = await export_log(store, file)
     taken = time.perf_counter() - start
-    if exported.events != events:
-        raise AssertionError(f"exported {exported.events} events instead of {events}")
+    return _rate("exported", exported.events, events, taken)
+
+
+def _rate(what: str, done: int, events: int, taken: float) -> float:
+    if done != events:
+        raise AssertionError(f"{what} {done} events instead of {events}")
     return events / taken
 
 
