@@ -7,7 +7,21 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated
 
-from twofold import Aggregate, Application, Command, Decider, Event, Index, Key, Projection, Query, Tag, on
+from twofold import (
+    Aggregate,
+    Application,
+    Command,
+    CommandBus,
+    Decider,
+    Event,
+    Index,
+    Key,
+    Projection,
+    Query,
+    Repository,
+    Tag,
+    on,
+)
 
 
 class OverdrawnError(Exception):
@@ -149,7 +163,11 @@ class GetBalance(Query[Balance | None]):
 
 def wire(app: Application) -> None:
     """Register the commands of accounts that live behind a repository."""
-    accounts = app.repository(Account)
+    wire_commands(app.commands, app.repository(Account))
+
+
+def wire_commands(commands: CommandBus, accounts: Repository[Account]) -> None:
+    """Register the same commands where there is no application."""
 
     async def open_account(command: Open) -> str:
         await accounts.save(Account.open(command.account, command.owner))
@@ -174,7 +192,7 @@ def wire(app: Application) -> None:
         source.withdraw(command.amount)
         await accounts.save(source)
 
-    app.commands.register(Open, open_account)
-    app.commands.register(Deposit, deposit)
-    app.commands.register(Withdraw, withdraw)
-    app.commands.register(Transfer, transfer)
+    commands.register(Open, open_account)
+    commands.register(Deposit, deposit)
+    commands.register(Withdraw, withdraw)
+    commands.register(Transfer, transfer)

@@ -17,7 +17,7 @@ import msgspec
 import pydantic
 import pytest
 import pytest_asyncio
-from tests.accounts import Account, Deposit, Open, Opened, OverdrawnError, Transfer, Withdraw, wire
+from tests.accounts import Account, Deposit, Open, Opened, OverdrawnError, Transfer, Withdraw, wire, wire_commands
 from tests.recording_log import RecordingLog
 
 from twofold import (
@@ -773,30 +773,6 @@ async def test_a_command_whose_content_cannot_be_compared_is_refused(bank: Bank)
 # -- round trips ---------------------------------------------------------------------------------------------------
 
 
-def register(bank: Bank) -> None:
-    accounts = bank.accounts
-
-    async def open_account(command: Open) -> str:
-        await accounts.save(Account.open(command.account))
-        return command.account
-
-    async def deposit(command: Deposit) -> Decimal:
-        account = await accounts.load(command.account)
-        account.deposit(command.amount)
-        await accounts.save(account)
-        return account.balance
-
-    async def withdraw(command: Withdraw) -> Decimal:
-        account = await accounts.load(command.account)
-        account.withdraw(command.amount)
-        await accounts.save(account)
-        return account.balance
-
-    bank.commands.register(Open, open_account)
-    bank.commands.register(Deposit, deposit)
-    bank.commands.register(Withdraw, withdraw)
-
-
 def calls_of(log: RecordingLog) -> dict[str, int]:
     """Return what the log was asked for since the last call of this function."""
     calls = dict(log.calls)
@@ -805,7 +781,7 @@ def calls_of(log: RecordingLog) -> dict[str, int]:
 
 
 async def test_a_repeat_costs_one_round_trip_in_the_process_that_has_sent_it(bank: Bank, log: RecordingLog) -> None:
-    register(bank)
+    wire_commands(bank.commands, bank.accounts)
     await bank.commands.dispatch(Open(account="a"))
     command = Deposit(account="a", amount=Decimal(7))
     calls_of(log)
@@ -818,21 +794,21 @@ async def test_a_repeat_costs_one_round_trip_in_the_process_that_has_sent_it(ban
 async def test_in_another_process_the_append_of_a_repeat_carries_all_that_its_receipt_needs(
     bank: Bank, log: RecordingLog
 ) -> None:
-    register(bank)
+    wire_commands(bank.commands, bank.accounts)
     await bank.commands.dispatch(Open(account="a"))
     command = Deposit(account="a", amount=Decimal(7))
     first = await bank.commands.execute(command)
-    other = Bank(bank.store, CommandBus(bank.store), bank.accounts)  # as of another process, which has not sent it
-    register(other)
+    other = CommandBus(bank.store)  # as of another process, which has not sent it
+    wire_commands(other, bank.accounts)
     calls_of(log)
-    assert await other.commands.execute(command) == replace(first, repeated=True)
+    assert await other.execute(command) == replace(first, repeated=True)
     assert calls_of(log) == {"read_stream": 1, "append": 1}
 
 
 async def test_a_repeat_whose_handler_refuses_or_has_nothing_to_do_is_found_with_its_receipt(
     bank: Bank, log: RecordingLog
 ) -> None:
-    register(bank)
+    wire_commands(bank.commands, bank.accounts)
     await bank.commands.dispatch(Open(account="a"))
     withdraw = Withdraw(account="a", amount=Decimal(0))
     first = await bank.commands.execute(withdraw)
@@ -869,7 +845,7 @@ async def test_a_bus_forgets_the_earliest_commands(bank: Bank, log: RecordingLog
 async def test_a_sent_command_that_is_not_stored_is_carried_out_when_it_comes_again(
     bank: Bank, log: RecordingLog
 ) -> None:
-    register(bank)
+    wire_commands(bank.commands, bank.accounts)
 
     def cut(append: Append) -> None:
         log.before_append = None
