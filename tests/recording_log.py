@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from twofold import EventQuery
+from tests.synchronizing import deposited, opened, write
+
+from twofold import EventQuery, EventStore
+from twofold.engines.memory import MemoryEventLog
 from twofold.errors import StorageUnavailableError
 from twofold.log.query_check import NOTHING
 from twofold.messages.mark import Mark
@@ -94,3 +98,14 @@ class RecordingLog:
             self._changed.notify_all()
         if self.away:
             raise StorageUnavailableError("the database is away, says the test")
+
+
+@asynccontextmanager
+async def log_of_deposits(events: int) -> AsyncIterator[RecordingLog]:
+    """Open a log in memory that holds deposits of two accounts among openings, and has noted nothing so far."""
+    log = RecordingLog(MemoryEventLog())
+    await log.open()
+    await write(EventStore(log), *(deposited("ab"[n % 2]) if n % 5 else opened("a") for n in range(events)))
+    log.calls.clear()
+    yield log
+    await log.close()

@@ -9,8 +9,8 @@ from random import Random
 import pytest
 import pytest_asyncio
 from tests.accounts import Deposited, Opened, Withdrawn
-from tests.recording_log import RecordingLog
-from tests.synchronizing import deposited, opened, write
+from tests.recording_log import RecordingLog, log_of_deposits
+from tests.synchronizing import opened, write
 
 from twofold import EventQuery, EventStore
 from twofold.engines.memory import MemoryEventLog
@@ -32,12 +32,8 @@ NEAR = 5
 
 @pytest_asyncio.fixture
 async def log() -> AsyncIterator[RecordingLog]:
-    log = RecordingLog(MemoryEventLog())
-    await log.open()
-    await write(EventStore(log), *(deposited("ab"[n % 2]) if n % 5 else opened("a") for n in range(EVENTS)))
-    log.calls.clear()
-    yield log
-    await log.close()
+    async with log_of_deposits(EVENTS) as log:
+        yield log
 
 
 class Walk:
