@@ -63,6 +63,18 @@ def new_database(postgres_server: Callable[[int], PostgresServer]) -> Iterator[C
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the address of an empty database, on each engine in turn."""
+    return _address(request, tmp_path)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the same, and that of a database in memory."""
+    return _address(request, tmp_path)
+
+
+def _address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "memory":
+        return "memory://"
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/twofold.db"
     fresh: Callable[[int], str] = request.getfixturevalue("new_database")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -26,16 +25,6 @@ from twofold.options import LogOptions
 from twofold.ports.maintenance import PortableLog
 
 AT_ONCE = timedelta()
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "memory":
-        return "memory://"
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'log.db'}"
-    fresh: Callable[[int], str] = request.getfixturevalue("new_database")
-    return fresh(18)
 
 
 @pytest_asyncio.fixture

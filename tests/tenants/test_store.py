@@ -63,16 +63,6 @@ ACME, ZEN = "acme", "zen"
 GUESTS = DecisionModel(query=EventQuery.of(Registered), initial_state=0, evolve=lambda count, _: count + 1)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
-    if request.param == "memory":
-        return "memory://"
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'log.db'}"
-    fresh: Callable[[int], str] = request.getfixturevalue("new_database")
-    return fresh(18)
-
-
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[tuple[Engine, EventStore]]:
     engine = connect(url)
@@ -106,8 +96,8 @@ def metadata_tenant() -> str | None:
         return found.tenant
 
 
-async def test_streams_of_one_name_are_different_streams(url: str) -> None:
-    async with opened(url) as (_, store):
+async def test_streams_of_one_name_are_different_streams(any_url: str) -> None:
+    async with opened(any_url) as (_, store):
         for tenant in (ACME, ZEN):
             with of(tenant):
                 receipt = await store.append_events(
@@ -131,8 +121,8 @@ async def test_streams_of_one_name_are_different_streams(url: str) -> None:
                 assert refused.value.stream_id == "Guest-1"
 
 
-async def test_reads_by_type_by_tag_and_of_everything_are_the_tenants_own(url: str) -> None:
-    async with opened(url) as (_, store):
+async def test_reads_by_type_by_tag_and_of_everything_are_the_tenants_own(any_url: str) -> None:
+    async with opened(any_url) as (_, store):
         for tenant in (ACME, ZEN, ACME):
             with of(tenant):
                 await store.append([Registered(guest="g1", email=tenant), Welcomed(text=tenant)])
@@ -151,8 +141,8 @@ async def test_reads_by_type_by_tag_and_of_everything_are_the_tenants_own(url: s
                 assert (await store.decide(GUESTS)).state == count
 
 
-async def test_a_condition_looks_at_the_tenants_own_events_only(url: str) -> None:
-    async with opened(url) as (_, store):
+async def test_a_condition_looks_at_the_tenants_own_events_only(any_url: str) -> None:
+    async with opened(any_url) as (_, store):
         with of(ACME):
             decision = await store.decide(GUESTS)
         with of(ZEN):
@@ -168,8 +158,8 @@ async def test_a_condition_looks_at_the_tenants_own_events_only(url: str) -> Non
             await store.append([Welcomed()], condition=AppendCondition(EventQuery.all()))
 
 
-async def test_a_value_that_is_taken_is_taken_for_one_tenant(url: str) -> None:
-    async with opened(url) as (_, store):
+async def test_a_value_that_is_taken_is_taken_for_one_tenant(any_url: str) -> None:
+    async with opened(any_url) as (_, store):
         bus = CommandBus(store)
 
         async def register(command: Register) -> None:
@@ -184,8 +174,8 @@ async def test_a_value_that_is_taken_is_taken_for_one_tenant(url: str) -> None:
                     await bus.dispatch(Register(guest="g2", email="a@b.c"))
 
 
-async def test_ids_of_commands_and_events_are_the_tenants_own(url: str) -> None:
-    async with opened(url) as (_, store):
+async def test_ids_of_commands_and_events_are_the_tenants_own(any_url: str) -> None:
+    async with opened(any_url) as (_, store):
         bus, command, event_id = bus_of(store), Register(guest="g1"), uuid4()
         for tenant in (ACME, ZEN):
             with of(tenant):
@@ -203,8 +193,8 @@ async def test_ids_of_commands_and_events_are_the_tenants_own(url: str) -> None:
                     await store.append([Registered(guest="g3")], event_ids=[event_id])
 
 
-async def test_a_subscription_follows_the_tenants_own_events(url: str) -> None:
-    async with opened(url) as (_, store):
+async def test_a_subscription_follows_the_tenants_own_events(any_url: str) -> None:
+    async with opened(any_url) as (_, store):
         with of(ACME):
             everything, stream = store.subscribe(), store.subscribe(stream_id="Guest-1")
         for tenant in (ZEN, ACME):
@@ -215,8 +205,8 @@ async def test_a_subscription_follows_the_tenants_own_events(url: str) -> None:
             assert [each.event.guest for each in batch.events] == [ACME]
 
 
-async def test_an_expected_version_of_a_session_names_the_stream_as_the_application_does(url: str) -> None:
-    async with opened(url) as (_, store):
+async def test_an_expected_version_of_a_session_names_the_stream_as_the_application_does(any_url: str) -> None:
+    async with opened(any_url) as (_, store):
         bus = bus_of(store)
         with of(ACME):
             await bus.execute(Register(guest="g1"))
@@ -225,8 +215,8 @@ async def test_an_expected_version_of_a_session_names_the_stream_as_the_applicat
             assert (refused.value.stream_id, refused.value.version) == ("Guest-g1", 1)
 
 
-async def test_without_a_tenant_nothing_is_read_and_nothing_is_stored(url: str) -> None:
-    async with opened(url) as (engine, store):
+async def test_without_a_tenant_nothing_is_read_and_nothing_is_stored(any_url: str) -> None:
+    async with opened(any_url) as (engine, store):
         bus = bus_of(store)
         refused: list[Callable[[], Any]] = [
             lambda: store.append([Welcomed()]),
@@ -246,8 +236,8 @@ async def test_without_a_tenant_nothing_is_read_and_nothing_is_stored(url: str) 
         assert await engine.log.head() == 0
 
 
-async def test_all_tenants_may_be_read_and_not_written(url: str) -> None:
-    async with opened(url) as (engine, store):
+async def test_all_tenants_may_be_read_and_not_written(any_url: str) -> None:
+    async with opened(any_url) as (engine, store):
         for tenant in (ACME, ZEN):
             with of(tenant):
                 await store.append([Registered(guest=tenant)])
@@ -267,8 +257,8 @@ async def test_all_tenants_may_be_read_and_not_written(url: str) -> None:
             _ = store.log
 
 
-async def test_a_command_cannot_change_sides(url: str) -> None:
-    async with opened(url) as (engine, store):
+async def test_a_command_cannot_change_sides(any_url: str) -> None:
+    async with opened(any_url) as (engine, store):
         bus = CommandBus(store)
 
         async def register(command: Register) -> None:
@@ -296,10 +286,10 @@ async def test_names_that_no_tenant_can_have_are_refused(name: str) -> None:
         assert await engine.log.head() == 0
 
 
-async def test_a_transaction_of_its_own_sql_appends_for_the_tenant(url: str) -> None:
-    if url == "memory://":
+async def test_a_transaction_of_its_own_sql_appends_for_the_tenant(any_url: str) -> None:
+    if any_url == "memory://":
         return  # there is no SQL database
-    async with opened(url) as (_, store):
+    async with opened(any_url) as (_, store):
         with of(ACME):
             async with store.transaction() as transaction:
                 transaction.append_events("Guest-1", "Guest", [Registered(guest=ACME)], expected_version=NO_STREAM)
@@ -311,8 +301,8 @@ async def test_a_transaction_of_its_own_sql_appends_for_the_tenant(url: str) -> 
             assert len(await seen(store)) == 2
 
 
-async def test_a_log_with_tenants_is_verified_as_any_other(url: str) -> None:
-    async with opened(url) as (engine, store):
+async def test_a_log_with_tenants_is_verified_as_any_other(any_url: str) -> None:
+    async with opened(any_url) as (engine, store):
         receipts: list[Receipt[Any]] = []
         for tenant in (ACME, ZEN):
             with of(tenant):

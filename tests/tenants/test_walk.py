@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -191,24 +190,14 @@ async def leaks(world: World) -> list[str]:
     return found
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "memory":
-        return "memory://"
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'log.db'}"
-    fresh: Callable[[int], str] = request.getfixturevalue("new_database")
-    return fresh(18)
-
-
-async def test_no_public_function_shows_or_touches_what_is_another_tenants(url: str) -> None:
-    async with shared_world(url) as world:
+async def test_no_public_function_shows_or_touches_what_is_another_tenants(any_url: str) -> None:
+    async with shared_world(any_url) as world:
         assert await leaks(world) == []
         assert "31337" in await things_of_zen(world)
 
 
-async def test_the_walk_gets_answers_and_not_only_refusals(url: str) -> None:
-    async with shared_world(url) as world:
+async def test_the_walk_gets_answers_and_not_only_refusals(any_url: str) -> None:
+    async with shared_world(any_url) as world:
         answered = {
             name.partition("({")[0]
             async for name, text in walked(world)
