@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from tests.log.test_streams import Counting
 from tests.restorable import SqliteFile
 from tests.synchronizing import engine_at
 
@@ -32,8 +33,7 @@ from twofold import (
 from twofold.engines.engine import Engine
 from twofold.errors import ConflictError
 from twofold.log.add_tags import add_tags
-from twofold.ports.event_log import EventLog, Scan
-from twofold.ports.snapshots import FoundSnapshot
+from twofold.ports.event_log import Scan
 
 MUCH = LogOptions(short_stream=50, first_chunk=20, snapshot_every=10)
 
@@ -65,16 +65,8 @@ def latest() -> DecisionModel[tuple[int, str | None]]:
     return DecisionModel(query=EventQuery.of(Seated, Other), initial_state=(0, None), evolve=evolve)
 
 
-class Counting:
-    """Counts the rows that decisions read."""
-
-    def __init__(self, log: EventLog) -> None:
-        self._log: Any = log
-        self.rows = 0
-        self.looks = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
+class CountingDecisions(Counting):
+    """Counts the rows that decisions read, too."""
 
     async def read(self, *args: Any, **options: Any) -> Sequence[Any]:
         found: Sequence[Any] = await self._log.read(*args, **options)
@@ -86,15 +78,10 @@ class Counting:
         self.rows += len(found.rows)
         return found
 
-    async def find_snapshot(self, *key: str) -> FoundSnapshot:
-        self.looks += 1
-        found: FoundSnapshot = await self._log.find_snapshot(*key)
-        return found
-
 
 @asynccontextmanager
-async def process(store: EventStore, options: LogOptions = MUCH) -> AsyncIterator[tuple[EventStore, Counting]]:
-    log = Counting(store.log)
+async def process(store: EventStore, options: LogOptions = MUCH) -> AsyncIterator[tuple[EventStore, CountingDecisions]]:
+    log = CountingDecisions(store.log)
     fresh = EventStore(log, options=options)
     fresh.events.register(Seated, Other)
     yield fresh, log
