@@ -7,10 +7,9 @@ import fcntl
 import struct
 import termios
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
-import pytest_asyncio
 
 from twofold import EventStore
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
@@ -24,14 +23,6 @@ ROWS = 1500
 """Of 100 bytes: an answer that takes libpq many reads, and for which the buffers of the kernel have room."""
 PATIENCE = 60.0
 """Seconds until the server has answered."""
-
-
-@pytest_asyncio.fixture
-async def log(url: str) -> AsyncIterator[PostgresEventLog]:
-    log = PostgresEventLog(PostgresDatabase(url))
-    await log.open()
-    yield log
-    await log.close()
 
 
 @pytest.mark.parametrize("stream_id", ["Note-1", "Note-\x1f", "\x1f-\x1f", "Note \\x00'"])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from twofold.engines.postgres import PostgresDatabase, PostgresEventLog
 from twofold.engines.postgres.log.reader import Reader
@@ -19,14 +17,6 @@ from twofold.ports.event_log import Appended
 from twofold.testing.samples import append_of, new_command, new_event
 
 EVERYTHING = EventQuery.all()
-
-
-@pytest_asyncio.fixture
-async def log(url: str) -> AsyncIterator[PostgresEventLog]:
-    log = PostgresEventLog(PostgresDatabase(url))
-    await log.open()
-    yield log
-    await log.close()
 
 
 @pytest.fixture
