@@ -18,6 +18,7 @@ from twofold import (
     Key,
     Projection,
     Query,
+    Reaction,
     Repository,
     Tag,
     on,
@@ -154,6 +155,21 @@ class Balances(Projection[Balance]):
     @on(Withdrawn)
     def withdrawn(self, row: Balance, event: Withdrawn) -> Balance:
         return replace(row, amount=row.amount - event.amount, changes=row.changes + 1)
+
+
+class Mails(Reaction):
+    """Remembers the amounts that it was told of."""
+
+    name = "mails"
+
+    def __init__(self) -> None:
+        self.sent: list[Decimal] = []
+
+    def handles(self) -> tuple[type, ...]:
+        return (Deposited,)
+
+    async def apply(self, event: Deposited) -> None:
+        self.sent.append(event.amount)
 
 
 @dataclass(frozen=True)

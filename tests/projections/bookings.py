@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from hypothesis import strategies as st
 
-from twofold import Event, Index, Key, Projection, RecordedEvent, Tag, on
+from twofold import Event, Index, Key, Projection, ReadModel, RecordedEvent, Tag, on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,11 @@ class Named(Reservations):
 
     def __init__(self, name: str) -> None:
         self.name = name  # type: ignore[misc]
+
+
+async def rows(model: ReadModel[Any]) -> dict[str, Any]:
+    """Return all rows by reservation."""
+    return {row.reservation_id: row for row in (await model.page(page_size=1000)).items}
 
 
 def expected(events: Iterable[RecordedEvent[Any]]) -> dict[str, Reservation]:

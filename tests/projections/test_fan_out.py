@@ -24,6 +24,7 @@ from tests.projections.bookings import (
     Reservations,
     appends,
     expected,
+    rows,
 )
 from tests.synchronizing import PATIENCE, QUICK, engine_at, running, until, write
 
@@ -36,7 +37,6 @@ from twofold import (
     Key,
     Projection,
     ProjectionState,
-    ReadModel,
     ReadModelSynchronizer,
     SqlProjection,
     on,
@@ -50,10 +50,6 @@ from twofold.ports.segments import slot_of
 from twofold.projections.keys.keyed_event import KeyedEvent, start_of_event
 from twofold.queries.consistency import Asking
 from twofold.testing import scenario
-
-
-async def rows(model: ReadModel[Any]) -> dict[str, Any]:
-    return {row.reservation_id: row for row in (await model.page(page_size=1000)).items}
 
 
 async def log_of(store: EventStore) -> dict[str, Reservation]:

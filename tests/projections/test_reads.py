@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.kinds import checkpoints
-from tests.projections.bookings import Booked, Cancelled, Merged, Moved, Renamed, appends
+from tests.projections.bookings import Booked, Cancelled, Merged, Moved, Renamed, appends, rows
 from tests.projections.stays import Guest, Guests, Stay, Stays, expected
 from tests.synchronizing import PATIENCE, QUICK, engine_at, running, until, write
 
@@ -26,7 +26,6 @@ from twofold import (
     Projection,
     ProjectionState,
     Reaction,
-    ReadModel,
     ReadModelSynchronizer,
     SqlProjection,
     metadata,
@@ -40,10 +39,6 @@ from twofold.ports.segments import slot_of
 from twofold.projections.reading.joint_fold import fold_jointly
 from twofold.queries.consistency import Asking
 from twofold.testing import scenario
-
-
-async def rows(model: ReadModel[Any]) -> dict[str, Any]:
-    return {row.reservation_id: row for row in (await model.page(page_size=1000)).items}
 
 
 async def log_of(store: EventStore) -> dict[str, Stay]:

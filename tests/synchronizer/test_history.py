@@ -15,12 +15,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from tests.accounts import Balance, Balances, Deposited, Opened
+from tests.accounts import Balance, Balances, Mails, Opened
 from tests.postgres_servers import PostgresServer
 from tests.restorable import Restorable, restorable
 from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running, until, write
 
-from twofold import EventQuery, EventStore, Reaction, ReadModelSynchronizer, session
+from twofold import EventQuery, EventStore, ReadModelSynchronizer, session
 from twofold.engines.duckdb import DuckDbReadDatabase
 from twofold.engines.engine import connect, scratch_database
 from twofold.errors import (
@@ -65,21 +65,6 @@ async def opened_database(make: Callable[[], ReadDatabase]) -> AsyncIterator[Rea
         yield database
     finally:
         await database.close()
-
-
-class Mails(Reaction):
-    """Remembers what it did."""
-
-    name = "mails"
-
-    def __init__(self) -> None:
-        self.sent: list[Decimal] = []
-
-    def handles(self) -> tuple[type, ...]:
-        return (Deposited,)
-
-    async def apply(self, event: Deposited) -> None:
-        self.sent.append(event.amount)
 
 
 async def fill(store: EventStore, first: int, count: int) -> int:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
-from tests.accounts import Balance, Balances, Deposited
+from tests.accounts import Balance, Balances, Deposited, Mails
 from tests.fulfilment import QUICK
 from tests.restorable import restored_in_place
 from tests.synchronizing import PATIENCE, deposited, engine_at, opened, quick, running, until, write
@@ -27,7 +27,6 @@ from twofold import (
     EventStore,
     GroupedProjection,
     Key,
-    Reaction,
     ReadModelSynchronizer,
     SqlProjection,
     on,
@@ -80,21 +79,6 @@ class Totals(SqlProjection):
 async def _done(result: Any) -> None:
     if isinstance(result, Awaitable):
         await result
-
-
-class Mails(Reaction):
-    """Remembers what it did."""
-
-    name = "mails"
-
-    def __init__(self) -> None:
-        self.sent: list[Decimal] = []
-
-    def handles(self) -> tuple[type, ...]:
-        return (Deposited,)
-
-    async def apply(self, event: Deposited) -> None:
-        self.sent.append(event.amount)
 
 
 class Bulk(BatchReaction):
