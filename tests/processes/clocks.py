@@ -8,10 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.synchronizing import engine_at
 
-from twofold.engines.engine import connect
 from twofold.engines.sqlite import database
-from twofold.ports.read_database import ReadDatabase
 
 MoveClock = Callable[[timedelta], Awaitable[None]]
 
@@ -44,13 +43,7 @@ def clock_of(url: str, monkeypatch: pytest.MonkeyPatch) -> MoveClock:
 
 async def _move_postgres(url: str, shift: timedelta) -> None:
     moved = f"(extract(epoch FROM clock_timestamp()) * 1000000)::bigint + {int(shift.total_seconds() * 1e6)}"
-    engine = connect(url)
-    read_database: ReadDatabase = engine.read_database
-    await read_database.open()
-    try:
-        async with read_database.transaction() as transaction:
-            await transaction.run(
-                f"CREATE OR REPLACE FUNCTION twofold_now() RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT {moved}'"
-            )
-    finally:
-        await read_database.close()
+    async with engine_at(url) as (engine, _), engine.read_database.transaction() as transaction:
+        await transaction.run(
+            f"CREATE OR REPLACE FUNCTION twofold_now() RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT {moved}'"
+        )
