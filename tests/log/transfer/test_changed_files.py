@@ -19,12 +19,17 @@ from twofold.log.transfer.header import Trailer
 Lines = list[bytes]
 
 
-@pytest.fixture
-async def file(tmp_path: Path) -> Path:
-    log, path = MemoryEventLog(), tmp_path / "log.jsonl"
+async def export_to(path: Path) -> Path:
+    """Export a log to a place, and return that."""
+    log = MemoryEventLog()
     await fill(log)
     await export_log(store_of(log), path)
     return path
+
+
+@pytest.fixture
+async def file(tmp_path: Path) -> Path:
+    return await export_to(tmp_path / "log.jsonl")
 
 
 async def refused(file: Path) -> str:
@@ -179,10 +184,7 @@ async def test_only_one_process_writes_to_a_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 async def folder(tmp_path: Path) -> Path:
-    log, path = MemoryEventLog(), tmp_path / "log.parquet"
-    await fill(log)
-    await export_log(store_of(log), path)
-    return path
+    return await export_to(tmp_path / "log.parquet")
 
 
 async def test_a_changed_row_of_parquet_is_named_by_its_file_and_number(folder: Path) -> None:
