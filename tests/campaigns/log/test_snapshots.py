@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import random
-import time
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import pytest
 from tests.accounts import Account, Deposited, Opened, Withdrawn
+from tests.campaigns.killing import kill_many
 from tests.campaigns.log.withdrawing import ACCOUNT, OPTIONS, STREAM, balance, withdraw_until_killed
 from tests.campaigns.planted import assert_finds
 
@@ -52,26 +54,10 @@ async def campaign(url: str, seed: int, rounds: int, *, is_broken: bool = False)
 
 
 def _kill_many(url: str, chance: random.Random, rounds: int, is_broken: bool) -> set[bytes]:
-    acknowledged: set[bytes] = set()
-    for _ in range(rounds):
-        victims = []
-        for _ in range(PROCESSES):
-            here, there = CONTEXT.Pipe(duplex=False)
-            victim = CONTEXT.Process(target=withdraw_until_killed, args=(url, there, is_broken), daemon=True)
-            victim.start()
-            there.close()
-            victims.append((victim, here))
-        for victim, here in victims:
-            here.poll(10)  # it lives
-            time.sleep(chance.uniform(0, LONGEST_LIFE))  # the point at which it dies
-            victim.kill()
-            victim.join()
-            try:
-                while True:
-                    acknowledged.add(here.recv_bytes())
-            except (EOFError, OSError):
-                continue
-    return acknowledged - {b"alive"}
+    def program(there: Connection) -> BaseProcess:
+        return CONTEXT.Process(target=withdraw_until_killed, args=(url, there, is_broken), daemon=True)
+
+    return set(kill_many(program, chance, rounds, at_once=PROCESSES, longest_life=LONGEST_LIFE)) - {b"alive"}
 
 
 def _compare(stored: Sequence[Any], acknowledged: set[bytes], seed: int) -> None:

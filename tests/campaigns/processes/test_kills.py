@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import random
-import time
 from collections import Counter, defaultdict
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.campaigns.killing import kill_many
 from tests.campaigns.processes.victim import OPTIONS, Bug, work_until_killed
 from tests.fulfilment import ItemsReserved, OrderCancelled, PaymentReceived, PaymentRequested, build, running
 from tests.synchronizing import until
@@ -44,31 +45,10 @@ async def campaign(url: str, seed: int, kills: int, bug: Bug = "", patience: flo
 
 
 def _kill_many(url: str, chance: random.Random, kills: int, bug: Bug) -> list[bytes]:
-    acknowledged: list[bytes] = []
-    for _ in range(kills // 2):
-        victims = []
-        for _ in range(2):
-            here, there = CONTEXT.Pipe(duplex=False)
-            victim = CONTEXT.Process(target=work_until_killed, args=(url, chance.random(), there, bug), daemon=True)
-            victim.start()
-            there.close()
-            victims.append((victim, here))
-        for victim, here in victims:
-            here.poll(10)  # it lives
-            time.sleep(chance.uniform(0, LONGEST_LIFE))  # the point at which it dies
-            victim.kill()
-            victim.join()
-            acknowledged += _received(here)
-    return acknowledged
+    def program(there: Connection) -> BaseProcess:
+        return CONTEXT.Process(target=work_until_killed, args=(url, chance.random(), there, bug), daemon=True)
 
-
-def _received(connection: Connection) -> list[bytes]:
-    messages = []
-    try:
-        while True:
-            messages.append(connection.recv_bytes())
-    except (EOFError, OSError):
-        return messages
+    return kill_many(program, chance, kills // 2, longest_life=LONGEST_LIFE)
 
 
 async def _at_rest(app: Application, seed: int, patience: float) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import random
-import time
 from collections import Counter
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 from tests.accounts import Balance, Balances, Open
+from tests.campaigns.killing import kill_many
 from tests.campaigns.planted import assert_finds
 from tests.campaigns.read_models.victim import ACCOUNTS, bus, work_until_killed
 from tests.synchronizing import engine_at
@@ -28,37 +29,14 @@ LONGEST_LIFE = 0.06
 """Seconds after which a process is killed, at the latest."""
 
 
-def kill_many(
+def _kill_many(
     url: str, chance: random.Random, kills: int, kind: ProjectionKind = "asynchronous", *, planted: bool = False
 ) -> list[bytes]:
-    """Start two processes at once, again and again, kill each at a random point; return what they acknowledged."""
-    acknowledged: list[bytes] = []
-    for _ in range(kills // 2):
-        victims = []
-        for _ in range(2):
-            here, there = CONTEXT.Pipe(duplex=False)
-            arguments = (url, chance.random(), there, kind, planted)
-            victim = CONTEXT.Process(target=work_until_killed, args=arguments, daemon=True)
-            victim.start()
-            there.close()
-            victims.append((victim, here))
-        for victim, here in victims:
-            here.poll(10)  # it lives
-            time.sleep(chance.uniform(0, LONGEST_LIFE))  # the point at which it dies
-            victim.kill()
-            victim.join()
-            acknowledged += received(here)
-    return acknowledged
+    def program(there: Connection) -> BaseProcess:
+        arguments = (url, chance.random(), there, kind, planted)
+        return CONTEXT.Process(target=work_until_killed, args=arguments, daemon=True)
 
-
-def received(connection: Connection) -> list[bytes]:
-    """Return what a process sent before it died; the last message may be cut short."""
-    messages = []
-    try:
-        while True:
-            messages.append(connection.recv_bytes())
-    except (EOFError, OSError):
-        return messages
+    return kill_many(program, chance, kills // 2, longest_life=LONGEST_LIFE)
 
 
 async def campaign(url: str, seed: int, kills: int, *, planted: bool = False) -> None:
@@ -71,7 +49,7 @@ async def campaign(url: str, seed: int, kills: int, *, planted: bool = False) ->
         for number in range(ACCOUNTS):
             await bus(store).dispatch(Open(account=f"a{number}"))
         await ReadModelSynchronizer(store, engine.read_database, [Balances()]).prepare()
-    acknowledged = await asyncio.to_thread(kill_many, url, random.Random(seed), kills, planted=planted)
+    acknowledged = await asyncio.to_thread(_kill_many, url, random.Random(seed), kills, planted=planted)
     async with engine_at(url) as (engine, store):
         store.events.register(*Balances().handles())
         events = [recorded async for recorded in store.read()]
@@ -100,7 +78,7 @@ async def inline_campaign(url: str, seed: int, kills: int, *, planted: bool = Fa
             await bus(store).dispatch(Open(account=f"a{number}"))
     chance, acknowledged = random.Random(seed), set[bytes]()
     for _ in range(kills // 2):
-        acknowledged.update(await asyncio.to_thread(kill_many, url, chance, 2, "inline", planted=planted))
+        acknowledged.update(await asyncio.to_thread(_kill_many, url, chance, 2, "inline", planted=planted))
         async with engine_at(url) as (engine, store):
             await compare_as_it_stands(engine, store, acknowledged, seed)
     assert len(acknowledged) > kills, "the processes hardly lived"
