@@ -35,7 +35,7 @@ class AggregateFold(Generic[A]):
 
     @property
     def ignored(self) -> Collection[str]:
-        return stored_names(self.owner.ignores) if self.owner.ignores else ()
+        return _names(tuple(self.owner.ignores)) if self.owner.ignores else ()
 
     def begin(self) -> A:
         return self.owner(self.id)
@@ -72,7 +72,7 @@ class DeciderFold:
 
     @property
     def ignored(self) -> Collection[str]:
-        return stored_names(self.owner.ignores) if self.owner.ignores else ()
+        return _names(tuple(self.owner.ignores)) if self.owner.ignores else ()
 
     def begin(self) -> Any:
         return self.owner.initial_state()
@@ -89,6 +89,12 @@ class DeciderFold:
 
     def plan(self) -> Plan:
         return _plan_of_decider(self.owner, self.name)
+
+
+@lru_cache
+def _names(ignored: tuple[type, ...]) -> Collection[str]:
+    """Return the stored names of classes of events: once, since each row of a long stream asks for them."""
+    return stored_names(ignored)
 
 
 @lru_cache
