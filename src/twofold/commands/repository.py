@@ -178,14 +178,14 @@ class DeciderHandler(Generic[C]):
         self._decider = decider
         self._id_of = id_of
         store.events.register(*decider.events, *decider.ignores)
-        fold = DeciderFold(decider)
+        self._fold = fold = DeciderFold(decider)
         store._folds[fold.name] = lambda _: fold
 
     async def handle(self, command: C) -> str:
         """Decide on the command and return the id of the thing it was for; raises what the decider raises."""
         thing, stream_type = self._id_of(command), self._decider.stream_type
         stream_id = f"{stream_type}-{thing}"
-        state, version = await self._store._fold(stream_id, DeciderFold(self._decider))
+        state, version = await self._store._fold(stream_id, self._fold)
         new = self._decider.decide(command, state)
         if new:
             await self._store.append_events(stream_id, stream_type, new, expected_version=version)
