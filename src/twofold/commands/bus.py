@@ -14,14 +14,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar, overload
-from uuid import UUID
 
 import msgspec
 
 from twofold.arguments import check_class, check_instance, check_text, check_whole
 from twofold.commands.command_content import content_hash_of
 from twofold.commands.command_types import CommandTypes, Results
-from twofold.commands.execution import Execution, Handler, carried_out
+from twofold.commands.execution import Execution, Handler, carried_out, given_id
 from twofold.commands.results import ResultCodec
 from twofold.commands.schedule import STREAM_TYPE, CommandScheduled, ScheduledCommand, Scheduler, scheduled_stream
 from twofold.errors import (
@@ -189,7 +188,7 @@ class CommandBus:
         if (at is None) == (after is None) or (at is not None and at.tzinfo is None):
             raise ValueError("give either at=, a datetime with a time zone, or after=, a timedelta")
         _check_moment(at, after)
-        stored, command_id = self.types.encode(command), _command_id(command)
+        stored, command_id = self.types.encode(command), given_id(command) or uuid7()
         schedule_id, seconds = str(command_id), None if after is None else after.total_seconds()
         event = CommandScheduled(
             schedule_id, command_id, stored.name, stored.schema_version, msgspec.Raw(stored.content), at, seconds
@@ -274,11 +273,3 @@ def _check_moment(at: datetime | None, after: timedelta | None) -> None:
         raise ValueError(
             f"{given} is a time that no clock of ours shows; give one between the years 1 and 9999"
         ) from None
-
-
-def _command_id(command: Any) -> UUID:
-    given = getattr(command, "command_id", None)
-    command_id: UUID = uuid7() if given is None else given
-    if not isinstance(command_id, UUID):
-        raise InvalidMessageTypeError(f"{type(command).__name__}.command_id must be a UUID, not {given!r}")
-    return command_id

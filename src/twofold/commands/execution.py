@@ -75,9 +75,7 @@ class Execution:
 
     async def carry_out(self, handler: Handler, command: Any) -> Receipt[Any]:
         """Carry out a command, alone or within the one that is being handled; see `CommandBus.execute`."""
-        here, given = current_context(), getattr(command, "command_id", None)
-        if given is not None and not isinstance(given, UUID):
-            raise InvalidMessageTypeError(f"{type(command).__name__}.command_id must be a UUID, not {given!r}")
+        here, given = current_context(), given_id(command)
         if here.unit is not None:
             receipt = await self._within(here, handler, command, given or uuid7())
             carried_out.get().append(receipt)
@@ -267,6 +265,18 @@ class _Repeat(NamedTuple):
                 _reraise(error)
             raise
         return receipt or _reraise(error)
+
+
+def given_id(command: Any) -> UUID | None:
+    """Return the id that a command has; None if it has none.
+
+    Raises:
+        InvalidMessageTypeError: it is no UUID.
+    """
+    given = getattr(command, "command_id", None)
+    if given is not None and not isinstance(given, UUID):
+        raise InvalidMessageTypeError(f"{type(command).__name__}.command_id must be a UUID, not {given!r}")
+    return given
 
 
 async def _instead_of(error: Exception, repeat: _Repeat | None) -> Receipt[Any]:
