@@ -11,10 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fastapi import FastAPI
 from twofold.arguments import check_instance, check_texts
+from twofold.fastapi.answering import SAFE
 from twofold.fastapi.headers import headers_of, text_of
 from twofold.fastapi.problems import problem
-
-_SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
 def add_browser_protection(api: FastAPI, *, hosts: Collection[str], origins: Collection[str] = ()) -> None:
@@ -54,7 +53,7 @@ class BrowserProtection:
         if not self._is_ours(_name(text_of(headers, b"host") or "")):
             refusal = problem(400, "this server does not answer for the host that `Host` names", instance=scope["path"])
             await refusal(scope, receive, send)
-        elif scope["method"] not in _SAFE and self._is_foreign(headers):
+        elif scope["method"] not in SAFE and self._is_foreign(headers):
             refusal = problem(403, "a page of another origin must not send this change", instance=scope["path"])
             await refusal(scope, receive, send)
         else:
