@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from twofold.application import Application
+from twofold.log.event_store import EventStore
 
 FORM = "module:attribute, such as orders.app:build"
 
@@ -32,6 +35,22 @@ def load(name: str, url: str = "") -> Application:
     if not isinstance(found, Application):
         raise ValueError(f"{name} is {found!r}, no Application and no function that returns one")
     return found
+
+
+@asynccontextmanager
+async def opened_store(name: str, url: str = "") -> AsyncIterator[EventStore]:
+    """Load an application and open the log of its event store, and nothing else of it.
+
+    Raises:
+        ValueError: as `load`.
+        StorageError: the log cannot be opened, or is not up to date.
+    """
+    store = load(name, url).store
+    await store.log.open()
+    try:
+        yield store
+    finally:
+        await store.log.close()
 
 
 def _module(name: str) -> Any:

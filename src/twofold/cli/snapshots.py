@@ -7,7 +7,7 @@ from typing import Annotated, cast
 from cyclopts import App, Parameter
 from rich.filesize import decimal
 
-from twofold.cli.applications import load
+from twofold.cli.applications import opened_store
 from twofold.cli.output import opened, out, print_table
 from twofold.cli.rebuilds import Code, Url
 from twofold.log.verify import compare_snapshots, stored_snapshots
@@ -53,12 +53,8 @@ async def verify(application: Code, /, *, url: Url = "") -> None:
 
     Prints the first that is wrong, with exit code 1. `twofold verify` compares the checksums alone, without code.
     """
-    store = load(application, url).store
-    await store.log.open()
-    try:
+    async with opened_store(application, url) as store:
         found = await compare_snapshots(store)
-    finally:
-        await store.log.close()
     out.print(
         f"all {found.intact:,} snapshots are intact; {found.compared:,} are what their events fold to, "
         f"{found.of_other_code:,} are of code that is not here, {found.of_other_history:,} of another history"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from twofold.cli.applications import load
+from twofold.cli.applications import opened_store
 from twofold.cli.output import progress, say
 from twofold.cli.rebuilds import Code, Url
 from twofold.log.add_tags import AddedTags, add_tags
@@ -37,13 +37,9 @@ async def add(
     Applications may go on reading and writing. Interrupted, it goes on when it is run again. Events of processes whose
     class is older lack the tags again: run it once more when none of them is left.
     """
-    store = load(application, url).store
-    await store.log.open()
-    try:
+    async with opened_store(application, url) as store:
         with progress() as report:
             found = await add_tags(store, type_name, write=yes, progress=report)
-    finally:
-        await store.log.close()
     say(_told(type_name, found, yes))
 
 
