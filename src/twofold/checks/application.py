@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 from twofold.checks.declared import decision_models, leaves, packages_of
@@ -55,8 +55,9 @@ class ApplicationChecks:
         """Yield what is wrong with the code alone."""
         yield from self._without_handler(Command, self._commands.handlers, "TF001", "command")
         yield from self._without_handler(Query, self._queries.handlers, "TF002", "query")
-        yield from self._not_taken()
-        yield from self._not_carried()
+        events = list(dict.fromkeys([*self._known, *leaves(Event, self._packages)]))
+        yield from self._not_taken(events)
+        yield from self._not_carried(events)
         yield from self._not_read()
         yield from self._unknown_reads()
 
@@ -97,18 +98,18 @@ class ApplicationChecks:
             if cls not in handled:
                 yield Finding(code=code, subject=cls.__name__, text=f"The {kind} {_place(cls)} has no handler.")
 
-    def _not_taken(self) -> Iterator[Finding]:
+    def _not_taken(self, events: Iterable[type]) -> Iterator[Finding]:
         taken = {event for runner in self._runners for event in runner.projection.handles()}
         if RawEvent in taken:
             return
-        for cls in dict.fromkeys([*self._known, *leaves(Event, self._packages)]):
+        for cls in events:
             if cls not in taken:
                 yield Finding(code="TF003", subject=cls.__name__, text=f"Nothing takes the event {_place(cls)}.")
 
-    def _not_carried(self) -> Iterator[Finding]:
+    def _not_carried(self, events: Iterable[type]) -> Iterator[Finding]:
         """Yield the pairs of types and tags of decision models that no event has."""
         types = EventTypes()
-        for cls in dict.fromkeys([*self._known, *leaves(Event, self._packages)]):
+        for cls in events:
             try:
                 types.register(cls)
             except InvalidMessageTypeError:  # appending it says so
