@@ -198,13 +198,9 @@ class Execution:
         return receipt
 
     def _note_sent(self, own_id: UUID) -> None:
-        sent = self._sent
-        if own_id not in sent:
-            if len(sent) >= max(self._options.remembered, 1):
-                for earliest in sent:
-                    del sent[earliest]
-                    break
-            sent[own_id] = None
+        self._sent.setdefault(own_id)
+        if len(self._sent) > self._options.remembered:
+            del self._sent[next(iter(self._sent))]
 
     async def _commit(self, append: Append, value: Any, expected: ExpectedVersion) -> Committed:
         """Store what a handler has staged, provided that the stream of its last event is as the caller expects."""
