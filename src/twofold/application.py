@@ -128,6 +128,7 @@ class Application:
 
         Raises:
             ValueError, TypeError: as for `check`.
+            TenantMissingError: there are tenants, and this code does not run on behalf of all.
             StorageError: a database failed.
         """
         return without(await self._checks(()).of_log(), check_texts("ignore", ignore))
