@@ -92,7 +92,7 @@ def add_consistency(
         check_number("grace", grace)
     for error, status in _ANSWERS.items():
         api.exception_handlers.setdefault(error, answer_with(status))
-    tokens, closing = Tokens(app.store), asyncio.Event()
+    tokens, closing = Tokens(app.store._of_all), asyncio.Event()
     api.state.twofold_watched_answers = Source(
         app.queries, tokens, closing, SharedLooks(app.store._of_all.log), heartbeat
     )
