@@ -55,6 +55,35 @@ class Older(Projection[Row]):
         return Row(event.account)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Picked(Event):
+    order: Annotated[str, Tag("order")]
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed(Event):
+    order: str
+    line: Annotated[int, Tag("line")]
+
+
+@dataclass(frozen=True)
+class Line:
+    order: Annotated[str, Key()]
+    line: Annotated[int, Key()]
+    times: int = 0
+
+
+class Lines(Projection[Line]):
+    """A tag holds one part of the key: it finds the events of several rows."""
+
+    name = "lines"
+
+    @on(Picked, Packed)
+    def counted(self, row: Line | None, event: Picked | Packed) -> Line:
+        return Line(event.order, event.line, row.times + 1 if row else 1)
+
+
 class ByOwnKey(Balances):
     def key(self, event: Any) -> str:
         return str(event.account)
@@ -70,11 +99,12 @@ class Unsteady(Balances):
         return replace(row, amount=Decimal(next(self.times)))
 
 
-async def queries(engine: Engine, store: EventStore, projection: Projection[Any], *keys: str) -> list[EventQuery]:
+async def queries(engine: Engine, store: EventStore, projection: Projection[Any], *keys: Any) -> list[EventQuery]:
     runner = runner_of(projection, engine.read_database, 100, ASYNCHRONOUS, FoldOptions())
     assert runner.rows is not None
     rows: RowRunner = runner.rows
-    return list(await queries_of(store, rows, [(key,) for key in keys], 2))
+    wanted = [key if isinstance(key, tuple) else (key,) for key in keys]
+    return [each.query for each in await queries_of(store, rows, wanted, 2)]
 
 
 async def test_a_rebuild_reads_the_log_once_and_a_few_events_of_it_again(
@@ -107,6 +137,23 @@ async def test_a_wrong_row_is_found_by_its_tags(engine: Engine, store: EventStor
         await runner.wait(await write(store, opened("a"), opened("b"), deposited("b")), PATIENCE)
         with pytest.raises(RebuildFailedError, match="a fresh fold of the log gives"):
             await runner.rebuild_projection("balances")
+
+
+async def test_events_that_a_tag_finds_for_other_rows_are_folded_once(engine: Engine, store: EventStore) -> None:
+    runner = ReadModelSynchronizer(store, engine.read_database, [Lines()], options=quick(finished_within=0))
+    lines = [(order, line) for order in "ab" for line in range(20)]
+    async with running(runner):
+        await write(store, *(Picked(order=order, line=line) for order, line in lines))
+        await runner.wait(await write(store, *(Packed(order=order, line=line) for order, line in lines)), PATIENCE)
+        report = await runner.rebuild_projection("lines")
+    assert report.reason == ""
+    assert report.sampled > 10
+
+
+async def test_rows_that_the_same_tags_find_are_asked_for_once(engine: Engine, store: EventStore) -> None:
+    await write(store, *(Picked(order=order, line=line) for order in "ab" for line in range(3)))
+    [query] = await queries(engine, store, Lines(), *((order, line) for order in "ab" for line in range(3)))
+    assert [item.tags for item in query.items] == [("order:a",), ("order:b",)]
 
 
 async def test_rows_are_asked_for_by_the_tags_that_hold_their_keys(engine: Engine, store: EventStore) -> None:

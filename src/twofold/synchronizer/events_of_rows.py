@@ -7,8 +7,8 @@ have changed it since, the only query asks for all events that the projection ha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import cast
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, cast
 
 from twofold.log.event_store import EventStore
 from twofold.log.tagged_types import as_tags
@@ -22,34 +22,47 @@ from twofold.projections.runner import RowRunner
 from twofold.queries.key_tags import KeyTags, key_tags, tags_of
 
 
+class RowsQuery(NamedTuple):
+    """Finds all events of some rows. A tag that holds a part of a key finds events of other rows, too."""
+
+    query: EventQuery
+    keys: Collection[KeyValues]
+    """Of the rows. No other query is for these."""
+
+
 async def queries_of(
     store: EventStore, runner: RowRunner, keys: Collection[KeyValues], at_once: int
-) -> Sequence[EventQuery]:
+) -> Sequence[RowsQuery]:
     """Return queries that together find all events of some rows, and those of one row by a single query.
 
     Args:
         store: where the events are.
         runner: the projection's code.
         keys: of the rows.
-        at_once: rows whose events one query asks for.
+        at_once: rows whose events one query asks for; those that the same tags find count as one.
 
     Raises:
         StorageError: the database failed.
     """
     if not keys:
         return []
-    handles = runner.projection.handles()
-    carried = await _carried(store.log, runner) if runner.folds_single_rows else {}
-    items = [_items(carried, runner, key) for key in keys] if carried else []  # a key may be part of one
-    if not items or not all(items):
-        return [EventQuery.exactly(*handles)]
-    groups = [items[start : start + at_once] for start in range(0, len(items), at_once)]
-    return [EventQuery(tuple(item for each in group for item in each)) for group in groups]
+    carried = await _carried(store.log, runner) if runner.folds_single_rows else {}  # else a key may be part of one
+    by_items: dict[Sequence[QueryItem], list[KeyValues]] = {}
+    for key in keys:
+        by_items.setdefault(_items(carried, runner, key) if carried else (), []).append(key)
+    if () in by_items:
+        return [RowsQuery(EventQuery.exactly(*runner.projection.handles()), keys)]
+    found, queries = list(by_items.items()), list[RowsQuery]()
+    for group in (found[start : start + at_once] for start in range(0, len(found), at_once)):
+        items = dict.fromkeys(item for its, _ in group for item in its)
+        queries.append(RowsQuery(EventQuery(tuple(items)), {key for _, those in group for key in those}))
+    return queries
 
 
 async def _carried(log: EventLog, runner: RowRunner) -> KeyTags:
     """Return which tags hold keys, for each type of which there are events; empty if those of a type have none."""
-    declared, table = key_tags(runner.projection, runner.table("")), runner.table("")
+    table = runner.table("")
+    declared = key_tags(runner.projection, table)
     recorded = await cast("PortableLog", log).tagged_types() if hasattr(log, "tagged_types") else {}
     found: dict[str, Sequence[tuple[str, int]]] = {}
     for cls in runner.projection.handles():
@@ -64,14 +77,13 @@ async def _carried(log: EventLog, runner: RowRunner) -> KeyTags:
     return found
 
 
-def _items(carried: KeyTags, runner: RowRunner, key: KeyValues) -> Sequence[QueryItem]:
+def _items(carried: KeyTags, runner: RowRunner, key: KeyValues) -> tuple[QueryItem, ...]:
     """Return what finds the events of a row; nothing if a part of its key makes no tag that is sure."""
     table = runner.table("")
-    tags: Mapping[str, Sequence[str]] = tags_of(carried, table, key)
     types: dict[str, list[str]] = {}
-    for name, found in tags.items():
+    for name, found in tags_of(carried, table, key).items():
         if not found:
             return ()
         tag = own_name(key[0], found[0]) if table.key[0] == TENANT_COLUMN else found[0]
         types.setdefault(tag, []).append(name)
-    return [QueryItem(tuple(names), (tag,)) for tag, names in types.items()]
+    return tuple(QueryItem(tuple(names), (tag,)) for tag, names in types.items())

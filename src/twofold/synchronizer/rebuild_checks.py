@@ -10,7 +10,6 @@ import msgspec
 
 from twofold.log.chunks import Pace, scan_chunks
 from twofold.log.event_store import EventStore
-from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import START
 from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Generation
@@ -23,7 +22,7 @@ from twofold.projections.keys.keyed_event import LookupEvent, without_skipped
 from twofold.projections.projection import KeyValues
 from twofold.projections.runner import ProjectionRunner, RowRunner
 from twofold.queries.read_model import ReadModel
-from twofold.synchronizer.events_of_rows import queries_of
+from twofold.synchronizer.events_of_rows import RowsQuery, queries_of
 from twofold.tasks import JITTER
 from twofold.tenants import all_tenants
 
@@ -78,9 +77,8 @@ async def verify_sample(
     if report.reason or (rows := runner.rows) is None or rows.reads_others:
         return report
     stored = await _sampled_rows(database, rows, new, options)
-    wanted = set(map(rows.group, stored))
-    queries = await queries_of(store, rows, wanted, options.drawn_rows)
-    fresh = await _fresh_rows(store, database, rows, wanted, queries, end)
+    queries = await queries_of(store, rows, set(map(rows.group, stored)), options.drawn_rows)
+    fresh = await _fresh_rows(store, database, rows, queries, end)
     dump = rows.projection.stored_rows().dump
     for key, row in stored.items():
         if key not in fresh or list(dump(fresh[key])) != list(dump(row)):
@@ -186,23 +184,18 @@ async def _sampled_rows(
 
 
 async def _fresh_rows(
-    store: EventStore,
-    database: ReadDatabase,
-    runner: RowRunner,
-    wanted: set[KeyValues],
-    queries: Sequence[EventQuery],
-    end: int,
+    store: EventStore, database: ReadDatabase, runner: RowRunner, queries: Sequence[RowsQuery], end: int
 ) -> Mapping[KeyValues, Any]:
     """Fold the events of some rows, which queries find, from the beginning of the log to a position."""
     skips = Skips(runner.name, await database.query(SQL["skipped"], name=runner.name, after=0))
     fresh, options = dict[KeyValues, Any](), store.options
-    for query in queries:
+    for query, keys in queries:
         pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
         async with aclosing(scan_chunks(store.log, query, START, end, pace)) as chunks:
             async for rows in chunks:
                 decoded = store.events.decode(skips.without(rows))
                 found = without_skipped(runner.keyed(decoded), skips)
-                events = [each for each in found if isinstance(each, LookupEvent) or each.key in wanted]
+                events = [each for each in found if isinstance(each, LookupEvent) or each.key in keys]
                 folded, _ = await fold_in_slices(runner.projection, fresh, events, options=runner.folding)
                 fresh |= folded.rows
     return runner.rows_by_key(Folded(fresh))
