@@ -70,6 +70,7 @@ class Sweep:
         self._running = 0
         """How many of them are being carried out."""
         self._ready: dict[str, WaitingCommand] = {}
+        """By instance: what waits for its turn; never for one of `_sending`."""
         self._came: list[Came] = []
         self._woken = asyncio.Event()
         self._look_at = 0.0
@@ -117,7 +118,7 @@ class Sweep:
 
     async def _look(self) -> list[DueRow]:
         """Return the instances that have something to do, and note when the next one has."""
-        limit = self._options.batch + len({*self._sending, *self._ready})
+        limit = self._options.batch + len(self._sending) + len(self._ready)
         values = {**self._slots, "limit": limit, "soon": int(self._options.poll * 1e6)}
         # What the feed tells while the rows are read, they may not show: from here on the next look only comes nearer.
         self._look_at = asyncio.get_running_loop().time() + self._options.poll
@@ -179,10 +180,9 @@ class Sweep:
         while self._ready and self._running < self._options.commands_at_once:
             process_id = next(iter(self._ready))
             waiting = self._ready.pop(process_id)
-            if process_id not in self._sending:
-                task = asyncio.create_task(self._send(process_id, waiting), name=f"twofold-command-{process_id}")
-                self._sending[process_id] = task
-                self._running += 1
+            task = asyncio.create_task(self._send(process_id, waiting), name=f"twofold-command-{process_id}")
+            self._sending[process_id] = task
+            self._running += 1
 
     async def _send(self, process_id: str, waiting: WaitingCommand) -> None:
         """Carry out a command; whatever comes of it, the next turn takes in."""
