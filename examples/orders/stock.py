@@ -157,8 +157,7 @@ class Warehouse:
 
     async def release(self, command: ReleaseStock) -> None:
         """Release whatever is still put aside for the order."""
-        put_aside = (await self.store.decide(_put_aside_for(command.order_id))).state
-        for product_id, quantity in Counter(dict(put_aside)).items():
+        for product_id, quantity in (await self.store.decide(_put_aside_for(command.order_id))).state:
             if quantity:
                 item = await self._item(product_id)
                 item.release(command.order_id, quantity)

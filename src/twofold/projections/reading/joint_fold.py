@@ -95,7 +95,7 @@ class JointFold:
 
     def _read(self, of: type[Projection[Any]], key: KeyValues) -> Any:
         """Return a row for the method that is folding an event."""
-        reading, *others = self._parts[-1], *self._parts[:-1]
+        *others, reading = self._parts
         place = next((place for place, part in enumerate(others) if type(part) is of), None)
         if place is None:
             raise InvalidProjectionError(f"{reading.name} does not read {of.__name__}; write reads = ({of.__name__},)")
