@@ -87,6 +87,19 @@ async def test_an_event_that_fails_again_and_again_is_found_and_parked_with_the_
     assert {name: publisher.of(name) for name in "abcd"} == {"a": [1, 3, 5], "b": [2, 6, 8], "c": [4, 7, 9], "d": [10]}
 
 
+async def test_the_event_that_fails_is_found_by_halves_and_no_half_comes_twice(
+    synchronizer: ReadModelSynchronizer, store: EventStore
+) -> None:
+    publisher = await added(synchronizer, Publisher())
+    await write(store, *(deposited(account, 13 if account == "c" else 1) for account in "abcdefcg"))
+    async with running(synchronizer):
+        await synchronizer.wait(8, PATIENCE)
+    tries = publisher.calls.count([*range(1, 9)])
+    assert publisher.calls[:tries] == [[*range(1, 9)]] * (QUICK.retries + 1)
+    assert publisher.calls[tries:] == [[1, 2, 3, 4], [1, 2], [3, 4], [3], [4], [5, 6, 8]]
+    assert [each.position for each in await synchronizer.control("publisher").parked()] == [3, 7]
+
+
 async def test_a_batch_that_fails_for_a_while_is_tried_again_whole(
     synchronizer: ReadModelSynchronizer, store: EventStore
 ) -> None:

@@ -25,12 +25,12 @@ async def by_halves(
     """
     half = start_of_event(batch.events, len(batch.events) // 2)
     early = batch.first(half)
-    middle = early.step.after
+    middle, middle_id = early.step.after, early.step.event_id
     first = (await project(early)).failures
     rest, waiting = without_blocked(batch.events[half:], {each.keyed.text for each in first})
     parked = [*(each for each in batch.changes.parked if each.position > middle), *waiting]
-    changes, late = batch.changes._replace(parked=parked), batch.step._replace(before=middle)
-    left = batch._replace(events=rest, step=late, changes=changes)
+    late = batch.step._replace(before=middle, before_id=middle_id)
+    left = batch._replace(events=rest, step=late, changes=batch.changes._replace(parked=parked))
     if not rest:
         await step(left)
         return first
