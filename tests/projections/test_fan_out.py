@@ -253,6 +253,19 @@ async def test_what_one_row_skips_its_rebuilds_leave_out_for_that_row_alone(
         assert (await rows(model))["c"].places == (3, 5)
 
 
+async def test_what_one_of_the_rows_that_an_event_names_skips_the_others_keep_when_they_are_rebuilt(
+    synchronizer: ReadModelSynchronizer, store: EventStore
+) -> None:
+    model, control = synchronizer.add(Narrow()), synchronizer.control("narrow")
+    async with running(synchronizer):
+        events = [*booked("a", "b", "c"), Moved(reservation_ids=("a", "b", "c"), room=99)]
+        await synchronizer.wait(await write(store, *events), PATIENCE)
+        await control.skip(4, reason="the room is haunted")
+        assert [(each.position, each.key) for each in await control.skipped()] == [(4, '["b"]')]
+        await control.rebuild(expect_same=True)
+        assert {key: row.places for key, row in (await rows(model)).items()} == {"a": (1, 4), "b": (2,), "c": (3, 4)}
+
+
 async def test_an_event_that_one_segment_has_in_cannot_be_skipped_whole(
     synchronizer: ReadModelSynchronizer, store: EventStore
 ) -> None:
