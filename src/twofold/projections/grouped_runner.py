@@ -23,7 +23,7 @@ class GroupedRunner(KeyedRunner):
     _fingerprint_until = GroupedProjection
 
     async def _whole(self, table: Table, found: Sequence[Any]) -> dict[KeyValues, Any]:
-        return await self._groups(table, {self.group(key) for key in self._rows.keys_of(found)})
+        return await self._groups(table, set(map(self.projection.events_key, self._rows.keys_of(found))))
 
     async def _stored(self, table: Table, events: Sequence[KeyedEvent]) -> dict[KeyValues, Any]:
         return await self._groups(table, {each.key for each in events})
@@ -39,7 +39,8 @@ class GroupedRunner(KeyedRunner):
             where.append((table.key[len(where)], "in", tuple(groups)))
             selection = Selection(where=tuple(where), sort=table.key, limit=MOST_ROWS)
             found += self._rows.load_all((await self._database.select(table, selection))[0])
-        return {key: tuple(rows) for key, rows in groupby(found, lambda row: self.group(self._rows.key_of(row)))}
+        key_of, events_key = self._rows.key_of, self.projection.events_key
+        return {key: tuple(rows) for key, rows in groupby(found, lambda row: events_key(key_of(row)))}
 
     def _changes(self, stored: Mapping[KeyValues, Any], folded: Folded) -> Changes:
         before = {self._rows.key_of(row): row for key in folded.rows for row in stored.get(key, ())}

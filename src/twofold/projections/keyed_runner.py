@@ -176,9 +176,6 @@ class KeyedRunner:
         upserts = self._rows.dump_all(row for row in folded.rows.values() if row is not None)
         return Changes(upserts, [self._rows.dump_key(key) for key, row in folded.rows.items() if row is None])
 
-    def group(self, key: KeyValues) -> KeyValues:
-        return self.projection.events_key(key)
-
     def rows_by_key(self, folded: Folded) -> Mapping[KeyValues, Any]:
         return {key: row for key, row in folded.rows.items() if row is not None}
 

@@ -182,9 +182,6 @@ class RowRunner(ProjectionRunner, Protocol):
     def table(self, suffix: str) -> Table:
         """Return the table of a generation."""
 
-    def group(self, key: KeyValues) -> KeyValues:
-        """Return the key of the events that the row with this key is made of."""
-
     def rows_by_key(self, folded: Folded) -> Mapping[KeyValues, Any]:
         """Return the rows that there are after events, by their own keys."""
 

@@ -77,7 +77,7 @@ async def verify_sample(
     if report.reason or (rows := runner.rows) is None or rows.reads_others:
         return report
     stored = await _sampled_rows(database, rows, new, options)
-    queries = await queries_of(store, rows, set(map(rows.group, stored)), options.drawn_rows)
+    queries = await queries_of(store, rows, set(map(rows.projection.events_key, stored)), options.drawn_rows)
     fresh = await _fresh_rows(store, database, rows, queries, end)
     dump = rows.projection.stored_rows().dump
     for key, row in stored.items():
