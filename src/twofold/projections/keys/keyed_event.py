@@ -98,10 +98,7 @@ def keyed(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[KeyedEv
     Raises:
         Exception: whatever `key` raises.
     """
-    found = _keyed(projection, events)
-    if not projection._of_tenants:
-        return found
-    return [KeyedEvent(each.recorded, owned_key(each.recorded, each.key)) for each in found]
+    return _owned(projection, _keyed(projection, events))
 
 
 def owned_key(recorded: RecordedEvent[Any], key: KeyValues) -> KeyValues:
@@ -153,12 +150,12 @@ def without_blocked(found: Iterable[KeyedEvent], blocked: Collection[str]) -> tu
     """
     own, waiting = list[KeyedEvent](), list[Parked]()
     for each in found:
-        stored = each.recorded.stored
         if isinstance(each, LookupEvent):
             own.append(each.but(blocked) if blocked else each)
+            stored = each.recorded.stored
             waiting += [Parked(stored.position, key, stored.event_id.hex()) for key in blocked if each.takes(key)]
-        elif (text := each.text) in blocked:
-            waiting.append(Parked(stored.position, text, stored.event_id.hex()))
+        elif each.text in blocked:
+            waiting.append(each.parked())
         else:
             own.append(each)
     return own, waiting
@@ -187,7 +184,11 @@ def keyed_once(projection: Any, events: Sequence[RecordedEvent[Any]]) -> list[Ke
                 f"{projection.name}: {type(recorded.event).__name__} is applied once, so that it has one key; let "
                 f"key() return a value or a tuple"
             )
-    found = list(map(KeyedEvent, events, map(_as_tuple, keys)))
+    return _owned(projection, list(map(KeyedEvent, events, map(_as_tuple, keys))))
+
+
+def _owned(projection: Any, found: list[KeyedEvent]) -> list[KeyedEvent]:
+    """Return keyed events with the keys within the framework."""
     if not projection._of_tenants:
         return found
     return [KeyedEvent(each.recorded, owned_key(each.recorded, each.key)) for each in found]
