@@ -56,8 +56,6 @@ from twofold.telemetry import trace_batch
 log = logging.getLogger(__name__)
 H = TypeVar("H")
 
-T = TypeVar("T")
-
 
 class SegmentRunner:
     """Keeps one segment in step with the log, as long as it holds the lease.
