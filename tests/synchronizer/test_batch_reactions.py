@@ -100,6 +100,19 @@ async def test_the_event_that_fails_is_found_by_halves_and_no_half_comes_twice(
     assert [each.position for each in await synchronizer.control("publisher").parked()] == [3, 7]
 
 
+async def test_a_half_of_which_all_events_wait_is_parked_and_passed(
+    synchronizer: ReadModelSynchronizer, store: EventStore
+) -> None:
+    publisher, control = await added(synchronizer, Publisher()), synchronizer.control("publisher")
+    await write(store, *(deposited("a", amount) for amount in (13, 1, 1, 1)))
+    async with running(synchronizer):
+        await synchronizer.wait(4, PATIENCE)
+        assert [(each.position, bool(each.cause)) for each in await control.parked()] == [
+            (1, True), (2, False), (3, False), (4, False),
+        ]  # fmt: skip
+    assert publisher.calls[-2:] == [[1, 2], [1]]
+
+
 async def test_a_batch_that_fails_for_a_while_is_tried_again_whole(
     synchronizer: ReadModelSynchronizer, store: EventStore
 ) -> None:
