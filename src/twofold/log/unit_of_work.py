@@ -17,7 +17,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from twofold.errors import ConflictError, UnitOfWorkError
-from twofold.log.folding.command_reads import CommandReads
+from twofold.log.command_reads import CommandReads
 from twofold.messages.context import Context, current_context, enter_context, leave_context, metadata_in
 from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery

@@ -25,7 +25,7 @@ from twofold.log.chunks import Pace, Rows, chunks, pace_of, scan_chunks
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.mutable_fields import copier
 from twofold.log.codec.unknown import Decoding, readable
-from twofold.log.folding.command_reads import CommandReads, DecisionHistory
+from twofold.log.command_reads import CommandReads, DecisionHistory
 from twofold.log.folding.decision_model import DecisionModel
 from twofold.log.folding.fingerprint import fold_fingerprint, identity_of
 from twofold.log.folding.kept_states import copy_of
