@@ -25,13 +25,12 @@ from twofold.log.chunks import Pace, Rows, chunks, pace_of, scan_chunks
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.mutable_fields import copier
 from twofold.log.codec.unknown import Decoding, readable
-from twofold.log.command_reads import CommandReads, DecisionHistory
 from twofold.log.folding.decision_model import DecisionModel
 from twofold.log.folding.fingerprint import fold_fingerprint, identity_of
 from twofold.log.folding.kept_states import copy_of
 from twofold.log.folding.snapshots import Plan, Snapshots
 from twofold.log.folding.state_form import UnstorableStateError, ValueForm
-from twofold.log.unit_of_work import current_unit
+from twofold.log.unit_of_work import CommandReads, DecisionHistory, current_unit
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark

@@ -24,10 +24,9 @@ from twofold.log.chunks import Pace, Read, Rows, chunks, pace_of
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.mutable_fields import copied
 from twofold.log.codec.stored_names import can_be_stored
-from twofold.log.command_reads import StreamHistory
 from twofold.log.folding.kept_states import KeptState, KeptStates, Key, copy_of
 from twofold.log.folding.snapshots import LastEvent, Looked, Plan, Snapshots, StoredState
-from twofold.log.unit_of_work import current_unit
+from twofold.log.unit_of_work import StreamHistory, current_unit
 from twofold.messages.event import RecordedEvent
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
