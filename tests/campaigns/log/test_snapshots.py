@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.accounts import Account, Deposited, Opened, Withdrawn
 from tests.campaigns.killing import kill_many
-from tests.campaigns.log.withdrawing import ACCOUNT, OPTIONS, STREAM, balance, withdraw_until_killed
+from tests.campaigns.log.withdrawing import OPTIONS, balance, withdraw_until_killed
 from tests.campaigns.planted import assert_finds
 
 from twofold import ANY, Application, Repository
@@ -27,31 +27,37 @@ LONGEST_LIFE = 0.3
 """Seconds after which a program is killed, at the latest."""
 
 
-async def campaign(url: str, seed: int, rounds: int, *, money: int = 20, is_broken: bool = False) -> int:
+async def campaign(
+    url: str, seed: int, rounds: int, *, account: str = "a", money: int = 20, is_broken: bool = False
+) -> int:
     """Let programs withdraw until the money is gone and beyond; return how many snapshots there are in the end.
 
     Args:
         url: the database.
         seed: of the points at which programs are killed.
         rounds: how often some are started.
+        account: from which they withdraw; a new one.
         money: what there is to withdraw, for each round.
         is_broken: whether the programs have the bug.
 
     Raises:
         AssertionError: an account was overdrawn, or what was acknowledged is not there.
     """
+    stream = Account.stream_id(account)
     async with Application(url, synchronize=False, options=OPTIONS) as app:
-        deposits = [Deposited(account=ACCOUNT, amount=1) for _ in range(money * rounds)]  # type: ignore[arg-type]
-        await app.store.append_events(STREAM, "Account", [Opened(account=ACCOUNT), *deposits], expected_version=ANY)
-    acknowledged = await asyncio.to_thread(_kill_many, url, random.Random(seed), rounds, is_broken)
+        deposits = [Deposited(account=account, amount=1) for _ in range(money * rounds)]  # type: ignore[arg-type]
+        await app.store.append_events(stream, "Account", [Opened(account=account), *deposits], expected_version=ANY)
+    acknowledged = await asyncio.to_thread(_kill_many, url, account, random.Random(seed), rounds, is_broken)
     app = Application(url, synchronize=False, options=OPTIONS)
     accounts: Repository[Account] = app.repository(Account)
     async with app:
-        stored = [each async for each in app.store.read_stream(STREAM)]
+        stored = [each async for each in app.store.read_stream(stream)]
         _compare(stored, acknowledged, seed)
-        account = await accounts.load(ACCOUNT)
-        assert vars(account) == vars(Account.from_history(ACCOUNT, [each.event for each in stored])), f"seed {seed}"
-        assert (await app.store.decide(balance())).state == len([e for e in stored if isinstance(e.event, Withdrawn)])
+        loaded = await accounts.load(account)
+        assert vars(loaded) == vars(Account.from_history(account, [each.event for each in stored])), f"seed {seed}"
+        assert (await app.store.decide(balance(account))).state == len(
+            [e for e in stored if isinstance(e.event, Withdrawn)]
+        )
         verified = await compare_snapshots(app.store)
         assert (verified.intact, verified.of_other_history, verified.compared) == (2, 0, 1)
         log: SnapshotLog = app.store.log  # type: ignore[assignment]
@@ -60,9 +66,9 @@ async def campaign(url: str, seed: int, rounds: int, *, money: int = 20, is_brok
     return len(found)
 
 
-def _kill_many(url: str, chance: random.Random, rounds: int, is_broken: bool) -> set[bytes]:
+def _kill_many(url: str, account: str, chance: random.Random, rounds: int, is_broken: bool) -> set[bytes]:
     def program(there: Connection) -> BaseProcess:
-        return CONTEXT.Process(target=withdraw_until_killed, args=(url, there, is_broken), daemon=True)
+        return CONTEXT.Process(target=withdraw_until_killed, args=(url, account, there, is_broken), daemon=True)
 
     return set(kill_many(program, chance, rounds, at_once=PROCESSES, longest_life=LONGEST_LIFE)) - {b"alive"}
 
@@ -86,6 +92,7 @@ async def test_no_account_is_overdrawn_whatever_is_kept_and_whoever_is_killed(ur
 
 async def test_the_campaign_finds_a_state_that_is_taken_for_the_newest_one(url: str) -> None:
     async def attempt(seed: int) -> None:
-        await campaign(url, seed, 3, money=4, is_broken=True)  # so little that a busy machine takes it all, too
+        # With so little that a busy machine takes it all, too, and from an account that no earlier bug has closed.
+        await campaign(url, seed, 3, account=f"a{seed}", money=4, is_broken=True)
 
     await assert_finds(attempt, "overdrawn")
