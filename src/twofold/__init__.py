@@ -15,6 +15,7 @@ from twofold.errors import (
     DamagedRowError,
     DuplicateEventIdError,
     DuplicateHandlerError,
+    ForeignEventError,
     HandlerNotFoundError,
     HistoryChangedError,
     InvalidCursorError,
@@ -51,6 +52,7 @@ from twofold.errors import (
     TenantMissingError,
     TimeLimitError,
     TransactionReusedError,
+    TransformFailedError,
     TwofoldError,
     UnitOfWorkError,
     UnknownEventTypeError,
@@ -65,6 +67,9 @@ from twofold.log.chunks import Batch
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_store import EventStore
 from twofold.log.folding.decision_model import Decision, DecisionModel, combine
+from twofold.log.moving.plain_event import PlainEvent, SourceEvent, Transform
+from twofold.log.moving.report import Moved
+from twofold.log.moving.transform import transform_log
 from twofold.log.staged_receipt import StagedReceipt
 from twofold.log.subscription import Subscription
 from twofold.log.transfer.exporting import Exported, export_log
@@ -136,6 +141,7 @@ __all__ = [
     "EventTypes",
     "Exported",
     "Filter",
+    "ForeignEventError",
     "FullText",
     "GroupedProjection",
     "HandlerNotFoundError",
@@ -159,6 +165,7 @@ __all__ = [
     "Metadata",
     "Middleware",
     "MissingTableError",
+    "Moved",
     "NewerSchemaError",
     "NewerStorageError",
     "NoWorkerError",
@@ -168,6 +175,7 @@ __all__ = [
     "OwnershipError",
     "PaginatedResult",
     "ParkedEvent",
+    "PlainEvent",
     "Position",
     "Projection",
     "ProjectionControl",
@@ -195,6 +203,7 @@ __all__ = [
     "SegmentsApartError",
     "Session",
     "SkippedEvent",
+    "SourceEvent",
     "SqlProjection",
     "StagedReceipt",
     "StaleReadError",
@@ -208,6 +217,8 @@ __all__ = [
     "TimeLimitError",
     "Total",
     "TransactionReusedError",
+    "Transform",
+    "TransformFailedError",
     "TwofoldError",
     "UnitOfWorkError",
     "UnknownEventTypeError",
@@ -230,6 +241,7 @@ __all__ = [
     "on",
     "open_event_store",
     "session",
+    "transform_log",
     "unique",
     "watch",
 ]

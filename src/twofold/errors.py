@@ -401,6 +401,28 @@ class LogFileError(TwofoldError):
         """Which line is wrong, or which row of a file of Parquet; None if it is the whole file."""
 
 
+class TransformFailedError(TwofoldError):
+    """The function that changes the events of a copy or an import raised, or returned what no log can hold.
+
+    Mend it and run the copy again: what was stored before is compared with what it returns then.
+    """
+
+    def __init__(self, position: int, type_name: str, event_id: UUID, reason: str) -> None:
+        super().__init__(f"the transform failed on event {position} ({type_name}, {event_id}): {reason}")
+        self.position = position
+        self.type_name = type_name
+        self.event_id = event_id
+
+
+class ForeignEventError(TwofoldError):
+    """A row of another event store cannot be imported. The text says which, why and what to do."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.place = place
+        """Which row: its table, and its number there."""
+
+
 # -- read side --------------------------------------------------------------------------------------------------
 
 

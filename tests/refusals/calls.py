@@ -141,7 +141,8 @@ class Call:
 
 NOT_CHECKED = {
     r"twofold\.(Answer|Batch|Decision|Exported|Imported|PaginatedResult|ParkedEvent|RawEvent|Position|ProjectionControl|ProjectionStatus|Receipt"
-    r"|RecordedEvent|SkippedEvent|StagedReceipt|Subscription|Total|WriteToken)": "the framework makes it",
+    r"|Moved|RecordedEvent|SkippedEvent|SourceEvent|StagedReceipt"
+    r"|Subscription|Total|WriteToken)": "the framework makes it",
     r"twofold\.Session(\.\w+)?": "twofold.session makes it",
     r"twofold\.WriteToken\.(concerns|concerns_tags|merge)": "the framework asks it",
     r"twofold\.(EventQuery|QueryItem)\.matches": "the framework asks it",
@@ -154,6 +155,8 @@ NOT_CHECKED = {
     r"twofold\.Application\.lifespan": "the web framework calls it",
     r"twofold\.EventStore\.transaction": "tests/log/test_transaction.py has what can be joined",
     r"twofold\.(Command|Metadata)": "what they hold is compared when it is stored",
+    r"twofold\.PlainEvent": "what it holds is checked when it is stored: tests/log/moving/test_transform.py",
+    r"twofold\.Transform": "it is a type: applications write the function",
     r"twofold\.\w+Options|twofold\.Options": "as twofold.options has them",
     r"twofold\.metadata": "its fields have no parameters",
     r"twofold\.options\.Backoff\.pause": "the framework asks it",
@@ -465,6 +468,12 @@ CALLS: list[Call] = [
     Call("twofold.session", lambda world: entered(twofold.session),
          {"written": 0, "wait": None, "expected_version": twofold.ANY},
          {"written": (None, *AFTER), "wait": TIMEOUT, "expected_version": STREAM["expected_version"]}),
+    Call("twofold.transform_log", lambda world: twofold.transform_log,
+         {"source": lambda world: world.store, "target": None, "transform": lambda source: [source.event],
+          "examples": 3, "progress": print},
+         {"source": (*OBJECT, EventStore), "target": (5, "text", ANYTHING, EventStore),
+          "transform": (None, *FUNCTION), "examples": (*WHOLE, -1), "progress": (None, *FUNCTION)},
+         may_be_made=False),
     Call("twofold.unique", lambda world: twofold.unique,
          {"name": "account", "of": Opened, "value": "a", "released_by": (), "unless": None},
          {"name": (*FILLED, "nosuch"), "of": (None, 5, "Opened", (), [5], EVENT, int),

@@ -18,6 +18,7 @@ FIXED = {
     "cli/output.py WIDE": "columns that a terminal may have at most",
     "engines/duckdb/columns.py SCALE": "how decimals are stored",
     "log/folding/fingerprint.py FORM": "the version of what is stored",
+    "log/moving/transforming.py MAX_VERSION": "the range of a type",
     "engines/memory/event_log.py PAUSE_EVERY": "the memory engine has no options: it is for tests",
     "engines/postgres/capacity.py NEEDED": "the connections that the code needs",
     "engines/postgres/capacity.py NEEDED_OF_POOLER": "the connections that the code needs",

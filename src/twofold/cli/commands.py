@@ -9,7 +9,7 @@ from typing import Any, cast
 from cyclopts import App, CycloptsError
 from rich.text import Text
 
-from twofold.cli import checks, log, processes, read_models, rebuilds, retention, snapshots, tags, transfer
+from twofold.cli import checks, log, moving, processes, read_models, rebuilds, retention, snapshots, tags, transfer
 from twofold.cli.output import InterruptedByUserError, err
 from twofold.engines.urls import hide_secrets
 from twofold.errors import TwofoldError
@@ -25,8 +25,10 @@ app = App(
         "The exit code is 0 if all is well, 1 if not, 2 if the command was not understood."
     ),
 )
-for command in (log.status, log.migrate, log.verify, log.copy):
-    app.command(command)
+app.command(log.status)
+app.command(log.migrate)
+app.command(log.verify)
+app.command(moving.copy)
 app.command(transfer.export)
 app.command(transfer.import_, name="import")
 app.command(checks.check)
@@ -35,8 +37,9 @@ app.command(processes.app)
 app.command(tags.app)
 app.command(snapshots.app)
 app.command(retention.app)
-for command in (rebuilds.rebuild, rebuilds.roll_back, rebuilds.cancel_rebuild):
-    app.command(command)
+app.command(rebuilds.rebuild)
+app.command(rebuilds.roll_back)
+app.command(rebuilds.cancel_rebuild)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Commands for a whole log: `twofold status | migrate | verify | copy`."""
+"""Commands for a whole log: `twofold status | migrate | verify`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from rich.table import Table
 
 from twofold.cli.output import opened, opened_read_models, out, print_table, progress, say
 from twofold.engines.urls import without_secrets
-from twofold.log.copy import copy_log
 from twofold.log.verify import verify_log, verify_snapshots
 from twofold.ports.maintenance import Inspection
 from twofold.synchronizer import history
-from twofold.synchronizer.carried_reactions import carry_reactions, read_reactions
 
 
 async def status(url: str, /) -> None:
@@ -65,39 +63,6 @@ async def verify(url: str, /, *, read_models: str = "") -> None:
             await history.compare(log, database)
     and_snapshots = f", and {snapshots.intact:,} snapshots" if snapshots.intact else ""
     out.print(f"all {events:,} events are intact{and_snapshots}")
-
-
-async def copy(source: str, target: str, /) -> None:
-    """Copy a whole log to another database, of the same engine or another, and compare both.
-
-    Positions, ids, times and the receipts of commands stay as they are, so that checkpoints of subscribers stay
-    valid. Reactions that live beside the log come along, and do nothing again; read models are rebuilt from the copy.
-    To change the engine: copy while the application runs, stop it, copy again (only what is new is copied), and start
-    it with the other URL.
-
-    Interrupted, it goes on where it was when it is run again. Nothing else may write to the target meanwhile.
-
-    Parameters
-    ----------
-    source:
-        The database to read, such as sqlite:///orders.db.
-    target:
-        The database to write: empty, or with the beginning of the source from an earlier run.
-    """
-    if source == target:
-        raise ValueError("source and target are the same database")
-    async with opened(source) as original, opened(target, migrate=True) as duplicate:
-        async with opened_read_models(source) as beside:
-            reactions = await read_reactions(beside)
-        with progress() as report:
-            copied = await copy_log(original, duplicate, progress=report)
-        async with opened_read_models(target) as beside:
-            carried = await carry_reactions(reactions, beside)
-    new = copied.events - copied.already
-    out.print(f"copied {new:,} events, {copied.already:,} were there already; {copied.commands:,} commands")
-    if carried:
-        say(f"reactions that go on where they stand: {', '.join(carried)}")
-    out.print(f"both logs are alike up to position {copied.events:,}, with digest {copied.digest}", soft_wrap=True)
 
 
 def _print_status(url: str, found: Inspection) -> None:

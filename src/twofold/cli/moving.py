@@ -1,0 +1,153 @@
+"""Commands that move events from one database to another: `twofold copy`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from twofold.cli.output import opened, opened_read_models, print_table, progress, say
+from twofold.log.copy import Copied, copy_log
+from twofold.log.event_store import EventStore
+from twofold.log.moving.loading import load_transform
+from twofold.log.moving.plain_event import PlainEvent, Transform
+from twofold.log.moving.report import Example, Moved
+from twofold.log.moving.transform import transform_log
+from twofold.synchronizer.carried_reactions import CarriedReaction, carry_reactions, read_reactions
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print what was done as one object of JSON.")]
+DRY_RUN = "Store nothing; print what would become of the events, with examples."
+TRANSFORM = "A file of Python whose function `transform` returns what each event becomes."
+
+
+async def copy(
+    source: str,
+    target: str,
+    /,
+    *,
+    transform: Annotated[Path | None, Parameter(help=TRANSFORM)] = None,
+    dry_run: Annotated[bool, Parameter(negative="", help=DRY_RUN)] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy a whole log to another database, of the same engine or another, and compare both.
+
+    Positions, ids, times and the receipts of commands stay as they are, so that checkpoints of subscribers stay
+    valid. Reactions that live beside the log come along, and do nothing again; read models are rebuilt from the copy.
+    To change the engine: copy while the application runs, stop it, copy again (only what is new is copied), and start
+    it with the other URL.
+
+    With --transform, events are renamed, split, dropped or tagged on the way. They keep their order, ids and times;
+    positions and versions are given without gaps.
+
+    Interrupted, it goes on where it was when it is run again. Nothing else may write to the target while it runs.
+
+    Parameters
+    ----------
+    source:
+        The database to read, such as sqlite:///orders.db.
+    target:
+        The database to write: empty, or with the beginning of the source from an earlier run.
+    """
+    if source == target:
+        raise ValueError("source and target are the same database")
+    if transform is not None:
+        await _transform(source, target, load_transform(transform), dry_run=dry_run, as_json=as_json)
+    elif dry_run:
+        raise ValueError("`--dry-run` shows what a transform does; name its file with `--transform`")
+    else:
+        await _copy(source, target, as_json=as_json)
+
+
+async def _copy(source: str, target: str, *, as_json: bool) -> None:
+    async with opened(source) as original, opened(target, migrate=True) as duplicate:
+        async with opened_read_models(source) as beside:
+            reactions = await read_reactions(beside)
+        with progress() as report:
+            copied = await copy_log(original, duplicate, progress=report)
+        async with opened_read_models(target) as beside:
+            carried = await carry_reactions(reactions, beside)
+    if as_json:
+        say(_json(copied._asdict() | {"reactions": carried}))
+    else:
+        _tell_copied(copied, carried)
+
+
+def _tell_copied(copied: Copied, carried: Sequence[str]) -> None:
+    new = copied.events - copied.already
+    say(f"copied {new:,} events, {copied.already:,} were there already; {copied.commands:,} commands")
+    if carried:
+        say(f"reactions that go on where they stand: {', '.join(carried)}")
+    say(f"both logs are alike up to position {copied.events:,}, with digest {copied.digest}")
+
+
+async def _transform(source: str, target: str, transform: Transform, *, dry_run: bool, as_json: bool) -> None:
+    async with opened(source) as original:
+        async with opened_read_models(source) as beside:
+            reactions = await read_reactions(beside)
+        with progress() as report:
+            if dry_run:
+                moved = await transform_log(EventStore(original), None, transform, progress=report)
+            else:
+                async with opened(target, migrate=True) as other:
+                    moved = await transform_log(EventStore(original), EventStore(other), transform, progress=report)
+    late = [_late(each, moved.read) for each in reactions if each.position < moved.read or each.parked]
+    if as_json:
+        say(_json(moved._asdict() | {"late_reactions": late}))
+    else:
+        tell_moved(moved, is_preview=dry_run)
+        for each in late:
+            say(each)
+
+
+def _late(reaction: CarriedReaction, end: int) -> str:
+    """Return what is said of a reaction that has not done all that it would do for the events that were copied."""
+    parked = f", {len(reaction.parked)} events are parked" if reaction.parked else ""
+    return (
+        f"the reaction {reaction.generation.name} stands at position {reaction.position:,} of {end:,}{parked}: on the "
+        f"target it begins behind what was copied; let it catch up first, and copy again"
+    )
+
+
+def tell_moved(moved: Moved, *, is_preview: bool) -> None:
+    """Print what became of the events of a source."""
+    if is_preview:
+        say(f"{moved.read:,} events would become {moved.written:,}; nothing was written")
+    else:
+        there = f"{moved.already:,} of them were there already"
+        say(f"{moved.read:,} events became {moved.written:,}, {there}")
+    stay = f", {moved.forgotten:,} stay behind with all their events" if moved.forgotten else ""
+    if moved.commands or moved.forgotten:
+        say(f"{moved.commands:,} commands{stay}")
+    headings = ("type", "read", "written", "changed", "split", "dropped", "becomes")
+    rows = [
+        (name, *(f"{count:,}" for count in (of.read, of.written, of.changed, of.split, of.dropped)), ", ".join(of.into))
+        for name, of in sorted(moved.types.items())
+    ]
+    print_table(headings, rows, numbers=headings[1:-1])
+    if is_preview:
+        for example in moved.examples:
+            _show(example)
+    else:
+        say(f"what was written was read again and is alike, with digest {moved.digest}")
+
+
+def _show(example: Example) -> None:
+    say(f"event {example.position:,}")
+    say(f"  was  {_line(example.before)}")
+    for each in example.after:
+        say(f"  is   {_line(each)}")
+    if not example.after:
+        say("  is dropped")
+
+
+def _line(event: PlainEvent) -> str:
+    stream = f" of {event.stream_id}" if event.stream_id else ""
+    tags = f" tagged {', '.join(event.tags)}" if event.tags else ""
+    return f"{event.type}{stream}{tags} {_json(event.data)}"
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
