@@ -67,6 +67,7 @@ from twofold.log.chunks import Batch
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_store import EventStore
 from twofold.log.folding.decision_model import Decision, DecisionModel, combine
+from twofold.log.importers.importing import import_events
 from twofold.log.moving.plain_event import PlainEvent, SourceEvent, Transform
 from twofold.log.moving.report import Moved
 from twofold.log.moving.transform import transform_log
@@ -235,6 +236,7 @@ __all__ = [
     "current_metadata",
     "event_type",
     "export_log",
+    "import_events",
     "import_log",
     "marked_html",
     "metadata",

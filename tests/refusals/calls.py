@@ -186,7 +186,7 @@ SAID = {
     "by": "asked about",
     "sort": "asked about",
     "types": "no event can be",
-    "url": "URL",
+    "url": "URL|the address",
 }
 """What an error's text may say in place of a parameter's name."""
 
@@ -447,6 +447,13 @@ CALLS: list[Call] = [
           "progress": print},
          {"store": (*OBJECT, EventStore), "path": FILE, "query": (5, "text", EventQuery),
           "after": (*WHOLE, -1), "end": ("5", 1.5, -1, True), "progress": (None, *FUNCTION)},
+         may_be_made=False),
+    Call("twofold.import_events", lambda world: twofold.import_events,
+         {"kind": "eventsourcing", "url": "sqlite:///dogs.db", "target": None,
+          "transform": lambda source: [source.event], "table": "", "examples": 3, "progress": print},
+         {"kind": ONE_OF, "url": (*FILLED, "dogs.db", "mysql://x/y"), "target": (5, "text", ANYTHING, EventStore),
+          "transform": (None, *FUNCTION), "table": (*TEXT, "a b", "a.b.c", 'a"'), "examples": (*WHOLE, -1),
+          "progress": (None, *FUNCTION)},
          may_be_made=False),
     Call("twofold.import_log", lambda world: twofold.import_log,
          {"store": lambda world: world.store, "path": "log.jsonl", "progress": print},

@@ -1,4 +1,4 @@
-"""Commands that move events from one database to another: `twofold copy`."""
+"""Commands that move events from one database to another: `twofold copy | import --from`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from cyclopts import Parameter
 from twofold.cli.output import opened, opened_read_models, print_table, progress, say
 from twofold.log.copy import Copied, copy_log
 from twofold.log.event_store import EventStore
+from twofold.log.importers.importing import StoreKind, import_events
 from twofold.log.moving.loading import load_transform
-from twofold.log.moving.plain_event import PlainEvent, Transform
+from twofold.log.moving.plain_event import PlainEvent, Transform, unchanged
 from twofold.log.moving.report import Example, Moved
 from twofold.log.moving.transform import transform_log
 from twofold.synchronizer.carried_reactions import CarriedReaction, carry_reactions, read_reactions
@@ -97,7 +98,7 @@ async def _transform(source: str, target: str, transform: Transform, *, dry_run:
     if as_json:
         say(_json(moved._asdict() | {"late_reactions": late}))
     else:
-        tell_moved(moved, is_preview=dry_run)
+        _tell_moved(moved, is_preview=dry_run)
         for each in late:
             say(each)
 
@@ -111,7 +112,25 @@ def _late(reaction: CarriedReaction, end: int) -> str:
     )
 
 
-def tell_moved(moved: Moved, *, is_preview: bool) -> None:
+async def import_foreign(
+    kind: StoreKind, url: str, target: str, mapping: Path | None, table: str, *, dry_run: bool, as_json: bool
+) -> None:
+    """Import the events of another store; see `twofold import`."""
+    transform = load_transform(mapping) if mapping else unchanged
+    with progress() as report:
+        if dry_run:
+            moved = await import_events(kind, url, None, transform=transform, table=table, progress=report)
+        else:
+            async with opened(target, migrate=True) as log:
+                store = EventStore(log)
+                moved = await import_events(kind, url, store, transform=transform, table=table, progress=report)
+    if as_json:
+        say(_json(moved._asdict()))
+    else:
+        _tell_moved(moved, is_preview=dry_run)
+
+
+def _tell_moved(moved: Moved, *, is_preview: bool) -> None:
     """Print what became of the events of a source."""
     if is_preview:
         say(f"{moved.read:,} events would become {moved.written:,}; nothing was written")

@@ -10,8 +10,10 @@ import msgspec
 from cyclopts import Parameter
 from msgspec.structs import replace
 
+from twofold.cli.moving import DRY_RUN, Json, import_foreign
 from twofold.cli.output import opened, opened_read_models, progress, say
 from twofold.log.event_store import EventStore
+from twofold.log.importers.importing import StoreKind
 from twofold.log.transfer.exporting import export as write_file
 from twofold.log.transfer.exporting import header_of
 from twofold.log.transfer.formats import checked_path, reader
@@ -23,7 +25,9 @@ from twofold.synchronizer.carried_reactions import as_json as reactions_as_json
 from twofold.synchronizer.carried_reactions import carry_reactions, from_json, read_reactions, up_to
 from twofold.tasks import run_in_thread
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print what was done as one object of JSON.")]
+FROM = "Which other store the events are those of."
+MAP = "A file of Python whose function `transform` returns what each event of the other store becomes."
+TABLE = "The table of the other store, with its schema in front if need be; by default the usual one."
 
 
 async def export(
@@ -74,24 +78,45 @@ async def export(
     _tell(found, text, as_json=as_json)
 
 
-async def import_(file: Path, url: str, /, *, as_json: Json = False) -> None:
-    """Store the events of a file that `twofold export` has written.
+async def import_(
+    file: str,
+    url: str,
+    /,
+    *,
+    store: Annotated[StoreKind | None, Parameter(name="--from", help=FROM)] = None,
+    mapping: Annotated[Path | None, Parameter(name="--map", help=MAP)] = None,
+    table: Annotated[str, Parameter(help=TABLE)] = "",
+    dry_run: Annotated[bool, Parameter(negative="", help=DRY_RUN)] = False,
+    as_json: Json = False,
+) -> None:
+    """Store the events of a file that `twofold export` has written, or those of another store.
 
     The whole file is checked first. Ids, order, times, tags and metadata stay as they are; of a whole log, positions,
     versions and the receipts of commands do so, too, and reactions that live beside the log go on where they stand.
     Where an export leaves events out, the others follow each other without gaps. Read models are built from the log
     when the application starts.
 
+    With --from, the events are those of `eventsourcing`, message-db or Marten; order and times stay as they are.
+
     Interrupted, it goes on where it was when it is run again. Nothing else may write to the database while it runs.
 
     Parameters
     ----------
     file:
-        The file to read.
+        The file to read; with --from, the database of the other store.
     url:
         The database to write, such as sqlite:///orders.db: empty, with the beginning of the file from an earlier run,
         or one that the file goes on.
     """
+    if store is not None:
+        await import_foreign(store, file, url, mapping, table, dry_run=dry_run, as_json=as_json)
+    elif mapping or table or dry_run:
+        raise ValueError("`--map`, `--table` and `--dry-run` are about other stores; say which with `--from`")
+    else:
+        await _import_file(Path(file), url, as_json=as_json)
+
+
+async def _import_file(file: Path, url: str, *, as_json: bool) -> None:
     async with opened(url, migrate=True) as log:
         with progress() as report:
             found = await import_log(EventStore(log), file, progress=report)
