@@ -320,6 +320,10 @@ class AggregateNotFoundError(TwofoldError):
 # -- storage ----------------------------------------------------------------------------------------------------
 
 
+class EventNotFoundError(TwofoldError):
+    """The log holds no event at this position, or with this id; nor, if a trace was asked for, such a command."""
+
+
 class StorageError(TwofoldError):
     """The database refused or failed. This call stored nothing; the text names the remedy.
 

@@ -602,6 +602,27 @@ class DuckDbOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InspectionOptions:
+    """Looking for events: how much a question may cost the database that applications work on."""
+
+    slice: int = 100_000
+    """Events through which the engine looks in one question where no index leads. Raised, a question keeps a connection
+    for longer; lowered, looking through a long log takes more questions."""
+    most_seen: int = 1_000_000
+    """Events through which a search looks before it ends with the place where to go on. Raised, a search for what is
+    rare takes longer; lowered, it has to be continued more often."""
+    page: int = 500
+    """Events that are read at once where an index leads. Raised, more is read in vain; lowered, more questions."""
+    page_bytes: int = 4_000_000
+    """Bytes of payload that are read at once, about. Raised, large events take more memory; lowered, more questions."""
+    traced: int = 1000
+    """Events of a trace, at most. Raised, the trace of what caused very much takes longer; lowered, more is cut off."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """The options of all machines of an application."""
 
@@ -613,6 +634,7 @@ class Options:
     sqlite: SqliteOptions = field(default_factory=SqliteOptions)
     postgres: PostgresOptions = field(default_factory=PostgresOptions)
     duckdb: DuckDbOptions = field(default_factory=DuckDbOptions)
+    inspection: InspectionOptions = field(default_factory=InspectionOptions)
 
     def __post_init__(self) -> None:
         _check(self)

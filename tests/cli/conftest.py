@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.cli.failing_projections import Fussy, project
 from tests.cli.typed import Done, Fails, Twofold
+from tests.synchronizing import deposited, opened
 
 from twofold.cli import run
 
@@ -18,6 +20,13 @@ def twofold(capsys: pytest.CaptureFixture[str]) -> Twofold:
         return Done(code, *capsys.readouterr())
 
     return run_it
+
+
+@pytest.fixture
+def fussy(url: str) -> str:
+    """Return the address of a database where events 3 and 4 of the account a are parked."""
+    project(url, Fussy(), opened("a"), opened("b"), deposited("a", 13), deposited("a", 5), deposited("b", 7))
+    return url
 
 
 @pytest.fixture

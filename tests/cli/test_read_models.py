@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.accounts import Balance, Balances, Deposited, Opened
+from tests.cli.failing_projections import balance, project
 from tests.cli.typed import Fails, Twofold
-from tests.synchronizing import PATIENCE, QUICK, deposited, engine_at, opened, quick, running, until, write
+from tests.synchronizing import PATIENCE, QUICK, deposited, engine_at, opened, running, until, write
 
-from twofold import Application, Reaction, ReadModelSynchronizer, SqlProjection, on
-
-
-class Fussy(Balances):
-    """Fails on deposits of 13."""
-
-    @on(Deposited)
-    def deposited(self, row: Balance, event: Deposited) -> Balance:
-        if event.amount == 13:
-            raise ArithmeticError("unlucky")
-        return super().deposited(row, event)
+from twofold import Application, Reaction, ReadModelSynchronizer, SqlProjection
 
 
 class Totals(SqlProjection):
@@ -40,49 +30,14 @@ class Totals(SqlProjection):
         return connection.execute(f"INSERT INTO {self.table('totals')} VALUES (1)")
 
 
-Work = Callable[[ReadModelSynchronizer], Awaitable[object]]
-
-
-def project(url: str, projection: Any, *events: object, then: Work | None = None) -> None:
-    """Append events and bring a read model up to date, in workers that have left afterwards."""
-
-    async def work() -> None:
-        async with engine_at(url) as (engine, store):
-            head = await write(store, *events) if events else await store.head()
-            synchronizer = ReadModelSynchronizer(store, engine.read_database, options=quick(lease=1.0))
-            synchronizer.add(projection)
-            async with running(synchronizer):
-                await synchronizer.wait(head, PATIENCE)
-                if then:
-                    await then(synchronizer)
-
-    asyncio.run(work())
-
-
-def balance(url: str, account: str) -> Balance | None:
-    async def get() -> Balance | None:
-        async with engine_at(url) as (engine, store):
-            return await ReadModelSynchronizer(store, engine.read_database, options=QUICK).add(Balances()).get(account)
-
-    return asyncio.run(get())
-
-
 def cells(text: str) -> list[list[str]]:
     return [line.replace("│", " ").replace("┃", " ").split() for line in text.splitlines()]
-
-
-@pytest.fixture
-def fussy(url: str) -> str:
-    """Return the address of a database where events 3 and 4 of the account a are parked."""
-    project(url, Fussy(), opened("a"), opened("b"), deposited("a", 13), deposited("a", 5), deposited("b", 7))
-    return url
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        "pause", "resume", "scale", "set-position", "rewind", "parked", "retry", "skip", "skip-row", "skipped",
-        "drop-previous",
+        "pause", "resume", "scale", "set-position", "rewind", "drop-previous",
     ],
 )  # fmt: skip
 def test_each_command_explains_itself(twofold: Twofold, command: str) -> None:
@@ -193,57 +148,6 @@ def test_what_is_wrong_is_told_with_exit_code_1(twofold: Twofold, fussy: str) ->
     assert "balances: 2 events are parked\n" in done.stdout
 
 
-def test_parked_events_are_shown_with_their_cause_and_on_demand_their_traceback(twofold: Twofold, fussy: str) -> None:
-    short, long = (
-        twofold("projections", "parked", fussy, "balances"),
-        twofold("projections", "parked", fussy, "balances", "--traceback"),
-    )
-    assert short.returncode == 0
-    for word in ('["a"]', "ArithmeticError", "unlucky", "waits"):
-        assert word in short.stdout
-    assert "Traceback" not in short.stdout
-    assert "event 3:\nTraceback (most recent call last):" in long.stdout
-
-
-@pytest.mark.parametrize("key", [[], ["--key", "a"], ["--key", '["a"]']])
-def test_parked_events_are_tried_again_once_the_code_is_mended(twofold: Twofold, fussy: str, key: list[str]) -> None:
-    done = twofold("projections", "retry", fussy, "balances", *key)
-    assert done.stdout == "2 events are tried again, as soon as a worker has the code\n"
-
-    async def none_parked(synchronizer: ReadModelSynchronizer) -> None:
-        async def gone() -> bool:
-            return not await synchronizer.control("balances").parked()
-
-        await until(gone)
-
-    project(fussy, Balances(), then=none_parked)
-    assert balance(fussy, "a") == Balance("a", "ann", Decimal(18), 2)
-
-
-def test_an_event_that_is_skipped_lets_the_later_ones_in_and_the_reason_is_kept(twofold: Twofold, fussy: str) -> None:
-    done = twofold("projections", "skip", fussy, "balances", "3", "--reason", "booked twice")
-    assert done.stdout == "balances skips event 3\n"
-
-    async def none_parked(synchronizer: ReadModelSynchronizer) -> None:
-        async def gone() -> bool:
-            return not await synchronizer.control("balances").parked()
-
-        await until(gone)
-
-    project(fussy, Fussy(), then=none_parked)
-    assert balance(fussy, "a") == Balance("a", "ann", Decimal(5), 1)
-    assert "booked twice" in twofold("projections", "skipped", fussy, "balances").stdout
-
-
-def test_the_parked_events_of_a_row_are_skipped(twofold: Twofold, fails: Fails, fussy: str) -> None:
-    done = twofold("projections", "skip-row", fussy, "balances", "a", "--reason", "a test account")
-    assert done.stdout == 'balances skips 2 events of ["a"]\n'
-    assert twofold("projections", "parked", fussy, "balances").stdout == "nothing of balances is parked\n"
-    again = fails("projections", "skip-row", fussy, "balances", "a", "--reason", "a test account")
-    assert again == 'nothing of balances is parked under ["a"]'
-    assert fails("projections", "retry", fussy, "balances") == "nothing of balances is parked"
-
-
 def test_a_read_model_is_paused_divided_set_elsewhere_and_resumed(twofold: Twofold, url: str) -> None:
     project(url, Balances(), opened("a"), deposited("a"))
     for command in (["pause"], ["scale"], ["set-position"], ["resume"]):
@@ -293,8 +197,7 @@ def test_the_tables_of_a_projection_by_sql_are_dropped_by_its_code_only(fails: F
 
 @pytest.mark.parametrize(
     "arguments",
-    [["pause"], ["resume"], ["scale", "2"], ["set-position", "0"], ["parked"], ["retry"], ["drop-previous"],
-     ["skip", "1", "--reason", "x"], ["skip-row", "a", "--reason", "x"]],
+    [["pause"], ["resume"], ["scale", "2"], ["set-position", "0"], ["drop-previous"]],
 )  # fmt: skip
 def test_a_projection_that_is_not_there_is_told_in_one_line(fails: Fails, fussy: str, arguments: list[str]) -> None:
     complaint = fails("projections", arguments[0], fussy, "balance", *arguments[1:])
@@ -304,12 +207,10 @@ def test_a_projection_that_is_not_there_is_told_in_one_line(fails: Fails, fussy:
 def test_numbers_and_reasons_that_cannot_be_are_told_in_one_line(fails: Fails, fussy: str) -> None:
     assert "1 to 256 segments, got 0" in fails("projections", "scale", fussy, "balances", "0")
     assert "positions begin at 1" in fails("projections", "set-position", fussy, "balances", "--", "-1")
-    assert "say why" in fails("projections", "skip", fussy, "balances", "3", "--reason", " ")
-    assert "--reason" in fails("projections", "skip", fussy, "balances", "3", code=2)
 
 
 def test_a_database_that_is_not_there_is_told_and_not_made(fails: Fails, tmp_path: Path) -> None:
-    for arguments in ([], ["pause", "x"], ["parked", "x"]):
+    for arguments in ([], ["pause", "x"]):
         command, name = arguments[:1], arguments[1:]
         complaint = fails("projections", *command, f"sqlite:///{tmp_path}/typo.db", *name)
         assert "there is no such file" in complaint

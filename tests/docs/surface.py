@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("public_surface.txt")
-MODULES = ("twofold", "twofold.errors", "twofold.fastapi", "twofold.options", "twofold.processes", "twofold.testing")
+MODULES = (
+    "twofold",
+    "twofold.errors",
+    "twofold.fastapi",
+    "twofold.inspection",
+    "twofold.options",
+    "twofold.processes",
+    "twofold.testing",
+)
 
 
 def surface() -> str:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,13 @@ from twofold import (
     Repository,
     Tag,
     WriteToken,
+    inspection,
 )
-from twofold.options import SynchronizerOptions
+from twofold.inspection import EventSearch
+from twofold.options import InspectionOptions, SynchronizerOptions
 
 NAN = float("nan")
+NAIVE = datetime(2026, 5, 31)  # noqa: DTZ001  # that it is refused is the point
 
 
 class Anything:
@@ -164,6 +167,8 @@ NOT_CHECKED = {
     r"twofold\.fastapi\.(problem|problem_responses)": "FastAPI's own errors name the status",
     r"twofold\.(errors\.)?\w+Error(\.\w+)?": "errors are made by the framework",
     r"twofold\.testing\..*": "tests call it",
+    r"twofold\.inspection\.(FoundEvents|ParkedGroup|StreamState|Trace\w*)": "the framework makes it",
+    r"twofold\.inspection\.EventSearch\.matches": "the framework asks it",
     r"twofold\.processes\..*": "checked where a process is added; not walked through here yet",
 }
 """Public functions that are not covered, each with the reason."""
@@ -263,6 +268,12 @@ WHERE = (None, 5, "text", [5], [("owner",)], [("owner", "=")], ["owner"])
 
 ASKED = {"query": GetBalance("a"), "after": None, "timeout": None}
 ASKING = {"query": (None, 5, "text", GetBalance, ANYTHING), "after": AFTER, "timeout": TIMEOUT}
+
+
+def APP_STORE(world: World) -> EventStore:  # noqa: N802  # a value, as the others
+    """Return the store of the application."""
+    return world.app.store
+
 
 CALLS: list[Call] = [
     Call("twofold.Aggregate", lambda world: Account, {"id": "a"}, {"id": FILLED}),
@@ -532,7 +543,34 @@ CALLS: list[Call] = [
     Call("twofold.fastapi.command_id_within", lambda world: twofold.fastapi.command_id_within,
          {"scope": lambda request: ""}, {"scope": (None, *FUNCTION, carry_out)}),
     Call("twofold.fastapi.etag", lambda world: twofold.fastapi.etag, {"version": 1}, {"version": (*WHOLE, -1)}),
-    *[each for name in ("Backoff", "CommandOptions", "DuckDbOptions", "FoldOptions", "LogOptions", "Options",
+    Call("twofold.inspection.EventSearch", lambda world: EventSearch,
+         {"stream": "", "stream_type": "", "types": (), "tags": (), "correlation": None, "user": "", "since": None,
+          "until": None, "after": 0, "before": None, "newest_first": False},
+         {"stream": TEXT, "stream_type": TEXT, "types": TEXTS, "tags": TEXTS, "correlation": (5, "x"), "user": TEXT,
+          "since": (5, "today", NAIVE), "until": (5, "today", NAIVE), "after": (*WHOLE, -1),
+          "before": some(*WHOLE, -1, optional=True), "newest_first": FLAG}),
+    Call("twofold.inspection.document_of", lambda world: inspection.document_of, {"thing": 1}, free=("thing",)),
+    Call("twofold.inspection.find_event", lambda world: inspection.find_event, {"store": APP_STORE, "which": 1},
+         {"store": OBJECT, "which": (*WHOLE, 0)}, may_be_made=False),
+    Call("twofold.inspection.follow_events", lambda world: inspection.follow_events,
+         {"store": APP_STORE, "search": None, "last": 0},
+         {"store": OBJECT, "search": (5, "text", EventSearch), "last": (*WHOLE, -1)}),
+    Call("twofold.inspection.parked_groups", lambda world: inspection.parked_groups, {"parked": ()},
+         {"parked": (None, 5)}),
+    Call("twofold.inspection.search_events", lambda world: inspection.search_events,
+         {"store": APP_STORE, "search": None, "limit": 100, "options": None},
+         {"store": OBJECT, "search": (5, "text", EventSearch), "limit": (*WHOLE, 0),
+          "options": (5, "text", InspectionOptions, Options())}),
+    Call("twofold.inspection.stream_state", lambda world: inspection.stream_state,
+         {"store": APP_STORE, "stream": "Account-a", "version": None, "fold": ""},
+         {"store": OBJECT, "stream": FILLED, "version": some(*WHOLE, -1, optional=True), "fold": TEXT},
+         may_be_made=False),
+    Call("twofold.inspection.trace", lambda world: inspection.trace,
+         {"store": APP_STORE, "which": 1, "options": None},
+         {"store": OBJECT, "which": (*WHOLE, 0), "options": (5, "text", InspectionOptions, Options())},
+         may_be_made=False),
+    *[each for name in ("Backoff", "CommandOptions", "DuckDbOptions", "FoldOptions", "InspectionOptions", "LogOptions",
+                        "Options",
                         "PostgresOptions", "ProcessOptions", "QueryOptions", "SqliteOptions", "SynchronizerOptions")
       for each in options_of(getattr(twofold.options, name), f"twofold.options.{name}")],
 ]  # fmt: skip

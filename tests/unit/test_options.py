@@ -15,6 +15,7 @@ SOURCE = Path(twofold.__file__).parent
 
 FIXED = {
     "cli/commands.py INTERRUPTED": "the exit code of shells",
+    "cli/parked.py PAUSE": "seconds between the looks of a command for which a person waits",
     "cli/output.py WIDE": "columns that a terminal may have at most",
     "engines/duckdb/columns.py SCALE": "how decimals are stored",
     "log/folding/fingerprint.py FORM": "the version of what is stored",

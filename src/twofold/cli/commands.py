@@ -9,7 +9,21 @@ from typing import Any, cast
 from cyclopts import App, CycloptsError
 from rich.text import Text
 
-from twofold.cli import checks, log, moving, processes, read_models, rebuilds, retention, snapshots, tags, transfer
+from twofold.cli import (
+    checks,
+    events,
+    log,
+    moving,
+    parked,
+    processes,
+    read_models,
+    rebuilds,
+    retention,
+    snapshots,
+    streams,
+    tags,
+    transfer,
+)
 from twofold.cli.output import InterruptedByUserError, err
 from twofold.engines.urls import hide_secrets
 from twofold.errors import TwofoldError
@@ -32,6 +46,10 @@ app.command(moving.copy)
 app.command(transfer.export)
 app.command(transfer.import_, name="import")
 app.command(checks.check)
+app.command(events.app)
+app.command(streams.app)
+app.command(events.show_trace, name="trace")
+app.command(parked.app)
 app.command(read_models.app)
 app.command(processes.app)
 app.command(tags.app)

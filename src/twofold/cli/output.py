@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import cast
+from typing import Annotated, cast
 
+import msgspec
+from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
@@ -14,9 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from twofold.engines.engine import connect
+from twofold.inspection.documents import document_of
 from twofold.log.verify import Progress
 from twofold.ports.maintenance import PortableLog
 from twofold.ports.read_database import ReadDatabase
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, one object on each line.")]
 
 WIDE = 250
 """Columns of what goes to a file or a program, where lines are better not broken."""
@@ -70,9 +75,33 @@ def progress() -> Iterator[Progress]:
         yield _reporter(bar)
 
 
+def json_text(thing: object) -> str:
+    """Return what was found as JSON in one line."""
+    return msgspec.json.encode(document_of(thing)).decode()
+
+
+def say_document(thing: object) -> None:
+    """Print what was found as a line of JSON."""
+    say(json_text(thing))
+
+
 def say(text: str) -> None:
     """Print a line, whatever its length."""
     out.print(Text(text), soft_wrap=True)
+
+
+def confirmed(what: str, *, yes: bool) -> None:
+    """Ask before something that cannot be undone; without a terminal, `--yes` is the only answer.
+
+    Raises:
+        ValueError: it was not confirmed; nothing was done.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and err.is_terminal):
+        raise ValueError(f"{what}, which cannot be undone; to do so, add --yes")
+    if err.input(f"{what}, which cannot be undone. Go on? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise ValueError("nothing was done")
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[str] = ()) -> None:

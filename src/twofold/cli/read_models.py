@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated
 
-import msgspec
 from cyclopts import App, Parameter
 
 from twofold.cli.output import opened, opened_read_models, print_table, say
@@ -15,14 +14,11 @@ from twofold.engines.urls import without_secrets
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.options import SynchronizerOptions
-from twofold.projections.keys.keyed_event import key_text
 from twofold.synchronizer.control import ReadModelControl
 from twofold.synchronizer.status import ProjectionState, ProjectionStatus, read_status
 
 Url = Annotated[str, Parameter(help="The database of the read models, such as sqlite:///orders.db.")]
 Name = Annotated[str, Parameter(help="The projection.")]
-Reason = Annotated[str, Parameter(help="Why; it is recorded.")]
-AS_SHOWN = '["a1"] as `parked` shows it, or a1, if the key is a single text.'
 AFTER = "It goes on with the first event behind this; 0 stands before all."
 EFFECTS = "Needed for a reaction or a process, which does again, or leaves out, what it does elsewhere."
 LOG = "The database of the log, if the read models live in another one."
@@ -30,7 +26,7 @@ LOG = "The database of the log, if the read models live in another one."
 app = App(
     name="projections",
     help=(
-        "Look after read models: see where they stand, let them pause, divide them, decide on events that failed. "
+        "Look after read models: see where they stand, let them pause, divide them. "
         "None of this needs the code of the projections, and all of it may be done while they run.\n\n"
         "`twofold projections URL` shows where each read model stands, who works on it, and what is wrong; the exit "
         "code is 1 if anything is. How late one is, only its code could tell exactly, which knows what it handles: "
@@ -122,84 +118,6 @@ async def rewind(
 
 
 @app.command
-async def parked(
-    url: Url,
-    name: Name,
-    /,
-    *,
-    traceback: Annotated[bool, Parameter(help="Show where in the code each failed.", negative="")] = False,
-    limit: Annotated[int, Parameter(help="The most events to show.")] = 100,
-) -> None:
-    """Show the events that a projection failed on, and those that wait behind them, in order."""
-    async with opened_read_models(url) as database:
-        found = await ReadModelControl(database, name).parked(limit=limit)
-    if not found:
-        say(f"nothing of {name} is parked")
-    rows = [(f"{each.position:,}", each.key, each.cause or "waits", f"{each.parked_at:%F %T}") for each in found]
-    print_table(("position", "key", "cause", "since (UTC)"), rows, numbers=("position",))
-    for each in found if traceback else ():
-        if each.traceback:
-            say(f"\nevent {each.position:,}:\n{each.traceback.rstrip()}")
-
-
-@app.command
-async def retry(
-    url: Url, name: Name, /, *, key: Annotated[str, Parameter(help=f"Only those of this row, {AS_SHOWN}")] = ""
-) -> None:
-    """Have parked events tried again, in order; those that fail again stay parked, with the later ones of their row."""
-    async with opened_read_models(url) as database:
-        asked = await ReadModelControl(database, name).retry(*(_key(key) if key else ()))
-    if not asked:
-        raise ValueError(f"nothing of {name} is parked{f' under {key_text(_key(key))}' if key else ''}")
-    say(f"{asked:,} events are tried again, as soon as a worker has the code")
-
-
-@app.command
-async def skip(
-    url: Url,
-    name: Name,
-    position: Annotated[int, Parameter(help="Of the event.")],
-    /,
-    *,
-    reason: Reason,
-    log: Annotated[str, Parameter(help=LOG)] = "",
-) -> None:
-    """Leave an event out for ever, in rebuilds too, and have the later ones of its row tried again.
-
-    What comes to stand at its position when the log is restored to an older state is another event, and not skipped.
-    """
-    async with opened(log or url) as events, opened_read_models(url) as database:
-        await ReadModelControl(database, name).skip(position, reason=reason, log=events)
-    say(f"{name} skips event {position:,}")
-
-
-@app.command
-async def skip_row(
-    url: Url, name: Name, key: Annotated[str, Parameter(help=f"Of the row, {AS_SHOWN}")], /, *, reason: Reason
-) -> None:
-    """Leave all parked events of a row out for ever, in rebuilds too, and let its later ones in."""
-    async with opened_read_models(url) as database:
-        skipped = await ReadModelControl(database, name).skip_row(*_key(key), reason=reason)
-    if not skipped:
-        raise ValueError(f"nothing of {name} is parked under {key_text(_key(key))}")
-    say(f"{name} skips {skipped:,} events of {key_text(_key(key))}")
-
-
-@app.command
-async def skipped(url: Url, name: Name, /) -> None:
-    """Show the events that operators have skipped, and why."""
-    async with opened_read_models(url) as database:
-        found = await ReadModelControl(database, name).skipped()
-    if not found:
-        say(f"nothing of {name} is skipped")
-    rows = [
-        (f"{each.position:,}", str(each.event_id), each.key, each.cause, each.reason, f"{each.skipped_at:%F %T}")
-        for each in found
-    ]
-    print_table(("position", "event", "key", "cause", "reason", "on (UTC)"), rows, numbers=("position",))
-
-
-@app.command
 async def drop_previous(url: Url, name: Name, /) -> None:
     """Drop the read model that the last rebuild replaced; there is no rolling back afterwards."""
     async with opened_read_models(url) as database:
@@ -232,11 +150,3 @@ def _segments(status: ProjectionStatus) -> Sequence[Sequence[str]]:
         (*place, f"{each.first}-{each.end - 1}", f"{each.position:,}", each.worker or "none")
         for each in status.segments
     ]
-
-
-def _key(text: str) -> tuple[object, ...]:
-    """Return a key, whether it was given as JSON or as a plain text."""
-    try:
-        return tuple(msgspec.json.decode(text, type=list[object]))
-    except msgspec.DecodeError:
-        return (text,)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from datetime import timedelta
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from twofold.cli.output import opened, progress, say
+from twofold.cli.times import age
 from twofold.log.retention import prune_commands
 
 AGE = "How long ago the commands took effect at least: 90d, 12h, 30m. By default 90 days."
 TENANT = "Only the records of this tenant."
 YES = "Remove the records; without it, the command only counts them."
-_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 app = App(
     name="commands",
@@ -44,22 +42,11 @@ async def prune(
     url:
         The database, such as sqlite:///orders.db.
     """
-    age = _age(older_than) if older_than else None
+    least = age(older_than, "--older-than") if older_than else None
     async with opened(url) as log:
         total = (await log.inspect()).commands
         with progress() as report:
             count = await prune_commands(
-                log, older_than=age, tenant=tenant, write=yes, progress=lambda found: report("found", found, total)
+                log, older_than=least, tenant=tenant, write=yes, progress=lambda found: report("found", found, total)
             )
     say(f"{count:,} records of commands {'were removed' if yes else 'are that old; `--yes` removes them'}")
-
-
-def _age(text: str) -> timedelta:
-    """Return the age that a text says.
-
-    Raises:
-        ValueError: it says none.
-    """
-    if not (parts := re.fullmatch(r"(\d{1,6})([dhm])", text)):
-        raise ValueError(f"--older-than {text!r} is no age; write 90d, 12h or 30m")
-    return timedelta(**{_UNITS[parts[2]]: int(parts[1])})

@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 from typing import Any, NamedTuple, cast
 
 from twofold.errors import CorruptEventError, StorageError
-from twofold.log.chunks import Pace, Rows, chunks, scan_chunks
+from twofold.log.chunks import Pace, Rows, scan_chunks
 from twofold.log.event_store import EventStore
 from twofold.log.folding.streams import Fold
 from twofold.messages.event_query import EventQuery
@@ -179,17 +179,11 @@ async def _is_what_its_events_fold_to(store: EventStore, snapshot: Snapshot) -> 
     fold: Fold[Any] | None = make(snapshot.subject) if make else None
     if fold is None or (plan := fold.plan()).fingerprint != snapshot.fingerprint:
         return None
-    rows = await _stream_up_to(store, snapshot.subject, snapshot.version)
-    if not rows or (rows[-1].event_id, rows[-1].version) != (snapshot.event_id, snapshot.version):
+    last = await store.log.read_stream(snapshot.subject, after=snapshot.version - 1, limit=1)
+    if not last or (last[0].event_id, last[0].version) != (snapshot.event_id, snapshot.version):
         return None
-    taken = store.events.decode([row for row in rows if row.type not in fold.ignored])
-    fresh = fold.at(fold.take(fold.begin(), taken), snapshot.version)
+    fresh, _ = await store._streams.state_at(snapshot.subject, fold, snapshot.version)
     return plan.form.difference(plan.form.decode(snapshot.state), fresh) is None
-
-
-async def _stream_up_to(store: EventStore, stream_id: str, version: int) -> list[StoredEvent]:
-    async with aclosing(chunks(store._streams.reader(stream_id), 0, store._pace(), limit=version)) as all_chunks:
-        return [row async for rows in all_chunks for row in rows]
 
 
 def _wrong(snapshot: Snapshot, what: str) -> StorageError:

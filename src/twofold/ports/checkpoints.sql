@@ -233,6 +233,9 @@ RETURNING 1
 SELECT position, event_id, slot, key, cause, traceback, parked_at, retry
 FROM twofold_parked WHERE name = :name AND generation = :generation ORDER BY position, key LIMIT :limit
 
+-- name: retrying
+SELECT count(*) FROM twofold_parked WHERE name = :name AND generation = :generation AND retry = 1
+
 -- name: parked_counts
 SELECT name, generation, count(*), min(position) FROM twofold_parked GROUP BY name, generation
 

@@ -94,6 +94,25 @@ class PortableLog(EventLog, Protocol):
             StorageError: nothing was stored.
         """
 
+    async def find_events(self, event_ids: Sequence[bytes]) -> Sequence[StoredEvent]:
+        """Return the events that have one of these ids, in the order of their positions, by the index of ids.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+    async def read_mentioning(
+        self, text: str, *, after: int, before: int, limit: int, backwards: bool = False
+    ) -> Sequence[StoredEvent]:
+        """Return up to `limit` events whose stored metadata holds a text, with `after < position < before`.
+
+        No index leads there, as one would cost each append more than looking costs the few who ask: the rows are
+        walked through, within the engine. Whoever asks bounds the range.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
     async def adopt(self, log_id: bytes) -> None:
         """Take over the id of the log that this one becomes a copy of; a log that holds events keeps its own.
 

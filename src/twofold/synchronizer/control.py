@@ -137,6 +137,10 @@ class ReadModelControl:
         self._changed()
         return asked
 
+    async def retrying(self) -> int:
+        """Return how many parked events wait for a worker to try them again."""
+        return await parking.retrying(self._database, self.name)
+
     async def skip(self, position: int, *, reason: str, log: EventLog | None = None) -> None:
         """Leave an event out for ever that is parked or not yet reached; the later ones of its row are tried again.
 

@@ -114,6 +114,19 @@ async def retry(database: ReadDatabase, name: str, key: str = ALL_KEYS) -> int:
     return asked
 
 
+async def retrying(database: ReadDatabase, name: str) -> int:
+    """Return how many parked events wait for their worker to try them again.
+
+    Raises:
+        UnknownProjectionError: there is none of this name.
+        StorageError: the database failed.
+    """
+    async with database.transaction() as transaction:
+        serving = serving_of(await locked_generations(transaction, name))
+        [[waiting]] = await transaction.run(SQL["retrying"], name=name, generation=serving.number)
+    return int(waiting)
+
+
 async def skip(
     database: ReadDatabase, name: str, event: Mark, reason: str, *, slots: Collection[int] | None = None
 ) -> None:

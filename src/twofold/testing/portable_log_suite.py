@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from twofold.engines.memory import MemoryEventLog
 from twofold.messages.event_query import EventQuery
-from twofold.messages.stored_event import StoredEvent, content_checksum, seal
+from twofold.messages.stored_event import NewEvent, StoredEvent, content_checksum, seal
 from twofold.ports.event_log import Appended
 from twofold.ports.maintenance import PortableLog, StoredCommand, TagChange
 from twofold.testing.samples import Revised, append_of, new_command, new_event, repeated_span, span, topic
@@ -130,6 +130,33 @@ class PortableLogConformance:
         assert counted is not None
         assert (counted.found, len(await log.read_commands(limit=10)), await log.head()) == (3, 3, 6)
 
+    async def test_events_are_found_by_their_ids(self, log: PortableLog) -> None:
+        rows = await rows_of(await sample_log())
+        await log.restore(rows)
+        wanted = [rows[7].event_id, bytes(16), rows[2].event_id, rows[7].event_id]
+        assert list(await log.find_events(wanted)) == [rows[2], rows[7]]
+        assert list(await log.find_events([])) == []
+
+    async def test_events_are_found_by_what_their_metadata_holds(self, log: PortableLog) -> None:
+        named = [1, 4, 5, 9]
+        for n in range(10):
+            given = b'{"user":"%s"}' % ("änn".encode() if n in named else b"ben")
+            await log.append(append_of(_with_metadata(new_event("Note-1"), given)))
+        rows = await rows_of(log)
+
+        async def found(after: int, before: int, limit: int, *, backwards: bool = False) -> list[int]:
+            text = '"user":"änn"'
+            read = await log.read_mentioning(text, after=after, before=before, limit=limit, backwards=backwards)
+            assert all(row == rows[row.position - 1] for row in read)
+            return [row.position for row in read]
+
+        assert await found(0, 99, 99) == [2, 5, 6, 10]
+        assert await found(2, 10, 99) == [5, 6]
+        assert await found(0, 99, 2) == [2, 5]
+        assert await found(0, 99, 3, backwards=True) == [10, 6, 5]
+        assert await found(2, 6, 9, backwards=True) == [5]
+        assert list(await log.read_mentioning('"user":"nn"', after=0, before=99, limit=9)) == []
+
     async def test_an_empty_log_takes_over_the_id_of_the_log_that_it_becomes_a_copy_of(self, log: PortableLog) -> None:
         source = await sample_log()
         beginning = await source.mark(0)
@@ -194,6 +221,12 @@ class PortableLogConformance:
         assert await rows_of(log) == before
         assert list(await log.read(topic("y"), limit=9)) == []
         assert list(await log.check()) == []
+
+
+def _with_metadata(event: NewEvent, metadata: bytes) -> NewEvent:
+    """Return an event with other metadata, and the checksum over them."""
+    changed = event._replace(metadata=metadata)
+    return changed._replace(content_checksum=content_checksum(changed))
 
 
 def _retagged(row: StoredEvent, tags: bytes) -> StoredEvent:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
+from operator import attrgetter
 from uuid import uuid4
 
 import msgspec
@@ -189,6 +190,17 @@ class MemoryEventLog:
             appended = Appended(first, last, result=result, version=self._events[last - 1].version)
             self._commands[command_id] = (CommandRecord(command_id, content_hash, result), appended)
         self._wake()
+
+    async def find_events(self, event_ids: Sequence[bytes]) -> Sequence[StoredEvent]:
+        found = [self._by_id[each] for each in dict.fromkeys(event_ids) if each in self._by_id]
+        return sorted(found, key=attrgetter("position"))
+
+    async def read_mentioning(
+        self, text: str, *, after: int, before: int, limit: int, backwards: bool = False
+    ) -> Sequence[StoredEvent]:
+        low, high, wanted = max(after, 0), max(before - 1, 0), text.encode()
+        rows = self._events[low:high]
+        return list(islice((row for row in (rows[::-1] if backwards else rows) if wanted in row.metadata), limit))
 
     async def adopt(self, log_id: bytes) -> None:
         self._id = self._id if self._events else log_id

@@ -120,6 +120,19 @@ class Streams:
         version = history.version + len(staged)
         return fold.at(fold.take_staged(state, copied(staged)), version), version
 
+    async def state_at(self, stream_id: str, fold: Fold[S], version: int | None = None) -> tuple[S, int]:
+        """Return the state of a stream after one of its events, by default the last, and the version of that event.
+
+        All events are read and folded: no snapshot and no kept state is believed.
+        """
+        state, reached = fold.begin(), 0
+        if version != 0:
+            async with aclosing(chunks(self.reader(stream_id), 0, self._pace(), limit=version)) as all_chunks:
+                async for rows in all_chunks:
+                    state = fold.take(state, self._decoded(rows, fold))
+                    reached = rows[-1].version if rows else reached
+        return fold.at(state, reached), reached
+
     def reader(self, stream_id: str, without: Collection[str] = ()) -> Read[int]:
         """Return how to read a stream in chunks, by versions, without events of some types."""
 

@@ -145,6 +145,14 @@ class PostgresEventLog:
         if rows:
             self._head.advance(rows[-1].position)
 
+    async def find_events(self, event_ids: Sequence[bytes]) -> Sequence[StoredEvent]:
+        return await self._reader.find_events(event_ids)
+
+    async def read_mentioning(
+        self, text: str, *, after: int, before: int, limit: int, backwards: bool = False
+    ) -> Sequence[StoredEvent]:
+        return await self._reader.read_mentioning(text, after, before, limit, backwards=backwards)
+
     async def adopt(self, log_id: bytes) -> None:
         await maintenance.adopt(self._database, log_id)
 

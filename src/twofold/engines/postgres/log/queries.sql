@@ -27,6 +27,16 @@ ORDER BY version LIMIT %(limit)s
 SELECT {columns}
 FROM twofold_events WHERE event_id = ANY (%(ids)s)
 
+-- name: read_mentioning
+SELECT {columns}
+FROM twofold_events WHERE position > %(after)s AND position < %(before)s AND strpos(metadata::text, %(text)s) > 0
+ORDER BY position LIMIT %(limit)s
+
+-- name: read_mentioning_backwards
+SELECT {columns}
+FROM twofold_events WHERE position > %(after)s AND position < %(before)s AND strpos(metadata::text, %(text)s) > 0
+ORDER BY position DESC LIMIT %(limit)s
+
 -- name: read_positions
 -- `walks` and `order` are replaced by what selection.py composes.
 SELECT {columns}

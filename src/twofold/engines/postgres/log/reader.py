@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import starmap
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -113,6 +114,20 @@ class Reader:
         found = await self._select(named("find_command"), {"id": UUID(bytes=command_id)}, keep_plan=True)
         return found_command(found) if found else None
 
+    async def find_events(self, event_ids: Sequence[bytes]) -> list[StoredEvent]:
+        ids = [UUID(bytes=each) for each in event_ids]
+        found = await self._fetch(named("read_events"), {"ids": ids}, keep_plan=False)
+        return sorted(found, key=attrgetter("position"))
+
+    async def read_mentioning(
+        self, text: str, after: int, before: int, limit: int, *, backwards: bool
+    ) -> list[StoredEvent]:
+        arguments = {
+            "text": text, "after": bounded_position(after), "before": bounded_position(before), "limit": min(limit, END)
+        }  # fmt: skip
+        name = "read_mentioning_backwards" if backwards else "read_mentioning"
+        return await self._fetch(named(name), arguments, keep_plan=False)
+
     async def narrowed(self, append: Append) -> Append:
         """Look through the long part of a condition's range before the append takes the lock.
 
@@ -162,8 +177,7 @@ class Reader:
     async def _repeated(self, append: Append) -> Appended:
         if append.command and (known := await self.find_command(append.command.command_id)):
             return repeated_command(append.command, known)
-        ids = [UUID(bytes=event.event_id) for event in append.events]
-        found = await self._fetch(named("read_events"), {"ids": ids}, keep_plan=False)
+        found = await self.find_events([event.event_id for event in append.events])
         stored = {row.event_id: row for row in found}
         earlier = repeated(append.events, [stored.get(event.event_id) for event in append.events])
         assert earlier is not None  # noqa: S101

@@ -125,6 +125,15 @@ class SqliteEventLog:
         if rows:
             self._head.advance(rows[-1].position)
 
+    async def find_events(self, event_ids: Sequence[bytes]) -> Sequence[StoredEvent]:
+        return await self._database.read(partial(maintenance.find_events, event_ids=event_ids))
+
+    async def read_mentioning(
+        self, text: str, *, after: int, before: int, limit: int, backwards: bool = False
+    ) -> Sequence[StoredEvent]:
+        job = partial(maintenance.read_mentioning, text=text, after=after, before=before, limit=limit)
+        return await self._database.read(partial(job, backwards=backwards))
+
     async def adopt(self, log_id: bytes) -> None:
         await self._database.write(partial(maintenance.adopt, log_id=log_id))
 

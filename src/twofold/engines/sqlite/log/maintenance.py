@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import cast
 
 from twofold.engines.sqlite.log.appending import head_of
 from twofold.engines.sqlite.log.event_columns import INSERT, as_inserted
-from twofold.engines.sqlite.log.reader import SQL, read_head, within
+from twofold.engines.sqlite.log.reader import SQL, read_head, read_rows, within
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.writing import write_rows
 from twofold.messages.stored_event import StoredEvent
@@ -36,6 +37,20 @@ def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Seq
     write_rows(connection, SQL["insert_command"], list(map(as_sealed, commands)))
     transaction.memory.head = head + len(rows)
     transaction.memory.versions.clear()
+
+
+def find_events(reader: sqlite3.Connection, event_ids: Sequence[bytes]) -> list[StoredEvent]:
+    """Return the events that have one of these ids, in the order of their positions."""
+    rows = [row for each in dict.fromkeys(event_ids) for row in read_rows(reader, "read_event", each)]
+    return sorted(rows, key=attrgetter("position"))
+
+
+def read_mentioning(
+    reader: sqlite3.Connection, text: str, after: int, before: int, limit: int, *, backwards: bool
+) -> list[StoredEvent]:
+    """Return events between two positions whose metadata holds a text."""
+    name = "read_mentioning_backwards" if backwards else "read_mentioning"
+    return read_rows(reader, name, text, within(after), within(before), within(limit))
 
 
 def adopt(transaction: Transaction, log_id: bytes) -> None:

@@ -28,6 +28,16 @@ ORDER BY version LIMIT ?3
 SELECT {columns}
 FROM twofold_events WHERE event_id = ?
 
+-- name: read_mentioning
+SELECT {columns}
+FROM twofold_events NOT INDEXED
+WHERE instr(metadata, ?) > 0 AND position > ? AND position < ? ORDER BY position LIMIT ?
+
+-- name: read_mentioning_backwards
+SELECT {columns}
+FROM twofold_events NOT INDEXED
+WHERE instr(metadata, ?) > 0 AND position > ? AND position < ? ORDER BY position DESC LIMIT ?
+
 -- name: mark
 SELECT position, event_id FROM twofold_events WHERE position = ?
 
