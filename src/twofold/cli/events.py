@@ -44,8 +44,8 @@ After = Annotated[int, Parameter(help="Only behind this position.")]
 Before = Annotated[int | None, Parameter(help="Only before this position.")]
 Newest = Annotated[bool, Parameter(negative="", help="The newest first.")]
 Limit = Annotated[int, Parameter(help="The most events to show.")]
-Last = Annotated[int, Parameter(help="Show so many of the events first that there are already.")]
-Ends = Annotated[int, Parameter(help="End after so many events; 0: never.")]
+Last = Annotated[int, Parameter(help="Events that there are already and that are shown first, at most.")]
+Ends = Annotated[int, Parameter(help="Events after which it ends; 0: it goes on.")]
 
 app = App(
     name="events",
@@ -142,7 +142,7 @@ async def tail(
     limit: Ends = 0,
     as_json: Json = False,
 ) -> int:
-    """Follow the log: show the last events, and each further one as it is appended, until Ctrl-C.
+    """Follow the log: show the last events, and each further one when it is appended, until Ctrl-C.
 
     Example: `twofold events tail sqlite:///orders.db --stream-type Order --json`
     """
@@ -203,7 +203,7 @@ def _row(found: Recorded) -> tuple[str, str, str, str, str]:
 
 
 def _tree(found: Trace) -> Tree:
-    """Return a trace as it is drawn."""
+    """Return a trace in the form in which it is drawn."""
     tree = Tree(Text(f"correlation {found.correlation_id}"))
     branches = [tree]
     for node in found.nodes:

@@ -210,7 +210,7 @@ async def _followed(store: EventStore, log: PortableLog, search: EventSearch, la
         newest = replace(search, before=after + 1, newest_first=True)
         for recorded in reversed((await search_events(store, newest, limit=last)).events):
             yield recorded
-    everything = EventStore(log, options=store.options)  # knows no classes: each event comes as it is stored
+    everything = EventStore(log, options=store.options)  # knows no classes: each event comes in its stored form
     subscription = everything.subscribe(search.query, stream_id=search.stream or None, after=after, unknown="raw")
     async for batch in subscription:
         for recorded in filter(search.matches, batch.events):

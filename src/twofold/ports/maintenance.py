@@ -107,7 +107,7 @@ class PortableLog(EventLog, Protocol):
         """Return up to `limit` events whose stored metadata holds a text, with `after < position < before`.
 
         No index leads there, as one would cost each append more than looking costs the few who ask: the rows are
-        walked through, within the engine. Whoever asks bounds the range.
+        walked through, within the engine. The caller bounds the range.
 
         Raises:
             StorageError: the database failed.
