@@ -224,10 +224,11 @@ class QueryOptions:
     cursor: int = 8192
     """Characters of a cursor, at most. Raised: a forged one takes more time to refuse. Lowered: pages that are sorted
     by long texts have no next page."""
-    beats: int = 16
-    """Parts of a watcher's patience, to one of which the end of its wait is rounded up, so that several end together.
-    Raised: a thousand watchers who wait in vain wake the process more often. Lowered: heartbeats come later."""
-    watch_poll: float = 3.0
+    beats: int = 8
+    """Parts of a watcher's patience, to one of which the end of its wait is rounded down, so that several end together.
+    Raised: a thousand watchers who wait in vain wake the process more often. Lowered: more of them are served at one
+    moment, and the first heartbeat of each may come much too early."""
+    watch_poll: float = 5.0
     """Seconds after which the read models of watchers are compared with the log though nothing moved. Raised: a watcher
     learns later that another generation answers, if no event tells. Lowered: watchers at rest cost more."""
     watch_pause: float = 0.05
@@ -413,7 +414,7 @@ class SqliteOptions:
     blind: float = 0.5
     """The same where the platform does not tell of writes to a file. Raised, a commit of another process is seen later
     after a rest."""
-    slowing: float = 1.5
+    slowing: float = 2.0
     """How many times as long each pause between two looks in vain is as the one before. Raised, a commit whose sync
     takes long is seen later; lowered, an application that comes to rest looks more often."""
     noticed_wait: float = 0.1
@@ -515,7 +516,7 @@ class PostgresOptions:
     append_timeout: float = 30.0
     """Seconds within which the outcome of an append that was sent must be learnt, over as many connections as it takes.
     Less: `OutcomeUnknownError` is raised more often, as during a fail-over; more: callers wait longer for it."""
-    poll: float = 1.0
+    poll: float = 2.0
     """Seconds between two looks for the commits of other processes, while notifications come by themselves. Less: more
     questions; more: a notification that was lost costs that time."""
     poll_without_listening: float = 0.02

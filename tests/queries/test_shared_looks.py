@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, aclosing
 from decimal import Decimal
 from typing import Any
@@ -70,6 +70,15 @@ async def watching(stack: AsyncExitStack, shop: Shop, account: str) -> asyncio.Q
     return answers
 
 
+async def waits(changes: Changes, scopes: Collection[Scope], after: int, patience: float) -> int | None:
+    """Join, wait and leave."""
+    watcher = changes.join(scopes, after)
+    try:
+        return await changes.wait(watcher, patience)
+    finally:
+        changes.leave(watcher)
+
+
 async def test_watchers_of_other_rows_do_not_look_when_a_row_moves(shop: Shop) -> None:
     accounts = [f"a{n}" for n in range(WATCHERS)]
     for account in accounts:
@@ -122,15 +131,15 @@ async def test_events_are_read_once_for_all_and_only_the_newest_are_kept(
 
     monkeypatch.setattr(log, "read", counted)
     scopes = [of_last] + [of_another] * WATCHERS
-    woken = await asyncio.gather(*(changes.wait([scope], head - 3, 0.5) for scope in scopes))
+    woken = await asyncio.gather(*(waits(changes, [scope], head - 3, 0.5) for scope in scopes))
     assert woken == [head] + [None] * WATCHERS
     assert reads[head - 3] == 1
-    assert await changes.wait([of_other_types, everything], head - 3, 30) == head
-    assert await changes.wait([of_other_types], head - 3, 0.1) is None
-    assert await changes.wait([of_another], 0, 30) == head  # not all of them are known
+    assert await waits(changes, [of_other_types, everything], head - 3, 30) == head
+    assert await waits(changes, [of_other_types], head - 3, 0.1) is None
+    assert await waits(changes, [of_another], 0, 30) == head  # not all of them are known
     monkeypatch.undo()
     too_many = Changes(log, [progress], QueryOptions(shared_events=5))
-    assert await too_many.wait([of_another], 1, 30) == head
+    assert await waits(too_many, [of_another], 1, 30) == head
 
 
 async def test_watchers_are_woken_when_the_read_model_goes_back(shop: Shop) -> None:
@@ -139,11 +148,28 @@ async def test_watchers_are_woken_when_the_read_model_goes_back(shop: Shop) -> N
     changes = Changes(
         shop.app.store.log, [shop.app.projections.progress["balances"]], QueryOptions(poll=0.1, watch_poll=0.1)
     )
-    waiting = asyncio.create_task(changes.wait([Scope({"Unheard"}, {})], receipt.position, 30))
+    waiting = asyncio.create_task(waits(changes, [Scope({"Unheard"}, {})], receipt.position, 30))
     await asyncio.sleep(0.3)
     assert not waiting.done()
     await shop.app.projections.rebuild_projection("balances")  # another generation answers, and no event tells of it
     assert await waiting == receipt.position
+
+
+async def test_a_watcher_is_told_of_what_happens_between_two_waits(shop: Shop) -> None:
+    receipt = await shop.app.commands.execute(Open(account="a"))
+    await shop.app.projections.wait(receipt.position, 30)
+    progress = shop.app.projections.progress["balances"]
+    changes = Changes(shop.app.store.log, [progress], QueryOptions())
+    mine = Scope(progress.handled, dict.fromkeys(progress.handled, ("account:a",)))
+    watcher = changes.join([mine], receipt.position)
+    assert await changes.wait(watcher, 0.1) is None
+    await shop.app.commands.execute(Open(account="b"))
+    passed = await shop.app.commands.execute(Deposit(account="a", amount=Decimal(1)))
+    other = changes.join([Scope(progress.handled, {})], passed.position - 1)
+    assert await changes.wait(other, 30) == passed.position  # by then the other one was told, too
+    assert await changes.wait(watcher, 0) == passed.position
+    for each in (watcher, other):
+        changes.leave(each)
 
 
 async def test_what_fails_is_told_to_all_who_wait_and_the_next_one_begins_again(
@@ -159,7 +185,7 @@ async def test_what_fails_is_told_to_all_who_wait_and_the_next_one_begins_again(
     everything = Scope({"Opened"}, {})
     with monkeypatch.context() as patched:
         patched.setattr(shop.app.store.log, "read", fail)
-        waiting = [changes.wait([everything], receipt.position - 1, 30) for _ in range(WATCHERS)]
+        waiting = [waits(changes, [everything], receipt.position - 1, 30) for _ in range(WATCHERS)]
         failed = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(each) for each in failed] == [StorageError] * WATCHERS
-    assert await changes.wait([everything], receipt.position - 1, 30) == receipt.position
+    assert await waits(changes, [everything], receipt.position - 1, 30) == receipt.position

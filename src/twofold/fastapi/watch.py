@@ -29,6 +29,7 @@ RETRY = 1000
 """Milliseconds after which a browser connects again."""
 FAREWELL = 1.0
 """Seconds that the last bytes of a stream may take when the server ends; a client that reads nothing costs them."""
+HEARTBEAT = format_sse_event(comment="nothing new")
 
 
 class Source(NamedTuple):
@@ -81,11 +82,7 @@ class WatchedAnswers:
             async with aclosing(answers):
                 yield format_sse_event(retry=RETRY)
                 async for answer in answers:
-                    yield (
-                        format_sse_event(comment="nothing new")
-                        if answer is None
-                        else await self._event(answer, adapter)
-                    )
+                    yield (HEARTBEAT if answer is None else await self._event(answer, adapter))
         except StorageError as error:
             log.warning("a stream of watched answers ends, its client will come back: %s", error)
 

@@ -1,15 +1,16 @@
 """Changes of some read models: one task waits for them on behalf of all watchers, and wakes those that they concern.
 
-The task runs while anyone waits. It stands at a position: the watchers have been told of all events up to there. An
-event wakes the watchers that are listed under its type and one of its tags, so that the others cost nothing. All are
-woken where no event tells what has changed: another generation answers, the read models have gone back, or there are
-more new events than are kept.
+1. A watcher joins: it is listed under the types and tags of the events on which its answer depends.
+2. The task runs while a watcher is listed. It stands at a position: the watchers have been told of all events up to
+   there. An event wakes the watchers that are listed under its type and one of its tags; the others cost nothing.
+3. All are woken where no event tells what has changed: another generation answers, the read models have gone back, or
+   there are more new events than are kept.
+4. A watcher that has waited in vain stays listed and waits again: one timer ends the waits of many.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence, Set
@@ -19,14 +20,40 @@ import msgspec
 from twofold.messages.event_query import EventQuery
 from twofold.options import QueryOptions
 from twofold.ports.event_log import EventLog
+from twofold.queries.beats import Beats, Wait
 from twofold.queries.consistency import Progress
 from twofold.queries.scope import Place, Scope, places_of
 
-_decode_tags = msgspec.json.Decoder(list[str]).decode
+_decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 _Event = tuple[int, str, Sequence[str]]
 """Position, type and tags."""
-_Woken = asyncio.Future[int | None]
-"""Given the position that was passed, or None once a watcher has waited in vain."""
+
+
+class Watcher:
+    """One answer that is followed, and what was found of it while its owner did not wait."""
+
+    __slots__ = ("after", "failure", "found", "places", "wait")
+
+    def __init__(self, places: Set[Place], after: int) -> None:
+        self.places = places
+        self.after = after
+        """The position that the answer shows."""
+        self.found: int | None = None
+        """The position that was passed when something concerned the answer."""
+        self.failure: Exception | None = None
+        self.wait: Wait | None = None
+
+    def tell(self, position: int) -> None:
+        """Tell that something up to a position concerns the answer."""
+        self.found = position
+        if self.wait is not None and not self.wait.done():
+            self.wait.set_result(position)
+
+    def fail(self, error: Exception) -> None:
+        """Tell that the changes cannot be followed."""
+        self.failure = error
+        if self.wait is not None and not self.wait.done():
+            self.wait.set_result(None)
 
 
 class Changes:
@@ -49,36 +76,57 @@ class Changes:
         self._known_from = 0
         """The events behind this position, and up to `_position`, are kept."""
         self._generations: Sequence[int] = ()
-        self._watchers: dict[Place, dict[_Woken, int]] = {}
-        """Who waits for events of a type with a tag, and the position that his answer shows."""
-        self._waiting = 0
+        self._watchers: dict[Place, dict[Watcher, None]] = {}
+        """The watchers of events of a type with a tag, in the order in which they joined."""
+        self._joined = 0
+        self._beats = Beats(options.beats)
         self._task: asyncio.Task[None] | None = None
 
-    async def wait(self, scopes: Collection[Scope], after: int, patience: float) -> int | None:
-        """Wait until an event behind `after` concerns one of these scopes; return the position that was passed then.
+    def join(self, scopes: Collection[Scope], after: int) -> Watcher:
+        """List a watcher until it leaves.
 
-        None is returned after `patience` seconds.
+        Args:
+            scopes: on which events its answer depends.
+            after: the position that the answer shows.
+        """
+        watcher = Watcher({place for scope in scopes for place in scope.places()}, after)
+        if self._task is None or self._task.done():
+            self._begin(after)
+        if self._has_missed(watcher.places, after):
+            watcher.tell(self._position)
+        for place in watcher.places:
+            self._watchers.setdefault(place, {})[watcher] = None
+        self._joined += 1
+        return watcher
+
+    def leave(self, watcher: Watcher) -> None:
+        """List a watcher no longer."""
+        self._joined -= 1
+        for place in watcher.places:
+            watchers = self._watchers[place]
+            del watchers[watcher]
+            if not watchers:
+                del self._watchers[place]
+
+    async def wait(self, watcher: Watcher, patience: float) -> int | None:
+        """Wait until an event behind its answer has concerned a watcher; return the position that was passed then.
+
+        None is returned after about `patience` seconds, never later; see `Beats`.
 
         Raises:
             StorageError: a database failed.
         """
-        places = {place for scope in scopes for place in scope.places()}
-        if self._task is None or self._task.done():
-            self._begin(after)
-        if self._has_missed(places, after):
-            return self._position
-        loop = asyncio.get_running_loop()
-        woken: _Woken = loop.create_future()
-        for place in places:
-            self._watchers.setdefault(place, {})[woken] = after
-        self._waiting += 1
-        giving_up = loop.call_at(_in_step(loop.time() + patience, patience / self._options.beats), _give_up, woken)
-        try:
-            return await woken
-        finally:
-            giving_up.cancel()
-            self._waiting -= 1
-            self._forget(places, woken)
+        if watcher.found is None and watcher.failure is None:
+            wait = watcher.wait = asyncio.get_running_loop().create_future()
+            ending = self._beats.add(wait, patience)
+            try:
+                await wait
+            finally:
+                ending.discard(wait)
+                watcher.wait = None
+        if watcher.failure is not None:
+            raise watcher.failure
+        return watcher.found
 
     def _has_missed(self, places: Set[Place], after: int) -> bool:
         """Return whether the watchers were told of something that an answer at a position does not show."""
@@ -89,15 +137,6 @@ class Changes:
         missed = (event for event in self._events if event[0] > after)
         return any(not places.isdisjoint(places_of(event[1], event[2])) for event in missed)
 
-    def _forget(self, places: Set[Place], woken: _Woken) -> None:
-        if woken.done() and not woken.cancelled():
-            woken.exception()  # also a watcher that is cancelled at the same moment has seen it
-        for place in places:
-            watchers = self._watchers[place]
-            del watchers[woken]
-            if not watchers:
-                del self._watchers[place]
-
     def _begin(self, after: int) -> None:
         self._position = self._known_from = after
         self._events.clear()
@@ -107,19 +146,18 @@ class Changes:
     async def _follow(self) -> None:
         """Tell the watchers of changes until none is left, or until something fails, which they are told, too."""
         try:
-            while self._waiting or not self._generations:
+            while self._joined or not self._generations:
                 await self._step()
                 await asyncio.sleep(self._options.watch_pause)
         except Exception as error:
-            for woken in self._all():
-                if not woken.done():
-                    woken.set_exception(error)
+            for watcher in self._all():
+                watcher.fail(error)
 
     async def _step(self) -> None:
         """Wait for a change, or for a while, and tell whom it concerns."""
         patience = self._options.watch_poll if self._generations else self._options.poll
         deadline = time.monotonic() + patience
-        found = await asyncio.gather(*(each.approach(self._position + 1, deadline) for each in self._reads))
+        found = await asyncio.gather(*(each.approach(self._position + 1, deadline, patience) for each in self._reads))
         end = min(each.reached for each in self._reads)
         generations = [each.generation.number for each in found]
         is_another = bool(self._generations) and generations != self._generations
@@ -140,28 +178,17 @@ class Changes:
             event: _Event = (row.position, row.type, _decode_tags(row.tags))
             self._events.append(event)
             for place in places_of(event[1], event[2]):
-                for woken, after in self._watchers.get(place, {}).items():
-                    if row.position > after and not woken.done():
-                        woken.set_result(end)
+                for watcher in self._watchers.get(place, ()):
+                    if row.position > watcher.after:
+                        watcher.tell(end)
         self._position = end
 
     def _start_over(self, end: int) -> None:
         """Go on from a position, with no event known, and wake all."""
         self._position = self._known_from = end
         self._events.clear()
-        for woken in self._all():
-            if not woken.done():
-                woken.set_result(end)
+        for watcher in self._all():
+            watcher.tell(end)
 
-    def _all(self) -> Iterator[_Woken]:
-        return (woken for watchers in self._watchers.values() for woken in watchers)
-
-
-def _in_step(moment: float, beat: float) -> float:
-    """Return the next beat from a moment on."""
-    return math.ceil(moment / beat) * beat if beat > 0 else moment
-
-
-def _give_up(woken: _Woken) -> None:
-    if not woken.done():
-        woken.set_result(None)
+    def _all(self) -> Iterator[Watcher]:
+        return (watcher for watchers in self._watchers.values() for watcher in watchers)

@@ -55,11 +55,12 @@ class Progress(Protocol):
             StorageError: a database failed.
         """
 
-    async def approach(self, position: int, deadline: float) -> Serving:
+    async def approach(self, position: int, deadline: float, poll: float | None = None) -> Serving:
         """Return the generation that answers, once this process believes that it has passed a position.
 
         A belief is no proof: the position counts that is read together with the rows. After `deadline`, by
-        `time.monotonic`, the generation is looked up once more and returned as it stands.
+        `time.monotonic`, the generation is looked up once more and returned as it stands. It is also looked up each
+        `poll` seconds, by default as often as the options say.
 
         Raises:
             UnknownProjectionError, ReadModelBuildingError, StorageError: as `find`.

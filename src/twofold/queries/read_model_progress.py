@@ -128,16 +128,18 @@ class ReadModelProgress:
         watermark = self._watermark(serving.generation)
         return serving.generation.number, watermark.times_set_back, self._store.log.times_set_back
 
-    async def approach(self, position: int, deadline: float) -> Serving:
+    async def approach(self, position: int, deadline: float, poll: float | None = None) -> Serving:
+        poll = self._options.poll if poll is None else poll
         while True:
             try:
                 serving = await self.find()
                 is_over = time.monotonic() >= deadline
                 if self._believed(serving) < position:
-                    begin = (
-                        self._look(position, time.monotonic()) if is_over else self._news(serving, position, deadline)
+                    serving = await (
+                        self._look(position, time.monotonic())
+                        if is_over
+                        else self._news(serving, position, deadline, poll)
                     )
-                    serving = await begin
                 if is_over or self._believed(serving) >= position:
                     serving = await self._compared(serving)
                 if is_over or self._believed(serving) >= position:
@@ -249,13 +251,13 @@ class ReadModelProgress:
             self._positions.reached(Segment(*row[:4]), row.epoch, row.position)
         self._watermark(serving.generation).set_back(serving.position)
 
-    async def _news(self, serving: Serving, position: int, deadline: float) -> Serving:
+    async def _news(self, serving: Serving, position: int, deadline: float, poll: float) -> Serving:
         """Wait for a signal that a generation has passed a position, and now and then look where it is."""
         self._database.follow(self._positions)
-        patience = min(deadline - time.monotonic(), self._options.poll)
+        patience = min(deadline - time.monotonic(), poll)
         watermark = self._watermark(serving.generation)
         if await watermark.wait(position - 1, patience) < position and time.monotonic() < deadline:
-            return await self._look(position, time.monotonic() - self._options.poll)
+            return await self._look(position, time.monotonic() - poll)
         return serving  # after the deadline, `approach` looks once more
 
     async def _look(self, reaching: int, since: float) -> Serving:

@@ -15,8 +15,49 @@ from typing import Any
 
 from twofold.options import QueryOptions
 from twofold.ports.event_log import EventLog
-from twofold.queries.changes import Changes
+from twofold.queries.changes import Changes, Watcher
 from twofold.queries.consistency import Asking, Progress
+
+
+class Follower:
+    """Waits for changes of one watcher's answers; to be closed.
+
+    Args:
+        changes_of: returns what tells of the changes of some read models.
+    """
+
+    def __init__(self, changes_of: Callable[[Mapping[str, Progress]], Changes]) -> None:
+        self._changes_of = changes_of
+        self._asking: Asking | None = None
+        self._joined: tuple[Changes, Watcher] | None = None
+
+    async def news(self, asking: Asking, after: int, patience: float) -> int | None:
+        """Wait until something may have changed an answer; return up to which position it is to be looked for.
+
+        Args:
+            asking: what was answered; the same one again as long as nothing has changed.
+            after: the position that the answer shows.
+            patience: seconds; None is returned if nothing has changed then.
+
+        Raises:
+            StorageError: a database failed.
+        """
+        if self._joined is None or asking is not self._asking:
+            self.close()
+            changes = self._changes_of(asking.asked)
+            self._asking, self._joined = asking, (changes, changes.join(asking.scopes, after))
+        changes, watcher = self._joined
+        end = await changes.wait(watcher, patience)
+        if end is not None:
+            self.close()  # the next answer may depend on other events
+        return end
+
+    def close(self) -> None:
+        """Wait for no more; may be repeated."""
+        if self._joined is not None:
+            changes, watcher = self._joined
+            self._joined = None
+            changes.leave(watcher)
 
 
 class SharedLooks:
@@ -33,20 +74,12 @@ class SharedLooks:
         self._changes: dict[frozenset[str], Changes] = {}
         self._looks: dict[Hashable, tuple[int, asyncio.Task[Any]]] = {}
 
-    async def news(self, asking: Asking, after: int, patience: float) -> int | None:
-        """Wait until something may have changed an answer; return up to which position it is to be looked for.
+    def follower(self) -> Follower:
+        """Return what waits for the changes of one watcher's answers."""
+        return Follower(self.changes_of)
 
-        Args:
-            asking: what was answered.
-            after: the position that the answer shows.
-            patience: seconds; None is returned if nothing has changed then.
-
-        Raises:
-            StorageError: a database failed.
-        """
-        return await self._changes_of(asking.asked).wait(asking.scopes, after, patience)
-
-    def _changes_of(self, reads: Mapping[str, Progress]) -> Changes:
+    def changes_of(self, reads: Mapping[str, Progress]) -> Changes:
+        """Return what tells of the changes of some read models."""
         names = frozenset(reads)
         if names not in self._changes:
             self._changes[names] = Changes(self._log, list(reads.values()), self._options)

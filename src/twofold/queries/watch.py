@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Collection
+from contextlib import closing, nullcontext
 from typing import TypeVar
 
 from twofold.arguments import check_instance, check_number, check_whole
@@ -14,7 +15,7 @@ from twofold.messages.session import current_session
 from twofold.options import QueryOptions
 from twofold.queries.bus import QueryBus
 from twofold.queries.consistency import Asking, Progress
-from twofold.queries.shared_looks import SharedLooks
+from twofold.queries.shared_looks import Follower, SharedLooks
 from twofold.tenants import on_behalf
 
 R = TypeVar("R")
@@ -69,26 +70,27 @@ async def watch(
     if answer.position > after or not after:
         after, shown = max(answer.position, after), (answer.value, answer.stale)
         yield answer
-    while True:
-        end = await _moved(asking, after, heartbeat, looks)
-        if end is None and looks and not answer.stale and not await _is_late(asking):
-            yield None  # each change would have been told
-            continue
-        looked = time.monotonic()
-        answer, asking = await (looks.ask(asked, after if end is None else end, look) if looks else look())
-        after = max(answer.position, after)
-        if shown != (answer.value, answer.stale):
-            shown = (answer.value, answer.stale)
-            yield answer
-        elif end is None:
-            yield None
-        await asyncio.sleep(looked + options.watch_pause - time.monotonic())
+    with closing(looks.follower()) if looks else nullcontext() as follower:
+        while True:
+            end = await _moved(asking, after, heartbeat, follower)
+            if end is None and follower and not answer.stale and not await _is_late(asking):
+                yield None  # each change would have been told
+                continue
+            looked = time.monotonic()
+            answer, asking = await (looks.ask(asked, after if end is None else end, look) if looks else look())
+            after = max(answer.position, after)
+            if shown != (answer.value, answer.stale):
+                shown = (answer.value, answer.stale)
+                yield answer
+            elif end is None:
+                yield None
+            await asyncio.sleep(looked + options.watch_pause - time.monotonic())
 
 
-async def _moved(asking: Asking, after: int, heartbeat: float, looks: SharedLooks | None) -> int | None:
+async def _moved(asking: Asking, after: int, heartbeat: float, follower: Follower | None) -> int | None:
     """Wait until the answer may have changed; return the position that was passed then, or None after a heartbeat."""
-    if looks:
-        return await looks.news(asking, after, heartbeat)
+    if follower:
+        return await follower.news(asking, after, heartbeat)
     end = await _passed(asking.asked.values(), after + 1, time.monotonic() + heartbeat)
     return end if end > after else None
 

@@ -94,7 +94,7 @@ class OnDemandRows:
         if head.position > segment_runner.position:
             await segment_runner.catch_up(head.position)
 
-    async def approach(self, position: int, deadline: float) -> Serving:
+    async def approach(self, position: int, deadline: float, poll: float | None = None) -> Serving:
         serving = await self.find()
         if serving.position < position and await self.wait(position, deadline) >= position:
             serving = await self.find()
