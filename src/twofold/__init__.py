@@ -68,6 +68,7 @@ from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_store import EventStore
 from twofold.log.folding.decision_model import Decision, DecisionModel, combine
 from twofold.log.importers.importing import import_events
+from twofold.log.moving.fork import fork_log
 from twofold.log.moving.plain_event import PlainEvent, SourceEvent, Transform
 from twofold.log.moving.report import Moved
 from twofold.log.moving.transform import transform_log
@@ -236,6 +237,7 @@ __all__ = [
     "current_metadata",
     "event_type",
     "export_log",
+    "fork_log",
     "import_events",
     "import_log",
     "marked_html",

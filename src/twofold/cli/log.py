@@ -8,7 +8,7 @@ from rich.table import Table
 from twofold.cli.output import opened, opened_read_models, out, print_table, progress, say
 from twofold.engines.urls import without_secrets
 from twofold.log.verify import verify_log, verify_snapshots
-from twofold.ports.maintenance import Inspection
+from twofold.ports.maintenance import Fork, Inspection
 from twofold.synchronizer import history
 
 
@@ -23,7 +23,7 @@ async def status(url: str, /) -> None:
         The database, such as sqlite:///orders.db.
     """
     async with opened(url) as log:
-        _print_status(url, await log.inspect())
+        _print_status(url, await log.inspect(), await log.fork())
 
 
 async def migrate(url: str, /) -> None:
@@ -65,8 +65,10 @@ async def verify(url: str, /, *, read_models: str = "") -> None:
     out.print(f"all {events:,} events are intact{and_snapshots}")
 
 
-def _print_status(url: str, found: Inspection) -> None:
+def _print_status(url: str, found: Inspection, fork: Fork | None) -> None:
     say(without_secrets(url))
+    if fork:
+        say(f"{fork}: reactions and processes stand still until they are resumed")
     facts = Table.grid(padding=(0, 2))
     for name, value in (
         ("head", f"{found.head:,}"),

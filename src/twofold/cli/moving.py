@@ -1,4 +1,4 @@
-"""Commands that move events from one database to another: `twofold copy | import --from`."""
+"""Commands that move events from one database to another: `twofold copy | fork | import --from`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from twofold.cli.output import opened, opened_read_models, print_table, progress
 from twofold.log.copy import Copied, copy_log
 from twofold.log.event_store import EventStore
 from twofold.log.importers.importing import StoreKind, import_events
+from twofold.log.moving.fork import fork_log
 from twofold.log.moving.loading import load_transform
 from twofold.log.moving.plain_event import PlainEvent, Transform, unchanged
 from twofold.log.moving.report import Example, Moved
 from twofold.log.moving.transform import transform_log
-from twofold.synchronizer.carried_reactions import CarriedReaction, carry_reactions, read_reactions
+from twofold.messages.mark import START
+from twofold.synchronizer.carried_reactions import CarriedReaction, carry_reactions, paused, read_reactions, up_to
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print what was done as one object of JSON.")]
 DRY_RUN = "Store nothing; print what would become of the events, with examples."
@@ -60,6 +62,41 @@ async def copy(
         raise ValueError("`--dry-run` shows what a transform does; name its file with `--transform`")
     else:
         await _copy(source, target, as_json=as_json)
+
+
+async def fork(source: str, target: str, /, *, at: int | None = None, as_json: Json = False) -> None:
+    """Copy a log up to a position into another database, marked as a fork, to try things on.
+
+    An application that starts on a fork builds its read models and takes commands. Its reactions and processes stand
+    still, so that no mail is sent twice, until `twofold projections resume` lets one act.
+
+    Interrupted, it goes on where it was when it is run again.
+
+    Parameters
+    ----------
+    source:
+        The database to read, such as sqlite:///orders.db. Applications may go on writing to it.
+    target:
+        The database to write, which is empty.
+    at:
+        The last position to copy; by default the head of the log.
+    """
+    if source == target:
+        raise ValueError("source and target are the same database")
+    async with opened(source) as original, opened(target, migrate=True) as duplicate:
+        async with opened_read_models(source) as beside:
+            reactions = await read_reactions(beside)
+        with progress() as report:
+            copied = await fork_log(EventStore(original), EventStore(duplicate), at=at, progress=report)
+        end = await duplicate.mark(copied.events)
+        async with opened_read_models(target) as beside:
+            held = await carry_reactions(paused(up_to(reactions, end or START)), beside)
+    if as_json:
+        say(_json(copied._asdict() | {"paused": held}))
+        return
+    say(f"{target} is a fork up to position {copied.events:,}, with {copied.commands:,} commands")
+    if held:
+        say(f"reactions that stand still until they are resumed: {', '.join(held)}")
 
 
 async def _copy(source: str, target: str, *, as_json: bool) -> None:

@@ -12,11 +12,11 @@ import msgspec
 from msgspec.structs import replace
 
 from twofold.errors import LogsDifferError
-from twofold.log.transfer.restoring import Restoring, restore_commands
+from twofold.log.transfer.restoring import Restoring, mark_as_fork, restore_commands
 from twofold.log.verify import Progress, command_chunks, no_progress, verified
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
-from twofold.ports.maintenance import PortableLog, StoredCommand, TagChange
+from twofold.ports.maintenance import Fork, PortableLog, StoredCommand, TagChange
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -37,6 +37,7 @@ async def copy_log(
     source: PortableLog,
     target: PortableLog,
     *,
+    fork: Fork | None = None,
     progress: Progress = no_progress,
     options: LogOptions | None = None,
 ) -> Copied:
@@ -51,6 +52,8 @@ async def copy_log(
     Args:
         source: an open log.
         target: an open log of any engine, empty or with the beginning of the source.
+        fork: what the target becomes a fork of: it ends at that position, and keeps an id of its own. By default it is
+            a copy of all, which is a fork if the source is one.
         progress: told how far it has come, stage by stage.
         options: how many events and commands are read at once.
 
@@ -60,12 +63,13 @@ async def copy_log(
         StorageError: a database failed, or an event of the source is missing; copy again to go on.
     """
     options = options or LogOptions()
-    end, already = await source.head(), await target.head()
+    end, already = fork.position if fork else await source.head(), await target.head()
     if already > end:
         raise LogsDifferError(end + 1, "the target goes on where the source ends")
+    await mark_as_fork(target, fork or await source.fork())
     tagged = await source.tagged_types()  # before the events: what they get from here on is more than it says
     alike = await _compare(source, target, already, "comparing what is there", progress, options, may_retag=True)
-    if beginning := await source.mark(0):
+    if not fork and (beginning := await source.mark(0)):
         await target.adopt(beginning.event_id)
     read, stored = alike, alike.copy()
     async with (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
+from uuid import UUID
 
 import msgspec
 
@@ -71,6 +72,18 @@ class Inspection(NamedTuple):
     checkpoints: Sequence[StoredCheckpoint]
 
 
+class Fork(NamedTuple):
+    """What a log is a fork of: a copy up to a position, to try things on."""
+
+    log: bytes
+    """The id of the log that it was made of."""
+    position: int
+    """The last position that both have in common."""
+
+    def __str__(self) -> str:
+        return f"a fork of the log {UUID(bytes=self.log)} up to position {self.position}"
+
+
 class TagChange(NamedTuple):
     """Other tags for an event that is stored, with the checksum over them."""
 
@@ -115,6 +128,22 @@ class PortableLog(EventLog, Protocol):
 
     async def adopt(self, log_id: bytes) -> None:
         """Take over the id of the log that this one becomes a copy of; a log that holds events keeps its own.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+    async def fork(self) -> Fork | None:
+        """Return what this log is a fork of; None if it is none.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+    async def mark_fork(self, fork: Fork) -> bool:
+        """Record durably that this log is a fork; return whether it is recorded so.
+
+        It is not if the log holds events, and is no fork or another one.
 
         Raises:
             StorageError: the database failed.
@@ -185,6 +214,15 @@ class PortableLog(EventLog, Protocol):
         Raises:
             StorageError: the database failed.
         """
+
+
+async def fork_of(log: EventLog) -> Fork | None:
+    """Return what a log is a fork of; None if it is none, or of an engine that has no forks.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    return await cast(PortableLog, log).fork() if hasattr(log, "fork") else None
 
 
 def index_entries(rows: Sequence[StoredEvent]) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from twofold.messages.mark import Mark
-from twofold.ports.checkpoints import LEASE_TABLE, SQL, Checkpoint, Generation, generations_of
+from twofold.ports.checkpoints import LEASE_TABLE, SQL, Checkpoint, Generation, GenerationState, generations_of
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.projections.fingerprint import is_reaction
 
@@ -82,6 +82,11 @@ def up_to(reactions: Sequence[CarriedReaction], end: Mark) -> list[CarriedReacti
         )
         for reaction in reactions
     ]
+
+
+def paused(reactions: Sequence[CarriedReaction]) -> list[CarriedReaction]:
+    """Return reactions that stand still until they are resumed."""
+    return [each._replace(generation=each.generation._replace(state=GenerationState.PAUSED)) for each in reactions]
 
 
 def _no_further(segment: Checkpoint, end: Mark) -> Checkpoint:

@@ -90,10 +90,18 @@ def serving_of(generations: Sequence[Generation]) -> Generation:
     return next(each for each in generations if each.role == "serving")
 
 
-async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = START) -> Sequence[str]:
+async def prepare(
+    database: ReadDatabase, code: ReadModelBuilder, start: Mark = START, *, paused: bool = False
+) -> Sequence[str]:
     """Make sure that there is a read model for this code, and return which parts of the code changed since.
 
     The first one serves from the beginning. One for a higher version is built beside the one that serves.
+
+    Args:
+        database: where the read model is.
+        code: builds it.
+        start: where the first one begins.
+        paused: whether the first one stands still until it is resumed.
 
     Raises:
         InvalidProjectionError: the rows changed and the version did not, or the version is lower than the one that
@@ -108,7 +116,9 @@ async def prepare(database: ReadDatabase, code: ReadModelBuilder, start: Mark = 
                 raise InvalidProjectionError(
                     f"there is a table {code.name} that is no read model; rename the projection"
                 )
-            await build(transaction, code, GenerationState.SERVING, start=start)
+            made = await build(transaction, code, GenerationState.SERVING, start=start)
+            if paused:
+                await change(transaction, made, "pause")
             return ()
         own = next((each for each in known if each.version == code.version), None)
         serving = serving_of(known)

@@ -9,6 +9,7 @@ from typing import Literal
 from twofold.errors import InvalidProjectionError
 from twofold.log.event_store import EventStore
 from twofold.messages.mark import START
+from twofold.ports.maintenance import fork_of
 from twofold.projections.runner import ProjectionRunner
 from twofold.synchronizer.generations import prepare
 from twofold.synchronizer.registry import Registry
@@ -22,16 +23,19 @@ ChangedCode = Literal["warn", "refuse", "ignore"]
 async def prepare_all(store: EventStore, registry: Registry, changed_code: ChangedCode) -> None:
     """Make the tables of all read models, or begin to build those of a new version, and wait for the replicas.
 
-    Inline ones that serve are brought up to the head of the log.
+    Inline ones that serve are brought up to the head of the log. On a fork of a log, reactions and processes stand
+    still until an operator resumes them: what they would do elsewhere concerns the log that the fork was made of.
 
     Raises:
         InvalidProjectionError: a projection's rows changed and its version did not, or its code did and that is to be
             refused.
         StorageError: a database failed.
     """
+    fork = await fork_of(store.log)
     for registered in registry.stored.values():
         start = await store.log.mark(await store.head()) if registered.start == "now" else None
-        changed = await prepare(registered.database, registered.runner, start or START)
+        is_held = fork is not None and not registered.runner.has_read_model
+        changed = await prepare(registered.database, registered.runner, start or START, paused=is_held)
         if changed and changed_code != "ignore":
             _complain(registered.runner, changed, changed_code)
         await registered.runner.drive.catch_up(registered.runner, store.events, registered.database)

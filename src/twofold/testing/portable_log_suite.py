@@ -19,7 +19,7 @@ from twofold.engines.memory import MemoryEventLog
 from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import NewEvent, StoredEvent, content_checksum, seal
 from twofold.ports.event_log import Appended
-from twofold.ports.maintenance import PortableLog, StoredCommand, TagChange
+from twofold.ports.maintenance import Fork, PortableLog, StoredCommand, TagChange
 from twofold.testing.samples import Revised, append_of, new_command, new_event, repeated_span, span, topic
 
 EVERYTHING = EventQuery.all()
@@ -166,6 +166,23 @@ class PortableLogConformance:
         assert await log.mark(0) == beginning
         await log.adopt(bytes(16))
         assert await log.mark(0) == beginning, "a log that holds events keeps its own"
+
+    async def test_a_log_is_marked_as_a_fork_before_it_holds_events_and_then_stays_one(self, log: PortableLog) -> None:
+        fork, other = Fork(bytes(range(16)), 5), Fork(bytes(16), 5)
+        assert await log.fork() is None
+        assert await log.mark_fork(other)
+        assert await log.mark_fork(fork)
+        assert await log.fork() == fork
+        await log.restore((await rows_of(await sample_log()))[:5])
+        assert await log.mark_fork(fork), "it says the same again"
+        assert not await log.mark_fork(other)
+        assert not await log.mark_fork(fork._replace(position=4))
+        assert await log.fork() == fork
+
+    async def test_a_log_that_holds_events_becomes_no_fork(self, log: PortableLog) -> None:
+        await log.restore((await rows_of(await sample_log()))[:5])
+        assert not await log.mark_fork(Fork(bytes(16), 5))
+        assert await log.fork() is None
 
     async def test_whoever_waits_is_woken_by_what_is_restored(self, log: PortableLog) -> None:
         waiting = asyncio.create_task(log.wait(0, 10))

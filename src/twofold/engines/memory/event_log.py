@@ -35,7 +35,7 @@ from twofold.ports.event_log import (
     version_rejection,
 )
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Inspection, PrunedCommands, StoredCommand, TagChange, refuse_gaps
+from twofold.ports.maintenance import Fork, Inspection, PrunedCommands, StoredCommand, TagChange, refuse_gaps
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 
@@ -58,6 +58,7 @@ class MemoryEventLog:
         self._database.answer_to = partial(answer, log=self)
         self._inline: list[Inline] = []
         self._id = uuid4().bytes
+        self._fork: Fork | None = None
         self._events: list[StoredEvent] = []
         self._streams: dict[str, list[StoredEvent]] = {}
         self._by_id: dict[bytes, StoredEvent] = {}
@@ -204,6 +205,14 @@ class MemoryEventLog:
 
     async def adopt(self, log_id: bytes) -> None:
         self._id = self._id if self._events else log_id
+
+    async def fork(self) -> Fork | None:
+        return self._fork
+
+    async def mark_fork(self, fork: Fork) -> bool:
+        if not self._events:
+            self._fork = fork
+        return self._fork == fork
 
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         wanted = sorted(command_id for command_id in self._commands if command_id > after)[:limit]

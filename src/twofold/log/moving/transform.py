@@ -13,7 +13,7 @@ from twofold.log.moving.renumbering import Renumbering
 from twofold.log.moving.report import Moved, Report
 from twofold.log.moving.transforming import Transforming
 from twofold.log.transfer.formats import portable
-from twofold.log.transfer.restoring import restore_commands
+from twofold.log.transfer.restoring import mark_as_fork, restore_commands
 from twofold.log.verify import Progress, command_chunks, no_progress
 from twofold.options import LogOptions
 from twofold.ports.maintenance import PortableLog, StoredCommand
@@ -70,6 +70,7 @@ async def transform_log(
             await preview(events, end, transforming, progress)
             stored = Stored(renumbering.position, 0, "")
         else:
+            await mark_as_fork(portable(target), await log.fork())
             stored = await move(events, end, portable(target), transforming, progress, options)
             if kept := {name: tags for name, tags in tagged.items() if name not in report.changed_types}:
                 await portable(target).record_tagged_types(kept)

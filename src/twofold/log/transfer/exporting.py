@@ -119,7 +119,10 @@ async def header_of(log: PortableLog, query: EventQuery, after: int, end: int | 
     if beginning is None or max(after, end or 0) > head:
         raise ValueError(f"the log ends at position {head}; export up to there at most")
     until = head if end is None else end
-    return Header(log=beginning.event_id.hex(), after=after, end=until, items=query.items, tagged_types=dict(tagged))
+    return Header(
+        log=beginning.event_id.hex(), after=after, end=until, items=query.items, tagged_types=dict(tagged),
+        fork=await log.fork(),
+    )  # fmt: skip
 
 
 def _compare(path: Path, begun: Header, wanted: Header, end: int | None) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.maintenance import StoredCommand
+from twofold.ports.maintenance import Fork, StoredCommand
 
 FORMAT = 1
 
@@ -29,6 +29,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The event query that they match."""
     tagged_types: Mapping[str, str]
     """What the log records of the tags that all events of a type carry."""
+    fork: Fork | None = None
+    """What the log is a fork of."""
     beside: msgspec.Raw = msgspec.Raw(b"null")
     """What stands beside the log, for those who export and import that as well: JSON of theirs."""
 

@@ -72,6 +72,8 @@ async def import_log(store: EventStore, path: str | Path, *, progress: Progress 
     await run_in_thread(file.check)
     head = await log.head()
     to_places = await places(log, file, head)
+    if file.header.fork and not head:
+        await log.mark_fork(file.header.fork)
     already, last = await _store(log, file, to_places, head, progress)
     if file.header.tagged_types:
         await log.record_tagged_types(file.header.tagged_types)

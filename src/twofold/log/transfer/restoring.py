@@ -10,7 +10,7 @@ from typing import Self
 from twofold import tasks
 from twofold.errors import LogsDifferError
 from twofold.messages.stored_event import StoredEvent
-from twofold.ports.maintenance import PortableLog, StoredCommand
+from twofold.ports.maintenance import Fork, PortableLog, StoredCommand
 
 
 class Restoring:
@@ -61,6 +61,21 @@ class Restoring:
                 raise
             self._storing = None
             self._stored(self._last)
+
+
+async def mark_as_fork(target: PortableLog, fork: Fork | None) -> None:
+    """Mark a log, before it holds events, as the fork that the one is that it becomes a copy of.
+
+    Raises:
+        LogsDifferError: it holds events, and is another fork, or one where the other is none.
+        StorageError: the database failed.
+    """
+    if fork is None:
+        if found := await target.fork():
+            raise LogsDifferError(found.position, f"the target is {found}")
+    elif not await target.mark_fork(fork):
+        found = await target.fork()
+        raise LogsDifferError(fork.position, f"the target is {found or 'no fork'}, and would be {fork}")
 
 
 async def restore(

@@ -23,7 +23,7 @@ from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan, repeated
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Inspection, PrunedCommands, StoredCommand, TagChange
+from twofold.ports.maintenance import Fork, Inspection, PrunedCommands, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
@@ -155,6 +155,12 @@ class PostgresEventLog:
 
     async def adopt(self, log_id: bytes) -> None:
         await maintenance.adopt(self._database, log_id)
+
+    async def fork(self) -> Fork | None:
+        return await maintenance.fork(self._reader)
+
+    async def mark_fork(self, fork: Fork) -> bool:
+        return await maintenance.mark_fork(self._database, fork)
 
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         return await maintenance.read_commands(self._reader, after, limit)

@@ -18,6 +18,7 @@ from twofold.errors import StorageError, StorageUnavailableError
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL as SHARED
 from twofold.ports.maintenance import (
+    Fork,
     Inspection,
     PrunedCommands,
     StoredCheckpoint,
@@ -58,6 +59,21 @@ async def adopt(database: PostgresDatabase, log_id: bytes) -> None:
     async with database.transaction(patience, patience) as connection:
         await connection.execute(named("lock_head"))
         await connection.execute(named("adopt"), {"log_id": UUID(bytes=log_id)})
+
+
+async def fork(reader: Reader) -> Fork | None:
+    """Do what `PortableLog.fork` promises."""
+    found = await reader.rows(named("fork"), {})
+    return Fork(*found[0]) if found else None
+
+
+async def mark_fork(database: PostgresDatabase, fork: Fork) -> bool:
+    """Do what `PortableLog.mark_fork` promises."""
+    patience = database.options.maintenance_timeout
+    async with database.transaction(patience, patience) as connection:
+        await connection.execute(named("lock_head"))
+        values = {"log": UUID(bytes=fork.log), "position": fork.position}
+        return (await connection.execute(named("mark_fork"), values)).rowcount == 1
 
 
 async def read_commands(reader: Reader, after: bytes, limit: int) -> list[StoredCommand]:

@@ -53,6 +53,13 @@ FROM twofold_covered(%(after)s, %(before)s)
 -- name: adopt
 UPDATE twofold_head SET log_id = %(log_id)s WHERE NOT EXISTS (SELECT FROM twofold_events)
 
+-- name: fork
+SELECT uuid_send(forked_from), forked_at FROM twofold_head WHERE forked_from IS NOT NULL
+
+-- name: mark_fork
+UPDATE twofold_head SET forked_from = %(log)s, forked_at = %(position)s
+WHERE (forked_from = %(log)s AND forked_at = %(position)s) OR NOT EXISTS (SELECT FROM twofold_events)
+
 -- name: mark
 SELECT position, uuid_send(event_id) FROM twofold_events WHERE position = %(position)s
 UNION ALL SELECT 0, uuid_send(log_id) FROM twofold_head WHERE %(position)s = 0

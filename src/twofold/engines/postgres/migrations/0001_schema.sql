@@ -1,10 +1,12 @@
 -- The event log and the read models. stored: version with care.
 
 -- An append locks this row first and holds it until the commit: positions are allotted in the order of commits.
--- It is locked, never updated, so that a foreign transaction that stays open for hours leaves no dead versions of it.
+-- It is locked, and updated only while a log is made, so that a foreign transaction that stays open for hours leaves no dead versions of it.
 CREATE TABLE twofold_head (
     id integer PRIMARY KEY CHECK (id = 1),
-    log_id uuid NOT NULL DEFAULT gen_random_uuid()
+    log_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    forked_from uuid,                           -- the id of the log that this one is a fork of; NULL: it is none
+    forked_at bigint                            -- the last position that both have in common
 );
 INSERT INTO twofold_head (id) VALUES (1);
 

@@ -21,7 +21,7 @@ from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Inspection, PrunedCommands, StoredCommand, TagChange
+from twofold.ports.maintenance import Fork, Inspection, PrunedCommands, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
@@ -136,6 +136,12 @@ class SqliteEventLog:
 
     async def adopt(self, log_id: bytes) -> None:
         await self._database.write(partial(maintenance.adopt, log_id=log_id))
+
+    async def fork(self) -> Fork | None:
+        return await self._database.read(maintenance.fork, brief=True)
+
+    async def mark_fork(self, fork: Fork) -> bool:
+        return await self._database.write(partial(maintenance.mark_fork, fork=fork))
 
     async def read_commands(self, *, after: bytes = b"", limit: int) -> Sequence[StoredCommand]:
         return await self._database.read(partial(maintenance.read_commands, after=after, limit=limit))

@@ -16,6 +16,7 @@ from twofold.engines.sqlite.writing import write_rows
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL as SHARED
 from twofold.ports.maintenance import (
+    Fork,
     Inspection,
     PrunedCommands,
     StoredCheckpoint,
@@ -56,6 +57,17 @@ def read_mentioning(
 def adopt(transaction: Transaction, log_id: bytes) -> None:
     """Take over the id of another log, unless this one holds events."""
     transaction.connection.execute(SQL["adopt"], (log_id,))
+
+
+def fork(reader: sqlite3.Connection) -> Fork | None:
+    """Return what the log is a fork of."""
+    found = reader.execute(SQL["fork"]).fetchone()
+    return Fork(*found) if found else None
+
+
+def mark_fork(transaction: Transaction, fork: Fork) -> bool:
+    """Record that the log is a fork, unless it holds events and is no such fork."""
+    return transaction.connection.execute(SQL["mark_fork"], fork._asdict()).rowcount == 1
 
 
 def read_commands(reader: sqlite3.Connection, after: bytes, limit: int) -> list[StoredCommand]:

@@ -47,6 +47,13 @@ SELECT 0, log_id FROM twofold_log
 -- name: adopt
 UPDATE twofold_log SET log_id = ? WHERE NOT EXISTS (SELECT 1 FROM twofold_events)
 
+-- name: fork
+SELECT forked_from, forked_at FROM twofold_log WHERE forked_from IS NOT NULL
+
+-- name: mark_fork
+UPDATE twofold_log SET forked_from = :log, forked_at = :position
+WHERE (forked_from = :log AND forked_at = :position) OR NOT EXISTS (SELECT 1 FROM twofold_events)
+
 -- name: last_mark
 SELECT position, event_id FROM twofold_events WHERE position <= ? ORDER BY position DESC LIMIT 1
 

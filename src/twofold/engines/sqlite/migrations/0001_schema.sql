@@ -4,6 +4,8 @@
 CREATE TABLE twofold_log (
     id     INTEGER PRIMARY KEY CHECK (id = 1),
     log_id BLOB    NOT NULL,
+    forked_from BLOB,                        -- the id of the log that this one is a fork of; NULL: it is none
+    forked_at INTEGER,                       -- the last position that both have in common
     adds_tags INTEGER NOT NULL DEFAULT 0,    -- 1 within a transaction that adds tags to stored events, never committed
     prunes_commands INTEGER NOT NULL DEFAULT 0  -- 1 within a transaction that removes old records of commands, too
 ) STRICT;
