@@ -88,6 +88,7 @@ from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import Session, WriteToken, session
 from twofold.messages.stream import ANY, NO_STREAM, STREAM_EXISTS
+from twofold.messages.upcasting import Into, RetiredType
 from twofold.middleware import Middleware
 from twofold.options import CommandOptions, LogOptions, Options, QueryOptions
 from twofold.ports.full_text import marked_html
@@ -150,6 +151,7 @@ __all__ = [
     "HistoryChangedError",
     "Imported",
     "Index",
+    "Into",
     "InvalidCursorError",
     "InvalidEventError",
     "InvalidFilterError",
@@ -201,6 +203,7 @@ __all__ = [
     "RecordedEvent",
     "RepeatedTransactionError",
     "Repository",
+    "RetiredType",
     "RowNotFoundError",
     "SegmentsApartError",
     "Session",

@@ -216,9 +216,12 @@ class ConflictError(TwofoldError):
         stream_id: str = "",
         version: int = 0,
         stored_stream: str = "",
+        is_complete: bool = True,
     ) -> None:
         super().__init__(reason)
         self.conflicts = tuple(conflicts)
+        self.is_complete = is_complete
+        """Whether no more events are in the way than those that the log has shown."""
         self.stream_id = stream_id
         self.version = version
         self.stored_stream = stored_stream or stream_id

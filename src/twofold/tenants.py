@@ -112,7 +112,8 @@ def checked_tenant(name: str) -> str:
 
 def own_query(tenant: str, query: EventQuery) -> EventQuery:
     """Return a query that matches the events of one tenant which the given query matches."""
-    return EventQuery(tuple(QueryItem(each.types, _own_tags(tenant, each.tags)) for each in query.items))
+    own = [QueryItem(each.types, _own_tags(tenant, each.tags), each.sources) for each in query.items]
+    return EventQuery(tuple(own))
 
 
 def own_condition(tenant: str, condition: AppendCondition) -> AppendCondition:

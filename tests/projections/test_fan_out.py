@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -196,7 +197,7 @@ async def test_a_row_that_failed_also_waits_with_what_it_would_have_been_about_t
 
 def test_a_batch_is_divided_between_two_events_only() -> None:
     ids = [1, 1, 2, 3, 3, 3]
-    recorded: Any = {each: object() for each in ids}
+    recorded: Any = {each: SimpleNamespace(stored=SimpleNamespace(position=each)) for each in ids}
     events = [KeyedEvent(recorded[each], (place,)) for place, each in enumerate(ids)]
     assert [start_of_event(events, place) for place in range(6)] == [2, 2, 2, 3, 3, 3]
     assert [start_of_event(events[3:], place) for place in range(3)] == [0, 0, 0]

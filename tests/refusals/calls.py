@@ -143,12 +143,12 @@ class Call:
 
 
 NOT_CHECKED = {
-    r"twofold\.(Answer|Batch|Decision|Exported|Imported|PaginatedResult|ParkedEvent|RawEvent|Position|ProjectionControl|ProjectionStatus|Receipt"
+    r"twofold\.(Answer|Batch|Decision|Exported|Imported|Into|PaginatedResult|ParkedEvent|RawEvent|Position|ProjectionControl|ProjectionStatus|Receipt"
     r"|Moved|RecordedEvent|SkippedEvent|SourceEvent|StagedReceipt"
     r"|Subscription|Total|WriteToken)": "the framework makes it",
     r"twofold\.Session(\.\w+)?": "twofold.session makes it",
     r"twofold\.WriteToken\.(concerns|concerns_tags|merge)": "the framework asks it",
-    r"twofold\.(EventQuery|QueryItem)\.matches": "the framework asks it",
+    r"twofold\.(EventQuery|QueryItem)\.(matches|wants)": "the framework asks it",
     r"twofold\.EventTypes\.(encode|encode_all|decode|decode_payload)": "the framework gives what it has checked",
     r"twofold\.(Grouped|Sql)?Projection\.\w+": "the framework calls it, applications write it",
     r"twofold\.Aggregate\.take": "the framework calls it with what it has read",
@@ -373,9 +373,16 @@ CALLS: list[Call] = [
          {"classes": Opened}, {"classes": (*CLASS, EVENT, int, [Opened])}),
     Call("twofold.EventTypes.class_of", lambda world: world.store.events.class_of, {"type_name": "Opened"},
          {"type_name": (None, 5, Opened, [])}),
+    Call("twofold.EventTypes.knows", lambda world: world.store.events.knows, {"type_name": "Opened"},
+         {"type_name": (None, 5, Opened, [])}),
     Call("twofold.EventTypes.tags_of", lambda world: world.store.events.tags_of, {"type_name": "Opened"},
          {"type_name": (None, 5, Opened, [])}),
-    Call("twofold.QueryItem", lambda world: QueryItem, {"types": (), "tags": ()}, {"types": TEXTS, "tags": TEXTS}),
+    Call("twofold.QueryItem", lambda world: QueryItem, {"types": (), "tags": (), "sources": ()},
+         {"types": TEXTS, "tags": TEXTS, "sources": TEXTS}),
+    Call("twofold.RetiredType", lambda world: twofold.RetiredType,
+         {"name": "x", "version": 1, "upcasters": {}, "aliases": ()},
+         {"name": FILLED, "version": (*WHOLE, 0, -1), "upcasters": (5, "text", {1: 5}, {2: dict}),
+          "aliases": (*TEXTS, ("",))}),
     Call("twofold.QueryBus", lambda world: QueryBus, {"middleware": (), "progress": None, "policy": ReadPolicy()},
          {"middleware": (None, 5, "text", [5], answer), "progress": (5, "text", [5]), "policy": (None, 5, ReadPolicy)}),
     Call("twofold.QueryBus.register", lambda world: QueryBus().register,
@@ -450,9 +457,9 @@ CALLS: list[Call] = [
     Call("twofold.combine(*)", lambda world: lambda models: twofold.combine(models), {"models": MODEL},
          {"models": (*OBJECT, DecisionModel, EventQuery.all())}),
     Call("twofold.event_type", lambda world: twofold.event_type,
-         {"name": "x", "version": 1, "upcasters": None, "aliases": ()},
+         {"name": "x", "version": 1, "upcasters": None, "aliases": (), "made_of": ()},
          {"name": (5, "", ["x"], Opened), "version": (*WHOLE, 0, -1, 2), "upcasters": (5, "text", {1: 5}, {0: dict}),
-          "aliases": (*TEXTS, ("",))}),
+          "aliases": (*TEXTS, ("",)), "made_of": (None, 5, "text", [5], ["x"], Opened)}),
     Call("twofold.export_log", lambda world: twofold.export_log,
          {"store": lambda world: world.store, "path": "log.jsonl", "query": None, "after": 0, "end": None,
           "progress": print},

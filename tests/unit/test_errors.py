@@ -37,6 +37,7 @@ SAMPLES: dict[Any, Any] = {
     Path: Path("log.jsonl"),
     int | None: 7,
     int: 3,
+    bool: False,
     float: 1.5,
     Mapping[str, str] | None: {"orders": "rebuilding"},
     Mark: Mark(7, b"7" * 16),

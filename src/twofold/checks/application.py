@@ -68,11 +68,10 @@ class ApplicationChecks:
             StorageError: a database failed.
         """
         found = await cast(PortableLog, self._store.log).inspect()
-        classes = [(name, self._store.events.class_of(name)) for name in found.types]
         findings = [
             Finding(code="TF101", subject=name, text=f"The log holds {found.types[name]:,} events of the type {name}.")
-            for name, cls in classes
-            if cls is None and not name.startswith(RESERVED)
+            for name in found.types
+            if not self._store.events.knows(name) and not name.startswith(RESERVED)
         ]
         try:
             await self._store.compare_tags()

@@ -141,7 +141,7 @@ class _Codec:
                 return self._load(stored.content)
             data = msgspec.json.decode(stored.content)
             for version in range(stored.schema_version, self._declared.version):
-                data = self._declared.upcasters[version](data)
+                data = _next(self._declared.upcasters[version](data))
             return self._load(_encode(data))
         except Exception as error:
             raise InvalidMessageTypeError(
@@ -150,6 +150,12 @@ class _Codec:
 
     def identified(self, command: object, command_id: UUID) -> Any:
         return self._replace(command, command_id)
+
+
+def _next(made: Any) -> dict[str, Any]:
+    if not isinstance(made, dict):
+        raise TypeError(f"a command stays one command; its upcaster makes one dict, not {made!r:.60}")
+    return made
 
 
 _Serializer = tuple[Callable[[Any], bytes], Callable[[bytes], Any], Callable[[Any, UUID], Any]]

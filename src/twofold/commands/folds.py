@@ -13,7 +13,7 @@ from twofold.log.folding.fingerprint import fold_fingerprint
 from twofold.log.folding.snapshots import Plan
 from twofold.log.folding.state_form import AttributesForm, ValueForm, returned_type
 from twofold.log.folding.streams import events_of
-from twofold.messages.event import RecordedEvent, stored_names
+from twofold.messages.event import RecordedEvent, own_names
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -41,7 +41,7 @@ class AggregateFold(Generic[A]):
         return self.owner(self.id)
 
     def take(self, state: A, events: Sequence[RecordedEvent[Any]]) -> A:
-        if not self.owner.ignores:
+        if not self.owner.ignores and _is_gapless(events):
             return state.take(events_of(events))
         for recorded, event in zip(events, events_of(events), strict=True):
             state.version = recorded.version - 1  # a fold that asks for it sees the stream's
@@ -91,17 +91,24 @@ class DeciderFold:
         return _plan_of_decider(self.owner, self.name)
 
 
+def _is_gapless(events: Sequence[RecordedEvent[Any]]) -> bool:
+    """Return whether each event is one of the stream, and none between them was left out by an upcaster."""
+    if not events:
+        return True
+    return events[-1].version - events[0].version == len(events) - 1 and all(not each.part for each in events)
+
+
 @lru_cache
 def _names(ignored: tuple[type, ...]) -> Collection[str]:
     """Return the stored names of classes of events: once, since each row of a long stream asks for them."""
-    return stored_names(ignored)
+    return own_names(ignored)
 
 
 @lru_cache
 def _plan_of_aggregates(cls: type[Aggregate], name: str) -> Plan:
     form = AttributesForm(cls, lambda values: cls(values["id"]), lambda: cls("a"), _NO_STATE)
     methods = [method.__name__ for method in cls._methods.values()]
-    folded = [(cls, (*_BEGINNING, *methods)), sorted(stored_names(cls.ignores))]
+    folded = [(cls, (*_BEGINNING, *methods)), sorted(own_names(cls.ignores))]
     return Plan(name, form, fold_fingerprint(folded, form.types, tuple(cls._methods)))
 
 
@@ -109,7 +116,7 @@ def _plan_of_aggregates(cls: type[Aggregate], name: str) -> Plan:
 def _plan_of_decider(decider: Decider[Any, Any, Any], name: str) -> Plan:
     evolve = decider.evolve
     form = ValueForm(_name(evolve), decider.state_type or returned_type(evolve, decider.initial_state()))
-    folded = [evolve, decider.initial_state, sorted(stored_names(decider.ignores))]
+    folded = [evolve, decider.initial_state, sorted(own_names(decider.ignores))]
     return Plan(name, form, fold_fingerprint(folded, form.types, decider.events))
 
 

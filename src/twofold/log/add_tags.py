@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from twofold.errors import TagsMissingError, UnknownTypeError
 from twofold.log.codec.payload import PayloadCodec
 from twofold.log.event_store import EventStore
-from twofold.log.tagged_types import as_text
+from twofold.log.tagged_types import as_tags, as_text
 from twofold.log.verify import Progress, no_progress
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
@@ -60,12 +60,13 @@ async def add_tags(
     if write:
         await _record_what_is_open(codec, log)
     declared = dict.fromkeys(codec.names, as_text(codec.tags.declared))
+    declared |= await _of_sources(codec, log)
     for _ in range(store.options.record_attempts):
         end = await store.head()  # and no further: others may append faster than this comes near the head
         async for rows in _chunks(store, codec, seen, end):
-            found = [(row, codec.tags.of(row.event)) for row in rows]
+            found = _tagged(store, codec, rows)
             changes = [(row, tags) for row, tags in found if not set(tags) <= set(row.tags)]
-            events, lacking, seen = events + len(rows), lacking + len(changes), rows[-1].position
+            events, lacking, seen = events + len(found), lacking + len(changes), rows[-1].position
             if changes and not first:
                 first, example = changes[0][0].position, _missing(*changes[0])
             if changes and write:
@@ -87,17 +88,35 @@ def _codec(store: EventStore, type_name: str) -> PayloadCodec:
 async def _record_what_is_open(codec: PayloadCodec, log: PortableLog) -> None:
     """Record of types of which nothing is known that their events lack tags, so that an interruption is noticed."""
     recorded = await log.tagged_types()
-    if unknown := {name: as_text(()) for name in codec.names if name not in recorded}:
+    names = (*codec.names, *codec.stored.sources)
+    if unknown := {name: as_text(()) for name in names if name not in recorded}:
         await log.record_tagged_types(unknown)
 
 
-async def _chunks(
-    store: EventStore, codec: PayloadCodec, after: int, end: int
-) -> AsyncIterator[Sequence[RecordedEvent[object]]]:
-    of_type = EventQuery.exactly(*codec.names)
+async def _of_sources(codec: PayloadCodec, log: PortableLog) -> dict[str, str]:
+    """Return what is to be recorded of the types that events of the class are made of: they have tags of their own."""
+    recorded = await log.tagged_types() if codec.stored.sources else {}
+    known = {name: as_tags(recorded[name]) if name in recorded else frozenset() for name in codec.stored.sources}
+    return {name: as_text(tags | codec.tags.declared) for name, tags in known.items()}
+
+
+async def _chunks(store: EventStore, codec: PayloadCodec, after: int, end: int) -> AsyncIterator[Sequence[StoredEvent]]:
+    of_type = EventQuery.exactly(*codec.names, *codec.stored.sources)
     while rows := await store.log.read(of_type, after=after, before=end + 1, limit=store.options.chunk):
-        yield store.events.decode(rows)
+        yield rows
         after = rows[-1].position
+
+
+def _tagged(
+    store: EventStore, codec: PayloadCodec, rows: Sequence[StoredEvent]
+) -> list[tuple[RecordedEvent[object], Sequence[str]]]:
+    """Return the stored events that are events of the class today, each once, with the tags that they make."""
+    found: dict[int, tuple[RecordedEvent[object], Sequence[str]]] = {}
+    for each in store.events.decode(rows):
+        if type(each.event) is codec.cls:
+            _, before = found.get(each.position, (each, ()))
+            found[each.position] = each, tuple(dict.fromkeys((*before, *codec.tags.of(each.event))))
+    return list(found.values())
 
 
 def _missing(row: RecordedEvent[object], tags: Sequence[str]) -> Sequence[str]:

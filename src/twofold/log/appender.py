@@ -36,7 +36,7 @@ from twofold.messages.stored_event import NewEvent, is_intact
 from twofold.messages.stream import ExpectedVersion
 from twofold.messages.tenant_names import own_events, own_id, own_uuid, shown_stream, shown_tags
 from twofold.options import LogOptions
-from twofold.ports.event_log import Append, Appended, CommandRecord, EventLog, JoinableLog, Rejected
+from twofold.ports.event_log import MAX_CONFLICTS, Append, Appended, CommandRecord, EventLog, JoinableLog, Rejected
 from twofold.slices import Slices
 from twofold.tenants import current_tenant, own_condition
 
@@ -297,6 +297,7 @@ class Appender:
             stream_id=self.shown(outcome.stream_id),
             version=outcome.version,
             stored_stream=outcome.stream_id,
+            is_complete=len(outcome.conflicts) < MAX_CONFLICTS,
         )
 
     def shown(self, stream_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Self, TypeVar
@@ -201,7 +202,7 @@ class EventStore:
             if bound is not None or name == "after":
                 check_whole(name, bound, 1 if name == "limit" else 0)
         check_flag("backwards", backwards)
-        decode = decoder(self.events, unknown)
+        decode = decoder(self.events, unknown, wanted)
         return self._recorded(wanted, after, before, limit, backwards=backwards, decode=decode)
 
     async def _recorded(
@@ -215,7 +216,9 @@ class EventStore:
         decode: Decode | None = None,
     ) -> AsyncIterator[RecordedEvent[Any]]:
         """Iterate over events as `read` does, by a query in the names that the log has."""
-        decoding = Decoding(decode or self.events.decode)
+        decode = decode or decoder(self.events, query=wanted)
+        decoding = Decoding(_turned(decode) if backwards else decode)
+        place, left, is_more = (after, before), sys.maxsize if limit is None else limit, True
 
         async def follow(place: tuple[int, int | None], size: int) -> tuple[Rows, tuple[int, int | None]]:
             low, high = place
@@ -223,13 +226,20 @@ class EventStore:
             last = rows[-1].position if rows else 0
             return rows, (low, last) if backwards else (last, high)
 
-        async with aclosing(chunks(follow, (after, before), self._pace(), limit)) as found:
-            async for rows in found:
-                events, _, failure = await readable(decoding, rows)
-                for recorded in events:
-                    yield recorded
-                if failure is not None:
-                    raise failure
+        while left and is_more:  # again only where upcasters have made fewer events than there were rows
+            missing = left
+            async with aclosing(chunks(follow, place, self._pace(), left)) as found:
+                async for rows in found:
+                    events, _, failure = await readable(decoding, rows)
+                    for recorded in events[:left]:
+                        yield recorded
+                    left -= min(left, len(events))
+                    if failure is not None and left:
+                        raise failure
+                    missing -= len(rows)
+                    place = (after, rows[-1].position) if backwards and rows else place
+                    place = (rows[-1].position, before) if rows and not backwards else place
+            is_more = not missing
 
     async def read_stream(
         self, stream_id: str, *, after: int = 0, unknown: Unknown = "raise"
@@ -329,7 +339,7 @@ class EventStore:
         most = self.options.subscription_batch if batch_size is None else batch_size
         check_whole("batch_size", most, 1)
         return Subscription(
-            self._log, decoder(self.events, unknown), wanted, stream_id, Mark.of(after), most, self.options
+            self._log, decoder(self.events, unknown, wanted), wanted, stream_id, Mark.of(after), most, self.options
         )
 
     @asynccontextmanager
@@ -415,3 +425,8 @@ class EventStore:
     async def _fold(self, stream_id: str, fold: Fold[S]) -> tuple[S, int]:
         """Return the state and the version of a stream as the command that is being handled sees it."""
         return await self._streams.fold(self._own_stream(stream_id), fold)
+
+
+def _turned(decode: Decode) -> Decode:
+    """Return what makes events of rows that come with the latest first: so do the parts that a row has become."""
+    return lambda rows: decode(rows[::-1])[::-1]

@@ -47,7 +47,7 @@ def _storable(item: QueryItem) -> QueryItem | None:
     types = tuple(filter(can_be_stored, item.types))
     if (item.types and not types) or not all(map(can_be_stored, item.tags)):
         return None
-    return QueryItem(types, item.tags)
+    return QueryItem(types, item.tags, item.sources)
 
 
 def _refuse_item(item: QueryItem, events: EventTypes) -> None:

@@ -88,7 +88,7 @@ class TaggedTypes:
     async def _compared(self, codec: PayloadCodec, recorded: Mapping[str, str]) -> Mapping[str, str]:
         """Return what is to be recorded of a class."""
         declared, changes = codec.tags.declared, {}
-        for name in codec.names:
+        for name in (*codec.names, *codec.stored.sources):
             known = as_tags(recorded[name]) if name in recorded else None
             if declared if known is None else declared - known:
                 known = await self._known(codec, name, known)
@@ -96,7 +96,9 @@ class TaggedTypes:
             if lacking and self._options.changed_tags != "ignore":
                 self._complain(name, sorted({tag for tag, _ in lacking}))
             holds = declared - lacking
-            if given_up := (known or frozenset()) - declared:
+            if name in self._events.sources:  # others are made of it, too, and may have tags of their own
+                holds |= known or frozenset()
+            elif given_up := (known or frozenset()) - declared:
                 log.warning("events of the type %s no longer carry %s", name, ", ".join(sorted(t for t, _ in given_up)))
             if (known is None or holds != known) and (declared or known):
                 changes[name] = as_text(holds)
@@ -114,8 +116,8 @@ class TaggedTypes:
 
     def _lacks_tags(self, codec: PayloadCodec, row: StoredEvent) -> bool:
         try:
-            [recorded] = self._events.decode([row])
-            return not set(codec.tags.of(recorded.event)) <= set(recorded.tags)
+            own = [each for each in self._events.decode([row]) if type(each.event) is codec.cls]
+            return any(not set(codec.tags.of(each.event)) <= set(each.tags) for each in own)
         except TwofoldError:  # what cannot be read is told to those who read it, and holds up no append
             return False
 

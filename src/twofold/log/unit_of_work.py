@@ -23,7 +23,7 @@ from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.ids import event_ids_of, uuid7
 from twofold.messages.stored_event import NewEvent, StoredEvent, record
 from twofold.messages.stream import ANY, STREAM_EXISTS, ExpectedVersion
-from twofold.ports.event_log import MAX_CONFLICTS, Append, CommandRecord
+from twofold.ports.event_log import Append, CommandRecord
 
 
 class StreamHistory(msgspec.Struct, frozen=True):
@@ -106,16 +106,16 @@ class CommandReads:
         if stream_id or judged is None or not conflict.conflicts or not is_known:
             self.decisions, self.position = {}, None
             return stream_id
-        self._learn_decisions(conflict.conflicts, judged)
+        self._learn_decisions(conflict, judged)
         first = conflict.conflicts[0]
         return next((item for item in judged.fail_if.items if item.matches(first.type, first.stored_tags)), "")
 
-    def _learn_decisions(self, newer: Sequence[RecordedEvent[Any]], judged: AppendCondition) -> None:
-        """Bring the decisions up to date that the condition covered, if `newer` is all that matches it."""
-        is_complete = len(newer) < MAX_CONFLICTS and judged.after == self.position
+    def _learn_decisions(self, conflict: ConflictError, judged: AppendCondition) -> None:
+        """Bring the decisions up to date that the condition covered, if all that matches it was in the way."""
+        newer, is_complete = conflict.conflicts, conflict.is_complete and judged.after == self.position
         covered = set(judged.fail_if.items) if is_complete else set()
         self.decisions = {
-            (query, owner): history.with_newer([each for each in newer if query.matches(each.type, each.stored_tags)])
+            (query, owner): history.with_newer([each for each in newer if query.wants(each.type, each.stored_tags)])
             for (query, owner), history in self.decisions.items()
             if covered.issuperset(query.items)
         }
@@ -253,7 +253,7 @@ class UnitOfWork:
         own = [
             RecordedEvent(event, record(new, 0, 0, now))
             for new, event in zip(self._own.events, self._own.objects, strict=True)
-            if query.matches(new.type, new.tag_names)
+            if query.wants(new.type, new.tag_names)
         ]
         return self._outer.matching(query) + own if self._outer else own
 

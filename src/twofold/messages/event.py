@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Generic, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 
-from twofold.arguments import check_text, check_texts, check_whole, shown
+from twofold.arguments import check_items, check_text, check_texts, check_whole
 from twofold.messages.stored_event import StoredEvent
 from twofold.messages.tenant_names import MARK, shown_stream, shown_tags, tenant_of
+from twofold.messages.upcasting import RetiredType, Upcaster, check_steps
 
 E_co = TypeVar("E_co", covariant=True)
 T = TypeVar("T", bound=type)
@@ -28,9 +29,6 @@ class AwareInPydantic:
 
 AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True), AwareInPydantic()]
 """A datetime that carries its time zone. Events declare this instead of `datetime`, which would admit naive values."""
-
-Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-"""Pure: the payload of one schema version in, the payload of the next one out."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -87,6 +85,24 @@ class EventType:
     version: int = 1
     upcasters: Mapping[int, Upcaster] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    made_of: tuple[type | RetiredType, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which events of the class are stored: today's, then the former ones."""
+        return (self.name, *self.aliases)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names under which events of other types are stored, of which upcasters make events of this one."""
+        found, waiting = dict[str, None](), list(self.made_of)
+        while waiting:
+            source = waiting.pop(0)
+            declared = source if isinstance(source, RetiredType) else event_type_of(source)
+            if declared.name not in found:
+                found |= dict.fromkeys(declared.names)
+                waiting += declared.made_of if isinstance(declared, EventType) else ()
+        return tuple(found)
 
 
 def event_type(
@@ -95,14 +111,18 @@ def event_type(
     version: int = 1,
     upcasters: Mapping[int, Upcaster] | None = None,
     aliases: tuple[str, ...] = (),
+    made_of: tuple[type | RetiredType, ...] = (),
 ) -> Callable[[T], T]:
     """Declare how a class of events is stored; without it, the name is the class's own and the version is 1.
 
     Args:
         name: the stored name. It must never change, while the class may move and be renamed.
         version: the schema version that is written today.
-        upcasters: for each older version n, the pure function from its payload to the one of version n + 1.
+        upcasters: for each older version n, the pure function from its payload to the one of version n + 1. It may
+            also return several payloads, `Into` another class, or None if there is no such event any more.
         aliases: names under which older code stored events that this class now stands for.
+        made_of: other classes, or types whose classes are gone, of whose stored events upcasters make events of this
+            class. Whatever reads events of this class reads those, too.
 
     Raises:
         TypeError: an argument is of another type.
@@ -112,14 +132,11 @@ def event_type(
         check_text("name", name)
     check_whole("version", version, -math.inf)
     aliases = check_texts("aliases", aliases)
-    if upcasters is not None and not (isinstance(upcasters, Mapping) and all(map(callable, upcasters.values()))):
-        raise TypeError(f"`upcasters` maps versions to functions, such as {{1: split_name}}, not {shown(upcasters)}")
-    steps = dict(upcasters or {})
-    if version < 1 or sorted(steps) != list(range(1, version)):
-        raise ValueError(f"version {version} needs upcasters for exactly the versions {list(range(1, version))}")
+    steps = check_steps(upcasters, version, version - 1)
+    check_items("made_of", made_of, lambda each: isinstance(each, type | RetiredType), "classes and RetiredType(…)")
 
     def declare(cls: T) -> T:
-        cls.__event_type__ = EventType(name or cls.__name__, version, steps, aliases)  # type: ignore[attr-defined]
+        cls.__event_type__ = EventType(name or cls.__name__, version, steps, aliases, tuple(made_of))  # type: ignore[attr-defined]
         return cls
 
     return declare
@@ -136,10 +153,18 @@ ANY_TYPE = ""
 
 
 def stored_names(classes: Iterable[type]) -> frozenset[str]:
-    """Return the names, aliases included, under which events of some classes are stored; `ANY_TYPE` for `RawEvent`."""
+    """Return the names under which events of some classes are stored; `ANY_TYPE` for `RawEvent`.
+
+    Former names are among them, and those of the types that they are made of.
+    """
     if RawEvent in (classes := tuple(classes)):
         return frozenset((ANY_TYPE,))
-    return frozenset(name for each in map(event_type_of, classes) for name in (each.name, *each.aliases))
+    return frozenset(name for each in map(event_type_of, classes) for name in (*each.names, *each.sources))
+
+
+def own_names(classes: Iterable[type]) -> frozenset[str]:
+    """Return the names that events of some classes have, without those of the types that they are made of."""
+    return frozenset(name for each in classes for name in event_type_of(each).names)
 
 
 def refuse_base_class(cls: type) -> None:
@@ -183,6 +208,10 @@ class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=Fal
     """The event, upcast to today's class."""
     stored: StoredEvent
     """The row as it stands in the log."""
+    part: int = 0
+    """Which of the events it is that an upcaster has made of the row, from 1; 0 if the row is one event."""
+    made_type: str = ""
+    """The name of its type, if an upcaster has made it of an event of another type."""
 
     @property
     def position(self) -> int:
@@ -191,8 +220,9 @@ class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=Fal
 
     @property
     def event_id(self) -> UUID:
-        """Identity of the event, unique in the log."""
-        return UUID(bytes=self.stored.event_id)
+        """Identity of the event, unique in the log; of the second and each further part of a row, made of that."""
+        event_id = UUID(bytes=self.stored.event_id)
+        return event_id if self.part < 2 else uuid5(event_id, f"part {self.part}")
 
     @property
     def stream_id(self) -> str:
@@ -212,8 +242,8 @@ class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=Fal
 
     @property
     def type(self) -> str:
-        """The stored name of its type."""
-        return self.stored.type
+        """The stored name of its type; of an event of another type that an upcaster has made, the name of that."""
+        return self.made_type or self.stored.type
 
     @property
     def schema_version(self) -> int:
@@ -246,7 +276,7 @@ class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=Fal
         return EPOCH + timedelta(microseconds=self.stored.recorded_at)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RecordedEvent) and self.stored == other.stored
+        return isinstance(other, RecordedEvent) and self.part == other.part and self.stored == other.stored
 
     def __hash__(self) -> int:
         return hash(self.stored)

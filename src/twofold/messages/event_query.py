@@ -11,20 +11,27 @@ from twofold.arguments import check_instance, check_items, check_texts, check_wh
 from twofold.messages.event import Event, RawEvent, event_type_of
 
 
-class QueryItem(msgspec.Struct, frozen=True):
+class QueryItem(msgspec.Struct, frozen=True, omit_defaults=True):
     """Matches an event that has one of the types and all of the tags. No types: any type. No tags: any event."""
 
     types: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    """Those of the types of which only what upcasters make of them is wanted."""
 
     def __post_init__(self) -> None:
         check_texts("tags", self.tags)
+        check_texts("sources", self.sources)
         if not isinstance(self.types, tuple) or not all(isinstance(each, str) for each in self.types):
             raise TypeError(f"`types` are stored names, not {shown(self.types)}; EventQuery.of(…) takes classes")
 
     def matches(self, type_name: str, tags: Collection[str]) -> bool:
-        """Return whether an event of this type with these tags is matched."""
+        """Return whether a stored event of this type with these tags is matched."""
         return (not self.types or type_name in self.types) and all(tag in tags for tag in self.tags)
+
+    def wants(self, type_name: str, tags: Collection[str]) -> bool:
+        """Return whether an upcast event is one of those that are asked for."""
+        return type_name not in self.sources and self.matches(type_name, tags)
 
 
 class EventQuery(msgspec.Struct, frozen=True):
@@ -73,7 +80,9 @@ class EventQuery(msgspec.Struct, frozen=True):
             if not isinstance(tag, str) or not tag:
                 raise TypeError(f'tags are made of texts; a tag is a text such as "customer:c1", got {tag!r}')
         named = () if RawEvent in types else types
-        return cls((QueryItem(tuple(name for each in named for name in _names(each)), tags),))
+        names = dict.fromkeys(name for each in named for name in _names(each))
+        sources = [name for each in named for name in _sources(each) if name not in names]
+        return cls((QueryItem(tuple(dict.fromkeys([*names, *sources])), tags, tuple(dict.fromkeys(sources))),))
 
     @property
     def is_all(self) -> bool:
@@ -81,8 +90,17 @@ class EventQuery(msgspec.Struct, frozen=True):
         return any(not item.types and not item.tags for item in self.items)
 
     def matches(self, type_name: str, tags: Collection[str]) -> bool:
-        """Return whether an event of this type with these tags matches."""
+        """Return whether a stored event of this type with these tags matches."""
         return any(item.matches(type_name, tags) for item in self.items)
+
+    def wants(self, type_name: str, tags: Collection[str]) -> bool:
+        """Return whether an upcast event is one of those that are asked for."""
+        return any(item.wants(type_name, tags) for item in self.items)
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether it reads types of which only what upcasters make of them is wanted."""
+        return any(item.sources for item in self.items)
 
     def __or__(self, other: EventQuery) -> EventQuery:
         return EventQuery(tuple(dict.fromkeys(self.items + other.items)))
@@ -129,8 +147,11 @@ def _names(declared: type | str) -> tuple[str, ...]:
         return (declared,)
     if not _is_storable(declared):
         raise TypeError(f"no event can be a {declared.__qualname__}; name the classes of the events")
-    stored = event_type_of(declared)
-    return (stored.name, *stored.aliases)
+    return event_type_of(declared).names
+
+
+def _sources(declared: type | str) -> tuple[str, ...]:
+    return () if isinstance(declared, str) else event_type_of(declared).sources
 
 
 class AppendCondition(msgspec.Struct, frozen=True):

@@ -60,7 +60,12 @@ def event_given(recorded: RecordedEvent[Any]) -> Given:
     """Return an event of the log as an input."""
     stored = recorded.stored
     received = EventReceived(
-        stored.type, stored.schema_version, msgspec.Raw(stored.payload), recorded.event_id, stored.position
+        stored.type,
+        stored.schema_version,
+        msgspec.Raw(stored.payload),
+        recorded.event_id,
+        stored.position,
+        recorded.part,
     )
     return Given(received, "event", type(recorded.event), (recorded.event,), caused_by(recorded), recorded.recorded_at)
 

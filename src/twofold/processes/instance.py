@@ -87,6 +87,8 @@ class Instance(msgspec.Struct, frozen=True):
     state: Any = None
     position: int = 0
     """Of the last event that it took in."""
+    part: int = 0
+    """Which part of that event it was, if upcasters have made several of it."""
     timers: Mapping[str, WaitingTimer] = {}
     commands: tuple[WaitingCommand, ...] = ()
     ending: ProcessState | None = None
@@ -184,7 +186,10 @@ class Folding:
 
     def _event(self, received: EventReceived) -> tuple[TriggerKind, Any, tuple[Any, ...]]:
         payload = bytes(received.payload)
-        event = self.events.decode_payload(received.type, received.schema_version, payload, received.position)
+        parts = self.events.decode_payload(received.type, received.schema_version, payload, received.position)
+        if len(parts) < max(received.part, 1):
+            return "event", None, ()  # today's upcasters leave it out, and nothing folds it
+        event = parts[max(received.part, 1) - 1].event
         return "event", type(event), (event,)
 
     def _outcome(
@@ -214,10 +219,10 @@ def after_step(instance: Instance, step: ProcessStep, state: Any, metadata: Meta
     """Return an instance after a step, given the state after it and the metadata of what the step causes."""
     timers = dict(instance.timers)
     commands = instance.commands
-    position = instance.position
+    position, part = instance.position, instance.part
     match step.input:
         case EventReceived():
-            position = step.input.position
+            position, part = step.input.position, step.input.part
         case TimerFired(timer):
             timers.pop(timer, None)
         case CommandDone(command_id) | CommandRefused(command_id):
@@ -234,7 +239,7 @@ def after_step(instance: Instance, step: ProcessStep, state: Any, metadata: Meta
         commands = ()
     now = microseconds(step.at)
     return Instance(
-        instance.id, instance.version + 1, state, position, timers, commands, ending,
+        instance.id, instance.version + 1, state, position, part, timers, commands, ending,
         instance.started_at or now, now, instance.ignored, _still(instance.failures, timers, commands),
     )  # fmt: skip
 

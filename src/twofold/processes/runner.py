@@ -163,13 +163,14 @@ class ProcessRunner:
         instance = came.instances[process_id]
         if isinstance(instance, BaseException):
             raise instance
-        if each.recorded.position <= instance.position:
+        recorded = each.recorded
+        if (recorded.position, recorded.part) <= (instance.position, instance.part):
             return  # it was taken in before the checkpoint was set back
         given = event_given(each.recorded)
         if refuse_unstarted(self._folding, instance, given):
             return
         if instance.ending:
-            after = instance.replace(ignored=instance.ignored + 1, position=each.recorded.position)
+            after = instance.replace(ignored=instance.ignored + 1, position=recorded.position, part=recorded.part)
         else:
             taken = take(self._folding, instance, given)
             came.taken.append(taken)

@@ -14,7 +14,7 @@ _COMMANDS = UUID("8f6a3c52-4f0e-5a5d-9f6b-2f0f5f7a1c10")
 """stored: the namespace of the ids of commands that processes send."""
 
 
-class EventReceived(msgspec.Struct, frozen=True, tag_field="kind", tag="event"):
+class EventReceived(msgspec.Struct, frozen=True, tag_field="kind", tag="event", omit_defaults=True):
     """An event of the log."""
 
     type: str
@@ -24,6 +24,8 @@ class EventReceived(msgspec.Struct, frozen=True, tag_field="kind", tag="event"):
     """The stored JSON; it is upcast whenever it is folded."""
     event_id: UUID
     position: int
+    part: int = 0
+    """Which of the events it is that upcasters have made of the stored one, from 1; 0 if it is one event."""
 
 
 class TimerFired(msgspec.Struct, frozen=True, tag_field="kind", tag="timer"):

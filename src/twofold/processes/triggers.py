@@ -118,8 +118,7 @@ class Trigger:
             if self.kind in ("event", "due"):
                 yield self.kind, each
             else:
-                declared = event_type_of(each)
-                for name in (declared.name, *declared.aliases):
+                for name in event_type_of(each).names:
                     yield self.kind, name
 
     def __str__(self) -> str:

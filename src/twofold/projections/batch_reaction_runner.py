@@ -16,7 +16,7 @@ from twofold.ports.read_database import IDLE, ReadDatabase
 from twofold.projections.batch_reaction import BatchReaction
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.halves import by_halves
-from twofold.projections.keys.keyed_event import FailedEvent
+from twofold.projections.keys.keyed_event import FailedEvent, start_of_event
 from twofold.projections.reaction_runner import ReactionRunner
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, take_step
 from twofold.tasks import is_failure
@@ -39,9 +39,10 @@ class BatchReactionRunner(ReactionRunner):
             await self._step(batch)
             return Projected(batch.step)
         failures: Sequence[FailedEvent] = [FailedEvent(batch.events[0], error)]
-        if batch.last_try and len(batch.events) > 1:
+        if batch.last_try and start_of_event(batch.events, len(batch.events) // 2):
             failures = await by_halves(batch, self.project, self._step)
-        elif batch.last_try:
+        elif batch.last_try:  # what stands at one position is parked whole
+            failures = [*failures, *map(FailedEvent, batch.events[1:])]
             await self._step(batch, failures)
         return Projected(batch.step, failures)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from twofold.errors import InvalidProjectionError
 from twofold.options import FoldOptions
-from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent, LookupEvent
+from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent, LookupEvent, is_divided
 from twofold.projections.keys.lookups import FittingRows
 from twofold.projections.projection import Fold, KeyValues, Projection, nothing_returned
 from twofold.projections.rows.owned_rows import OwnedFolds
@@ -48,6 +48,8 @@ class Folding:
         self._changed: dict[KeyValues, Any] = {}
         self._failures: list[FailedEvent] = []
         self._failed: set[KeyValues] = set()
+        self._before_parts: tuple[int, dict[KeyValues, Any]] = (0, {})
+        """A position whose event has become several, and the rows as they were before the first of these."""
         self._fitting: FittingRows | None = None
         self._indexed = 0
         """How many events have been folded by the time the index was made."""
@@ -63,12 +65,13 @@ class Folding:
 
     def may_end(self, events: Sequence[KeyedEvent], count: int) -> bool:
         """Return whether the first events are folded whole, for all of their rows."""
-        return not self._found and (count == len(events) or events[count - 1].recorded is not events[count].recorded)
+        return not self._found and (count == len(events) or (count > 0 and not is_divided(events, count)))
 
     def take(self, events: Sequence[KeyedEvent], first: int = 0, seconds: float = math.inf) -> int:
         """Fold events in order, and return how many of them are folded by now.
 
-        One that fails takes no effect, nor do the later ones of its row.
+        One that fails takes no effect, nor do the later ones of its row; nor do the earlier parts, for its row, of a
+        stored event that upcasters have made several of.
 
         Args:
             events: all of them; each call takes some.
@@ -104,6 +107,8 @@ class Folding:
                 continue
             try:
                 row = changed[key] if key in changed else rows.get(key)
+                if recorded.part:
+                    self._note_before(key, row, recorded.position)
                 row = folds[type(recorded.event)](projection, row, recorded)
                 if row is not None and key_of(row) != key:
                     raise _other_key(projection, key, key_of(row))
@@ -113,11 +118,25 @@ class Folding:
             except PROCESS_EXITS:
                 raise
             except BaseException as error:  # the user's code; it is reported, retried, and never skipped
+                if recorded.part:
+                    self._undo_parts(key, recorded.position)
                 self._failures.append(FailedEvent(each, error))
                 failed.add(key)
             if clock() > end:
                 return count
         return len(events)
+
+    def _note_before(self, key: KeyValues, row: Any, position: int) -> None:
+        """Keep a row as it was before the first part of a stored event that changes it."""
+        if self._before_parts[0] != position:
+            self._before_parts = position, {}
+        self._before_parts[1].setdefault(key, row)
+
+    def _undo_parts(self, key: KeyValues, position: int) -> None:
+        """Put a row back: its parts are parked together, and take effect together when they are retried."""
+        at, before = self._before_parts
+        if at == position and key in self._changed and key in before:
+            self._changed[key] = before[key]
 
     def _find(self, event: LookupEvent, earlier: Sequence[KeyedEvent]) -> list[KeyedEvent]:
         """Return an event once for each row that it is about, and for those whose earlier events failed."""

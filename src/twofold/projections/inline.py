@@ -266,7 +266,7 @@ class InlineProjection:
     def _keyed(self, progress: _Progress, rows: Sequence[StoredEvent]) -> list[KeyedEvent]:
         """Return the events that the segments lack, each with its key."""
         events: list[KeyedEvent] = []
-        for recorded in self._events.decode(progress.skips.without(rows)):
+        for recorded in self._events.decode(progress.skips.without(rows), self._query):
             try:
                 found = self._runner.keyed([recorded])
             except Exception as error:

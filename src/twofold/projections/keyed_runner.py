@@ -183,7 +183,7 @@ class KeyedRunner:
         """Find out by halves which event makes what cannot be stored."""
         if not batch.last_try:
             return [FailedEvent(batch.events[0], error)]
-        if len(batch.events) == 1 or not start_of_event(batch.events, 1):
+        if not start_of_event(batch.events, len(batch.events) // 2):
             return await self._row_by_row(batch, error)
 
         async def step(left: ProjectionBatch) -> None:

@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from twofold.errors import CheckpointMovedError
 from twofold.log.codec.event_types import EventTypes
-from twofold.log.codec.unknown import Decode, raw_events
+from twofold.log.codec.unknown import Decode, decoder, raw_events
 from twofold.messages.event import RawEvent, RecordedEvent
+from twofold.messages.event_query import EventQuery
 from twofold.options import FoldOptions
 from twofold.ports.checkpoints import advance
 from twofold.ports.event_log import EventLog
@@ -57,7 +58,8 @@ class ProjectionBatch(NamedTuple):
             return self
         last = self.events[count - 1].recorded.stored
         if self.changes.released:
-            changes = self.changes._replace(released=self.changes.released[:count])
+            released = [each for each in self.changes.released if each[0] <= last.position]
+            changes = self.changes._replace(released=released)
             return self._replace(events=self.events[:count], changes=changes)
         parked = [each for each in self.changes.parked if each.position <= last.position]
         step = self.step._replace(after=last.position, event_id=last.event_id.hex())
@@ -65,8 +67,11 @@ class ProjectionBatch(NamedTuple):
         return self._replace(events=self.events[:count], step=step, changes=changes)
 
     def with_parked(self, failures: Iterable[FailedEvent]) -> Changes:
-        """Return its changes with failures parked, too."""
-        return self.changes._replace(parked=[*self.changes.parked, *(each.parked() for each in failures)])
+        """Return its changes with failures parked, too; an event of which several parts failed, once for each row."""
+        parked = {(each.position, each.key): each for each in self.changes.parked}
+        for each in map(FailedEvent.parked, failures):
+            parked.setdefault((each.position, each.key), each)
+        return self.changes._replace(parked=list(parked.values()))
 
 
 class Projected(NamedTuple):
@@ -239,5 +244,6 @@ async def take_step(transaction: ReadTransaction, batch: ProjectionBatch, failur
 
 
 def decoder_for(runner: ProjectionRunner, events: EventTypes) -> Decode:
-    """Return what makes events of rows, as a projection takes them: of their classes, or raw if it takes every type."""
-    return raw_events if RawEvent in runner.projection.handles() else events.decode
+    """Return what makes events of rows, as a projection takes them: of its classes, or raw if it takes every type."""
+    handled = runner.projection.handles()
+    return raw_events if RawEvent in handled else decoder(events, query=EventQuery.exactly(*handled))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from twofold.messages.context import enter_event, leave_context
@@ -14,7 +14,7 @@ from twofold.options import FoldOptions
 from twofold.ports.read_database import IDLE, ReadDatabase, ReadTransaction, Style
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.fingerprint import fingerprint
-from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent, keyed_once
+from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent, is_divided, keyed_once
 from twofold.projections.projection import check_projection_name
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start, take_step
 from twofold.projections.sql_projection import SqlProjection, applied
@@ -89,16 +89,18 @@ class SqlRunner:
     async def _apply(self, transaction: ReadTransaction, batch: ProjectionBatch) -> tuple[int, Sequence[FailedEvent]]:
         """Apply events up to the first that fails, on the last try those of other keys, too; return how many."""
         projection, blocked, failures = self.projection.at(batch.suffix), set[str](), list[FailedEvent]()
-        end = time.perf_counter() + (self._database.transaction_time if batch.is_divisible else math.inf)
-        for count, each in enumerate(batch.events, 1):
-            if blocked and each.text in blocked:
-                failures.append(FailedEvent(each))
+        end, count = time.perf_counter() + (self._database.transaction_time if batch.is_divisible else math.inf), 0
+        for event in _by_position(batch.events):
+            count += len(event)
+            if blocked and any(each.text in blocked for each in event):
+                failures += map(FailedEvent, event)
+                blocked.update(each.text for each in event)
                 continue
             batch.moving()
-            error = await self._apply_one(transaction, projection, each, keep_others=batch.last_try)
+            error = await self._apply_one(transaction, projection, event, keep_others=batch.last_try)
             if error is not None:
-                failures.append(FailedEvent(each, error))
-                blocked.add(each.text)
+                failures += [FailedEvent(event[0], error), *map(FailedEvent, event[1:])]
+                blocked.update(each.text for each in event)
                 if not batch.last_try:
                     return count, failures
             if time.perf_counter() > end:
@@ -106,26 +108,37 @@ class SqlRunner:
         return len(batch.events), failures
 
     async def _apply_one(
-        self, transaction: ReadTransaction, projection: SqlProjection, each: KeyedEvent, *, keep_others: bool
+        self, transaction: ReadTransaction, projection: SqlProjection, event: Sequence[KeyedEvent], *, keep_others: bool
     ) -> BaseException | None:
-        """Apply one event; return why that fails, with what it wrote undone if the others are to be kept."""
+        """Apply one event, all of its parts; return why that fails, with what it wrote undone if others are kept."""
         if keep_others:
             await transaction.run("SAVEPOINT twofold_event")
         failure = None
-        token = enter_event(each.recorded)  # on whose behalf, if it appends, or calls what asks
-        try:
-            await transaction.call(applied(projection, each.recorded))
-        except BaseException as error:
-            if not is_failure(error) or isinstance(error, INFRASTRUCTURE) or transaction.is_to_blame(error):
-                raise
-            failure = error
-        finally:
-            leave_context(token)
+        for each in event:
+            token = enter_event(each.recorded)  # on whose behalf, if it appends, or calls what asks
+            try:
+                await transaction.call(applied(projection, each.recorded))
+            except BaseException as error:
+                if not is_failure(error) or isinstance(error, INFRASTRUCTURE) or transaction.is_to_blame(error):
+                    raise
+                failure = error
+                break
+            finally:
+                leave_context(token)
         if keep_others:
             if failure is not None:
                 await transaction.run("ROLLBACK TO SAVEPOINT twofold_event")
             await transaction.run("RELEASE SAVEPOINT twofold_event")
         return failure
+
+
+def _by_position(events: Sequence[KeyedEvent]) -> Iterator[Sequence[KeyedEvent]]:
+    """Yield what stands at one position of the log: an event, or all that upcasters have made of it."""
+    first = 0
+    for place in range(1, len(events) + 1):
+        if place == len(events) or not is_divided(events, place):
+            yield events[first:place]
+            first = place
 
 
 class _GiveUpError(Exception):

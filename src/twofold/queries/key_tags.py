@@ -28,7 +28,7 @@ def key_tags(projection: Projection[Any], table: Table) -> KeyTags:
         tagged = [(tag, table.key.index(field)) for field, tag in tagged_fields(cls) if field in table.key]
         declared = event_type_of(cls)
         if tagged:
-            found |= dict.fromkeys((declared.name, *declared.aliases), tagged)
+            found |= dict.fromkeys(declared.names, tagged)
     return found
 
 

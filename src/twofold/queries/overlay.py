@@ -78,5 +78,5 @@ class Overlay:
             raise StaleReadError(rows[-1].position, {self._runner.name: position})
         skipped = await self._database.query(SQL["skipped"], name=self._runner.name, after=position)
         skips = Skips(self._runner.name, skipped)
-        events = without_skipped(self._runner.keyed(self._store.events.decode(skips.without(rows))), skips)
+        events = without_skipped(self._runner.keyed(self._store.events.decode(skips.without(rows), query)), skips)
         return [each for each in events if isinstance(each, LookupEvent) or each.key == key]

@@ -67,7 +67,7 @@ async def _carried(log: EventLog, runner: RowRunner) -> KeyTags:
     found: dict[str, Sequence[tuple[str, int]]] = {}
     for cls in runner.projection.handles():
         event_type = event_type_of(cls)
-        for name in (event_type.name, *event_type.aliases):
+        for name in (*event_type.names, *event_type.sources):
             tags = as_tags(recorded[name]) if name in recorded else frozenset[tuple[str, str]]()
             sure = [(tag, place) for tag, place in declared.get(name, ()) if (tag, table.key[place]) in tags]
             if sure and event_type.version == 1:

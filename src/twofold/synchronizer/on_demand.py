@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from twofold.errors import CheckpointMovedError, HistoryChangedError, ProjectionFailedError
 from twofold.log.chunks import mark_at
+from twofold.log.codec.unknown import raw_events
 from twofold.log.event_store import EventStore
 from twofold.messages.event import stored_names
 from twofold.messages.event_query import EventQuery
@@ -17,7 +18,7 @@ from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Segment
 from twofold.ports.turns import Turns
 from twofold.ports.watermark import Watermark
-from twofold.projections.runner import RowRunner
+from twofold.projections.runner import RowRunner, decoder_for
 from twofold.queries.serving import Serving
 from twofold.synchronizer.generations import prepare
 from twofold.synchronizer.segments.runner import SegmentRunner
@@ -143,7 +144,8 @@ class OnDemandRows:
             found = [(row[0], row[4]) for row in await self.database.query(SQL["parked"], **place, limit=1)]
         for position, cause in found[:1]:
             rows = await self._store.log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
-            raise ProjectionFailedError(self.name, self._store.events.decode(rows)[0], cause)
+            decoded = decoder_for(self.runner, self._store.events)(rows)
+            raise ProjectionFailedError(self.name, (decoded or raw_events(rows))[0], cause)
 
     async def close(self) -> None:
         """Delete the rows; the next question folds them from the beginning."""

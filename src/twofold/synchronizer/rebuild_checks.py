@@ -20,7 +20,7 @@ from twofold.ports.table import Column, Kind
 from twofold.projections.folding import Folded, fold_in_slices
 from twofold.projections.keys.keyed_event import LookupEvent, without_skipped
 from twofold.projections.projection import KeyValues
-from twofold.projections.runner import ProjectionRunner, RowRunner
+from twofold.projections.runner import ProjectionRunner, RowRunner, decoder_for
 from twofold.queries.read_model import ReadModel
 from twofold.synchronizer.events_of_rows import RowsQuery, queries_of
 from twofold.tasks import JITTER
@@ -193,7 +193,7 @@ async def _fresh_rows(
         pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
         async with aclosing(scan_chunks(store.log, query, START, end, pace)) as chunks:
             async for rows in chunks:
-                decoded = store.events.decode(skips.without(rows))
+                decoded = decoder_for(runner, store.events)(skips.without(rows))
                 found = without_skipped(runner.keyed(decoded), skips)
                 events = [each for each in found if isinstance(each, LookupEvent) or each.key in keys]
                 folded, _ = await fold_in_slices(runner.projection, fresh, events, options=runner.folding)

@@ -5,8 +5,9 @@
 3. `tags` gives its tags.
 4. `messages/stored_event.py` puts the columns together, and their checksum.
 
-On the way back: the checksum, the stored name, then upcasters where the payload is of an older schema version, else
-`stored_fields`, then the class.
+On the way back: the checksum, the stored name, then `upcasting` where the payload is of an older schema version or its
+class is gone, else `stored_fields`, then the class. Upcasters may make several events of one row, or none: they are its
+parts, in order, and each carries the row.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from twofold.log.codec.payload import PayloadCodec, encoder, refuse_nul
 from twofold.log.codec.proofs import Test, proof_of
 from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.tags import Tags
-from twofold.messages.event import Metadata, RecordedEvent
+from twofold.log.codec.upcasting import Part, Parts, upcasted
+from twofold.messages.event import Metadata, RawEvent, RecordedEvent
+from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import (
     EventNames,
     NewEvent,
@@ -44,6 +47,7 @@ from twofold.messages.stored_event import (
     new_events,
 )
 from twofold.messages.stream import RESERVED
+from twofold.messages.upcasting import RetiredType
 
 MANY = 16
 """Events in one append from which on they are encoded by class. A lower value slows small appends down."""
@@ -62,9 +66,14 @@ class EventTypes:
     def __init__(self) -> None:
         self._by_class: dict[type, PayloadCodec] = {}
         self._by_name: dict[str, PayloadCodec] = {}
+        self._retired: dict[str, RetiredType] = {}
+        self._upcast: set[tuple[str, int]] = set()
+        """What upcasters have been met with: there a row may be several events, or none."""
         self._decoders: dict[tuple[str, int], Callable[[bytes], Any]] = {}
         self._prepared: dict[_ClassInStream, _Prepared] = {}
         self._appended: set[PayloadCodec] = set()
+        self.sources: frozenset[str] = frozenset()
+        """The stored names of the types of which upcasters make events of others."""
         self.unrecorded: set[PayloadCodec] = set()
         """What was encoded for the first time since it was last looked at; see `TaggedTypes`."""
 
@@ -73,15 +82,32 @@ class EventTypes:
         """What is known of the registered classes, one by one."""
         return list(self._by_class.values())
 
-    def register(self, *classes: type) -> None:
-        """Make event classes known.
+    @property
+    def retired(self) -> Sequence[RetiredType]:
+        """The registered types whose classes are gone, one by one."""
+        return list({each.name: each for each in self._retired.values()}.values())
+
+    def register(self, *classes: type | RetiredType) -> None:
+        """Make event classes known, and types whose classes are gone.
 
         Raises:
             InvalidMessageTypeError: two classes claim one stored name, or a class cannot be stored as declared.
         """
-        for cls in classes:
-            check_class("classes", cls, error=InvalidMessageTypeError)
-            self._codec(cls)
+        for each in classes:
+            if isinstance(each, RetiredType):
+                self._retire(each)
+                continue
+            check_class("classes", each, error=InvalidMessageTypeError)
+            self._codec(each)
+
+    def knows(self, type_name: str) -> bool:
+        """Return whether events of a type can be read: their class is registered, or what has come of it.
+
+        Raises:
+            TypeError: the name is no text.
+        """
+        check_text("type_name", type_name, may_be_empty=True)
+        return type_name in self._by_name or type_name in self._retired
 
     def class_of(self, type_name: str) -> type | None:
         """Return the class of the events of a type; None if the type is not registered.
@@ -148,43 +174,62 @@ class EventTypes:
             yield from new_events(names, covered, ids, payloads, metadata, tags)
             start += len(run)
 
-    def decode(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
-        """Return rows as events of today's classes, verified and upcast.
+    def decode(self, rows: Sequence[StoredEvent], query: EventQuery | None = None) -> list[RecordedEvent[Any]]:
+        """Return rows as events of today's classes, verified and upcast: one for each row, unless upcasters differ.
+
+        Args:
+            rows: of the log.
+            query: what has selected them: of what upcasters make of them, only the events that it asks for are given.
 
         Raises:
             CorruptEventError: a row does not match its checksum.
             UnknownEventTypeError, NewerSchemaError, UnreadableEventError: a row cannot become an event.
         """
         try:
-            return self._decode_at_once(rows)
+            events, is_upcast = self._decode_at_once(rows)
         except Exception:  # of whatever kind: which row it was, and why, is found out one by one
-            return [self._decode(row) for row in rows]
+            events, is_upcast = [each for row in rows for each in self._decode(row)], True
+        if query is None or query.is_all or not (is_upcast or query.has_sources):
+            return events
+        return [each for each in events if isinstance(each.event, RawEvent) or query.wants(each.type, each.stored_tags)]
 
-    def _decode_at_once(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
-        """Decode with few calls. Fails, too, on a type that comes for the first time."""
+    def _decode_at_once(self, rows: Sequence[StoredEvent]) -> tuple[list[RecordedEvent[Any]], bool]:
+        """Decode with few calls, and return whether there was anything to upcast.
+
+        Fails, too, on a type that comes for the first time.
+        """
         if not are_intact(rows):
             raise ValueError("a row does not match its checksum")
         name = version = None
+        is_upcast = False
         decode: Callable[[bytes], Any] = bytes  # the first row tells which one
         events = []
         for row in rows:
             if row.type != name or row.schema_version != version:  # most are of the class of the one before
                 name, version = row.type, row.schema_version
                 decode = self._decoders[name, version]
+                is_upcast = is_upcast or (name, version) in self._upcast
             events.append(decode(row.payload))
-        return list(map(RecordedEvent, events, rows))
+        if is_upcast:
+            return [each for event, row in zip(events, rows, strict=True) for each in _recorded(event, row)], True
+        return list(map(RecordedEvent, events, rows)), False
 
-    def _decode(self, row: StoredEvent) -> RecordedEvent[Any]:
+    def _decode(self, row: StoredEvent) -> list[RecordedEvent[Any]]:
         if not is_intact(row):
             raise CorruptEventError(row.position)
-        return RecordedEvent(self.decode_payload(row.type, row.schema_version, row.payload, row.position), row)
+        return _recorded(self._decode_payload(row.type, row.schema_version, row.payload, row.position), row)
 
-    def decode_payload(self, type_name: str, schema_version: int, payload: bytes, position: int) -> Any:
-        """Return a stored payload as an event of today's class, upcast; the position is for the texts of errors.
+    def decode_payload(self, type_name: str, schema_version: int, payload: bytes, position: int) -> Parts:
+        """Return what a stored payload is today, upcast: mostly one event; the position is for the texts of errors.
 
         Raises:
-            UnknownEventTypeError, NewerSchemaError, UnreadableEventError: it cannot become an event.
+            UnknownEventTypeError, NewerSchemaError, UnreadableEventError: it cannot be read.
         """
+        decoded = self._decode_payload(type_name, schema_version, payload, position)
+        return decoded if type(decoded) is Parts else Parts((Part(decoded),))
+
+    def _decode_payload(self, type_name: str, schema_version: int, payload: bytes, position: int) -> Any:
+        """Return the event that a payload is, or its parts, if upcasters have met with it."""
         known = self._decoders.get((type_name, schema_version))
         decoder = known or self._decoder(type_name, schema_version, position)
         try:
@@ -222,22 +267,54 @@ class EventTypes:
                     f"{cls.__qualname__} and {other.cls.__qualname__} are both stored as {name!r}; "
                     f"give one of them another name with @event_type(...)"
                 )
+        self._refuse_retired(codec.names, cls.__qualname__)
         for name in codec.names:
             self._by_name[name] = codec
         self._by_class[cls] = codec
+        self.sources = self.sources.union(codec.stored.sources)
+        self.register(*codec.stored.made_of)
         return codec
+
+    def _retire(self, retired: RetiredType) -> None:
+        for name in retired.names:
+            if (codec := self._by_name.get(name)) is not None:
+                raise InvalidMessageTypeError(
+                    f"{name!r} is the stored name of {codec.cls.__qualname__}, and of a RetiredType; remove one of them"
+                )
+        self._refuse_retired(retired.names, f"RetiredType({retired.name!r})", retired)
+        self._retired |= dict.fromkeys(retired.names, retired)
+
+    def _refuse_retired(self, names: Sequence[str], what: str, but: RetiredType | None = None) -> None:
+        if other := next((each for each in map(self._retired.get, names) if each is not None and each != but), None):
+            raise InvalidMessageTypeError(
+                f"{what} and RetiredType({other.name!r}) are both stored as {other.name!r}; remove one of them"
+            )
 
     def _decoder(self, type_name: str, schema_version: int, position: int) -> Callable[[bytes], Any]:
         codec = self._by_name.get(type_name)
-        if codec is None:
+        declared = codec.stored if codec else self._retired.get(type_name)
+        if declared is None:
             raise UnknownEventTypeError(type_name, position)
-        if schema_version > codec.stored.version:
-            raise NewerSchemaError(type_name, position, schema_version, codec.stored.version)
+        if schema_version > declared.version:
+            raise NewerSchemaError(type_name, position, schema_version, declared.version)
         if schema_version < 1:
             raise UnreadableEventError(type_name, position, schema_version, "schema versions start at 1")
-        decoder = codec.decoder(schema_version)
+        if codec and schema_version == codec.stored.version:
+            decoder = codec.read
+        else:
+            decoder = upcasted(codec.cls if codec else declared, schema_version, self._codec)  # type: ignore[arg-type]
+            self._upcast.add((type_name, schema_version))
         self._decoders[type_name, schema_version] = decoder
         return decoder
+
+
+def _recorded(decoded: Any, row: StoredEvent) -> list[RecordedEvent[Any]]:
+    """Return what a row is today; `decoded` is an event, or its parts."""
+    if type(decoded) is not Parts:
+        return [RecordedEvent(decoded, row)]
+    if len(decoded) == 1:
+        return [RecordedEvent(decoded[0].event, row, 0, decoded[0].made_type)]
+    return [RecordedEvent(event, row, place, made_type) for place, (event, made_type) in enumerate(decoded, 1)]
 
 
 _Prepared = tuple[PayloadCodec, EventNames, bytes]

@@ -16,7 +16,7 @@ from twofold.log.codec.stored_fields import knows_fields
 from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.tags import Tags
 from twofold.log.event_fields import check_record, is_pydantic, refuse_what_cannot_be_stored
-from twofold.messages.event import EventType, Upcaster, event_type_of
+from twofold.messages.event import EventType, event_type_of
 from twofold.messages.stream import RESERVED
 
 MAX_PAYLOAD = 16 * 1024 * 1024
@@ -44,7 +44,7 @@ class PayloadCodec:
         _refuse_reserved(self.stored, cls)
         self._records = refuse_what_cannot_be_stored(cls)
         refuse_mutable_parts(cls.__qualname__, cls, InvalidMessageTypeError)
-        self._dump, self._load, self._convert, self._read = _serializer(cls)
+        self._dump, self._load, self.convert, self.read = _serializer(cls)
         self.tags = Tags(cls)
         self._compares_all = all(map(compares_all, self._records))
         self._is_proven = _never if is_pydantic(cls) else proof_of(cls) or _never
@@ -52,7 +52,7 @@ class PayloadCodec:
     @property
     def names(self) -> tuple[str, ...]:
         """The stored names of the events: today's, then the former ones."""
-        return (self.stored.name, *self.stored.aliases)
+        return self.stored.names
 
     def encode(self, event: object) -> bytes:
         """Return an event as JSON.
@@ -86,21 +86,6 @@ class PayloadCodec:
             if len(payload) > MAX_PAYLOAD or b"\\" in payload:
                 self._check(event, payload)
         return payloads
-
-    def decoder(self, schema_version: int) -> Callable[[bytes], Any]:
-        """Return what makes events of today's class of payloads of a schema version."""
-        if schema_version == self.stored.version:
-            return self._read
-        steps: list[Upcaster] = [self.stored.upcasters[n] for n in range(schema_version, self.stored.version)]
-        convert = self._convert
-
-        def upcast(payload: bytes) -> Any:
-            data = msgspec.json.decode(payload)
-            for step in steps:
-                data = step(data)
-            return convert(data)
-
-        return upcast
 
     def _compare(self, event: object, payload: bytes) -> None:
         back = self._load(payload)

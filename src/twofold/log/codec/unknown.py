@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from twofold.errors import CorruptEventError, NewerSchemaError, UnknownEventTypeError, UnreadableEventError
 from twofold.log.codec.event_types import EventTypes
 from twofold.messages.event import RawEvent, RecordedEvent
+from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import StoredEvent, is_intact
 from twofold.slices import Slices
 
 Decode = Callable[[Sequence[StoredEvent]], list[RecordedEvent[Any]]]
-"""Return rows as events, in order; raises on the first that cannot be one."""
+"""Return rows as events, in order, several or none where upcasters say so; raises on the first that cannot be read."""
 
 Decoding = Slices[StoredEvent, RecordedEvent[Any]]
 """The same in slices, as an upcaster may take long."""
@@ -28,23 +30,29 @@ reader.
 """
 
 
-def decoder(events: EventTypes, unknown: Unknown) -> Decode:
+def decoder(events: EventTypes, unknown: Unknown = "raise", query: EventQuery | None = None) -> Decode:
     """Return what makes events of rows, with a policy for those that this code does not know.
+
+    Args:
+        events: the classes.
+        unknown: the policy.
+        query: what has selected the rows: of what upcasters make of them, only the events that it asks for are given.
 
     Raises:
         ValueError: there is no such policy.
     """
     if not isinstance(unknown, str) or unknown not in typing.get_args(Unknown):
         raise ValueError(f"unknown={unknown!r} is none; write one of: {', '.join(map(repr, typing.get_args(Unknown)))}")
+    wanted = events.decode if query is None or query.is_all else partial(events.decode, query=query)
     if unknown == "raise":
-        return events.decode
+        return wanted
     instead = _as_raw if unknown == "raw" else _left_out
 
     def decode(rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
         try:
-            return events.decode(rows)
+            return wanted(rows)
         except (UnknownEventTypeError, NewerSchemaError, UnreadableEventError):
-            return [recorded for row in rows for recorded in _one(events.decode, row, instead)]
+            return [recorded for row in rows for recorded in _one(wanted, row, instead)]
 
     return decode
 

@@ -77,7 +77,7 @@ class DecisionModel(Generic[S]):
         """Return the state after some more events, and raise what `require` raises, unless it is only to be stored."""
         fold = self._fold
         for recorded in events:
-            if self.query.matches(recorded.type, recorded.tags):
+            if self.query.wants(recorded.type, recorded.tags):
                 state = fold(state, recorded)
         if self.require is not None and checked:
             self.require(state)
@@ -135,7 +135,7 @@ def combine(*models: DecisionModel[Any]) -> DecisionModel[Any]:
     def evolve(states: tuple[Any, ...], recorded: RecordedEvent[Any]) -> tuple[Any, ...]:
         type_name, tags = recorded.type, recorded.tags
         return tuple(
-            fold(state, recorded) if query.matches(type_name, tags) else state
+            fold(state, recorded) if query.wants(type_name, tags) else state
             for (query, fold), state in zip(folds, states, strict=True)
         )
 

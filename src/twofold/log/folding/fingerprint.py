@@ -32,7 +32,8 @@ from uuid import UUID
 
 from twofold.log.codec.fidelity import field_names
 from twofold.log.folding.state_form import UnstorableStateError
-from twofold.messages.event import event_type_of
+from twofold.messages.event import EventType, event_type_of
+from twofold.messages.upcasting import RetiredType
 
 FORM = 1
 """Of snapshots themselves: another one makes all that are stored useless. stored: in every fingerprint."""
@@ -136,12 +137,20 @@ class _Walk:
             self.value(root, strictly=True)
 
     def event(self, cls: type) -> None:
-        stored = event_type_of(cls)
+        self._steps(event_type_of(cls), set())
+        self.hint(cls)
+
+    def _steps(self, stored: EventType | RetiredType, seen: set[str]) -> None:
+        """Add how stored payloads become events, also those of the types that events are made of."""
+        seen.add(stored.name)
         self.add((stored.name, stored.version, stored.aliases))
         for version, upcaster in sorted(stored.upcasters.items()):
             self.add(version)
             self.value(upcaster, strictly=True)
-        self.hint(cls)
+        for source in stored.made_of if isinstance(stored, EventType) else ():
+            declared = source if isinstance(source, RetiredType) else event_type_of(source)
+            if declared.name not in seen:
+                self._steps(declared, seen)
 
     def hint(self, hint: Any) -> None:
         """Add a type, and the classes of the fold's own packages in it."""

@@ -133,6 +133,14 @@ class Streams:
                     reached = rows[-1].version if rows else reached
         return fold.at(state, reached), reached
 
+    def not_read(self, fold: Fold[Any]) -> Collection[str]:
+        """Return the stored names of events that a fold need not read: those that it ignores for certain.
+
+        Upcasters may make of ignored ones what it takes.
+        """
+        sources = self._events.sources
+        return tuple(each for each in fold.ignored if each not in sources) if sources else fold.ignored
+
     def reader(self, stream_id: str, without: Collection[str] = ()) -> Read[int]:
         """Return how to read a stream in chunks, by versions, without events of some types."""
 
@@ -148,7 +156,7 @@ class Streams:
         if history := await self._behind_kept(key, fold):
             return history, self._folded(stream_id, fold, history)
         pace = self._pace()
-        rows = await self._rows(stream_id, 0, pace.size, fold.ignored)
+        rows = await self._rows(stream_id, 0, pace.size, self.not_read(fold))
         if len(rows) < pace.size:  # most streams are one chunk, which is read without an iterator
             history = _history(fold, self._decoded(rows, fold), rows[-1] if rows else None)
             return history, self._folded(stream_id, fold, history)
@@ -188,7 +196,7 @@ class Streams:
     ) -> tuple[list[RecordedEvent[Any]], StoredEvent] | None:
         """Return what stands behind a known event, and the last event; None if another one stands in its place."""
         pace = self._pace()
-        rows = await self._rows(stream_id, known.version - 1, pace.size, fold.ignored)
+        rows = await self._rows(stream_id, known.version - 1, pace.size, self.not_read(fold))
         if not rows or not _is_same(known, rows[0]):
             return None
         if len(rows) < pace.size:
@@ -234,7 +242,7 @@ class Streams:
     ) -> tuple[list[RecordedEvent[Any]], StoredEvent]:
         """Return the events of a chunk that was read, but for the first ones, and all behind them; and the last one."""
         found, last = list[RecordedEvent[Any]](), begun[-1]
-        read = self.reader(stream_id, fold.ignored)
+        read = self.reader(stream_id, self.not_read(fold))
         async with aclosing(chunks(read, last.version, pace, begun=begun)) as all_chunks:
             async for chunk in all_chunks:
                 found += self._decoded(chunk[skip:], fold)
@@ -242,9 +250,7 @@ class Streams:
         return found, last
 
     def _decoded(self, rows: Rows, fold: Fold[Any]) -> list[RecordedEvent[Any]]:
-        if fold.ignored:
-            rows = [row for row in rows if row.type not in fold.ignored]
-        return self._events.decode(rows)
+        return taken(self._events, rows, fold)
 
     def _pace(self) -> Pace:
         return pace_of(self._log, self._options)
@@ -255,6 +261,14 @@ class Streams:
         if not without:
             return await self._log.read_stream(stream_id, after=version, limit=size)
         return await self._log.read_stream(stream_id, after=version, limit=size, without=tuple(without))
+
+
+def taken(events: EventTypes, rows: Rows, fold: Fold[Any]) -> list[RecordedEvent[Any]]:
+    """Return rows of a stream as the events that a fold takes."""
+    if not fold.ignored:
+        return events.decode(rows)
+    kept = [row for row in rows if row.type not in fold.ignored or row.type in events.sources]
+    return [each for each in events.decode(kept) if each.type not in fold.ignored]
 
 
 def events_of(records: Sequence[RecordedEvent[Any]]) -> Sequence[Any]:

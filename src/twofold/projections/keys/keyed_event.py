@@ -161,12 +161,17 @@ def without_blocked(found: Iterable[KeyedEvent], blocked: Collection[str]) -> tu
     return own, waiting
 
 
+def is_divided(events: Sequence[KeyedEvent], place: int) -> bool:
+    """Return whether what stands at one position of the log goes on at a place: an event for several rows, or parts."""
+    return events[place - 1].recorded.stored.position == events[place].recorded.stored.position
+
+
 def start_of_event(events: Sequence[KeyedEvent], place: int) -> int:
-    """Return where to divide events so that none is divided from itself: near a place, 0 if there is only one."""
+    """Return where to divide events so that no position is divided: near a place, 0 if there is only one."""
     before = after = place
-    while before and events[before - 1].recorded is events[before].recorded:
+    while before and is_divided(events, before):
         before -= 1
-    while after < len(events) and (not after or events[after - 1].recorded is events[after].recorded):
+    while after < len(events) and (not after or is_divided(events, after)):
         after += 1
     return before or (after if after < len(events) else 0)
 

@@ -90,7 +90,7 @@ class RetryQueue:
             if not is_failure(error):
                 raise
             return error
-        events = [each for each in found if each is not None]
+        events = [each for its in found for each in its]
         released = Changes(released=[(each.position, each.key) for each in waiting])
         moving = self._movement.note_within_limit
         batch = ProjectionBatch(self._suffix, events, step, released, moving=moving, is_divisible=True)
@@ -98,8 +98,8 @@ class RetryQueue:
         _, failures = await self._movement.within_limit(work, f"a retry of {len(events)} events")
         return failures[0].error if failures else None
 
-    async def _event(self, parked: Parked) -> KeyedEvent | None:
-        """Return a parked event with the key of its row; None if it is about no row any more."""
+    async def _event(self, parked: Parked) -> Sequence[KeyedEvent]:
+        """Return a parked event with the key of its row, or those of its parts that are about that row."""
         self._movement.note()
         rows = await self._store.log.read(
             EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
@@ -109,10 +109,13 @@ class RetryQueue:
             was, head = Mark.stored(parked.position, parked.event_id), await self._store.head()
             raise HistoryChangedError(was, there, head, self._runner.name)
         found = self._runner.keyed(decoder_for(self._runner, self._store.events)(rows))
-        folds_rows = self._runner.rows
-        for each in found:
-            if folds_rows is not None and isinstance(each, LookupEvent):
-                return KeyedEvent(each.recorded, folds_rows.projection.stored_rows().key_from_text(parked.key))
-            if each.text == parked.key or len(found) == 1:
-                return each
-        return None
+        if len(found) == 1 and not isinstance(found[0], LookupEvent):
+            return found  # also where other code gives it another key than it had
+        return [each for each in (self._of_row(each, parked.key) for each in found) if each is not None]
+
+    def _of_row(self, event: KeyedEvent, key: str) -> KeyedEvent | None:
+        """Return an event as one of the row for which it was parked; None if it is about others only."""
+        if isinstance(event, LookupEvent) and self._runner.rows is not None:
+            stored_rows = self._runner.rows.projection.stored_rows()
+            return KeyedEvent(event.recorded, stored_rows.key_from_text(key))
+        return event if event.text == key else None

@@ -232,7 +232,12 @@ def encoded(entry: Entry, types: EventTypes) -> NewEvent:
 
 def _tags(types: EventTypes, old: Stored, payload: bytes, position: int) -> tuple[str, ...]:
     """Return the tags that today's event has; they are added to stored ones as classes get new tags."""
-    tags = types.tags_of(old.name)
-    if tags is None or not tags.are_declared:
+    if not types.knows(old.name):
         return ()
-    return tags.of(types.decode_payload(old.name, old.version, payload, position))
+    parts = types.decode_payload(old.name, old.version, payload, position)
+    return tuple(dict.fromkeys(tag for each in parts for tag in _tags_of(types, each.event)))
+
+
+def _tags_of(types: EventTypes, event: object) -> tuple[str, ...]:
+    tags = types.tags_of(event_type_of(type(event)).name)
+    return tags.of(event) if tags is not None and tags.are_declared else ()
