@@ -84,3 +84,27 @@ def _download(package: str, folder: Path) -> None:
 
 def _run(*command: str, folder: Path | None = None) -> None:
     subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+
+
+def find_browser() -> str:
+    """Return the path of Chromium or Chrome, which is installed first where only root has to be asked for that.
+
+    Raises:
+        ProgramMissingError: there is none, and it cannot be installed; the text says why.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    for name in names:
+        if own := shutil.which(name):
+            return own
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise ProgramMissingError("no Chromium is installed; install it, or run this as root on Debian")
+    install = ("apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium")
+    try:
+        try:
+            _run(*install)
+        except subprocess.CalledProcessError:  # the machine has never looked what packages there are
+            _run("apt-get", "update")
+            _run(*install)
+    except subprocess.CalledProcessError as error:
+        raise ProgramMissingError(f"Chromium cannot be installed from Debian: {error.stderr.strip()}") from error
+    return shutil.which("chromium") or "chromium"

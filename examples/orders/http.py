@@ -33,6 +33,7 @@ from orders.schemas import (
     Text,
 )
 from twofold import Application, ReadPolicy, Receipt, WhenLate
+from twofold.dashboard import dashboard
 from twofold.errors import AggregateNotFoundError
 from twofold.fastapi import (
     CommandId,
@@ -107,6 +108,7 @@ def build_api(
         add_fulfilment_routes(api, app)
     api.add_api_route("/", _home, response_class=HTMLResponse, include_in_schema=False)
     add_docs(api)
+    api.mount("/twofold", dashboard(app))
     return api
 
 

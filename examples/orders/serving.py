@@ -131,6 +131,7 @@ def _welcome(console: Console, host: str, port: int, database_url: str, *, simul
     lines = [
         f"Orders is serving at {url}",
         f"Documentation:       {url}/docs",
+        f"Dashboard:           {url}/twofold/",
         f"Database:            {without_secrets(database_url)}",
         *(["Simulated customers: a few hundred orders at once, then one action each second"] if simulate else []),
         "",

@@ -5,6 +5,7 @@ All of it reads only, works beside running applications, and is for operators: i
 """
 
 from twofold.inspection.documents import document_of
+from twofold.inspection.flow import FlowKind, FlowNode, MessageFlow, message_flow
 from twofold.inspection.parked import ParkedGroup, parked_groups
 from twofold.inspection.searching import EventSearch, FoundEvents, find_event, follow_events, search_events
 from twofold.inspection.states import StreamState, stream_state
@@ -12,7 +13,10 @@ from twofold.inspection.tracing import Trace, TracedCommand, TracedEvent, trace
 
 __all__ = [
     "EventSearch",
+    "FlowKind",
+    "FlowNode",
     "FoundEvents",
+    "MessageFlow",
     "ParkedGroup",
     "StreamState",
     "Trace",
@@ -21,6 +25,7 @@ __all__ = [
     "document_of",
     "find_event",
     "follow_events",
+    "message_flow",
     "parked_groups",
     "search_events",
     "stream_state",

@@ -282,22 +282,30 @@ class ProjectionControl(ReadModelControl):
         Raises:
             RebuildFailedError, NoWorkerError, InvalidProjectionError: as `ReadModelSynchronizer.rebuild_projection`.
         """
-        check_flag("expect_same", expect_same)
         check_function("progress", progress)
-        options = self._factory.options
-        generation: Generation = await rebuild.begin(
-            self._store.log,
-            self._database,
-            self._runner,
-            expect_same=expect_same,
-            max_segments=options.build_segments,
-        )
-        self._changed()
-        report = await follow_rebuild(self._store, self._database, generation, progress, options)
+        generation = await self._begin_rebuild(expect_same=expect_same)
+        report = await follow_rebuild(self._store, self._database, generation, progress, self._factory.options)
         self._registered.forget()
         if report.reason:
             raise RebuildFailedError(self.name, report.reason)
         return report
+
+    async def begin_rebuild(self, *, expect_same: bool = False) -> None:
+        """Let the workers build it again, as `rebuild` does, without waiting: `status` tells how far they have come.
+
+        Raises:
+            InvalidProjectionError: it is a reaction, whose effects cannot be had again.
+            StorageError: a database failed.
+        """
+        await self._begin_rebuild(expect_same=expect_same)
+
+    async def _begin_rebuild(self, *, expect_same: bool) -> Generation:
+        check_flag("expect_same", expect_same)
+        segments = self._factory.options.build_segments
+        log, database = self._store.log, self._database
+        generation = await rebuild.begin(log, database, self._runner, expect_same=expect_same, max_segments=segments)
+        self._changed()
+        return generation
 
     async def cancel_rebuild(self) -> bool:
         """Drop what is being built, or was refused; return whether there was anything."""
