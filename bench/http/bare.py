@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from bench.http.bodies import ORDER, Acknowledgement, CreateOrderBody, Id, OrderOut
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from bench.http.bodies import NEW, ORDER, Acknowledgement, CreateOrderBody, Id, OrderOut
 from bench.http.contender import main
 from fastapi import FastAPI, Response
 
 SHOWN = {
-    "order_id": "019a0c2e-5f1b-7c3a-9d44-0b6b5a1c7e21", "version": 1, "status": "new", "total_amount": "35.64",
-    "item_count": 12, "created_at": "2026-11-26T00:00:00Z", **ORDER,
-}  # fmt: skip
+    **NEW,
+    "order_id": "019a0c2e-5f1b-7c3a-9d44-0b6b5a1c7e21",
+    "customer_id": ORDER["customer_id"],
+    "total_amount": Decimal("35.64"),
+    "item_count": 2,
+    "created_at": datetime(2026, 11, 26, tzinfo=UTC),
+    "items": [{**item, "price": Decimal(item["price"])} for item in ORDER["items"]],
+    "shipping_address": ORDER["shipping_address"],
+}
 
 
 def make() -> FastAPI:

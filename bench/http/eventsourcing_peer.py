@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -11,7 +10,7 @@ from uuid import UUID
 from eventsourcing.application import AggregateNotFoundError, Application
 from eventsourcing.domain import Aggregate
 
-from bench.http.bodies import Acknowledgement, CreateOrderBody, OrderOut
+from bench.http.bodies import NEW, Acknowledgement, CreateOrderBody, OrderOut
 from bench.http.contender import main
 from bench.workers.eventsourcing_peer import environment_of, synchronise_fully
 from fastapi import FastAPI, HTTPException, Response
@@ -46,9 +45,9 @@ def make() -> FastAPI:
             raise HTTPException(404) from None
         response.headers["ETag"] = f'"{order.version}"'
         return {
-            "order_id": str(order.id), "version": order.version, "customer_id": order.customer_id, "status": "new",
+            **NEW, "order_id": str(order.id), "version": order.version, "customer_id": order.customer_id,
             "total_amount": sum((item["quantity"] * Decimal(item["price"]) for item in order.items), Decimal()),
-            "item_count": sum(item["quantity"] for item in order.items), "created_at": datetime.now(UTC),
+            "item_count": len(order.items), "created_at": order.created_on,
             "items": order.items, "shipping_address": order.shipping_address,
         }  # fmt: skip
 

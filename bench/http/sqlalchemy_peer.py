@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ForeignKey, Numeric, event
+from sqlalchemy import ForeignKey, Numeric, String, event
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
 
-from bench.http.bodies import Acknowledgement, CreateOrderBody, Id, OrderOut
+from bench.http.bodies import NEW, Acknowledgement, CreateOrderBody, Id, OrderOut, OrderStatus
 from bench.http.contender import main
 from fastapi import Depends, FastAPI, HTTPException, Response
 
@@ -29,10 +29,18 @@ class Order(Base):
     order_id: Mapped[str] = mapped_column(primary_key=True)
     version: Mapped[int]
     customer_id: Mapped[str] = mapped_column(index=True)
-    status: Mapped[str] = mapped_column(index=True)
+    status: Mapped[OrderStatus] = mapped_column(String, index=True)
     total_amount: Mapped[Decimal] = mapped_column(Numeric(14, 4))
     item_count: Mapped[int]
     created_at: Mapped[datetime]
+    shipped_at: Mapped[datetime | None]
+    cancelled_at: Mapped[datetime | None]
+    cancellation_reason: Mapped[str | None]
+    returned_amount: Mapped[Decimal] = mapped_column(Numeric(14, 4))
+    paid_amount: Mapped[Decimal] = mapped_column(Numeric(14, 4))
+    owed_amount: Mapped[Decimal] = mapped_column(Numeric(14, 4))
+    refunded_amount: Mapped[Decimal] = mapped_column(Numeric(14, 4))
+    reminded_at: Mapped[datetime | None]
     street: Mapped[str]
     city: Mapped[str]
     postal_code: Mapped[str]
@@ -97,9 +105,9 @@ def make() -> FastAPI:
 
 def _order(body: CreateOrderBody) -> Order:
     return Order(
-        order_id=str(uuid4()), version=1, customer_id=body.customer_id, status="new",
+        **NEW, order_id=str(uuid4()), customer_id=body.customer_id,
         total_amount=sum((item.quantity * item.price for item in body.items), Decimal()),
-        item_count=sum(item.quantity for item in body.items), created_at=datetime.now(UTC).replace(tzinfo=None),
+        item_count=len(body.items), created_at=datetime.now(UTC).replace(tzinfo=None),
         **body.shipping_address.model_dump(),
         items=[Item(number=number, **item.model_dump()) for number, item in enumerate(body.items)],
     )  # fmt: skip
