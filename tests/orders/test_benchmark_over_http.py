@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from bench.http import bare, bodies
 from fastapi.testclient import TestClient
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
 from orders import schemas
 from orders.app import build
 from orders.http import build_api
-from pydantic import BaseModel, TypeAdapter, ValidationError
 
 ITEM, ADDRESS = bodies.ORDER["items"][0], bodies.ORDER["shipping_address"]
 LONG = "x" * 201
