@@ -301,8 +301,9 @@ class Unlucky(Balances):
         return super().deposited(row, event)
 
 
-async def test_an_answer_about_a_row_with_parked_events_is_stale(url: str) -> None:
-    options = Options(queries=QueryOptions(lookup=0.0))  # other processes notice within a second
+@pytest.mark.parametrize("lookup", [0.0, 1.0], ids=["looked up", "known"])
+async def test_an_answer_about_a_row_with_parked_events_is_stale(url: str, lookup: float) -> None:
+    options = Options(queries=QueryOptions(lookup=lookup))
     app = Application(url, options=options)
     wire(app)
     balances = app.projections.add(Unlucky())

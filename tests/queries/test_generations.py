@@ -22,7 +22,7 @@ from twofold.engines.engine import Engine
 from twofold.errors import StaleReadError
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.ports.checkpoints import SQL
-from twofold.queries import serving
+from twofold.queries import read_model, serving
 from twofold.queries.read_model_progress import ReadModelProgress
 from twofold.synchronizer import leases
 from twofold.testing.samples import Noted
@@ -161,6 +161,7 @@ async def test_a_generation_that_is_dropped_before_it_is_read_is_looked_up_again
 ) -> None:
     database = scene.engine.read_database
     await scene.balances.get("a")
+    monkeypatch.setattr(database, "load_at_once", lambda *_: None)  # between which and the look-up nothing happens
     for method, question in (("load", scene.balances.get("a")), ("read", scene.balances.page())):
         original = getattr(database, method)
 
@@ -172,6 +173,52 @@ async def test_a_generation_that_is_dropped_before_it_is_read_is_looked_up_again
 
         monkeypatch.setattr(database, method, gone)
         assert await question
+
+
+async def test_a_generation_that_another_process_has_dropped_is_looked_up_again(scene: Scene) -> None:
+    assert await scene.balances.get("a")
+    generation = cast(ReadModelProgress, scene.synchronizer.progress["balances"]).serving
+    known = generation._found
+    await scene.synchronizer.rebuild_projection("balances")
+    await scene.synchronizer.control("balances").drop_previous()
+    generation._found, generation._looked_at = known, time.monotonic()  # as this process would know it still
+    assert await scene.balances.get("a")
+    assert generation._found != known
+
+
+async def test_a_row_that_has_to_show_nothing_is_read_in_one_turn_of_the_loop(engine: Engine, scene: Scene) -> None:
+    """Where the engine can do so; the more coroutines there are on the way, the longer a request takes."""
+    assert await scene.bus.dispatch(GetBalance("a"))  # it is known now which generation serves
+    asking = scene.bus.ask(GetBalance("a"))
+    if scene.engine.read_database.load_at_once(scene.balances._table_of("__1"), [("a",)]) is None:
+        assert (await asking).value
+        return
+    with pytest.raises(StopIteration) as done:
+        asking.send(None)
+    answer = done.value.value
+    assert answer.value == Balance("a", "ann", Decimal(0), 0)
+    assert (answer.stale, answer.position) == (False, 1)
+
+
+async def test_rows_that_were_read_by_a_process_that_stood_still_are_asked_for_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = scene.engine.read_database
+    assert await scene.balances.get("a")
+    load_at_once, load, asked_again = database.load_at_once, database.load, list[Any]()
+
+    def stand_still(*arguments: Any) -> Any:
+        monkeypatch.setattr(read_model, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 60))
+        return load_at_once(*arguments)
+
+    async def load_again(*arguments: Any) -> Any:
+        asked_again.append(arguments)
+        return await load(*arguments)
+
+    monkeypatch.setattr(database, "load_at_once", stand_still)
+    monkeypatch.setattr(database, "load", load_again)
+    assert await scene.balances.get("a")
+    assert asked_again
 
 
 async def test_a_belief_that_is_wrong_does_not_make_an_answer_stale_unseen(scene: Scene) -> None:

@@ -12,7 +12,7 @@ import pytest
 from twofold import Application, Command, Event, FullText, Key, Projection, on
 from twofold.options import QueryOptions
 from twofold.ports.full_text import MAX_FOUND, Range, find_words
-from twofold.queries import read_model
+from twofold.queries import highlights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ async def test_words_are_marked_in_a_thread_and_in_a_bounded_part_of_a_page(
         threads.add(threading.get_ident())
         return find_words(text, search)
 
-    monkeypatch.setattr(read_model, "find_words", spy)
+    monkeypatch.setattr(highlights, "find_words", spy)
     app = Application(url)
     pages = app.projections.add(Pages())
 

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from contextvars import Token
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 from zlib import crc32
 
 from twofold.arguments import check_number, check_whole, shown
 from twofold.messages.context import Context, current_context, current_metadata, enter_context, leave_context
 from twofold.messages.mark import Mark
-from twofold.messages.query import Answer
 from twofold.messages.receipt import Receipt
 from twofold.messages.stream import ANY, ExpectedVersion, check_expected
 
@@ -62,6 +61,18 @@ class WriteToken:
 NOTHING_WRITTEN = WriteToken()
 
 
+class Answered(Protocol):
+    """How good an answer is: an `Answer` says so, and the query while it is asked."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether it does not show all that it had to show."""
+
+    @property
+    def age(self) -> timedelta | None:
+        """Of the oldest event that is missing in it."""
+
+
 @dataclass
 class Session:
     """What one client has written and therefore wants to see, such as in one HTTP request; see `session`."""
@@ -86,10 +97,12 @@ class Session:
         self.receipt = receipt
         self.written = self.written.merge(WriteToken.of(receipt))
 
-    def note_answer(self, answer: Answer[Any]) -> None:
+    def note_answer(self, answer: Answered) -> None:
         """Remember how good an answer was."""
-        self.asked, self.stale = True, self.stale or answer.stale
-        self.age = max(filter(None, (self.age, answer.age)), default=None)
+        self.asked = True
+        if answer.stale:
+            self.stale = True
+            self.age = max(filter(None, (self.age, answer.age)), default=None)
 
     def take_expected_version(self) -> ExpectedVersion:
         """Return the version that the next write expects of its stream, and forget it: it holds for one write."""

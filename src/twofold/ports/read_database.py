@@ -263,6 +263,14 @@ class ReadDatabase(Protocol):
             StorageError: the database failed.
         """
 
+    def load_at_once(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values] | None:
+        """Return what `load` returns, if that takes microseconds and no waiting; else None, and `load` has to be asked.
+
+        Raises:
+            OwnershipError: another process or event loop has opened the database.
+            StorageError: its file was deleted or replaced.
+        """
+
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         """Write rows, delete others, park and release events, and take the step, in one transaction.
 

@@ -11,7 +11,7 @@ from twofold.errors import DuplicateHandlerError, HandlerNotFoundError, InvalidH
 from twofold.messages.query import Answer, Query
 from twofold.messages.read_policy import ReadPolicy
 from twofold.messages.receipt import Receipt
-from twofold.messages.session import WriteToken, current_session
+from twofold.messages.session import NOTHING_WRITTEN, WriteToken, current_session
 from twofold.middleware import Call, Middleware, admits_none, checked, compose, resolve, result_type
 from twofold.queries.consistency import Asking, Progress, Tagging, catch_up, current_asking
 from twofold.telemetry import traced
@@ -124,7 +124,11 @@ class QueryBus:
         self, query: Query[R], *, after: Receipt[Any] | WriteToken | int | None = None, timeout: float | None = None
     ) -> R:
         """Answer a query; see `ask`, which tells of an answer whether it is stale."""
-        return (await self.ask_where(query, after=after, timeout=timeout))[0].value
+        route = self._route(query)
+        asking, tell = self._begin(route, after, timeout, None)
+        value: R = await self._answer(route, query, asking)
+        tell(asking)
+        return value
 
     async def ask(
         self,
@@ -175,27 +179,34 @@ class QueryBus:
             is_watched: whether the scopes are wanted with their tags.
         """
         route = self._route(query)
+        check_flag("is_watched", is_watched)
+        asking, tell = self._begin(route, after, timeout, policy)
+        asking.is_watched = is_watched
+        value = await self._answer(route, query, asking)
+        tell(asking)
+        return Answer(value, asking.stale, asking.age, asking.position or 0), asking
+
+    def _begin(
+        self,
+        route: _Route,
+        after: Receipt[Any] | WriteToken | int | None,
+        timeout: float | None,
+        policy: ReadPolicy | None,
+    ) -> tuple[Asking, Callable[[Asking], None]]:
+        """Return what a query's answer must show, and what is to be told how good it was."""
         if timeout is not None:
             check_number("timeout", timeout)
         if policy is not None:
             check_instance("policy", policy, ReadPolicy)
-        check_flag("is_watched", is_watched)
         session, outer = current_session(), current_asking()
-        written = WriteToken.of(0 if after is None else after)
+        written = NOTHING_WRITTEN if after is None else WriteToken.of(after)
         if session:
             written = written.merge(session.written)
             timeout = session.wait if timeout is None else timeout
         if outer:
             written = written.merge(outer.written)
         asking = Asking(written, policy=policy or route.policy, default=self._policy, timeout=timeout)
-        asking.is_watched = is_watched
-        value = await self._answer(route, query, asking)
-        answer: Answer[R] = Answer(value, asking.stale, asking.age, asking.position or 0)
-        if outer:
-            outer.include(asking)
-        elif session:
-            session.note_answer(answer)
-        return answer, asking
+        return asking, outer.include if outer else session.note_answer if session else _forget
 
     async def _answer(self, route: _Route, query: Any, asking: Asking) -> Any:
         """Wait for what the handler reads with SQL of its own, and let it answer."""
@@ -239,6 +250,10 @@ class QueryBus:
                 raise TypeError(f"`query` is the class {query.__name__}; give an instance: {query.__name__}(…)")
             raise HandlerNotFoundError(type(query), "queries")
         return route
+
+
+def _forget(_: Asking) -> None:
+    """Do nothing: neither a query nor a session wants to know how good an answer was."""
 
 
 class _Route(NamedTuple):

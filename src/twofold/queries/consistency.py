@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from twofold.errors import StaleReadError
 from twofold.messages.event import ANY_TYPE
-from twofold.messages.query import Answer
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.session import Session, WriteToken, current_session
 from twofold.queries.scope import Scope
@@ -45,6 +44,12 @@ class Progress(Protocol):
     @property
     def reached(self) -> int:
         """The position that it has passed, as far as this process knows; no database is asked."""
+
+    def at_hand(self) -> Serving | None:
+        """Return the generation that answers, if it is known, and known not to be late; nothing is waited for.
+
+        None says that a database has to be asked first, as `find` and `is_late` do.
+        """
 
     async def find(self) -> Serving:
         """Return the generation that answers.
@@ -256,8 +261,9 @@ class Asking:
     def note_position(self, position: int, *, stale: bool, age: timedelta | None = None) -> None:
         """Take note of an answer: the position of the log that it is of, and whether it is stale."""
         self.questions += 1
-        self.stale = self.stale or stale
-        self.age = max(filter(None, (self.age, age)), default=None)
+        if stale:
+            self.stale = True
+            self.age = max(filter(None, (self.age, age)), default=None)
         self.position = position if self.position is None else min(self.position, position)
 
     def include(self, other: Asking) -> None:
@@ -276,7 +282,7 @@ class _SessionAsking(Asking):
 
     def note_position(self, position: int, *, stale: bool, age: timedelta | None = None) -> None:
         super().note_position(position, stale=stale, age=age)
-        self._session.note_answer(Answer(None, self.stale, self.age, position))
+        self._session.note_answer(self)
 
 
 _asking: ContextVar[Asking | None] = ContextVar("twofold_asking", default=None)

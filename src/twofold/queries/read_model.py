@@ -8,7 +8,8 @@ A question goes this way:
 3. The rows and the generation's position are read from one snapshot. If the position is too low, begin again with 2.
 4. After the time that the policy gives: refuse, fold what is missing over the row, or answer stale and say so.
 
-A question that nothing has to be shown to waits for nothing, and reads the rows alone.
+A question that has to show nothing waits for nothing, and reads the rows alone. A row that is looked up so is read in
+this turn of the event loop where the engine can do that: a way through the coroutines of the steps above takes longer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -29,16 +30,28 @@ from twofold.messages.event import stored_names
 from twofold.messages.tenant_names import TENANT_COLUMN
 from twofold.options import QueryOptions
 from twofold.ports.checkpoints import GRACE_OF_PREVIOUS, Generation
-from twofold.ports.full_text import MAX_TEXT, Range, find_words
-from twofold.ports.read_database import Filter, Found, Lookup, Question, ReadDatabase, Selection, Source, Sums, Total
+from twofold.ports.read_database import (
+    Filter,
+    Found,
+    Lookup,
+    Question,
+    ReadDatabase,
+    Selection,
+    Source,
+    Sums,
+    Total,
+    Values,
+)
 from twofold.ports.table import Column, Kind, Table
 from twofold.projections.keys.keyed_event import key_text
 from twofold.projections.projection import KeyValues, Projection
 from twofold.projections.rows.owned_rows import plain
 from twofold.queries.consistency import Asking, Need, Progress, current_asking
 from twofold.queries.filters import checked_filter
+from twofold.queries.highlights import highlights_of
 from twofold.queries.key_tags import KeyTags, key_tags, tags_of
 from twofold.queries.pages import PaginatedResult, read_cursor, write_cursor
+from twofold.queries.scope import Scope
 from twofold.queries.serving import Serving
 from twofold.tenants import current_tenant, tenant_or_all
 
@@ -87,7 +100,7 @@ class ReadModel(Generic[R]):
         generation: Generation | None = None,
         options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
     ) -> None:
-        check_port("database", database, "read database", "open", "read", "load")
+        check_port("database", database, "read database", "open", "read", "load", "load_at_once")
         check_instance("projection", projection, Projection)
         check_instance("options", options, QueryOptions)
         self.name = projection.name
@@ -119,8 +132,10 @@ class ReadModel(Generic[R]):
         """
         if self._of_tenants:
             key = (current_tenant(f"a row of {self.name}"), *key)
-        asking = current_asking()
-        found, is_stale = await self._ask(asking, Lookup((self._rows.dump_key(key),)), key)
+        asking, keys = current_asking(), (self._rows.dump_key(key),)
+        if (rows := self._load_at_once(asking, keys)) is not None:
+            return cast("R", plain(self._rows.load(rows[0]))) if rows else None
+        found, is_stale = await self._ask(asking, Lookup(keys), key)
         if is_stale and asking and self._progress and self._overlay and asking.folds(self._progress):
             row = await self._overlay.get(key)
             asking.note(self._progress, found.position, stale=found.has_parked)
@@ -189,7 +204,9 @@ class ReadModel(Generic[R]):
             page_size=page_size,
             total_pages=-(-total // page_size),
             next_cursor=self._next_cursor(values[-1], order) if order and len(values) == page_size else None,
-            highlights=await asyncio.to_thread(self._highlights, values, search) if highlight else (),
+            highlights=await asyncio.to_thread(highlights_of, self._table, values, search, self._options.marked)
+            if highlight
+            else (),
             position=found.position,
             furthest=found.furthest,
         )
@@ -220,6 +237,27 @@ class ReadModel(Generic[R]):
         return [msgspec.structs.replace(each, by=self._rows.restored(by, each.by)) for each in totals]
 
     # -- reading ----------------------------------------------------------------------------------------------------
+
+    def _load_at_once(self, asking: Asking | None, keys: Sequence[KeyValues]) -> Sequence[Values] | None:
+        """Return rows that have to show nothing, as the engine reads them in this turn of the event loop.
+
+        None says that it takes more: to look up the generation that answers, to wait for it, or to read in a thread.
+        """
+        if self._progress is None or (asking is not None and asking.needs_tags):
+            return None
+        asked, serving = time.monotonic(), self._progress.at_hand()
+        if serving is None or serving.has_parked:
+            return None
+        position = self._progress.reached  # before the rows are read: they show at least that
+        rows = self._database.load_at_once(self._table_of(serving.generation.suffix), keys)
+        if rows is None or time.monotonic() - asked > GRACE_OF_PREVIOUS - self._options.lookup:
+            return None
+        if asking is not None:
+            asking.scopes.append(
+                Scope(self._progress.handled, {}, tenant_or_all(self.name) if self._of_tenants else "")
+            )
+            asking.note(self._progress, position)
+        return rows
 
     async def _answer(self, question: Selection | Sums) -> Found:
         """Answer a question about several rows, and note how good the answer is."""
@@ -319,23 +357,6 @@ class ReadModel(Generic[R]):
         return stored_names(self._projection.handles())
 
     # -- what is asked ----------------------------------------------------------------------------------------------
-
-    def _highlights(self, rows: Sequence[Sequence[Any]], search: str) -> Sequence[Mapping[str, Sequence[Range]]]:
-        """Return where each row holds the words. A thread does it, within bounds: texts may be of any length."""
-        places = [(name, self._place_of(name)) for name in self._table.full_text]
-        highlights, left = list[Mapping[str, Sequence[Range]]](), self._options.marked
-        for values in rows:
-            marked = {}
-            for name, place in places:
-                text = (values[place] or "")[: min(left, MAX_TEXT)]
-                left -= len(text)
-                if ranges := find_words(text, search):
-                    marked[name] = ranges
-            highlights.append(marked)
-        return highlights
-
-    def _place_of(self, name: str) -> int:
-        return next(place for place, column in enumerate(self._table.columns) if column.name == name)
 
     def _own(self, where: tuple[Filter, ...]) -> tuple[Filter, ...]:
         """Return filters that the tenant's own rows fulfil; on behalf of all tenants, as they are given.

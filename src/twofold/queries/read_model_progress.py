@@ -82,6 +82,10 @@ class ReadModelProgress:
         known = self.serving.known
         return self._believed(known) if known else 0
 
+    def at_hand(self) -> Serving | None:
+        known, limit = self.serving.at_hand(), self.runner.projection.max_lag
+        return known if limit is None or self._may_still_lack(limit) else None
+
     async def find(self) -> Serving:
         return await self.serving.find()
 

@@ -55,6 +55,11 @@ class ServingGeneration:
         """The generation that was found last, or None."""
         return self._found
 
+    def at_hand(self) -> Serving | None:
+        """Return what `find` returns, if no database has to be asked for it; else None."""
+        is_fresh = self._looked_at >= time.monotonic() - self._lookup
+        return self._found if is_fresh else None
+
     async def find(self) -> Serving:
         """Return the generation that serves this version, or the one before if its rows look alike.
 

@@ -68,6 +68,10 @@ class OnDemandRows:
         """The position that every answer shows: that of the log, as far as this process knows."""
         return max(self.position, self._head.position)
 
+    def at_hand(self) -> Serving | None:
+        """Return None: each question brings the rows up to the head of the log first."""
+        return None
+
     async def find(self) -> Serving:
         """Bring the rows up to the head of the log, and return where they are.
 

@@ -205,6 +205,10 @@ class ParquetSnapshots:
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
         return await self._read(partial(load_rows, table=_whole(table), keys=keys)) if keys else []
 
+    def load_at_once(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values] | None:
+        """Return None: files are read in a thread."""
+        return None
+
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         """Refuse: snapshots are only read.
 

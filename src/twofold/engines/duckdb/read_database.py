@@ -134,6 +134,10 @@ class DuckDbReadDatabase:
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
         return await self._database.read(partial(load_rows, table=table, keys=keys)) if keys else []
 
+    def load_at_once(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values] | None:
+        """Return None: DuckDB reads in a thread."""
+        return None
+
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         await self._database.write(partial(write_step, table=table, changes=changes, step=step))
         self._tell(step.segment, step.epoch, step.after)

@@ -97,6 +97,9 @@ class MemoryReadDatabase:
     async def load(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
         return self._database.read(partial(load_rows, table=table, keys=keys)) if keys else []
 
+    def load_at_once(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values] | None:
+        return self._database.read(partial(load_rows, table=table, keys=keys)) if keys else []
+
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         async with self._database.transaction() as connection:
             write_step(connection, table, in_sql(table, changes), step)

@@ -29,6 +29,8 @@ _TO_SQL: dict[Kind, Callable[[Any], Any]] = {
     Kind.DATE: dt.date.isoformat,
     Kind.UUID: str,
 }
+UNCHANGED = frozenset(Kind) - _TO_SQL.keys()
+"""The kinds of columns that SQLite keeps as Python has them."""
 _FROM_SQL: dict[Kind, Callable[[Any], Any]] = {
     Kind.BOOLEAN: bool,
     Kind.DECIMAL: Decimal,

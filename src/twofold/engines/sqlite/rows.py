@@ -10,7 +10,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any
 
-from twofold.engines.sqlite.columns import rows_from_sql, rows_to_sql, to_sql
+from twofold.engines.sqlite.columns import UNCHANGED, rows_from_sql, rows_to_sql, to_sql
 from twofold.engines.sqlite.writing import write_rows
 from twofold.errors import CheckpointMovedError, LimitExceededError
 from twofold.ports.checkpoints import SQL as SHARED
@@ -23,11 +23,12 @@ from twofold.ports.table import Kind, Table
 
 def load_rows(reader: sqlite3.Connection, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values]:
     """Return the rows that have these keys, in no particular order."""
-    wanted = [_key_to_sql(table, key) for key in keys]
-    if len(table.key) == 1 and len(wanted) > 1:
+    wanted, sql = [_key_to_sql(table, key) for key in keys], _select_one(table)
+    if len(wanted) == 1:
+        return rows_from_sql(table, reader.execute(sql, wanted[0]).fetchall())
+    if len(table.key) == 1:
         listed = json.dumps([key[0] for key in wanted])
         return rows_from_sql(table, reader.execute(_select_listed(table), (listed,)).fetchall())
-    sql = _select_one(table)
     return rows_from_sql(table, [row for key in wanted for row in reader.execute(sql, key)])
 
 
@@ -102,7 +103,10 @@ def _key_condition(table: Table) -> str:
 
 
 def _key_to_sql(table: Table, key: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(to_sql(kind, value) for kind, value in zip(_key_kinds(table), key, strict=True))
+    kinds = _key_kinds(table)
+    if UNCHANGED.issuperset(kinds):
+        return key
+    return tuple(to_sql(kind, value) for kind, value in zip(kinds, key, strict=True))
 
 
 @cache

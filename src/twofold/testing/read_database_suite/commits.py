@@ -126,6 +126,12 @@ class CommitPromises:
         assert await samples.load(("c",), ("x",), ("a",)) == [Sample(id="a"), Sample(id="c")]
         assert await samples.load() == []
 
+    async def test_rows_that_are_read_at_once_are_those_that_are_loaded(self, samples: Model) -> None:
+        await samples.write(Sample(id="a"), Sample(id="b"), Sample(id="c"))
+        for keys in ([("a",)], [("c",), ("x",), ("a",)], [("x",)], []):
+            loaded = await samples.load(*keys)
+            assert samples.load_at_once(*keys) in (None, loaded)
+
     async def test_thousands_of_rows_are_written_and_loaded_at_once(self, samples: Model) -> None:
         rows = [Sample(id=f"{n:05}", number=n) for n in range(5000)]
         await samples.write(*rows)

@@ -113,6 +113,14 @@ class SqliteReadDatabase:
                 raise
             return await self.load(table, possible)
 
+    def load_at_once(self, table: Table, keys: Collection[tuple[Any, ...]]) -> Sequence[Values] | None:
+        if not self._is_brief(keys):
+            return None
+        try:
+            return self._database.read_at_once(partial(load_rows, table=table, keys=keys))
+        except (OverflowError, UnicodeError):  # no row can have one of these keys
+            return None
+
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         job = partial(write_step, table=table, changes=in_sql(table, changes), step=step)
         few = len(changes.upserts) + len(changes.deletes) <= self._database.options.brief_step
