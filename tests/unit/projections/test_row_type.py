@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 from decimal import Decimal
 from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal
@@ -156,3 +157,52 @@ def test_rows_come_back_whether_their_class_takes_values_by_position_or_by_name(
     for row in (Mixed("x", "y", b=2), Record("x", 2), Full(id=UUID(int=1), number=2)):
         rows = RowType(type(row))
         assert rows.load(rows.dump(row)) == row
+
+
+@dataclass(frozen=True)
+class Checked:
+    id: Annotated[str, Key()]
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number < 0:
+            raise ValueError("below zero")
+
+
+@dataclass(frozen=True)
+class Shouted:
+    id: Annotated[str, Key()]
+    text: str
+
+    def __init__(self, id: str, text: str) -> None:
+        object.__setattr__(self, "id", id)
+        object.__setattr__(self, "text", text.upper())
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    id: Annotated[str, Key()]
+    text: str
+
+
+@dataclass(frozen=True)
+class Plain:
+    id: Annotated[str, Key()]
+    text: str = "default"
+
+
+def test_a_row_whose_constructor_does_more_than_to_set_the_fields_is_made_by_it() -> None:
+    with pytest.raises(ValueError, match="below zero"):
+        RowType(Checked).load(["a", -1])
+    assert RowType(Shouted).load(["a", "b"]).text == "B"
+    assert RowType(Slotted).load(["a", "b"]) == Slotted("a", "b")
+
+
+def test_a_row_whose_constructor_only_sets_the_fields_is_as_if_it_had_made_it() -> None:
+    row = RowType(Plain).load(["a", "b"])
+    assert (row, hash(row), copy.copy(row), replace(row, id="c")) == (
+        Plain("a", "b"), hash(Plain("a", "b")), row, Plain("c", "b"),
+    )  # fmt: skip
+    assert vars(row) == {"id": "a", "text": "b"}
+    with pytest.raises(FrozenInstanceError):
+        row.text = "c"  # type: ignore[misc]

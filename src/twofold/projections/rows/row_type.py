@@ -190,11 +190,35 @@ def _in_column(column: RowColumn, value: Any) -> Any:
 
 
 def _maker(cls: type[R], names: tuple[str, ...]) -> Callable[[Sequence[Any]], R]:
-    """Return what makes a row of its values: by position where the class takes them so, which is faster."""
+    """Return what makes a row of its values: the fields of a dataclass at once, a Struct's by position if it can be."""
+    if _only_sets_fields(cls):
+
+        def make(values: Sequence[Any]) -> R:  # a sixth of the time of the constructor, which sets one after the other
+            row = object.__new__(cls)
+            row.__dict__.update(zip(names, values))  # noqa: B905 - each row has as many values as columns
+            return row
+
+        return make
     parameters = inspect.signature(cls).parameters.values()
     if tuple(each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD) == names:
         return lambda values: cls(*values)
     return lambda values: cls(**dict(zip(names, values, strict=True)))
+
+
+def _only_sets_fields(cls: type) -> bool:
+    """Return whether the constructor of a class is that of a frozen dataclass, and does nothing but set the fields."""
+    code = getattr(inspect.getattr_static(cls, "__init__"), "__code__", None)
+    is_generated = code is not None and "__dataclass_builtins_object__" in code.co_freevars
+    return (
+        is_generated
+        and all(field.init for field in dataclasses.fields(cls))
+        and not any("__new__" in vars(each) for each in cls.__mro__[:-1])
+        and not hasattr(cls, "__post_init__")
+        and not any("__slots__" in vars(each) for each in cls.__mro__[:-1])
+        and not any(
+            hasattr(inspect.getattr_static(cls, field.name, None), "__set__") for field in dataclasses.fields(cls)
+        )
+    )
 
 
 def _hints(cls: type) -> dict[str, Any]:
