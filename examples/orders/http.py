@@ -100,8 +100,9 @@ def build_api(
     add_consistency(api, app, cookie=True)
     add_browser_protection(api, hosts=hosts)
     api.router.route_class = ExactJsonRoute
-    _add_commands(api, app)  # to the API itself: of a router that is included, each request would be matched twice
-    _add_queries(api, app)
+    _add_creation(api, app)  # to the API itself: of a router that is included, each request would be matched twice
+    _add_queries(api, app)  # before the changes, as each request is compared with the routes before its own
+    _add_changes(api, app)
     if reports:
         _add_reports(api, app)
     if fulfilment:
@@ -116,7 +117,7 @@ async def _home() -> HTMLResponse:
     return HTMLResponse(files("orders").joinpath("home.html").read_text("utf-8"))
 
 
-def _add_commands(api: FastAPI, app: Application) -> None:
+def _add_creation(api: FastAPI, app: Application) -> None:
     @api.post(
         "/orders",
         tags=COMMANDS,
@@ -135,34 +136,6 @@ def _add_commands(api: FastAPI, app: Application) -> None:
         )
         response.headers["Location"] = f"/orders/{receipt.value}"
         return _acknowledge(receipt)
-
-    @api.post("/orders/{order_id}/items", tags=COMMANDS, responses=CHANGES)
-    async def add_item(order_id: OrderId, body: ItemBody, command_id: CommandId) -> Acknowledgement:
-        """Order a further item, up to 2000 in one order."""
-        return _acknowledge(
-            await app.commands.execute(AddItem(command_id=command_id, order_id=order_id, item=body.value()))
-        )
-
-    @api.delete("/orders/{order_id}/items/{product_id:path}", tags=COMMANDS, responses=CHANGES)
-    async def remove_item(order_id: OrderId, product_id: Id, command_id: CommandId) -> Acknowledgement:
-        """Take a product off an order."""
-        command = RemoveItem(command_id=command_id, order_id=order_id, product_id=product_id)
-        return _acknowledge(await app.commands.execute(command))
-
-    @api.post("/orders/{order_id}/ship", tags=COMMANDS, responses=CHANGES)
-    async def ship_order(order_id: OrderId, command_id: CommandId) -> Acknowledgement:
-        """Send the goods; the order changes no more."""
-        return _acknowledge(await app.commands.execute(ShipOrder(command_id=command_id, order_id=order_id)))
-
-    @api.delete("/orders/{order_id}", tags=COMMANDS, responses=CHANGES)
-    async def cancel_order(
-        order_id: OrderId,
-        reason: Annotated[Text, Query(description="Why.", examples=["ordered by mistake"])],
-        command_id: CommandId,
-    ) -> Acknowledgement:
-        """Give an order up; it changes no more."""
-        command = CancelOrder(command_id=command_id, order_id=order_id, reason=reason)
-        return _acknowledge(await app.commands.execute(command))
 
 
 def _add_queries(api: FastAPI, app: Application) -> None:
@@ -254,6 +227,36 @@ def _add_queries(api: FastAPI, app: Application) -> None:
             status="faulted" if faulted else "ok",
             projections=[ProjectionHealth.model_validate(each) for each in projections],
         )
+
+
+def _add_changes(api: FastAPI, app: Application) -> None:
+    @api.post("/orders/{order_id}/items", tags=COMMANDS, responses=CHANGES)
+    async def add_item(order_id: OrderId, body: ItemBody, command_id: CommandId) -> Acknowledgement:
+        """Order a further item, up to 2000 in one order."""
+        return _acknowledge(
+            await app.commands.execute(AddItem(command_id=command_id, order_id=order_id, item=body.value()))
+        )
+
+    @api.delete("/orders/{order_id}/items/{product_id:path}", tags=COMMANDS, responses=CHANGES)
+    async def remove_item(order_id: OrderId, product_id: Id, command_id: CommandId) -> Acknowledgement:
+        """Take a product off an order."""
+        command = RemoveItem(command_id=command_id, order_id=order_id, product_id=product_id)
+        return _acknowledge(await app.commands.execute(command))
+
+    @api.post("/orders/{order_id}/ship", tags=COMMANDS, responses=CHANGES)
+    async def ship_order(order_id: OrderId, command_id: CommandId) -> Acknowledgement:
+        """Send the goods; the order changes no more."""
+        return _acknowledge(await app.commands.execute(ShipOrder(command_id=command_id, order_id=order_id)))
+
+    @api.delete("/orders/{order_id}", tags=COMMANDS, responses=CHANGES)
+    async def cancel_order(
+        order_id: OrderId,
+        reason: Annotated[Text, Query(description="Why.", examples=["ordered by mistake"])],
+        command_id: CommandId,
+    ) -> Acknowledgement:
+        """Give an order up; it changes no more."""
+        command = CancelOrder(command_id=command_id, order_id=order_id, reason=reason)
+        return _acknowledge(await app.commands.execute(command))
 
 
 def _add_reports(api: FastAPI, app: Application) -> None:

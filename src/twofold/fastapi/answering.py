@@ -132,7 +132,7 @@ class Answering:
 
     def _mark_answers(self, headers: MutableHeaders, own: Session) -> None:
         """Say how good an answer is. RFC 9111 ended `Warning`, and `Age` would say that a cache has answered."""
-        headers.add_vary_header(f"{TOKEN}, Cookie" if self._cookie else TOKEN)
+        headers.append("Vary", f"{TOKEN}, Cookie" if self._cookie else TOKEN)
         if own.wait is not None:
             headers["Preference-Applied"] = f"wait={own.wait:.0f}"
         if own.stale:

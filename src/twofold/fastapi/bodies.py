@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, NoReturn
 
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -59,6 +60,8 @@ class ExactJsonRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Awaitable[Any]]:  # type: ignore[override]
         """Return what handles a request of this route."""
         handle = super().get_route_handler()
+        if self.body_field is None and not _gives_requests(self.dependant):
+            return handle  # nothing can ask for the body
 
         async def handle_exactly(request: Request) -> Any:
             request.json = partial(_exact_json, request)  # type: ignore[method-assign]  # a request is made already
@@ -68,6 +71,11 @@ class ExactJsonRoute(APIRoute):
                 del request.json
 
         return handle_exactly
+
+
+def _gives_requests(dependant: Dependant) -> bool:
+    """Return whether an endpoint, or one of its dependencies, gets the request itself."""
+    return bool(dependant.request_param_name) or any(map(_gives_requests, dependant.dependencies))
 
 
 async def _exact_json(request: Request) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from twofold import errors
 from twofold.fastapi import BodyLimit, CommandId, ExactJsonRoute, add_problem_details, problem_responses
 
@@ -72,6 +72,10 @@ def client() -> Iterator[TestClient]:
     @exact.post("/anything")
     async def anything(request: Request) -> str:
         return repr(await request.json())
+
+    @exact.post("/dependent")
+    async def dependent(found: str = Depends(anything)) -> str:
+        return found
 
     @api.post("/raw")
     async def raw(request: Request) -> int:
@@ -217,3 +221,9 @@ def test_an_empty_idempotency_key_is_refused(client: TestClient) -> None:
 def test_openapi_shows_the_problems(client: TestClient) -> None:
     responses = client.get("/openapi.json").json()["paths"]["/raise/{name}"]["get"]["responses"]
     assert responses["409"]["content"]["application/problem+json"]["example"]["status"] == 409
+
+
+@pytest.mark.parametrize("path", ["/anything", "/dependent"])
+def test_numbers_are_exact_for_an_endpoint_that_reads_the_request_itself(client: TestClient, path: str) -> None:
+    answer = client.post(path, content="[0.1, 1]", headers={"content-type": "application/json"})
+    assert answer.json() == "[Decimal('0.1'), 1]"
