@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 from uuid import UUID
 
 from twofold.messages.stored_event import EventNames, NewEvent, StoredEvent, covered_names, new_event
@@ -44,13 +45,16 @@ def own_uuid(tenant: str, given: UUID) -> UUID:
 
 def own_events(tenant: str, events: Sequence[NewEvent]) -> tuple[NewEvent, ...]:
     """Return encoded events as those of a tenant."""
-    return tuple(_own_event(tenant, each) for each in events)
-
-
-def _own_event(tenant: str, event: NewEvent) -> NewEvent:
-    names = EventNames(own_name(tenant, event.stream_id), event.stream_type, event.type, event.schema_version)
-    tags = (tenant_tag(tenant), *(own_name(tenant, tag) for tag in event.tag_names))
-    return new_event(names, covered_names(names), event.event_id, event.payload, event.metadata, tags)
+    prefix = tenant_tag(tenant)
+    known = dict[tuple[Any, ...], tuple[EventNames, bytes]]()  # most events of an append are of one stream and class
+    own = []
+    for event in events:
+        if (found := known.get(event[:4])) is None:
+            names = EventNames(own_name(tenant, event.stream_id), *event[1:4])
+            found = known[event[:4]] = names, covered_names(names)
+        tags = (prefix, *[prefix + tag for tag in event.tag_names])
+        own.append(new_event(*found, event.event_id, event.payload, event.metadata, tags))
+    return tuple(own)
 
 
 def tenant_of(row: StoredEvent) -> str:
