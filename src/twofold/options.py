@@ -616,6 +616,19 @@ class InspectionOptions:
     """Events that are read at once where an index leads. Raised, more is read in vain; lowered, more questions."""
     page_bytes: int = 4_000_000
     """Bytes of payload that are read at once, about. Raised, large events take more memory; lowered, more questions."""
+    clock_difference: float = 1.0
+    """Seconds by which clocks may differ before it is a finding. Raised, wrong times of events are found later;
+    lowered, clocks that are good enough are findings."""
+    free_disk: int = 1_000_000_000
+    """Bytes that should be free on the disk of a SQLite file. Raised, small disks are findings; lowered, there is less
+    time to act."""
+    large_wal: int = 1_000_000_000
+    """Bytes of a write-ahead log from which on it is a finding. Raised, a reader that never ends is found later."""
+    long_transaction: float = 600.0
+    """Seconds from which on an open transaction is a finding. Raised, what hinders clean-up is found later; lowered,
+    each backup is a finding."""
+    used_connections: float = 0.8
+    """Share of the server's connections from which on it is a finding. Raised, there is less time to act."""
     traced: int = 1000
     """Events of a trace, at most. Raised, the trace of what caused very much takes longer; lowered, more is cut off."""
 

@@ -31,9 +31,13 @@ It looks at what is imported, in the packages of all that the application has re
 or `--package` name. Decision models are found where a module holds one, or has a function of texts and numbers that
 says `-> DecisionModel[…]`; such a function is called with samples. A code stays what it is; ignore one, or one for a
 single subject.
+
+The codes from TF201 on are found by `twofold doctor`, which looks at databases and machines, and not at code.
 """
 TAIL = """
 ::: twofold.checks.findings
+
+::: twofold.checks.databases
 """
 
 

@@ -41,6 +41,7 @@ FIXED = {
     "engines/postgres/log/batch.py _INT4": "the range of a type",
     "engines/postgres/log/batch.py _INT8": "the range of a type",
     "engines/postgres/log/selection.py END": "the range of a type",
+    "engines/postgres/log/examination.py _OLDEST": "the versions that the makers of PostgreSQL care for",
     "engines/postgres/schema.py LOCK": "the name of a lock",
     "engines/postgres/schema.py LOOKS": "a start that waits for the migration of another process",
     "engines/postgres/wire/arrays.py BOOL": "the number of a type",

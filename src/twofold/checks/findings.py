@@ -65,6 +65,61 @@ CODES: Mapping[str, CheckCode] = {
         "Its rows stay where they are and grow old; nothing keeps them in step.",
         "Add the projection, or drop what is left of it once no older process needs it.",
     ),
+    "TF201": CheckCode(
+        "error", "A database cannot be opened, or is not up to date.",
+        "An application does not start on it.",
+        "Do what the text says; `twofold migrate URL` brings a database up to date.",
+    ),
+    "TF202": CheckCode(
+        "error", "A clock is wrong.",
+        "Events get times that are not theirs, and timers of processes fire too early or too late.",
+        "Let all machines keep their clocks by NTP.",
+    ),
+    "TF203": CheckCode(
+        "warning", "The disk is nearly full.",
+        "Appends are refused when it is full, and backups and rebuilds need space of their own.",
+        "Free space, or move the file to a larger disk.",
+    ),
+    "TF204": CheckCode(
+        "error", "A SQLite file is on a file system over a network.",
+        "Locks and shared memory do not hold there: processes of several machines damage the file.",
+        "Move the file to a local disk; for several machines, use PostgreSQL.",
+    ),
+    "TF205": CheckCode(
+        "warning", "The write-ahead log of a SQLite file is large.",
+        "Reads become slow. Most often a process keeps a transaction open, so that the log cannot be emptied.",
+        "Find the process that reads without end, such as a shell, and close it.",
+    ),
+    "TF206": CheckCode(
+        "error", "The role lacks a privilege.",
+        "Appends or workers fail with it.",
+        "Grant it to the role, or let the role that owns the tables do so.",
+    ),
+    "TF207": CheckCode(
+        "warning", "The role is a superuser.",
+        "A program that gets hold of the application's password may then do anything on the server.",
+        "Use a role of its own that owns the database, or is granted what it needs.",
+    ),
+    "TF208": CheckCode(
+        "warning", "The server has few connections left.",
+        "Processes that start, and operators, are refused when there are none.",
+        "Raise `max_connections`, use a pooler, or run fewer processes.",
+    ),
+    "TF209": CheckCode(
+        "warning", "A transaction has been open for long.",
+        "Until it ends, dead versions of rows are kept, and tables that change often become slow.",
+        "Look for it in `pg_stat_activity`; set `idle_in_transaction_session_timeout`.",
+    ),
+    "TF210": CheckCode(
+        "warning", "Autovacuum is off.",
+        "Tables that change often, such as checkpoints, grow without end.",
+        "Set `autovacuum` to on.",
+    ),
+    "TF211": CheckCode(
+        "warning", "The version of the server gets no corrections any more.",
+        "Faults that lose data and holes in its security stay.",
+        "Upgrade the server.",
+    ),
 }  # fmt: skip
 """All kinds. A code is never given to another kind."""
 

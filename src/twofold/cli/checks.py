@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from twofold.application import Application
 from twofold.checks.findings import Finding
 from twofold.cli.applications import load
-from twofold.cli.output import out, say
+from twofold.cli.output import Json, out, say
 from twofold.cli.rebuilds import Code, Url
 
 Package = Annotated[
@@ -24,7 +24,6 @@ Ignore = Annotated[
 ]
 Log = Annotated[bool, Parameter(name="--log", negative="", help="Compare the code with what its databases hold, too.")]
 Strict = Annotated[bool, Parameter(name="--strict", negative="", help="Exit with 1 for warnings, too.")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one object of JSON for each finding.")]
 
 
 async def check(
@@ -47,7 +46,7 @@ async def check(
     if log:
         findings += await _findings_of_log(app, ignore)
     for each in findings:
-        _tell(each, as_json=as_json)
+        tell(each, as_json=as_json)
     errors = sum(each.level == "error" for each in findings)
     if not as_json:
         say(f"{errors} errors, {len(findings) - errors} warnings")
@@ -64,7 +63,8 @@ async def _findings_of_log(app: Application, ignore: tuple[str, ...]) -> list[Fi
         return await app.check_log(ignore=ignore)
 
 
-def _tell(finding: Finding, *, as_json: bool) -> None:
+def tell(finding: Finding, *, as_json: bool) -> None:
+    """Print a finding."""
     facts = {name: getattr(finding, name) for name in ("code", "level", "subject", "text", "why", "fix")}
     if as_json:
         say(msgspec.json.encode(facts).decode())

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from twofold.cli import (
     checks,
+    doctor,
     events,
     log,
     moving,
@@ -47,6 +48,7 @@ app.command(moving.fork)
 app.command(transfer.export)
 app.command(transfer.import_, name="import")
 app.command(checks.check)
+app.command(doctor.doctor)
 app.command(events.app)
 app.command(streams.app)
 app.command(events.show_trace, name="trace")

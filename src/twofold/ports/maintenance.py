@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 
 from twofold.messages.stored_event import StoredEvent
+from twofold.options import InspectionOptions
 from twofold.ports.event_log import CommandRecord, EventLog, intact_command, sealed_command
 
 _decode_tags = msgspec.json.Decoder(list[str]).decode
@@ -82,6 +83,24 @@ class Fork(NamedTuple):
 
     def __str__(self) -> str:
         return f"a fork of the log {UUID(bytes=self.log)} up to position {self.position}"
+
+
+class Symptom(NamedTuple):
+    """Something about a database that an operator should see to."""
+
+    code: str
+    """That of a kind of finding, such as `TF202`; see `twofold.checks.findings`."""
+    subject: str
+    text: str
+    """What is wrong with it, in one sentence."""
+
+
+class Examination(NamedTuple):
+    """What an engine says of the database and the machine beneath a log."""
+
+    facts: Mapping[str, str]
+    """Versions and settings, by their names."""
+    symptoms: Sequence[Symptom]
 
 
 class TagChange(NamedTuple):
@@ -203,6 +222,16 @@ class PortableLog(EventLog, Protocol):
 
     async def check(self) -> Sequence[str]:
         """Return what is wrong with the storage beneath the events, such as damaged pages and indexes; it reads all.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+    async def examine(self, options: InspectionOptions) -> Examination:
+        """Return versions, settings, and what about them endangers the log or the applications on it; it reads only.
+
+        Args:
+            options: from where on a difference or a number is a symptom.
 
         Raises:
             StorageError: the database failed.

@@ -21,6 +21,7 @@ from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent, record
 from twofold.messages.stream import holds
+from twofold.options import InspectionOptions
 from twofold.ports.event_log import (
     Append,
     Appended,
@@ -35,7 +36,15 @@ from twofold.ports.event_log import (
     version_rejection,
 )
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Fork, Inspection, PrunedCommands, StoredCommand, TagChange, refuse_gaps
+from twofold.ports.maintenance import (
+    Examination,
+    Fork,
+    Inspection,
+    PrunedCommands,
+    StoredCommand,
+    TagChange,
+    refuse_gaps,
+)
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 
@@ -273,6 +282,9 @@ class MemoryEventLog:
 
     async def check(self) -> Sequence[str]:
         return []
+
+    async def examine(self, options: InspectionOptions) -> Examination:
+        return Examination({"engine": "memory"}, [])
 
     async def inspect(self) -> Inspection:
         types = Counter(event.type for event in self._events)

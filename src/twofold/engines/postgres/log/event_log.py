@@ -10,7 +10,7 @@ from typing import Any
 
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.listener import HeadOfLog, Listener
-from twofold.engines.postgres.log import maintenance, snapshots
+from twofold.engines.postgres.log import examination, maintenance, snapshots
 from twofold.engines.postgres.log.batch import Refusal
 from twofold.engines.postgres.log.joined import PostgresJoinedTransaction, join
 from twofold.engines.postgres.log.lane import Lane
@@ -21,9 +21,10 @@ from twofold.errors import OutcomeUnknownError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
+from twofold.options import InspectionOptions
 from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan, repeated
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Fork, Inspection, PrunedCommands, StoredCommand, TagChange
+from twofold.ports.maintenance import Examination, Fork, Inspection, PrunedCommands, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
@@ -194,6 +195,9 @@ class PostgresEventLog:
 
     async def check(self) -> Sequence[str]:
         return await maintenance.check(self._reader, self._database.options.maintenance_timeout)
+
+    async def examine(self, options: InspectionOptions) -> Examination:
+        return await examination.examine(self._reader, options)
 
     async def inspect(self) -> Inspection:
         return await maintenance.inspect(self._reader, self._database.options.maintenance_timeout)

@@ -87,6 +87,26 @@ SELECT p.position FROM unnest(%(tags)s::text[], %(more)s::text[], %(tag_types)s:
 -- name: head
 SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0)
 
+-- name: examine
+SELECT current_setting('server_version'), current_setting('server_version_num')::integer,
+    extract(epoch FROM clock_timestamp())::float8,
+    coalesce((SELECT recorded_at FROM twofold_events ORDER BY position DESC LIMIT 1), 0),
+    current_user::text, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+    current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer,
+    coalesce((SELECT extract(epoch FROM max(clock_timestamp() - xact_start)) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()), 0)::float8,
+    current_setting('autovacuum')
+
+-- name: missing_privileges
+SELECT p.privilege || ' on ' || t.name FROM (VALUES
+    ('twofold_head', 'SELECT, UPDATE'), ('twofold_events', 'SELECT, INSERT'), ('twofold_event_tags', 'SELECT, INSERT'),
+    ('twofold_commands', 'SELECT, INSERT'), ('twofold_projections', 'SELECT, INSERT, UPDATE, DELETE'),
+    ('twofold_checkpoints', 'SELECT, INSERT, UPDATE, DELETE'), ('twofold_parked', 'SELECT, INSERT, UPDATE, DELETE'),
+    ('twofold_workers', 'SELECT, INSERT, UPDATE, DELETE')) AS t (name, privileges),
+    LATERAL unnest(string_to_array(t.privileges, ', ')) AS p (privilege)
+WHERE NOT has_table_privilege(t.name, p.privilege)
+
 -- name: find_command
 SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position, record_checksum,
     {columns}

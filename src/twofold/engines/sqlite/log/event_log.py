@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from twofold.engines.sqlite.database import SqliteDatabase
-from twofold.engines.sqlite.log import maintenance, snapshots
+from twofold.engines.sqlite.log import examination, maintenance, snapshots
 from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.log.inline import append_inline
 from twofold.engines.sqlite.log.joined import SqliteJoinedTransaction, join
@@ -19,9 +19,10 @@ from twofold.errors import HistoryChangedError, LimitExceededError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
+from twofold.options import InspectionOptions
 from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Fork, Inspection, PrunedCommands, StoredCommand, TagChange
+from twofold.ports.maintenance import Examination, Fork, Inspection, PrunedCommands, StoredCommand, TagChange
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
@@ -175,6 +176,9 @@ class SqliteEventLog:
 
     async def check(self) -> Sequence[str]:
         return await self._database.read(maintenance.check)
+
+    async def examine(self, options: InspectionOptions) -> Examination:
+        return await self._database.read(partial(examination.examine, path=self._database.path, options=options))
 
     async def inspect(self) -> Inspection:
         return await self._database.read(partial(maintenance.inspect, path=self._database.path))

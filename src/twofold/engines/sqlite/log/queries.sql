@@ -60,6 +60,9 @@ SELECT position, event_id FROM twofold_events WHERE position <= ? ORDER BY posit
 -- name: head
 SELECT ifnull(max(position), 0) FROM twofold_events
 
+-- name: last_time
+SELECT ifnull((SELECT recorded_at FROM twofold_events ORDER BY position DESC LIMIT 1), 0)
+
 -- name: version
 SELECT ifnull(max(version), 0) FROM twofold_events WHERE stream_id = ? AND stream_id <> ''
 
