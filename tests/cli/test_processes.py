@@ -92,12 +92,12 @@ class Unable(FulfilOrder):
 
 def test_an_operator_ends_an_instance(url: str, twofold: Twofold, fails: Fails) -> None:
     run(url, _two)
-    cancelled = twofold("processes", "cancel", url, "fulfil_order", "a", "--reason", "a mistake")
+    cancelled = twofold("processes", "cancel", url, "fulfil_order", "a", "--reason", "a mistake", "--yes")
     assert cancelled.stdout == "fulfil_order a is cancelled\n"
-    again = twofold("processes", "cancel", url, "fulfil_order", "a", "--reason", "a mistake")
+    again = twofold("processes", "cancel", url, "fulfil_order", "a", "--reason", "a mistake", "--yes")
     assert again.stdout == "fulfil_order a is at its end already\n"
     assert "cancelled a mistake" in twofold("processes", "show", url, "fulfil_order", "a").stdout
-    assert "no instance 'x'" in fails("processes", "cancel", url, "fulfil_order", "x", "--reason", "a mistake")
+    assert "no instance 'x'" in fails("processes", "cancel", url, "fulfil_order", "x", "--reason", "a mistake", "--yes")
     assert "no process 'other' in this database" in fails("processes", "list", url, "other")
 
     async def is_at_rest(app: Application, shop: Shop) -> None:

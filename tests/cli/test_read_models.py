@@ -122,12 +122,14 @@ class Mails(Reaction):
 
 def test_a_reaction_is_set_back_and_a_keyed_read_model_is_not(twofold: Twofold, fails: Fails, url: str) -> None:
     project(url, Mails(), opened("a"), *(deposited("a") for _ in range(3)))
-    done = twofold("projections", "rewind", url, "mails", "--to", "2")
+    done = twofold("projections", "rewind", url, "mails", "--to", "2", "--yes")
     assert (done.returncode, done.stdout) == (0, "mails goes on behind 2\n")
     assert any(each[:1] == ["mails"] and each[3:5] == ["2", "2"] for each in cells(twofold("projections", url).stdout))
-    assert "the log ends at 4, before position 9" in fails("projections", "rewind", url, "mails", "--to", "9")
+    assert "the log ends at 4, before position 9" in fails("projections", "rewind", url, "mails", "--to", "9", "--yes")
     project(url, Balances())
-    assert "`twofold rebuild` builds them again" in fails("projections", "rewind", url, "balances", "--to", "0")
+    assert "`twofold rebuild` builds them again" in fails(
+        "projections", "rewind", url, "balances", "--to", "0", "--yes"
+    )
 
 
 async def test_the_status_names_who_works_on_it(twofold: Twofold, url: str) -> None:
@@ -151,7 +153,7 @@ def test_what_is_wrong_is_told_with_exit_code_1(twofold: Twofold, fussy: str) ->
 def test_a_read_model_is_paused_divided_set_elsewhere_and_resumed(twofold: Twofold, url: str) -> None:
     project(url, Balances(), opened("a"), deposited("a"))
     for command in (["pause"], ["scale"], ["set-position"], ["resume"]):
-        number = {"scale": ["4"], "set-position": ["1"]}.get(command[0], [])
+        number = {"scale": ["4"], "set-position": ["1", "--yes"]}.get(command[0], [])
         done = twofold("projections", *command, url, "balances", *number)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("balances ")
@@ -174,10 +176,13 @@ def test_the_read_model_that_a_rebuild_replaced_is_dropped(twofold: Twofold, url
 
     project(url, Balances(), opened("a"), then=rebuild)
     assert (
-        twofold("projections", "drop-previous", url, "balances").stdout
+        twofold("projections", "drop-previous", url, "balances", "--yes").stdout
         == "the earlier read model balances is dropped\n"
     )
-    assert twofold("projections", "drop-previous", url, "balances").stdout == "no earlier read model balances is kept\n"
+    assert (
+        twofold("projections", "drop-previous", url, "balances", "--yes").stdout
+        == "no earlier read model balances is kept\n"
+    )
     assert balance(url, "a") == Balance("a", "ann")
 
     async def tables() -> list[str]:
@@ -192,12 +197,12 @@ def test_the_tables_of_a_projection_by_sql_are_dropped_by_its_code_only(fails: F
         await synchronizer.rebuild_projection("totals")
 
     project(url, Totals(), opened("a"), then=rebuild)
-    assert "call control('totals').drop_previous()" in fails("projections", "drop-previous", url, "totals")
+    assert "call control('totals').drop_previous()" in fails("projections", "drop-previous", url, "totals", "--yes")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["pause"], ["resume"], ["scale", "2"], ["set-position", "0"], ["drop-previous"]],
+    [["pause"], ["resume"], ["scale", "2"], ["set-position", "0", "--yes"], ["drop-previous", "--yes"]],
 )  # fmt: skip
 def test_a_projection_that_is_not_there_is_told_in_one_line(fails: Fails, fussy: str, arguments: list[str]) -> None:
     complaint = fails("projections", arguments[0], fussy, "balance", *arguments[1:])
@@ -206,7 +211,7 @@ def test_a_projection_that_is_not_there_is_told_in_one_line(fails: Fails, fussy:
 
 def test_numbers_and_reasons_that_cannot_be_are_told_in_one_line(fails: Fails, fussy: str) -> None:
     assert "1 to 256 segments, got 0" in fails("projections", "scale", fussy, "balances", "0")
-    assert "positions begin at 1" in fails("projections", "set-position", fussy, "balances", "--", "-1")
+    assert "positions begin at 1" in fails("projections", "set-position", fussy, "balances", "--yes", "--", "-1")
 
 
 def test_a_database_that_is_not_there_is_told_and_not_made(fails: Fails, tmp_path: Path) -> None:

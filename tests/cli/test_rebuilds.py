@@ -141,10 +141,13 @@ def test_a_difference_where_none_was_expected_is_one_line_and_the_earlier_one_se
     assert (done.returncode, done.stdout) == (1, "")
     assert "the new read model sales does not serve: 2 rows of the one that serves are not so" in done.stderr
     assert roles(url) == ["serving", "refused"]
-    done = twofold("cancel-rebuild", "shop:build", "sales", "--url", url)
+    done = twofold("cancel-rebuild", "shop:build", "sales", "--url", url, "--yes")
     assert done.stdout == "the rebuild of sales is cancelled\n", done.stderr
     assert roles(url) == ["serving"]
-    assert "no rebuild of sales is under way" in twofold("cancel-rebuild", "shop:build", "sales", "--url", url).stdout
+    assert (
+        "no rebuild of sales is under way"
+        in twofold("cancel-rebuild", "shop:build", "sales", "--url", url, "--yes").stdout
+    )
 
 
 def test_interrupted_it_says_that_it_goes_on_and_the_next_one_joins_it(twofold: Twofold, place: Path, url: str) -> None:

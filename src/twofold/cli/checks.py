@@ -40,6 +40,8 @@ async def check(
     """Check an application: commands and queries without handler, events that nothing takes, tags that no event has.
 
     Each finding has a code that stays what it is. The exit code is 1 if there is an error.
+
+    Example: `twofold check orders.app:build --url sqlite:///orders.db --log`
     """
     app = load(application, url)
     findings = app.check(packages=package, ignore=ignore)

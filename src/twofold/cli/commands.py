@@ -37,7 +37,10 @@ app = App(
     help="Look after the databases of applications that are built on Twofold.",
     help_epilogue=(
         "A URL is sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user@host/database. "
-        "The exit code is 0 if all is well, 1 if not, 2 if the command was not understood."
+        "The exit code is 0 if all is well, 1 if not, 2 if the command was not understood, 130 after Ctrl-C. "
+        "With --json, what a command finds or does is printed as JSON, one object on each line. What cannot be undone "
+        "asks first, or needs --yes. NO_COLOR switches colours off; `twofold --install-completion` completes commands "
+        "in your shell."
     ),
 )
 app.command(log.status)
@@ -61,6 +64,7 @@ app.command(retention.app)
 app.command(rebuilds.rebuild)
 app.command(rebuilds.roll_back)
 app.command(rebuilds.cancel_rebuild)
+app.register_install_completion_command()
 
 
 def run(arguments: Sequence[str]) -> int:

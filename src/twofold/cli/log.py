@@ -5,17 +5,19 @@ from __future__ import annotations
 from rich.filesize import decimal
 from rich.table import Table
 
-from twofold.cli.output import opened, opened_read_models, out, print_table, progress, say
+from twofold.cli.output import Json, answer, opened, opened_read_models, out, print_table, progress, say, say_document
 from twofold.engines.urls import without_secrets
 from twofold.log.verify import verify_log, verify_snapshots
 from twofold.ports.maintenance import Fork, Inspection
 from twofold.synchronizer import history
 
 
-async def status(url: str, /) -> None:
+async def status(url: str, /, *, as_json: Json = False) -> None:
     """Show what a database holds: the head of the log, events by type, and how far each projection has come.
 
     It changes nothing, and may be run beside the application.
+
+    Example: `twofold status sqlite:///orders.db`
 
     Parameters
     ----------
@@ -23,14 +25,21 @@ async def status(url: str, /) -> None:
         The database, such as sqlite:///orders.db.
     """
     async with opened(url) as log:
-        _print_status(url, await log.inspect(), await log.fork())
+        found, fork = await log.inspect(), await log.fork()
+    if as_json:
+        checkpoints = [each._asdict() for each in found.checkpoints]
+        say_document({**found._asdict(), "checkpoints": checkpoints, "fork": str(fork) if fork else None})
+    else:
+        _print_status(url, found, fork)
 
 
-async def migrate(url: str, /) -> None:
+async def migrate(url: str, /, *, as_json: Json = False) -> None:
     """Bring a database up to date with this release, or make a new one.
 
     An application does so by itself when it starts. Run it before, if the application may not change the schema, or
     to be done with it at a time of your choosing. Processes of an older release refuse the database afterwards.
+
+    Example: `twofold migrate postgresql://owner@db/orders`
 
     Parameters
     ----------
@@ -39,14 +48,17 @@ async def migrate(url: str, /) -> None:
     """
     async with opened(url, migrate=True) as log:
         found = await log.inspect()
-    out.print(f"{without_secrets(url)} is at migration {found.migration}, up to date", soft_wrap=True)
+    text = f"{without_secrets(url)} is at migration {found.migration}, up to date"
+    answer(text, {"migration": found.migration}, as_json=as_json)
 
 
-async def verify(url: str, /, *, read_models: str = "") -> None:
+async def verify(url: str, /, *, read_models: str = "", as_json: Json = False) -> None:
     """Read a whole log and check it: each event and snapshot against its checksum, the order, and what lies beneath.
 
     Prints the first damage, with exit code 1. It changes nothing, and may be run beside the application; on a backup
     it tells whether that can be relied on.
+
+    Example: `twofold verify sqlite:///backup/orders.db`
 
     Parameters
     ----------
@@ -62,7 +74,8 @@ async def verify(url: str, /, *, read_models: str = "") -> None:
         async with opened_read_models(read_models or url) as database:
             await history.compare(log, database)
     and_snapshots = f", and {snapshots.intact:,} snapshots" if snapshots.intact else ""
-    out.print(f"all {events:,} events are intact{and_snapshots}")
+    facts = {"events": events, "snapshots": snapshots.intact}
+    answer(f"all {events:,} events are intact{and_snapshots}", facts, as_json=as_json)
 
 
 def _print_status(url: str, found: Inspection, fork: Fork | None) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from twofold.cli.output import opened, opened_read_models, print_table, progress, say
+from twofold.cli.output import Json, opened, opened_read_models, print_table, progress, say
 from twofold.log.copy import Copied, copy_log
 from twofold.log.event_store import EventStore
 from twofold.log.importers.importing import StoreKind, import_events
@@ -21,7 +21,6 @@ from twofold.log.moving.transform import transform_log
 from twofold.messages.mark import START
 from twofold.synchronizer.carried_reactions import CarriedReaction, carry_reactions, paused, read_reactions, up_to
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print what was done as one object of JSON.")]
 DRY_RUN = "Store nothing; print what would become of the events, with examples."
 TRANSFORM = "A file of Python whose function `transform` returns what each event becomes."
 
@@ -46,6 +45,8 @@ async def copy(
     positions and versions are given without gaps.
 
     Interrupted, it goes on where it was when it is run again. Nothing else may write to the target while it runs.
+
+    Example: `twofold copy sqlite:///orders.db postgresql://app@db/orders`
 
     Parameters
     ----------

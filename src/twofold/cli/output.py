@@ -21,6 +21,7 @@ from twofold.log.verify import Progress
 from twofold.ports.maintenance import PortableLog
 from twofold.ports.read_database import ReadDatabase
 
+Yes = Annotated[bool, Parameter(name="--yes", negative="", help="Do it without asking.")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, one object on each line.")]
 
 WIDE = 250
@@ -83,6 +84,14 @@ def json_text(thing: object) -> str:
 def say_document(thing: object) -> None:
     """Print what was found as a line of JSON."""
     say(json_text(thing))
+
+
+def answer(text: str, facts: object, *, as_json: bool) -> None:
+    """Print what a command has done: as a sentence, or what there is to know of it as JSON."""
+    if as_json:
+        say_document(facts)
+    else:
+        say(text)
 
 
 def say(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from twofold.cli.output import Json, confirmed, opened, opened_read_models, print_table, say, say_document
+from twofold.cli.output import Json, Yes, confirmed, opened, opened_read_models, print_table, say, say_document
 from twofold.inspection import ParkedGroup, parked_groups
 from twofold.log.event_store import EventStore
 from twofold.options import SynchronizerOptions
@@ -26,7 +26,6 @@ Log = Annotated[str, Parameter(help=LOG)]
 AS_SHOWN = '["a1"] as `show` shows it, or a1, if the key is a single text.'
 Limit = Annotated[int, Parameter(help="The most events to look at, of each projection.")]
 Wait = Annotated[float, Parameter(help="Seconds to wait until a worker has tried them again; 0: not at all.")]
-Yes = Annotated[bool, Parameter(name="--yes", negative="", help="Do it without asking.")]
 PAUSE = 0.1
 
 app = App(

@@ -10,9 +10,10 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from twofold.cli.output import print_table, say
+from twofold.cli.output import Json, Yes, answer, confirmed, print_table, say, say_document
 from twofold.engines.engine import connect
 from twofold.engines.urls import without_secrets
+from twofold.log.codec.unknown import raw_events
 from twofold.log.event_store import EventStore
 from twofold.options import ProcessOptions, SynchronizerOptions
 from twofold.processes.control import ProcessControl, ProcessCounts, ProcessInstance, problems_of, processes_of
@@ -30,7 +31,8 @@ app = App(
         "Look after processes: see what they wait for, let those go on that are stuck, end those that must not go on. "
         "None of this needs the code of the processes, and all of it may be done while they run.\n\n"
         "`twofold processes URL` shows how the instances of each process stand, and what is wrong with them and with "
-        "the feed of their events; the exit code is 1 if anything is."
+        "the feed of their events; the exit code is 1 if anything is.\n\n"
+        "Example: `twofold processes sqlite:///orders.db`"
     ),
 )
 
@@ -38,7 +40,7 @@ COUNTS = ("running", "stuck", "completed", "cancelled", "ignored", "parked", "ol
 
 
 @app.default
-async def show_all(url: Url, /) -> int:
+async def show_all(url: Url, /, *, as_json: Json = False) -> int:
     """Show how the instances of each process stand, and what is wrong."""
     problems = []
     rows = []
@@ -48,8 +50,14 @@ async def show_all(url: Url, /) -> int:
         for feed in [each for each in feeds if each.name in names]:
             counts = await store.control(feed.name).counts()
             rows.append(_counted(feed, counts))
+            if as_json:
+                say_document({"process": feed.name, "counts": counts, "parked": feed.parked})
             found = [*feed.problems, *problems_of(counts, None, ProcessOptions())]
             problems += [f"{feed.name}: {each}" for each in found]
+    for problem in problems if as_json else ():
+        say_document({"problem": problem})
+    if as_json:
+        return int(bool(problems))
     if not rows:
         say(f"there are no processes in {without_secrets(url)}")
     print_table(("process", *COUNTS), rows, numbers=COUNTS)
@@ -67,10 +75,18 @@ async def list_(
     status: Annotated[str, Parameter(help="Only running, stuck, completed or cancelled ones.")] = "",
     after: Annotated[str, Parameter(help="Only those behind this id.")] = "",
     limit: Annotated[int, Parameter(help="The most instances to show.")] = 100,
+    as_json: Json = False,
 ) -> None:
-    """Show the instances of a process, in the order of their ids."""
+    """Show the instances of a process, in the order of their ids.
+
+    Example: `twofold processes list sqlite:///orders.db fulfil_order --status stuck`
+    """
     async with _opened(url) as store:
         found = await store.control(name).list(status=status, after=after, limit=limit)
+    for each in found if as_json else ():
+        say_document(each)
+    if as_json:
+        return
     if not found:
         say(f"{name} has no such instances")
     headings = ("id", "status", "inputs", "changed (UTC)", "next (UTC)", "commands", "fails")
@@ -78,11 +94,17 @@ async def list_(
 
 
 @app.command
-async def show(url: Url, name: Name, process_id: Id, /) -> None:
-    """Show an instance: how it stands, what it took in, and what followed from each input."""
+async def show(url: Url, name: Name, process_id: Id, /, *, as_json: Json = False) -> None:
+    """Show an instance: how it stands, what it took in, and what followed from each input.
+
+    Example: `twofold processes show sqlite:///orders.db fulfil_order o1`
+    """
     async with _opened(url) as store:
         instance = await store.control(name).get(process_id)
         steps = await store.control(name).steps(process_id)
+    if as_json:
+        say_document({"instance": instance, "steps": raw_events(steps)})
+        return
     say(
         f"{name} {process_id}: {instance.status}, since {_time(instance.started_at)}, {instance.ignored} inputs ignored"
     )
@@ -95,33 +117,53 @@ async def show(url: Url, name: Name, process_id: Id, /) -> None:
 
 @app.command
 async def retry(
-    url: Url, name: Name, process_id: Annotated[str, Parameter(help="The instance; by default, all.")] = "", /
+    url: Url,
+    name: Name,
+    process_id: Annotated[str, Parameter(help="The instance; by default, all.")] = "",
+    /,
+    *,
+    as_json: Json = False,
 ) -> None:
-    """Let instances go on that fail or are stuck, and parked events be tried again."""
+    """Let instances go on that fail or are stuck, and parked events be tried again.
+
+    Example: `twofold processes retry sqlite:///orders.db fulfil_order o1`
+    """
     async with _opened(url) as store:
         count = await store.control(name).retry(process_id)
     if not count:
         raise ValueError(f"nothing of {name}{f' {process_id}' if process_id else ''} fails or is parked")
-    say(f"{count:,} are tried again, as soon as a worker has the code")
+    text = f"{count:,} are tried again, as soon as a worker has the code"
+    answer(text, {"process": name, "asked": count}, as_json=as_json)
 
 
 @app.command
-async def restore(url: Url, name: Name, /) -> None:
+async def restore(url: Url, name: Name, /, *, yes: Yes = False, as_json: Json = False) -> None:
     """Let the instances go on that are in a copied log, where this copy takes the place of the original.
 
     Start the application once before, so that the process is known in the copy.
+
+    Example: `twofold processes restore sqlite:///orders.db fulfil_order --yes`
     """
+    confirmed(f"the instances of {name} will go on in this copy, with their timers and commands", yes=yes)
     async with _opened(url) as store:
         count = await store.control(name).restore()
-    say(f"{count:,} instances of {name} are there again; `twofold processes retry` brings in what was parked")
+    text = f"{count:,} instances of {name} are there again; `twofold processes retry` brings in what was parked"
+    answer(text, {"process": name, "restored": count}, as_json=as_json)
 
 
 @app.command
-async def cancel(url: Url, name: Name, process_id: Id, /, *, reason: Reason) -> None:
-    """End an instance for ever: its timers and commands are dropped, and what comes later is ignored."""
+async def cancel(
+    url: Url, name: Name, process_id: Id, /, *, reason: Reason, yes: Yes = False, as_json: Json = False
+) -> None:
+    """End an instance for ever: its timers and commands are dropped, and what comes later is ignored.
+
+    Example: `twofold processes cancel sqlite:///orders.db fulfil_order o1 --reason "a test" --yes`
+    """
+    confirmed(f"{name} {process_id} will end for ever", yes=yes)
     async with _opened(url) as store:
         was_running = await store.control(name).cancel(process_id, reason=reason)
-    say(f"{name} {process_id} is {'cancelled' if was_running else 'at its end already'}")
+    text = f"{name} {process_id} is {'cancelled' if was_running else 'at its end already'}"
+    answer(text, {"process": name, "id": process_id, "cancelled": was_running}, as_json=as_json)
 
 
 class _Opened:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from twofold.cli.output import opened, opened_read_models, print_table, say
+from twofold.cli.output import Json, Yes, answer, confirmed, opened, opened_read_models, print_table, say, say_document
 from twofold.engines.urls import without_secrets
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
@@ -30,7 +30,8 @@ app = App(
         "None of this needs the code of the projections, and all of it may be done while they run.\n\n"
         "`twofold projections URL` shows where each read model stands, who works on it, and what is wrong; the exit "
         "code is 1 if anything is. How late one is, only its code could tell exactly, which knows what it handles: "
-        "what is shown is the age of the first event behind its checkpoint, of whatever type."
+        "what is shown is the age of the first event behind its checkpoint, of whatever type.\n\n"
+        "Example: `twofold projections sqlite:///orders.db`"
     ),
 )
 
@@ -38,12 +39,16 @@ NUMBERS = ("version", "position", "behind", "lag (max.)", "parked")
 
 
 @app.default
-async def show(url: Url, /, *, log: Annotated[str, Parameter(help=LOG)] = "") -> int:
+async def show(url: Url, /, *, log: Annotated[str, Parameter(help=LOG)] = "", as_json: Json = False) -> int:
     """Show where each read model stands, who works on it, and what is wrong."""
     async with opened(log or url) as events, opened_read_models(url) as database:
         store = EventStore(events)
         found = await read_status(store, database, {}, SynchronizerOptions())
         lags = [await _lag(store, each) for each in found]
+    for status in found if as_json else ():
+        say_document(status)
+    if as_json:
+        return int(any(status.problems for status in found))
     if not found:
         say(f"there are no read models in {without_secrets(url)}")
     rows = [_row(status, lag) for status, lag in zip(found, lags, strict=True)]
@@ -58,27 +63,52 @@ async def show(url: Url, /, *, log: Annotated[str, Parameter(help=LOG)] = "") ->
 
 
 @app.command
-async def pause(url: Url, name: Name, /) -> None:
-    """Stop a read model until it is resumed; it answers queries with the rows that it has."""
+async def pause(url: Url, name: Name, /, *, as_json: Json = False) -> None:
+    """Stop a read model until it is resumed; it answers queries with the rows that it has.
+
+    Example: `twofold projections pause sqlite:///orders.db order_views`
+    """
     async with opened_read_models(url) as database:
         await ReadModelControl(database, name).pause()
-    say(f"{name} stands still; `twofold projections resume` lets it go on")
+    answer(
+        f"{name} stands still; `twofold projections resume` lets it go on",
+        {"projection": name, "state": "paused"},
+        as_json=as_json,
+    )
 
 
 @app.command
-async def resume(url: Url, name: Name, /) -> None:
-    """Let a read model go on that was paused."""
+async def resume(url: Url, name: Name, /, *, as_json: Json = False) -> None:
+    """Let a read model go on that was paused.
+
+    Example: `twofold projections resume sqlite:///orders.db order_views`
+    """
     async with opened_read_models(url) as database:
         await ReadModelControl(database, name).resume()
-    say(f"{name} goes on, as soon as a worker takes its next turn")
+    answer(
+        f"{name} goes on, as soon as a worker takes its next turn",
+        {"projection": name, "state": "resumed"},
+        as_json=as_json,
+    )
 
 
 @app.command
-async def scale(url: Url, name: Name, segments: Annotated[int, Parameter(help="How many, from 1 to 256.")], /) -> None:
-    """Divide a read model into segments, on which as many workers can work at once; they do so while they run."""
+async def scale(
+    url: Url,
+    name: Name,
+    segments: Annotated[int, Parameter(help="How many, from 1 to 256.")],
+    /,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Divide a read model into segments, on which as many workers can work at once; they do so while they run.
+
+    Example: `twofold projections scale sqlite:///orders.db order_views 4`
+    """
     async with opened_read_models(url) as database:
         await ReadModelControl(database, name).scale(segments)
-    say(f"{name} will have {segments} segments, as soon as its workers take their next turns")
+    text = f"{name} will have {segments} segments, as soon as its workers take their next turns"
+    answer(text, {"projection": name, "segments": segments}, as_json=as_json)
 
 
 @app.command
@@ -89,14 +119,20 @@ async def set_position(
     /,
     *,
     despite_effects: Annotated[bool, Parameter(help=EFFECTS, negative="")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Let a read model go on behind a position, whatever it has handled; its rows stay, what is parked is forgotten.
 
     Use this only if you know what its rows hold. To fill them again from the log, use `twofold rebuild`.
+
+    Example: `twofold projections set-position sqlite:///orders.db order_views 1000 --yes`
     """
+    confirmed(f"{name} will forget where it stands and what is parked", yes=yes)
     async with opened_read_models(url) as database:
         await ReadModelControl(database, name).set_position(position, despite_effects=despite_effects)
-    say(f"{name} goes on behind {position:,}; its rows are as they were")
+    text = f"{name} goes on behind {position:,}; its rows are as they were"
+    answer(text, {"projection": name, "position": position}, as_json=as_json)
 
 
 @app.command
@@ -107,22 +143,33 @@ async def rewind(
     *,
     to: Annotated[int | None, Parameter(help=f"{AFTER} By default the last one that both are known to have.")] = None,
     log: Annotated[str, Parameter(help=LOG)] = "",
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Set a reaction or a projection by SQL back to where it and the log have the same history, after a restore.
 
     What it has made of events that the log has lost stays. A keyed read model is built again by `twofold rebuild`.
+
+    Example: `twofold projections rewind sqlite:///orders.db mails --yes`
     """
+    confirmed(f"{name} will be set back, and handle again what follows", yes=yes)
     async with opened(log or url) as events, opened_read_models(url) as database:
         position = await ReadModelControl(database, name).rewind(to, log=events)
-    say(f"{name} goes on behind {position:,}")
+    text = f"{name} goes on behind {position:,}"
+    answer(text, {"projection": name, "position": position}, as_json=as_json)
 
 
 @app.command
-async def drop_previous(url: Url, name: Name, /) -> None:
-    """Drop the read model that the last rebuild replaced; there is no rolling back afterwards."""
+async def drop_previous(url: Url, name: Name, /, *, yes: Yes = False, as_json: Json = False) -> None:
+    """Drop the read model that the last rebuild replaced; there is no rolling back afterwards.
+
+    Example: `twofold projections drop-previous sqlite:///orders.db order_views --yes`
+    """
+    confirmed(f"the previous read model {name} will be dropped", yes=yes)
     async with opened_read_models(url) as database:
         dropped = await ReadModelControl(database, name).drop_previous()
-    say(f"the earlier read model {name} is dropped" if dropped else f"no earlier read model {name} is kept")
+    text = f"the earlier read model {name} is dropped" if dropped else f"no earlier read model {name} is kept"
+    answer(text, {"projection": name, "dropped": dropped}, as_json=as_json)
 
 
 async def _lag(store: EventStore, status: ProjectionStatus) -> timedelta:

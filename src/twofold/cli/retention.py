@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from twofold.cli.output import opened, progress, say
+from twofold.cli.output import Json, answer, opened, progress
 from twofold.cli.times import age
 from twofold.log.retention import prune_commands
 
@@ -31,11 +31,14 @@ async def prune(
     older_than: Annotated[str, Parameter(help=AGE)] = "",
     tenant: Annotated[str, Parameter(help=TENANT)] = "",
     yes: Annotated[bool, Parameter(help=YES, negative="")] = False,
+    as_json: Json = False,
 ) -> None:
     """Remove the records of commands that took effect long ago; their events stay.
 
     Applications may write on. Interrupted, it goes on when it is run again. A command that is sent again afterwards
     takes no effect a second time, but no longer gets the first value.
+
+    Example: `twofold commands prune sqlite:///orders.db --older-than 180d --yes`
 
     Parameters
     ----------
@@ -49,4 +52,5 @@ async def prune(
             count = await prune_commands(
                 log, older_than=least, tenant=tenant, write=yes, progress=lambda found: report("found", found, total)
             )
-    say(f"{count:,} records of commands {'were removed' if yes else 'are that old; `--yes` removes them'}")
+    text = f"{count:,} records of commands {'were removed' if yes else 'are that old; `--yes` removes them'}"
+    answer(text, {"found": count, "removed": count if yes else 0}, as_json=as_json)

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from twofold.cli.applications import opened_store
-from twofold.cli.output import progress, say
+from twofold.cli.output import Json, answer, progress
 from twofold.cli.rebuilds import Code, Url
 from twofold.log.add_tags import AddedTags, add_tags
 
@@ -31,16 +31,19 @@ async def add(
     *,
     url: Url = "",
     yes: Annotated[bool, Parameter(help=YES, negative="")] = False,
+    as_json: Json = False,
 ) -> None:
     """Add to all stored events of a type the tags that its class declares today.
 
     Applications may go on reading and writing. Interrupted, it goes on when it is run again. Events of processes whose
     class is older lack the tags again: run it once more when none of them is left.
+
+    Example: `twofold tags add orders.app:build OrderPlaced --url sqlite:///orders.db --yes`
     """
     async with opened_store(application, url) as store:
         with progress() as report:
             found = await add_tags(store, type_name, write=yes, progress=report)
-    say(_told(type_name, found, yes))
+    answer(_told(type_name, found, yes), found._asdict(), as_json=as_json)
 
 
 def _told(type_name: str, found: AddedTags, is_done: bool) -> str:

@@ -10,8 +10,8 @@ import msgspec
 from cyclopts import Parameter
 from msgspec.structs import replace
 
-from twofold.cli.moving import DRY_RUN, Json, import_foreign
-from twofold.cli.output import opened, opened_read_models, progress, say
+from twofold.cli.moving import DRY_RUN, import_foreign
+from twofold.cli.output import Json, opened, opened_read_models, progress, say
 from twofold.log.event_store import EventStore
 from twofold.log.importers.importing import StoreKind
 from twofold.log.transfer.exporting import export as write_file
@@ -48,6 +48,8 @@ async def export(
 
     Interrupted, the export goes on where it was when it is run again with the same arguments. The file gets its name
     when it is whole.
+
+    Example: `twofold export sqlite:///orders.db orders.jsonl --type OrderPlaced`
 
     Parameters
     ----------
@@ -99,6 +101,8 @@ async def import_(
     With --from, the events are those of `eventsourcing`, message-db or Marten; order and times stay as they are.
 
     Interrupted, it goes on where it was when it is run again. Nothing else may write to the database while it runs.
+
+    Example: `twofold import orders.jsonl postgresql://app@db/orders`
 
     Parameters
     ----------
