@@ -73,6 +73,8 @@ async def fork(source: str, target: str, /, *, at: int | None = None, as_json: J
 
     Interrupted, it goes on where it was when it is run again.
 
+    Example: `twofold fork sqlite:///orders.db sqlite:///trial.db --at 1000`
+
     Parameters
     ----------
     source:
