@@ -13,7 +13,7 @@ MATRIX ?= 3.12 3.13
 REPORTS ?= data/reports.duckdb
 FULFIL ?= 1
 
-.PHONY: help setup run import test test-matrix check surface format bench soak docs clean
+.PHONY: help setup run import test test-matrix check surface format bench soak build docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,11 @@ bench: $(READY) ## Measure against raw drivers and peers, and write the page of 
 
 soak: $(READY) ## Run the campaigns at full length (hours)
 	$(RUN) pytest -m soak $(ARGS)
+
+build: $(READY) ## Build the sdist and the wheel into dist/, once an empty environment has shown that they work
+	$(RUN) pytest -q tests/package
+	rm -rf dist
+	$(UV) build
 
 docs: $(READY) ## Build the documentation into site/
 	UV_PROJECT_ENVIRONMENT=.cache/docs $(UV) run --frozen --only-group docs zensical build

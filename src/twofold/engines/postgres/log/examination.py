@@ -11,7 +11,7 @@ from twofold.engines.postgres.log.reader import Reader
 from twofold.options import InspectionOptions
 from twofold.ports.maintenance import Examination, Symptom
 
-_OLDEST = 140_000
+_OLDEST = 150_000
 """Of the versions that get corrections."""
 
 

@@ -1,0 +1,120 @@
+"""What is published: a wheel that works in an empty environment, alone and with each extra, typed, light to import."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from tests.docs.pages import ROOT, blocks
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+NEEDS = {
+    "cli": "twofold.cli", "duckdb": "twofold.engines.duckdb", "fastapi": "twofold.fastapi",
+    "postgres": "twofold.engines.postgres", "pydantic": "pydantic",
+}  # fmt: skip
+"""What of the package, or beside it, works with each extra."""
+FORBIDDEN = (
+    "cyclopts", "rich", "duckdb", "fastapi", "starlette", "psycopg", "pydantic", "sqlalchemy", "pytest", "hypothesis",
+    "uvicorn", "django", "celery", "twofold.testing", "twofold.engines.postgres", "twofold.fastapi", "twofold.cli",
+)  # fmt: skip
+"""What `import twofold` must not load."""
+
+
+def uv() -> str:
+    found = shutil.which("uv") or str(ROOT / ".tools/bin/uv")
+    if not Path(found).exists():
+        pytest.skip("uv is not installed")
+    return found
+
+
+def done(*command: object, cwd: Path | None = None) -> str:
+    """Run a command that must not fail, and return what it says."""
+    ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, cwd=cwd, check=False)
+    assert ran.returncode == 0, f"{command}\n{ran.stdout}{ran.stderr}"
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the sdist and the wheel, which is made of the sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    done(uv(), "build", "--quiet", "--out-dir", folder, ROOT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    [wheel] = built.glob("*.whl")
+    return wheel
+
+
+def environment(folder: Path, *what: str) -> Path:
+    """Return the Python of a new environment that holds nothing but what is named, and what that needs."""
+    done(uv(), "venv", "--quiet", "--python", sys.executable, folder)
+    python = folder / "bin/python"
+    done(uv(), "pip", "install", "--quiet", "--python", python, *what)
+    return python
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment with the wheel, and without an extra."""
+    return environment(tmp_path_factory.mktemp("bare") / "env", str(wheel))
+
+
+def test_the_wheel_holds_the_code_its_sql_and_its_types_and_nothing_else(built: Path, wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    folders = {name.partition("/")[0] for name in names}
+    assert folders == {"twofold", "pytest_twofold", f"twofold-{PROJECT['version']}.dist-info"}
+    sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*") if path.is_file()}
+    assert {name for name in sources if "__pycache__" not in name} <= set(names)
+    assert "twofold/py.typed" in names
+    assert len(list(built.glob("*.tar.gz"))) == 1
+
+
+def test_every_extra_is_tested() -> None:
+    assert set(PROJECT["optional-dependencies"]) == set(NEEDS)
+
+
+def test_the_first_example_runs_and_prints_what_the_page_says(bare: Path, tmp_path: Path) -> None:
+    source, console = blocks(ROOT / "README.md")[:2]
+    (tmp_path / "first.py").write_text(source.text)
+    said = done(bare, "first.py", cwd=tmp_path)
+    assert said.strip() == console.text.partition("\n")[2].strip()
+
+
+def test_the_first_example_passes_a_strict_type_checker(bare: Path, tmp_path: Path) -> None:
+    (tmp_path / "first.py").write_text(blocks(ROOT / "README.md")[0].text)
+    done(sys.executable, "-m", "mypy", "--strict", "--python-executable", bare, "first.py", cwd=tmp_path)
+
+
+def test_importing_loads_no_optional_package(bare: Path) -> None:
+    for python in (sys.executable, bare):  # where all are installed, and where none is
+        loaded = done(python, "-c", "import sys, twofold, twofold.processes; print(*sys.modules)").split()
+        assert [each for each in FORBIDDEN if each in loaded] == []
+        assert len(loaded) < 700, "each module costs time in every process that starts"
+
+
+def test_without_its_extra_each_part_says_what_to_install(bare: Path) -> None:
+    ran = subprocess.run([bare, "-m", "twofold", "--help"], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (
+        1, "twofold: the command line needs its extra: pip install 'twofold[cli]'\n",
+    )  # fmt: skip
+    program = "import twofold; twofold.Application('postgresql://localhost/x')"
+    ran = subprocess.run([bare, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert "twofold[postgres]" in ran.stderr
+
+
+@pytest.mark.parametrize("extra", NEEDS)
+def test_with_an_extra_its_part_works_in_an_empty_environment(extra: str, wheel: Path, tmp_path: Path) -> None:
+    python = environment(tmp_path / "env", f"{wheel}[{extra}]")
+    done(python, "-c", f"import {NEEDS[extra]}", cwd=tmp_path)
+    if extra == "cli":
+        assert "twofold" in done(python, "-m", "twofold", "--help", cwd=tmp_path)
+        assert "up to date" in done(python, "-m", "twofold", "migrate", "sqlite:///a.db", cwd=tmp_path)
+        done(python, "-m", "twofold", "doctor", "sqlite:///a.db", cwd=tmp_path)
