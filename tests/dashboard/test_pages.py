@@ -85,7 +85,7 @@ async def test_an_event_shows_what_caused_it_and_what_followed(shown: Shown) -> 
     picture = text[text.index("<svg") : text.index("</svg>")]
     assert "AskWhy · ValueError: nobody answers for" in picture or "AskWhy" in picture
     assert picture.count("OrderCancelled ·") == 1
-    assert "twofold.ProcessStep" in picture
+    assert "enquiry · step 1" in picture
 
 
 async def test_a_stream_shows_its_state_at_any_version_and_what_changed(shown: Shown) -> None:

@@ -15,6 +15,7 @@ from twofold.dashboard.pictures import Box, tree
 from twofold.dashboard.rendering import is_part, link_query, moment, number, page
 from twofold.errors import EventNotFoundError
 from twofold.inspection import EventSearch, Trace, TracedEvent, find_event, search_events, trace
+from twofold.messages.event import RecordedEvent
 from twofold.messages.stream import RESERVED
 
 PAGE = 50
@@ -112,15 +113,21 @@ def _which(text: str) -> int | UUID:
 def _boxes(causes: Trace, root: str) -> Iterator[tuple[int, Box]]:
     for node in causes.nodes[:DRAWN]:
         if isinstance(node, TracedEvent):
-            event: Any = node.event
-            kind = "event asked" if event.event_id == causes.of else "event"
-            title = f"{event.type} at position {event.position}, {moment(event.recorded_at)}"
-            text = f"{event.type} · {event.stream_id}"
-            yield (
-                node.depth,
-                Box(id=str(event.event_id), text=text, kind=kind, title=title, href=f"{root}/events/{event.position}"),
-            )
+            yield node.depth, _box(node.event, root, is_asked=node.event.event_id == causes.of)
         else:
             kind = "command refused" if node.refusal else "command"
             text = (node.name or "command") + (f" · {node.refusal}" if node.refusal else "")
             yield node.depth, Box(id=str(node.command_id), text=text, kind=kind, title=f"command {node.command_id}")
+
+
+def _box(event: RecordedEvent[Any], root: str, *, is_asked: bool) -> Box:
+    is_step = event.stream_type.startswith(RESERVED)
+    kind, text = "event", f"{event.type} · {event.stream_id}"
+    if is_step:
+        process = event.stream_type.removeprefix(RESERVED)
+        kind, text = "process", f"{process} · step {event.version}"
+    return Box(
+        id=str(event.event_id), text=text, kind=f"{kind} asked" if is_asked else kind,
+        title=f"{event.type} of {event.stream_id} at position {event.position}, {moment(event.recorded_at)}",
+        href=f"{root}/events/{event.position}",
+    )  # fmt: skip

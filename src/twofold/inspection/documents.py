@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from twofold.commands.aggregate import Aggregate
 from twofold.messages.event import RawEvent, RecordedEvent
 
 
@@ -65,7 +66,7 @@ def _value(thing: Any) -> Any:
 
 
 def _object(thing: Any) -> Any:
-    """Return an object by its public attributes, as those of an aggregate; else what msgspec makes of it."""
+    """Return what msgspec makes of an object; else its attributes, as those of an aggregate."""
     try:
         return msgspec.to_builtins(thing, str_keys=True)
     except (TypeError, ValueError):
@@ -73,7 +74,8 @@ def _object(thing: Any) -> Any:
     attributes = getattr(thing, "__dict__", None)
     if not attributes:
         return repr(thing)
-    return {name: document_of(value) for name, value in attributes.items() if name[0] != "_"}
+    own = {"_uncommitted"} if isinstance(thing, Aggregate) else ()
+    return {name: document_of(value) for name, value in attributes.items() if name not in own}
 
 
 def _json(stored: bytes) -> Any:
