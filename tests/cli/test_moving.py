@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.accounts import Opened
 from tests.cli.typed import Fails, Twofold
 from tests.log.transfer.logs import contents, fill
 
+from twofold import Application, Reaction
 from twofold.engines.engine import connect
 from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog
 
@@ -102,6 +104,44 @@ def test_what_cannot_be_is_refused_in_one_line(fails: Fails, source: str, tmp_pa
     ):
         path.write_text(text)
         assert said in fails("copy", source, target, "--transform", str(path))
+
+
+class Mails(Reaction):
+    name = "mails"
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def handles(self) -> tuple[type, ...]:
+        return (Opened,)
+
+    async def apply(self, event: Opened) -> None:
+        self.sent.append(event.account)
+
+
+def test_a_reaction_that_has_not_done_all_is_named(twofold: Twofold, file: str, tmp_path: Path) -> None:
+    source = f"sqlite:///{tmp_path}/shop.db"
+
+    async def work(accounts: str, *, resume: bool) -> None:
+        app, mails = Application(source), Mails()
+        app.projections.add(mails)
+        async with app:
+            if resume:
+                await app.projections.control("mails").resume()
+            for account in accounts:
+                await app.store.append([Opened(account=account)])
+            await app.projections.wait(await app.store.head(), PATIENCE)
+            if not resume:
+                await app.projections.control("mails").pause()
+                await app.store.append([Opened(account="z")])
+
+    asyncio.run(work("ab", resume=False))
+    said = twofold("copy", source, f"sqlite:///{tmp_path}/a.db", "--transform", file).stdout
+    assert "the reaction mails stands at position 2 of 3: on the target it begins behind what was copied" in said
+    told = json.loads(twofold("copy", source, f"sqlite:///{tmp_path}/a.db", "--transform", file, "--json").stdout)
+    assert [each[:18] for each in told["late_reactions"]] == ["the reaction mails"]
+    asyncio.run(work("", resume=True))
+    assert "the reaction" not in twofold("copy", source, f"sqlite:///{tmp_path}/a.db", "--transform", file).stdout
 
 
 KILLED = """
