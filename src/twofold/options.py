@@ -290,6 +290,15 @@ class SynchronizerOptions:
     backoff: Backoff = Backoff()
     """Pauses of whatever fails: a segment, a worker, the preparation. Workers that fail pause for a third of the lease
     at most, as they would lose their segments otherwise."""
+    far_behind: int = 5000
+    """Positions behind the head from which on a read model holds tenants back that flood it, in an application with
+    tenants. Higher, and the others wait longer behind a flood; lower, and a short burst is folded with more steps."""
+    flood_share: float = 0.25
+    """The part of the events of a batch that floods a read model, if it is one tenant's. Higher, and several tenants
+    that flood it at once are let through; lower, and tenants are held back that only have many events."""
+    most_held_back: int = 8
+    """Tenants that one segment holds back at once, at most. Higher, and their state, which each step stores, is longer;
+    lower, and more floods at once are not held back."""
     retries: int = 3
     """Tries of an event that fails, after the first, before it is parked. Higher, and the rest of the segment waits
     longer behind an event that always fails; lower, and a short disturbance parks events."""

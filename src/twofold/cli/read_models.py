@@ -56,6 +56,9 @@ async def show(url: Url, /, *, log: Annotated[str, Parameter(help=LOG)] = "", as
     segments = [segment for status in found for segment in _segments(status)]
     headings = ("projection", "generation", "slots", "position", "worked on by")
     print_table(headings, segments, numbers=("generation", "slots", "position"))
+    for status in found:
+        for line in _held_back(status):
+            say(line)
     problems = [f"{status.name}: {problem}" for status in found for problem in status.problems]
     for problem in problems:
         say(problem)
@@ -196,4 +199,13 @@ def _segments(status: ProjectionStatus) -> Sequence[Sequence[str]]:
     return [
         (*place, f"{each.first}-{each.end - 1}", f"{each.position:,}", each.worker or "none")
         for each in status.segments
+    ]
+
+
+def _held_back(status: ProjectionStatus) -> Sequence[str]:
+    return [
+        f"{status.name} holds back {each.tenant}, whose events flood it: they are in up to {each.position:,}, those of "
+        f"the others up to {each.ahead:,}"
+        for segment in status.segments
+        for each in segment.held_back
     ]

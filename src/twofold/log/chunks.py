@@ -23,7 +23,6 @@ from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog, Scan
-from twofold.ports.skips import Skips
 
 P = TypeVar("P")
 
@@ -39,6 +38,14 @@ class ScanLog(Protocol):
         self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int
     ) -> Coroutine[Any, Any, Scan]:
         """Return matching events behind a mark, and how far the log has then been seen; see `EventLog.scan`."""
+        ...
+
+
+class LeavesOut(Protocol):
+    """`Skips`, or what leaves out events like it."""
+
+    def without(self, events: Rows) -> Rows:
+        """Return the events that are left."""
         ...
 
 
@@ -209,13 +216,13 @@ class EventBatches:
         self._reader = ChunkReader(self._scan, Pace(options.first_batch, most, options.chunk_bytes))
         self.forget = self._reader.forget
 
-    async def read(self, after: Mark, end: int, skips: Skips | None = None) -> Batch:
+    async def read(self, after: Mark, end: int, skips: LeavesOut | None = None) -> Batch:
         """Return what follows a mark, up to a position, and begin to read what follows that.
 
         Args:
             after: the mark.
             end: events beyond this are not looked at.
-            skips: the events that are left out.
+            skips: leaves out events before they are decoded.
 
         Raises:
             HistoryChangedError: the log has another history than the mark is of.

@@ -11,6 +11,7 @@ import msgspec
 
 from twofold.errors import CheckpointMovedError
 from twofold.messages.mark import Mark
+from twofold.ports.held_back import HeldBack
 from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction
 from twofold.ports.segments import Step
 from twofold.ports.sql import literal, sql_blocks
@@ -139,6 +140,22 @@ class Checkpoint(NamedTuple):
     leased_at: int
     now: int
     """The database's clock. Times are microseconds since 1970-01-01 UTC."""
+    held_back: str = ""
+    """`HeldBack.text`."""
+
+    @property
+    def held(self) -> HeldBack | None:
+        """The tenants that it holds back; None if there are none."""
+        return HeldBack.stored(self.held_back)
+
+    @property
+    def furthest(self) -> Mark:
+        """What it has handled last for those tenants that it does not hold back."""
+        return held.ahead if (held := self.held) else self.mark
+
+    def reached(self, tenant: str) -> int:
+        """Return up to where it is complete for a tenant; without a name, for all."""
+        return held.of(tenant).position if tenant and (held := self.held) else self.position
 
     @property
     def mark(self) -> Mark:

@@ -1,21 +1,23 @@
 -- What all engines say alike about read models, their segments and who works on them. `-- name:` begins a block.
 -- `twofold_now()` is the database's clock, in microseconds since 1970-01-01 UTC. A step never shortens a lease: appends
 -- take steps, too, beside the holder. A lease from before the clock went back begins in the future, and does not hold. Where the engine locks rows, who changes several segments locks them in their order.
+-- `twofold_reached()` is `reached` of `held_back.py`: how far a segment that holds tenants back is complete for one of them.
 -- Epochs and positions come again when the database is restored: a step names the events at its positions, too. The id of
 -- an event is what `twofold_hex` makes of that in the log.
 
 -- name: take_step
-UPDATE twofold_checkpoints SET position = :after, event_id = :event_id, moved_at = twofold_now(), error = '',
+UPDATE twofold_checkpoints SET position = :after, event_id = :event_id, held_back = :held_after,
+    moved_at = twofold_now(), error = '',
     leased_at = CASE WHEN leased_until < twofold_now() + :lease OR leased_at > twofold_now()
         THEN twofold_now() ELSE leased_at END,
     leased_until = CASE WHEN leased_until < twofold_now() + :lease OR leased_at > twofold_now()
         THEN twofold_now() + :lease ELSE leased_until END
 WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :before
-AND (event_id = :before_id OR event_id = '' OR :before_id = '')
+AND (event_id = :before_id OR event_id = '' OR :before_id = '') AND held_back = :held_before
 RETURNING 1
 
 -- name: event_stands
-SELECT 1 FROM twofold_events WHERE position = :after AND twofold_hex(event_id) = :event_id
+SELECT 1 FROM twofold_events WHERE position = :stands AND twofold_hex(event_id) = :stands_id
 
 -- name: park
 INSERT INTO twofold_parked (name, generation, position, event_id, slot, key, cause, traceback, parked_at)
@@ -43,8 +45,8 @@ INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, positio
 VALUES (:name, :generation, :first, :end, :position, :event_id, :epoch, :epoch)
 
 -- name: put_segment
-INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, event_id, epoch, moved_at)
-VALUES (:name, :generation, :first, :end, :position, :event_id, :epoch, twofold_now())
+INSERT INTO twofold_checkpoints (name, generation, first_slot, end_slot, position, event_id, held_back, epoch, moved_at)
+VALUES (:name, :generation, :first, :end, :position, :event_id, :held_back, :epoch, twofold_now())
 
 -- name: forget_generation
 DELETE FROM twofold_projections WHERE name = :name AND generation = :generation
@@ -100,12 +102,12 @@ UPDATE twofold_projections SET segments = :segments WHERE name = :name AND gener
 
 -- name: checkpoints
 SELECT name, generation, first_slot, end_slot, position, event_id, epoch, owner, leased_until, moved_at, error,
-    leased_at, twofold_now()
+    leased_at, twofold_now(), held_back
 FROM twofold_checkpoints ORDER BY name, generation, first_slot
 
 -- name: checkpoints_of
 SELECT name, generation, first_slot, end_slot, position, event_id, epoch, owner, leased_until, moved_at, error,
-    leased_at, twofold_now()
+    leased_at, twofold_now(), held_back
 FROM twofold_checkpoints WHERE name = :name AND generation = :generation ORDER BY first_slot
 
 -- name: answering
@@ -114,7 +116,7 @@ JOIN twofold_checkpoints AS c ON c.name = p.name AND c.generation = p.generation
 WHERE p.state IN ({answering}) GROUP BY p.name, p.version ORDER BY p.name
 
 -- name: segments_to_write
-SELECT p.generation, p.suffix, p.version, CASE WHEN p.state IN ({paused}) THEN 1 ELSE 0 END, c.first_slot, c.end_slot, c.epoch, c.position, c.error
+SELECT p.generation, p.suffix, p.version, CASE WHEN p.state IN ({paused}) THEN 1 ELSE 0 END, c.first_slot, c.end_slot, c.epoch, c.position, c.error, c.held_back
 FROM twofold_projections AS p JOIN twofold_checkpoints AS c ON c.name = p.name AND c.generation = p.generation
 WHERE p.name = :name AND (p.generation = :generation OR (:generation = 0 AND p.state IN ({answering})))
 ORDER BY c.first_slot /* FOR UPDATE */
@@ -129,11 +131,14 @@ SELECT min(position) FROM twofold_checkpoints WHERE name = :name AND generation 
 -- name: serving
 SELECT name, generation, version, suffix, state, segments, fingerprint, report, made_at, kind,
     (SELECT min(c.position) FROM twofold_checkpoints AS c WHERE c.name = p.name AND c.generation = p.generation),
-    EXISTS (SELECT 1 FROM twofold_parked AS q WHERE q.name = p.name AND q.generation = p.generation)
+    EXISTS (SELECT 1 FROM twofold_parked AS q WHERE q.name = p.name AND q.generation = p.generation),
+    EXISTS (SELECT 1 FROM twofold_checkpoints AS c
+        WHERE c.name = p.name AND c.generation = p.generation AND c.held_back <> '')
 FROM twofold_projections AS p WHERE name = :name ORDER BY generation
 
 -- name: source
-SELECT coalesce(min(position), 0), coalesce(max(position), 0), EXISTS (
+SELECT coalesce(min(CASE WHEN held_back = '' OR :tenant = '' THEN position ELSE twofold_reached(held_back, :tenant) END), 0),
+    coalesce(max(CASE WHEN held_back = '' THEN position ELSE twofold_reached(held_back, :tenant) END), 0), EXISTS (
     SELECT 1 FROM twofold_parked AS q
     WHERE q.name = :name AND q.generation = :generation AND (:key = '' OR q.key = :key))
 FROM twofold_checkpoints WHERE name = :name AND generation = :generation
@@ -141,7 +146,9 @@ AND (:slot < 0 OR (first_slot <= :slot AND end_slot > :slot))
 
 -- name: serving_source
 WITH asked AS (SELECT generation FROM twofold_projections WHERE name = :name AND state IN ({answering}))
-SELECT coalesce(min(c.position), 0), coalesce(max(c.position), 0), EXISTS (
+SELECT coalesce(min(CASE WHEN c.held_back = '' OR :tenant = '' THEN c.position
+        ELSE twofold_reached(c.held_back, :tenant) END), 0),
+    coalesce(max(CASE WHEN c.held_back = '' THEN c.position ELSE twofold_reached(c.held_back, :tenant) END), 0), EXISTS (
     SELECT 1 FROM twofold_parked AS q WHERE q.name = :name AND q.generation IN (SELECT generation FROM asked)
     AND (:key = '' OR q.key = :key))
 FROM twofold_checkpoints AS c WHERE c.name = :name AND c.generation IN (SELECT generation FROM asked)
@@ -202,7 +209,7 @@ WHERE (name, generation, first_slot) IN (
     WHERE name = :name AND generation = :generation ORDER BY name, generation, first_slot /* FOR UPDATE */)
 
 -- name: set_position
-UPDATE twofold_checkpoints SET position = :position, event_id = :event_id, epoch = epoch + 1,
+UPDATE twofold_checkpoints SET position = :position, event_id = :event_id, held_back = '', epoch = epoch + 1,
     moved_at = twofold_now(), error = ''
 WHERE (name, generation, first_slot) IN (
     SELECT name, generation, first_slot FROM twofold_checkpoints
@@ -215,18 +222,18 @@ RETURNING epoch
 
 -- name: annex
 UPDATE twofold_checkpoints SET end_slot = :end, epoch = :raised
-WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND held_back = ''
 RETURNING 1
 
 -- name: split_off
 INSERT INTO twofold_checkpoints (
-    name, generation, first_slot, end_slot, position, event_id, epoch, owner, leased_at, leased_until, moved_at)
-SELECT name, generation, :first, :end, position, event_id, epoch, owner, leased_at, leased_until, moved_at
+    name, generation, first_slot, end_slot, position, event_id, held_back, epoch, owner, leased_at, leased_until, moved_at)
+SELECT name, generation, :first, :end, position, event_id, held_back, epoch, owner, leased_at, leased_until, moved_at
 FROM twofold_checkpoints WHERE name = :name AND generation = :generation AND first_slot = :parent
 
 -- name: remove_segment
 DELETE FROM twofold_checkpoints
-WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :position
+WHERE name = :name AND generation = :generation AND first_slot = :first AND epoch = :epoch AND position = :position AND held_back = ''
 RETURNING 1
 
 -- name: parked

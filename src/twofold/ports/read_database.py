@@ -88,6 +88,8 @@ class Source(NamedTuple):
     """0: the one that serves."""
     key: str = ""
     """As JSON: the one row that is read; empty if any may be."""
+    tenant: str = ""
+    """Whose rows are read; empty if those of all tenants may be."""
 
     @property
     def slot(self) -> int:

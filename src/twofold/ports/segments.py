@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from twofold.messages.mark import Mark
+from twofold.ports.held_back import HeldBack
+
 SLOTS = 256
 """stored: a key's slot is the CRC-32 (ISO 3309) of its text modulo this."""
 
@@ -47,19 +50,46 @@ class Step(NamedTuple):
     """Of the event at `before`, likewise. A database that was restored may stand at the same position again."""
     log_is_beside: bool = False
     """Whether the log is in the database of the rows. The step is taken only if its event stands at `after` then."""
+    held_before: str = ""
+    """`HeldBack.text` of the segment at `before`."""
+    held_after: str = ""
+    """`HeldBack.text` of the segment at `after`."""
+    tenant: str = ""
+    """Whose events the step is about, if the segment holds tenants back; empty: those of all that are not held back."""
+
+    @property
+    def stands(self) -> Mark:
+        """What the segment has come to, for those who are furthest."""
+        held = HeldBack.stored(self.held_after)
+        return held.ahead if held else Mark.stored(self.after, self.event_id)
 
     @property
     def needs_event(self) -> bool:
         """Whether the step is taken only if its event stands in the log."""
-        return self.log_is_beside and self.after > 0 and bool(self.event_id)
+        return self.log_is_beside and bool(self.event_id) and self.stands.position > 0
+
+    def ending_at(self, mark: Mark) -> Step:
+        """Return it with another end, for those whose events it is about."""
+        if (held := HeldBack.stored(self.held_after or self.held_before)) is None:
+            return self._replace(after=mark.position, event_id=mark.text)
+        held = held.moved(self.tenant, mark)
+        return self._replace(after=held.mark.position, event_id=held.mark.text, held_after=held.text)
+
+    def following(self, earlier: Step) -> Step:
+        """Return it as the rest of the way, of which an earlier step is the first part."""
+        return self._replace(before=earlier.after, before_id=earlier.event_id, held_before=earlier.held_after)
 
     def values(self) -> dict[str, Any]:
         """Return the values of `take_step` in `checkpoints.sql`."""
-        return {
+        values = {
             "name": self.segment.projection, "generation": self.segment.generation, "first": self.segment.first,
             "epoch": self.epoch, "before": self.before, "before_id": self.before_id, "after": self.after,
-            "event_id": self.event_id, "lease": int(self.lease * 1e6),
+            "event_id": self.event_id, "lease": int(self.lease * 1e6), "held_before": self.held_before,
+            "held_after": self.held_after,
         }  # fmt: skip
+        if self.needs_event:
+            values |= {"stands": self.stands.position, "stands_id": self.stands.text}
+        return values
 
 
 class Parked(NamedTuple):

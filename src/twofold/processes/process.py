@@ -51,6 +51,7 @@ class Process(Generic[S]):
     """An event on which a handler fails again and again is parked, with the later ones of its instance."""
 
     _declaration: ClassVar[Declaration] = Declaration({}, {}, {})
+    _of_tenants = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

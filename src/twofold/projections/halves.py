@@ -25,11 +25,11 @@ async def by_halves(
     """
     half = start_of_event(batch.events, len(batch.events) // 2)
     early = batch.first(half)
-    middle, middle_id = early.step.after, early.step.event_id
+    middle = early.events[-1].recorded.position
     first = (await project(early)).failures
     rest, waiting = without_blocked(batch.events[half:], {each.keyed.text for each in first})
     parked = [*(each for each in batch.changes.parked if each.position > middle), *waiting]
-    late = batch.step._replace(before=middle, before_id=middle_id)
+    late = batch.step.following(early.step)
     left = batch._replace(events=rest, step=late, changes=batch.changes._replace(parked=parked))
     if not rest:
         await step(left)

@@ -41,6 +41,7 @@ class _SegmentToWrite(NamedTuple):
     epoch: int
     position: int
     error: str
+    held_back: str
 
 
 class _Progress(NamedTuple):
@@ -76,8 +77,8 @@ class InlineProjection:
     An append is rejected for what its own events do to the read model, and for nothing else. It brings in what else is
     missing, as processes appended it that do not know the projection as an inline one. It leaves that to the
     synchronizer, which brings the read model up as it does for asynchronous ones, where the read model is paused or
-    was built by another version of the code, an earlier event holds it up, parked events are being retried, or the
-    missing events are more than `FoldOptions.missing` or would take longer than `missing_time`.
+    was built by another version of the code, an earlier event holds it up, a tenant is held back, parked events are
+    being retried, or the missing events are more than `FoldOptions.missing` or would take longer than `missing_time`.
 
     Args:
         runner: the projection's code.
@@ -144,7 +145,9 @@ class InlineProjection:
         else:
             return None
         first = segments[0]
-        if first.paused or first.version != self._runner.version or any(each.error for each in segments):
+        if first.paused or first.version != self._runner.version:
+            return None
+        if any(each.error or each.held_back for each in segments):
             return None
         after = min(each.position for each in segments)
         kept_out = yield Ask(SQL["parked_and_skipped"], {"name": name, "generation": first.generation, "after": after})

@@ -14,6 +14,7 @@ from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.unknown import Decode, decoder, raw_events
 from twofold.messages.event import RawEvent, RecordedEvent
 from twofold.messages.event_query import EventQuery
+from twofold.messages.mark import Mark
 from twofold.options import FoldOptions
 from twofold.ports.checkpoints import advance
 from twofold.ports.event_log import EventLog
@@ -62,7 +63,7 @@ class ProjectionBatch(NamedTuple):
             changes = self.changes._replace(released=released)
             return self._replace(events=self.events[:count], changes=changes)
         parked = [each for each in self.changes.parked if each.position <= last.position]
-        step = self.step._replace(after=last.position, event_id=last.event_id.hex())
+        step = self.step.ending_at(Mark(last.position, last.event_id))
         changes = self.changes._replace(parked=parked)
         return self._replace(events=self.events[:count], step=step, changes=changes)
 

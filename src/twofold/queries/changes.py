@@ -16,10 +16,13 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence, Set
 
 import msgspec
+from msgspec.structs import replace
 
+from twofold.messages.context import context, current_metadata
 from twofold.messages.event_query import EventQuery
 from twofold.options import QueryOptions
 from twofold.ports.event_log import EventLog
+from twofold.ports.held_back import OTHERS
 from twofold.queries.beats import Beats, Wait
 from twofold.queries.consistency import Progress
 from twofold.queries.scope import Place, Scope, places_of
@@ -141,7 +144,8 @@ class Changes:
         self._position = self._known_from = after
         self._events.clear()
         self._generations = ()
-        self._task = asyncio.create_task(self._follow(), name="twofold-changes")
+        with context(metadata=replace(current_metadata(), tenant=OTHERS)):  # watchers of any tenant are told
+            self._task = asyncio.create_task(self._follow(), name="twofold-changes")
 
     async def _follow(self) -> None:
         """Tell the watchers of changes until none is left, or until something fails, which they are told, too."""

@@ -13,18 +13,39 @@ from twofold.ports.checkpoints import Checkpoint
 from twofold.ports.segments import SLOTS, slot_of
 from twofold.projections.keys.keyed_event import LookupEvent
 from twofold.projections.runner import ProjectionRunner, decoder_for
+from twofold.tenants import own_query
 
 
-async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint) -> timedelta:
+async def lag_of(store: EventStore, runner: ProjectionRunner, row: Checkpoint, tenant: str = "") -> timedelta:
     """Return the age of the oldest event that a segment still has to handle, by the clock of its database.
+
+    Args:
+        store: where the events are.
+        runner: the projection's code.
+        row: the segment, as it stands.
+        tenant: whose events count; by default those of all.
 
     Raises:
         StorageError: the database failed.
     """
     query = EventQuery.exactly(*runner.projection.handles())
+    if (held := row.held) is None:
+        return await _age(store, runner, row, query, row.position)
+    if tenant:
+        return await _age(store, runner, row, own_query(tenant, query), held.of(tenant).position)
+    ages = [
+        await _age(store, runner, row, own_query(each, query), mark.position) for each, mark in held.tenants.items()
+    ]
+    return max(*ages, await _age(store, runner, row, query, held.ahead.position))
+
+
+async def _age(
+    store: EventStore, runner: ProjectionRunner, row: Checkpoint, query: EventQuery, after: int
+) -> timedelta:
+    """Return the age of the first matching event behind a position that is about a row of a segment."""
     is_whole = row.end - row.first == SLOTS
     limit = 1 if is_whole else store.options.lag_events
-    rows = await store.log.read(query, after=row.position, limit=limit)
+    rows = await store.log.read(query, after=after, limit=limit)
     for stored in rows:
         try:
             is_own = is_whole or _is_of(row, runner, decoder_for(runner, store.events)([stored]))

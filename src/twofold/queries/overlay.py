@@ -58,7 +58,8 @@ class Overlay:
             StorageError: a database failed.
         """
         generation = (await self._serving.find()).generation
-        source = Source(generation.name, generation.number, key_text(key))
+        tenant = str(key[0]) if self._runner.projection._of_tenants else ""
+        source = Source(generation.name, generation.number, key_text(key), tenant)
         lookup = Lookup((self._rows.dump_key(key),))
         found = await self._database.read(self._runner.table(generation.suffix), lookup, source)
         row = self._rows.load(found.answer[0]) if found.answer else None

@@ -327,9 +327,9 @@ class ReadModel(Generic[R]):
         """Read rows and position from one snapshot, or the rows alone if nothing depends on the position."""
         table = self._table_of(serving.generation.suffix)
         if need.position or serving.has_parked or isinstance(question, Selection):
-            return await self._database.read(
-                table, question, Source(self.name, serving.generation.number, self._text(key))
-            )
+            tenant = tenant_or_all(f"reading {self.name}") if self._of_tenants else ""
+            source = Source(self.name, serving.generation.number, self._text(key), tenant)
+            return await self._database.read(table, question, source)
         position = progress.reached
         if isinstance(question, Lookup):
             return Found(await self._database.load(table, question.keys), position, position, has_parked=False)

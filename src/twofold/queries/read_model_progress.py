@@ -7,11 +7,12 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twofold.errors import HistoryChangedError, ReadModelBuildingError, StorageError, UnknownProjectionError
 from twofold.log.chunks import mark_at
 from twofold.log.event_store import EventStore
+from twofold.messages.context import current_metadata
 from twofold.messages.event import stored_names
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
@@ -32,14 +33,15 @@ class _Complete(NamedTuple):
     """Up to when the answers of a read model were complete, by `time.monotonic`, as long as its history is the same."""
 
     until: float = -math.inf
-    history: tuple[int, ...] = ()
+    history: tuple[Any, ...] = ()
 
 
 class ReadModelProgress:
     """A `twofold.queries.consistency.Progress`, whichever process moves the read model.
 
     Signals, and what this process has seen, only say when it is worth looking: what counts is the position that is read
-    from the database, of the generation that is read.
+    from the database, of the generation that is read. On behalf of a tenant, it is how far the read model is complete
+    for this tenant: while others are held back, that is further than for all.
 
     Args:
         store: where the events are.
@@ -106,7 +108,7 @@ class ReadModelProgress:
         if self._believed(serving) >= await self._store.head():
             return timedelta()
         rows = await self._checkpoints(serving.generation)
-        return max([await lag_of(self._store, self.runner, row) for row in rows], default=timedelta())
+        return max([await lag_of(self._store, self.runner, row, _tenant()) for row in rows], default=timedelta())
 
     async def is_late(self) -> bool:
         limit: timedelta | None = self.runner.projection.max_lag
@@ -127,10 +129,11 @@ class ReadModelProgress:
         is_recent = time.monotonic() - complete.until < limit.total_seconds() and self._is_compared()
         return is_recent and known is not None and complete.history == self._history_of(known)
 
-    def _history_of(self, serving: Serving) -> tuple[int, int, int]:
-        """Return what changes when positions of a read model go back, or another generation serves."""
-        watermark = self._watermark(serving.generation)
-        return serving.generation.number, watermark.times_set_back, self._store.log.times_set_back
+    def _history_of(self, serving: Serving) -> tuple[int, str, int, int]:
+        """Return what changes when positions of a read model go back, or another generation or another tenant asks."""
+        name, number, *_ = serving.generation
+        tenant = _tenant() if self._positions.holds_back(name, number) else ""
+        return number, tenant, self._watermark(serving.generation).times_set_back, self._store.log.times_set_back
 
     async def approach(self, position: int, deadline: float, poll: float | None = None) -> Serving:
         poll = self._options.poll if poll is None else poll
@@ -195,12 +198,12 @@ class ReadModelProgress:
         rows = await self._checkpoints(serving.generation)
         for row in rows:
             try:
-                await mark_at(self._store.log, row.mark, row.position)
+                await mark_at(self._store.log, row.furthest, row.furthest.position)
             except HistoryChangedError as error:
                 raise error.of(self.name) from None
         self._compared_at, self._compared_after = time.monotonic(), losses
         self._positions.read({Segment(*row[:4]): (row.epoch, row.position) for row in rows})
-        position = min((row.position for row in rows), default=0)
+        position = min((row.reached(_tenant()) for row in rows), default=0)
         if position < self._believed(serving):  # it has gone back, with the log or by an operator
             self.correct(serving, position)
 
@@ -252,7 +255,7 @@ class ReadModelProgress:
         """
         self._complete, serving = _Complete(), await self._look(0, time.monotonic())
         for row in await self._checkpoints(serving.generation):
-            self._positions.reached(Segment(*row[:4]), row.epoch, row.position)
+            self._positions.reached(Segment(*row[:4]), row.epoch, row.position, row.held_back)
         self._watermark(serving.generation).set_back(serving.position)
 
     async def _news(self, serving: Serving, position: int, deadline: float, poll: float) -> Serving:
@@ -266,8 +269,17 @@ class ReadModelProgress:
 
     async def _look(self, reaching: int, since: float) -> Serving:
         serving = await self.serving.look(since, reaching)
+        if serving.holds_back or self._positions.holds_back(self.name, serving.generation.number):
+            serving = serving._replace(position=await self._of_tenant(serving.generation))
         self._watermark(serving.generation).advance(serving.position)
         return serving
+
+    async def _of_tenant(self, generation: Generation) -> int:
+        """Return up to where a generation is complete for the tenant who asks; without one, for all."""
+        rows = await self._checkpoints(generation)
+        for row in rows:
+            self._positions.reached(Segment(*row[:4]), row.epoch, row.position, row.held_back)
+        return min((row.reached(_tenant()) for row in rows), default=0)
 
     async def _checkpoints(self, generation: Generation) -> Sequence[Checkpoint]:
         place = {"name": generation.name, "generation": generation.number}
@@ -277,4 +289,8 @@ class ReadModelProgress:
         return max(serving.position, self._watermark(serving.generation).position)
 
     def _watermark(self, generation: Generation) -> Watermark:
-        return self._positions.watermark(generation.name, generation.number)
+        return self._positions.watermark(generation.name, generation.number, _tenant())
+
+
+def _tenant() -> str:
+    return current_metadata().tenant or ""

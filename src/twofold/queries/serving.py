@@ -22,6 +22,8 @@ class Serving(NamedTuple):
     """All its segments were complete up to here."""
     has_parked: bool
     """Whether any events were parked."""
+    holds_back: bool = False
+    """Whether any tenant was held back, so that the others may be further."""
 
 
 class ServingGeneration:
@@ -107,8 +109,8 @@ class ServingGeneration:
         now = time.monotonic()  # before the question, however long the answer takes
         rows = await self._database.query(SQL["serving"], name=self._code.name)
         known: dict[str, Serving] = {}
-        for *row, position, has_parked in rows:
-            found = Serving(Generation(*row), position or 0, bool(has_parked))
+        for *row, position, has_parked, holds_back in rows:
+            found = Serving(Generation(*row), position or 0, bool(has_parked), bool(holds_back))
             known[found.generation.role] = found
         self._found, self._looked_at = self._choose(known), now
         self._built = known.get("building", known["serving"]).position if known else None

@@ -90,6 +90,9 @@ def paused(reactions: Sequence[CarriedReaction]) -> list[CarriedReaction]:
 
 
 def _no_further(segment: Checkpoint, end: Mark) -> Checkpoint:
+    if (held := segment.held) is not None:
+        held = held.up_to(end)
+        return segment._replace(position=held.mark.position, event_id=held.mark.text, held_back=held.text)
     return segment if segment.position <= end.position else segment._replace(position=end.position, event_id=end.text)
 
 
@@ -136,7 +139,7 @@ async def _write(transaction: ReadTransaction, reaction: CarriedReaction) -> Non
     )  # fmt: skip
     for each in reaction.segments:
         place = {"first": each.first, "end": each.end, "position": each.position, "event_id": each.event_id}
-        await transaction.run(SQL["put_segment"], **of, **place, epoch=1)
+        await transaction.run(SQL["put_segment"], **of, **place, held_back=each.held_back, epoch=1)
     for position, event_id, slot, key, cause, traceback, _, _ in reaction.parked:
         event = {
             "position": position,

@@ -18,6 +18,7 @@ from twofold.errors import InvalidProjectionError, RebuildFailedError
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
+from twofold.messages.tenant_names import tenant_of
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import ReadDatabase
@@ -158,7 +159,9 @@ class ReadModelControl:
             check_port("log", log, "event log", "append", "read", "scan")
         _check_reason(reason)
         event = (await log.mark(position) if log and position > 0 else None) or Mark(position)
-        await parking.skip(self._database, self.name, event, reason, slots=await self._slots(position))
+        tenant = await _tenant_at(log, position) if log else ""
+        slots = await self._slots(position)
+        await parking.skip(self._database, self.name, event, reason, slots=slots, tenant=tenant)
         self._changed()
 
     async def skip_row(self, *key: Any, reason: str) -> int:
@@ -343,3 +346,9 @@ class ProjectionControl(ReadModelControl):
         if any(isinstance(each, LookupEvent) for each in found):
             return range(SLOTS)
         return {slot_of(each.text) for each in found} or None
+
+
+async def _tenant_at(log: EventLog, position: int) -> str:
+    """Return whose event stands at a position; empty if it is no tenant's."""
+    rows = await log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
+    return tenant_of(rows[0]) if rows else ""

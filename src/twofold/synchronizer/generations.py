@@ -175,13 +175,15 @@ async def divide(transaction: ReadTransaction, generation: Generation, segments:
     join them.
     """
     rows = await checkpoints_of(transaction, generation)
-    if len({row.position for row in rows}) != 1 or [row.first for row in rows] == list(bounds(segments)[:-1]):
+    stand = {(row.position, row.held_back) for row in rows}
+    if len(stand) != 1 or [row.first for row in rows] == list(bounds(segments)[:-1]):
         return
     place = {"name": generation.name, "generation": generation.number}
     epoch = max(row.epoch for row in rows) + 1  # no slot ever sees an epoch again
     await transaction.run(SQL["forget_segments"], **place)
     for first, end in pairwise(bounds(segments)):
-        parts = {"first": first, "end": end, "position": rows[0].position, "event_id": rows[0].event_id, "epoch": epoch}
+        stands = {"position": rows[0].position, "event_id": rows[0].event_id, "held_back": rows[0].held_back}
+        parts = {"first": first, "end": end, **stands, "epoch": epoch}
         await transaction.run(SQL["put_segment"], **place, **parts)
 
 

@@ -56,7 +56,7 @@ async def compare(log: EventLog, database: ReadDatabase) -> None:
     checkpoints = [Checkpoint(*row) for row in await database.query(SQL["checkpoints"])]
     for checkpoint in (each for each in checkpoints if (each.name, each.generation) not in outdated):
         try:
-            await mark_at(log, checkpoint.mark, checkpoint.position)
+            await mark_at(log, checkpoint.furthest, checkpoint.furthest.position)
         except HistoryChangedError as error:
             raise error.of(checkpoint.name) from None
 

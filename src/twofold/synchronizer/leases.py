@@ -50,6 +50,8 @@ class Held(NamedTuple):
     suffix: str
     """Of the names of its generation's tables."""
     version: int
+    serves: bool = False
+    """Whether questions are answered from the generation."""
 
 
 class LeaseTable(NamedTuple):
@@ -303,8 +305,10 @@ async def _checkpoints(transaction: ReadTransaction | Looks) -> list[Checkpoint]
 
 def _named(held: Sequence[tuple[Segment, int]], generations: Sequence[Generation]) -> list[Held]:
     by_number = {(each.name, each.number): each for each in generations}
+    found = [(segment, epoch, by_number[segment[:2]]) for segment, epoch in held]
     return [
-        Held(segment, epoch, by_number[segment[:2]].suffix, by_number[segment[:2]].version) for segment, epoch in held
+        Held(segment, epoch, generation.suffix, generation.version, generation.role == "serving")
+        for segment, epoch, generation in found
     ]
 
 

@@ -178,7 +178,7 @@ class OnDemandRows:
         )
 
 
-def _reached(segment: Segment, epoch: int, position: int) -> None:
+def _reached(segment: Segment, epoch: int, position: int, held_back: str) -> None:
     """Do nothing: what is up to date whenever it is asked is not waited for."""
 
 

@@ -128,7 +128,13 @@ async def retrying(database: ReadDatabase, name: str) -> int:
 
 
 async def skip(
-    database: ReadDatabase, name: str, event: Mark, reason: str, *, slots: Collection[int] | None = None
+    database: ReadDatabase,
+    name: str,
+    event: Mark,
+    reason: str,
+    *,
+    slots: Collection[int] | None = None,
+    tenant: str = "",
 ) -> None:
     """Skip an event that is parked or not yet reached, and have the later ones of its rows tried again.
 
@@ -140,6 +146,7 @@ async def skip(
         event: where it stands, and which one it is; the id may be unknown if it is parked.
         reason: why.
         slots: of the event's keys, if these are known.
+        tenant: whose event it is, if it is a tenant's.
 
     Raises:
         UnknownProjectionError: there is none of this name.
@@ -151,7 +158,7 @@ async def skip(
         serving = serving_of(generations)
         found = await transaction.run(SQL["parked_at"], name=name, generation=serving.number, position=event.position)
         events = [_Skip(event.position, *row) for row in found] or [_Skip(event.position, "", "", event.text)]
-        await _skip(transaction, generations, events, reason, slots)
+        await _skip(transaction, generations, events, reason, slots, tenant)
 
 
 async def skip_row(database: ReadDatabase, name: str, key: str, reason: str) -> int:
@@ -177,6 +184,7 @@ async def _skip(
     events: Sequence[_Skip],
     reason: str,
     slots: Collection[int] | None,
+    tenant: str = "",
 ) -> None:
     if not reason.strip():
         raise ValueError("say why: the reason is recorded for those who ask later")
@@ -189,11 +197,16 @@ async def _skip(
     for generation in generations:
         for each in events:
             its_slots = [slot_of(each.key)] if each.key else slots
-            await _leave_out(transaction, generation, each.position, each.key, its_slots)
+            await _leave_out(transaction, generation, each.position, each.key, its_slots, tenant)
 
 
 async def _leave_out(
-    transaction: ReadTransaction, generation: Generation, position: int, key: str, slots: Collection[int] | None
+    transaction: ReadTransaction,
+    generation: Generation,
+    position: int,
+    key: str,
+    slots: Collection[int] | None,
+    tenant: str,
 ) -> None:
     """Let the later events of a row, or of all that the event is about, in; what has it in it must not serve."""
     place = {"name": generation.name, "generation": generation.number}
@@ -204,7 +217,7 @@ async def _leave_out(
         await transaction.run(SQL["ask_retry"], **place, key=each)
     if parked:
         return
-    if _has_come_in(await checkpoints_of(transaction, generation), position, slots):
+    if _has_come_in(await checkpoints_of(transaction, generation), position, slots, tenant):
         if generation.role == "serving":
             raise ValueError(
                 f"event {position} is in the read model {generation.name} already, or is none that it handles; to have "
@@ -215,11 +228,12 @@ async def _leave_out(
         await change(transaction, generation, "refuse")
 
 
-def _has_come_in(rows: Sequence[Checkpoint], position: int, slots: Collection[int] | None) -> bool:
+def _has_come_in(rows: Sequence[Checkpoint], position: int, slots: Collection[int] | None, tenant: str) -> bool:
     """Return whether an event that is not parked was handled for any row; one without known keys holds all up."""
+    came = [(row, (held.of(tenant).position if (held := row.held) else row.position) >= position) for row in rows]
     if slots is None:
-        return min(row.position for row in rows) >= position
-    return any(row.position >= position for row in rows for slot in slots if row.first <= slot < row.end)
+        return all(has_come for _, has_come in came)
+    return any(has_come for row, has_come in came for slot in slots if row.first <= slot < row.end)
 
 
 async def _fenced(transaction: ReadTransaction, name: str) -> list[Generation]:

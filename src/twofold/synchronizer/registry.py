@@ -112,6 +112,8 @@ class Registry:
         """Take on what is no projection and is fed as one; see `ReadModelSynchronizer.add_runner`."""
         if runner.name in self.stored or runner.name in self.on_demand:
             raise InvalidProjectionError(f"there are two projections named {runner.name!r}; rename one")
+        if self._has_tenants:
+            _of_tenants(runner.projection)
         self._register(runner, start, self._read_db)
 
     def of(self, name: str) -> Registered:

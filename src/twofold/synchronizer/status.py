@@ -36,6 +36,17 @@ class ProjectionState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeldTenant:
+    """A tenant whose many events a part of a read model takes in turns with those of the others."""
+
+    tenant: str
+    position: int
+    """Up to here the part is complete for this tenant."""
+    ahead: int
+    """Up to here it is complete for all that are not held back."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SegmentStatus:
     """How far a part of a read model has come."""
 
@@ -49,6 +60,7 @@ class SegmentStatus:
     unattended: timedelta
     """For how long no worker has worked on it."""
     error: str = ""
+    held_back: Sequence[HeldTenant] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,13 +270,23 @@ async def _segment(
         worker=row.owner if row.is_leased else "",
         unattended=timedelta() if needs_no_worker else _idle(row, made_at),
         error=await _history_error(store, row) or row.error,
+        held_back=_held_back(row),
     )
+
+
+def _held_back(row: Checkpoint) -> Sequence[HeldTenant]:
+    if (held := row.held) is None:
+        return ()
+    return [
+        HeldTenant(tenant=tenant, position=mark.position, ahead=held.ahead.position)
+        for tenant, mark in sorted(held.tenants.items())
+    ]
 
 
 async def _history_error(store: EventStore, row: Checkpoint) -> str:
     """Return why the log is not the one that a segment has read, empty if it is."""
     try:
-        await mark_at(store.log, row.mark, row.position)
+        await mark_at(store.log, row.furthest, row.furthest.position)
     except HistoryChangedError as error:
         return str(error.of(row.name))
     return ""

@@ -41,7 +41,7 @@ from twofold.tasks import supervise
 
 log = logging.getLogger(__name__)
 
-SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
+SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position, held_back FROM twofold_checkpoints"
 Connection = duckdb.DuckDBPyConnection
 
 
@@ -114,16 +114,16 @@ class DuckDbReadDatabase:
         async with self._database.borrow() as connection:
             yield DuckDbReadTransaction(self._database, connection)
         if any(positions.waiters for positions in self._followers):
-            for *segment, epoch, position in await self.query(SELECT_STEPS):
-                self._tell(Segment(*segment), epoch, position)
+            for *segment, epoch, position, held_back in await self.query(SELECT_STEPS):
+                self._tell(Segment(*segment), epoch, position, held_back)
 
     def follow(self, positions: Positions) -> None:
         """Tell of every step from now on: all of them are written here, so that nothing need be watched."""
         self._followers.add(positions)
 
-    def _tell(self, segment: Segment, epoch: int, position: int) -> None:
+    def _tell(self, segment: Segment, epoch: int, position: int, held_back: str) -> None:
         for positions in self._followers:
-            positions.reached(segment, epoch, position)
+            positions.reached(segment, epoch, position, held_back)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         return await self._database.read(lambda reader: run(reader, sql, values))
@@ -140,7 +140,7 @@ class DuckDbReadDatabase:
 
     async def commit(self, table: Table, changes: Changes, step: Step) -> None:
         await self._database.write(partial(write_step, table=table, changes=changes, step=step))
-        self._tell(step.segment, step.epoch, step.after)
+        self._tell(step.segment, step.epoch, step.after, step.held_after)
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
         return await self._database.read(partial(select_page, table=table, selection=selection))

@@ -32,7 +32,7 @@ from twofold.ports.table import Table
 
 T = TypeVar("T")
 
-SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
+SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position, held_back FROM twofold_checkpoints"
 
 
 class MemoryReadTransaction(SqliteReadTransaction):
@@ -104,7 +104,7 @@ class MemoryReadDatabase:
         async with self._database.transaction() as connection:
             write_step(connection, table, in_sql(table, changes), step)
         for positions in self._followers:
-            positions.reached(step.segment, step.epoch, step.after)
+            positions.reached(step.segment, step.epoch, step.after, step.held_after)
 
     async def select(self, table: Table, selection: Selection) -> tuple[Sequence[Values], int]:
         return self._database.read(partial(select_page, table=table, selection=selection))
@@ -116,8 +116,8 @@ class MemoryReadDatabase:
 
     def _tell_all(self) -> None:
         if any(positions.waiters for positions in self._followers):
-            for *segment, epoch, position in self._database.read(
+            for *segment, epoch, position, held_back in self._database.read(
                 lambda reader: reader.execute(SELECT_STEPS).fetchall()
             ):
                 for positions in self._followers:
-                    positions.reached(Segment(*segment), epoch, position)
+                    positions.reached(Segment(*segment), epoch, position, held_back)

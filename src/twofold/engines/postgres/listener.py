@@ -28,7 +28,7 @@ from twofold.tasks import Supervisor, end
 log = logging.getLogger(__name__)
 
 SELECT_HEAD = b"SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0)"
-SELECT_STEPS = b"SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
+SELECT_STEPS = b"SELECT name, generation, first_slot, end_slot, epoch, position, held_back FROM twofold_checkpoints"
 _LISTEN = "SELECT 'LISTEN twofold_' || %s::regclass::oid, pg_is_in_recovery()"
 
 
@@ -91,8 +91,8 @@ class Steps:
             self._reached(row)
 
     def _reached(self, row: Sequence[Any]) -> None:
-        *segment, epoch, position = row
-        self._positions.reached(Segment(*segment), epoch, position)
+        *segment, epoch, position, held_back = row
+        self._positions.reached(Segment(*segment), epoch, position, held_back)
 
 
 class Listener:

@@ -22,6 +22,7 @@ from twofold.engines.sqlite.transaction import Transaction
 from twofold.engines.sqlite.watch import Watch
 from twofold.engines.sqlite.writer import Writer
 from twofold.options import SqliteOptions
+from twofold.ports.held_back import reached
 from twofold.ports.owner import Owner
 
 __all__ = ["SqliteDatabase", "Transaction"]
@@ -353,9 +354,10 @@ def knows_functions(connection: sqlite3.Connection) -> bool:
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
-    """Let a connection know `twofold_now()`, and `twofold_hex()`, which gives the id of an event as checkpoints do."""
+    """Let a connection know the functions that the statements about checkpoints call; see `checkpoints.sql`."""
     connection.create_function("twofold_now", 0, lambda: time.time_ns() // 1000)
     connection.create_function("twofold_hex", 1, bytes.hex, deterministic=True)
+    connection.create_function("twofold_reached", 2, reached, deterministic=True)
 
 
 def _make_private(path: Path) -> None:

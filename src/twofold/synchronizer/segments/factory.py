@@ -41,7 +41,7 @@ class RunnerFactory:
     def make(self, held: Held, owner: str) -> SegmentRunner:
         """Return what runs a segment under the name of the owner that holds it."""
         runner = self.runners[held.segment.projection]
-        target = SegmentTarget(self.store, self.database, runner, held.suffix, held.segment)
+        target = SegmentTarget(self.store, self.database, runner, held.suffix, held.segment, held.serves)
         head: Head = partial(self.ceiling, runner)
         if runner.has_read_model and not runner.drive.by_appends:
             reached = self.positions.watermark(held.segment.projection, held.segment.generation)

@@ -33,7 +33,7 @@ class RetryQueue:
     """
 
     def __init__(self, target: SegmentTarget, movement: Movement, at_once: int) -> None:
-        self._store, self._database, self._runner, self._suffix, self._segment = target
+        self._store, self._database, self._runner, self._suffix, self._segment, _ = target
         self._movement = movement
         self._at_once = at_once
         self._place = {"name": target.segment.projection, "generation": target.segment.generation}

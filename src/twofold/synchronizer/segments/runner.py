@@ -8,8 +8,9 @@ A runner, as long as its owner holds the segment's lease,
 3. reads a batch, leaves out events of other segments, and parks the events whose rows have parked ones;
 4. takes a step: brings the rest into the read model and moves the checkpoint, in one transaction. Events that fail are
    tried again, then parked, or the segment stops right before them, as the projection says;
-5. goes on at 2. When the checkpoint was moved by another hand, it goes on at 1; what fails otherwise is stored with the
-   checkpoint, for all to see, and after a pause it goes on at 1.
+5. goes on at 2. While a tenant is held back, 2 to 4 are for the others, and then for one batch of this tenant, in
+   turns; see `fairness.py`. When the checkpoint was moved by another hand, it goes on at 1; what fails otherwise is
+   stored with the checkpoint, for all to see, and after a pause it goes on at 1.
 
 The worker renews the lease only if the work has moved: the runner says so whenever it gets anywhere, and says for how
 long what it does next may take.
@@ -46,6 +47,7 @@ from twofold.ports.skips import Skips
 from twofold.projections.failure import MAX_CAUSE, described, storable
 from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent
 from twofold.projections.runner import ProjectionBatch, decoder_for
+from twofold.synchronizer.segments.fairness import Fairness, LeftOut, Standing, without_tenants
 from twofold.synchronizer.segments.movement import Movement
 from twofold.synchronizer.segments.retry_queue import RetryQueue
 from twofold.synchronizer.segments.sorting import sort_events
@@ -64,7 +66,7 @@ class SegmentRunner:
         target: what to run.
         owner: who holds the lease.
         options: of the synchronizer.
-        reached: told of each position up to which the segment is complete.
+        reached: told of each position up to which the segment is complete, and of the tenants that it holds back.
         head: waits until there is more than up to a position, at most some seconds, and returns up to where.
         scans: reads the log for all segments of the process; by default this one reads for itself.
     """
@@ -74,12 +76,12 @@ class SegmentRunner:
         target: SegmentTarget,
         owner: str,
         options: SynchronizerOptions,
-        reached: Callable[[Segment, int, int], None],
+        reached: Callable[[Segment, int, int, str], None],
         head: Callable[[int, float], Awaitable[int]],
         scans: SharedScans | None = None,
     ) -> None:
-        store, _, runner, _, _ = target
-        self._store, self._database, self._runner, self._suffix, self.segment = target
+        store, runner = target.store, target.runner
+        self._store, self._database, self._runner, self._suffix, self.segment, _ = target
         self._log_is_beside = target.log_is_beside
         self._owner = owner
         self._options = options
@@ -100,8 +102,12 @@ class SegmentRunner:
             reading = replace(reading, first_batch=max(reading.first_batch, runner.batch_size))
         scan = self._scans.reader(query).scan
         self._batches = EventBatches(store.log, decode, query, runner.batch_size, reading, scan)
+        self._fairness = Fairness(target, options, decode)
         self._epoch = 0
-        self._saved = self._passed = START
+        self._standing = Standing(START, None)
+        self._tenant = ""
+        """Whose events are handled at present, if any tenant is held back; empty: those of the others."""
+        self._passed = START
         self._saved_at = 0.0
         self._blocked: set[str] = set()
         self._skips = Skips(runner.name)
@@ -124,8 +130,13 @@ class SegmentRunner:
 
     @property
     def position(self) -> int:
-        """Up to here the segment is complete."""
+        """Up to here the segment is complete, apart from what is missing of tenants that are held back."""
         return self._passed.position
+
+    @property
+    def _saved(self) -> Mark:
+        """What is saved of those whose events are handled at present."""
+        return self._standing.of(self._tenant)
 
     @property
     def mark(self) -> Mark:
@@ -159,13 +170,17 @@ class SegmentRunner:
                 self._begin_beside()
                 await self._retry_parked()
                 while True:
-                    await self._go_on(await self._wait())
+                    if self._standing.held is None:
+                        await self._go_on(await self._wait())
+                    else:
+                        await self._take_turns()
             except LeaseLostError:
                 return
             except CheckpointMovedError as moved:
                 log.info("%s; going on from where it stands now", moved.__cause__ or moved)
             finally:
                 await self._batches.forget()
+                await self._fairness.forget()
 
     async def catch_up(self, end: int) -> None:
         """Bring the segment to a position, exactly.
@@ -177,6 +192,8 @@ class SegmentRunner:
         await self._load()
         await self._retry_parked()
         try:
+            while self._standing.held is not None:
+                await self._go_on_with_held_back()
             while (before := self.position) < end:
                 await self._go_on(end)
                 if self.position == before:
@@ -185,6 +202,7 @@ class SegmentRunner:
                     )
         finally:
             await self._batches.forget()
+            await self._fairness.forget()
         if self._saved.position < end:
             await self._step((), self._passed)
 
@@ -196,16 +214,19 @@ class SegmentRunner:
         row = next((each for each in rows if each.first == self.segment.first), None)
         if row is None or row.owner != self._owner or row.end != self.segment.end:
             raise LeaseLostError(self._runner.name)
-        self._epoch, self._saved, self._passed, self._has_error = row.epoch, row.mark, row.mark, bool(row.error)
+        self._epoch, self._has_error, self._tenant = row.epoch, bool(row.error), ""
+        self._standing, self._passed = Standing(row.mark, row.held, row.held_back), row.furthest
         self._blocked = await self._still_parked()
         skipped = await self._database.query(SQL["skipped"], name=self._runner.name, after=row.position)
         self._skips = Skips(self._runner.name, skipped)
         try:
-            self._saved = self._passed = await mark_at(self._store.log, row.mark, row.position)
+            self._passed = await mark_at(self._store.log, row.furthest, row.furthest.position)
+            if row.held is None:
+                self._standing = Standing(self._passed, None)
         except HistoryChangedError as error:
-            self._reached(self.segment, self._epoch, 0)  # what it was thought to have reached is not in this log
+            self._reached(self.segment, self._epoch, 0, "")  # what it was thought to have reached is not in this log
             raise error.of(self._runner.name) from None
-        self._reached(self.segment, self._epoch, row.position)
+        self._reached(self.segment, self._epoch, row.position, row.held_back)
 
     async def _compare(self) -> None:
         """Make sure that the log is the one that was read, and see whether there is more that no signal told of.
@@ -260,18 +281,56 @@ class SegmentRunner:
             raise CheckpointMovedError(self.segment.projection)
         return self.position >= head
 
-    async def _go_on(self, end: int) -> None:
-        """Handle one batch, of events up to a position."""
-        reading = self._in_this_history(self._batches.read(self._passed, end, self._skips))
+    async def _take_turns(self) -> None:
+        """Handle events of the others, as many as make a batch, then a batch of a tenant that is held back.
+
+        What fails for the one does not hold up the other for longer than a pause.
+        """
+        end_if_cancelled()
+        handled, head = 0, await self._head(self.position, 0)
+        try:
+            while handled < self._runner.batch_size and self.position < head:
+                handled += await self._go_on(head)
+        except Exception:
+            await self._go_on_with_held_back()
+            raise
+        await self._go_on_with_held_back()
+
+    async def _go_on_with_held_back(self) -> None:
+        """Handle one batch of a tenant that is held back."""
+        assert self._standing.held is not None  # noqa: S101
+        ahead, self._tenant = self._standing.held.ahead, self._fairness.next(self._standing.held)
+        try:
+            batches = self._fairness.batches(self._tenant)
+            reading = self._in_this_history(batches.read(self._saved, ahead.position, self._skips))
+            batch = await self._movement.within_limit(reading, "reading a batch")
+            await self._handle(batch)
+            if batch.failure and self._saved.position >= batch.position:
+                raise batch.failure
+        finally:
+            self._tenant = ""
+
+    async def _go_on(self, end: int) -> int:
+        """Handle one batch, of events up to a position; return how many events it had."""
+        held = self._standing.held
+        left_out = self._fairness.left_out(held, self._skips)
+        reading = self._in_this_history(self._batches.read(self._passed, end, left_out))
         batch = await self._movement.within_limit(reading, "reading a batch")
-        if batch.events or batch.failure or time.monotonic() >= self._saved_at + self._options.idle_save:
+        looked_at = left_out.looked_at if isinstance(left_out, LeftOut) else 0
+        if flooding := self._fairness.flooding(held, batch, end, looked_at):
+            log.info("%s holds back %s, whose events flood it", self._runner.name, ", ".join(flooding))
+            self._standing = self._standing.hold(flooding, self._passed)
+            batch = without_tenants(batch, flooding)
+        is_due = self._standing.held is not None or time.monotonic() >= self._saved_at + self._options.idle_save
+        if batch.events or batch.failure or is_due:
             with trace_batch(self._runner.name, len(batch.events), batch.position):
                 await self._handle(batch)
         else:  # a crash only skips the same events again
             self._passed = batch.mark
-            self._reached(self.segment, self._epoch, batch.position)
+            self._reached(self.segment, self._epoch, batch.position, "")
         if batch.failure and self.position >= batch.position:
             raise batch.failure
+        return len(batch.events)
 
     async def _handle(self, batch: Batch) -> None:
         found = await sort_events(self._runner, self.segment, self._blocked, self._skips, batch.events)
@@ -281,7 +340,7 @@ class SegmentRunner:
             found = found.up_to(mark.position)
         if mark.position > self._saved.position:  # else a step would only make it look as if nothing held it up
             await self._step(found.own, mark, found.waiting)
-        if failure is not None and self.position >= mark.position:
+        if failure is not None and self._saved.position >= mark.position:
             raise failure
 
     async def _step(self, events: Sequence[KeyedEvent], mark: Mark, parked: Sequence[Parked] = ()) -> None:
@@ -321,10 +380,11 @@ class SegmentRunner:
         taken, failures = await self._movement.within_limit(
             self._runner.project(batch), f"a step of {len(events)} events"
         )
-        mark = Mark.stored(taken.after, taken.event_id)
         if last_try or not failures:
-            self._saved, self._passed, self._saved_at, self._has_error = mark, mark, time.monotonic(), False
-            self._reached(self.segment, self._epoch, mark.position)
+            self._standing, self._saved_at, self._has_error = Standing.behind(taken), time.monotonic(), False
+            if not self._tenant:
+                self._passed = self._saved
+            self._reached(self.segment, self._epoch, taken.after, taken.held_after)
             self._note_success()
         return failures
 
@@ -363,11 +423,12 @@ class SegmentRunner:
             self._blocked = await self._still_parked()
 
     def _step_to(self, mark: Mark) -> Step:
-        saved = self._saved
-        return Step(
-            self.segment, self._epoch, saved.position, mark.position, self._lease, mark.text, saved.text,
-            self._log_is_beside,
+        here, held, stored = self._standing
+        step = Step(
+            self.segment, self._epoch, here.position, here.position, self._lease, here.text, here.text,
+            self._log_is_beside, stored, held.text if held else "", self._tenant,
         )  # fmt: skip
+        return step.ending_at(mark)
 
     async def _mark_at(self, position: int) -> Mark:
         """Return the mark of a position behind the checkpoint, in the history that was read up to there.

@@ -22,6 +22,8 @@ class SegmentTarget(NamedTuple):
     suffix: str
     """Of the names of the generation's tables."""
     segment: Segment
+    serves: bool = False
+    """Whether questions are answered from it."""
 
     @property
     def log_is_beside(self) -> bool:

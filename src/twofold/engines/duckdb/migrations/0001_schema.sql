@@ -3,6 +3,10 @@
 
 CREATE MACRO twofold_now() AS epoch_us(get_current_timestamp());
 
+CREATE MACRO twofold_reached(held_back, tenant) AS CAST(coalesce(
+    json_extract_string(held_back, '$.tenants."' || tenant || '"[0]'), json_extract_string(held_back, '$.ahead[0]')
+) AS BIGINT);
+
 CREATE TABLE twofold_projections (
     name        VARCHAR NOT NULL,
     generation  INTEGER NOT NULL,
@@ -24,6 +28,7 @@ CREATE TABLE twofold_checkpoints (
     end_slot     INTEGER NOT NULL,
     position     BIGINT  NOT NULL,
     event_id     VARCHAR NOT NULL DEFAULT '',
+    held_back    VARCHAR NOT NULL DEFAULT '',
     epoch        BIGINT  NOT NULL DEFAULT 0,
     owner        VARCHAR NOT NULL DEFAULT '',
     leased_at    BIGINT  NOT NULL DEFAULT 0,

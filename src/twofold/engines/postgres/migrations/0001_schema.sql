@@ -380,6 +380,10 @@ CREATE FUNCTION twofold_now() RETURNS bigint LANGUAGE sql VOLATILE
 CREATE FUNCTION twofold_hex(uuid) RETURNS text LANGUAGE sql IMMUTABLE
     AS 'SELECT replace($1::text, ''-'', '''')';
 
+-- How far a segment that holds tenants back is complete for one of them; without a name, for those not held back.
+CREATE FUNCTION twofold_reached(held_back text, tenant text) RETURNS bigint LANGUAGE sql IMMUTABLE
+    AS 'SELECT coalesce($1::jsonb -> ''tenants'' -> $2 ->> 0, $1::jsonb -> ''ahead'' ->> 0)::bigint';
+
 -- One row for each read model that was built: the one that serves, one that is being built, the previous one.
 CREATE TABLE twofold_projections (
     name        text    NOT NULL,
@@ -403,6 +407,7 @@ CREATE TABLE twofold_checkpoints (
     end_slot     integer NOT NULL,
     position     bigint  NOT NULL,
     event_id     text    NOT NULL DEFAULT '',  -- of the event there, in hexadecimal digits; empty: not known
+    held_back    text    NOT NULL DEFAULT '',  -- JSON: the tenants that are held back, see `HeldBack`; empty: none
     epoch        bigint  NOT NULL DEFAULT 0,  -- raised when a worker takes the segment, or anything of it changes
     owner        text    NOT NULL DEFAULT '',
     leased_at    bigint  NOT NULL DEFAULT 0,  -- a lease that begins in the future is from before the clock went back
@@ -419,8 +424,8 @@ BEGIN
     PERFORM pg_notify('twofold_' || TG_RELID, '');
     RETURN NULL;
 END $$;
-CREATE TRIGGER twofold_tell_step AFTER UPDATE OF position ON twofold_checkpoints
-    FOR EACH ROW WHEN (OLD.position <> NEW.position) EXECUTE FUNCTION twofold_tell_step();
+CREATE TRIGGER twofold_tell_step AFTER UPDATE OF position, held_back ON twofold_checkpoints
+    FOR EACH ROW WHEN (OLD.position <> NEW.position OR OLD.held_back <> NEW.held_back) EXECUTE FUNCTION twofold_tell_step();
 
 -- Events that failed, and the later ones of the same row, which wait behind them.
 CREATE TABLE twofold_parked (

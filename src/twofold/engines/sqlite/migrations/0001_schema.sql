@@ -122,6 +122,7 @@ CREATE TABLE twofold_checkpoints (
     end_slot     INTEGER NOT NULL,
     position     INTEGER NOT NULL,
     event_id     TEXT    NOT NULL DEFAULT '',  -- of the event there, in hexadecimal digits; empty: not known
+    held_back    TEXT    NOT NULL DEFAULT '',  -- JSON: the tenants that are held back, see `HeldBack`; empty: none
     epoch        INTEGER NOT NULL DEFAULT 0,  -- raised when a worker takes the segment, or anything of it changes
     owner        TEXT    NOT NULL DEFAULT '',
     leased_at    INTEGER NOT NULL DEFAULT 0,  -- a lease that begins in the future is from before the clock went back

@@ -32,7 +32,7 @@ from twofold.ports.read_database import (
 from twofold.ports.segments import Segment, Step
 from twofold.ports.table import Table
 
-SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position FROM twofold_checkpoints"
+SELECT_STEPS = "SELECT name, generation, first_slot, end_slot, epoch, position, held_back FROM twofold_checkpoints"
 
 
 class SqliteReadDatabase:
@@ -84,8 +84,8 @@ class SqliteReadDatabase:
         with suppress(StorageError):  # the waiting tasks read, too, and tell the cause; they ask to follow again
             async with aclosing(self._database.changes(lambda: positions.waiters)) as changes:
                 async for connection in changes:
-                    for *segment, epoch, position in connection.execute(SELECT_STEPS):
-                        positions.reached(Segment(*segment), epoch, position)
+                    for *segment, epoch, position, held_back in connection.execute(SELECT_STEPS):
+                        positions.reached(Segment(*segment), epoch, position, held_back)
 
     async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         return await self._database.read(lambda reader: reader.execute(sql, values).fetchall(), brief=sql in BRIEF)
