@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from twofold.errors import CheckpointMovedError
+from twofold.messages.mark import Mark
 from twofold.ports.checkpoints import SQL
+from twofold.ports.held_back import HeldBack
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Parked
 from twofold.testing.read_samples import EVENT_ID, Model, Pair, Sample
@@ -69,6 +71,20 @@ class CommitPromises:
         assert await samples.parked() == [(1, '["a"]', "ValueError: no"), (1, '["b"]', "ValueError: neither")]
         await samples.commit(samples.step(1, 1), released=[(1, '["a"]')])
         assert await samples.parked() == [(1, '["b"]', "ValueError: neither")]
+
+    async def test_a_step_is_taken_once_also_if_only_those_move_that_are_not_held_back(self, samples: Model) -> None:
+        held = HeldBack(Mark(3), {"acme": Mark(1)})
+        begun = samples.step(0, 1)._replace(held_after=held.text)
+        await samples.commit(begun, Sample(id="a"))
+        further = samples.step(1, 1)._replace(held_before=held.text, held_after=held.moved("", Mark(7)).text)
+        await samples.commit(further, Sample(id="b"))
+        with pytest.raises(CheckpointMovedError):
+            await samples.commit(further, Sample(id="c"))
+        with pytest.raises(CheckpointMovedError):
+            await samples.commit(samples.step(1, 8), Sample(id="c"))
+        ended = samples.step(1, 7)._replace(held_before=further.held_after)
+        await samples.commit(ended, Sample(id="d"))
+        assert (await samples.ids(), await samples.checkpoint()) == ("abd", 7)
 
     @pytest.mark.parametrize("bad", [{"number": "no number"}, {"title": object()}, {"number": 2**70}])
     async def test_a_row_that_cannot_be_stored_stores_nothing_of_its_commit(

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from twofold.errors import MissingTableError
+from twofold.messages.mark import Mark
 from twofold.ports.checkpoints import SQL
+from twofold.ports.held_back import HeldBack
 from twofold.ports.read_database import Lookup, Question, ReadDatabase, Selection, Source, Sums
 from twofold.ports.segments import Parked, slot_of
 from twofold.testing.read_samples import EVENT_ID, Model, Sample
@@ -97,6 +99,19 @@ class ReadPromises:
             with pytest.raises(MissingTableError):
                 await read_database.read(samples.table._replace(name="gone"), question, source(samples))
         assert (await read_database.read(samples.table, question, source(samples))).position == 0
+
+    @pytest.mark.parametrize("question", QUESTIONS, ids=["lookup", "page", "totals"])
+    async def test_an_answer_for_a_tenant_is_as_far_as_those_of_the_tenant_are_in(
+        self, read_database: ReadDatabase, samples: Model, question: Question
+    ) -> None:
+        held = HeldBack(Mark(9), {"acme": Mark(4), "a.b-c": Mark(6)})
+        await samples.commit(samples.step(0, 4)._replace(held_after=held.text), Sample(id="a"))
+        found = {}
+        for tenant in ("", "acme", "a.b-c", "zen"):
+            its = source(samples)._replace(tenant=tenant)
+            answer = await read_database.read(samples.table, question, its)
+            found[tenant] = (answer.position, answer.furthest)
+        assert found == {"": (4, 9), "acme": (4, 4), "a.b-c": (6, 6), "zen": (9, 9)}
 
 
 def shown_by(model: Model, answer: Any) -> int:
