@@ -13,8 +13,10 @@ from twofold.commands.aggregate import Aggregate
 from twofold.commands.bus import CommandBus
 from twofold.commands.repository import Repository
 from twofold.engines.engine import Engine, check_address, connect, connect_replica
-from twofold.errors import OwnershipError
+from twofold.errors import OwnershipError, StorageError
 from twofold.log.event_store import EventStore
+from twofold.messages.event_query import EventQuery
+from twofold.messages.tenant_names import tenant_of
 from twofold.middleware import Middleware, checked
 from twofold.options import Options
 from twofold.ports.owner import Owner
@@ -144,7 +146,8 @@ class Application:
             InvalidHandlerError: a query says that it reads what is no projection.
             TagsMissingError: a class of events has a tag that its stored events lack.
             InvalidProjectionError: a projection's rows changed and its version did not.
-            StorageError: a database cannot be opened; the text names the remedy.
+            StorageError: a database cannot be opened, or its log belongs to tenants and this has none, or the other
+                way round; the text names the remedy.
         """
         self.queries.check()
         if self._owner is not None:
@@ -153,6 +156,7 @@ class Application:
         self._owner = Owner("the application")
         try:
             await self.store._log.open()
+            await self._refuse_log_of_other_tenancy()
             await self.store.compare_tags()
             for database in self.projections._databases:
                 await database.open()
@@ -162,6 +166,22 @@ class Application:
             raise
         if self._synchronize:
             self.projections.begin()
+
+    async def _refuse_log_of_other_tenancy(self) -> None:
+        """Make sure that the newest event belongs to a tenant if this application has tenants, and to none if not."""
+        log, has_tenants = self.store._log, self.store._has_tenants
+        rows = await log.read(EventQuery.all(), after=max(await log.head() - 1, 0), limit=1)
+        if not rows or bool(tenant := tenant_of(rows[0])) == has_tenants:
+            return
+        if tenant:
+            raise StorageError(
+                f"the events of this log belong to tenants, the newest to {tenant!r}, and this application would mix "
+                f"them; write Application(…, tenants=True)"
+            )
+        raise StorageError(
+            "the events of this log belong to no tenant, so that no tenant of this application would see them; leave "
+            "`tenants` out, or begin with an empty database and copy them into it on behalf of their tenants"
+        )
 
     async def stop(self) -> None:
         """Stop the projections and close the databases; may be repeated.

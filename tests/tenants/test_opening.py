@@ -1,0 +1,27 @@
+"""A log belongs to tenants or to none: an application of the other sort does not open it."""
+
+from __future__ import annotations
+
+import pytest
+from tests.accounts import Open, wire
+
+from twofold import Application, StorageError, metadata
+
+
+async def one_account(url: str, *, tenants: bool) -> None:
+    app = Application(url, tenants=tenants)
+    wire(app)
+    async with app:
+        with metadata(tenant="acme" if tenants else None):
+            await app.commands.dispatch(Open(account="a"))
+
+
+@pytest.mark.parametrize("tenants", [True, False])
+async def test_an_application_does_not_open_a_log_of_the_other_sort_and_says_what_to_do(
+    url: str, *, tenants: bool
+) -> None:
+    await one_account(url, tenants=tenants)
+    with pytest.raises(StorageError, match="tenants=True" if tenants else "belong to no tenant"):
+        await Application(url, tenants=not tenants).start()
+    async with Application(url, tenants=tenants) as app:
+        assert app.store is not None
