@@ -4,7 +4,7 @@
 CREATE MACRO twofold_now() AS epoch_us(get_current_timestamp());
 
 CREATE MACRO twofold_reached(held_back, tenant) AS CAST(coalesce(
-    json_extract_string(nullif(held_back, ''), '$.tenants."' || coalesce(nullif(tenant, ''), '*') || '"[0]'),
+    json_extract_string(json_extract(nullif(held_back, ''), '$.tenants'), concat('/', tenant, '/0')),
     json_extract_string(nullif(held_back, ''), '$.ahead[0]')
 ) AS BIGINT);
 
