@@ -62,12 +62,12 @@ class LeftOut:
         self.looked_at = 0
         """How many events there were in the last batch, with those that were left out."""
 
-    def without(self, rows: Rows) -> Rows:
-        """Return the rows that are left."""
-        self.looked_at = len(rows)
+    def without(self, events: Rows) -> Rows:
+        """Return the events that are left."""
+        self.looked_at = len(events)
         if self._tenants:
-            rows = [row for row in rows if tenant_of(row) not in self._tenants]
-        return self._skips.without(rows)
+            events = [each for each in events if tenant_of(each) not in self._tenants]
+        return self._skips.without(events)
 
 
 class Fairness:
@@ -83,8 +83,8 @@ class Fairness:
         self._store, self._runner = target.store, target.runner
         runner = target.runner
         reads_others = runner.rows is not None and runner.rows.reads_others  # its events depend on each other
-        self._may_begin = target.serves and runner.projection._of_tenants and not reads_others
-        self._may_begin = self._may_begin and not runner.drive.by_appends and runner.drive.is_stored
+        by_workers = runner.drive.is_stored and not runner.drive.by_appends
+        self._may_begin = target.serves and runner.projection._of_tenants and by_workers and not reads_others
         self._options = options
         self._decode = decode
         self._query = EventQuery.exactly(*runner.projection.handles())
