@@ -14,15 +14,43 @@ from tests.docs.pages import ROOT, blocks
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 NEEDS = {
-    "cli": "twofold.cli", "duckdb": "twofold.engines.duckdb", "fastapi": "twofold.fastapi",
-    "postgres": "twofold.engines.postgres", "pydantic": "pydantic",
+    "cli": "twofold.cli", "dashboard": "twofold.dashboard", "duckdb": "twofold.engines.duckdb",
+    "fastapi": "twofold.fastapi", "postgres": "twofold.engines.postgres", "pydantic": "pydantic",
 }  # fmt: skip
 """What of the package, or beside it, works with each extra."""
 FORBIDDEN = (
     "cyclopts", "rich", "duckdb", "fastapi", "starlette", "psycopg", "pydantic", "sqlalchemy", "pytest", "hypothesis",
-    "uvicorn", "django", "celery", "twofold.testing", "twofold.engines.postgres", "twofold.fastapi", "twofold.cli",
+    "uvicorn", "jinja2", "django", "celery", "twofold.testing", "twofold.engines.postgres", "twofold.fastapi",
+    "twofold.cli", "twofold.dashboard",
 )  # fmt: skip
 """What `import twofold` must not load."""
+
+OPEN_PAGES = """
+import asyncio
+from twofold import Application
+from twofold.dashboard import dashboard
+
+async def status(site, path):
+    sent = []
+    async def send(message):
+        sent.append(message)
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"",
+             "root_path": "", "scheme": "http", "headers": [(b"host", b"127.0.0.1")], "client": ("127.0.0.1", 1),
+             "server": ("127.0.0.1", 80), "http_version": "1.1"}
+    await site(scope, receive, send)
+    return sent[0]["status"]
+
+async def main():
+    async with Application("sqlite:///pages.db") as app:
+        site = dashboard(app)
+        for path in ("/", "/events", "/projections", "/processes", "/flow", "/assets/htmx.min.js"):
+            print(path, await status(site, path))
+
+asyncio.run(main())
+"""
+"""Opens pages of the dashboard without a server, which its extra does not bring."""
 
 
 def uv() -> str:
@@ -118,3 +146,7 @@ def test_with_an_extra_its_part_works_in_an_empty_environment(extra: str, wheel:
         assert "twofold" in done(python, "-m", "twofold", "--help", cwd=tmp_path)
         assert "up to date" in done(python, "-m", "twofold", "migrate", "sqlite:///a.db", cwd=tmp_path)
         done(python, "-m", "twofold", "doctor", "sqlite:///a.db", cwd=tmp_path)
+    if extra == "dashboard":
+        opened = done(python, "-c", OPEN_PAGES, cwd=tmp_path).splitlines()
+        assert len(opened) == 6
+        assert all(each.endswith(" 200") for each in opened), opened
