@@ -46,6 +46,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("twofold_url", urls, indirect=True, ids=[urlsplit(each).scheme for each in urls])
 
 
+@pytest.fixture
+def twofold_check_schemas() -> Callable[..., None]:
+    """Return a function that fails the test if today's classes of events do not go with their schema lock.
+
+    `twofold_check_schemas(app, "events.lock.json")`; `ignore` takes codes, as `twofold schema check` does.
+    """
+
+    def check(app: Application, file: str | Path = "events.lock.json", *, ignore: tuple[str, ...] = ()) -> None:
+        from twofold.checks.findings import without
+        from twofold.schema import check_file
+
+        found = [each for each in without(check_file(app.event_types(), file), ignore) if each.level == "error"]
+        if found:
+            pytest.fail("\n".join(map(str, found)), pytrace=False)
+
+    return check
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Iterator[None]:
     """Fail a test that leaves a scenario with a `when` and without a `then`."""

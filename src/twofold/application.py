@@ -14,6 +14,7 @@ from twofold.commands.bus import CommandBus
 from twofold.commands.repository import Repository
 from twofold.engines.engine import Engine, check_address, connect, connect_replica
 from twofold.errors import OwnershipError, StorageError
+from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.messages.tenant_names import tenant_of
@@ -134,6 +135,17 @@ class Application:
             StorageError: a database failed.
         """
         return without(await self._checks(()).of_log(), check_texts("ignore", ignore))
+
+    def event_types(self, packages: Sequence[str] = ()) -> EventTypes:
+        """Return the classes of events that the application has registered, and those that packages declare.
+
+        Args:
+            packages: where events are declared; by default the packages of all that is registered.
+
+        Raises:
+            TypeError: an argument is of another type.
+        """
+        return self._checks(check_texts("packages", packages)).event_types()
 
     def _checks(self, packages: Sequence[str]) -> ApplicationChecks:
         return ApplicationChecks(self.store, self.commands, self.queries, self.projections, packages)

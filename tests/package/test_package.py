@@ -16,11 +16,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 NEEDS = {
     "cli": "twofold.cli", "dashboard": "twofold.dashboard", "duckdb": "twofold.engines.duckdb",
     "fastapi": "twofold.fastapi", "postgres": "twofold.engines.postgres", "pydantic": "pydantic",
+    "schema": "jsoncompat",
 }  # fmt: skip
 """What of the package, or beside it, works with each extra."""
 FORBIDDEN = (
     "cyclopts", "rich", "duckdb", "fastapi", "starlette", "psycopg", "pydantic", "sqlalchemy", "pytest", "hypothesis",
-    "uvicorn", "jinja2", "django", "celery", "twofold.testing", "twofold.engines.postgres", "twofold.fastapi",
+    "uvicorn", "jinja2", "django", "celery", "jsoncompat", "twofold.testing",
+    "twofold.engines.postgres", "twofold.fastapi",
     "twofold.cli", "twofold.dashboard",
 )  # fmt: skip
 """What `import twofold` must not load."""

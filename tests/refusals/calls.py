@@ -296,6 +296,7 @@ CALLS: list[Call] = [
          {"packages": TEXTS, "ignore": (*TEXTS, ["TF999"])}),
     Call("twofold.Application.check_log", lambda world: world.app.check_log, {"ignore": ()},
          {"ignore": (*TEXTS, ["TF999"])}),
+    Call("twofold.Application.event_types", lambda world: world.app.event_types, {"packages": ()}, {"packages": TEXTS}),
     Call("twofold.Application.repository", lambda world: world.app.repository, {"aggregate_type": Account},
          {"aggregate_type": (*CLASS, Opened, Account("a"), int)}),
     Call("twofold.CommandBus", lambda world: CommandBus,

@@ -75,6 +75,8 @@ FIXED = {
     "log/codec/event_types.py MAX_PREPARED": "a bound for what is remembered, with the same answer",
     "log/codec/fidelity.py SHOWN": "characters of a text in an error",
     "log/codec/payload.py MAX_PAYLOAD": "a limit of the format, documented",
+    "schema/lock.py FORM": "stored: of the lock file",
+    "schema/differences.py _DEEPEST": "records within records: a class that holds itself has no end",
     "log/codec/upcasting.py MAX_STEPS": "tells a circle of upcasters, which is a mistake in them",
     "log/codec/stored_names.py MAX_NAME": "a limit of the format, documented",
     "messages/session.py MAX_MARKS": "the format of a token",

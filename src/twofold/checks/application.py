@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from twofold.checks.declared import decision_models, leaves, packages_of
@@ -60,6 +61,14 @@ class ApplicationChecks:
         yield from self._not_carried(events)
         yield from self._not_read()
         yield from self._unknown_reads()
+
+    def event_types(self) -> EventTypes:
+        """Return the classes of events that are known, and those that the packages declare, as far as both can be."""
+        types = self._store.events.twin()
+        for cls in leaves(Event, self._packages):
+            with suppress(InvalidMessageTypeError):  # such as an older class under the same name; appending it says so
+                types.register(cls)
+        return types
 
     async def of_log(self) -> list[Finding]:
         """Return what is wrong with what the log and the read models' databases hold, which are open.

@@ -120,6 +120,51 @@ CODES: Mapping[str, CheckCode] = {
         "Faults that lose data and holes in its security stay.",
         "Upgrade the server.",
     ),
+    "TF301": CheckCode(
+        "error", "A stored name vanished: no class has it.",
+        "Stored events of it are not read any more.",
+        "Give the class in its place the name as an alias, or register a `RetiredType` with it.",
+    ),
+    "TF302": CheckCode(
+        "error", "A class does not read what was stored under its name and version.",
+        "Such events fail with `UnreadableEventError`, or are read as something else.",
+        "Raise the version of the class, and add an upcaster from the version that is stored.",
+    ),
+    "TF303": CheckCode(
+        "warning", "Yesterday's code does not read what today's writes under the same version.",
+        "While both run, as during a deployment, the older processes stop at new events.",
+        "Raise the version and deploy readers first, or give the new field a default and keep the old one.",
+    ),
+    "TF304": CheckCode(
+        "error", "A field was renamed without an upcaster.",
+        "Stored events that hold the old field are refused, as the new one would be filled in by its default.",
+        "Raise the version of the class, and add an upcaster that renames the field.",
+    ),
+    "TF305": CheckCode(
+        "error", "The tags of a class have changed.",
+        "Decisions and queries by a new tag do not find stored events; new events are not found by one that is gone.",
+        "Bring the tag back; or run `twofold tags add` for a new one, then `twofold schema lock --force`.",
+    ),
+    "TF306": CheckCode(
+        "error", "A version is stored that no upcaster leads on from.",
+        "Events of it fail with `NewerSchemaError`.",
+        "Declare the newest version that was stored, or a later one, with an upcaster for each before it.",
+    ),
+    "TF307": CheckCode(
+        "error", "A field is not personal any more.",
+        "New events hold it in plain text, for ever, and forgetting the person does not touch it.",
+        "Mark the field with `Personal()` again; where it is about no person, run `twofold schema lock --force`.",
+    ),
+    "TF308": CheckCode(
+        "error", "A sample of the log cannot be read by today's code.",
+        "The stored events that are like it fail in the same way.",
+        "Correct the class or its upcasters.",
+    ),
+    "TF309": CheckCode(
+        "warning", "The lock is behind the code.",
+        "What is not in the lock is not checked.",
+        "Run `twofold schema lock`, and commit the file.",
+    ),
 }  # fmt: skip
 """All kinds. A code is never given to another kind."""
 

@@ -1,18 +1,32 @@
-"""`twofold check`: what an application declares and never uses, or uses and never declares."""
+"""`twofold check`: what an application declares and never uses; `twofold schema`: what its events were stored as."""
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from twofold.application import Application
-from twofold.checks.findings import Finding
+from twofold.checks.findings import Finding, without
 from twofold.cli.applications import load
-from twofold.cli.output import Json, out, say
+from twofold.cli.output import Json, answer, out, say
 from twofold.cli.rebuilds import Code, Url
+from twofold.engines.engine import open_event_store
+from twofold.log.event_store import EventStore
+from twofold.schema import (
+    SchemaLock,
+    check_file,
+    check_types,
+    lock_types,
+    read_lock,
+    sample_log,
+    samples_of,
+    write_lock,
+    write_samples,
+)
 
 Package = Annotated[
     tuple[str, ...],
@@ -73,3 +87,83 @@ def tell(finding: Finding, *, as_json: bool) -> None:
         return
     out.print(f"{finding.code} {finding.level}: {finding.text}", soft_wrap=True, markup=False)
     out.print(f"  {finding.why}\n  Fix: {finding.fix}", soft_wrap=True, markup=False)
+
+
+LOCK = Path("events.lock.json")
+FORCE = "Write the lock although the check has errors."
+
+schemas = App(
+    name="schema",
+    help=(
+        "Compare the classes of events with what was stored. `lock` writes the JSON Schema of each stored name and "
+        "version into a file that you commit; `check` compares today's code with it."
+    ),
+)
+File = Annotated[Path, Parameter(name="--file", help="The lock. Its samples stand beside it.")]
+
+
+@schemas.command
+async def lock(
+    application: Code,
+    /,
+    *,
+    file: File = LOCK,
+    url: Url = "",
+    sample: Annotated[str, Parameter(help="The address of a log of which samples are taken.")] = "",
+    package: Package = (),
+    force: Annotated[bool, Parameter(help=FORCE, negative="")] = False,
+    as_json: Json = False,
+) -> int:
+    """Write what events look like as today's code stores them. What was locked before stays in the lock.
+
+    With `--sample`, a few stored payloads of each name and version stand beside it, with personal fields masked.
+
+    Example: `twofold schema lock orders.app:build --sample sqlite:///orders.db`
+    """
+    types = load(application, url).event_types(package)
+    earlier = read_lock(file) if file.exists() else SchemaLock()
+    found = [each for each in check_types(types, earlier) if each.level == "error"]
+    for each in found:
+        tell(each, as_json=as_json)
+    if found and not force:
+        if not as_json:
+            say(f"{len(found)} errors; nothing was written")
+        return 1
+    locked = lock_types(types, earlier)
+    write_lock(file, locked)
+    facts = {"file": str(file), "types": len(locked.types)}
+    answer(f"{file} holds {len(locked.types)} types of events", facts, as_json=as_json)
+    if sample:
+        async with open_event_store(sample) as opened:
+            samples = await sample_log(EventStore(opened.log, types), locked)
+        write_samples(samples_of(file), samples)
+        facts = {"file": str(samples_of(file)), "samples": len(samples)}
+        answer(f"{samples_of(file)} holds {len(samples)} stored payloads", facts, as_json=as_json)
+    return 0
+
+
+@schemas.command(name="check")
+def check_schemas(
+    application: Code,
+    /,
+    *,
+    file: File = LOCK,
+    url: Url = "",
+    package: Package = (),
+    ignore: Ignore = (),
+    strict: Strict = False,
+    as_json: Json = False,
+) -> int:
+    """Compare today's classes with the lock: whether they read what is stored, and yesterday's code what they write.
+
+    The exit code is 1 if there is an error; with `--strict`, also if there is a warning.
+
+    Example: `twofold schema check orders.app:build --strict`
+    """
+    findings = without(check_file(load(application, url).event_types(package), file), ignore)
+    for each in findings:
+        tell(each, as_json=as_json)
+    errors = sum(each.level == "error" for each in findings)
+    if not as_json:
+        say(f"{errors} errors, {len(findings) - errors} warnings")
+    return int(bool(errors or (strict and findings)))

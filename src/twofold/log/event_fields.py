@@ -31,6 +31,20 @@ def tagged_fields(cls: type) -> list[tuple[str, str]]:
     return [(field, tag.name) for field, hint in _hints(cls).items() for tag in _tags(hint)]
 
 
+def marked_fields(cls: type, mark: str) -> list[str]:
+    """Return the fields whose annotation holds a mark of a class of this name.
+
+    Raises:
+        InvalidMessageTypeError: a field's type cannot be found.
+    """
+    return sorted(field for field, hint in _hints(cls).items() if _is_marked(hint, mark))
+
+
+def _is_marked(hint: Any, mark: str) -> bool:
+    extras = getattr(hint, "__metadata__", ())
+    return any(type(each).__name__ == mark for each in extras) or any(_is_marked(each, mark) for each in parts_of(hint))
+
+
 def check_record(cls: type) -> None:
     """Refuse a class that is no class of records whose values cannot be changed.
 

@@ -12,6 +12,7 @@ parts, in order, and each carries the row.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, cast
@@ -99,6 +100,14 @@ class EventTypes:
                 continue
             check_class("classes", each, error=InvalidMessageTypeError)
             self._codec(each)
+
+    def twin(self) -> EventTypes:
+        """Return the same classes, to which others may be added without this one's knowing."""
+        twin = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, dict | set):
+                setattr(twin, name, value.copy())
+        return twin
 
     def knows(self, type_name: str) -> bool:
         """Return whether events of a type can be read: their class is registered, or what has come of it.

@@ -1,0 +1,207 @@
+"""The schema lock: what is stored is compared with today's classes, and each way to break it has a code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import field, make_dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import pydantic
+import pytest
+from tests.log.generations import first, today
+from tests.log.generations.record import RECORDED
+
+from twofold import Application, EventStore, EventTypes, RetiredType, Tag, event_type, import_log, open_event_store
+from twofold.cli.commands import run
+from twofold.schema import (
+    SchemaLock,
+    check_samples,
+    check_types,
+    lock_types,
+    read_lock,
+    read_samples,
+    sample_log,
+    write_lock,
+    write_samples,
+)
+
+KINDS = ["dataclass", "struct", "pydantic"]
+OPTIONAL = (str, "x")
+
+
+def made(kind: str, *, name: str = "Sold", declared: dict[str, Any] | None = None, **fields: Any) -> type:
+    """Return a class of events; a field that is a pair has a default."""
+    pairs = {key: each if isinstance(each, tuple) else (each,) for key, each in fields.items()}
+    cls: Any
+    if kind == "dataclass":
+        parts = [(key, each[0], *([field(default=each[1])] if each[1:] else [])) for key, each in pairs.items()]
+        cls = make_dataclass("Sold", parts, frozen=True, kw_only=True)
+    elif kind == "struct":
+        cls = msgspec.defstruct("Sold", [(key, *each) for key, each in pairs.items()], frozen=True, kw_only=True)
+    else:
+        of: Any = {key: (each[0], each[1] if each[1:] else ...) for key, each in pairs.items()}
+        cls = pydantic.create_model("Sold", __config__=pydantic.ConfigDict(frozen=True), **of)
+    result: type = event_type(name, **(declared or {}))(cls)
+    return result
+
+
+def types_of(*classes: Any) -> EventTypes:
+    types = EventTypes()
+    types.register(*classes)
+    return types
+
+
+def codes(now: EventTypes, was: SchemaLock) -> list[str]:
+    return [each.code for each in check_types(now, was)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({}, []),
+        ({"note": OPTIONAL}, ["TF309"]),
+        ({"note": str}, ["TF302"]),
+        ({"what": int}, ["TF302"]),
+        ({"on": str}, ["TF303"]),
+        ({"what": None}, ["TF303"]),
+        ({"what": None, "item": OPTIONAL}, ["TF304"]),
+        ({"what": None, "item": str}, ["TF302"]),
+        ({"what": str | None}, ["TF303"]),
+    ],
+)
+def test_a_change_under_the_same_version_has_its_code(kind: str, change: dict[str, Any], code: list[str]) -> None:
+    fields: dict[str, Any] = {"id": str, "what": str, "on": date}
+    locked = lock_types(types_of(made(kind, **fields)))
+    now = {name: each for name, each in (fields | change).items() if each is not None}
+    assert codes(types_of(made(kind, **now)), locked) == code
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_that_becomes_a_date_is_not_read_any_more(kind: str) -> None:
+    assert codes(types_of(made(kind, on=date)), lock_types(types_of(made(kind, on=str)))) == ["TF302"]
+
+
+def test_a_raised_version_with_its_upcaster_has_to_be_locked_and_both_stay_in_the_lock() -> None:
+    locked = lock_types(types_of(made("dataclass", what=str)))
+    newer = types_of(made("dataclass", item=str, declared={"version": 2, "upcasters": {1: lambda old: old}}))
+    assert codes(newer, locked) == ["TF309"]
+    both = lock_types(newer, locked)
+    assert codes(newer, both) == []
+    assert list(both.types["Sold"].schemas) == ["1", "2"]
+    assert codes(types_of(made("dataclass", what=str)), both) == ["TF306"]
+    assert codes(types_of(RetiredType("Sold")), both) == ["TF306"]
+
+
+def test_a_name_that_vanished_is_found_unless_an_alias_or_a_retired_type_has_it() -> None:
+    locked = lock_types(types_of(made("dataclass", what=str)))
+    assert codes(EventTypes(), locked) == ["TF301"]
+    assert codes(types_of(made("dataclass", name="Bought", what=str)), locked) == ["TF301", "TF309"]
+    assert codes(types_of(made("dataclass", name="Bought", what=str, declared={"aliases": ("Sold",)})), locked) == [
+        "TF309"
+    ]
+    assert codes(types_of(RetiredType("Sold")), locked) == []
+
+
+def test_tags_and_personal_fields_that_change_are_found() -> None:
+    class Personal:
+        """As the mark of personal fields is called."""
+
+    plain, tagged = made("dataclass", who=str), made("dataclass", who=Annotated[str, Tag("who")])
+    personal = made("dataclass", who=Annotated[str, Personal()])
+    assert codes(types_of(plain), lock_types(types_of(tagged))) == ["TF305"]
+    assert codes(types_of(tagged), lock_types(types_of(plain))) == ["TF305"]
+    assert codes(types_of(plain), lock_types(types_of(personal))) == ["TF307"]
+    assert codes(types_of(personal), lock_types(types_of(plain))) == []
+
+
+def test_a_lock_file_comes_back_and_stays_the_same_when_nothing_changes(tmp_path: Path) -> None:
+    locked = lock_types(types_of(*today.ALL))
+    write_lock(tmp_path / "lock.json", locked)
+    assert read_lock(tmp_path / "lock.json") == locked
+    assert lock_types(types_of(*reversed(today.ALL)), locked) == locked
+    assert list(locked.types) == sorted(locked.types)
+    (tmp_path / "lock.json").write_text('{"twofold_schema_lock": 9}')
+    with pytest.raises(ValueError, match="form 9"):
+        read_lock(tmp_path / "lock.json")
+
+
+async def test_samples_of_a_log_are_read_by_the_code_of_today(any_url: str, tmp_path: Path) -> None:
+    async with open_event_store(any_url) as opened:
+        await import_log(opened, RECORDED / "all.jsonl")
+        types = types_of(*today.ALL)
+        samples = await sample_log(EventStore(opened.log, types), lock_types(types), each=1)
+    write_samples(tmp_path / "samples.jsonl", samples)
+    samples = read_samples(tmp_path / "samples.jsonl")
+    assert {each.schema_version for each in samples if each.type == "OrderPlaced"} == {1, 2, 3, 4}
+    assert {each.type for each in samples} >= {"ItemViewed", "OrderMoved", "OrderShipped"}
+    assert check_samples(types, samples) == []
+    assert {each.code for each in check_samples(types_of(first.OrderPlaced), samples)} == {"TF308"}
+
+
+async def test_what_was_personal_is_masked() -> None:
+    class Personal:
+        """As the mark of personal fields is called."""
+
+    cls: Any = made("dataclass", who=Annotated[str, Personal()], what=str)
+    async with open_event_store("memory://") as store:
+        store.events.register(cls)
+        await store.append([cls(who="Ada", what="tea")])
+        locked = lock_types(store.events)
+        other = EventStore(store.log, types_of(made("dataclass", who=str, what=str)))
+        for each in (store, other):
+            [sample] = await sample_log(each, locked)
+            assert sample.payload == {"who": "(masked)", "what": "tea"}
+
+
+APP = """
+from dataclasses import dataclass
+from twofold import Application, Event
+
+@dataclass(frozen=True)
+class Sold(Event):
+    {field}: str = ""
+
+def build():
+    app = Application("memory://")
+    app.store.events.register(Sold)
+    return app
+"""
+
+
+def test_the_command_line_locks_and_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("what", "thing"):
+        (tmp_path / f"shop_{name}.py").write_text(APP.format(field=name))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run(["schema", "check", "shop_what:build"]) == 1
+    assert "there is no events.lock.json" in capsys.readouterr().err
+    assert run(["schema", "lock", "shop_what:build"]) == 0
+    assert run(["schema", "check", "shop_what:build", "--strict"]) == 0
+    capsys.readouterr()
+    assert run(["schema", "check", "shop_thing:build", "--json"]) == 1
+    assert msgspec.json.decode(capsys.readouterr().out)["code"] == "TF304"
+    before = (tmp_path / "events.lock.json").read_text()
+    assert run(["schema", "lock", "shop_thing:build"]) == 1
+    assert (tmp_path / "events.lock.json").read_text() == before
+    assert run(["schema", "lock", "shop_thing:build", "--force", "--sample", f"sqlite:///{tmp_path}/log.db"]) == 0
+    assert '"thing"' in (tmp_path / "events.lock.json").read_text()
+    assert (tmp_path / "events.lock.samples.jsonl").read_bytes() == b""
+
+
+def test_the_fixture_fails_a_test_whose_events_do_not_go_with_the_lock(
+    twofold_check_schemas: Callable[..., None], tmp_path: Path
+) -> None:
+    app = Application("memory://")
+    app.store.events.register(made("dataclass", what=OPTIONAL))
+    write_lock(tmp_path / "events.lock.json", lock_types(app.store.events))
+    twofold_check_schemas(app, tmp_path / "events.lock.json")
+    write_lock(tmp_path / "events.lock.json", lock_types(types_of(made("dataclass", thing=OPTIONAL))))
+    with pytest.raises(pytest.fail.Exception, match="TF304"):
+        twofold_check_schemas(app, tmp_path / "events.lock.json")
+    twofold_check_schemas(app, tmp_path / "events.lock.json", ignore=("TF304",))
