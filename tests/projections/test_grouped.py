@@ -10,7 +10,7 @@ import pytest
 from tests.synchronizing import PATIENCE, QUICK, running, write
 
 from twofold import Event, EventStore, GroupedProjection, Key, ReadModel, ReadModelSynchronizer, on
-from twofold.engines.engine import Engine
+from twofold.engines.engine import Engine, scratch_database
 from twofold.messages.session import WriteToken
 from twofold.ports.read_database import Total
 from twofold.queries.consistency import Asking
@@ -182,3 +182,14 @@ async def test_a_row_whose_group_has_parked_events_is_said_to_be_stale_and_no_ot
             assert await lines.get(order, product) == Line(order, product)
         stale[order] = asking.stale
     assert stale == {"a": True, "b": False}
+
+
+async def test_a_group_that_lost_all_its_rows_is_made_again_where_its_rows_are_remembered(store: EventStore) -> None:
+    """On demand, nothing is tried twice, which would hide that a remembered group without rows fails at first."""
+    synchronizer = ReadModelSynchronizer(store, scratch_database(), scratch=scratch_database)
+    lines = synchronizer.add(Lines(), kind="on_demand")
+    for event in (Ordered(order="a", products=("tea",)), Cancelled(order="a"), Ordered(order="a", products=("pot",))):
+        await write(store, event)
+        await keys(lines)
+    assert await keys(lines) == "a:pot=1"
+    await synchronizer.close()

@@ -43,7 +43,7 @@ class GroupedRunner(KeyedRunner):
         return {key: tuple(rows) for key, rows in groupby(found, lambda row: events_key(key_of(row)))}
 
     def _changes(self, stored: Mapping[KeyValues, Any], folded: Folded) -> Changes:
-        before = {self._rows.key_of(row): row for key in folded.rows for row in stored.get(key, ())}
+        before = {self._rows.key_of(row): row for key in folded.rows for row in stored.get(key) or ()}
         after = self.rows_by_key(folded)
         upserts = self._rows.dump_all(row for key, row in after.items() if before.get(key) != row)
         return Changes(upserts, [self._rows.dump_key(key) for key in before if key not in after])
