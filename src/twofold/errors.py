@@ -482,6 +482,22 @@ class StaleReadError(TwofoldError):
         self.faults = faults
 
 
+class FuturePositionError(TwofoldError):
+    """What was asked for as of a moment cannot be told yet: the log has not come there. Ask as of an earlier one."""
+
+    def __init__(self, moment: str, head: int) -> None:
+        super().__init__(f"the log ends at position {head}; it has not come to {moment} yet")
+        self.head = head
+
+
+class PastUnknownError(TwofoldError):
+    """The rows of a read model as of an earlier moment cannot be told; the text says why, and the remedy if any."""
+
+    def __init__(self, projection: str, reason: str) -> None:
+        super().__init__(f"{projection} cannot be read as of an earlier moment: {reason}")
+        self.projection = projection
+
+
 class InvalidTokenError(TwofoldError):
     """A consistency token is damaged, forged, from another log, or beyond the log's end. Ask again without it."""
 

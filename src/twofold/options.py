@@ -202,6 +202,9 @@ class QueryOptions:
     """
     overlay_events: int = 10_000
     """Events that an overlay looks through, at most, for those of its row. Raised: it takes more memory and time."""
+    as_of_events: int = 100_000
+    """Events that are looked through for one row as of an earlier moment, at most. Raised: such a question may take
+    longer, about a second for the default. Lowered: rows whose keys are in no tags are refused in smaller logs."""
     replication: float = 30.0
     """Seconds that a replica may take to show a read model that was prepared on its primary. Less: a start beside a
     slow replica fails; more: one beside a replica that stands still fails later."""

@@ -125,6 +125,16 @@ def entered(block: Callable[..., Any]) -> Callable[..., Any]:
     return enter
 
 
+def awaited(block: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that enters and leaves an asynchronous block."""
+
+    async def enter(**arguments: Any) -> None:
+        async with block(**arguments):
+            pass
+
+    return enter
+
+
 @dataclass(frozen=True)
 class Call:
     """A public function."""
@@ -264,6 +274,7 @@ DECIDER: Decider[Any, Any, Any] = Decider(
     initial_state=int, decide=lambda c, s: [], evolve=lambda s, e: s, stream_type="X", events=(Opened,)
 )
 AFTER = (*(each for each in WHOLE if each is not None), -1, ANYTHING)
+MOMENT = ("1", 1.5, True, -1, ANYTHING, datetime(2026, 1, 1))  # noqa: DTZ001 - without a time zone
 TIMEOUT = some(*NUMBER, -1, optional=True)
 WHERE = (None, 5, "text", [5], [("owner",)], [("owner", "=")], ["owner"])
 
@@ -337,6 +348,8 @@ CALLS: list[Call] = [
     Call("twofold.DeciderHandler", lambda world: DeciderHandler,
          {"store": lambda world: world.store, "decider": DECIDER, "id_of": lambda c: "a"},
          {"store": (*OBJECT, EventStore), "decider": (*OBJECT, Decider), "id_of": (None, *FUNCTION)}),
+    method("twofold.DeciderHandler", "load", lambda world: DeciderHandler(world.store, DECIDER, str),
+           {"id": "a", "as_of": None}, {"id": FILLED, "as_of": MOMENT}),
     Call("twofold.DecisionModel", lambda world: DecisionModel,
          {"query": EventQuery.all(), "initial_state": 0, "evolve": MODEL.evolve, "require": None},
          {"query": (*OBJECT, EventQuery, Opened), "initial_state": ([], {}, set()),
@@ -359,8 +372,10 @@ CALLS: list[Call] = [
          {"stream_id": "Account-a", "stream_type": "Account", "expected_version": 0, **APPENDED}, {**STREAM, **APPEND}),
     Call("twofold.EventStore.decide", lambda world: world.store.decide, {"model": MODEL},
          {"model": (*OBJECT, DecisionModel, EventQuery.all())}),
-    Call("twofold.EventStore.look", lambda world: world.store.look, {"model": MODEL},
-         {"model": (*OBJECT, DecisionModel, EventQuery.all())}),
+    Call("twofold.EventStore.position_at", lambda world: world.store.position_at, {"as_of": 0},
+         {"as_of": (None, *MOMENT)}),
+    Call("twofold.EventStore.look", lambda world: world.store.look, {"model": MODEL, "as_of": None},
+         {"model": (*OBJECT, DecisionModel, EventQuery.all()), "as_of": MOMENT}),
     Call("twofold.EventStore.read", lambda world: drained(world.store.read),
          {"query": None, "after": 0, "before": None, "limit": None, "backwards": False, "unknown": "raise"},
          {**READ, "before": (*AFTER[:-1],), "limit": (*AFTER[:-1], 0), "backwards": FLAG, "unknown": ONE_OF}),
@@ -401,11 +416,14 @@ CALLS: list[Call] = [
          {"query": (5, "text", GetBalance, ANYTHING)}),
     Call("twofold.ReadModel", lambda world: ReadModel,
          {"database": lambda world: world.app.projections.databases[0], "projection": Balances(), "progress": None,
-          "overlay": None, "generation": None, "options": QueryOptions()},
+          "overlay": None, "generation": None, "options": QueryOptions(), "past": None},
          {"database": (*OBJECT, "sqlite:///x.db"), "projection": (*OBJECT, Balances),
-          "options": (None, 5, QueryOptions)}, ("progress", "overlay", "generation")),
-    Call("twofold.ReadModel.get(*)", lambda world: lambda key: world.balances.get(*key), {"key": ("a",)},
-         {"key": ((), ("a", "b"))}),
+          "options": (None, 5, QueryOptions)}, ("progress", "overlay", "generation", "past")),
+    Call("twofold.ReadModel.get(*)", lambda world: lambda key, as_of: world.balances.get(*key, as_of=as_of),
+         {"key": ("a",), "as_of": None}, {"key": ((), ("a", "b")), "as_of": MOMENT}),
+    Call("twofold.ReadModel.as_of", lambda world: awaited(world.balances.as_of),
+         {"as_of": 0, "progress": lambda position, end: None},
+         {"as_of": (None, *MOMENT), "progress": (None, *FUNCTION)}),
     Call("twofold.ReadModel.page", lambda world: world.balances.page,
          {"where": (), "search": "", "sort": None, "descending": False, "page": 1, "page_size": 20, "cursor": None,
           "highlight": False},
@@ -427,6 +445,8 @@ CALLS: list[Call] = [
          {"projection": (*OBJECT, Balances), "kind": ONE_OF, "start": ONE_OF[1:], "database": (5, "text", ANYTHING)}),
     Call("twofold.ReadModelSynchronizer.control", lambda world: world.app.projections.control, {"name": "balances"},
          {"name": (*FILLED, "nosuch", Balances, [])}),
+    Call("twofold.ReadModelSynchronizer.read_model", lambda world: world.app.projections.read_model,
+         {"name": "balances"}, {"name": (*FILLED, "nosuch", Balances, [])}),
     Call("twofold.ReadModelSynchronizer.run_once", lambda world: world.app.projections.run_once, {"timeout": None},
          {"timeout": TIMEOUT}),
     Call("twofold.ReadModelSynchronizer.wait", lambda world: world.app.projections.wait,
@@ -442,9 +462,10 @@ CALLS: list[Call] = [
          {"store": lambda world: world.store, "aggregate_type": Account, "commands": None},
          {"store": (*OBJECT, EventStore), "aggregate_type": (*CLASS, Opened, Account("a")),
           "commands": (5, "text", CommandBus)}),
-    method("twofold.Repository", "find", lambda world: Repository(world.store, Account), {"id": "a"}, {"id": FILLED}),
-    method("twofold.Repository", "load", lambda world: Repository(world.store, Account), {"id": "a"}, {"id": FILLED},
-           (), False),
+    method("twofold.Repository", "find", lambda world: Repository(world.store, Account), {"id": "a", "as_of": None},
+           {"id": FILLED, "as_of": MOMENT}),
+    method("twofold.Repository", "load", lambda world: Repository(world.store, Account), {"id": "a", "as_of": None},
+           {"id": FILLED, "as_of": MOMENT}, (), False),
     Call("twofold.Repository.save", lambda world: Repository(world.store, Account).save,
          {"aggregate": new_account, "condition": None},
          {"aggregate": (*OBJECT, Account, EVENT), "condition": APPEND["condition"]}),

@@ -18,7 +18,7 @@ from twofold.options import FoldOptions, LogOptions
 from twofold.ports.event_log import Scan
 from twofold.projections.kinds import ASYNCHRONOUS, runner_of
 from twofold.projections.runner import RowRunner
-from twofold.synchronizer.events_of_rows import queries_of
+from twofold.synchronizer.aside.events_of_rows import queries_of
 
 ACCOUNTS = 300
 

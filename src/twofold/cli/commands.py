@@ -16,6 +16,7 @@ from twofold.cli import (
     log,
     moving,
     parked,
+    past,
     processes,
     read_models,
     rebuilds,
@@ -56,6 +57,7 @@ app.command(events.app)
 app.command(streams.app)
 app.command(events.show_trace, name="trace")
 app.command(parked.app)
+app.command(past.at)
 app.command(read_models.app)
 app.command(processes.app)
 app.command(checks.schemas, name="schema")

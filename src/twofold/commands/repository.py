@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from twofold.arguments import check_class, check_function, check_instance
+from twofold.arguments import check_class, check_function, check_instance, check_text
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.bus import CommandBus
 from twofold.commands.decider import Decider
 from twofold.commands.folds import AggregateFold, DeciderFold
 from twofold.errors import AggregateNotFoundError, InvalidHandlerError, InvalidMessageTypeError
 from twofold.log.event_store import EventStore
+from twofold.log.folding.as_of import AsOf
 from twofold.log.folding.streams import Fold
 from twofold.messages.event_query import AppendCondition
 from twofold.middleware import result_type
@@ -48,23 +49,29 @@ class Repository(Generic[A]):
         fold: AggregateFold[A] = AggregateFold(aggregate_type, "")
         store._folds[fold.name] = lambda stream_id: AggregateFold(aggregate_type, stream_id.partition(beginning)[2])
 
-    async def load(self, id: str) -> A:
+    async def load(self, id: str, *, as_of: AsOf | None = None) -> A:
         """Return the aggregate with this id, as the command that is being handled sees it.
 
+        Args:
+            id: which one.
+            as_of: an earlier moment, a position or a time; then it is what it was when the log ended there. It can be
+                saved only if nothing was appended to its stream since.
+
         Raises:
-            AggregateNotFoundError: its stream is empty.
+            AggregateNotFoundError: its stream is empty, or was at that moment.
+            FuturePositionError, InvalidTokenError: as `EventStore.position_at`.
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on an event of it.
             StorageError: the database failed.
         """
-        aggregate = await self.find(id)
+        aggregate = await self.find(id, as_of=as_of)
         if aggregate is None:
             raise AggregateNotFoundError(self._type.stream_type, id)
         return aggregate
 
-    async def find(self, id: str) -> A | None:
-        """Return the aggregate with this id, or None if its stream is empty; raises what `load` raises."""
+    async def find(self, id: str, *, as_of: AsOf | None = None) -> A | None:
+        """Return the aggregate with this id, or None if its stream is empty; takes and raises what `load` does."""
         fold: Fold[A] = AggregateFold(self._type, id)
-        aggregate, version = await self._store._fold(self._type.stream_id(id), fold)
+        aggregate, version = await self._store._fold(self._type.stream_id(id), fold, as_of)
         return aggregate if version else None
 
     async def save(self, aggregate: A, *, condition: AppendCondition | None = None) -> None:
@@ -184,9 +191,28 @@ class DeciderHandler(Generic[C]):
     async def handle(self, command: C) -> str:
         """Decide on the command and return the id of the thing it was for; raises what the decider raises."""
         thing, stream_type = self._id_of(command), self._decider.stream_type
-        stream_id = f"{stream_type}-{thing}"
+        stream_id = self._stream_id(thing)
         state, version = await self._store._fold(stream_id, self._fold)
         new = self._decider.decide(command, state)
         if new:
             await self._store.append_events(stream_id, stream_type, new, expected_version=version)
         return thing
+
+    async def load(self, id: str, *, as_of: AsOf | None = None) -> Any:
+        """Return the state of the thing with this id, as the command that is being handled sees it.
+
+        Args:
+            id: which one; of a thing without events, it is the decider's initial state.
+            as_of: an earlier moment, a position or a time; then it is what it was when the log ended there.
+
+        Raises:
+            FuturePositionError, InvalidTokenError: as `EventStore.position_at`.
+            CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on an event of it.
+            StorageError: the database failed.
+        """
+        check_text("id", id)
+        state, _ = await self._store._fold(self._stream_id(id), self._fold, as_of)
+        return state
+
+    def _stream_id(self, thing: str) -> str:
+        return f"{self._decider.stream_type}-{thing}"

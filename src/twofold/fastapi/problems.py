@@ -29,6 +29,7 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.InvalidTenantError: 400,
     errors.InvalidTokenError: 400,
     errors.CommandReusedError: 422,
+    errors.FuturePositionError: 422,
     errors.InvalidCursorError: 422,
     errors.InvalidFilterError: 422,
     errors.InvalidEventError: 422,

@@ -8,6 +8,7 @@ from typing import Any
 from twofold.arguments import check_instance, check_text, check_whole
 from twofold.errors import EventNotFoundError
 from twofold.log.event_store import EventStore
+from twofold.log.folding.as_of import AsOf
 from twofold.log.folding.streams import Fold
 
 
@@ -24,7 +25,9 @@ class StreamState:
     """The aggregate, or the state of the decider."""
 
 
-async def stream_state(store: EventStore, stream: str, *, version: int | None = None, fold: str = "") -> StreamState:
+async def stream_state(
+    store: EventStore, stream: str, *, version: int | None = None, fold: str = "", as_of: AsOf | None = None
+) -> StreamState:
     """Return the state of a stream after one of its events, by default after the last.
 
     The aggregates and deciders are those of which the application has made repositories and handlers. All events up to
@@ -35,8 +38,10 @@ async def stream_state(store: EventStore, stream: str, *, version: int | None = 
         stream: its id, such as "Order-7f3".
         version: of the last event that is folded; 0 for the state before the first.
         fold: which one, where several fold streams of the type, such as `decider Order evolve`.
+        as_of: an earlier moment, a position or a time; then later events are not folded.
 
     Raises:
+        FuturePositionError, InvalidTokenError: as `EventStore.position_at`.
         EventNotFoundError: the stream has no such version.
         ValueError: nothing folds such streams, or several do.
         CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
@@ -48,11 +53,12 @@ async def stream_state(store: EventStore, stream: str, *, version: int | None = 
     if version is not None:
         check_whole("version", version)
     check_text("fold", fold, may_be_empty=True)
+    position = None if as_of is None else await store.position_at(as_of)
     first = await store.log.read_stream(stream, limit=1)
     if not first:
         raise EventNotFoundError(f"the stream {stream!r} is empty; `twofold events search` finds those that there are")
     found = _fold_of(store, stream, first[0].stream_type, fold)
-    state, reached = await store._streams.state_at(stream, found, version)
+    state, reached = await store._streams.state_at(stream, found, version, position=position)
     if version is not None and reached < version:
         raise EventNotFoundError(f"the stream {stream!r} has {reached} events, and no version {version}")
     return StreamState(stream=stream, version=reached, fold=found.name, state=state)

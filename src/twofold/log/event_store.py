@@ -16,6 +16,7 @@ from twofold.log.chunks import Pace, Rows, chunks, pace_of
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.unknown import Decode, Decoding, Unknown, decoder, readable
+from twofold.log.folding.as_of import AsOf, check_as_of, position_as_of
 from twofold.log.folding.decision_model import Decision, DecisionModel
 from twofold.log.folding.decisions import Decisions
 from twofold.log.folding.snapshots import Snapshots
@@ -276,6 +277,21 @@ class EventStore:
         """
         return await self._log.head()
 
+    async def position_at(self, as_of: AsOf) -> Position:
+        """Return the position at which the log ended at a moment, which is a time or a position itself.
+
+        At a time, that is the position of an event that was recorded by then, and the one behind it was recorded later.
+        Recorded times are those of the database's clock, and follow the positions unless that clock is set back.
+
+        Raises:
+            FuturePositionError: the log has not come there yet, or the time is still to come.
+            InvalidTokenError: the position is of another history of the log.
+            TypeError, ValueError: it is neither a position nor a time with a time zone.
+            StorageError: the database failed.
+        """
+        check_as_of("as_of", as_of)
+        return await position_as_of(self._log, self.known_positions, as_of)
+
     async def decide(self, model: DecisionModel[S]) -> Decision[S]:
         """Fold a decision model. What is appended on it holds only if no further event matches the model's query.
 
@@ -295,15 +311,23 @@ class EventStore:
             unit.enrol(AppendCondition(own, position))
         return Decision(state, AppendCondition(query, position))
 
-    async def look(self, model: DecisionModel[S]) -> S:
+    async def look(self, model: DecisionModel[S], *, as_of: AsOf | None = None) -> S:
         """Fold a decision model that nothing depends on: further events may match it before the append.
 
+        Args:
+            model: what is folded.
+            as_of: an earlier moment; by default now. Tags that were added to stored events since find these, too.
+
         Raises:
+            FuturePositionError, InvalidTokenError: as `position_at`.
             CorruptEventError, UnknownEventTypeError, NewerSchemaError, UnreadableEventError: on the event concerned.
             StorageError: the database failed.
         """
         check_instance("model", model, DecisionModel)
-        state, _ = await self._decisions.fold(model, self._own_query(matchable(model.query, self.events)))
+        query = self._own_query(matchable(model.query, self.events))
+        if as_of is not None:
+            return await self._decisions.fold_as_of(model, query, await self.position_at(as_of))
+        state, _ = await self._decisions.fold(model, query)
         return state
 
     def subscribe(
@@ -422,9 +446,12 @@ class EventStore:
                 f"give one of them another `stream_type`"
             )
 
-    async def _fold(self, stream_id: str, fold: Fold[S]) -> tuple[S, int]:
-        """Return the state and the version of a stream as the command that is being handled sees it."""
-        return await self._streams.fold(self._own_stream(stream_id), fold)
+    async def _fold(self, stream_id: str, fold: Fold[S], as_of: AsOf | None = None) -> tuple[S, int]:
+        """Return the state and the version of a stream as the command sees it, or as of a moment."""
+        stream_id = self._own_stream(stream_id)
+        if as_of is not None:
+            return await self._streams.state_at(stream_id, fold, position=await self.position_at(as_of))
+        return await self._streams.fold(stream_id, fold)
 
 
 def _turned(decode: Decode) -> Decode:

@@ -18,14 +18,25 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from twofold.arguments import check_flag, check_instance, check_items, check_port, check_text, check_texts, check_whole
-from twofold.errors import MissingTableError, UnknownFieldError
+from twofold.arguments import (
+    check_flag,
+    check_function,
+    check_instance,
+    check_items,
+    check_port,
+    check_text,
+    check_texts,
+    check_whole,
+)
+from twofold.errors import MissingTableError, PastUnknownError, UnknownFieldError
+from twofold.log.folding.as_of import AsOf
 from twofold.messages.event import stored_names
 from twofold.messages.tenant_names import TENANT_COLUMN
 from twofold.options import QueryOptions
@@ -48,6 +59,7 @@ from twofold.projections.projection import KeyValues, Projection
 from twofold.projections.rows.owned_rows import plain
 from twofold.queries.consistency import Asking, Need, Progress, current_asking
 from twofold.queries.filters import checked_filter
+from twofold.queries.folded_rows import Overlaid, Past
 from twofold.queries.highlights import highlights_of
 from twofold.queries.key_tags import KeyTags, key_tags, tags_of
 from twofold.queries.pages import PaginatedResult, read_cursor, write_cursor
@@ -63,18 +75,6 @@ _LAST = (1 << 63) - 1
 """The greatest number that every engine takes; a page beyond it is as empty as the one before."""
 
 
-class Overlaid(Protocol):
-    """Folds what a stored row lacks over it."""
-
-    async def get(self, key: KeyValues) -> Any:
-        """Return the row with this key as the log has it now, or None.
-
-        Raises:
-            StaleReadError: too much is missing.
-            StorageError: a database failed.
-        """
-
-
 class ReadModel(Generic[R]):
     """Answers questions about the rows of one projection. Values are compared as what they are, on every engine.
 
@@ -88,6 +88,7 @@ class ReadModel(Generic[R]):
         overlay: folds what is missing over a row, where a policy asks for that.
         generation: the one that answers, whatever serves; only without `progress`.
         options: how long pages wait for segments that stand apart, and what to do about fields without index.
+        past: tells what the rows were at earlier moments.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class ReadModel(Generic[R]):
         *,
         generation: Generation | None = None,
         options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
+        past: Past | None = None,
     ) -> None:
         check_port("database", database, "read database", "open", "read", "load", "load_at_once")
         check_instance("projection", projection, Projection)
@@ -108,6 +110,7 @@ class ReadModel(Generic[R]):
         self._database = database
         self._progress = progress
         self._overlay = overlay
+        self._past = past
         self._options = options
         self._rows = projection.stored_rows()
         self._of_tenants = projection._of_tenants
@@ -121,11 +124,19 @@ class ReadModel(Generic[R]):
             self._number = generation.number
             self._table = self._table._replace(name=self._table.name + generation.suffix)
 
-    async def get(self, *key: Any) -> R | None:
+    async def get(self, *key: Any, as_of: AsOf | None = None) -> R | None:
         """Return the row with this key, or None.
+
+        Args:
+            key: the values of its key.
+            as_of: an earlier moment, a position or a time; then it is what it was when the log ended there, folded by
+                today's code. By default it is what the read model shows.
 
         Raises:
             ValueError: there are more or fewer values than the key has fields.
+            FuturePositionError, InvalidTokenError: as `EventStore.position_at`.
+            PastUnknownError: that cannot be told of this read model, or takes too many events.
+            ProjectionFailedError: an event of the row cannot be folded.
             StaleReadError: the row does not show in time what it must, and the policy is to refuse then.
             ReadModelBuildingError: the read model is not complete yet.
             StorageError: the database failed.
@@ -133,6 +144,8 @@ class ReadModel(Generic[R]):
         if self._of_tenants:
             key = (current_tenant(f"a row of {self.name}"), *key)
         asking, keys = current_asking(), (self._rows.dump_key(key),)
+        if as_of is not None:
+            return cast("R | None", plain(await self._told_past().row(key, as_of)))
         if (rows := self._load_at_once(asking, keys)) is not None:
             return cast("R", plain(self._rows.load(rows[0]))) if rows else None
         found, is_stale = await self._ask(asking, Lookup(keys), key)
@@ -235,6 +248,29 @@ class ReadModel(Generic[R]):
                 raise UnknownFieldError(f"{self.name}.{name} holds no numbers that could be added up")
         totals: Sequence[Total] = (await self._answer(Sums(tuple(by), summed, self._own(self._checked(where))))).answer
         return [msgspec.structs.replace(each, by=self._rows.restored(by, each.by)) for each in totals]
+
+    @asynccontextmanager
+    async def as_of(
+        self, as_of: AsOf, *, progress: Callable[[int, int], object] = lambda *_: None
+    ) -> AsyncIterator[ReadModel[R]]:
+        """Give the whole read model as it was at an earlier moment: `async with orders.as_of(monday) as past: …`.
+
+        It is folded by today's code from the beginning of the log to the moment, in a temporary file of this process,
+        which is deleted when the block ends. That takes as long as building the read model.
+
+        Args:
+            as_of: a position or a time.
+            progress: told the position up to which it is folded, and the one at the end.
+
+        Raises:
+            FuturePositionError, InvalidTokenError: as `EventStore.position_at`.
+            PastUnknownError: that cannot be told of this read model.
+            ProjectionFailedError: an event cannot be folded.
+            StorageError: a database failed.
+        """
+        check_function("progress", progress)
+        async with self._told_past().model(as_of, progress) as model:
+            yield model
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
@@ -355,6 +391,11 @@ class ReadModel(Generic[R]):
     @cached_property
     def _handled(self) -> frozenset[str]:
         return stored_names(self._projection.handles())
+
+    def _told_past(self) -> Past:
+        if self._past is None:
+            raise PastUnknownError(self.name, "it is not the one that `projections.add` has returned")
+        return self._past
 
     # -- what is asked ----------------------------------------------------------------------------------------------
 

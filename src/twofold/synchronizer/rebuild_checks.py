@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
-from twofold.log.chunks import Pace, scan_chunks
 from twofold.log.event_store import EventStore
-from twofold.messages.mark import START
 from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase, ReadTransaction, Selection
-from twofold.ports.skips import Skips
 from twofold.ports.sql import quoted
 from twofold.ports.table import Column, Kind
-from twofold.projections.folding import Folded, fold_in_slices
-from twofold.projections.keys.keyed_event import LookupEvent, without_skipped
-from twofold.projections.projection import KeyValues
-from twofold.projections.runner import ProjectionRunner, RowRunner, decoder_for
+from twofold.projections.runner import ProjectionRunner, RowRunner
 from twofold.queries.read_model import ReadModel
-from twofold.synchronizer.events_of_rows import RowsQuery, queries_of
+from twofold.synchronizer.aside.events_of_rows import queries_of
+from twofold.synchronizer.aside.fresh_rows import fresh_rows
 from twofold.tasks import JITTER
 from twofold.tenants import all_tenants
 
@@ -78,7 +72,7 @@ async def verify_sample(
         return report
     stored = await _sampled_rows(database, rows, new, options)
     queries = await queries_of(store, rows, set(map(rows.projection.events_key, stored)), options.drawn_rows)
-    fresh = await _fresh_rows(store, database, rows, queries, end)
+    fresh = await fresh_rows(store, database, rows, queries, end)
     dump = rows.projection.stored_rows().dump
     for key, row in stored.items():
         if key not in fresh or list(dump(fresh[key])) != list(dump(row)):
@@ -181,21 +175,3 @@ async def _sampled_rows(
         found |= {rows.key_of(row): row for row in rows.load_all(values)}
         offset, times = JITTER.randrange(max(total, 1)), times - 1
     return found
-
-
-async def _fresh_rows(
-    store: EventStore, database: ReadDatabase, runner: RowRunner, queries: Sequence[RowsQuery], end: int
-) -> Mapping[KeyValues, Any]:
-    """Fold the events of some rows, which queries find, from the beginning of the log to a position."""
-    skips = Skips(runner.name, await database.query(SQL["skipped"], name=runner.name, after=0))
-    fresh, options = dict[KeyValues, Any](), store.options
-    for query, keys in queries:
-        pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
-        async with aclosing(scan_chunks(store.log, query, START, end, pace)) as chunks:
-            async for rows in chunks:
-                decoded = decoder_for(runner, store.events)(skips.without(rows))
-                found = without_skipped(runner.keyed(decoded), skips)
-                events = [each for each in found if isinstance(each, LookupEvent) or each.key in keys]
-                folded, _ = await fold_in_slices(runner.projection, fresh, events, options=runner.folding)
-                fresh |= folded.rows
-    return runner.rows_by_key(Folded(fresh))

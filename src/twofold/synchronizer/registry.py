@@ -20,7 +20,8 @@ from twofold.queries.consistency import Progress
 from twofold.queries.overlay import Overlay
 from twofold.queries.read_model import ReadModel
 from twofold.queries.read_model_progress import ReadModelProgress
-from twofold.synchronizer.on_demand import OnDemandRows
+from twofold.synchronizer.aside.on_demand import OnDemandRows
+from twofold.synchronizer.aside.past_rows import PastRows
 
 
 class Registered(NamedTuple):
@@ -75,6 +76,8 @@ class Registry:
         """What fails at present in this process, by the names of projections."""
         self.stored: dict[str, Registered] = {}
         self.on_demand: dict[str, OnDemandRows] = {}
+        self.read_models: dict[str, ReadModel[Any]] = {}
+        """Those that answer questions, by the names of their projections."""
         self.progress: dict[str, Progress] = {}
         """How far the read models are that can be queried, where they answer, by name."""
         self._store = store
@@ -106,7 +109,13 @@ class Registry:
         progress, overlay = registered.served, None
         if rows.folds_single_rows:
             overlay = Overlay(self._store, asked, rows, progress.serving, self._options)
-        return ReadModel(asked, rows.projection, progress, overlay, options=self._options)
+        past = self._past(asked, rows, registered.start)
+        model: ReadModel[Any] = ReadModel(asked, rows.projection, progress, overlay, options=self._options, past=past)
+        self.read_models[projection.name] = model
+        return model
+
+    def _past(self, database: ReadDatabase, rows: RowRunner, start: Start = "beginning") -> PastRows:
+        return PastRows(self._store, database, rows, start, self._scratch, self._options)
 
     def add_runner(self, runner: ProjectionRunner, start: Start | None) -> None:
         """Take on what is no projection and is fed as one; see `ReadModelSynchronizer.add_runner`."""
@@ -174,7 +183,10 @@ class Registry:
         rows = cast(RowRunner, runner.rows)  # a drive without stored rows refuses what does not fold them
         folded = self.on_demand[projection.name] = OnDemandRows(self._store, scratch, rows)
         self.progress[projection.name] = folded
-        return ReadModel(scratch, rows.projection, folded, options=self._options)
+        past = self._past(scratch, rows)
+        model: ReadModel[Any] = ReadModel(scratch, rows.projection, folded, options=self._options, past=past)
+        self.read_models[projection.name] = model
+        return model
 
     def _runner(self, database: ReadDatabase, projection: Any, drive: Drive) -> ProjectionRunner:
         return runner_of(projection, database, self._batch_size or database.batch_size, drive, self._folding)

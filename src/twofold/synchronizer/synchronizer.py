@@ -346,6 +346,19 @@ class ReadModelSynchronizer:
         factory = self._factory(registered.database, {name: registered.runner})
         return ProjectionControl(registered, self._store, factory, self._poke, self.status)
 
+    def read_model(self, name: str) -> ReadModel[Any]:
+        """Return the read model that `add` has returned for a projection.
+
+        Raises:
+            UnknownProjectionError: there is no projection of this name here.
+            InvalidProjectionError: it has no rows that can be asked for: it writes SQL of its own, or has effects.
+        """
+        check_text("name", name)
+        if (model := self._registry.read_models.get(name)) is not None:
+            return model
+        self._of(name)
+        raise InvalidProjectionError(f"{name} has no rows that the framework folds; only its own code can read them")
+
     async def rebuild_projection(
         self,
         name: str,

@@ -83,6 +83,12 @@ class Decisions:
         state: S = model.initial_state if history.state is None else history.state()
         return model._folded(state, map(_copied, history.events + staged)), position
 
+    async def fold_as_of(self, model: DecisionModel[S], query: EventQuery, position: int) -> S:
+        """Return the state that a model had when the log ended at a position, whatever a command has staged."""
+        history = await self._read(model, query, position)
+        state: S = model.initial_state if history.state is None else history.state()
+        return model._folded(state, map(_copied, history.events))
+
     def _known(self, reads: CommandReads, model: DecisionModel[Any], query: EventQuery) -> DecisionHistory | None:
         """Return what the command has read of a query: all that matches, or what stands behind a state of this fold."""
         if (known := reads.decisions.get((query, b""))) is not None:

@@ -120,17 +120,27 @@ class Streams:
         version = history.version + len(staged)
         return fold.at(fold.take_staged(state, copied(staged)), version), version
 
-    async def state_at(self, stream_id: str, fold: Fold[S], version: int | None = None) -> tuple[S, int]:
+    async def state_at(
+        self, stream_id: str, fold: Fold[S], version: int | None = None, *, position: int | None = None
+    ) -> tuple[S, int]:
         """Return the state of a stream after one of its events, by default the last, and the version of that event.
 
-        All events are read and folded: no snapshot and no kept state is believed.
+        All events up to it are read and folded, a chunk at a time: no snapshot and no kept state is believed. What a
+        command has staged is not folded.
+
+        Args:
+            stream_id: which stream.
+            fold: what folds it.
+            version: of the last event that is folded.
+            position: of the log; events that stand behind it are not folded.
         """
-        state, reached = fold.begin(), 0
-        if version != 0:
-            async with aclosing(chunks(self.reader(stream_id), 0, self._pace(), limit=version)) as all_chunks:
-                async for rows in all_chunks:
-                    state = fold.take(state, self._decoded(rows, fold))
-                    reached = rows[-1].version if rows else reached
+        state, reached, is_behind = fold.begin(), 0, version == 0
+        async with aclosing(chunks(self.reader(stream_id), 0, self._pace(), limit=version)) as all_chunks:
+            while not is_behind and (chunk := await anext(all_chunks, None)) is not None:
+                rows = [row for row in chunk if position is None or row.position <= position]
+                state = fold.take(state, self._decoded(rows, fold))
+                reached = rows[-1].version if rows else reached
+                is_behind = len(rows) < len(chunk)
         return fold.at(state, reached), reached
 
     def not_read(self, fold: Fold[Any]) -> Collection[str]:

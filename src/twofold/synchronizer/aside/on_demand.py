@@ -12,17 +12,14 @@ from twofold.log.event_store import EventStore
 from twofold.messages.event import stored_names
 from twofold.messages.event_query import EventQuery
 from twofold.messages.read_policy import ReadPolicy
-from twofold.options import SynchronizerOptions
-from twofold.ports.checkpoints import SQL, Generation, generations_of
+from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase
-from twofold.ports.segments import Segment
 from twofold.ports.turns import Turns
 from twofold.ports.watermark import Watermark
 from twofold.projections.runner import RowRunner, decoder_for
 from twofold.queries.serving import Serving
-from twofold.synchronizer.generations import prepare
+from twofold.synchronizer.aside.scratch import make_generation, only_segment
 from twofold.synchronizer.segments.runner import SegmentRunner
-from twofold.synchronizer.segments.target import SegmentTarget
 
 
 class OnDemandRows:
@@ -44,7 +41,6 @@ class OnDemandRows:
         self.database = database
         self.runner = runner
         self._store = store
-        self._options = SynchronizerOptions()
         self._head = Watermark()
         self._updating = Turns()
         self._segment_runner: SegmentRunner | None = None
@@ -83,7 +79,9 @@ class OnDemandRows:
         async with self._updating:
             while True:
                 generation = self._generation or await self._open()
-                segment_runner = self._segment_runner = self._segment_runner or self._run(generation)
+                segment_runner = self._segment_runner = self._segment_runner or only_segment(
+                    self._store, self.database, self.runner, generation
+                )
                 try:
                     await self._catch_up(segment_runner)
                 except CheckpointMovedError:  # by a question that was cancelled, or the log has another history now
@@ -161,26 +159,5 @@ class OnDemandRows:
         await self.database.close()
 
     async def _open(self) -> Generation:
-        await self.database.open()
-        await prepare(self.database, self.runner)
-        async with self.database.transaction() as transaction:
-            [self._generation] = await generations_of(transaction, self.runner.name)
+        self._generation = await make_generation(self.database, self.runner)
         return self._generation
-
-    def _run(self, generation: Generation) -> SegmentRunner:
-        segment = Segment(generation.name, generation.number)
-        return SegmentRunner(
-            SegmentTarget(self._store, self.database, self.runner, generation.suffix, segment),
-            "",
-            self._options,
-            _reached,
-            _head,
-        )
-
-
-def _reached(segment: Segment, epoch: int, position: int, held_back: str) -> None:
-    """Do nothing: what is up to date whenever it is asked is not waited for."""
-
-
-async def _head(after: int, timeout: float) -> int:
-    raise AssertionError("it does not follow the log")
