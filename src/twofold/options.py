@@ -79,6 +79,12 @@ class LogOptions:
     """The most events of a subscription's batch, unless the subscriber says otherwise. More: more memory."""
     whole_log_chunk: int = 2000
     """The most events of a chunk where a whole log is verified or copied. More: more memory."""
+    remembered_streams: int = 200_000
+    """Streams whose versions are remembered while a log is verified. More: more memory, about 100 bytes for each;
+    fewer: the event before is read for more events."""
+    anchored_every: int = 10_000
+    """Events behind which an anchor is made, besides the one at the head. More: a forged event is found among more
+    events; fewer: more lines in the file of anchors."""
     chunk_bytes: int = 16 << 20
     """Bytes of payload of a chunk, about: where events are large, a chunk has fewer. More: more memory."""
     file_part: int = 2 << 20

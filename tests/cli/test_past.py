@@ -58,10 +58,11 @@ def test_an_operator_sees_what_was_at_a_position_and_at_a_time(url: str, twofold
     assert told("0") == ["position 0 of 4"]
     assert told(second)[0].startswith("position 2 of 4, recorded at ")
     assert told(last)[0].endswith(": Deposited")
-    states = told("1", "--stream", "Account-a")
-    assert states[0].startswith("aggregate Account at version 1: ")
-    assert states[1].endswith('at version 1: "0"')
-    assert told("2", "--stream", "Account-a")[1].endswith('at version 2: "5"')
+    [state] = told("1", "--stream", "Account-a", "--fold", "aggregate Account")
+    assert state.startswith("aggregate Account Account-a at version 1: {")
+    decided = "decider Account evolve"
+    assert told("1", "--stream", "Account-a", "--fold", decided) == [f'{decided} Account-a at version 1: "0"']
+    assert told("2", "--stream", "Account-a", "--fold", decided) == [f'{decided} Account-a at version 2: "5"']
     row = {"account": "a", "owner": "ann", "amount": "5", "changes": 1}
     assert [json.loads(each) for each in told("3", "--read-model", "balances", "--key", "a")] == [row]
     assert told("0", "--read-model", "balances", "--key", '["a"]') == ["there is no such row"]
@@ -76,7 +77,7 @@ def test_an_operator_sees_what_was_at_a_position_and_at_a_time(url: str, twofold
     assert "has no time zone; write 2026-01-31T12:00Z for UTC" in complaint("2026-01-31T12:00")
     assert complaint("noon").startswith("'noon' is no position and no time; write 1200 or")
     assert "mails has no rows that the framework folds" in complaint("1", "--read-model", "mails")
-    assert "there is no stream 'Account-x'" in complaint("1", "--stream", "Account-x")
+    assert "the stream 'Account-x' is empty" in complaint("1", "--stream", "Account-x")
     assert "say of which read model" in complaint("1", "--key", "a")
 
 

@@ -369,7 +369,8 @@ WRITES: dict[str, Callable[[Bank], Awaitable[Any]]] = {
 }
 """What an application writes with."""
 OTHERS = {
-    "read", "read_stream", "head", "position_at", "decide", "look", "subscribe", "load", "find", "register", "handle", "compare_tags",
+    "read", "read_stream", "head", "position_at", "decide", "look", "subscribe", "load", "find",
+    "register", "handle", "compare_tags",
 }  # fmt: skip
 """What it reads and is wired with."""
 SCHEDULING = {"schedule", "cancel_scheduled", "find_scheduled", "scheduled"}

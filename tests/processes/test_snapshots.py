@@ -10,7 +10,7 @@ from tests.log.test_streams import Counting
 from tests.synchronizing import PATIENCE, until
 
 from twofold import Application, Command, Event, EventStore, LogOptions, Options, Tag
-from twofold.log.verify import stored_snapshots
+from twofold.log.integrity.snapshots import stored_snapshots
 from twofold.processes import Process, after, cancel, due, evolve, starts
 from twofold.processes.instance import Folding, Instance, InstanceFold
 from twofold.processes.steps import stream_of

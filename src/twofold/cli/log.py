@@ -1,4 +1,4 @@
-"""Commands for a whole log: `twofold status | migrate | verify`."""
+"""Commands for a whole log: `twofold status | migrate`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from rich.table import Table
 
 from twofold.cli.output import Json, answer, opened, opened_read_models, out, print_table, progress, say, say_document
 from twofold.engines.urls import without_secrets
-from twofold.log.verify import verify_log, verify_snapshots
 from twofold.ports.maintenance import Fork, Inspection
-from twofold.synchronizer import history
 
 
 async def status(url: str, /, *, as_json: Json = False) -> None:

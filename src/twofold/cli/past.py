@@ -12,7 +12,6 @@ from cyclopts import Parameter
 from twofold.application import Application
 from twofold.cli.applications import load
 from twofold.cli.output import json_text, progress, say
-from twofold.cli.read_models import AS_SHOWN
 from twofold.cli.rebuilds import Code, Url
 from twofold.inspection import document_of, stream_state
 from twofold.log.folding.as_of import AsOf
@@ -27,7 +26,9 @@ Fold = Annotated[str, Parameter(help="Which aggregate or decider, if several fol
 Model = Annotated[
     str, Parameter(name="--read-model", help="Show the rows of this read model, a line of JSON for each.")
 ]
-Key = Annotated[str, Parameter(help=f"Only the row with this key, {AS_SHOWN}")]
+Key = Annotated[
+    str, Parameter(help='Only the row with this key: a1, or as JSON if it is no single text, such as [5] or ["a1", 2].')
+]
 Tenant = Annotated[
     str, Parameter(help="Only what is this tenant's; needed for a row by its key, if there are tenants.")
 ]

@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from twofold.cli.applications import opened_store
 from twofold.cli.output import Json, answer, opened, print_table, say_document
 from twofold.cli.rebuilds import Code, Url
-from twofold.log.verify import compare_snapshots, stored_snapshots
+from twofold.log.integrity.snapshots import compare_snapshots, stored_snapshots
 from twofold.ports.snapshots import SnapshotLog
 from twofold.processes.instance import moment_of
 

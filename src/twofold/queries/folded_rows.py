@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from twofold.log.folding.as_of import AsOf
 from twofold.projections.projection import KeyValues
-
-if TYPE_CHECKING:
-    from twofold.queries.read_model import ReadModel
 
 
 class Overlaid(Protocol):
@@ -31,5 +28,5 @@ class Past(Protocol):
     async def row(self, key: KeyValues, as_of: AsOf) -> Any:
         """Return the row with this key as of a moment, or None; raises what `ReadModel.get` raises."""
 
-    def model(self, as_of: AsOf, progress: Callable[[int, int], object]) -> AbstractAsyncContextManager[ReadModel[Any]]:
+    def model(self, as_of: AsOf, progress: Callable[[int, int], object]) -> AbstractAsyncContextManager[Any]:
         """Fold the whole read model as of a moment; see `ReadModel.as_of`."""

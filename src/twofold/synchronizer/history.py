@@ -6,10 +6,12 @@ the trail that the log agrees with is the last position which is known to be in 
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from twofold.errors import HistoryChangedError, InvalidProjectionError, UnknownProjectionError
 from twofold.log.chunks import mark_at
+from twofold.log.integrity.damage import Damage
 from twofold.messages.mark import Mark
 from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import (
@@ -51,6 +53,16 @@ async def compare(log: EventLog, database: ReadDatabase) -> None:
         HistoryChangedError: the one that it names has read another one.
         StorageError: a database failed.
     """
+    async for damage in differing_checkpoints(log, database):
+        raise damage.error
+
+
+async def differing_checkpoints(log: EventLog, database: ReadDatabase) -> AsyncGenerator[Damage]:
+    """Iterate over the checkpoints in a database that are of another history than the log has.
+
+    Raises:
+        StorageError: a database failed.
+    """
     generations = [Generation(*row) for row in await database.query(SQL["generations"])]
     outdated = {(each.name, each.number) for each in generations if each.state == GenerationState.OUTDATED}
     checkpoints = [Checkpoint(*row) for row in await database.query(SQL["checkpoints"])]
@@ -58,7 +70,8 @@ async def compare(log: EventLog, database: ReadDatabase) -> None:
         try:
             await mark_at(log, checkpoint.furthest, checkpoint.furthest.position)
         except HistoryChangedError as error:
-            raise error.of(checkpoint.name) from None
+            where = f"{checkpoint.name}, generation {checkpoint.generation}, at position {checkpoint.position}"
+            yield Damage("checkpoint", where, error.of(checkpoint.name))
 
 
 async def rewind(

@@ -17,7 +17,7 @@ from tests.campaigns.log.withdrawing import OPTIONS, balance, withdraw_until_kil
 from tests.campaigns.planted import assert_finds
 
 from twofold import ANY, Application, Repository
-from twofold.log.verify import compare_snapshots
+from twofold.log.integrity.snapshots import compare_snapshots
 from twofold.ports.snapshots import SnapshotLog, is_sealed
 
 CONTEXT = multiprocessing.get_context("forkserver")
