@@ -1,13 +1,57 @@
-"""Commands for a whole log: `twofold status | migrate`."""
+"""Commands for a whole log: `twofold status | migrate | verify | anchor`."""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 from rich.filesize import decimal
 from rich.table import Table
+from rich.text import Text
 
-from twofold.cli.output import Json, answer, opened, opened_read_models, out, print_table, progress, say, say_document
+from twofold.cli.applications import FORM, load
+from twofold.cli.output import (
+    InterruptedByUserError,
+    Json,
+    answer,
+    err,
+    opened,
+    opened_read_models,
+    out,
+    print_table,
+    progress,
+    say,
+    say_document,
+)
 from twofold.engines.urls import without_secrets
-from twofold.ports.maintenance import Fork, Inspection
+from twofold.log.event_store import EventStore
+from twofold.log.integrity.anchor_file import append_anchors, read_anchors
+from twofold.log.integrity.chain import differing, new_anchors
+from twofold.log.integrity.damage import Damage
+from twofold.log.integrity.events import damaged_events
+from twofold.log.integrity.records import damaged_commands, damaged_storage
+from twofold.log.integrity.snapshots import damaged_snapshots, differing_snapshots, verify_snapshots
+from twofold.log.verify import Progress
+from twofold.options import LogOptions
+from twofold.ports.maintenance import Fork, Inspection, PortableLog
+from twofold.synchronizer.history import differing_checkpoints
+
+ReadModels = Annotated[
+    str, Parameter(help="The database of read models or reactions, if they live in another one than the log.")
+]
+Code = Annotated[
+    str,
+    Parameter(help=f"Compare tags and snapshots with what this application makes of the events, too: {FORM}."),
+]
+AnchorFile = Annotated[
+    Path | None, Parameter(name="--anchor", help="Compare the log with the anchors in this file, too.")
+]
+After = Annotated[int, Parameter(help="Check the events behind this position only, as after an interruption.")]
+Most = Annotated[int, Parameter(help="Stop when as many damages are found.")]
+Every = Annotated[int | None, Parameter(help="Events between two anchors; there is one at the head besides.")]
 
 
 async def status(url: str, /, *, as_json: Json = False) -> None:
@@ -50,30 +94,103 @@ async def migrate(url: str, /, *, as_json: Json = False) -> None:
     answer(text, {"migration": found.migration}, as_json=as_json)
 
 
-async def verify(url: str, /, *, read_models: str = "", as_json: Json = False) -> None:
-    """Read a whole log and check it: each event and snapshot against its checksum, the order, and what lies beneath.
+async def verify(
+    url: str,
+    /,
+    *,
+    read_models: ReadModels = "",
+    code: Code = "",
+    anchors: AnchorFile = None,
+    after: After = 0,
+    most: Most = 100,
+    as_json: Json = False,
+) -> int:
+    """Read a whole log and check it: each event, command and snapshot against its checksum, the order, what is beneath.
 
-    Prints the first damage, with exit code 1. It changes nothing, and may be run beside the application; on a backup
-    it tells whether that can be relied on.
+    Checkpoints are compared with the log's history; with `--code`, tags with payloads, and snapshots with what their
+    events fold to; with `--anchor`, all events with what was anchored. Each damage is named, with exit code 1. It
+    changes nothing, and may be run beside the application; on a backup it tells whether that can be relied on.
 
-    Example: `twofold verify sqlite:///backup/orders.db`
+    Example: `twofold verify sqlite:///backup/orders.db --code orders.app:build`
 
     Parameters
     ----------
     url:
         The database, such as sqlite:///orders.db.
-    read_models:
-        The database of read models or reactions, if they live in another one: that they have read this log is checked.
     """
-    async with opened(url) as log:
+    options, found, place = LogOptions(), list[Damage](), [after]
+    async with opened(url) as log, opened_read_models(read_models or url) as database:
+        store = _store(log, code, url)
+        head = await log.head()
         with progress() as report:
-            events = await verify_log(log, progress=report)
-        snapshots = await verify_snapshots(log)
-        async with opened_read_models(read_models or url) as database:
-            await history.compare(log, database)
-    and_snapshots = f", and {snapshots.intact:,} snapshots" if snapshots.intact else ""
-    facts = {"events": events, "snapshots": snapshots.intact}
-    answer(f"all {events:,} events are intact{and_snapshots}", facts, as_json=as_json)
+            checks = [
+                damaged_events(
+                    log, head, after=after, known=store.events if code else None, options=options,
+                    reached=lambda position: _reached(report, place, position, head),
+                ),
+                damaged_commands(log, options.whole_log_chunk),
+                damaged_storage(log),
+                damaged_snapshots(log),
+                differing_checkpoints(log, database),
+            ]  # fmt: skip
+            if code:
+                checks.append(differing_snapshots(store))
+            if anchors is not None:
+                told = lambda position, end: report("comparing anchors", position, end)  # noqa: E731
+                checks.append(differing(log, await read_anchors(anchors), reached=told, options=options))
+            try:
+                for check in checks:
+                    async with aclosing(check):
+                        async for damage in check:
+                            found.append(damage)
+                            _tell(damage, as_json=as_json)
+                            if len(found) >= most:
+                                return _stopped(most, as_json=as_json)
+            except asyncio.CancelledError:
+                raise InterruptedByUserError(
+                    f"the events up to position {place[0]} were checked; `--after {place[0]}` goes on behind them"
+                ) from None
+        snapshots = 0 if found else (await verify_snapshots(log)).intact
+    if as_json:
+        say_document({"events": head - after, "snapshots": snapshots} | ({"damages": len(found)} if found else {}))
+    elif not found:
+        behind = f" behind position {after:,}" if after else ""
+        and_snapshots = f", and {snapshots:,} snapshots" if snapshots else ""
+        out.print(f"all {head - after:,} events{behind} are intact{and_snapshots}")
+    return int(bool(found))
+
+
+async def anchor(url: str, file: Path, /, *, every: Every = None, as_json: Json = False) -> None:
+    """Add to a file what proves later that no event of today's log was changed, removed, added or moved.
+
+    It goes on from the last anchor in the file, so only what was appended since is read, and appends cost nothing
+    more. Keep the file where those who can write to the database cannot write; `twofold verify --anchor` compares.
+
+    Example: `twofold anchor sqlite:///orders.db /mnt/elsewhere/anchors.jsonl`
+
+    Parameters
+    ----------
+    url:
+        The database, such as sqlite:///orders.db.
+    file:
+        The file of anchors, one line of JSON for each; it is made if it is not there.
+    """
+    options = LogOptions()
+    count, position = 0, 0
+    async with opened(url) as log:
+        known = await read_anchors(file, may_be_absent=True)
+        last = known[-1] if known else None
+        with progress() as report:
+            told = lambda done, end: report("anchoring", done, end)  # noqa: E731
+            made = new_anchors(log, last, every or options.anchored_every, reached=told, options=options)
+            async with aclosing(append_anchors(file, made)) as appended:
+                async for each in appended:
+                    count, position = count + 1, each.position
+    position = position or (last.position if last else 0)
+    text = f"nothing was appended since the last anchor, at position {position:,}"
+    if count:
+        text = f"added {count:,} anchors; the last one is at position {position:,}"
+    answer(text, {"anchors": count, "position": position}, as_json=as_json)
 
 
 def _print_status(url: str, found: Inspection, fork: Fork | None) -> None:
@@ -97,3 +214,35 @@ def _print_status(url: str, found: Inspection, fork: Fork | None) -> None:
     ]
     headings = ("projection", "version", "checkpoint", "behind")
     print_table(headings, checkpoints, numbers=headings[1:])
+
+
+def _store(log: PortableLog, code: str, url: str) -> EventStore:
+    """Return a store on the log, with the classes and folds of the application, if one is named."""
+    if not code:
+        return EventStore(log)
+    try:
+        app = load(code, url)
+    except ValueError:  # a function that takes no URL, or none at all
+        app = load(code)
+    store = EventStore(log, app.store.events, options=app.store.options)
+    store._folds |= app.store._folds
+    return store
+
+
+def _reached(report: Progress, place: list[int], position: int, head: int) -> None:
+    place[0] = position
+    report("verifying", position, head)
+
+
+def _tell(damage: Damage, *, as_json: bool) -> None:
+    if as_json:
+        facts = {"check": damage.check, "where": damage.where, "text": str(damage.error)}
+        say_document(facts)
+    else:
+        err.print(Text(f"twofold: {damage.error}"), soft_wrap=True)
+
+
+def _stopped(most: int, *, as_json: bool) -> int:
+    if not as_json:
+        err.print(Text(f"twofold: stopped after {most:,} damages; `--most` raises that"), soft_wrap=True)
+    return 1

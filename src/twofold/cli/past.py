@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from twofold.application import Application
 from twofold.cli.applications import load
-from twofold.cli.output import json_text, progress, say
+from twofold.cli.output import Json, answer, json_text, progress, say
 from twofold.cli.rebuilds import Code, Url
 from twofold.inspection import document_of, stream_state
 from twofold.log.folding.as_of import AsOf
@@ -26,9 +26,8 @@ Fold = Annotated[str, Parameter(help="Which aggregate or decider, if several fol
 Model = Annotated[
     str, Parameter(name="--read-model", help="Show the rows of this read model, a line of JSON for each.")
 ]
-Key = Annotated[
-    str, Parameter(help='Only the row with this key: a1, or as JSON if it is no single text, such as [5] or ["a1", 2].')
-]
+KEY = "Only the row with this key: a1, or as JSON, such as [5], if it is no single text."
+Key = Annotated[str, Parameter(help=KEY)]
 Tenant = Annotated[
     str, Parameter(help="Only what is this tenant's; needed for a row by its key, if there are tenants.")
 ]
@@ -45,12 +44,15 @@ async def at(
     read_model: Model = "",
     key: Key = "",
     tenant: Tenant = "",
+    as_json: Json = False,
 ) -> None:
     """Show what was at an earlier moment, exactly: what was answered when the log ended there, by today's code.
 
     It changes nothing, and may be run beside the application. A time means the last position that was recorded by
     then, which is printed. A row is folded from its own events, a whole read model from the beginning of the log, in a
     temporary file.
+
+    Example: `twofold at 2026-01-31T12:00Z orders.app:build --read-model order_views --key o1`
     """
     if key and not read_model:
         raise ValueError("--key names a row; say of which read model: --read-model NAME")
@@ -63,19 +65,22 @@ async def at(
             stack.push_async_callback(database.close)
         position = await app.store.position_at(moment)
         if not stream and not read_model:
-            await _say_position(app, position)
+            await _say_position(app, position, as_json=as_json)
         if stream:
             found = await stream_state(app.store, stream, fold=fold, as_of=position)
-            say(f"{found.fold} {stream} at version {found.version:,}: {json_text(document_of(found.state))}")
+            text = f"{found.fold} {stream} at version {found.version:,}: {json_text(document_of(found.state))}"
+            answer(text, found, as_json=as_json)
         if read_model:
             with metadata(tenant=tenant) if tenant else all_tenants():
                 await _say_rows(app, read_model, key, position)
 
 
-async def _say_position(app: Application, position: Position) -> None:
+async def _say_position(app: Application, position: Position, *, as_json: bool) -> None:
     last = [each async for each in app.store.read(before=position + 1, limit=1, backwards=True, unknown="raw")]
     text = "".join(f", recorded at {each.recorded_at.isoformat(' ')}: {each.type}" for each in last)
-    say(f"position {int(position):,} of {await app.store.head():,}{text}")
+    head, at = await app.store.head(), last[0].recorded_at if last else None
+    facts = {"position": int(position), "head": head, "recorded_at": at}
+    answer(f"position {int(position):,} of {head:,}{text}", facts, as_json=as_json)
 
 
 async def _say_rows(app: Application, name: str, key: str, position: Position) -> None:

@@ -20,7 +20,7 @@ from tests.accounts import Balances
 from tests.synchronizing import PATIENCE, deposited, engine_at, opened
 
 from twofold import Application
-from twofold.cli import integrity, log, moving
+from twofold.cli import log, moving
 from twofold.engines.sqlite.file_identity import refuse_torn_copy
 
 ANOTHER_PROCESS = """
@@ -94,6 +94,6 @@ async def test_python_never_opens_the_file_of_a_database_that_exists(tmp_path: P
                 position = (await app.store.append([opened("a"), deposited("a")])).position
                 await app.projections.wait(position, PATIENCE)
                 await app.projections.status()
-        for operate in (log.status(url), log.migrate(url), integrity.verify(url), moving.copy(url, f"{url}.copy")):
+        for operate in (log.status(url), log.migrate(url), log.verify(url), moving.copy(url, f"{url}.copy")):
             await operate
     assert not [each for each in opened_here if Path(each).resolve() == file]

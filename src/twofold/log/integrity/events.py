@@ -193,7 +193,7 @@ def _misplaced(row: StoredEvent, expected: int) -> Damage:
 
 
 class _TagCheck:
-    """Compares stored tags with those that today's classes make of the payloads; other types are passed over."""
+    """Compares stored tags with those that today's classes make of the payloads; other types are not compared."""
 
     def __init__(self, known: EventTypes) -> None:
         self._known = known
