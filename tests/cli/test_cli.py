@@ -148,21 +148,22 @@ def test_verify_says_that_all_is_well(twofold: Twofold, source: Path) -> None:
     ("damage", "complaint"),
     [
         ("UPDATE twofold_events SET payload = replace(payload, '0', '5') WHERE position = 7", "event 7 does not match"),
-        ("DELETE FROM twofold_events WHERE position = 7", "events are missing"),
+        ("DELETE FROM twofold_events WHERE position = 7", "event 7 is missing"),
         ("DELETE FROM twofold_event_tags WHERE position = 7", "event 7 lacks an entry in the index of tags"),
         ("INSERT INTO twofold_event_tags VALUES ('forged', 7)", "the index of tags has 31 entries"),
         ("DELETE FROM twofold_events WHERE position = 30", "beyond the end of the log"),
     ],
 )
-def test_verify_tells_the_first_damage_with_exit_code_1(
-    fails: Fails, source: Path, damage: str, complaint: str
-) -> None:
+def test_verify_tells_each_damage_with_exit_code_1(twofold: Twofold, source: Path, damage: str, complaint: str) -> None:
     with sqlite3.connect(source) as connection:
         connection.execute("DROP TRIGGER twofold_events_refuse_update")
         connection.execute("DROP TRIGGER twofold_events_refuse_delete")
         connection.execute(damage)
     connection.close()
-    assert complaint in fails("verify", f"sqlite:///{source}")
+    done = twofold("verify", f"sqlite:///{source}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert all(line.startswith("twofold: ") for line in done.stderr.splitlines())
+    assert complaint in done.stderr
 
 
 def test_copy_makes_a_copy_and_a_second_one_finds_it(twofold: Twofold, source: Path, tmp_path: Path) -> None:

@@ -20,11 +20,10 @@ from twofold.cli import (
     processes,
     read_models,
     rebuilds,
-    retention,
     snapshots,
     streams,
-    tags,
     transfer,
+    upkeep,
 )
 from twofold.cli.output import InterruptedByUserError, err
 from twofold.engines.urls import hide_secrets
@@ -62,9 +61,9 @@ app.command(past.at)
 app.command(read_models.app)
 app.command(processes.app)
 app.command(checks.schemas, name="schema")
-app.command(tags.app)
+app.command(upkeep.tags_app)
 app.command(snapshots.app)
-app.command(retention.app)
+app.command(upkeep.commands_app)
 app.command(rebuilds.rebuild)
 app.command(rebuilds.roll_back)
 app.command(rebuilds.cancel_rebuild)
