@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import page, report, servers
+from bench import page, privacy, report, servers
 from bench.benchmarks import BENCHMARKS, Settings, run
 from bench.contenders import BEFORE, FLOOR, OURS, PEERS, Entry, entries
 from bench.results import STORED, Result, stored
@@ -21,6 +21,9 @@ ENGINES = ("sqlite", "postgres")
 
 
 def main() -> None:
+    if sys.argv[1:] == ["privacy"]:
+        privacy.main()
+        return
     arguments = _parse()
     settings = Settings(arguments.rounds, arguments.seconds, arguments.events, tuple(arguments.sizes))
     peers = None if arguments.no_peers else servers.peers_python()

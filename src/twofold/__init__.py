@@ -27,10 +27,12 @@ from twofold.errors import (
     InvalidProjectionError,
     InvalidTenantError,
     InvalidTokenError,
+    KeyMissingError,
     LeaseLostError,
     LimitExceededError,
     LogFileError,
     LogsDifferError,
+    MasterKeyError,
     MissingTableError,
     NewerSchemaError,
     NewerStorageError,
@@ -51,6 +53,7 @@ from twofold.errors import (
     StorageFullError,
     StorageReplacedError,
     StorageUnavailableError,
+    SubjectForgottenError,
     TenantMissingError,
     TimeLimitError,
     TransactionReusedError,
@@ -70,6 +73,7 @@ from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_store import EventStore
 from twofold.log.folding.decision_model import Decision, DecisionModel, combine
 from twofold.log.importers.importing import import_events
+from twofold.log.keys.master_key import MasterKeys
 from twofold.log.moving.fork import fork_log
 from twofold.log.moving.plain_event import PlainEvent, SourceEvent, Transform
 from twofold.log.moving.report import Moved
@@ -84,6 +88,7 @@ from twofold.messages.context import current_metadata, metadata
 from twofold.messages.event import AwareDatetime, Event, Metadata, RawEvent, RecordedEvent, Tag, event_type
 from twofold.messages.event_methods import on
 from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
+from twofold.messages.personal import Personal, Subject, SubjectForgotten
 from twofold.messages.position import Position
 from twofold.messages.query import Answer, Query
 from twofold.messages.read_policy import ReadPolicy, WhenLate
@@ -95,6 +100,9 @@ from twofold.middleware import Middleware
 from twofold.options import CommandOptions, LogOptions, Options, QueryOptions
 from twofold.ports.full_text import marked_html
 from twofold.ports.read_database import Filter, Total
+from twofold.privacy.privacy import Privacy
+from twofold.privacy.reports import ForgetReport, ForgottenSubject, KnownSubject
+from twofold.privacy.sealing import seal_log
 from twofold.projections.batch_reaction import BatchReaction
 from twofold.projections.grouped import GroupedProjection
 from twofold.projections.projection import Projection
@@ -147,6 +155,8 @@ __all__ = [
     "Exported",
     "Filter",
     "ForeignEventError",
+    "ForgetReport",
+    "ForgottenSubject",
     "FullText",
     "FuturePositionError",
     "GroupedProjection",
@@ -164,11 +174,15 @@ __all__ = [
     "InvalidTenantError",
     "InvalidTokenError",
     "Key",
+    "KeyMissingError",
+    "KnownSubject",
     "LeaseLostError",
     "LimitExceededError",
     "LogFileError",
     "LogOptions",
     "LogsDifferError",
+    "MasterKeyError",
+    "MasterKeys",
     "Metadata",
     "Middleware",
     "MissingTableError",
@@ -183,8 +197,10 @@ __all__ = [
     "PaginatedResult",
     "ParkedEvent",
     "PastUnknownError",
+    "Personal",
     "PlainEvent",
     "Position",
+    "Privacy",
     "Projection",
     "ProjectionControl",
     "ProjectionFailedError",
@@ -220,6 +236,9 @@ __all__ = [
     "StorageFullError",
     "StorageReplacedError",
     "StorageUnavailableError",
+    "Subject",
+    "SubjectForgotten",
+    "SubjectForgottenError",
     "Subscription",
     "Tag",
     "TenantMissingError",
@@ -251,6 +270,7 @@ __all__ = [
     "metadata",
     "on",
     "open_event_store",
+    "seal_log",
     "session",
     "transform_log",
     "unique",

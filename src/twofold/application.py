@@ -12,19 +12,23 @@ from twofold.checks.findings import Finding, without
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.bus import CommandBus
 from twofold.commands.repository import Repository
-from twofold.engines.engine import Engine, check_address, connect, connect_replica
+from twofold.engines.engine import Engine, check_address, connect, connect_keys, connect_replica
 from twofold.errors import OwnershipError, StorageError
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_store import EventStore
+from twofold.log.keys.master_key import MasterKeys, MasterKeySource
 from twofold.messages.event_query import EventQuery
+from twofold.messages.stream import RESERVED
 from twofold.messages.tenant_names import tenant_of
 from twofold.middleware import Middleware, checked
 from twofold.options import Options
 from twofold.ports.owner import Owner
+from twofold.privacy.privacy import Privacy
 from twofold.processes.processes import Processes
 from twofold.queries.bus import QueryBus
 from twofold.synchronizer.preparation import ChangedCode
 from twofold.synchronizer.synchronizer import ReadModelSynchronizer
+from twofold.tasks import run_in_thread
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -41,6 +45,9 @@ class Application:
         synchronize: whether this process runs the projections; others may do so instead.
         changed_code: what to do at the start about a projection whose code changed and whose version did not.
         options: all that can be tuned; the defaults are what was measured.
+        keys_url: where the keys of personal fields are: a SQLite file of their own, or a PostgreSQL database, in
+            which they get a schema of their own.
+        master_key: what wraps those keys; by default `TWOFOLD_MASTER_KEY` or `TWOFOLD_MASTER_KEY_FILE` says it.
         tenants: whether it serves several tenants, none of whom sees or changes what is another's. Everything is then
             on behalf of the tenant whom `twofold.metadata(tenant=…)` has set, and refused where none is set.
 
@@ -49,6 +56,7 @@ class Application:
         commands: the command bus: register a handler for each command, and dispatch commands.
         queries: the query bus: register a handler for each query, and dispatch queries.
         projections: the synchronizer: add projections, wait for them, and look after their read models.
+        privacy: forgets persons, tells what is known of one, and looks after the keys of their personal fields.
         processes: the processes: add those that send commands and set timers, and look after their instances.
 
     Raises:
@@ -61,6 +69,7 @@ class Application:
     commands: CommandBus
     queries: QueryBus
     projections: ReadModelSynchronizer
+    privacy: Privacy
     processes: Processes
 
     def __init__(
@@ -74,6 +83,8 @@ class Application:
         synchronize: bool = True,
         changed_code: ChangedCode = "warn",
         options: Options | None = None,
+        keys_url: str | None = None,
+        master_key: MasterKeySource | MasterKeys | None = None,
         tenants: bool = False,
     ) -> None:
         if options is not None:
@@ -87,7 +98,8 @@ class Application:
         read_db = connect(read_url, options=options).read_database if read_url else engine.read_database
         self._synchronize = synchronize
         self._owner: Owner | None = None
-        self.store = EventStore(engine.log, options=options.log, tenants=tenants)
+        keys = connect_keys(url, keys_url, master_key, options=options)
+        self.store = EventStore(engine.log, options=options.log, keys=keys, tenants=tenants)
         self.commands = CommandBus(self.store, middleware=middleware, options=options.commands)
         self.projections = ReadModelSynchronizer(
             self.store,
@@ -98,6 +110,7 @@ class Application:
             options=options.synchronizer,
             query_options=options.queries,
         )
+        self.privacy = Privacy(self.store, self.projections)
         self.processes = Processes(self.store, read_db, self.projections, self.commands, options)
         self.queries = QueryBus(middleware=middleware, progress=self.projections.progress)
 
@@ -169,6 +182,8 @@ class Application:
         try:
             await self.store._log.open()
             await self._refuse_log_of_other_tenancy()
+            if self.store.keys is not None:
+                await run_in_thread(self.store.keys.open)
             await self.store.compare_tags()
             for database in self.projections._databases:
                 await database.open()
@@ -178,11 +193,14 @@ class Application:
             raise
         if self._synchronize:
             self.projections.begin()
+            self.privacy.begin()
 
     async def _refuse_log_of_other_tenancy(self) -> None:
         """Make sure that the newest event belongs to a tenant if this application has tenants, and to none if not."""
         log, has_tenants = self.store._log, self.store._has_tenants
         rows = await log.read(EventQuery.all(), after=max(await log.head() - 1, 0), limit=1)
+        if rows and rows[0].type == f"{RESERVED}SubjectForgotten":  # it belongs to no tenant, in either
+            return
         if not rows or bool(tenant := tenant_of(rows[0])) == has_tenants:
             return
         if tenant:
@@ -203,12 +221,15 @@ class Application:
         """
         if self._owner is not None:
             self._owner.check()
+        await self.privacy.end()
         await self.projections.end()
         await self.projections.close()
         for database in self.projections._databases:
             await database.close()
         await self.store.snapshots.end()
         await self.store._log.close()
+        if self.store.keys is not None:
+            await run_in_thread(self.store.keys.close)
         self._owner = None
 
     async def __aenter__(self) -> Self:

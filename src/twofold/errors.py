@@ -113,6 +113,33 @@ class InvalidEventError(TwofoldError):
     """The event's values do not fit its own declaration and could not be read back. Nothing was stored."""
 
 
+class SubjectForgottenError(TwofoldError):
+    """The person whose personal fields an event holds was forgotten. Nothing was stored.
+
+    Events whose personal fields all hold their placeholders are stored, as those that hold none are. A person who comes
+    back gets another id.
+    """
+
+    def __init__(self, type_name: str, field: str) -> None:
+        super().__init__(
+            f"{type_name}: the subject in {field!r} was forgotten, and no new personal data of it is stored; give a "
+            f"person who comes back another id"
+        )
+        self.type_name = type_name
+        self.field = field
+
+
+class KeyMissingError(TwofoldError):
+    """A key that events or snapshots need is not in the key store, and was not destroyed there.
+
+    The key store is another one, or was restored to an older state: configure the right one, or restore it.
+    """
+
+
+class MasterKeyError(TwofoldError):
+    """The master key is missing or malformed, or another one has wrapped the keys; the text names the remedy."""
+
+
 class UnknownEventTypeError(TwofoldError):
     """The log holds an event of a type that this application has not registered.
 

@@ -655,6 +655,28 @@ class InspectionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrivacyOptions:
+    """Keys of persons, and how they are forgotten."""
+
+    cached_keys: int = 50_000
+    """Keys that a process keeps in memory, at some 500 bytes each. Fewer: keys are read from their store more often;
+    more: more memory."""
+    recheck: float = 1.0
+    """Seconds after which a process asks the key store again whether a person was forgotten. Fewer: more questions;
+    more: other processes show what is forgotten for longer."""
+    timeout: float = 5.0
+    """Seconds to wait for the database of the keys. Fewer: a busy one fails calls; more: an absent one blocks the event
+    loop for longer."""
+    settling: float = 3.0
+    """Seconds, beyond twice `recheck`, that a forgetting waits before it folds read models again: for what other
+    processes have read before and are about to write. Fewer: a slow step may write it afterwards; more: forgetting
+    takes longer."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """The options of all machines of an application."""
 
@@ -667,6 +689,7 @@ class Options:
     postgres: PostgresOptions = field(default_factory=PostgresOptions)
     duckdb: DuckDbOptions = field(default_factory=DuckDbOptions)
     inspection: InspectionOptions = field(default_factory=InspectionOptions)
+    privacy: PrivacyOptions = field(default_factory=PrivacyOptions)
 
     def __post_init__(self) -> None:
         _check(self)

@@ -26,6 +26,7 @@ DANGEROUS = {
     ("processes", "cancel"): ["sqlite:///a.db", "x", "a", "--reason", "x"],
     ("processes", "restore"): ["sqlite:///a.db", "x"],
     ("cancel-rebuild",): ["a:b", "x"],
+    ("privacy", "forget"): ["a:b", "c1", "--reason", "x", "--by", "x"],
 }
 """Commands whose effects cannot be undone, with arguments for each."""
 COUNTS_FIRST = {("commands", "prune"), ("tags", "add")}

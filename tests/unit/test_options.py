@@ -79,6 +79,7 @@ FIXED = {
     "schema/differences.py _DEEPEST": "records within records: a class that holds itself has no end",
     "log/codec/upcasting.py MAX_STEPS": "tells a circle of upcasters, which is a mistake in them",
     "log/codec/stored_names.py MAX_NAME": "a limit of the format, documented",
+    "privacy/forgetting.py _ATTEMPTS": "tries under contention, all but the first of which succeed at once",
     "messages/session.py MAX_MARKS": "the format of a token",
     "messages/stored_event.py SEAL_MODULUS": "the format of the checksum",
     "messages/stream.py NO_STREAM": "a version",

@@ -17,6 +17,7 @@ from twofold.cli import (
     moving,
     parked,
     past,
+    privacy,
     processes,
     read_models,
     rebuilds,
@@ -64,6 +65,7 @@ app.command(checks.schemas, name="schema")
 app.command(upkeep.tags_app)
 app.command(snapshots.app)
 app.command(upkeep.commands_app)
+app.command(privacy.app)
 app.command(rebuilds.rebuild)
 app.command(rebuilds.roll_back)
 app.command(rebuilds.cancel_rebuild)

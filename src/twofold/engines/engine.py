@@ -8,6 +8,7 @@ The engines of Twofold's own are found by the URL's scheme, those of other packa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple, Protocol
 from twofold.arguments import check_instance
 from twofold.engines.urls import scheme_of, without_secrets
 from twofold.log.event_store import EventStore
+from twofold.log.keys.keyring import KeyRing
+from twofold.log.keys.master_key import MasterKeys, MasterKeySource
 from twofold.options import Options
 from twofold.ports.event_log import EventLog
 from twofold.ports.read_database import REPLICATION, ReadDatabase
@@ -71,8 +74,20 @@ def check_address(name: str, url: object) -> None:
         raise ValueError(f"`{name}` names {_no_engine(url)}")
 
 
-def open_event_store(url: str, *, options: Options | None = None) -> EventStore:
+def open_event_store(
+    url: str,
+    *,
+    keys_url: str | None = None,
+    master_key: MasterKeySource | MasterKeys | None = None,
+    options: Options | None = None,
+) -> EventStore:
     """Return the event store at a URL: `sqlite:///orders.db`, `postgresql://…` or `memory://`.
+
+    Args:
+        url: where the log is.
+        keys_url: where the keys of personal fields are.
+        master_key: what wraps them; by default the environment says it.
+        options: all that can be tuned.
 
     Raises:
         ValueError: the URL names no known engine, no file, or an unknown option. The text never shows a password.
@@ -83,7 +98,8 @@ def open_event_store(url: str, *, options: Options | None = None) -> EventStore:
     check_instance("url", url, str, "such as sqlite:///orders.db")
     check_address("url", url)
     options = options or Options()
-    return EventStore(connect(url, options=options).log, options=options.log)
+    keys = connect_keys(url, keys_url, master_key, options=options)
+    return EventStore(connect(url, options=options).log, options=options.log, keys=keys)
 
 
 def connect(url: str, *, migrate: bool = True, options: Options | None = None) -> Engine:
@@ -127,6 +143,57 @@ def connect_replica(url: str, *, options: Options | None = None) -> ReadDatabase
     )
     replica: ReadDatabase = postgres.PostgresReadDatabase(database)
     return replica
+
+
+def connect_keys(
+    url: str | None,
+    keys_url: str | None,
+    master_key: MasterKeySource | MasterKeys | None = None,
+    *,
+    options: Options | None = None,
+) -> KeyRing | None:
+    """Return the keys of personal fields; None if no store is named. A log in memory has its keys in memory, too.
+
+    Args:
+        url: of the log.
+        keys_url: where the keys are: a SQLite file of their own, or a PostgreSQL database, where they have a schema of
+            their own.
+        master_key: what wraps them; by default the environment says it.
+        options: what can be tuned.
+
+    Raises:
+        ValueError: the URL names no engine that keeps keys, or the file of the log.
+        TypeError: an argument is of another type.
+        ModuleNotFoundError: the engine's driver is not installed.
+    """
+    check_address("keys_url", keys_url)
+    privacy = (options or Options()).privacy
+    if keys_url is None and (url is None or scheme_of(url) != "memory"):
+        if master_key is not None:
+            raise ValueError('`master_key` wraps keys that have no place; name one: keys_url="sqlite:///keys.db"')
+        return None
+    masters = master_key if isinstance(master_key, MasterKeys) else MasterKeys(master_key)
+    scheme = scheme_of(keys_url or "memory")
+    if scheme == "memory":
+        from twofold.engines.sqlite.keys import sqlite_key_store
+
+        own = masters if master_key is not None else MasterKeys(os.urandom(32))
+        return KeyRing(sqlite_key_store(None, timeout=privacy.timeout), own, privacy)
+    assert keys_url is not None  # noqa: S101
+    if scheme == "sqlite":
+        from twofold.engines.sqlite import address
+        from twofold.engines.sqlite.keys import sqlite_key_store
+
+        path = address.parse(keys_url)
+        if url is not None and scheme_of(url) == "sqlite" and address.parse(url).resolve() == path.resolve():
+            raise ValueError(f"{keys_url} is the log's own file; its backups would hold the keys: name another file")
+        return KeyRing(sqlite_key_store(path, timeout=privacy.timeout), masters, privacy)
+    if scheme in ("postgresql", "postgres"):
+        _driver()
+        from twofold.engines.postgres.keys import postgres_key_store
+
+        return KeyRing(postgres_key_store(keys_url, timeout=privacy.timeout), masters, privacy)
+    raise ValueError(f"{without_secrets(keys_url)!r} names no engine that keeps keys; use SQLite or PostgreSQL")
 
 
 def _memory(url: str, *, migrate: bool, options: Options) -> Engine:

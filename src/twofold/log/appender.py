@@ -113,6 +113,8 @@ class Appender:
             unit.refuse_other_tenant(current_tenant("an append"))
         if condition is not None:
             condition = self.own_condition(condition)
+        if self._types._encryption is not None:
+            await self._types._prepare_keys(events)
         make_ids = unit.event_ids if unit else None
         if len(events) <= self._options.encoded_at_once:
             encoded = self.encode(events, stream_id, stream_type, event_ids, metadata, make_ids)

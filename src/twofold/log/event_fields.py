@@ -28,7 +28,7 @@ def tagged_fields(cls: type) -> list[tuple[str, str]]:
     Raises:
         InvalidMessageTypeError: a field's type cannot be found.
     """
-    return [(field, tag.name) for field, hint in _hints(cls).items() for tag in _tags(hint)]
+    return [(field, tag.name) for field, hint in declared_fields(cls).items() for tag in _tags(hint)]
 
 
 def marked_fields(cls: type, mark: str) -> list[str]:
@@ -107,7 +107,7 @@ class _Inspection:
         if cls in self.seen:
             return
         self.seen.append(cls)
-        for field, hint in _hints(cls).items():
+        for field, hint in declared_fields(cls).items():
             self._refuse(f"{cls.__qualname__}.{field}", hint)
 
     def _refuse(self, place: str, hint: Any) -> None:
@@ -209,7 +209,12 @@ def _has_fields(hint: Any) -> bool:
     )
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def declared_fields(cls: type) -> dict[str, Any]:
+    """Return the types of the fields of a class, with what is annotated.
+
+    Raises:
+        InvalidMessageTypeError: a field's type cannot be found.
+    """
     try:
         hints = typing.get_type_hints(cls, include_extras=True)
     except NameError as error:

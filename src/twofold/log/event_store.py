@@ -13,6 +13,7 @@ from twofold.arguments import check_flag, check_instance, check_port, check_text
 from twofold.errors import InvalidMessageTypeError
 from twofold.log.appender import Appender
 from twofold.log.chunks import Pace, Rows, chunks, pace_of
+from twofold.log.codec.encrypt import Encryption
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.unknown import Decode, Decoding, Unknown, decoder, readable
@@ -21,6 +22,7 @@ from twofold.log.folding.decision_model import Decision, DecisionModel
 from twofold.log.folding.decisions import Decisions
 from twofold.log.folding.snapshots import Snapshots
 from twofold.log.folding.streams import Fold, Streams
+from twofold.log.keys.keyring import KeyRing
 from twofold.log.known_positions import KnownPositions
 from twofold.log.query_check import matchable
 from twofold.log.subscription import Subscription
@@ -29,12 +31,14 @@ from twofold.log.unit_of_work import current_unit
 from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.mark import Mark
+from twofold.messages.personal import SubjectForgotten
 from twofold.messages.position import Position
 from twofold.messages.receipt import Receipt
 from twofold.messages.stream import ExpectedVersion, check_expected
 from twofold.messages.tenant_names import own_name
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
+from twofold.tasks import run_in_thread
 from twofold.tenants import current_tenant, own_query, require_all_tenants, tenant_or_all
 
 S = TypeVar("S")
@@ -52,6 +56,7 @@ class EventStore:
         log: where the events are; `open_event_store(url)` chooses it by an address.
         events: the classes of events that are known from the beginning.
         options: limits of an append, and how the log is read in chunks.
+        keys: of the persons whose personal fields the events have.
         tenants: whether all that is appended and read is the tenant's whom `twofold.metadata(tenant=…)` has set.
     """
 
@@ -61,6 +66,7 @@ class EventStore:
         events: EventTypes | None = None,
         *,
         options: LogOptions | None = None,
+        keys: KeyRing | None = None,
         tenants: bool = False,
     ) -> None:
         check_port("log", log, "event log", "append", "read", "scan")
@@ -68,20 +74,29 @@ class EventStore:
             check_instance("events", events, EventTypes)
         if options is not None:
             check_instance("options", options, LogOptions)
+        if keys is not None:
+            check_instance("keys", keys, KeyRing)
         check_flag("tenants", tenants)
         self._log = log
         self._has_tenants = tenants
         self.events = events or EventTypes()
         """The event classes that are known, and `register` for more of them."""
+        self.keys = keys
+        """The keys of persons; None if no class of events has personal fields."""
+        if keys is not None:
+            self.events._encryption = Encryption(keys, tenants=tenants)
+            self.events.register(SubjectForgotten)
         self.options = options or LogOptions()
         self.known_positions = KnownPositions(log, self.options)
         """Tells receipts and tokens of this log's history from those of another."""
         self._appender = Appender(log, self.events, self.options, self.known_positions.appended, tenants=tenants)
-        self.snapshots = Snapshots(log, self.options)
+        self.snapshots = Snapshots(log, self.options, keys)
         """Finds and stores the states of long folds; `snapshots.status()` tells what became of them."""
         self._streams = Streams(log, self.events, self.snapshots, self.options)
         self._decisions = Decisions(log, self.events, self.snapshots, self.options)
         self._stream_types: dict[str, type] = {}
+        if keys is not None:
+            keys.on_forgotten(self._streams.forget_states)
         self._folds: dict[str, Callable[[str], Fold[Any]]] = {}
         """How to fold a stream again, by the name of the fold, for those who verify snapshots."""
 
@@ -107,11 +122,15 @@ class EventStore:
 
     async def __aenter__(self) -> Self:
         await self._log.open()
+        if self.keys is not None:
+            await run_in_thread(self.keys.open)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.snapshots.end()
         await self._log.close()
+        if self.keys is not None:
+            await run_in_thread(self.keys.close)
 
     async def append_events(
         self,

@@ -282,4 +282,6 @@ class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=Fal
         return hash(self.stored)
 
     def __repr__(self) -> str:
-        return f"<{self.position}: {self.stream_id}@{self.version} {self.event!r}>"
+        # Texts come into logs and error reports, which no forgetting reaches: personal fields are not shown.
+        shown = f"{self.type} (personal)" if b',"~personal":{' in self.stored.payload else repr(self.event)
+        return f"<{self.position}: {self.stream_id}@{self.version} {shown}>"

@@ -243,6 +243,14 @@ FROM twofold_parked WHERE name = :name AND generation = :generation ORDER BY pos
 -- name: retrying
 SELECT count(*) FROM twofold_parked WHERE name = :name AND generation = :generation AND retry = 1
 
+-- name: mask_parked
+UPDATE twofold_parked SET cause = '(forgotten)', traceback = ''
+WHERE position = :position AND cause <> '' AND cause <> '(forgotten)' RETURNING position
+
+-- name: mask_skipped
+UPDATE twofold_skipped SET cause = '(forgotten)'
+WHERE position = :position AND cause <> '' AND cause <> '(forgotten)' RETURNING position
+
 -- name: parked_counts
 SELECT name, generation, count(*), min(position) FROM twofold_parked GROUP BY name, generation
 

@@ -186,7 +186,9 @@ class Folding:
 
     def _event(self, received: EventReceived) -> tuple[TriggerKind, Any, tuple[Any, ...]]:
         payload = bytes(received.payload)
-        parts = self.events.decode_payload(received.type, received.schema_version, payload, received.position)
+        parts = self.events.decode_payload(
+            received.type, received.schema_version, payload, received.position, received.event_id.bytes
+        )
         if len(parts) < max(received.part, 1):
             return "event", None, ()  # today's upcasters leave it out, and nothing folds it
         event = parts[max(received.part, 1) - 1].event

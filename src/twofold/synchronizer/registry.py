@@ -182,6 +182,8 @@ class Registry:
         self._check(runner)
         rows = cast(RowRunner, runner.rows)  # a drive without stored rows refuses what does not fold them
         folded = self.on_demand[projection.name] = OnDemandRows(self._store, scratch, rows)
+        if self._store.keys is not None:
+            self._store.keys.on_forgotten(folded.invalidate)
         self.progress[projection.name] = folded
         past = self._past(scratch, rows)
         model: ReadModel[Any] = ReadModel(scratch, rows.projection, folded, options=self._options, past=past)

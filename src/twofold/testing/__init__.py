@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twofold.testing.event_log_suite import EventLogConformance
     from twofold.testing.exploration import Explored, explore
+    from twofold.testing.key_store_suite import KeyStoreConformance
     from twofold.testing.model import event_log_machine
     from twofold.testing.portable_log_suite import PortableLogConformance
     from twofold.testing.race import Race
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EventLogConformance",
     "Explored",
+    "KeyStoreConformance",
     "PortableLogConformance",
     "Race",
     "ReadDatabaseConformance",
@@ -38,6 +40,7 @@ __all__ = [
 _HOMES = {
     "EventLogConformance": "twofold.testing.event_log_suite",
     "Explored": "twofold.testing.exploration",
+    "KeyStoreConformance": "twofold.testing.key_store_suite",
     "PortableLogConformance": "twofold.testing.portable_log_suite",
     "Race": "twofold.testing.race",
     "event_log_machine": "twofold.testing.model",
@@ -53,6 +56,7 @@ if pytest := sys.modules.get("pytest"):  # failed assertions of the suite then s
     pytest.register_assert_rewrite(
         "twofold.testing.event_log_suite",
         "twofold.testing.judge",
+        "twofold.testing.key_store_suite",
         "twofold.testing.model",
         "twofold.testing.portable_log_suite",
         "twofold.testing.read_database_suite",

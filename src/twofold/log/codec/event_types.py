@@ -29,6 +29,7 @@ from twofold.errors import (
     UnknownEventTypeError,
     UnreadableEventError,
 )
+from twofold.log.codec.encrypt import Encryption
 from twofold.log.codec.fidelity import difference
 from twofold.log.codec.payload import PayloadCodec, encoder, refuse_nul
 from twofold.log.codec.proofs import Test, proof_of
@@ -72,6 +73,8 @@ class EventTypes:
         """What upcasters have been met with: there a row may be several events, or none."""
         self._decoders: dict[tuple[str, int], Callable[[bytes], Any]] = {}
         self._prepared: dict[_ClassInStream, _Prepared] = {}
+        self._encryption: Encryption | None = None
+        """Encrypts personal fields; None: no class that has some can be registered."""
         self._appended: set[PayloadCodec] = set()
         self.sources: frozenset[str] = frozenset()
         """The stored names of the types of which upcasters make events of others."""
@@ -82,6 +85,24 @@ class EventTypes:
     def codecs(self) -> Sequence[PayloadCodec]:
         """What is known of the registered classes, one by one."""
         return list(self._by_class.values())
+
+    async def _prepare_keys(self, events: Sequence[object]) -> None:
+        """Have the keys of the subjects of events at hand, so that encoding them does not block.
+
+        Raises:
+            InvalidMessageTypeError: a class cannot be stored as declared.
+            StorageError: the key store failed.
+        """
+        if self._encryption is None:
+            return
+        subjects = [
+            subject
+            for event in events
+            if (groups := self._codec(type(event)).personal)
+            for subject in self._encryption.subjects(groups, event)
+        ]
+        if subjects:
+            await self._encryption.keys.prepare(subjects)
 
     @property
     def retired(self) -> Sequence[RetiredType]:
@@ -165,6 +186,8 @@ class EventTypes:
             origin = (stream_id, stream_type, type(event))
             codec, names, covered = prepared.get(origin) or self._prepare(origin)
             payload = codec.encode(event)
+            if codec.personal:
+                payload = self._encrypted(codec, event, event_id, payload, stream_id)
             tags = codec.tags.of(event) if codec.tags.are_declared else ()
             rows.append(new_event(names, covered, event_id, payload, metadata, tags))
         return tuple(rows)
@@ -179,9 +202,19 @@ class EventTypes:
             codec, names, covered = self._prepared.get(origin) or self._prepare(origin)
             run = list(alike)
             payloads, ids = codec.encode_all(run), event_ids[start : start + len(run)]
+            if codec.personal:
+                payloads = [self._encrypted(codec, *each, stream_id) for each in zip(run, ids, payloads, strict=True)]
             tags = list(map(codec.tags.of, run)) if codec.tags.are_declared else [()] * len(run)
             yield from new_events(names, covered, ids, payloads, metadata, tags)
             start += len(run)
+
+    def _encrypted(self, codec: PayloadCodec, event: object, event_id: bytes, payload: bytes, stream_id: str) -> bytes:
+        assert self._encryption is not None  # noqa: S101 - else the class was refused
+        encrypted, placeholders = self._encryption.encrypt(
+            codec.personal, event, event_id, codec.stored.name, payload, stream_id.partition("-")[2]
+        )
+        codec.refuse_unreadable(placeholders)
+        return encrypted
 
     def decode(self, rows: Sequence[StoredEvent], query: EventQuery | None = None) -> list[RecordedEvent[Any]]:
         """Return rows as events of today's classes, verified and upcast: one for each row, unless upcasters differ.
@@ -213,12 +246,13 @@ class EventTypes:
         is_upcast = False
         decode: Callable[[bytes], Any] = bytes  # the first row tells which one
         events = []
-        for row in rows:
+        payloads = [row.payload for row in rows] if self._encryption is None else self._encryption.decrypt_all(rows)
+        for row, payload in zip(rows, payloads, strict=True):
             if row.type != name or row.schema_version != version:  # most are of the class of the one before
                 name, version = row.type, row.schema_version
                 decode = self._decoders[name, version]
                 is_upcast = is_upcast or (name, version) in self._upcast
-            events.append(decode(row.payload))
+            events.append(decode(payload))
         if is_upcast:
             return [each for event, row in zip(events, rows, strict=True) for each in _recorded(event, row)], True
         return list(map(RecordedEvent, events, rows)), False
@@ -226,24 +260,43 @@ class EventTypes:
     def _decode(self, row: StoredEvent) -> list[RecordedEvent[Any]]:
         if not is_intact(row):
             raise CorruptEventError(row.position)
-        return _recorded(self._decode_payload(row.type, row.schema_version, row.payload, row.position), row)
+        found = self._decode_payload(row.type, row.schema_version, row.payload, row.position, row.event_id)
+        return _recorded(found, row)
 
-    def decode_payload(self, type_name: str, schema_version: int, payload: bytes, position: int) -> Parts:
-        """Return what a stored payload is today, upcast: mostly one event; the position is for the texts of errors.
+    def decode_payload(
+        self, type_name: str, schema_version: int, payload: bytes, position: int, event_id: bytes = b""
+    ) -> Parts:
+        """Return what a stored payload is today, upcast: mostly one event.
+
+        Args:
+            type_name: its stored name.
+            schema_version: of the payload.
+            payload: the stored JSON.
+            position: of the event, for the texts of errors.
+            event_id: of the event; personal fields are bound to it.
 
         Raises:
             UnknownEventTypeError, NewerSchemaError, UnreadableEventError: it cannot be read.
+            KeyMissingError: the key store lacks the key of a subject.
+            StorageError: the key store failed.
         """
-        decoded = self._decode_payload(type_name, schema_version, payload, position)
+        decoded = self._decode_payload(type_name, schema_version, payload, position, event_id)
         return decoded if type(decoded) is Parts else Parts((Part(decoded),))
 
-    def _decode_payload(self, type_name: str, schema_version: int, payload: bytes, position: int) -> Any:
+    def _decode_payload(
+        self, type_name: str, schema_version: int, payload: bytes, position: int, event_id: bytes
+    ) -> Any:
         """Return the event that a payload is, or its parts, if upcasters have met with it."""
+        if self._encryption is not None:
+            payload = self._encryption.decrypt(type_name, event_id, payload, position)
         known = self._decoders.get((type_name, schema_version))
         decoder = known or self._decoder(type_name, schema_version, position)
         try:
             return decoder(payload)
         except Exception as error:  # an upcaster or a constructor of the user's may raise anything
+            codec = self._by_name.get(type_name)
+            if codec is not None and codec.personal and not isinstance(error, msgspec.MsgspecError):
+                raise UnreadableEventError(type_name, position, schema_version, type(error).__name__) from None
             raise UnreadableEventError(type_name, position, schema_version, str(error)) from error
 
     def _prepare(self, origin: _ClassInStream) -> _Prepared:
@@ -268,7 +321,12 @@ class EventTypes:
     def _codec(self, cls: type) -> PayloadCodec:
         if (known := self._by_class.get(cls)) is not None:
             return known
-        codec = PayloadCodec(cls)
+        codec = PayloadCodec(cls, self._encryption.keys.blind if self._encryption else None)
+        if codec.personal and self._encryption is None:
+            raise InvalidMessageTypeError(
+                f"{cls.__qualname__} has personal fields, and there is no key store for them; name one: "
+                f'Application(…, keys_url="sqlite:///keys.db")'
+            )
         for name in codec.names:
             other = self._by_name.get(name)
             if other is not None:

@@ -11,10 +11,11 @@ import msgspec
 from twofold.errors import InvalidEventError, InvalidMessageTypeError, LimitExceededError
 from twofold.log.codec.fidelity import compares_all, difference, field_names, is_equal
 from twofold.log.codec.mutable_fields import refuse_mutable_parts
+from twofold.log.codec.personal_fields import blind_fields, personal_groups
 from twofold.log.codec.proofs import proof_of
 from twofold.log.codec.stored_fields import knows_fields
 from twofold.log.codec.stored_names import check_name
-from twofold.log.codec.tags import Tags
+from twofold.log.codec.tags import Blind, Tags
 from twofold.log.event_fields import check_record, is_pydantic, refuse_what_cannot_be_stored
 from twofold.messages.event import EventType, event_type_of
 from twofold.messages.stream import RESERVED
@@ -31,12 +32,13 @@ class PayloadCodec:
 
     Args:
         cls: the class.
+        blind: gives the digest that takes the place of a personal value in a tag.
 
     Raises:
         InvalidMessageTypeError: its events cannot be stored as they are declared.
     """
 
-    def __init__(self, cls: type) -> None:
+    def __init__(self, cls: type, blind: Blind | None = None) -> None:
         self.cls = cls
         check_record(cls)
         self.stored: EventType = event_type_of(cls)
@@ -45,7 +47,9 @@ class PayloadCodec:
         self._records = refuse_what_cannot_be_stored(cls)
         refuse_mutable_parts(cls.__qualname__, cls, InvalidMessageTypeError)
         self._dump, self._load, self.convert, self.read = _serializer(cls)
-        self.tags = Tags(cls)
+        self.personal = personal_groups(cls)
+        """The fields that are stored encrypted."""
+        self.tags = Tags(cls, blind_fields(cls) if self.personal else frozenset(), blind)
         self._compares_all = all(map(compares_all, self._records))
         self._is_proven = _never if is_pydantic(cls) else proof_of(cls) or _never
 
@@ -68,7 +72,10 @@ class PayloadCodec:
         except InvalidEventError:
             raise
         except Exception as error:  # msgspec's, pydantic's, or one of the user's constructor
-            raise InvalidEventError(f"{self._culprit(event)} cannot be stored: {error}") from error
+            culprit = self._culprit(event)
+            if self.is_personal(culprit):
+                raise InvalidEventError(f"{culprit} cannot be stored: {type(error).__name__}") from None
+            raise InvalidEventError(f"{culprit} cannot be stored: {error}") from error
         if len(payload) > MAX_PAYLOAD or b"\\" in payload:  # one character is found many times faster than six
             self._check(event, payload)
         return payload
@@ -87,12 +94,38 @@ class PayloadCodec:
                 self._check(event, payload)
         return payloads
 
+    def refuse_unreadable(self, placeholders: bytes) -> None:
+        """Refuse an event that could not be read any more once its subject is forgotten.
+
+        Raises:
+            InvalidEventError: its class does not admit the placeholders.
+        """
+        if self._is_proven is not _never:
+            return  # all that its fields admit can be read
+        try:
+            self._load(placeholders)
+        except Exception as error:  # of a constructor of the user's, or of pydantic
+            raise InvalidEventError(
+                f"{self.cls.__name__} could not be read once its subject is forgotten: the class does not admit the "
+                f"placeholders of its personal fields ({type(error).__name__}); choose others, or check less"
+            ) from None
+
     def _compare(self, event: object, payload: bytes) -> None:
         back = self._load(payload)
         if self._compares_all and is_equal(back, event):
             return
         if found := difference(event, back, self.cls.__name__):
+            place = found.partition(" ")[0]
+            if self.is_personal(place):
+                found = f"{place} would come back as another value, which is personal; declare the type that it has"
             raise InvalidEventError(f"{found}. Nothing was stored")
+
+    def is_personal(self, place: str) -> bool:
+        """Return whether a place, such as `OrderCreated.name`, may hold a personal value, which no text may show."""
+        of_class = place in (self.cls.__name__, self.cls.__qualname__)
+        names = [f"{self.cls.__name__}.{field.attribute}" for group in self.personal for field in group.fields]
+        within = any(place == name or place.startswith((f"{name}.", f"{name}[")) for name in names)
+        return within or (of_class and bool(names))
 
     def _culprit(self, event: object) -> str:
         """Return the name of the first field that cannot be encoded, or of the class, as the error's text says it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -15,15 +15,20 @@ from twofold.log.event_fields import tagged_fields
 _SEVERAL = (tuple, list, set, frozenset)
 _ALIKE = (set, frozenset)
 
+Blind = Callable[[str, str], str]
+"""Returns the digest of a value that takes its place in a tag, given the name of the tag and the value."""
+
 
 class Tags:
     """Makes the tags of the events of one class.
 
     Args:
         cls: the class.
+        blind: the fields whose values a digest takes the place of.
+        digest: makes it.
     """
 
-    def __init__(self, cls: type) -> None:
+    def __init__(self, cls: type, blind: Collection[str] = (), digest: Blind | None = None) -> None:
         fields = tagged_fields(cls)
         self.are_declared = bool(fields)
         self.declared = frozenset((name, field) for field, name in fields)
@@ -32,6 +37,8 @@ class Tags:
         self._fields = [field for field, _ in fields]
         self._prefixes = [f"{name}:" for _, name in fields]
         self._get = values_getter(tuple(self._fields))
+        self._blind = {f"{name}:" for field, name in fields if field in blind}
+        self._digest = digest
 
     @property
     def names(self) -> list[str]:
@@ -51,7 +58,7 @@ class Tags:
         """
         tags: list[str] = []
         for prefix, value in zip(self._prefixes, self._get(event), strict=True):
-            if type(value) is str:  # as nearly all are
+            if type(value) is str and not self._blind:  # as nearly all are
                 tag = prefix + value
                 if len(tag) > MAX_NAME or not tag.isascii() or "\0" in tag:
                     check_name("tag", tag)
@@ -75,4 +82,6 @@ class Tags:
                 f"{self._cls.__name__}: the tag {prefix}… is made of {value!r}, which has no one way to be written; "
                 f"tags are made of text, whole numbers, UUIDs and enumerations"
             )
+        if prefix in self._blind and self._digest is not None:
+            return self._digest(prefix[:-1], str(value))
         return str(value)

@@ -62,6 +62,11 @@ class KeptStates:
         while self._bytes > self._most:
             self._bytes -= len(self._states.popitem(last=False)[1].pickled)
 
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._states.clear()
+        self._bytes = 0
+
     def forget(self, key: Key) -> None:
         """Keep nothing for a key."""
         if (kept := self._states.pop(key, None)) is not None:

@@ -6,7 +6,8 @@
    history, and the snapshot is refused, too (`refuse`).
 3. What was folded is offered as a copy (`offer`). It holds committed events only, so that a process which dies at any
    moment leaves either the older snapshot or this one.
-4. A task beside the loads encodes and saves it. The newest one wins, whichever process saves it; a failure costs
+4. Where there are keys of persons, the state is encrypted with a key that is destroyed whenever one is forgotten.
+5. A task beside the loads encodes and saves it. The newest one wins, whichever process saves it; a failure costs
    another fold and nothing else.
 """
 
@@ -21,8 +22,12 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
 
+import msgspec
+
 from twofold.errors import StorageError, StorageUnavailableError
+from twofold.log.codec.personal_fields import MARKER
 from twofold.log.folding.state_form import StateForm, UnstorableStateError
+from twofold.log.keys.keyring import KeyRing
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import Backoff, LogOptions
 from twofold.ports.event_log import EventLog
@@ -31,6 +36,9 @@ from twofold.tasks import end, supervise
 from twofold.telemetry import count_snapshot
 
 log = logging.getLogger(__name__)
+
+_ENCRYPTED = b'{"' + MARKER.encode() + b'":'
+"""stored: so begins a state that is encrypted."""
 
 
 class Plan(NamedTuple):
@@ -101,6 +109,8 @@ class Looked(NamedTuple):
     tag_changes: int
     useless: int | None = None
     """The checksum of a snapshot that was refused."""
+    key_id: str = ""
+    """Of the key of stored states, before the fold began; a state is saved with that key or not at all."""
 
 
 class SnapshotStatus(NamedTuple):
@@ -117,10 +127,17 @@ class SnapshotStatus(NamedTuple):
     """Its last event does not stand in the log."""
     refused_tags: int = 0
     """Tags were added to stored events since."""
+    refused_forgotten: int = 0
+    """A person was forgotten since."""
     failed: int = 0
     """The database failed while one was saved."""
     unstorable: Mapping[str, str] = {}
     """Folds whose states cannot be stored, each with the reason and the remedy."""
+
+
+def _identity(snapshot: Snapshot) -> bytes:
+    """Return what is authenticated beside a state. stored."""
+    return f"{snapshot.fold}\0{snapshot.subject}\0{snapshot.position}\0".encode() + snapshot.event_id
 
 
 class _Offered(NamedTuple):
@@ -137,9 +154,11 @@ class Snapshots:
     Args:
         log: where they are; one that keeps no snapshots goes without.
         options: whether they are stored, and how large and how many.
+        keys: of persons, if the states may hold personal data.
     """
 
-    def __init__(self, log: EventLog, options: LogOptions) -> None:
+    def __init__(self, log: EventLog, options: LogOptions, keys: KeyRing | None = None) -> None:
+        self._keys = keys
         self._log = cast(SnapshotLog, log)
         self._options = options
         self._is_on = options.snapshots == "on" and hasattr(log, "find_snapshot")
@@ -179,6 +198,7 @@ class Snapshots:
         Raises:
             StorageUnavailableError: the database is away.
         """
+        key_id = self._keys.states_key()[0] if self._keys is not None else ""
         try:
             snapshot, tag_changes = await self._log.find_snapshot(plan.name, subject)
         except StorageUnavailableError:
@@ -188,8 +208,14 @@ class Snapshots:
             self._count("refused_damage")
             return Looked(None, -1)
         if snapshot is None:
-            return Looked(None, tag_changes)
-        refusal, decoded = self._refusal(snapshot, plan, subject, tag_changes), []
+            return Looked(None, tag_changes, key_id=key_id)
+        useless, decoded = snapshot.checksum, []
+        refusal = self._refusal(snapshot, plan, subject, tag_changes)
+        if refusal is None:
+            if (state := self.state_of(snapshot)) is None:
+                refusal = "refused_forgotten"
+            else:
+                snapshot = snapshot._replace(state=state)
         if refusal is None:
             try:
                 decoded.append(plan.form.decode(snapshot.state))
@@ -198,8 +224,26 @@ class Snapshots:
                 refusal = "refused_damage"
         if refusal is not None:
             self._count(refusal)
-            return Looked(None, tag_changes, snapshot.checksum)
-        return Looked(StoredState(snapshot, plan.form, decoded), tag_changes)
+            return Looked(None, tag_changes, useless, key_id)
+        return Looked(StoredState(snapshot, plan.form, decoded), tag_changes, key_id=key_id)
+
+    def state_of(self, snapshot: Snapshot) -> bytes | None:
+        """Return the state of a snapshot as JSON; None if the key that it was encrypted with is destroyed."""
+        if not snapshot.state.startswith(_ENCRYPTED):
+            return snapshot.state
+        key_id, encrypted = msgspec.json.decode(snapshot.state, type=dict[str, tuple[str, str]])[MARKER]
+        key = self._keys.find_states_key(key_id) if self._keys is not None else None
+        return None if key is None else key.decrypt(encrypted.encode(), _identity(snapshot))
+
+    def _encrypted(self, snapshot: Snapshot, key_id: str) -> Snapshot | None:
+        """Return a snapshot with its state encrypted; None if a person was forgotten since the fold began."""
+        if self._keys is None:
+            return snapshot
+        present, key = self._keys.states_key()
+        if key is None or present != key_id:
+            return None
+        encrypted = key.encrypt(snapshot.state, _identity(snapshot)).decode()
+        return snapshot._replace(state=msgspec.json.encode({MARKER: (key_id, encrypted)}))
 
     def used(self) -> None:
         """Count a snapshot with which a load begins."""
@@ -258,7 +302,8 @@ class Snapshots:
             plan.fingerprint, state, time.time_ns() // 1000, 0,
         )  # fmt: skip
         try:
-            if await self._log.save_snapshot(sealed(snapshot), instead_of=looked.useless):
+            stored = self._encrypted(snapshot, looked.key_id)
+            if stored is not None and await self._log.save_snapshot(sealed(stored), instead_of=looked.useless):
                 self._count("saved")
         except (StorageError, RuntimeError) as error:  # RuntimeError: the log was closed under a store without an end
             log.info("the snapshot of %s of %r was not saved: %s", plan.name, subject, error)

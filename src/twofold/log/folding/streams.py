@@ -95,6 +95,7 @@ class Streams:
         self._snapshots = snapshots
         self._options = options
         self._kept = KeptStates(options.kept_states)
+        self._forgettings = 0
         self._folding: WeakValueDictionary[Key, Turns] = WeakValueDictionary()
         self._middling: OrderedDict[Key, None] = OrderedDict()
         """Streams of more than a chunk that were not long enough for a snapshot when they were read last."""
@@ -104,12 +105,16 @@ class Streams:
 
         What the command has staged comes last.
         """
-        unit = current_unit()
+        if self._events._encryption is not None:
+            self._events._encryption.keys.refresh()  # no kept state outlives what is forgotten
+        unit, forgettings = current_unit(), self._forgettings
         history = unit.reads.histories.get(stream_id) if unit else None
         if history is not None and _serves(history, fold):
             state = self._folded(stream_id, fold, history)
         else:
             history, state = await self._read(stream_id, fold)
+            if forgettings != self._forgettings:  # it may have been folded before
+                self._kept.forget((fold.owner, stream_id))
             if unit and unit.is_open:
                 first = unit.reads.histories.setdefault(stream_id, history)
                 if first is not history and _serves(first, fold):  # another task of the command has read it, too
@@ -150,6 +155,11 @@ class Streams:
         """
         sources = self._events.sources
         return tuple(each for each in fold.ignored if each not in sources) if sources else fold.ignored
+
+    def forget_states(self) -> None:
+        """Keep no state any more: one of them may hold personal data that is forgotten."""
+        self._kept.clear()
+        self._forgettings += 1
 
     def reader(self, stream_id: str, without: Collection[str] = ()) -> Read[int]:
         """Return how to read a stream in chunks, by versions, without events of some types."""
@@ -244,7 +254,7 @@ class Streams:
         plan = self._snapshots.plan(fold.owner, fold.name, fold.plan) if looked is not None else None
         if looked and plan and last.version - stored_at > self._options.snapshot_every:
             self._snapshots.offer(plan, stream_id, last, pickled, looked)
-            looked, stored_at = Looked(None, looked.tag_changes), last.version
+            looked, stored_at = looked._replace(state=None, useless=None), last.version
         self._kept.keep(key, KeptState(last, pickled, looked, stored_at))
 
     async def _rest(

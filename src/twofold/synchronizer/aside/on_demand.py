@@ -45,6 +45,7 @@ class OnDemandRows:
         self._updating = Turns()
         self._segment_runner: SegmentRunner | None = None
         self._generation: Generation | None = None
+        self._is_outdated = False
 
     @property
     def position(self) -> int:
@@ -78,6 +79,7 @@ class OnDemandRows:
         """
         async with self._updating:
             while True:
+                await self._forget_rows()
                 generation = self._generation or await self._open()
                 segment_runner = self._segment_runner = self._segment_runner or only_segment(
                     self._store, self.database, self.runner, generation
@@ -152,6 +154,18 @@ class OnDemandRows:
     async def close(self) -> None:
         """Delete the rows; the next question folds them from the beginning."""
         async with self._updating.lock:
+            await self._throw_away()
+
+    def invalidate(self) -> None:
+        """Fold the rows from the beginning at the next question: a person was forgotten."""
+        self._is_outdated = True
+
+    async def _forget_rows(self) -> None:
+        """Throw the rows away if they may hold what is forgotten."""
+        if (keys := self._store.keys) is not None:
+            keys.refresh()
+        if self._is_outdated:
+            self._is_outdated = False
             await self._throw_away()
 
     async def _throw_away(self) -> None:

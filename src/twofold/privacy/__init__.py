@@ -1,0 +1,1 @@
+"""Forgets persons: destroys their keys, and folds again what was made of their events."""

@@ -1,0 +1,88 @@
+"""`twofold privacy`, as an operator types it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+from tests.cli.typed import Fails, Twofold
+from tests.privacy.guests import GUEST, Guest, Hotel, PlainGuestRegistered, check_in, hotel
+
+from twofold import NO_STREAM, open_event_store
+from twofold.log.keys.master_key import new_master_key
+from twofold.log.moving.plain_event import plain_event_of
+
+CODE = "tests.cli.test_privacy:build"
+
+
+def build(url: str) -> Hotel:
+    folder = Path(url.removeprefix("sqlite:///")).parent
+    return hotel(url, f"sqlite:///{folder}/keys.db", master_key=None)
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("TWOFOLD_MASTER_KEY", new_master_key())
+    return f"sqlite:///{tmp_path}/log.db"
+
+
+async def fill(url: str) -> None:
+    async with build(url) as app:
+        await check_in(app, "g1", GUEST["name"], GUEST["email"], GUEST["wish"], wishes=1)
+
+
+def test_a_person_is_listed_exported_and_forgotten(url: str, twofold: Twofold) -> None:
+    asyncio.run(fill(url))
+    assert "g1" in twofold("privacy", "list", CODE, "--url", url).stdout
+    lines = twofold("privacy", "export", CODE, "g1", "--url", url).stdout.splitlines()
+    assert [json.loads(line)["data"].get("name") for line in lines] == [GUEST["name"], None]
+    done = twofold("privacy", "forget", CODE, "g1", "--reason", "asked", "--by", "desk", "--yes", "--url", url).stdout
+    assert "2 events in 1 streams" in " ".join(done.split())
+    listed = twofold("privacy", "list", CODE, "--url", url).stdout
+    assert "forgotten" in listed
+    assert "g1" not in listed
+    assert GUEST["name"] not in twofold("privacy", "export", CODE, "g1", "--url", url).stdout
+
+
+def test_the_master_key_is_rotated(url: str, twofold: Twofold, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(fill(url))
+    new = twofold("privacy", "new-key").stdout.strip()
+    old = os.environ["TWOFOLD_MASTER_KEY"]
+    monkeypatch.setenv("TWOFOLD_MASTER_KEY", new)
+    assert "TWOFOLD_FORMER_MASTER_KEYS" in fails("privacy", "export", CODE, "g1", "--url", url)
+    monkeypatch.setenv("TWOFOLD_FORMER_MASTER_KEYS", old)
+    assert "keys were wrapped again" in twofold("privacy", "rotate", CODE, "--url", url).stdout
+    monkeypatch.delenv("TWOFOLD_FORMER_MASTER_KEYS")
+    assert GUEST["name"] in twofold("privacy", "export", CODE, "g1", "--url", url).stdout
+
+
+def test_a_log_in_plain_text_is_copied_encrypted(url: str, twofold: Twofold, tmp_path: Path) -> None:
+    async def write() -> None:
+        async with open_event_store(url) as store:
+            events = [PlainGuestRegistered(guest_id="g1", full_name=GUEST["name"], email=GUEST["email"])]
+            await store.append_events("Guest-g1", "Guest", events, expected_version=NO_STREAM)
+
+    async def look() -> None:
+        async with build(target) as app:
+            assert (await app.repository(Guest).load("g1")).name == GUEST["name"]
+            [row] = [each.stored async for each in app.store.read()]
+            assert (row.version, row.schema_version, row.type) == (1, 2, "GuestRegistered")
+            assert plain_event_of(row).data["name"] == "(forgotten)"
+            assert row.tags.startswith(b'["guest:g1","email:')
+
+    asyncio.run(write())
+    target = f"sqlite:///{tmp_path}/sealed.db"
+    assert "holds 1 events" in twofold("privacy", "seal", CODE, target, "--url", url).stdout
+    assert GUEST["name"].encode() not in (tmp_path / "sealed.db").read_bytes()
+    asyncio.run(look())
+
+
+@pytest.mark.parametrize("wrong", ["short", "x" * 44])
+def test_a_malformed_master_key_is_refused(url: str, fails: Fails, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("TWOFOLD_MASTER_KEY", wrong)
+    text = fails("privacy", "list", CODE, "--url", url)
+    assert "32 bytes" in text
+    assert wrong not in text
