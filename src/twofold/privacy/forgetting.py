@@ -105,6 +105,9 @@ class Forgetting:
         with all_tenants():
             for name in stored:
                 await self._rebuild(name)
+        for database in self._projections._databases:
+            if hasattr(database, "forget_copies"):  # such as Parquet snapshots, which hold what was there before
+                await database.forget_copies()
         return tuple(sorted(each.name for each in concerned))
 
     async def _rebuild(self, name: str) -> None:

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -174,9 +175,21 @@ class DuckDbReadDatabase:
         """
         return await self._database.read(partial(self._write_snapshot, folder=Path(folder)))
 
-    def _write_snapshot(self, connection: Connection, folder: Path) -> Manifest:
+    async def forget_copies(self) -> None:
+        """Let a snapshot of this moment take the place of all that are in the folder, as a person was forgotten.
+
+        Questions to the removed ones are asked again to the new one.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        if self._folder is not None:
+            only = replace(self._database.options, snapshots_kept=1, snapshots_kept_for=0.0)
+            await self._database.read(partial(self._write_snapshot, folder=self._folder, options=only))
+
+    def _write_snapshot(self, connection: Connection, folder: Path, options: DuckDbOptions | None = None) -> Manifest:
         with self._one_snapshot:
-            return write_snapshot(connection, folder, self._database.options)
+            return write_snapshot(connection, folder, options or self._database.options)
 
     async def _take_snapshots(self, folder: Path) -> None:
         while True:
