@@ -37,7 +37,7 @@ def marked_fields(cls: type, mark: str) -> list[str]:
     Raises:
         InvalidMessageTypeError: a field's type cannot be found.
     """
-    return sorted(field for field, hint in _hints(cls).items() if _is_marked(hint, mark))
+    return sorted(field for field, hint in declared_fields(cls).items() if _is_marked(hint, mark))
 
 
 def _is_marked(hint: Any, mark: str) -> bool:
