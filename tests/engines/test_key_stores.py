@@ -11,7 +11,7 @@ from tests.postgres_servers import PostgresServer
 
 from twofold.engines.sqlite.keys import SqliteKeySession, sqlite_key_store
 from twofold.ports.keys import Forgotten, KeyStore, StoredKey
-from twofold.ports.sql_keys import SqlKeyStore
+from twofold.ports.keys.sql_keys import SqlKeyStore
 from twofold.testing import KeyStoreConformance
 
 

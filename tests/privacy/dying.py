@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.privacy.guests import GUEST, check_in, hotel
 
-from twofold.ports.sql_keys import SqlKeyStore
+from twofold.ports.keys.sql_keys import SqlKeyStore
 from twofold.privacy.forgetting import Forgetting
 from twofold.synchronizer.control import ProjectionControl
 

@@ -17,7 +17,6 @@ from twofold.cli import (
     moving,
     parked,
     past,
-    privacy,
     processes,
     read_models,
     rebuilds,
@@ -27,6 +26,7 @@ from twofold.cli import (
     upkeep,
 )
 from twofold.cli.output import InterruptedByUserError, err
+from twofold.cli.persons import privacy
 from twofold.engines.urls import hide_secrets
 from twofold.errors import TwofoldError
 from twofold.tenants import all_tenants

@@ -13,8 +13,8 @@ from psycopg import sql as composed
 from twofold.engines.postgres import address
 from twofold.engines.postgres.errors import connection_is_lost, translate
 from twofold.errors import StorageError
+from twofold.ports.keys.sql_keys import Run, SqlKeyStore
 from twofold.ports.sql import in_format
-from twofold.ports.sql_keys import Run, SqlKeyStore
 
 SCHEMA = "twofold_keys"
 """stored: where the keys are."""

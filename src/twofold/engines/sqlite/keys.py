@@ -15,7 +15,7 @@ from typing import Any
 
 from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate
 from twofold.errors import StorageError
-from twofold.ports.sql_keys import Run, SqlKeyStore
+from twofold.ports.keys.sql_keys import Run, SqlKeyStore
 
 
 class SqliteKeySession:

@@ -48,7 +48,7 @@ class SqlKeyStore:
 
     def __init__(self, session: KeySession) -> None:
         self._session = session
-        self._sql = sql_blocks("twofold.ports", "keys.sql", bytes=session.bytes_type, ids=session.ids)
+        self._sql = sql_blocks("twofold.ports.keys", "keys.sql", bytes=session.bytes_type, ids=session.ids)
 
     def open(self) -> None:
         """Open the store, and make it if there is none."""

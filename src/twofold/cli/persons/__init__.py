@@ -1,0 +1,1 @@
+"""Commands for the persons of whom an application keeps data."""
