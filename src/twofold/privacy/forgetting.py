@@ -106,8 +106,9 @@ class Forgetting:
             for name in stored:
                 await self._rebuild(name)
         for database in self._projections._databases:
-            if hasattr(database, "forget_copies"):  # such as Parquet snapshots, which hold what was there before
-                await database.forget_copies()
+            forget_copies = getattr(database, "forget_copies", None)
+            if forget_copies is not None:  # such as Parquet snapshots, which hold what was there before
+                await forget_copies()
         return tuple(sorted(each.name for each in concerned))
 
     async def _rebuild(self, name: str) -> None:

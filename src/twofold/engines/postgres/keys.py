@@ -93,7 +93,7 @@ class PostgresKeySession:
             raise StorageError(f"the key store {self._address.name} is not open; start the application first")
         if self._connection is None or self._connection.closed:
             seconds = max(1, round(self._timeout))
-            known = {"connect_timeout": seconds} | self._address.parameters
+            known: dict[str, Any] = {"connect_timeout": seconds} | self._address.parameters
             self._connection = psycopg.connect(**known, autocommit=True)
             self._connection.execute(
                 "SELECT set_config('search_path', %s, false), set_config('statement_timeout', %s, false),"
