@@ -16,8 +16,8 @@ from tests.privacy.guests import GUEST, Guest, GuestView, Hotel, check_in, hotel
 from tests.synchronizing import PATIENCE, until
 
 from twofold import Application, EventQuery, InvalidMessageTypeError, SubjectForgotten, SubjectForgottenError
+from twofold.log.integrity.snapshots import stored_snapshots
 from twofold.log.transfer.exporting import export_log
-from twofold.log.verify import stored_snapshots
 
 WORDS = [word.encode() for word in ("Annabelle", "Quux", "quux@", "Zyzzyva")]
 
