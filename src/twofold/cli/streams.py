@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from twofold.cli.applications import FORM, opened_store
 from twofold.cli.output import Json, json_text, opened, print_table, say, say_document
-from twofold.inspection import EventSearch, document_of, search_events, stream_state
+from twofold.inspection import EventSearch, document_of, masked, search_events, stream_state
 from twofold.log.event_store import EventStore
 
 Source = Annotated[
@@ -18,6 +18,7 @@ Source = Annotated[
 ]
 Stream = Annotated[str, Parameter(help="The id of the stream, such as Order-7f3; with tenants, acme/Order-7f3.")]
 State = Annotated[bool, Parameter(negative="", help="Show the state to which the events lead.")]
+Personal = Annotated[bool, Parameter(negative="", help="Show personal fields of the state, too.")]
 Version = Annotated[int | None, Parameter(help="Only up to this version of the stream.")]
 Fold = Annotated[str, Parameter(help="Which aggregate or decider, if several fold such streams.")]
 Url = Annotated[str, Parameter(help="With an application: its database, if the function takes one.")]
@@ -33,6 +34,7 @@ async def show(
     /,
     *,
     state: State = False,
+    personal: Personal = False,
     version: Version = None,
     fold: Fold = "",
     url: Url = "",
@@ -46,7 +48,8 @@ async def show(
     """
     async with _opened(source, url) as store:
         if state:
-            await _show_state(store, stream, version, fold, as_json=as_json)
+            with nullcontext() if personal else masked():
+                await _show_state(store, stream, version, fold, as_json=as_json)
         else:
             await _show_events(store, stream, version, limit, as_json=as_json)
 

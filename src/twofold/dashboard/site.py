@@ -20,6 +20,7 @@ from twofold.dashboard.guard import Grant, Guard, local_readers
 from twofold.dashboard.live import Live
 from twofold.dashboard.rendering import page
 from twofold.errors import EventNotFoundError, StorageError, TwofoldError, UnknownProcessError, UnknownProjectionError
+from twofold.inspection import masked
 from twofold.tenants import all_tenants
 
 Page = Callable[[Application, Request], Awaitable[Response]]
@@ -85,6 +86,7 @@ def _shown(app: Application, show: Page) -> Callable[[Request], Awaitable[Respon
     async def answer(request: Request) -> Response:
         with ExitStack() as scope:
             scope.enter_context(all_tenants())
+            scope.enter_context(masked())
             return await show(app, request)
 
     return answer

@@ -10,6 +10,7 @@ from twofold.inspection.parked import ParkedGroup, parked_groups
 from twofold.inspection.searching import EventSearch, FoundEvents, find_event, follow_events, search_events
 from twofold.inspection.states import StreamState, stream_state
 from twofold.inspection.tracing import Trace, TracedCommand, TracedEvent, trace
+from twofold.log.codec.encrypt import masked
 
 __all__ = [
     "EventSearch",
@@ -25,6 +26,7 @@ __all__ = [
     "document_of",
     "find_event",
     "follow_events",
+    "masked",
     "message_flow",
     "parked_groups",
     "search_events",
