@@ -19,7 +19,7 @@ PORT = "8000"
 SERVERS = {"uvicorn": "Application startup complete.", "gunicorn": "Booting worker", "celery": "[queues]"}
 """Programs that run until the page ends, and what they log when they can be asked."""
 SHOWN_ONLY = ("text", "toml")
-BY_HAND = ("git clone", "cd ", "make ", "pip install", "python -m venv", "source ")
+BY_HAND = ("git clone", "cd ", "make ", "pip install", "uv add", "python -m venv", "source ")
 """What a reader types in a `sh` block, and a test does not."""
 
 
@@ -47,6 +47,7 @@ def run(page: Path, folder: Path) -> None:
         AssertionError: a block is of a kind that is not run, a command fails, or says something else.
     """
     port = _free_port()
+    (folder / "examples").symlink_to(ROOT / "examples")
     with ExitStack() as servers:
         for block in blocks(page):
             if block.language == "python":

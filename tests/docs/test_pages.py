@@ -17,6 +17,7 @@ import twofold.processes
 import twofold.testing
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PICTURE = re.compile(r"""\bsrc(?:set)?="([^"]+)\"""")
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -38,9 +39,15 @@ def test_a_page_links_to_what_there_is(page: Path) -> None:
             assert (page.parent / link).exists(), link
 
 
-def test_the_first_application_has_forty_lines() -> None:
+def test_the_first_application_has_eighteen_lines() -> None:
     [first] = [block for block in blocks(ROOT / "README.md") if block.language == "python"]
-    assert len(first.text.splitlines()) <= 40
+    assert len(list(filter(str.strip, first.text.splitlines()))) <= 18
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_shows_pictures_that_there_are(page: Path) -> None:
+    for picture in PICTURE.findall(page.read_text("utf-8")):
+        assert (page.parent / picture).is_file(), picture
 
 
 def test_each_guarantee_names_tests_that_there_are() -> None:

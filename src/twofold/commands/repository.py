@@ -84,7 +84,8 @@ class Repository(Generic[A]):
             condition: what else must hold, such as the condition of a decision.
 
         Raises:
-            ConflictError and the others of `EventStore.append_events`.
+            ConflictError: another event was written to its stream, or the condition does not hold; and what else
+                `EventStore.append_events` raises.
         """
         check_instance("aggregate", aggregate, self._type)
         if condition is not None:

@@ -186,8 +186,8 @@ class EventStore:
         Raises:
             ConflictError: events match the condition; it carries them. Within a command handler, the command is tried
                 again instead.
-            UnitOfWorkError, DuplicateEventIdError, InvalidEventError, InvalidMessageTypeError, LimitExceededError,
-            OutcomeUnknownError, StorageError: as for `append_events`.
+            UnitOfWorkError, DuplicateEventIdError, InvalidEventError, InvalidMessageTypeError: as for `append_events`.
+            LimitExceededError, OutcomeUnknownError, StorageError: as for `append_events`.
         """
         return await self._appender.write(events, "", "", None, condition, event_ids, metadata)
 
