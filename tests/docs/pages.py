@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PORT = "8000"
 """The port that pages speak of; a free one takes its place."""
+POSTGRES = "postgresql://localhost/library"
+"""The empty database that pages speak of; one of the tests' server takes its place."""
 SERVERS = {"uvicorn": "Application startup complete.", "gunicorn": "Booting worker", "celery": "[queues]"}
 """Programs that run until the page ends, and what they log when they can be asked."""
 SHOWN_ONLY = ("text", "toml")
@@ -40,8 +42,8 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
-def run(page: Path, folder: Path) -> None:
-    """Do in an empty folder what a page says.
+def run(page: Path, folder: Path, *, postgres_url: str = "") -> None:
+    """Do in an empty folder what a page says; a database that takes the place of the page's has the given address.
 
     Raises:
         AssertionError: a block is of a kind that is not run, a command fails, or says something else.
@@ -55,7 +57,7 @@ def run(page: Path, folder: Path) -> None:
                 (folder / block.title).write_text(block.text, "utf-8")
             elif block.language == "console":
                 for command, output in _commands(block.text):
-                    _type(command.replace(PORT, port), output, folder, servers)
+                    _type(command.replace(PORT, port).replace(POSTGRES, f"'{postgres_url}'"), output, folder, servers)
             elif block.language == "sh":
                 assert all(line.startswith(BY_HAND) for line in block.text.splitlines()), block.text
             else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.docs.pages import ROOT, blocks, run
+from tests.docs.pages import POSTGRES, ROOT, blocks, run
 
 import twofold
 import twofold.fastapi
@@ -26,10 +26,12 @@ def name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
-def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
-    if "curl " in page.read_text() and not shutil.which("curl"):
+def test_a_page_does_what_it_says(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    text = page.read_text("utf-8")
+    if "curl " in text and not shutil.which("curl"):
         pytest.skip("curl is not installed")
-    run(page, tmp_path)
+    new_database = request.getfixturevalue("new_database") if POSTGRES in text else None
+    run(page, tmp_path, postgres_url=new_database(18) if new_database else "")
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=name)
