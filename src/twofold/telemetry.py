@@ -1,48 +1,131 @@
-"""Spans for OpenTelemetry: one per command, query, and batch of a projection, never one per event; and counters.
+"""Spans and figures for OpenTelemetry: a span per command, query, append, batch and step of a process.
 
-Without an SDK, which is the application's to install and configure, they cost next to nothing and go nowhere.
+1. A span begins below that in which its code runs: a command's below the HTTP request's, an append's below that.
+2. The metadata of each event that is appended carry the trace of the span that appends it, as `extra["traceparent"]`.
+3. What follows from an event, in whichever process, continues that trace: a projection's batch, a process's step, the
+   command that it sends, a reaction. A batch over events of several traces has its own, with links to them.
+
+Without an SDK, which is the application's to install and configure, there are no spans, and metadata stay as they are.
+What this process has done is counted all the same; see `tallies`.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
+import msgspec
+from opentelemetry import context as contexts
 from opentelemetry import metrics, trace
-from opentelemetry.trace import Span
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Histogram, Observation
+from opentelemetry.trace import Link, Span, SpanContext
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.receipt import Receipt
 from twofold.middleware import Call
 
 MESSAGE = "twofold.message"
 PROJECTION = "twofold.projections.projection"
+PROCESS = "twofold.process"
 EVENTS = "twofold.events"
 POSITION = "twofold.position"
 REPEATED = "twofold.repeated"
+OUTCOME = "twofold.outcome"
 
+TRACEPARENT = "traceparent"
+"""Under which an event's `metadata.extra` holds the trace that appended it, in the form of W3C. stored."""
+LOOKED_AT = 100
+"""Events of a batch whose traces are looked at. More: larger batches are linked to all traces, and take longer."""
+
+T = TypeVar("T")
+
+_W3C = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("twofold")
 trace.get_tracer_provider()  # if the environment names a provider, it is set now
-_snapshots = metrics.get_meter("twofold").create_counter(
+_meter = metrics.get_meter("twofold")
+_snapshots = _meter.create_counter(
     "twofold.snapshots", unit="{snapshot}", description="Stored snapshots by what came of them"
 )
+_messages = _meter.create_histogram("twofold.message.duration", "s", "Seconds that commands and queries took")
+_appends = _meter.create_histogram("twofold.append.duration", "s", "Seconds until an append was stored or refused")
+_batches = _meter.create_histogram("twofold.projection.batch.duration", "s", "Seconds that a batch took")
+
+
+class Tallies(msgspec.Struct, frozen=True, kw_only=True):
+    """What this process has done since it began."""
+
+    commands_done: int = 0
+    """Commands that took effect, or had nothing to do."""
+    commands_repeated: int = 0
+    """Commands that had taken effect before."""
+    commands_refused: int = 0
+    """Commands that raised an error, most often of the domain, and stored nothing."""
+    commands_failed: int = 0
+    """Commands that the database failed."""
+    conflicts_retried: int = 0
+    """Attempts of commands that were repeated, as another append came first."""
+    conflicts_lost: int = 0
+    """Commands that were given up, as other appends came first each time."""
+    appends: int = 0
+    """Appends that were stored, apart from those of processes' steps."""
+    events: int = 0
+    """Events of these appends."""
+    errors: int = 0
+    """Failures that held a projection, a reaction or a process up, and events that were parked."""
+
+
+_counts = dict.fromkeys(Tallies.__struct_fields__, 0)
+
+
+def tallies() -> Tallies:
+    """Return what this process has done since it began; OpenTelemetry gets the same as counters."""
+    return Tallies(**_counts)
+
+
+def count(what: str, number: int = 1) -> None:
+    """Add to one of the `Tallies`."""
+    _counts[what] += number
+
+
+def count_append(events: int) -> None:
+    """Count an append that was stored."""
+    _counts["appends"] += 1
+    _counts["events"] += events
+
+
+def count_snapshot(outcome: str) -> None:
+    """Count what came of a stored snapshot: `used`, `saved`, or why it was refused."""
+    _snapshots.add(1, {"twofold.snapshots.outcome": outcome})
+
+
+def is_observed() -> bool:
+    """Return whether an SDK is configured; without one, a span costs a query a tenth of its time, and goes nowhere."""
+    return _is_traced() or _is_measured()
 
 
 def _is_traced() -> bool:
-    """Return whether an SDK is configured; without one, a span costs a query a tenth of its time, and goes nowhere."""
     # The function that returns the provider looks into the environment each time, as long as none is set.
     is_set = getattr(trace, "_TRACER_PROVIDER", trace) is not None
     return is_set and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
+def _is_measured() -> bool:
+    return getattr(metrics._internal, "_METER_PROVIDER", metrics) is not None
+
+
 def traced(call: Call) -> Call:
     """Return a call that puts its message in a span while an SDK is configured; it stands around all middleware."""
-    return lambda message: trace_message(message, call) if _is_traced() else call(message)
+    return lambda message: trace_message(message, call) if is_observed() else call(message)
 
 
 async def trace_message(message: Any, call_next: Call) -> Any:
     """Put a command or a query in a span; a middleware. Errors are recorded in it."""
     name = type(message).__name__
-    with _tracer.start_as_current_span(f"handle {name}", attributes={MESSAGE: name}) as span:
+    with _span(f"handle {name}", {MESSAGE: name}, _messages) as span:
         answer = await call_next(message)
         if isinstance(answer, Receipt) and not answer.is_staged:
             span.set_attribute(POSITION, answer.position)
@@ -50,12 +133,114 @@ async def trace_message(message: Any, call_next: Call) -> Any:
         return answer
 
 
-def trace_batch(projection: str, events: int, position: int) -> AbstractContextManager[Span]:
-    """Return the span around the folding and writing of one batch up to a position."""
-    attributes: dict[str, str | int] = {PROJECTION: projection, EVENTS: events, POSITION: position}
-    return _tracer.start_as_current_span(f"project {projection}", attributes=attributes)
+async def trace_append(appending: Awaitable[T], events: int) -> T:
+    """Put an append, which is awaited within it, in a span."""
+    with _span("append", {EVENTS: events}, _appends) as span:
+        outcome = await appending
+        last, reason = getattr(outcome, "last", None), getattr(outcome, "reason", None)
+        if last is not None:
+            span.set_attribute(POSITION, last)
+        span.set_attribute(OUTCOME, "stored" if reason is None else "conflict")
+        return outcome
 
 
-def count_snapshot(outcome: str) -> None:
-    """Count what came of a stored snapshot: `used`, `saved`, or why it was refused."""
-    _snapshots.add(1, {"twofold.snapshots.outcome": outcome})
+@contextmanager
+def trace_batch(projection: str, events: Sequence[RecordedEvent[Any]], position: int) -> Iterator[None]:
+    """Put the handling of one batch up to a position in a span, which continues the trace of its events.
+
+    Events of several traces, and more than `LOOKED_AT`, give it a trace of its own, with links to theirs.
+    """
+    if not is_observed():
+        yield
+        return
+    attributes: dict[str, str | int] = {PROJECTION: projection, EVENTS: len(events), POSITION: position}
+    found = _traces(events) if _is_traced() else []
+    is_one = len(events) <= LOOKED_AT and len({each.trace_id for each in found}) == 1
+    parent = _below(found[0]) if is_one else Context()
+    links = [Link(each) for each in (found[1:] if is_one else found)]
+    with _span(f"project {projection}", attributes, _batches, parent, links, {PROJECTION: projection}):
+        yield
+
+
+@contextmanager
+def trace_step(process: str, metadata: Metadata) -> Iterator[Metadata]:
+    """Put a step of a process in a span, below that of its metadata; yield the metadata of what follows from it."""
+    with _tracer.start_as_current_span(f"step {process}", _context_of(metadata), attributes={PROCESS: process}):
+        yield with_trace(metadata)
+
+
+@contextmanager
+def continued(metadata: Metadata) -> Iterator[None]:
+    """Let the spans within the block continue the trace of what was recorded with some metadata."""
+    if not _is_traced():
+        yield
+        return
+    token = contexts.attach(_context_of(metadata))
+    try:
+        yield
+    finally:
+        contexts.detach(token)
+
+
+def with_trace(metadata: Metadata) -> Metadata:
+    """Return metadata that carry the trace of the span in which this code runs; unchanged while there is none."""
+    if not _is_traced():
+        return metadata
+    carrier: dict[str, str] = {}
+    _W3C.inject(carrier)
+    if not carrier:
+        return metadata
+    return msgspec.structs.replace(metadata, extra={**metadata.extra, TRACEPARENT: carrier[TRACEPARENT]})
+
+
+@contextmanager
+def _span(
+    name: str,
+    attributes: dict[str, str | int],
+    duration: Histogram,
+    parent: Context | None = None,
+    links: Sequence[Link] = (),
+    measured: dict[str, str] | None = None,
+) -> Iterator[Span]:
+    """Measure a block, in a span; `measured` are the attributes of the duration: few, as each set is a series."""
+    began = time.perf_counter()
+    error = ""
+    try:
+        with _tracer.start_as_current_span(name, parent, attributes=attributes, links=links) as span:
+            yield span
+    except BaseException as raised:
+        error = type(raised).__name__
+        raise
+    finally:
+        series = measured if measured is not None else {k: v for k, v in attributes.items() if k == MESSAGE}
+        duration.record(time.perf_counter() - began, {**series, "error.type": error} if error else series)
+
+
+def _traces(events: Sequence[RecordedEvent[Any]]) -> list[SpanContext]:
+    """Return the spans that appended the events, each once."""
+    found: dict[tuple[int, int], SpanContext] = {}
+    for recorded in events[:LOOKED_AT]:
+        each = trace.get_current_span(_context_of(recorded.metadata)).get_span_context()
+        if each.is_valid:
+            found.setdefault((each.trace_id, each.span_id), each)
+    return list(found.values())
+
+
+def _context_of(metadata: Metadata) -> Context:
+    """Return the context of the span that recorded some metadata; an empty one if they tell of none."""
+    given = metadata.extra.get(TRACEPARENT)
+    return _W3C.extract({TRACEPARENT: given}, Context()) if given else Context()
+
+
+def _below(span: SpanContext) -> Context:
+    return trace.set_span_in_context(trace.NonRecordingSpan(span), Context())
+
+
+def _observe(what: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _: [Observation(_counts[what])]
+
+
+for _what in Tallies.__struct_fields__:
+    _meter.create_observable_counter(
+        f"twofold.{_what.replace('_', '.')}", [_observe(_what)], "1", "See `twofold.telemetry.Tallies`"
+    )

@@ -14,6 +14,7 @@ from tests.dashboard.test_guard import OWN, browser
 from tests.synchronizing import until
 
 from twofold import Application
+from twofold.telemetry import tallies
 
 Shown = tuple[Application, httpx2.AsyncClient]
 
@@ -44,6 +45,16 @@ async def test_trouble_comes_first_with_its_cause(shown: Shown) -> None:
     assert re.search(r"showing\.py:\d+ in created", trouble)
     assert re.search(r"enquiry</a> .*stuck", trouble)
     assert "<customer-1>" not in (await asker.get(f"{BASE}/")).text  # it is escaped
+
+
+async def test_what_this_process_has_done_stands_on_the_first_page(shown: Shown) -> None:
+    _, asker = shown
+    done = tallies()
+    text = await page(asker, "/")
+    assert f"Conflicts of this process</dt><dd>{done.conflicts_retried} retried, {done.conflicts_lost} lost" in text
+    found = re.search(r"Errors of this process</dt><dd>(\d+)", text)
+    assert found is not None
+    assert int(found[1]) >= 1  # a projection parked an event
 
 
 async def test_every_link_of_every_page_leads_somewhere(shown: Shown) -> None:

@@ -30,6 +30,8 @@ from twofold.errors import (
     InvalidHandlerError,
     InvalidMessageTypeError,
     InvalidProcessError,
+    OutcomeUnknownError,
+    StorageError,
     UnitOfWorkError,
 )
 from twofold.log.event_store import EventStore
@@ -41,7 +43,7 @@ from twofold.messages.receipt import Receipt
 from twofold.messages.stream import NO_STREAM
 from twofold.middleware import Call, Middleware, checked, compose, resolve
 from twofold.options import CommandOptions
-from twofold.telemetry import traced
+from twofold.telemetry import count, traced
 
 log = logging.getLogger(__name__)
 
@@ -154,10 +156,16 @@ class CommandBus:
         token = carried_out.set(receipts)
         try:
             receipt = await route[1](command)
+        except Exception as error:
+            if current_context().unit is None:
+                count(_outcome_of(error))
+            raise
         finally:
             carried_out.reset(token)
         if not isinstance(receipt, Receipt):
             receipt = _instead_of(receipt, command, receipts)
+        if not receipt.is_staged:
+            count("commands_repeated" if receipt.repeated else "commands_done")
         if not receipt.is_staged and (session := current_context().session) is not None:
             session.note(receipt)
         return receipt
@@ -246,6 +254,13 @@ class CommandBus:
                 "application is wired"
             )
         return self.scheduler
+
+
+def _outcome_of(error: Exception) -> str:
+    """Return which of the tallies a command adds to that failed."""
+    if isinstance(error, ConflictError):
+        return "conflicts_lost"
+    return "commands_failed" if isinstance(error, StorageError | OutcomeUnknownError) else "commands_refused"
 
 
 def _instead_of(answer: object, command: object, receipts: Sequence[Receipt[Any]]) -> Receipt[Any]:

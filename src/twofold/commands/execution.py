@@ -41,6 +41,7 @@ from twofold.messages.stream import ANY, ExpectedVersion, holds
 from twofold.middleware import Call
 from twofold.options import CommandOptions
 from twofold.ports.event_log import Append, CommandRecord
+from twofold.telemetry import count as tally
 
 carried_out: ContextVar[list[Receipt[Any]]] = ContextVar("twofold-carried-out")
 """Takes the receipt of a command, so that no middleware can lose it."""
@@ -141,6 +142,7 @@ class Execution:
                 contested = unit.reads.learn(conflict, unit.condition)
                 if attempt >= self._attempts(unit.reads.informed):
                     raise conflict
+                tally("conflicts_retried")
                 await place.take(contested)
                 unit = unit.renewed()
                 outcome = await self._attempt(here, unit, handler, command, expected, repeat)

@@ -14,6 +14,7 @@ from twofold.dashboard.live import Found, Live
 from twofold.dashboard.rendering import is_part, page
 from twofold.inspection import EventSearch, ParkedGroup, parked_groups, search_events
 from twofold.processes.processes import ProcessStatus
+from twofold.telemetry import tallies
 
 NEWEST = 10
 """Events on the first page."""
@@ -39,6 +40,7 @@ async def show_overview(app: Application, live: Live, request: Request) -> Respo
         request, "_overview.html" if is_part(request) else "overview.html", title="Overview", found=found,
         troubles=list(_troubles(found)), groups=groups, newest=newest.events, oldest=_oldest_timer(found.processes),
         late=sorted(found.projections, key=lambda each: (-each.lag, each.name))[:8], processes=processes,
+        tallies=tallies(),
     )  # fmt: skip
 
 

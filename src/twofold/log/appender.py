@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -38,6 +38,7 @@ from twofold.messages.tenant_names import own_events, own_id, own_uuid, shown_st
 from twofold.options import LogOptions
 from twofold.ports.event_log import MAX_CONFLICTS, Append, Appended, CommandRecord, EventLog, JoinableLog, Rejected
 from twofold.slices import Slices
+from twofold.telemetry import count_append, is_observed, trace_append, with_trace
 from twofold.tenants import current_tenant, own_condition
 
 
@@ -127,10 +128,11 @@ class Appender:
             return staged_receipt(None, encoded)
         of_stream = () if expected is None else ((encoded[0].stream_id, expected),)
         append = Append(encoded, of_stream, condition)
-        appended = self._accepted(await self._log.append(append))
+        appended = self._accepted(await self._appending(append))
         receipt = _receipt(append, appended)
         if not appended.repeated:
             self._note(receipt.position)
+            count_append(len(encoded))
         return receipt
 
     def encode(
@@ -202,7 +204,7 @@ class Appender:
             metadata = _of_tenant(metadata or current_metadata(), tenant)
             if event_ids is not None:
                 ids = [own_id(tenant, each) for each in ids]
-        return ids, encode_metadata(metadata or current_metadata())
+        return ids, encode_metadata(with_trace(metadata or current_metadata()))
 
     def _own(self, encoded: tuple[NewEvent, ...]) -> tuple[NewEvent, ...]:
         """Return encoded events as those of the tenant on whose behalf the code runs, if there are tenants."""
@@ -244,12 +246,13 @@ class Appender:
             ConflictError, DuplicateEventIdError, CommandReusedError, OutcomeUnknownError, StorageError: see
                 `EventLog.append`.
         """
-        appended = self._accepted(await self._log.append(append))
+        appended = self._accepted(await self._appending(append))
         if appended.repeated:  # a repeat of a command may have made other events than the first
             own = append.command.result if append.command else b""  # the record of the first may be removed by now
             return Committed(self._receipt_of(appended), appended.result or own)
         receipt = _receipt(append, appended, value)
         self._note(receipt.position)
+        count_append(len(append.events))
         return Committed(receipt, appended.result)
 
     async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
@@ -289,6 +292,10 @@ class Appender:
         transaction.receipts += receipts
         for receipt in receipts if connection is None else ():  # one that is joined is committed by its owner, or not
             self._note(receipt.position)
+
+    def _appending(self, append: Append) -> Awaitable[Appended | Rejected]:
+        appending = self._log.append(append)
+        return trace_append(appending, len(append.events)) if is_observed() else appending
 
     def _accepted(self, outcome: Appended | Rejected) -> Appended:
         if isinstance(outcome, Appended):

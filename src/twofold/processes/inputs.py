@@ -1,4 +1,4 @@
-"""What an instance makes of an input: one step, and the instance after it. Pure, apart from the id of the step."""
+"""What an instance makes of an input: one step, and the instance after it. Pure, apart from the step's id and span."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from twofold.processes.steps import (
     stream_type_of,
 )
 from twofold.processes.triggers import CancelTimer, SendStored, SetTimer, TriggerKind
+from twofold.telemetry import is_observed, trace_step
 
 
 class Given(NamedTuple):
@@ -117,6 +118,13 @@ def take(folding: Folding, instance: Instance, given: Given) -> Taken:
     """
     if not instance.id:
         raise InvalidProcessError(f"the key of {given.of!r} gave an empty id; let it give None to leave the event out")
+    if is_observed():
+        with trace_step(folding.process.name, given.metadata) as metadata:
+            return _take(folding, instance, given._replace(metadata=metadata))
+    return _take(folding, instance, given)
+
+
+def _take(folding: Folding, instance: Instance, given: Given) -> Taken:
     methods, state = folding.methods, instance.state
     effects: list[Any] = []
     completed = False

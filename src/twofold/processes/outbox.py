@@ -14,6 +14,7 @@ from twofold.processes.instance import WaitingCommand
 from twofold.processes.process import Process
 from twofold.processes.steps import CommandDone, CommandRefused
 from twofold.projections.failure import MAX_CAUSE, storable
+from twofold.telemetry import continued
 
 Outcome = CommandDone | CommandRefused
 
@@ -42,7 +43,7 @@ async def _carry_out(bus: CommandBus, process: Process[Any], waiting: WaitingCom
     command = bus.types.decode(waiting.stored)
     command_id = waiting.sent.command_id
     try:
-        with context(metadata=waiting.metadata, session=None, unit=None):
+        with continued(waiting.metadata), context(metadata=waiting.metadata, session=None, unit=None):
             receipt = await bus.execute(command)
     except Exception as error:
         if not process.is_refusal(error):

@@ -21,6 +21,7 @@ from twofold.projections.runner import ProjectionBatch, decoder_for
 from twofold.synchronizer.segments.movement import Movement
 from twofold.synchronizer.segments.target import SegmentTarget
 from twofold.tasks import PROCESS_EXITS, is_failure
+from twofold.telemetry import trace_batch
 
 
 class RetryQueue:
@@ -95,7 +96,8 @@ class RetryQueue:
         moving = self._movement.note_within_limit
         batch = ProjectionBatch(self._suffix, events, step, released, moving=moving, is_divisible=True)
         work = self._runner.project(batch)
-        _, failures = await self._movement.within_limit(work, f"a retry of {len(events)} events")
+        with trace_batch(self._runner.name, [each.recorded for each in events], waiting[-1].position):
+            _, failures = await self._movement.within_limit(work, f"a retry of {len(events)} events")
         return failures[0].error if failures else None
 
     async def _event(self, parked: Parked) -> Sequence[KeyedEvent]:

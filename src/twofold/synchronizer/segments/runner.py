@@ -53,7 +53,7 @@ from twofold.synchronizer.segments.retry_queue import RetryQueue
 from twofold.synchronizer.segments.sorting import sort_events
 from twofold.synchronizer.segments.target import SegmentTarget
 from twofold.tasks import Supervisor, end, end_if_cancelled
-from twofold.telemetry import trace_batch
+from twofold.telemetry import count, trace_batch
 
 log = logging.getLogger(__name__)
 H = TypeVar("H")
@@ -304,7 +304,8 @@ class SegmentRunner:
             batches = self._fairness.batches(self._tenant)
             reading = self._in_this_history(batches.read(self._saved, ahead.position, self._skips))
             batch = await self._movement.within_limit(reading, "reading a batch")
-            await self._handle(batch)
+            with trace_batch(self._runner.name, batch.events, batch.position):
+                await self._handle(batch)
             if batch.failure and self._saved.position >= batch.position:
                 raise batch.failure
         finally:
@@ -323,7 +324,7 @@ class SegmentRunner:
             batch = without_tenants(batch, flooding)
         is_due = self._standing.held is not None or time.monotonic() >= self._saved_at + self._options.idle_save
         if batch.events or batch.failure or is_due:
-            with trace_batch(self._runner.name, len(batch.events), batch.position):
+            with trace_batch(self._runner.name, batch.events, batch.position):
                 await self._handle(batch)
         else:  # a crash only skips the same events again
             self._passed = batch.mark
@@ -361,6 +362,7 @@ class SegmentRunner:
         self._blocked.update(each.keyed.text for each in failures)
         for each in failures:
             if each.error:
+                count("errors")
                 cause, _ = described(each.error)
                 log.warning("%s parked event %d: %s", self._runner.name, each.keyed.recorded.position, cause)
 
@@ -445,6 +447,7 @@ class SegmentRunner:
 
     async def _report(self, error: BaseException, pause: float) -> None:
         """Store what holds the segment up, where every process can see it."""
+        count("errors")
         self._movement.note(pause + self._lease / 3)  # the lease is kept
         if not isinstance(error, StorageUnavailableError):
             log.error("projection %s stands still, next try in %.1f s", self._runner.name, pause, exc_info=error)
