@@ -114,7 +114,7 @@ def _is_traced() -> bool:
 
 
 def _is_measured() -> bool:
-    return getattr(metrics._internal, "_METER_PROVIDER", metrics) is not None
+    return getattr(getattr(metrics, "_internal", None), "_METER_PROVIDER", None) is not None
 
 
 def traced(call: Call) -> Call:
@@ -165,7 +165,7 @@ def trace_batch(projection: str, events: Sequence[RecordedEvent[Any]], position:
 @contextmanager
 def trace_step(process: str, metadata: Metadata) -> Iterator[Metadata]:
     """Put a step of a process in a span, below that of its metadata; yield the metadata of what follows from it."""
-    with _tracer.start_as_current_span(f"step {process}", _context_of(metadata), attributes={PROCESS: process}):
+    with _tracer.start_as_current_span(f"step {process}", context=_context_of(metadata), attributes={PROCESS: process}):
         yield with_trace(metadata)
 
 
@@ -206,7 +206,7 @@ def _span(
     began = time.perf_counter()
     error = ""
     try:
-        with _tracer.start_as_current_span(name, parent, attributes=attributes, links=links) as span:
+        with _tracer.start_as_current_span(name, context=parent, attributes=attributes, links=links) as span:
             yield span
     except BaseException as raised:
         error = type(raised).__name__
