@@ -128,8 +128,18 @@ class LogOptions:
     """Seconds for which an application that stops goes on storing what waits. Less: a process that lives for one
     command only may never store a state; more: a stop takes longer while the database is slow."""
     commands_kept: float = 90 * 86_400.0
-    """Seconds for which the records of commands are kept, unless `prune_commands` is told otherwise. Less: a command
-    that is sent again so late no longer gets the first value; more: the records take more room."""
+    """Seconds for which the records of commands are kept; then the processes that run the projections remove them, and
+    so does `prune_commands`, unless told otherwise. Less: a command that is sent again so late no longer gets the first
+    value; more: the records take more room."""
+    prunes_commands: Literal["on", "off"] = "on"
+    """Whether the processes that run the projections remove old records of commands by themselves. `off`: records are
+    kept until `twofold commands prune` removes them, and take more room with each command."""
+    pruned_every: float = 86_400.0
+    """Seconds from one pass of a process through the records to its next, about. Less: more reads; more: records are
+    kept that much longer than `commands_kept`."""
+    pruning_share: float = 0.05
+    """The part of the time that a pass keeps the database busy, at most: above 0 and up to 1. More: other writes wait
+    more often; less: a pass through many records takes longer."""
     pruned_at_once: int = 1000
     """Records of commands that one transaction looks at, to remove the old ones. More: other writes wait for longer;
     fewer: it takes longer as a whole."""
@@ -165,6 +175,10 @@ class LogOptions:
 
     def __post_init__(self) -> None:
         _check(self)
+        if not 0 < self.pruning_share <= 1:
+            raise ValueError(
+                f"`LogOptions.pruning_share` is a part of the time, above 0 and up to 1: {self.pruning_share}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,14 +12,24 @@ from uuid import UUID
 import psycopg
 import pytest
 import pytest_asyncio
-from tests.accounts import Deposit, Deposited, Open, Opened
+from tests.accounts import Deposit, Deposited, Open, Opened, wire
+from tests.synchronizing import until
 
-from twofold import CommandBus, DuplicateEventIdError, EventQuery, EventStore, InvalidTenantError, metadata
+from twofold import (
+    Application,
+    CommandBus,
+    DuplicateEventIdError,
+    EventQuery,
+    EventStore,
+    InvalidTenantError,
+    Options,
+    metadata,
+)
 from twofold.engines.engine import connect
 from twofold.engines.memory import MemoryEventLog
 from twofold.errors import CorruptCommandError
 from twofold.log.copy import copy_log
-from twofold.log.retention import prune_commands
+from twofold.log.retention import Retention, prune_commands
 from twofold.log.verify import verify_log
 from twofold.options import LogOptions
 from twofold.ports.maintenance import PortableLog
@@ -142,6 +152,62 @@ async def test_writers_go_on_while_records_are_removed_and_nothing_takes_effect_
     writing = asyncio.create_task(write())
     await asyncio.gather(writing, prune(), prune())
     assert await log.head() == len(commands)
+
+
+def names_of_tasks() -> set[str]:
+    return {each.get_name() for each in asyncio.all_tasks()}
+
+
+async def is_at_work() -> bool:
+    return "twofold-worker-0" in names_of_tasks()
+
+
+def keeping(url: str, **options: Any) -> Application:
+    """Return an application that keeps records for no time, and looks for old ones all the time."""
+    app = Application(url, options=Options(log=LogOptions(commands_kept=0, pruned_every=0.02, **options)))
+    wire(app)
+    return app
+
+
+async def test_an_application_removes_old_records_by_itself_and_a_repeat_takes_no_effect_again(
+    any_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "twofold.log.retention")
+    app, commands = keeping(any_url, pruned_at_once=2), [Open(account=f"a{n}") for n in range(7)]
+    log = cast(PortableLog, app.store.log)
+    async with app:
+        receipts = [await app.commands.execute(each) for each in commands]
+
+        async def are_gone() -> bool:
+            return not await ids(log)
+
+        await until(are_gone)
+        assert await app.store.head() == 7
+        repeat = await app.commands.execute(commands[0])
+        assert (repeat.repeated, repeat.position) == (True, receipts[0].position)
+        assert await app.store.head() == 7
+
+        async def is_told() -> bool:
+            return "records of commands were removed" in caplog.text
+
+        await until(is_told)
+
+
+async def test_records_that_are_not_old_stay_and_none_is_removed_where_that_is_off(any_url: str) -> None:
+    app = keeping(any_url, prunes_commands="off")
+    async with app:
+        await app.commands.execute(command := Open(account="a"))
+        await until(is_at_work)
+        assert "twofold-retention" not in names_of_tasks()
+        log = cast(PortableLog, app.store.log)
+        assert await Retention(log, LogOptions()).make_pass() == 0, "after 90 days"
+        assert await ids(log) == {command.command_id}
+        assert await Retention(log, LogOptions(commands_kept=0)).make_pass() == 1
+
+
+def test_a_share_of_the_time_is_more_than_none_of_it() -> None:
+    with pytest.raises(ValueError, match="pruning_share"):
+        LogOptions(pruning_share=0)
 
 
 async def test_records_are_removed_in_no_other_way(url: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.fulfilment import OrderPlaced, PaymentRequested, RequestPayment, running, until_events
-from tests.synchronizing import PATIENCE
+from tests.synchronizing import PATIENCE, until
 
 from twofold import ANY, Application, Event, event_type
 from twofold.errors import InvalidEventError, InvalidMessageTypeError
@@ -52,6 +52,43 @@ async def test_an_input_that_cannot_be_stored_is_parked_and_holds_up_no_other_in
         [parked] = await app.projections.control("fulfil_order").parked()
         assert parked.cause.startswith(cause)
         await until_events(app, "b", PaymentRequested)
+
+
+def number_of(event: OrderPlaced) -> int:
+    return int(event.order)
+
+
+class ByNumber(Process[None]):
+    """It finds its instances with code that cannot handle every event."""
+
+    name = "fulfil_order"
+
+    @starts(OrderPlaced, key=number_of)
+    def placed(self, state: None, event: OrderPlaced) -> Iterator[object]:
+        yield RequestPayment(order=event.order, amount=1)
+
+    def is_completed(self, state: None) -> bool:
+        return False
+
+
+async def test_an_event_whose_instance_cannot_be_found_stops_the_feed_by_name_until_it_is_skipped(url: str) -> None:
+    """It may be about any instance: to go on with the others could take their events in out of order."""
+    async with running(url, ByNumber()) as (app, _):
+        receipt = await app.store.append([OrderPlaced(order="1"), OrderPlaced(order="two"), OrderPlaced(order="3")])
+        error = "projection fulfil_order failed on event 2 (OrderPlaced): ValueError: invalid literal for int() with"
+
+        async def stands_still() -> bool:
+            [status] = await app.processes.status()
+            return any(each.startswith(f"stands still: {error}") for each in status.problems)
+
+        await until(stands_still)
+        await until_events(app, "1", PaymentRequested)
+        assert [each.id for each in await app.processes.control("fulfil_order").list()] == ["1"]
+        assert not await app.projections.control("fulfil_order").parked()
+        await app.projections.control("fulfil_order").skip(2, reason="an order without a number")
+        await app.projections.wait(receipt, PATIENCE, ["fulfil_order"])
+        await until_events(app, "3", PaymentRequested)
+        assert {each.id for each in await app.processes.control("fulfil_order").list()} == {"1", "3"}
 
 
 @dataclass(frozen=True)

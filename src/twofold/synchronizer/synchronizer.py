@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from twofold.arguments import (
@@ -21,6 +22,7 @@ from twofold.arguments import (
 )
 from twofold.errors import InvalidProjectionError
 from twofold.log.event_store import EventStore
+from twofold.log.retention import Retention
 from twofold.log.shared_scans import SharedScans
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import WriteToken
@@ -57,7 +59,8 @@ class ReadModelSynchronizer:
     again, all goes on where it was, exactly.
 
     1. `prepare` makes the read models, or begins to build those of a new version.
-    2. `run` starts one worker for each database; a worker that fails is tried again, and holds up no other.
+    2. `run` starts one worker for each database; a worker that fails is tried again, and holds up no other. Beside them
+       it removes what the log has kept of commands for longer than `LogOptions.commands_kept`.
     3. Each worker leases its share of the segments, and a runner for each keeps it in step with the log.
     4. `status` reads what stands in the databases, and adds what fails in this process; `control` commands one.
 
@@ -119,6 +122,7 @@ class ReadModelSynchronizer:
         )
         self._of = self._registry.of
         self._scans = SharedScans(self._store.log, self._options.shared_within, event_store.options)
+        self._retention = Retention(self._store.log, event_store.options)
         self._workers: list[Worker] = []
         self._preparing = Supervisor(
             "the preparation of the read models", self._options.backoff, refusals=(InvalidProjectionError,)
@@ -242,6 +246,8 @@ class ReadModelSynchronizer:
         await self._preparing.run(self._prepare_once)
         self._workers = [Worker(self._factory(*each)) for each in self._registry.by_database()]
         works = {f"twofold-worker-{number}": worker.run for number, worker in enumerate(self._workers)}
+        if self._retention.is_on:
+            works["twofold-retention"] = partial(self._retention.run, self._options.backoff)
         try:
             await keep_running(works, self._options.backoff)
         finally:
