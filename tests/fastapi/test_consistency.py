@@ -33,9 +33,11 @@ TOKEN = "Consistency-Token"
 STALE = ReadPolicy(0.0, WhenLate.ANSWER_STALE)
 
 
-def build(url: str, *, synchronize: bool = True, policy: ReadPolicy | None = None, **options: Any) -> FastAPI:
-    """Return accounts behind HTTP. Its endpoints know nothing of consistency."""
-    app = Application(url, synchronize=synchronize)
+def build(
+    url: str, *, synchronize: bool = True, policy: ReadPolicy | None = None, tenants: bool = False, **options: Any
+) -> FastAPI:
+    """Return accounts behind HTTP. Its endpoints know nothing of consistency, nor of tenants."""
+    app = Application(url, synchronize=synchronize, tenants=tenants)
     wire(app)
     balances = app.projections.add(Balances())
 
