@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from tests.docs.pages import ROOT, blocks
@@ -16,7 +18,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 NEEDS = {
     "cli": "twofold.cli", "dashboard": "twofold.dashboard", "duckdb": "twofold.engines.duckdb",
     "fastapi": "twofold.fastapi", "postgres": "twofold.engines.postgres", "pydantic": "pydantic",
-    "schema": "jsoncompat",
+    "privacy": "cryptography", "schema": "jsoncompat",
+    "run": "twofold.cli.starting.serving, uvicorn",
 }  # fmt: skip
 """What of the package, or beside it, works with each extra."""
 FORBIDDEN = (
@@ -67,6 +70,13 @@ def done(*command: object, cwd: Path | None = None) -> str:
     ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, cwd=cwd, check=False)
     assert ran.returncode == 0, f"{command}\n{ran.stdout}{ran.stderr}"
     return ran.stdout
+
+
+def said_by(*command: object) -> str:
+    """Run a command that is to fail, and return its complaint."""
+    ran = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 1, ran.stdout
+    return ran.stderr
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +141,10 @@ def test_importing_loads_no_optional_package(bare: Path) -> None:
 
 
 def test_without_its_extra_each_part_says_what_to_install(bare: Path) -> None:
-    ran = subprocess.run([bare, "-m", "twofold", "--help"], capture_output=True, text=True, timeout=60, check=False)
-    assert (ran.returncode, ran.stderr) == (
-        1, "twofold: the command line needs its extra: pip install 'twofold[cli]'\n",
-    )  # fmt: skip
+    complaint = said_by(bare, "-m", "twofold", "--help")
+    assert complaint == "twofold: the command line needs its extra: pip install 'twofold[cli]'\n"
     program = "import twofold; twofold.Application('postgresql://localhost/x')"
-    ran = subprocess.run([bare, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert "twofold[postgres]" in ran.stderr
+    assert "twofold[postgres]" in said_by(bare, "-c", program)
 
 
 @pytest.mark.parametrize("extra", NEEDS)
@@ -148,7 +155,35 @@ def test_with_an_extra_its_part_works_in_an_empty_environment(extra: str, wheel:
         assert "twofold" in done(python, "-m", "twofold", "--help", cwd=tmp_path)
         assert "up to date" in done(python, "-m", "twofold", "migrate", "sqlite:///a.db", cwd=tmp_path)
         done(python, "-m", "twofold", "doctor", "sqlite:///a.db", cwd=tmp_path)
+        complaint = said_by(python, "-m", "twofold", "demo", "--serve")
+        assert complaint == "twofold: the dashboard's server needs jinja2: pip install 'twofold[run]'\n"
     if extra == "dashboard":
         opened = done(python, "-c", OPEN_PAGES, cwd=tmp_path).splitlines()
         assert len(opened) == 6
         assert all(each.endswith(" 200") for each in opened), opened
+
+
+def test_a_new_project_is_installed_passes_its_tests_and_answers(wheel: Path, tmp_path: Path) -> None:
+    python = environment(tmp_path / "env", f"{wheel}[run,fastapi,postgres]")
+    done(python, "-m", "twofold", "new", "tea-tasks", cwd=tmp_path)
+    project = tmp_path / "tea-tasks"
+    done(
+        uv(), "pip", "install", "--quiet", "--python", python, "-e", project, "--group", f"{project}/pyproject.toml:dev"
+    )
+    assert "6 passed" in done(python, "-m", "pytest", "-q", cwd=project)
+    for check in ("check", "format --check --diff"):
+        done(sys.executable, "-m", "ruff", *check.split(), "--isolated", "--line-length=120", ".", cwd=project)
+    with subprocess.Popen(
+        [python, "-m", "uvicorn", "tea_tasks.web:api", "--port", "0"], cwd=project, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stderr is not None
+            port = next(found[1] for line in server.stderr if (found := re.search(r"http://127.0.0.1:(\d+)", line)))
+            address = f"http://127.0.0.1:{port}"
+            new_task = Request(f"{address}/tasks", b'{"title": "Make tea"}', {"Content-Type": "application/json"})
+            with urlopen(new_task, timeout=60) as answer:
+                assert answer.status == 201
+            with urlopen(f"{address}/twofold/events", timeout=60) as answer:
+                assert b"TaskAdded" in answer.read()
+        finally:
+            server.terminate()

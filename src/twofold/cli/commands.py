@@ -27,6 +27,7 @@ from twofold.cli import (
 )
 from twofold.cli.output import InterruptedByUserError, err
 from twofold.cli.persons import privacy
+from twofold.cli.starting import demonstration, new_project, serving, working
 from twofold.engines.urls import hide_secrets
 from twofold.errors import TwofoldError
 from twofold.tenants import all_tenants
@@ -35,7 +36,7 @@ INTERRUPTED = 130
 
 app = App(
     name="twofold",
-    help="Look after the databases of applications that are built on Twofold.",
+    help="Begin, run and look after applications that are built on Twofold, and their databases.",
     help_epilogue=(
         "A URL is sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user@host/database. "
         "The exit code is 0 if all is well, 1 if not, 2 if the command was not understood, 130 after Ctrl-C. "
@@ -44,6 +45,10 @@ app = App(
         "in your shell."
     ),
 )
+app.command(new_project.new)
+app.command(demonstration.demo)
+app.command(serving.run)
+app.command(working.worker)
 app.command(log.status)
 app.command(log.migrate)
 app.command(log.verify)

@@ -254,8 +254,14 @@ class ReadModelSynchronizer:
             self._workers = []
 
     def begin(self) -> None:
-        """Run in the background, until `end`."""
-        self._task = asyncio.create_task(self.run(), name="twofold-synchronizer")
+        """Run in the background, until `end`; if that is so already, change nothing."""
+        if not self.is_running:
+            self._task = asyncio.create_task(self.run(), name="twofold-synchronizer")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether `begin` has begun to run the projections in this process, and nothing has ended that since."""
+        return self._task is not None and not self._task.done()
 
     async def end(self) -> None:
         """End what `begin` began; may be repeated."""

@@ -1,0 +1,1 @@
+"""Commands that start something: `twofold new`, `demo`, `run` and `worker`."""
