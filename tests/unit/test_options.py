@@ -15,6 +15,8 @@ SOURCE = Path(twofold.__file__).parent
 
 FIXED = {
     "cli/commands.py INTERRUPTED": "the exit code of shells",
+    "cli/starting/customers.py CUSTOMERS": "how the demonstration is told",
+    "cli/starting/demonstration.py PATIENCE": "after which the demonstration is given up",
     "cli/parked.py PAUSE": "seconds between the looks of a command for which a person waits",
     "cli/output.py WIDE": "columns that a terminal may have at most",
     "dashboard/events.py DRAWN": "what a person can look through",
