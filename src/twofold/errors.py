@@ -1,5 +1,8 @@
 """Every error that Twofold raises. Facts are attributes; each docstring says what happened and what to do.
 
+Each class has a `code`, such as "TE101", which stays when the class is renamed: the command line and problem details
+show it, and the reference explains it.
+
 An error survives pickling and copying with its text, attributes and notes, so that process pools and task queues can
 hand it on. A new class needs nothing for that.
 """
@@ -9,8 +12,10 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
+
+from twofold.error_codes import code_of
 
 if TYPE_CHECKING:
     from twofold.messages.event import RecordedEvent
@@ -20,6 +25,14 @@ if TYPE_CHECKING:
 
 class TwofoldError(Exception):
     """Base of all errors of the framework. Errors of your own handlers reach you unchanged, never wrapped in it."""
+
+    code: ClassVar[str] = code_of("TwofoldError")
+    """What the error is called for ever, such as "TE101". A class of an application has that of its base."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__ == __name__:
+            cls.code = code_of(cls.__name__)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         # `Exception` would call the class with `args`, which hold the text and not what `__init__` takes.

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tests.cli.failing_projections import Fussy, project
 from tests.cli.typed import Done, Fails, Twofold
 from tests.synchronizing import deposited, opened
 
 from twofold.cli import run
+
+CODE = re.compile(r" \[TE\d{3}\]$")
+"""The code of an error, which `tests/cli/test_every_command.py` looks at."""
 
 
 @pytest.fixture
@@ -38,6 +43,6 @@ def fails(twofold: Twofold) -> Fails:
         assert (done.returncode, done.stdout) == (code, ""), done
         (line,) = done.stderr.splitlines()
         assert line.startswith("twofold: ")
-        return line.removeprefix("twofold: ")
+        return CODE.sub("", line.removeprefix("twofold: "))
 
     return fail

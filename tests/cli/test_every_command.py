@@ -16,6 +16,7 @@ from cyclopts import App
 from tests.cli.typed import Fails, Twofold
 
 from twofold.cli.commands import app
+from twofold.error_codes import ERROR_CODES
 
 DANGEROUS = {
     ("parked", "skip"): ["sqlite:///a.db", "x", "1", "--reason", "x"],
@@ -93,6 +94,16 @@ def test_json_is_the_same_facts_for_commands_that_tell_a_sentence(twofold: Twofo
     for silent in (["projections", url], ["processes", url], ["snapshots", "list", url], ["parked", "list", url]):
         done = twofold(*silent, "--json")
         assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_an_error_ends_with_its_code_and_is_json_where_json_was_asked_for(twofold: Twofold, tmp_path: Path) -> None:
+    absent = f"sqlite:///{tmp_path}/absent/a.db"
+    plain, as_json = twofold("status", absent), twofold("status", absent, "--json")
+    assert (plain.returncode, as_json.returncode, as_json.stdout) == (1, 1, "")
+    told = json.loads(as_json.stderr)
+    assert told["code"] in ERROR_CODES
+    assert plain.stderr == f"twofold: {told['error']} [{told['code']}]\n"
+    assert json.loads(twofold("status", "nosuch://x", "--json").stderr)["code"] is None
 
 
 def test_colours_are_left_out_where_they_are_not_wanted(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from twofold.cli import (
     transfer,
     upkeep,
 )
-from twofold.cli.output import InterruptedByUserError, err
+from twofold.cli.output import InterruptedByUserError, err, json_text
 from twofold.cli.persons import privacy
 from twofold.cli.starting import demonstration, new_project, serving, working
 from twofold.engines.urls import hide_secrets
@@ -40,7 +40,9 @@ app = App(
     help_epilogue=(
         "A URL is sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user@host/database. "
         "The exit code is 0 if all is well, 1 if not, 2 if the command was not understood, 130 after Ctrl-C. "
-        "With --json, what a command finds or does is printed as JSON, one object on each line. What cannot be undone "
+        "With --json, what a command finds or does is printed as JSON, one object on each line; what went wrong is "
+        "printed as JSON on standard error. A code at the end of an error, such as TE403, is explained in the "
+        "reference of the errors. What cannot be undone "
         "asks first, or needs --yes. NO_COLOR switches colours off; `twofold --install-completion` completes commands "
         "in your shell."
     ),
@@ -93,12 +95,16 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted; what was done so far is kept", INTERRUPTED)
     except (TwofoldError, ValueError, ModuleNotFoundError, OSError) as error:
-        return _complain(str(error), 1, arguments)
+        return _complain(str(error), 1, arguments, error.code if isinstance(error, TwofoldError) else "")
     return outcome if isinstance(outcome, int) else 0
 
 
-def _complain(text: str, code: int, arguments: Sequence[str] = ()) -> int:
+def _complain(text: str, exit_code: int, arguments: Sequence[str] = (), error_code: str = "") -> int:
+    """Say on standard error what went wrong, as JSON if the command was to print JSON. Return the exit code."""
     for each in arguments:
         text = hide_secrets(text, each)
-    err.print(Text(f"twofold: {text}"), soft_wrap=True)
-    return code
+    if "--json" in arguments:
+        err.print(Text(json_text({"error": text, "code": error_code or None})), soft_wrap=True)
+    else:
+        err.print(Text(f"twofold: {text}{f' [{error_code}]' if error_code else ''}"), soft_wrap=True)
+    return exit_code

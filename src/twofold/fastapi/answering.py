@@ -15,7 +15,7 @@ from twofold.errors import InvalidTokenError, OutcomeUnknownError, StorageError,
 from twofold.fastapi.cookies import TokenCookie, set_cookie
 from twofold.fastapi.headers import text_of
 from twofold.fastapi.preconditions import FailedPreconditionError, InvalidPreconditionError, etag, is_known
-from twofold.fastapi.problems import problem, shown_text
+from twofold.fastapi.problems import problem, shown_code, shown_text
 from twofold.fastapi.tokens import Tokens
 from twofold.messages.receipt import Receipt
 from twofold.messages.session import Session
@@ -147,4 +147,5 @@ def refusal(error: Exception, path: str) -> Response:
     detail = shown_text(error, path)
     fields = [(field, detail)] if field else []
     retry = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    return problem(status, detail, kind=type(error).__name__, fields=fields, instance=path, headers=retry)
+    kind, code = type(error).__name__, shown_code(error)
+    return problem(status, detail, kind=kind, code=code, fields=fields, instance=path, headers=retry)

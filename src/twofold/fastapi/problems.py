@@ -67,6 +67,7 @@ _PROBLEM_SCHEMA = {
         "title": {"type": "string", "description": "The same, for people."},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What is wrong this time."},
+        "code": {"type": "string", "description": "The code of an error of Twofold, such as TE302."},
         "instance": {"type": "string", "description": "The path that was asked for."},
         "errors": {"type": "array", "items": _FIELD_SCHEMA, "description": "The fields at fault."},
     },
@@ -78,11 +79,12 @@ def problem(
     detail: str,
     *,
     kind: str = "",
+    code: str = "",
     fields: Sequence[tuple[str, str]] = (),
     instance: str = "",
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return a problem as a response. `kind` is the name of the error; `fields` are those at fault, with the reason."""
+    """Return a problem as a response. `kind` is the name of the error, `code` its code; `fields` are at fault."""
     phrase = HTTPStatus(status).phrase
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.removesuffix("Error")).lower()
     content: dict[str, Any] = {
@@ -91,6 +93,8 @@ def problem(
         "status": status,
         "detail": detail or phrase,
     }
+    if code:
+        content["code"] = code
     if instance:
         content["instance"] = instance
     if fields:
@@ -124,12 +128,19 @@ def answer_with(status: int) -> Callable[[Request, Exception], Awaitable[Respons
             status,
             detail,
             kind=type(error).__name__,
+            code=shown_code(error),
             fields=[(field, detail)] if field else (),
             instance=request.url.path,
             headers={"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None,
         )
 
     return answer
+
+
+def shown_code(error: Exception) -> str:
+    """Return the code of an error of Twofold, or of a class that an application derives from one."""
+    code = type(error).code if isinstance(error, errors.TwofoldError) else ""
+    return "" if code == errors.TwofoldError.code else code
 
 
 def shown_text(error: Exception, path: str) -> str:

@@ -86,6 +86,13 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
+CODES = {
+    "conflict": "TE301", "missing": "TE311", "reused": "TE305", "cursor": "TE507", "full": "TE404",
+    "unknown": "TE310", "newer": "TE409",
+}  # fmt: skip
+"""The codes of Twofold's own errors; those of the application and of the web framework have none."""
+
+
 @pytest.mark.parametrize(
     ("name", "status", "type", "field"),
     [
@@ -111,6 +118,7 @@ def test_an_error_becomes_a_problem(client: TestClient, name: str, status: int, 
     else:
         assert problem["detail"] in (str(RAISED[name]), "short and stout")
     assert problem["instance"] == f"/raise/{name}"
+    assert problem.get("code") == CODES.get(name)
     assert [each["field"] for each in problem.get("errors", [])] == ([field] if field else [])
 
 
