@@ -87,7 +87,7 @@ def tree(title: str, nodes: Iterable[tuple[int, Box]]) -> Markup:
     drawn: list[Markup] = []
     above: list[_Placed] = []
     for row, (depth, box) in enumerate(nodes):
-        each = _Placed(box, 1 + depth * 28, GAP + row * (HEIGHT + GAP), min(len(box.text), 60) * LETTER + 24)
+        each = _Placed(box, 1 + depth * 28, GAP + row * (HEIGHT + GAP), min(len(box.text), 60) * LETTER + 34)
         del above[depth:]
         if above:
             parent = above[-1]
