@@ -133,6 +133,12 @@ def test_the_first_example_passes_a_strict_type_checker(bare: Path, tmp_path: Pa
     done(sys.executable, "-m", "mypy", "--strict", "--python-executable", bare, "first.py", cwd=tmp_path)
 
 
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///bare.db"])
+def test_an_application_starts_without_an_extra(bare: Path, tmp_path: Path, url: str) -> None:
+    program = "import asyncio, sys, twofold; asyncio.run(twofold.Application(sys.argv[1]).start())"
+    done(bare, "-c", f"{program}; print('started')", url, cwd=tmp_path)
+
+
 def test_importing_loads_no_optional_package(bare: Path) -> None:
     for python in (sys.executable, bare):  # where all are installed, and where none is
         loaded = done(python, "-c", "import sys, twofold, twofold.processes; print(*sys.modules)").split()

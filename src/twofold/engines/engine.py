@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 from twofold.arguments import check_instance
@@ -152,7 +153,9 @@ def connect_keys(
     *,
     options: Options | None = None,
 ) -> KeyRing | None:
-    """Return the keys of personal fields; None if no store is named. A log in memory has its keys in memory, too.
+    """Return the keys of personal fields; None if no store is named.
+
+    A log in memory has its keys in memory, too, wherever the extra `privacy` is installed.
 
     Args:
         url: of the log.
@@ -172,6 +175,8 @@ def connect_keys(
         if master_key is not None:
             raise ValueError('`master_key` wraps keys that have no place; name one: keys_url="sqlite:///keys.db"')
         return None
+    if keys_url is None and master_key is None and find_spec("cryptography") is None:
+        return None  # an application without personal fields needs no extra
     masters = master_key if isinstance(master_key, MasterKeys) else MasterKeys(master_key)
     scheme = scheme_of(keys_url or "memory")
     if scheme == "memory":
