@@ -354,3 +354,12 @@ async def test_a_method_that_changes_a_row_in_place_and_fails_has_changed_nothin
         await app.store.append([Added(basket="b", line="d")])
         await app.projections.run_once(30)
         assert await rows.get("b") == Listed("b", ["a", "b", "c", "d"])
+
+
+@pytest.mark.parametrize(
+    "values", [{"user": "a\0b"}, {"tenant": "\0"}, {"extra": {"note": "\0"}}, {"extra": {"\0": ""}}]
+)
+async def test_a_nul_in_metadata_is_refused_by_its_field(values: dict[str, Any]) -> None:
+    async with Application("memory://") as app:
+        with metadata(**values), pytest.raises(InvalidEventError, match=next(iter(values))):
+            await app.store.append([Noted()])

@@ -415,7 +415,8 @@ def encode_metadata(metadata: Metadata) -> bytes:
     except (TypeError, ValueError) as error:
         raise InvalidEventError(f"the metadata cannot be stored: {error}") from error
     if b"\\u0000" in encoded:
-        refuse_nul("the metadata", encoded)
+        for name in Metadata.__struct_fields__:
+            refuse_nul(f"metadata.{name}", encoder.encode(getattr(metadata, name)))
     return encoded
 
 
