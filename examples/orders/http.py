@@ -43,6 +43,7 @@ from twofold.fastapi import (
     add_browser_protection,
     add_consistency,
     add_docs,
+    add_health,
     add_problem_details,
     etag,
     problem_responses,
@@ -109,6 +110,7 @@ def build_api(
         add_fulfilment_routes(api, app)
     api.add_api_route("/", _home, response_class=HTMLResponse, include_in_schema=False)
     add_docs(api)
+    add_health(api, app)
     api.mount("/twofold", dashboard(app))
     return api
 

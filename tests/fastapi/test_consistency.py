@@ -24,7 +24,7 @@ from tests.restorable import restorable
 
 from fastapi import FastAPI
 from twofold import Application, Position, Receipt
-from twofold.fastapi import IF_MATCH_REQUIRED, CommandId, Watch, add_consistency, add_problem_details
+from twofold.fastapi import IF_MATCH_REQUIRED, CommandId, Watch, add_consistency, add_health, add_problem_details
 from twofold.fastapi.tokens import Tokens
 from twofold.messages.read_policy import ReadPolicy, WhenLate
 from twofold.messages.session import WriteToken
@@ -50,6 +50,7 @@ def build(
     api = FastAPI(lifespan=app.lifespan)
     api.state.app = app
     add_consistency(api, app, **options)
+    add_health(api, app)
 
     @api.post("/accounts/{account}")
     async def open_account(account: str, command_id: CommandId) -> str:

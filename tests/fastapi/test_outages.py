@@ -19,6 +19,7 @@ REQUESTS: list[tuple[str, str, dict[str, str]]] = [
     ("GET", "/accounts/a", {}),
     ("HEAD", "/accounts/a", {}),
     ("GET", "/live/a", {}),
+    ("GET", "/health/ready", {}),
     ("POST", "/accounts/b", {}),
     ("POST", "/accounts/a/deposits", {}),
     ("GET", "/accounts/a", {"Prefer": "wait=1"}),
@@ -84,6 +85,9 @@ async def test_while_postgresql_is_away_every_request_is_503_in_time(
             assert (await client.get("/accounts/a", headers={TOKEN: token})).status_code == 200
             with gone(server) if how == "gone" else frozen(server):
                 assert_all_are_503(await all_at_once(client, token))
+                assert (await client.get("/health/live")).status_code == 200
             async with asyncio.timeout(60):
                 while (await client.get("/accounts/a", headers={TOKEN: token})).status_code != 200:
+                    pass
+                while (await client.get("/health/ready")).status_code != 200:
                     pass

@@ -11,9 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from twofold.application import Application
-from twofold.ports.turns import Turns
-from twofold.processes.processes import ProcessStatus
-from twofold.synchronizer.status import ProjectionStatus
+from twofold.inspection.status import ApplicationStatus, SharedStatus
 
 EVERY = 2.0
 """Seconds between two measurements. Fewer: more load by lookers. More: a fault is seen later."""
@@ -35,15 +33,6 @@ class Sample:
     problems: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """Where everything stands."""
-
-    head: int
-    projections: list[ProjectionStatus]
-    processes: list[ProcessStatus]
-
-
 class Live:
     """Measures an application as long as there are pages that want it.
 
@@ -52,27 +41,21 @@ class Live:
     """
 
     def __init__(self, app: Application) -> None:
-        self._app = app
-        self._lock = Turns()
+        self._status = SharedStatus(app.store, app.projections, app.processes, age=EVERY / 2)
+        self._sampled: ApplicationStatus | None = None
         self.samples: deque[Sample] = deque(maxlen=KEPT)
-        self._found: tuple[float, Found] | None = None
 
-    async def look(self) -> Found:
-        """Return where everything stands, as of at most two seconds ago; all who look at once share one look.
+    async def look(self) -> ApplicationStatus:
+        """Return where everything stands, as of at most a second ago; all who look at once share one look.
 
         Raises:
             StorageError: the log cannot be read.
         """
-        async with self._lock:
-            if self._found is not None and time.monotonic() < self._found[0] + EVERY / 2:
-                return self._found[1]
-            app = self._app
-            statuses = await app.projections.status()
-            processes = list(await app.processes.status())
-            found = Found(head=await app.store.head(), projections=list(statuses), processes=processes)
-            self._found = time.monotonic(), found
+        found = await self._status.ask()
+        if found is not self._sampled:
+            self._sampled = found
             self.samples.append(_sample(found))
-            return found
+        return found
 
     async def follow(self, request: Request) -> Response:
         """Return what was measured since the browser has last heard of it, as server-sent events.
@@ -88,7 +71,7 @@ class Live:
         )  # fmt: skip
 
 
-def _sample(found: Found) -> Sample:
+def _sample(found: ApplicationStatus) -> Sample:
     names = {each.name for each in found.projections}  # the feed of a process tells of its instances
     return Sample(
         at=time.time(),

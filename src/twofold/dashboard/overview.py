@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from twofold.application import Application
-from twofold.dashboard.live import Found, Live
+from twofold.dashboard.live import Live
 from twofold.dashboard.rendering import is_part, page
 from twofold.inspection import EventSearch, ParkedGroup, parked_groups, search_events
+from twofold.inspection.status import ApplicationStatus
 from twofold.processes.processes import ProcessStatus
 from twofold.telemetry import tallies
 
@@ -44,7 +45,7 @@ async def show_overview(app: Application, live: Live, request: Request) -> Respo
     )  # fmt: skip
 
 
-async def parked_by_cause(app: Application, found: Found) -> list[tuple[str, ParkedGroup]]:
+async def parked_by_cause(app: Application, found: ApplicationStatus) -> list[tuple[str, ParkedGroup]]:
     """Return what is parked, by projection and cause, the most first."""
     names = {runner.name for runner in app.projections.runners}
     groups = []
@@ -55,7 +56,7 @@ async def parked_by_cause(app: Application, found: Found) -> list[tuple[str, Par
     return sorted(groups, key=lambda pair: -pair[1].failed - pair[1].waiting)
 
 
-def _troubles(found: Found) -> Iterator[Trouble]:
+def _troubles(found: ApplicationStatus) -> Iterator[Trouble]:
     names = {each.name for each in found.processes}
     for projection in found.projections:
         if projection.name not in names:

@@ -21,6 +21,7 @@ from twofold.fastapi.command_ids import CommandId, command_id_within
 from twofold.fastapi.consistency import add_consistency
 from twofold.fastapi.cookies import TokenCookie
 from twofold.fastapi.docs import add_docs
+from twofold.fastapi.health import add_health
 from twofold.fastapi.openapi import describe_command_ids
 from twofold.fastapi.preconditions import IF_MATCH_REQUIRED, etag
 from twofold.fastapi.problems import (
@@ -50,6 +51,7 @@ __all__ = [
     "add_browser_protection",
     "add_consistency",
     "add_docs",
+    "add_health",
     "add_problem_details",
     "command_id_within",
     "etag",
