@@ -11,6 +11,7 @@ What this process has done is counted all the same; see `tallies`.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Observation
 from opentelemetry.trace import Link, Span, SpanContext
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from twofold.messages.context import current_metadata
 from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.receipt import Receipt
 from twofold.middleware import Call
@@ -40,6 +42,9 @@ TRACEPARENT = "traceparent"
 """Under which an event's `metadata.extra` holds the trace that appended it, in the form of W3C. stored."""
 LOOKED_AT = 100
 """Events of a batch whose traces are looked at. More: larger batches are linked to all traces, and take longer."""
+
+NAMED = ("correlation_id", "causation_id", "command_id", "tenant", "user")
+"""What a record of the log tells of the metadata."""
 
 T = TypeVar("T")
 
@@ -100,6 +105,26 @@ def count_append(events: int) -> None:
 def count_snapshot(outcome: str) -> None:
     """Count what came of a stored snapshot: `used`, `saved`, or why it was refused."""
     _snapshots.add(1, {"twofold.snapshots.outcome": outcome})
+
+
+class CorrelationFilter(logging.Filter):
+    """Tells in each record of a log on whose behalf the code runs, and what caused it.
+
+        handler.addFilter(CorrelationFilter())
+        handler.setFormatter(logging.Formatter("%(levelname)s %(correlation_id)s %(user)s %(message)s"))
+
+    A record gets the attributes `correlation_id`, `causation_id`, `command_id`, `tenant` and `user`, as texts; what is
+    not known is empty, and what the record has already, by `extra=`, stays. Add it to handlers: the filter of a logger
+    does not see the records of the loggers below it. Of a `QueueHandler`, it is that one which needs it.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the attributes to a record, and let it through."""
+        known = current_metadata()
+        for name in NAMED:
+            value = getattr(known, name)
+            record.__dict__.setdefault(name, "" if value is None else str(value))
+        return True
 
 
 def is_observed() -> bool:

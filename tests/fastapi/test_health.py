@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from tests.accounts import Balances, Opened
+from tests.accounts import Balance, Balances, Opened
 from tests.fastapi.test_consistency import assert_problem
 from tests.synchronizing import PATIENCE
 
 from fastapi import FastAPI
-from twofold import Application, Reaction
+from twofold import Application, Reaction, on
 from twofold.fastapi import add_health
 
 READY, LIVE = "/health/ready", "/health/live"
@@ -34,7 +34,15 @@ class Letters(Reaction):
         return (Opened,)
 
     async def apply(self, event: Any, /, *_: Any, **recorded: Any) -> None:
-        raise RuntimeError(f"no letter to {event.owner} at /srv/letters")
+        raise ConnectionError("the mail server is away")
+
+
+class Broken(Balances):
+    name = "broken"
+
+    @on(Opened)
+    def opened(self, event: Opened) -> Balance:
+        raise ArithmeticError("unlucky")
 
 
 @contextmanager
@@ -77,12 +85,12 @@ def test_a_server_is_ready_again_once_a_worker_has_brought_its_late_read_model_u
             assert wait_for(client, READY, 200).json() == {"status": "ready"}
 
 
-def test_a_reaction_that_fails_takes_no_server_away(url: str) -> None:
-    with serving(url, Letters()) as client:
+def test_a_reaction_that_is_late_and_a_parked_event_take_no_server_away(url: str) -> None:
+    with serving(url, Letters(), Broken()) as client:
         client.post("/")
         deadline = time.monotonic() + PATIENCE
-        while not any("parked" in text for text in client.get("/problems").json()["letters"]):
-            assert time.monotonic() < deadline
+        while not ("s late" in (said := client.get("/problems").text) and "events are parked" in said):
+            assert time.monotonic() < deadline, said
         assert client.get(READY).status_code == 200
 
 
