@@ -112,7 +112,7 @@ class LogOptions:
     snapshots: Literal["on", "off"] = "on"
     """Whether states of which more than `short_stream` events were folded are stored in the database, too. `off`: each
     new process folds each long stream once, and each decision all events of its query."""
-    snapshot_every: int = 100
+    snapshot_every: int = 50
     """Events behind a stored state from which on a newer one is stored. More: the first load in a process takes longer;
     fewer: more is written."""
     snapshot_bytes: int = 1 << 20

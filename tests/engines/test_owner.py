@@ -34,6 +34,7 @@ USES: dict[str, Use] = {
     "open": lambda engine: engine.log.open(),
     "append": lambda engine: engine.log.append(append_of(new_event("Note-1"))),
     "read": lambda engine: engine.log.read(EventQuery.all(), limit=1),
+    "read_short_stream": lambda engine: engine.log.read_short_stream("Note-1", limit=1),  # type: ignore[attr-defined]
     "read_stream": lambda engine: engine.log.read_stream("Note-1", limit=1),
     "head": lambda engine: engine.log.head(),
     "wait": lambda engine: engine.log.wait(0, 5),

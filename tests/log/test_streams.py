@@ -50,6 +50,12 @@ class Counting:
         await asyncio.sleep(0)
         return found
 
+    async def read_short_stream(self, stream_id: str, *, limit: int) -> Sequence[Any] | None:
+        found: Sequence[Any] | None = await self._log.read_short_stream(stream_id, limit=limit)
+        self.rows += len(found or ())
+        await asyncio.sleep(0)
+        return found
+
     async def find_snapshot(self, *key: str) -> FoundSnapshot:
         self.looks += 1
         found: FoundSnapshot = await self._log.find_snapshot(*key)

@@ -83,4 +83,4 @@ class FailingReadDatabase(Failing):
 
 def failing_log(behind: Any, fault: Fault) -> Any:
     """Return a log that fails once."""
-    return Failing(behind, fault, ("read", "read_stream", "scan", "head", "wait", "mark"))
+    return Failing(behind, fault, ("read", "read_stream", "read_short_stream", "scan", "head", "wait", "mark"))

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
 from twofold.messages.mark import Mark
+from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import EventLog
 
 
@@ -56,6 +57,16 @@ class FoundSnapshot(NamedTuple):
 
 class SnapshotLog(EventLog, Protocol):
     """An event log that keeps snapshots. Adapters pass `twofold.testing.SnapshotLogConformance`."""
+
+    async def read_short_stream(self, stream_id: str, *, limit: int) -> Sequence[StoredEvent] | None:
+        """Return all events of a stream that has fewer than `limit`, in order, and None if it has more.
+
+        The rows of a longer one are not read, as its fold begins with a snapshot. One statement finds out and reads, so
+        that a short stream costs no second round trip.
+
+        Raises:
+            StorageError: the database failed.
+        """
 
     async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
         """Return what is stored under a key; neither its checksum nor anything else was compared.

@@ -47,6 +47,18 @@ class SnapshotLogConformance:
         assert await log.find_snapshot("aggregate Note", "Note-2") == (None, 0)
         assert await log.find_snapshot("aggregate Other", "Note-1") == (None, 0)
 
+    async def test_a_short_stream_is_read_whole_and_a_longer_one_not_at_all(self, log: SnapshotPortableLog) -> None:
+        assert await log.read_short_stream("Note-1", limit=3) == []
+        for n in range(1, 5):
+            await log.append(append_of(new_event("Note-2"), new_event("Note-1", str(n)), new_event()))
+            rows = await log.read_stream("Note-1", limit=10)
+            assert [row.version for row in rows] == list(range(1, n + 1))
+            for limit in range(1, 7):
+                read = await log.read_short_stream("Note-1", limit=limit)
+                assert read == (rows if n < limit else None), f"{n} events, limit {limit}"
+        assert await log.read_short_stream("", limit=100) == [], "events of no stream are none of it"
+        assert len(await log.read_short_stream("Note-2", limit=2**70) or ()) == 4
+
     async def test_of_several_snapshots_the_one_of_the_highest_position_stays(self, log: SnapshotPortableLog) -> None:
         newest = snapshot(9)
         saved = await asyncio.gather(*(log.save_snapshot(each) for each in (snapshot(3), newest, snapshot(5))))

@@ -64,6 +64,7 @@ QUESTIONS: dict[str, Use] = {
     "head": lambda engine: engine.log.head(),
     "read": lambda engine: engine.log.read(EventQuery.all(), limit=10),
     "read_stream": lambda engine: engine.log.read_stream("Note-1", limit=10),
+    "read_short_stream": lambda engine: engine.log.read_short_stream("Note-1", limit=10),  # type: ignore[attr-defined]
     "find_command": lambda engine: engine.log.find_command(b"x" * 16),
     "load": lambda engine: engine.read_database.load(TABLE, [KEY]),
     "select": lambda engine: engine.read_database.select(TABLE, Selection()),

@@ -261,6 +261,10 @@ class MemoryEventLog:
                 if stored.stream_id:
                     self._streams[stored.stream_id][stored.version - 1] = changed
 
+    async def read_short_stream(self, stream_id: str, *, limit: int) -> Sequence[StoredEvent] | None:
+        stream = self._streams.get(stream_id, [])
+        return stream[:] if len(stream) < limit else None
+
     async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
         return FoundSnapshot(self._snapshots.get((fold, subject)), self._tag_changes)
 

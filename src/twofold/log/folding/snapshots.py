@@ -18,7 +18,7 @@ import logging
 import pickle
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -191,6 +191,18 @@ class Snapshots:
             if len(self._plans) > self._options.fold_plans:
                 self._plans.popitem(last=False)
         return self._plans[owner]
+
+    def may_hold(self, owner: Hashable) -> bool:
+        """Return whether there may be snapshots of a fold: as long as its plan was not asked for, there may."""
+        return self._is_on and self._plans.get(owner, owner) is not None
+
+    async def read_short(self, stream_id: str, limit: int) -> Sequence[StoredEvent] | None:
+        """Return all of a stream of fewer than `limit` events; None of a longer one, of which a snapshot may be found.
+
+        Raises:
+            StorageError: the database failed.
+        """
+        return await self._log.read_short_stream(stream_id, limit=limit)
 
     async def find(self, plan: Plan, subject: str) -> Looked:
         """Look for the snapshot of a subject, and refuse it unless it is of today's code.

@@ -1,7 +1,7 @@
 """Folding streams, without folding a long one again and again.
 
-1. A load looks for a state of the stream that this process has kept; else it reads the first chunk, and if there is
-   more, it looks for a stored snapshot.
+1. A load looks for a state of the stream that this process has kept; else it reads the stream, if it is short. If it
+   is longer than a chunk, it looks for a stored snapshot.
 2. It reads the event again with which that state ends, and those behind it. If another event stands there, the log is
    of another history, and the state is forgotten or refused.
 3. It folds what stands behind the state, or else the whole stream. If that was much, it keeps the new state, and offers
@@ -176,13 +176,23 @@ class Streams:
         if history := await self._behind_kept(key, fold):
             return history, self._folded(stream_id, fold, history)
         pace = self._pace()
-        rows = await self._rows(stream_id, 0, pace.size, self.not_read(fold))
-        if len(rows) < pace.size:  # most streams are one chunk, which is read without an iterator
+        rows = await self._begun(key, fold, pace.size)
+        if rows is not None and len(rows) < pace.size:  # most streams are one chunk, which is read without an iterator
             history = _history(fold, self._decoded(rows, fold), rows[-1] if rows else None)
             return history, self._folded(stream_id, fold, history)
         async with self._folding.setdefault(key, Turns()):  # of those that want it at once, one reads all of it
             history = await self._behind_kept(key, fold) or await self._read_long(stream_id, fold, rows, pace)
             return history, self._folded(stream_id, fold, history)
+
+    async def _begun(self, key: Key, fold: Fold[Any], size: int) -> Rows | None:
+        """Return the first chunk of a stream; None if it has more, and its fold may begin with a snapshot instead.
+
+        Of a fold that ignores events, the length of the stream does not say how many it takes.
+        """
+        stream_id = key[1]
+        if fold.ignored or key in self._middling or not self._snapshots.may_hold(fold.owner):
+            return await self._rows(stream_id, 0, size, self.not_read(fold))
+        return await self._snapshots.read_short(stream_id, size) if can_be_stored(stream_id) else ()
 
     async def _behind_kept(self, key: Key, fold: Fold[Any]) -> StreamHistory | None:
         """Return what is stored behind the state that is kept; None if none is, or if the log has another history."""
@@ -193,8 +203,8 @@ class Streams:
             return None
         return _history(fold, *tail, kept, kept.looked, kept.stored_at)
 
-    async def _read_long(self, stream_id: str, fold: Fold[Any], begun: Rows, pace: Pace) -> StreamHistory:
-        """Return what is stored behind a stored snapshot, or else all of a stream of which a chunk was read."""
+    async def _read_long(self, stream_id: str, fold: Fold[Any], begun: Rows | None, pace: Pace) -> StreamHistory:
+        """Return what is stored behind a stored snapshot, or else all of a stream; a chunk may have been read."""
         looked, key = None, (fold.owner, stream_id)
         if key not in self._middling and (plan := self._snapshots.plan(fold.owner, fold.name, fold.plan)):
             looked = await self._snapshots.find(plan, stream_id)
@@ -203,7 +213,7 @@ class Streams:
                     self._snapshots.used()
                     return _history(fold, *tail, stored, looked, stored.last.version)
                 looked = self._snapshots.refuse(looked)
-        events, last = await self._rest(stream_id, fold, begun, pace)
+        events, last = await self._rest(stream_id, fold, begun or (), pace)
         self._middling.pop(key, None)
         if len(events) <= self._options.short_stream:
             self._middling[key] = None
@@ -213,7 +223,7 @@ class Streams:
 
     async def _tail(
         self, stream_id: str, fold: Fold[Any], known: LastEvent
-    ) -> tuple[list[RecordedEvent[Any]], StoredEvent] | None:
+    ) -> tuple[list[RecordedEvent[Any]], StoredEvent | None] | None:
         """Return what stands behind a known event, and the last event; None if another one stands in its place."""
         pace = self._pace()
         rows = await self._rows(stream_id, known.version - 1, pace.size, self.not_read(fold))
@@ -259,11 +269,11 @@ class Streams:
 
     async def _rest(
         self, stream_id: str, fold: Fold[Any], begun: Rows, pace: Pace, *, skip: int = 0
-    ) -> tuple[list[RecordedEvent[Any]], StoredEvent]:
+    ) -> tuple[list[RecordedEvent[Any]], StoredEvent | None]:
         """Return the events of a chunk that was read, but for the first ones, and all behind them; and the last one."""
-        found, last = list[RecordedEvent[Any]](), begun[-1]
+        found, last = list[RecordedEvent[Any]](), begun[-1] if begun else None
         read = self.reader(stream_id, self.not_read(fold))
-        async with aclosing(chunks(read, last.version, pace, begun=begun)) as all_chunks:
+        async with aclosing(chunks(read, last.version if last else 0, pace, begun=begun)) as all_chunks:
             async for chunk in all_chunks:
                 found += self._decoded(chunk[skip:], fold)
                 last, skip = chunk[-1] if chunk else last, 0

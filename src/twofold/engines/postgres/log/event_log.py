@@ -180,6 +180,9 @@ class PostgresEventLog:
     async def replace_tags(self, changes: Sequence[TagChange]) -> None:
         await maintenance.replace_tags(self._database, changes)
 
+    async def read_short_stream(self, stream_id: str, *, limit: int) -> Sequence[StoredEvent] | None:
+        return await self._reader.read_short_stream(stream_id, limit=limit)
+
     async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
         return await snapshots.find(self._reader, fold, subject)
 

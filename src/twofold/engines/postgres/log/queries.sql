@@ -23,6 +23,15 @@ WHERE stream_id = %(stream)s AND stream_id <> '' AND version > %(after)s AND (
         ORDER BY e.version DESC LIMIT 1))
 ORDER BY version LIMIT %(limit)s
 
+-- name: read_short_stream
+-- Of a stream with an event of version `limit`, that one alone: it says that the stream is long.
+SELECT {columns}
+FROM twofold_events
+WHERE stream_id = %(stream)s AND stream_id <> '' AND version <= %(limit)s AND version >= coalesce((
+    SELECT e.version FROM twofold_events AS e
+    WHERE e.stream_id = %(stream)s AND e.stream_id <> '' AND e.version = %(limit)s), 1)
+ORDER BY version
+
 -- name: read_events
 SELECT {columns}
 FROM twofold_events WHERE event_id = ANY (%(ids)s)

@@ -104,6 +104,11 @@ class Reader:
             return await self._fetch(named("read_stream_without"), arguments, keep_plan=True)
         return await self._fetch(named("read_stream"), arguments, keep_plan=True)
 
+    async def read_short_stream(self, stream_id: str, *, limit: int) -> Sequence[StoredEvent] | None:
+        arguments = {"stream": stream_id, "limit": min(limit, END)}
+        rows = await self._fetch(named("read_short_stream"), arguments, keep_plan=True)
+        return None if rows and rows[-1].version >= limit else rows
+
     async def head(self) -> int:
         known = self._head.position
         [(head,)] = await self.rows(named("head"), {})

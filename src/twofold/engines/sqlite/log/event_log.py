@@ -13,7 +13,16 @@ from twofold.engines.sqlite.log import examination, maintenance, snapshots
 from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.log.inline import append_inline
 from twofold.engines.sqlite.log.joined import SqliteJoinedTransaction, join
-from twofold.engines.sqlite.log.reader import find_command, read, read_head, read_mark, read_stream, scan, within
+from twofold.engines.sqlite.log.reader import (
+    find_command,
+    read,
+    read_head,
+    read_mark,
+    read_short_stream,
+    read_stream,
+    scan,
+    within,
+)
 from twofold.engines.sqlite.log.selection import is_one_walk
 from twofold.errors import HistoryChangedError, LimitExceededError
 from twofold.messages.event_query import EventQuery
@@ -161,6 +170,10 @@ class SqliteEventLog:
 
     async def replace_tags(self, changes: Sequence[TagChange]) -> None:
         await self._database.write(partial(maintenance.replace_tags, changes=changes))
+
+    async def read_short_stream(self, stream_id: str, *, limit: int) -> Sequence[StoredEvent] | None:
+        job = partial(read_short_stream, stream_id=stream_id, limit=limit)
+        return await self._database.read(job, brief=limit <= self._database.options.brief_read)
 
     async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
         return await self._database.read(partial(snapshots.find, fold=fold, subject=subject), brief=True)

@@ -24,6 +24,13 @@ FROM twofold_events WHERE stream_id = ?1 AND stream_id <> '' AND version > ?2 AN
     OR version = (SELECT max(version) FROM twofold_events WHERE stream_id = ?1 AND stream_id <> ''))
 ORDER BY version LIMIT ?3
 
+-- name: read_short_stream
+-- Of a stream with an event of version ?2, that one alone: it says that the stream is long.
+SELECT {columns}
+FROM twofold_events WHERE stream_id = ?1 AND stream_id <> '' AND version <= ?2 AND version >= ifnull(
+    (SELECT e.version FROM twofold_events AS e WHERE e.stream_id = ?1 AND e.stream_id <> '' AND e.version = ?2), 1)
+ORDER BY version
+
 -- name: read_event
 SELECT {columns}
 FROM twofold_events WHERE event_id = ?

@@ -98,6 +98,15 @@ def read_stream(
     return rows
 
 
+def read_short_stream(reader: sqlite3.Connection, stream_id: str, limit: int) -> list[StoredEvent] | None:
+    """Return all events of a stream of fewer than `limit`, in order; None of a longer one."""
+    rows = read_rows(reader, "read_short_stream", stream_id, within(limit))
+    if rows and rows[-1].version >= limit:
+        return None
+    check_stream(rows, stream_id, 0, is_whole=True)
+    return rows
+
+
 def read_at(connection: sqlite3.Connection, wanted: list[int]) -> list[StoredEvent]:
     """Return the rows at these positions, given in order."""
     if wanted and wanted[-1] - wanted[0] == len(wanted) - 1:
