@@ -84,7 +84,7 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
     "TE204": ErrorCode(
         "UnreadableEventError", "The class has changed since the event was stored, and nothing converts the old form.",
         "Raise the schema version of the class and add an upcaster from the version that the text names. "
-        "`twofold schema` finds such changes before they are deployed.",
+        "`twofold schema check` finds such changes before they are deployed.",
     ),
     "TE205": ErrorCode(
         "TagsMissingError", "The class got a tag after events of it were stored. A rule by it would overlook those.",
@@ -165,8 +165,10 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "Repeat the call with the same command id or event ids: it takes effect once.",
     ),
     "TE311": ErrorCode(
-        "AggregateNotFoundError", "The id is wrong, or another system made it known before its first event was stored.",
-        "Answer that there is no such thing. Use `add` or a constructor for the first events.",
+        "AggregateNotFoundError", "The id is wrong, or no event of it was stored yet, or none by the moment of "
+        "`as_of`.",
+        "Answer that there is no such thing, or ask with `Repository.find`, which returns None. A new aggregate is "
+        "made by its class and stored with `save`.",
     ),
     # -- storage
     "TE401": ErrorCode(
@@ -242,7 +244,8 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "Use one of the names in the text; `twofold processes` lists them.",
     ),
     "TE504": ErrorCode(
-        "RowNotFoundError", "The event that begins the row is not handled, or the row was deleted before.",
+        "RowNotFoundError", "The event that begins the row is not handled or came before the projection began, or the "
+        "row was deleted.",
         "Add a method with `@on` for the event that begins the row, or let this one take `None` for the row.",
     ),
     "TE505": ErrorCode(
@@ -250,8 +253,9 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "Ask again, or allow more time. `twofold status` shows the lag, and `twofold parked list` what holds it up.",
     ),
     "TE506": ErrorCode(
-        "InvalidTokenError", "The token was made by another log or with another key, or was changed on its way.",
-        "Ask again without it. After a restore from a backup, tokens of later positions are void.",
+        "InvalidTokenError", "The token was changed on its way, or the log is another one, or was restored from a "
+        "backup.",
+        "Ask again without it. After a restore, tokens and receipts of events that came after the backup are void.",
     ),
     "TE507": ErrorCode(
         "InvalidCursorError", "The filters or the sort have changed between two pages, or the cursor was cut.",
@@ -290,8 +294,10 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "Wait, or let the workers of the new code build it before the rest is deployed.",
     ),
     "TE516": ErrorCode(
-        "RebuildFailedError", "The new generation has other rows or fewer than the checks of the rebuild allow.",
-        "Read the report. If the change is meant, run the rebuild again and say so; if not, mend the projection.",
+        "RebuildFailedError", "A check refused the rows, an operator cancelled the rebuild or began another one, or no "
+        "earlier generation of this version was kept for a roll-back.",
+        "Read the reason in the text. Where the rows are wrong, mend the projection, and run `twofold rebuild` again. "
+        "Where a difference is meant, rebuild without `--expect-same`, or correct `verify` of the projection.",
     ),
     "TE517": ErrorCode(
         "InvalidFilterError", "The comparison or the value does not fit the type of the column.",
@@ -303,11 +309,12 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "Use a field that the text names, or declare the field in the row.",
     ),
     "TE519": ErrorCode(
-        "FuturePositionError", "The moment that was asked for lies behind the last event of the log.",
-        "Ask as of an earlier moment, or wait until the log has come there.",
+        "FuturePositionError", "The position is beyond the end of the log, or the time is still to come.",
+        "Ask as of an earlier moment, or wait until the log has reached it.",
     ),
     "TE520": ErrorCode(
-        "PastUnknownError", "The earlier rows cannot be folded again from what the projection and the log say.",
+        "PastUnknownError", "The rows follow from other projections, the projection began in the midst of the log, too "
+        "many events would be folded for one row, or the rows have no place.",
         "Do what the text says; if it names no remedy, ask the read model as of now.",
     ),
 }

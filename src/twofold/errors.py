@@ -627,7 +627,7 @@ class ReadModelBuildingError(TwofoldError):
 
 
 class RebuildFailedError(TwofoldError):
-    """The new generation of a read model failed its checks. The earlier one keeps serving; the report says why."""
+    """A generation of a read model cannot serve. The one that serves goes on; the text says why."""
 
     def __init__(self, projection: str, reason: str) -> None:
         super().__init__(f"the new read model {projection} does not serve: {reason}")

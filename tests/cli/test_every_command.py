@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import pytest
 from cyclopts import App
 from tests.cli.typed import Fails, Twofold
 
+import twofold
 from twofold.cli.commands import app
 from twofold.error_codes import ERROR_CODES
 
@@ -44,11 +47,45 @@ def commands(parent: App = app, path: tuple[str, ...] = ()) -> Iterator[tuple[tu
 
 
 TREE = dict(commands())
+PAGES = Path(__file__).parents[2] / "docs"
 
 
 def test_the_tree_is_walked() -> None:
     assert len(TREE) > 35
     assert {*DANGEROUS, *COUNTS_FIRST} <= set(TREE)
+
+
+def texts(source: Path) -> Iterator[str]:
+    """Yield each text of a module as it is shown, with "…" for what is filled in, or a whole page."""
+    if source.suffix == ".md":
+        yield source.read_text("utf-8")
+        return
+    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(each.value) if isinstance(each, ast.Constant) else "…" for each in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def leads_to_a_command(named: str) -> bool:
+    """Tell whether words after `twofold` name a command, with or without arguments, or all those of a group."""
+    words, node = named.split(), app
+    while words and re.fullmatch("[a-z][a-z-]*", words[0]) and words[0] in node:
+        node = node[words.pop(0)]
+    if words and words[0] == "…":
+        return node is not app
+    is_group = any(not name.startswith("-") for name in node)
+    return node.default_command is not None and not (is_group and words and words[0].isalpha() and words[0].islower())
+
+
+def test_each_command_that_a_text_or_a_page_names_is_there() -> None:
+    root, found = Path(twofold.__file__).parent, []
+    sources = [*root.rglob("*.py"), *PAGES.rglob("*.md")]
+    for source in sources:
+        for text in texts(source):
+            found += [(source.name, named) for named in re.findall(r"`twofold ([a-z][^`]*)`", text)]
+    assert len(found) > 60
+    assert [each for each in found if not leads_to_a_command(each[1])] == []
 
 
 @pytest.mark.parametrize("path", TREE, ids=" ".join)

@@ -1,4 +1,4 @@
-"""`twofold check`: what an application declares and never uses; `twofold schema`: what its events were stored as."""
+"""`twofold check`: what an application declares and never uses; `twofold schema …`: what its events were stored as."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands for the persons of whom an application keeps data: `twofold privacy`."""
+"""Commands for the persons of whom an application keeps data: `twofold privacy …`."""
 
 from __future__ import annotations
 
