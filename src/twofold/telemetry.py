@@ -52,6 +52,8 @@ _W3C = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("twofold")
 trace.get_tracer_provider()  # if the environment names a provider, it is set now
 _meter = metrics.get_meter("twofold")
+_of_traces, _of_metrics = vars(trace), vars(getattr(metrics, "_internal", metrics))
+"""Where OpenTelemetry keeps the providers, looked at with each message."""
 _snapshots = _meter.create_counter(
     "twofold.snapshots", unit="{snapshot}", description="Stored snapshots by what came of them"
 )
@@ -134,12 +136,12 @@ def is_observed() -> bool:
 
 def _is_traced() -> bool:
     # The function that returns the provider looks into the environment each time, as long as none is set.
-    is_set = getattr(trace, "_TRACER_PROVIDER", trace) is not None
+    is_set = _of_traces.get("_TRACER_PROVIDER", trace) is not None
     return is_set and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def _is_measured() -> bool:
-    return getattr(getattr(metrics, "_internal", None), "_METER_PROVIDER", None) is not None
+    return _of_metrics.get("_METER_PROVIDER") is not None
 
 
 def traced(call: Call) -> Call:
