@@ -56,7 +56,7 @@ class Application:
         commands: the command bus: register a handler for each command, and dispatch commands.
         queries: the query bus: register a handler for each query, and dispatch queries.
         projections: the synchronizer: add projections, wait for them, and look after their read models.
-        privacy: forgets persons, tells what is known of one, and looks after the keys of their personal fields.
+        privacy: the privacy of persons: forgets them, tells what is known of one, and looks after their keys.
         processes: the processes: add those that send commands and set timers, and look after their instances.
 
     Raises:
@@ -196,18 +196,22 @@ class Application:
             self.privacy.begin()
 
     async def _refuse_log_of_other_tenancy(self) -> None:
-        """Make sure that the newest event belongs to a tenant if this application has tenants, and to none if not."""
-        log, has_tenants = self.store._log, self.store._has_tenants
-        rows = await log.read(EventQuery.all(), after=max(await log.head() - 1, 0), limit=1)
-        if rows and rows[0].type == f"{RESERVED}SubjectForgotten":  # it belongs to no tenant, in either
+        """Make sure by the first and the newest event that the log has tenants if this application has, else none."""
+        log, everything = self.store._log, EventQuery.all()
+        last = max(await log.head() - 1, 0)
+        rows = [*await log.read(everything, limit=1), *await log.read(everything, after=last, limit=1)]
+        owners = [
+            tenant_of(row) for row in rows if row.type != f"{RESERVED}SubjectForgotten"
+        ]  # of no tenant, in either
+        if not owners or (self.store._has_tenants and any(owners)):  # events of none may stand between those of tenants
             return
-        if not rows or bool(tenant := tenant_of(rows[0])) == has_tenants:
-            return
-        if tenant:
+        if tenant := next(filter(None, reversed(owners)), None):
             raise StorageError(
                 f"the events of this log belong to tenants, the newest to {tenant!r}, and this application would mix "
                 f"them; write Application(…, tenants=True)"
             )
+        if not self.store._has_tenants:
+            return
         raise StorageError(
             "the events of this log belong to no tenant, so that no tenant of this application would see them; leave "
             "`tenants` out, or begin with an empty database and copy them into it on behalf of their tenants"

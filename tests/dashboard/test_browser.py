@@ -101,12 +101,13 @@ async def test_it_is_used_by_keyboard_alone(browser: Browser, root: str) -> None
         await page.wait_for_url("**/projections")
         await page.keyboard.press("/")
         await page.wait_for_url("**/events")
+        await page.wait_for_load_state()
         await page.keyboard.press("?")
         assert await page.locator("dialog[open]").count() == 1
         await page.keyboard.press("Escape")
-        assert await page.locator("dialog[open]").count() == 0
+        await until(lambda: page.evaluate("!document.querySelector('dialog[open]')"))
         await page.keyboard.press("/")
-        assert await page.evaluate("document.activeElement.name") == "stream"
+        await until(lambda: page.evaluate("document.activeElement.name === 'stream'"))
         await page.keyboard.type("gp/?")  # typed, not obeyed
         assert await page.locator("dialog[open]").count() == 0
 
