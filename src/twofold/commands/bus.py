@@ -164,9 +164,10 @@ class CommandBus:
             carried_out.reset(token)
         if not isinstance(receipt, Receipt):
             receipt = _instead_of(receipt, command, receipts)
-        if not receipt.is_staged:
-            count("commands_repeated" if receipt.repeated else "commands_done")
-        if not receipt.is_staged and (session := current_context().session) is not None:
+        if receipt.is_staged:
+            return receipt
+        count("commands_repeated" if receipt.repeated else "commands_done")
+        if (session := current_context().session) is not None:
             session.note(receipt)
         return receipt
 
