@@ -173,9 +173,7 @@ def test_a_new_project_is_installed_passes_its_tests_and_answers(wheel: Path, tm
     python = environment(tmp_path / "env", f"{wheel}[run,fastapi,postgres]")
     done(python, "-m", "twofold", "new", "tea-tasks", cwd=tmp_path)
     project = tmp_path / "tea-tasks"
-    done(
-        uv(), "pip", "install", "--quiet", "--python", python, "-e", project, "--group", f"{project}/pyproject.toml:dev"
-    )
+    done(uv(), "pip", "install", "--quiet", "--python", python, "-e", f"{project}[dev]")
     assert "6 passed" in done(python, "-m", "pytest", "-q", cwd=project)
     for check in ("check", "format --check --diff"):
         done(sys.executable, "-m", "ruff", *check.split(), "--isolated", "--line-length=120", ".", cwd=project)

@@ -24,7 +24,7 @@ NEXT = """\
 
   cd {folder}
   python -m venv .venv && source .venv/bin/activate
-  pip install -e . --group dev
+  pip install -e '.[dev]'  # until Twofold is on PyPI, first: pip install path/to/its/clone
   pytest
   uvicorn {package}.web:api --reload
 
