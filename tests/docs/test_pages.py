@@ -56,6 +56,7 @@ def test_each_guarantee_names_tests_that_there_are() -> None:
     page = (ROOT / "docs/explanation/guarantees.md").read_text("utf-8")
     named = re.findall(r"`((?:tests|src)/[\w/]+\.py)(?:::(\w+))?`", page)
     assert len(named) > 15
+    assert not re.search(r"^[^|\n].*\n\|", page, re.MULTILINE), "a row stands outside of the table"
     for path, test in named:
         assert (ROOT / path).exists(), path
         assert not test or f"def {test}(" in (ROOT / path).read_text("utf-8"), f"{path}::{test}"
