@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from twofold.application import Application
 from twofold.dashboard.pictures import Box, tree
-from twofold.dashboard.rendering import is_part, link_query, moment, number, page
+from twofold.dashboard.rendering import is_part, link_query, moment, number, page, root_of
 from twofold.errors import EventNotFoundError
 from twofold.inspection import EventSearch, Trace, TracedEvent, find_event, search_events, trace
 from twofold.messages.event import RecordedEvent
@@ -49,12 +49,11 @@ async def show_event(app: Application, request: Request) -> Response:
     """Show an event, and the tree of what caused it and what it led to."""
     event = await find_event(app.store, _which(request.path_params["which"]))
     causes = await trace(app.store, event.event_id)
-    root = str(request.scope.get("root_path", "")).rstrip("/")
     return page(
         request, "event.html", title=f"Event {number(event.position)}", event=event, causes=causes,
         has_next=event.position < await app.store.head(),
         nodes=causes.nodes[:DRAWN], left_out=max(len(causes.nodes) - DRAWN, 0),
-        picture=tree("What caused the event, and what followed from it", _boxes(causes, root)),
+        picture=tree("What caused the event, and what followed from it", _boxes(causes, root_of(request))),
         is_event=lambda node: isinstance(node, TracedEvent),
     )  # fmt: skip
 

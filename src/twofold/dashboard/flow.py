@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from twofold.application import Application
 from twofold.dashboard.pictures import Box, columns
-from twofold.dashboard.rendering import link_query, page
+from twofold.dashboard.rendering import link_query, page, root_of
 from twofold.inspection import FlowKind, FlowNode, message_flow
 
 _COLUMNS = (
@@ -20,7 +20,7 @@ _COLUMNS = (
 async def show_flow(app: Application, request: Request) -> Response:
     """Show commands, events, read models, reactions and processes, and what leads to what."""
     flow = message_flow(app.commands, app.projections)
-    root = str(request.scope.get("root_path", "")).rstrip("/")
+    root = root_of(request)
     boxes = [[_box(node, root) for node in flow.nodes if node.kind in kinds] for kinds in _COLUMNS]
     names = {node.id: node for node in flow.nodes}
     picture = columns("Commands, the events they lead to, and what takes these", boxes, flow.links)

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from twofold.application import Application
 from twofold.dashboard.guard import checked_form
 from twofold.dashboard.pictures import Bar, bars
-from twofold.dashboard.rendering import is_part, link_query, moment, page
+from twofold.dashboard.rendering import is_part, link_query, moment, page, root_of
 from twofold.errors import UnknownProcessError
 from twofold.messages.event import EPOCH
 from twofold.processes.instance import ProcessState
@@ -89,9 +89,8 @@ async def change(app: Application, request: Request) -> Response:
             await control.cancel(process_id, reason=fields.get("reason", ""))
         case _:
             raise HTTPException(404, "There is no such change.")
-    root = str(request.scope.get("root_path", "")).rstrip("/")
     tail = f"/instance?{link_query({'id': process_id})}" if process_id else ""
-    return RedirectResponse(f"{root}/processes/{name}{tail}", 303)
+    return RedirectResponse(f"{root_of(request)}/processes/{name}{tail}", 303)
 
 
 def _bars(steps: Sequence[ProcessStep], now: datetime) -> Iterator[Bar]:

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from twofold.application import Application
 from twofold.dashboard.guard import checked_form
-from twofold.dashboard.rendering import is_part, page
+from twofold.dashboard.rendering import is_part, page, root_of
 from twofold.errors import UnknownProjectionError
 from twofold.inspection import parked_groups
 from twofold.synchronizer.control import ProjectionControl
@@ -55,8 +55,7 @@ async def change(app: Application, request: Request) -> Response:
     if do is None:
         raise HTTPException(404, "There is no such change.")
     await do(app.projections.control(name), fields)
-    root = str(request.scope.get("root_path", "")).rstrip("/")
-    return RedirectResponse(f"{root}/projections/{name}", 303)
+    return RedirectResponse(f"{root_of(request)}/projections/{name}", 303)
 
 
 def _events(runner: Any) -> list[type]:

@@ -22,9 +22,14 @@ NOTHING = "\N{EN DASH}"
 
 def page(request: Request, template: str, code: int = 200, /, **values: Any) -> HTMLResponse:
     """Return a page, or the part of it that htmx asks for."""
-    root = str(request.scope.get("root_path", "")).rstrip("/")
+    root = root_of(request)
     known = {"root": root, "may_change": may_change(request), "word": request.state.word, "path": _path(request, root)}
     return HTMLResponse(_environment().get_template(template).render(known | values), code)
+
+
+def root_of(request: Request) -> str:
+    """Return the path at which the application has mounted the dashboard, with which each link begins."""
+    return str(request.scope.get("root_path", "")).rstrip("/")
 
 
 def is_part(request: Request) -> bool:
