@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from twofold.application import Application
 from twofold.dashboard.pictures import Box, tree
-from twofold.dashboard.rendering import is_part, link_query, moment, number, page, root_of
+from twofold.dashboard.rendering import is_part, link_query, moment, number, page, root_of, whole_number
 from twofold.errors import EventNotFoundError
 from twofold.inspection import EventSearch, Trace, TracedEvent, find_event, search_events, trace
 from twofold.messages.event import RecordedEvent
@@ -95,14 +95,14 @@ def _time(field: str, text: str) -> datetime | None:
 def _place(text: str) -> int | None:
     if not text:
         return None
-    if not text.isdecimal() or len(text) > 18:
+    if (position := whole_number(text)) is None:
         raise ValueError(f"a page begins before a position, got {text!r}")
-    return int(text)
+    return position
 
 
 def _which(text: str) -> int | UUID:
-    if text.isdecimal() and 0 < len(text) < 19 and int(text):
-        return int(text)
+    if position := whole_number(text):
+        return position
     try:
         return UUID(text)
     except ValueError:

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from twofold.application import Application
 from twofold.dashboard.guard import checked_form
-from twofold.dashboard.rendering import is_part, page, root_of
+from twofold.dashboard.rendering import is_part, page, root_of, whole_number
 from twofold.errors import UnknownProjectionError
 from twofold.inspection import parked_groups
 from twofold.synchronizer.control import ProjectionControl
@@ -67,10 +67,10 @@ async def _retry(control: ProjectionControl, fields: Mapping[str, str]) -> None:
 
 
 async def _skip(control: ProjectionControl, fields: Mapping[str, str]) -> None:
-    position = fields.get("position", "")
-    if not position.isdecimal() or len(position) > 18:
-        raise ValueError(f"say which event to skip, by its position; got {position!r}")
-    await control.skip(int(position), reason=fields.get("reason", ""))
+    text = fields.get("position", "")
+    if (position := whole_number(text)) is None:
+        raise ValueError(f"say which event to skip, by its position; got {text!r}")
+    await control.skip(position, reason=fields.get("reason", ""))
 
 
 def _key(fields: Mapping[str, str]) -> list[Any]:

@@ -66,6 +66,11 @@ def number(count: int) -> str:
     return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def whole_number(text: str) -> int | None:
+    """Return the position or version that a text of a request says; None if it says none that a log can have."""
+    return int(text) if text.isdecimal() and len(text) <= 18 else None
+
+
 def link_query(parameters: Mapping[str, Any]) -> str:
     """Return parameters of an address, without those that are empty."""
     return urlencode({name: value for name, value in parameters.items() if value not in (None, "", ())}, doseq=True)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from twofold.application import Application
-from twofold.dashboard.rendering import page
+from twofold.dashboard.rendering import page, whole_number
 from twofold.errors import TwofoldError
 from twofold.inspection import StreamState, document_of, stream_state
 from twofold.log.codec.unknown import raw_events
@@ -80,6 +80,6 @@ async def _state(app: Application, stream: str, version: int | None) -> tuple[St
 def _version(name: str, text: str) -> int | None:
     if not text:
         return None
-    if not text.isdecimal() or len(text) > 18:
+    if (version := whole_number(text)) is None:
         raise HTTPException(400, f"`{name}` is the number of events in the stream, got {text!r}")
-    return int(text)
+    return version
