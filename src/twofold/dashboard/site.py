@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from importlib.resources import files
 
 from starlette.applications import Starlette
@@ -75,18 +74,13 @@ def dashboard(app: Application, *, grant: Grant = local_readers) -> Starlette:
         *(Route(path, _shown(app, change), methods=["POST"]) for path, change in _CHANGES.items()),
         *(Route(f"/assets/{name}", _send_asset) for name in _ASSETS),
     ]
-    handlers = {
-        HTTPException: _refused, EventNotFoundError: _refused, UnknownProjectionError: _refused,
-        UnknownProcessError: _refused, TwofoldError: _refused, StorageError: _refused, ValueError: _refused,
-    }  # fmt: skip
+    handlers = dict.fromkeys((HTTPException, TwofoldError, ValueError), _refused)
     return Starlette(routes=routes, middleware=[Middleware(Guard, grant=grant)], exception_handlers=handlers)
 
 
 def _shown(app: Application, show: Page) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
-        with ExitStack() as scope:
-            scope.enter_context(all_tenants())
-            scope.enter_context(masked())
+        with all_tenants(), masked():
             return await show(app, request)
 
     return answer
