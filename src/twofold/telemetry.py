@@ -37,6 +37,8 @@ EVENTS = "twofold.events"
 POSITION = "twofold.position"
 REPEATED = "twofold.repeated"
 OUTCOME = "twofold.outcome"
+MEASURED = (MESSAGE, PROJECTION)
+"""Attributes of a span that its duration has, too: few, as each set of values is a series."""
 
 TRACEPARENT = "traceparent"
 """Under which an event's `metadata.extra` holds the trace that appended it, in the form of W3C. stored."""
@@ -185,7 +187,7 @@ def trace_batch(projection: str, events: Sequence[RecordedEvent[Any]], position:
     is_one = len(events) <= LOOKED_AT and len({each.trace_id for each in found}) == 1
     parent = _below(found[0]) if is_one else Context()
     links = [Link(each) for each in (found[1:] if is_one else found)]
-    with _span(f"project {projection}", attributes, _batches, parent, links, {PROJECTION: projection}):
+    with _span(f"project {projection}", attributes, _batches, parent, links):
         yield
 
 
@@ -227,9 +229,8 @@ def _span(
     duration: Histogram,
     parent: Context | None = None,
     links: Sequence[Link] = (),
-    measured: dict[str, str] | None = None,
 ) -> Iterator[Span]:
-    """Measure a block, in a span; `measured` are the attributes of the duration: few, as each set is a series."""
+    """Measure a block, in a span; of its attributes the duration gets those of `MEASURED` alone."""
     began = time.perf_counter()
     error = ""
     try:
@@ -239,7 +240,7 @@ def _span(
         error = type(raised).__name__
         raise
     finally:
-        series = measured if measured is not None else {k: v for k, v in attributes.items() if k == MESSAGE}
+        series = {key: value for key, value in attributes.items() if key in MEASURED}
         duration.record(time.perf_counter() - began, {**series, "error.type": error} if error else series)
 
 
