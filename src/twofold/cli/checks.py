@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import App, Parameter
 
 from twofold.application import Application
 from twofold.checks.findings import Finding, without
 from twofold.cli.applications import load
-from twofold.cli.output import Json, answer, out, say
+from twofold.cli.output import Json, answer, out, say, say_document
 from twofold.cli.rebuilds import Code, Url
 from twofold.engines.engine import open_event_store
 from twofold.log.event_store import EventStore
@@ -63,10 +63,7 @@ async def check(
         findings += await _findings_of_log(app, ignore)
     for each in findings:
         tell(each, as_json=as_json)
-    errors = sum(each.level == "error" for each in findings)
-    if not as_json:
-        say(f"{errors} errors, {len(findings) - errors} warnings")
-    return int(bool(errors or (strict and findings)))
+    return verdict(findings, strict=strict, as_json=as_json)
 
 
 async def _findings_of_log(app: Application, ignore: tuple[str, ...]) -> list[Finding]:
@@ -83,10 +80,18 @@ def tell(finding: Finding, *, as_json: bool) -> None:
     """Print a finding."""
     facts = {name: getattr(finding, name) for name in ("code", "level", "subject", "text", "why", "fix")}
     if as_json:
-        say(msgspec.json.encode(facts).decode())
+        say_document(facts)
         return
     out.print(f"{finding.code} {finding.level}: {finding.text}", soft_wrap=True, markup=False)
     out.print(f"  {finding.why}\n  Fix: {finding.fix}", soft_wrap=True, markup=False)
+
+
+def verdict(findings: Sequence[Finding], *, strict: bool, as_json: bool) -> int:
+    """Print how many findings there are, and return the exit code."""
+    errors = sum(each.level == "error" for each in findings)
+    if not as_json:
+        say(f"{errors} errors, {len(findings) - errors} warnings")
+    return int(bool(errors or (strict and findings)))
 
 
 LOCK = Path("events.lock.json")
@@ -163,7 +168,4 @@ def check_schemas(
     findings = without(check_file(load(application, url).event_types(package), file), ignore)
     for each in findings:
         tell(each, as_json=as_json)
-    errors = sum(each.level == "error" for each in findings)
-    if not as_json:
-        say(f"{errors} errors, {len(findings) - errors} warnings")
-    return int(bool(errors or (strict and findings)))
+    return verdict(findings, strict=strict, as_json=as_json)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from twofold.checks.databases import DatabaseReport, examine_database
 from twofold.checks.findings import Finding, without
-from twofold.cli.checks import Ignore, Strict, tell
+from twofold.cli.checks import Ignore, Strict, tell, verdict
 from twofold.cli.output import Json, opened, say, say_document
 from twofold.engines.urls import hide_secrets, without_secrets
 from twofold.errors import StorageError
@@ -27,7 +27,7 @@ async def doctor(*urls: Urls, ignore: Ignore = (), strict: Strict = False, as_js
     """
     if not urls:
         raise ValueError("name a database, such as `twofold doctor sqlite:///orders.db`")
-    errors = warnings = 0
+    found: list[Finding] = []
     if not as_json:
         say(f"twofold {version('twofold')}, Python {platform.python_version()}, {platform.system()}")
     for url in urls:
@@ -39,11 +39,8 @@ async def doctor(*urls: Urls, ignore: Ignore = (), strict: Strict = False, as_js
             say(f"{without_secrets(url)}: {', '.join(f'{name} {value}' for name, value in report.facts.items())}")
         for each in findings:
             tell(each, as_json=as_json)
-        found = sum(each.level == "error" for each in findings)
-        errors, warnings = errors + found, warnings + len(findings) - found
-    if not as_json:
-        say(f"{errors} errors, {warnings} warnings")
-    return int(bool(errors or (strict and warnings)))
+        found += findings
+    return verdict(found, strict=strict, as_json=as_json)
 
 
 async def _examined(url: str) -> DatabaseReport:
