@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 
-from twofold.cli.output import Json, opened, opened_read_models, print_table, progress, say
+from twofold.cli.output import Json, json_text, opened, opened_read_models, print_table, progress, say, say_document
 from twofold.log.copy import Copied, copy_log
 from twofold.log.event_store import EventStore
 from twofold.log.importers.importing import StoreKind, import_events
@@ -95,7 +94,7 @@ async def fork(source: str, target: str, /, *, at: int | None = None, as_json: J
         async with opened_read_models(target) as beside:
             held = await carry_reactions(paused(up_to(reactions, end or START)), beside)
     if as_json:
-        say(_json(copied._asdict() | {"paused": held}))
+        say_document(copied._asdict() | {"paused": held})
         return
     say(f"{target} is a fork up to position {copied.events:,}, with {copied.commands:,} commands")
     if held:
@@ -111,7 +110,7 @@ async def _copy(source: str, target: str, *, as_json: bool) -> None:
         async with opened_read_models(target) as beside:
             carried = await carry_reactions(reactions, beside)
     if as_json:
-        say(_json(copied._asdict() | {"reactions": carried}))
+        say_document(copied._asdict() | {"reactions": carried})
     else:
         _tell_copied(copied, carried)
 
@@ -136,7 +135,7 @@ async def _transform(source: str, target: str, transform: Transform, *, dry_run:
                     moved = await transform_log(EventStore(original), EventStore(other), transform, progress=report)
     late = [_late(each, moved.read) for each in reactions if each.position < moved.read or each.parked]
     if as_json:
-        say(_json(moved._asdict() | {"late_reactions": late}))
+        say_document(moved._asdict() | {"late_reactions": late})
     else:
         _tell_moved(moved, is_preview=dry_run)
         for each in late:
@@ -165,7 +164,7 @@ async def import_foreign(
                 store = EventStore(log)
                 moved = await import_events(kind, url, store, transform=transform, table=table, progress=report)
     if as_json:
-        say(_json(moved._asdict()))
+        say_document(moved._asdict())
     else:
         _tell_moved(moved, is_preview=dry_run)
 
@@ -205,8 +204,4 @@ def _show(example: Example) -> None:
 def _line(event: PlainEvent) -> str:
     stream = f" of {event.stream_id}" if event.stream_id else ""
     tags = f" tagged {', '.join(event.tags)}" if event.tags else ""
-    return f"{event.type}{stream}{tags} {_json(event.data)}"
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    return f"{event.type}{stream}{tags} {json_text(event.data)}"

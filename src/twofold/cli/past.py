@@ -13,7 +13,7 @@ from twofold.application import Application
 from twofold.cli.applications import load
 from twofold.cli.output import Json, answer, json_text, progress, say
 from twofold.cli.rebuilds import Code, Url
-from twofold.inspection import document_of, stream_state
+from twofold.inspection import stream_state
 from twofold.log.folding.as_of import AsOf
 from twofold.messages.context import metadata
 from twofold.messages.position import Position
@@ -68,7 +68,7 @@ async def at(
             await _say_position(app, position, as_json=as_json)
         if stream:
             found = await stream_state(app.store, stream, fold=fold, as_of=position)
-            text = f"{found.fold} {stream} at version {found.version:,}: {json_text(document_of(found.state))}"
+            text = f"{found.fold} {stream} at version {found.version:,}: {json_text(found.state)}"
             answer(text, found, as_json=as_json)
         if read_model:
             with metadata(tenant=tenant) if tenant else all_tenants():

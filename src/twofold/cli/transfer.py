@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-import msgspec
 from cyclopts import Parameter
 from msgspec.structs import replace
 
 from twofold.cli.moving import DRY_RUN, import_foreign
-from twofold.cli.output import Json, opened, opened_read_models, progress, say
+from twofold.cli.output import Json, answer, opened, opened_read_models, progress, say
 from twofold.log.event_store import EventStore
 from twofold.log.importers.importing import StoreKind
 from twofold.log.transfer.exporting import export as write_file
@@ -77,7 +76,7 @@ async def export(
             found = await write_file(log, place, header, last, report, options)
     there = f", {found.already:,} of them were there already" if found.already else ""
     text = f"{file} holds {found.events:,} events up to position {found.end:,}{there}; {found.commands:,} commands"
-    _tell(found, text, as_json=as_json)
+    answer(text, found._asdict(), as_json=as_json)
 
 
 async def import_(
@@ -127,7 +126,7 @@ async def _import_file(file: Path, url: str, *, as_json: bool) -> None:
         carried = await _carry_reactions(log, file, url)
     new = found.events - found.already
     text = f"imported {new:,} events, {found.already:,} were there already; {found.commands:,} commands"
-    _tell(found, text, as_json=as_json)
+    answer(text, found._asdict(), as_json=as_json)
     if carried and not as_json:
         say(f"reactions that go on where they stand: {', '.join(carried)}")
 
@@ -140,7 +139,3 @@ async def _carry_reactions(log: PortableLog, file: Path, url: str) -> Sequence[s
     end = await log.mark(header.end)
     async with opened_read_models(url) as beside:
         return await carry_reactions(up_to(from_json(header.beside), end or beginning), beside)
-
-
-def _tell(found: NamedTuple, text: str, *, as_json: bool) -> None:
-    say(msgspec.json.encode(found._asdict()).decode() if as_json else text)
