@@ -17,8 +17,9 @@ from twofold.errors import OwnershipError, StorageError
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_store import EventStore
 from twofold.log.keys.master_key import MasterKeys, MasterKeySource
+from twofold.messages.event import event_type_of
 from twofold.messages.event_query import EventQuery
-from twofold.messages.stream import RESERVED
+from twofold.messages.personal import SubjectForgotten
 from twofold.messages.tenant_names import tenant_of
 from twofold.middleware import Middleware, checked
 from twofold.options import Options
@@ -200,9 +201,8 @@ class Application:
         log, everything = self.store._log, EventQuery.all()
         last = max(await log.head() - 1, 0)
         rows = [*await log.read(everything, limit=1), *await log.read(everything, after=last, limit=1)]
-        owners = [
-            tenant_of(row) for row in rows if row.type != f"{RESERVED}SubjectForgotten"
-        ]  # of no tenant, in either
+        of_none = event_type_of(SubjectForgotten).name  # stands in logs of both kinds
+        owners = [tenant_of(row) for row in rows if row.type != of_none]
         if not owners or (self.store._has_tenants and any(owners)):  # events of none may stand between those of tenants
             return
         if tenant := next(filter(None, reversed(owners)), None):
