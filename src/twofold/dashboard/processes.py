@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -26,14 +25,13 @@ from twofold.processes.steps import (
     EventReceived,
     ProcessStep,
     TimerFired,
+    decode_step,
 )
 
 PAGE = 50
 """Instances on a page."""
 STEPS = 200
 """Steps of an instance that are drawn; the first ones of a longer life."""
-_decode = msgspec.json.Decoder(ProcessStep).decode
-Taken = tuple[datetime, ProcessStep]
 
 
 async def show_processes(app: Application, request: Request) -> Response:
@@ -67,7 +65,7 @@ async def show_instance(app: Application, request: Request) -> Response:
     name, process_id = request.path_params["name"], request.query_params.get("id", "")
     control = app.processes.control(name)
     instance = await control.get(process_id)
-    steps = [_decode(each.payload) for each in await control.steps(process_id, limit=STEPS)]
+    steps = [decode_step(each.payload) for each in await control.steps(process_id, limit=STEPS)]
     now = datetime.now(EPOCH.tzinfo)
     return page(
         request, "instance.html", title=f"{name} {process_id}", instance=instance,

@@ -15,19 +15,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import msgspec
-
 from twofold.arguments import check_instance, check_whole
 from twofold.errors import EventNotFoundError
 from twofold.inspection.searching import EventSearch, Recorded, find_event, portable, search_events
 from twofold.log.codec.unknown import raw_events
 from twofold.log.event_store import EventStore
+from twofold.messages.event import event_type_of
 from twofold.options import InspectionOptions
 from twofold.ports.maintenance import PortableLog
-from twofold.processes.steps import CommandRefused, ProcessStep
+from twofold.processes.steps import CommandRefused, ProcessStep, decode_step
 
-_STEP = "twofold.ProcessStep"
-_decode_step = msgspec.json.Decoder(ProcessStep).decode
+_STEP = event_type_of(ProcessStep).name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +172,7 @@ class _Tree:
 
     def _add_sent(self, recorded: Recorded) -> None:
         """Note which commands a step of a process sent, and which it heard to be refused."""
-        step = _decode_step(recorded.stored.payload)
+        step = decode_step(recorded.stored.payload)
         for sent in step.sent:
             self._command(sent.command_id, recorded.event_id).name = sent.command
         if isinstance(refused := step.input, CommandRefused):

@@ -99,6 +99,10 @@ class ProcessStep(msgspec.Struct, frozen=True, omit_defaults=True):
     completed: bool = False
 
 
+decode_step = msgspec.json.Decoder(ProcessStep).decode
+"""Return a step from its stored payload, without the application's code."""
+
+
 def stream_of(process: str, process_id: str) -> str:
     """Return the stream of an instance. stored."""
     return f"{stream_type_of(process)}-{process_id}"
