@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from operator import attrgetter
 from typing import NamedTuple, cast
 from uuid import UUID
@@ -24,7 +24,8 @@ from twofold.errors import EventNotFoundError
 from twofold.log.chunks import Pace, Rows, chunks
 from twofold.log.codec.unknown import raw_events
 from twofold.log.event_store import EventStore
-from twofold.messages.event import EPOCH, RawEvent, RecordedEvent
+from twofold.log.folding.as_of import last_recorded_by, microseconds_of
+from twofold.messages.event import RawEvent, RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import InspectionOptions
@@ -250,20 +251,10 @@ async def _range_of(log: PortableLog, search: EventSearch) -> _Range:
     head = await log.head()
     low, high = search.after, head + 1 if search.before is None else min(search.before, head + 1)
     if search.since is not None:
-        low = max(low, await _position_at(log, search.since, head) - 1)
+        low = max(low, await last_recorded_by(log, microseconds_of(search.since) - 1, head))
     if search.until is not None:
-        high = min(high, await _position_at(log, search.until, head))
+        high = min(high, await last_recorded_by(log, microseconds_of(search.until) - 1, head) + 1)
     return _Range(low, high)
-
-
-async def _position_at(log: PortableLog, moment: datetime, head: int) -> int:
-    """Return the position of the first event that was recorded at a time or later; behind the head if none was."""
-    wanted, low, high = (moment - EPOCH) // timedelta(microseconds=1), 1, head + 1
-    while low < high:
-        middle = (low + high) // 2
-        rows = await log.read(EventQuery.all(), after=middle - 1, before=middle + 1, limit=1)
-        low, high = (low, middle) if not rows or rows[0].recorded_at >= wanted else (middle + 1, high)
-    return low
 
 
 def _pages(

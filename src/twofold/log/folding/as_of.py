@@ -8,20 +8,18 @@ long as that clock is not set back. Where it was, one of several positions is ri
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from twofold.arguments import check_whole, shown
 from twofold.errors import FuturePositionError
 from twofold.log.known_positions import KnownPositions
+from twofold.messages.event import EPOCH
 from twofold.messages.event_query import EventQuery
 from twofold.messages.position import Position
 from twofold.ports.event_log import EventLog
 
 AsOf = Position | int | datetime
 """An earlier moment: a position of the log, such as that of a receipt or an event, or a time."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def check_as_of(name: str, as_of: object) -> None:
@@ -56,26 +54,35 @@ async def position_as_of(log: EventLog, known: KnownPositions, as_of: AsOf) -> P
         StorageError: the database failed.
     """
     if isinstance(as_of, datetime):
-        as_of = await _last_recorded_by(log, as_of)
+        as_of = await _end_at(log, as_of)
     await known.compare(as_of)
     if (mark := await log.mark(as_of)) is None:
         raise FuturePositionError(f"position {as_of}", await log.head())
     return Position(as_of, mark.event_id)
 
 
-async def _last_recorded_by(log: EventLog, moment: datetime) -> int:
-    """Return the last position that was recorded by a time.
+def microseconds_of(moment: datetime) -> int:
+    """Return a moment in microseconds since 1970, as the log records times."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+async def last_recorded_by(log: EventLog, wanted: int, head: int) -> int:
+    """Return the last position up to the head that was recorded by a time, in microseconds since 1970; 0 if none was.
 
     The positions that are looked at are the same ones however much is appended later.
     """
-    wanted, head = (moment - _EPOCH) // _MICROSECOND, await log.head()
-    if wanted > time.time_ns() // 1000 and not (head and wanted <= await _recorded_at(log, head)):
-        raise FuturePositionError(str(moment), head)
     found, step = 0, 1 << head.bit_length()
     while step := step >> 1:
         if found + step <= head and await _recorded_at(log, found + step) <= wanted:
             found += step
     return found
+
+
+async def _end_at(log: EventLog, moment: datetime) -> int:
+    wanted, head = microseconds_of(moment), await log.head()
+    if wanted > time.time_ns() // 1000 and not (head and wanted <= await _recorded_at(log, head)):
+        raise FuturePositionError(str(moment), head)
+    return await last_recorded_by(log, wanted, head)
 
 
 async def _recorded_at(log: EventLog, position: int) -> int:
