@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+from tests.synchronizing import quick
+
 from twofold import (
     Aggregate,
     Application,
@@ -30,6 +32,7 @@ MASTER_KEY = b"0" * 32
 OPTIONS = Options(
     log=LogOptions(short_stream=5, first_chunk=4, chunk=8, snapshot_every=5),
     privacy=PrivacyOptions(recheck=0.05, settling=0.05),
+    synchronizer=quick(retries=0),
 )
 GUEST = {"name": "Annabelle Quux", "email": "quux@example.com", "wish": "Zyzzyva blossom"}
 
@@ -123,6 +126,9 @@ class Greeter(Reaction):
 
     def handles(self) -> Sequence[type]:
         return (WishNoted,)
+
+    def key(self, event: WishNoted) -> tuple[str, int]:
+        return (event.guest_id, event.number)
 
     async def apply(self, event: WishNoted, recorded: RecordedEvent[Any]) -> None:
         if event.wish == GUEST["wish"] and event.number == 0:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from tests.postgres_servers import PostgresServer
-from tests.privacy.guests import GUEST, Guest, GuestView, Hotel, check_in, hotel
+from tests.privacy.guests import GUEST, Greeter, Guest, GuestView, Hotel, check_in, hotel
 from tests.synchronizing import PATIENCE, until
 
 from twofold import Application, EventQuery, InvalidMessageTypeError, SubjectForgotten, SubjectForgottenError
@@ -30,8 +30,11 @@ def keys_url(url: str, tmp_path: Path, new_database: Callable[[int], str]) -> st
 
 @pytest_asyncio.fixture
 async def app(url: str, keys_url: str, tmp_path: Path) -> AsyncIterator[Hotel]:
+    """Return a hotel one of whose reactions quotes a guest in its errors."""
     (tmp_path / "keys").mkdir()
-    async with hotel(url, keys_url) as app:
+    app = hotel(url, keys_url)
+    app.projections.add(Greeter())
+    async with app:
         yield app
 
 
@@ -106,6 +109,24 @@ async def test_a_command_that_is_under_way_cannot_bring_the_data_back(app: Hotel
     guest.note(GUEST["wish"])
     with pytest.raises(SubjectForgottenError):
         await app.repository(Guest).save(guest)
+
+
+async def test_errors_about_it_that_are_parked_or_skipped_quote_it_no_more(app: Hotel) -> None:
+    await filled(app)
+    greeter = app.projections.control("greeter")
+    quoted = f"ValueError: cannot fulfil {GUEST['wish']}"
+    [first] = await greeter.parked()
+    assert (first.cause, quoted in first.traceback) == (quoted, True)
+    await greeter.skip(first.position, reason="asked twice")
+    guest = await app.repository(Guest).load("g1")
+    guest.note(GUEST["wish"])
+    await app.repository(Guest).save(guest)
+    await app.projections.wait(await app.store.head(), PATIENCE)
+    assert [each.cause for each in await greeter.parked()] == [quoted]
+    report = await app.privacy.forget("g1", reason="asked for it", by="desk")
+    assert report.parked == 2
+    assert [(each.cause, each.traceback) for each in await greeter.parked()] == [("(forgotten)", "")]
+    assert [each.cause for each in await greeter.skipped()] == ["(forgotten)"]
 
 
 async def test_another_process_stops_reading_it(app: Hotel, url: str, keys_url: str) -> None:
