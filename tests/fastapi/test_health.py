@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from tests.accounts import Balance, Balances, Opened
@@ -102,3 +104,25 @@ def test_the_probes_stand_below_the_path_that_was_given(url: str) -> None:
     with TestClient(api) as client:
         assert [client.get(f"/up/{each}").status_code for each in ("live", "ready")] == [200, 200]
         assert client.get(LIVE).status_code == 404
+
+
+async def test_a_database_that_is_silent_is_told_in_the_time_that_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Application("memory://") as app:
+        api, is_back = FastAPI(), asyncio.Event()
+
+        async def silent() -> int:
+            await is_back.wait()
+            return 0
+
+        monkeypatch.setattr(app.store, "head", silent)
+        add_health(api, app, max_wait=0.01)
+        async with (
+            httpx2.AsyncClient(transport=httpx2.ASGITransport(api), base_url="http://test") as client,
+            asyncio.timeout(5),
+        ):
+            refused = await client.get(READY)
+            assert refused.status_code == 503
+            assert refused.json()["detail"] == "a database does not answer"
+            is_back.set()
+            while (await client.get(READY)).status_code != 200:  # the same look goes on
+                pass
