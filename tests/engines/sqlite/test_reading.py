@@ -39,6 +39,16 @@ async def test_the_loop_reads_by_itself_what_is_brief(log: SqliteEventLog) -> No
     assert await log._database.read(where) == READER
 
 
+async def test_the_loop_reads_once_also_what_is_not_there(log: SqliteEventLog) -> None:
+    readers: list[str] = []
+
+    def find_nothing(reader: sqlite3.Connection) -> None:
+        readers.append(where(reader))
+
+    await log._database.read(find_nothing, brief=True)
+    assert readers == [LOOP]
+
+
 @contextmanager
 def read_in_the_loop(database: SqliteDatabase) -> Iterator[list[str]]:
     """Note the statements that the loop runs by itself."""

@@ -148,14 +148,13 @@ class SqliteDatabase:
         self._identity().check_now_and_then()
         if brief:
             await self._let_others_run()
-            if (found := self.read_at_once(job)) is not None:
-                return found
+            if self._may_read_here():
+                with suppress(*DRIVER_ERRORS):  # whatever it is, the thread waits longer, or finds out
+                    return self._read_here(job)
         return await self._loop.run_in_executor(self._readers, self._read, job)
 
     def read_at_once(self, job: Callable[[sqlite3.Connection], T]) -> T | None:
         """Run a brief `job` in the event loop; None if another task or a thread has its turn first, as `read` sees to.
-
-        A way to a thread and back takes longer, and Python runs one thread at a time anyway.
 
         Raises:
             OwnershipError: another process or event loop has opened the database.
@@ -163,18 +162,10 @@ class SqliteDatabase:
         """
         self._open_writer()
         self._identity().check_now_and_then()
-        start = time.monotonic()
-        if start < self._read_here_from or start >= self._turn_at:
-            return None
-        waits = self._times_waited()
-        try:
-            return job(self._reader_here)
-        except DRIVER_ERRORS:  # whatever it is, the thread waits longer, or finds out
-            return None
-        finally:
-            end = time.monotonic()
-            if end - start > self.options.slow_read and self._times_waited() != waits:
-                self._read_here_from = end + self.options.respite * (end - start)
+        if self._may_read_here():
+            with suppress(*DRIVER_ERRORS):  # the thread finds out
+                return self._read_here(job)
+        return None
 
     @asynccontextmanager
     async def borrow(self, *, begin: bool = True) -> AsyncIterator[sqlite3.Connection]:
@@ -300,6 +291,20 @@ class SqliteDatabase:
         if time.monotonic() >= self._turn_at:
             await asyncio.sleep(0)
             self._turn_at = time.monotonic() + self.options.loop_turn
+
+    def _may_read_here(self) -> bool:
+        """Return whether the disk is fast, and no other task has its turn first."""
+        return self._read_here_from <= time.monotonic() < self._turn_at
+
+    def _read_here(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Read in the loop: a way to a thread and back takes longer, and Python runs one thread at a time anyway."""
+        start, waits = time.monotonic(), self._times_waited()
+        try:
+            return job(self._reader_here)
+        finally:
+            end = time.monotonic()
+            if end - start > self.options.slow_read and self._times_waited() != waits:
+                self._read_here_from = end + self.options.respite * (end - start)
 
     def _connect_reader(self) -> sqlite3.Connection:
         connection = self.connect()
