@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.fulfilment import OrderPlaced, PaymentRequested, RequestPayment, running, until_events
+from tests.fulfilment import (
+    CancelOrder,
+    OrderCancelled,
+    OrderPlaced,
+    PaymentRequested,
+    RequestPayment,
+    running,
+    until_events,
+)
+from tests.processes.clocks import clock_of
 from tests.synchronizing import PATIENCE, until
 
 from twofold import ANY, Application, Event, event_type
 from twofold.errors import InvalidEventError, InvalidMessageTypeError
 from twofold.log.codec.payload import MAX_PAYLOAD
 from twofold.log.codec.stored_names import MAX_NAME
-from twofold.processes import Process, starts
+from twofold.processes import Process, after, due, starts
 from twofold.processes.steps import stream_of
 
 
@@ -66,13 +76,21 @@ class ByNumber(Process[None]):
     @starts(OrderPlaced, key=number_of)
     def placed(self, state: None, event: OrderPlaced) -> Iterator[object]:
         yield RequestPayment(order=event.order, amount=1)
+        yield after(timedelta(hours=1), "payment")
+
+    @due("payment")
+    def overdue(self, state: None) -> Iterator[object]:
+        yield CancelOrder(order="1", reason="not paid")
 
     def is_completed(self, state: None) -> bool:
         return False
 
 
-async def test_an_event_whose_instance_cannot_be_found_stops_the_feed_by_name_until_it_is_skipped(url: str) -> None:
+async def test_an_event_whose_instance_cannot_be_found_stops_the_feed_by_name_until_it_is_skipped(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may be about any instance: to go on with the others could take their events in out of order."""
+    move_clock = clock_of(url, monkeypatch)
     async with running(url, ByNumber()) as (app, _):
         receipt = await app.store.append([OrderPlaced(order="1"), OrderPlaced(order="two"), OrderPlaced(order="3")])
         error = "projection fulfil_order failed on event 2 (OrderPlaced): ValueError: invalid literal for int() with"
@@ -83,6 +101,9 @@ async def test_an_event_whose_instance_cannot_be_found_stops_the_feed_by_name_un
 
         await until(stands_still)
         await until_events(app, "1", PaymentRequested)
+        await move_clock(timedelta(days=1))  # timers fire, and their commands are carried out, while the feed stands
+        await until_events(app, "1", PaymentRequested, OrderCancelled)
+        assert await stands_still()
         assert [each.id for each in await app.processes.control("fulfil_order").list()] == ["1"]
         assert not await app.projections.control("fulfil_order").parked()
         await app.projections.control("fulfil_order").skip(2, reason="an order without a number")
