@@ -52,7 +52,7 @@ from twofold import (
     open_event_store,
 )
 from twofold.commands.folds import AggregateFold
-from twofold.errors import InvalidMessageTypeError, UnreadableEventError
+from twofold.errors import InvalidMessageTypeError, ProjectionFailedError, UnreadableEventError
 from twofold.log.copy import copy_log
 from twofold.log.folding.fingerprint import fold_fingerprint
 from twofold.ports.maintenance import PortableLog
@@ -540,6 +540,23 @@ async def test_the_parts_of_a_parked_event_take_effect_together_once_for_each_ro
             assert await rows_of(model) == ROWS
     finally:
         Orders.refused = set()
+
+
+async def test_rows_on_demand_and_of_the_past_are_refused_by_name_where_a_part_cannot_be_folded(
+    app: Application,
+) -> None:
+    model = app.projections.add(OnDemandOrders(), kind="on_demand")
+    OnDemandOrders.refused = {"22"}
+    try:
+        async with app:
+            head = await app.store.head()
+            with pytest.raises(ProjectionFailedError, match="a phone that it cannot take"):
+                await model.get("g2")
+            with pytest.raises(ProjectionFailedError, match="a phone that it cannot take"):
+                async with model.as_of(head):
+                    pass
+    finally:
+        OnDemandOrders.refused = set()
 
 
 class Numbers(SqlProjection):

@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from twofold.errors import CheckpointMovedError, HistoryChangedError, ProjectionFailedError
+from twofold.errors import CheckpointMovedError, HistoryChangedError
 from twofold.log.chunks import mark_at
-from twofold.log.codec.unknown import raw_events
 from twofold.log.event_store import EventStore
 from twofold.messages.event import stored_names
-from twofold.messages.event_query import EventQuery
 from twofold.messages.read_policy import ReadPolicy
 from twofold.ports.checkpoints import SQL, Generation
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.turns import Turns
 from twofold.ports.watermark import Watermark
-from twofold.projections.runner import RowRunner, decoder_for
+from twofold.projections.runner import RowRunner
 from twofold.queries.serving import Serving
-from twofold.synchronizer.aside.scratch import make_generation, only_segment
+from twofold.synchronizer.aside.scratch import failure_at, make_generation, only_segment
 from twofold.synchronizer.segments.runner import SegmentRunner
 
 
@@ -147,9 +145,7 @@ class OnDemandRows:
         else:
             found = [(row[0], row[4]) for row in await self.database.query(SQL["parked"], **place, limit=1)]
         for position, cause in found[:1]:
-            rows = await self._store.log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
-            decoded = decoder_for(self.runner, self._store.events)(rows)
-            raise ProjectionFailedError(self.name, (decoded or raw_events(rows))[0], cause)
+            raise await failure_at(self._store, self.runner, position, cause)
 
     async def close(self) -> None:
         """Delete the rows; the next question folds them from the beginning."""

@@ -18,7 +18,6 @@ from twofold.errors import PastUnknownError, ProjectionFailedError
 from twofold.log.chunks import Rows
 from twofold.log.event_store import EventStore
 from twofold.log.folding.as_of import AsOf
-from twofold.messages.event_query import EventQuery
 from twofold.messages.position import Position
 from twofold.options import QueryOptions
 from twofold.ports.checkpoints import SQL, Generation
@@ -27,11 +26,11 @@ from twofold.ports.segments import Segment
 from twofold.projections.keys.keyed_event import FailedEvent
 from twofold.projections.kinds import ON_DEMAND, runner_of
 from twofold.projections.projection import KeyValues
-from twofold.projections.runner import RowRunner, Start, decoder_for
+from twofold.projections.runner import RowRunner, Start
 from twofold.queries.read_model import ReadModel
 from twofold.synchronizer.aside.events_of_rows import queries_of
 from twofold.synchronizer.aside.fresh_rows import fresh_rows
-from twofold.synchronizer.aside.scratch import make_generation, only_segment
+from twofold.synchronizer.aside.scratch import failure_at, make_generation, only_segment
 
 
 class PastRows:
@@ -113,12 +112,7 @@ class PastRows:
         await only_segment(self._store, scratch, runner, generation, reached).catch_up(position)
         place = {"name": runner.name, "generation": generation.number}
         for failed in await scratch.query(SQL["parked"], **place, limit=1):
-            await self._raise_failure(failed[0], failed[4])
-
-    async def _raise_failure(self, position: int, cause: str) -> None:
-        rows = await self._store.log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
-        [recorded] = decoder_for(self._runner, self._store.events)(rows)
-        raise ProjectionFailedError(self._runner.name, recorded, cause)
+            raise await failure_at(self._store, self._runner, failed[0], failed[4])
 
     async def _carry_skips(self, scratch: ReadDatabase) -> None:
         skipped = await self._database.query(SQL["skipped"], name=self._runner.name, after=0)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twofold.errors import ProjectionFailedError
+from twofold.log.codec.unknown import raw_events
 from twofold.log.event_store import EventStore
+from twofold.messages.event_query import EventQuery
 from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import Generation, generations_of
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.segments import Segment
-from twofold.projections.runner import RowRunner
+from twofold.projections.runner import RowRunner, decoder_for
 from twofold.synchronizer.generations import prepare
 from twofold.synchronizer.segments.runner import SegmentRunner
 from twofold.synchronizer.segments.target import SegmentTarget
@@ -50,6 +53,23 @@ def only_segment(
     """
     target = SegmentTarget(store, database, runner, generation.suffix, Segment(generation.name, generation.number))
     return SegmentRunner(target, "", SynchronizerOptions(), reached, _head)
+
+
+async def failure_at(store: EventStore, runner: RowRunner, position: int, cause: str) -> ProjectionFailedError:
+    """Return the error that says of which event it is that a row cannot be had.
+
+    Args:
+        store: where the events are.
+        runner: what could not fold the event.
+        position: where it stands; it may be several events by now, or none.
+        cause: why.
+
+    Raises:
+        StorageError: the database failed.
+    """
+    rows = await store.log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
+    decoded = decoder_for(runner, store.events)(rows)
+    return ProjectionFailedError(runner.name, (decoded or raw_events(rows))[0], cause)
 
 
 async def _head(after: int, timeout: float) -> int:
