@@ -16,13 +16,17 @@ from tests.synchronizing import PATIENCE, deposited, opened, running, until, wri
 
 from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines.engine import Engine
+from twofold.errors import SegmentsApartError
+from twofold.messages.mark import Mark
 from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import SQL, Checkpoint, Generation, GenerationState
+from twofold.ports.held_back import HeldBack
 from twofold.ports.segments import SLOTS, Segment, bounds, slot_of
 from twofold.projections.keyed_runner import KeyedRunner
 from twofold.projections.kinds import ASYNCHRONOUS
-from twofold.synchronizer.leases import Leases, LeaseTable, is_gone, new_worker, segment_of, shares
+from twofold.synchronizer.leases import Leases, LeaseTable, is_gone, merge, new_worker, segment_of, shares
 
+HELD_BACK = HeldBack(Mark(3), {"acme": Mark(1)})
 CODE = frozenset({("a", 1), ("b", 1)})
 
 
@@ -167,6 +171,46 @@ async def test_a_read_model_is_divided_and_joined_again_while_it_runs(engine: En
         await synchronizer.wait(await store.head(), PATIENCE)
         rows = (await balances.page(page_size=100)).items
         assert list(rows) == [Balance(account, "ann", Decimal(total), total) for account in sorted(accounts)]
+
+
+async def hold_back(engine: Engine, first: int, held_back: str) -> None:
+    """Let a segment hold tenants back, as a step would."""
+    async with engine.read_database.transaction() as transaction:
+        held = "UPDATE twofold_checkpoints SET held_back = :held_back WHERE first_slot = :first"
+        await transaction.run(held, first=first, held_back=held_back)
+
+
+async def test_segments_keep_the_tenants_that_they_hold_back_when_they_are_divided_and_are_not_joined(
+    engine: Engine, store: EventStore
+) -> None:
+    synchronizer, held_back = ReadModelSynchronizer(store, engine.read_database, [Balances()]), HELD_BACK.text
+    await synchronizer.prepare()
+    await hold_back(engine, 0, held_back)
+    leases = Leases(engine.read_database, new_worker(), [("balances", 1)], 60.0)
+    [whole] = (await leases.take_round([])).held
+    await synchronizer.control("balances").scale(2)
+    left, right = (await leases.take_round([whole.segment])).held
+    found = [Checkpoint(*row) for row in await engine.read_database.query(SQL["checkpoints"])]
+    assert [each.held_back for each in found] == [held_back, held_back]
+    for of_left, of_right in ((held_back, held_back), (held_back, ""), ("", held_back)):
+        await hold_back(engine, left.segment.first, of_left)
+        await hold_back(engine, right.segment.first, of_right)
+        with pytest.raises(SegmentsApartError):
+            async with engine.read_database.transaction() as transaction:
+                await merge(transaction, left, right)
+    await hold_back(engine, right.segment.first, "")
+    async with engine.read_database.transaction() as transaction:
+        await merge(transaction, left, right)
+    assert await segments(synchronizer) == [(0, SLOTS)]
+
+
+async def test_where_an_operator_sets_the_position_no_tenant_is_held_back(engine: Engine, store: EventStore) -> None:
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()])
+    await synchronizer.prepare()
+    await hold_back(engine, 0, HELD_BACK.text)
+    await synchronizer.control("balances").set_position(1)
+    [found] = [Checkpoint(*row) for row in await engine.read_database.query(SQL["checkpoints"])]
+    assert (found.position, found.held) == (1, None)
 
 
 async def test_workers_share_the_segments_and_take_over_from_those_that_leave(
