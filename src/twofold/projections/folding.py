@@ -65,7 +65,7 @@ class Folding:
 
     def may_end(self, events: Sequence[KeyedEvent], count: int) -> bool:
         """Return whether the first events are folded whole, for all of their rows."""
-        return not self._found and (count == len(events) or (count > 0 and not is_divided(events, count)))
+        return count > 0 and not self._found and not is_divided(events, count)
 
     def take(self, events: Sequence[KeyedEvent], first: int = 0, seconds: float = math.inf) -> int:
         """Fold events in order, and return how many of them are folded by now.

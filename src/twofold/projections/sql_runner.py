@@ -136,7 +136,7 @@ def _by_position(events: Sequence[KeyedEvent]) -> Iterator[Sequence[KeyedEvent]]
     """Yield what stands at one position of the log: an event, or all that upcasters have made of it."""
     first = 0
     for place in range(1, len(events) + 1):
-        if place == len(events) or not is_divided(events, place):
+        if not is_divided(events, place):
             yield events[first:place]
             first = place
 

@@ -163,15 +163,17 @@ def without_blocked(found: Iterable[KeyedEvent], blocked: Collection[str]) -> tu
 
 def is_divided(events: Sequence[KeyedEvent], place: int) -> bool:
     """Return whether what stands at one position of the log goes on at a place: an event for several rows, or parts."""
-    return events[place - 1].recorded.stored.position == events[place].recorded.stored.position
+    return 0 < place < len(events) and (
+        events[place - 1].recorded.stored.position == events[place].recorded.stored.position
+    )
 
 
 def start_of_event(events: Sequence[KeyedEvent], place: int) -> int:
     """Return where to divide events so that no position is divided: near a place, 0 if there is only one."""
-    before = after = place
-    while before and is_divided(events, before):
+    before, after = place, max(place, 1)
+    while is_divided(events, before):
         before -= 1
-    while after < len(events) and (not after or is_divided(events, after)):
+    while is_divided(events, after):
         after += 1
     return before or (after if after < len(events) else 0)
 

@@ -134,7 +134,11 @@ class JointRunner(KeyedRunner):
         for count in range(end):
             fold.take(count)
             now = time.perf_counter()
-            if batch.is_divisible and now - began > self.folding.commit_after and _may_end(batch.events, count + 1):
+            if (
+                batch.is_divisible
+                and now - began > self.folding.commit_after
+                and not is_divided(batch.events, count + 1)
+            ):
                 return count + 1
             if now - paused > self.folding.slice:
                 batch.moving()
@@ -150,11 +154,6 @@ class JointRunner(KeyedRunner):
             if folded.rows:
                 yield WriteRows(part.table(batch.suffix), part._changes(before, folded))
         yield WriteStep(self.table(batch.suffix), batch.changes, batch.step)
-
-
-def _may_end(events: Sequence[KeyedEvent], count: int) -> bool:
-    """Return whether a step may end behind the first events: what stands at one position is folded in one step."""
-    return count == len(events) or not is_divided(events, count)
 
 
 class _Copy(KeyedRunner):
