@@ -91,10 +91,8 @@ class Fairness:
         self._batches: dict[str, EventBatches] = {}
         self._last = ""
 
-    def left_out(self, held: HeldBack | None, skips: Skips) -> LeftOut | Skips:
+    def left_out(self, held: HeldBack | None, skips: Skips) -> LeftOut:
         """Return what leaves out the events that are not to be handled now."""
-        if held is None and not self._may_begin:
-            return skips
         return LeftOut(skips, held.tenants if held else ())
 
     def flooding(self, held: HeldBack | None, batch: Batch, end: int, looked_at: int) -> Sequence[str]:

@@ -47,7 +47,7 @@ from twofold.ports.skips import Skips
 from twofold.projections.failure import MAX_CAUSE, described, storable
 from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent
 from twofold.projections.runner import ProjectionBatch, decoder_for
-from twofold.synchronizer.segments.fairness import Fairness, LeftOut, Standing, without_tenants
+from twofold.synchronizer.segments.fairness import Fairness, Standing, without_tenants
 from twofold.synchronizer.segments.movement import Movement
 from twofold.synchronizer.segments.retry_queue import RetryQueue
 from twofold.synchronizer.segments.sorting import sort_events
@@ -317,8 +317,7 @@ class SegmentRunner:
         left_out = self._fairness.left_out(held, self._skips)
         reading = self._in_this_history(self._batches.read(self._passed, end, left_out))
         batch = await self._movement.within_limit(reading, "reading a batch")
-        looked_at = left_out.looked_at if isinstance(left_out, LeftOut) else 0
-        if flooding := self._fairness.flooding(held, batch, end, looked_at):
+        if flooding := self._fairness.flooding(held, batch, end, left_out.looked_at):
             log.info("%s holds back %s, whose events flood it", self._runner.name, ", ".join(flooding))
             self._standing = self._standing.hold(flooding, self._passed)
             batch = without_tenants(batch, flooding)
