@@ -141,6 +141,8 @@ async def test_a_batch_over_several_traces_is_linked_to_each(url: str) -> None:
 
             await until(is_built, PATIENCE)
         [batch] = collector.batches("project order_views")
+        timed = [dict(each.attributes) for each in collector.metrics()["twofold.projection.batch.duration"]]
+        assert {"twofold.projections.projection": "order_views"} in timed  # and nothing that each batch has anew
         linked = {(each.context.trace_id, each.context.span_id) for each in batch.links}
         assert linked == {ids(each) for each in collector.spans_of("handle PlaceOrder")}
         assert len(linked) == 3
@@ -184,7 +186,8 @@ async def test_what_a_process_has_done_is_counted_with_and_without_an_sdk(any_ur
         assert found["twofold.commands.done"][0].value == after.commands_done
         timed = {each.attributes["twofold.message"] for each in found["twofold.message.duration"]}
         assert "PlaceOrder" in timed
-        assert found["twofold.append.duration"]
+        assert set(found["twofold.message.duration"][0].attributes) <= {"twofold.message", "error.type"}
+        assert all(set(each.attributes) <= {"error.type"} for each in found["twofold.append.duration"])
 
 
 @dataclass(frozen=True)
