@@ -108,7 +108,8 @@ async def test_a_stream_shows_its_state_at_any_version_and_what_changed(shown: S
     assert re.search(r'<code>status</code></td><td class="old">"open"</td><td class="new">"cancelled"', text)
     assert '"status": "open"' in await page(asker, f"/stream?{stream}&version=1&since=0")
     assert "has 2 events" in await page(asker, f"/stream?{stream}&version=7")
-    await page(asker, f"/stream?{stream}&version=x", 400)
+    for wrong in ("x", "-1", "9" * 19):  # the last one is no number of a database
+        await page(asker, f"/stream?{stream}&version={wrong}", 400)
     await page(asker, "/stream?id=Order-none", 404)
 
 
