@@ -69,9 +69,7 @@ class EventTypes:
         self._by_class: dict[type, PayloadCodec] = {}
         self._by_name: dict[str, PayloadCodec] = {}
         self._retired: dict[str, RetiredType] = {}
-        self._upcast: set[tuple[str, int]] = set()
-        """What upcasters have been met with: there a row may be several events, or none."""
-        self._decoders: dict[tuple[str, int], Callable[[bytes], Any]] = {}
+        self._decoders: dict[tuple[str, int], _Decoder] = {}
         self._prepared: dict[_ClassInStream, _Prepared] = {}
         self._encryption: Encryption | None = None
         """Encrypts personal fields; None: no class that has some can be registered."""
@@ -246,13 +244,14 @@ class EventTypes:
         is_upcast = False
         decode: Callable[[bytes], Any] = bytes  # the first row tells which one
         events = []
-        payloads = [row.payload for row in rows] if self._encryption is None else self._encryption.decrypt_all(rows)
-        for row, payload in zip(rows, payloads, strict=True):
+        encryption = self._encryption
+        payloads = None if encryption is None else iter(encryption.decrypt_all(rows))
+        for row in rows:
             if row.type != name or row.schema_version != version:  # most are of the class of the one before
                 name, version = row.type, row.schema_version
-                decode = self._decoders[name, version]
-                is_upcast = is_upcast or (name, version) in self._upcast
-            events.append(decode(payload))
+                decode, upcasts = self._decoders[name, version]
+                is_upcast = is_upcast or upcasts
+            events.append(decode(row.payload if payloads is None else next(payloads)))
         if is_upcast:
             return [each for event, row in zip(events, rows, strict=True) for each in _recorded(event, row)], True
         return list(map(RecordedEvent, events, rows)), False
@@ -290,9 +289,9 @@ class EventTypes:
         if self._encryption is not None:
             payload = self._encryption.decrypt(type_name, event_id, payload, position)
         known = self._decoders.get((type_name, schema_version))
-        decoder = known or self._decoder(type_name, schema_version, position)
+        decode, _ = known or self._decoder(type_name, schema_version, position)
         try:
-            return decoder(payload)
+            return decode(payload)
         except Exception as error:  # an upcaster or a constructor of the user's may raise anything
             codec = self._by_name.get(type_name)
             if codec is not None and codec.personal and not isinstance(error, msgspec.MsgspecError):
@@ -357,7 +356,7 @@ class EventTypes:
                 f"{what} and RetiredType({other.name!r}) are both stored as {other.name!r}; remove one of them"
             )
 
-    def _decoder(self, type_name: str, schema_version: int, position: int) -> Callable[[bytes], Any]:
+    def _decoder(self, type_name: str, schema_version: int, position: int) -> _Decoder:
         codec = self._by_name.get(type_name)
         declared = codec.stored if codec else self._retired.get(type_name)
         if declared is None:
@@ -367,10 +366,10 @@ class EventTypes:
         if schema_version < 1:
             raise UnreadableEventError(type_name, position, schema_version, "schema versions start at 1")
         if codec and schema_version == codec.stored.version:
-            decoder = codec.read
+            decoder = codec.read, False
         else:
-            decoder = upcasted(codec.cls if codec else declared, schema_version, self._codec)  # type: ignore[arg-type]
-            self._upcast.add((type_name, schema_version))
+            of = codec.cls if codec else declared
+            decoder = upcasted(of, schema_version, self._codec), True  # type: ignore[arg-type]
         self._decoders[type_name, schema_version] = decoder
         return decoder
 
@@ -385,6 +384,8 @@ def _recorded(decoded: Any, row: StoredEvent) -> list[RecordedEvent[Any]]:
 
 
 _Prepared = tuple[PayloadCodec, EventNames, bytes]
+_Decoder = tuple[Callable[[bytes], Any], bool]
+"""How payloads of a stored name and schema version are read, and whether that gives `Parts`."""
 
 
 def _refuse_reserved(names: Sequence[str], codec: PayloadCodec) -> None:
