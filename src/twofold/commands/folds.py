@@ -95,7 +95,9 @@ def _is_gapless(events: Sequence[RecordedEvent[Any]]) -> bool:
     """Return whether each event is one of the stream, and none between them was left out by an upcaster."""
     if not events:
         return True
-    return events[-1].version - events[0].version == len(events) - 1 and all(not each.part for each in events)
+    if events[-1].version - events[0].version != len(events) - 1:
+        return False
+    return not any([each.part for each in events])  # noqa: C419 - a generator takes twice as long, with each load
 
 
 @lru_cache
