@@ -31,6 +31,7 @@ from twofold.engines.engine import connect_keys
 from twofold.log.codec.encrypt import key_ids
 from twofold.log.codec.event_types import EventTypes
 from twofold.messages.ids import uuid7
+from twofold.messages.stored_event import StoredEvent
 
 TEXT = 'Ann "\\ü\u2028,"~personal":{"}}'
 
@@ -107,15 +108,19 @@ async def events(store: EventStore) -> list[Any]:
     return [each.event async for each in store.read()]
 
 
+def _shows(row: StoredEvent, secret: bytes) -> bool:
+    """Return whether a secret stands in a row; three letters stand in base64 by chance, and not with a quote before."""
+    public, _, encrypted = row.payload.partition(b',"~personal":')
+    return secret in public + row.tags or (b'"' + secret if secret.isalpha() else secret) in encrypted
+
+
 @pytest.mark.parametrize("copies", [1, 20], ids=["few", "many"])
 async def test_what_is_stored_is_read_and_does_not_stand_in_the_log(store: EventStore, copies: int) -> None:
     sent = [each for each in SAMPLES for _ in range(copies)]
     await store.append(sent)
     assert await events(store) == sent
     stored = [each.stored async for each in store.read()]
-    found = [
-        (secret, row.payload, row.tags) for row in stored for secret in SECRETS if secret in row.payload + row.tags
-    ]
+    found = [(secret, row.payload, row.tags) for row in stored for secret in SECRETS if _shows(row, secret)]
     assert found == []
 
 
