@@ -13,7 +13,12 @@ import pytest
 from tests.accounts import ACCOUNT, Account, Deposited, Opened, OverdrawnError, Withdrawn
 
 from twofold import Aggregate, Event, Repository, on, open_event_store
+from twofold.commands.folds import AggregateFold
 from twofold.errors import InvalidEventError, InvalidMessageTypeError
+from twofold.log.codec.event_types import EventTypes
+from twofold.messages.event import RecordedEvent
+from twofold.messages.ids import uuid7
+from twofold.messages.stored_event import record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,24 @@ def test_history_is_folded_and_not_saved_again() -> None:
     account = Account.from_history("a", events)
     assert (account.balance, account.version, account.committed_version) == (Decimal(2), 3, 3)
     assert account.uncommitted_events == ()
+
+
+def test_a_fold_sees_the_versions_of_the_stream_where_one_event_was_split_and_another_left_out() -> None:
+    class Seeing(Aggregate):
+        def __init__(self, id: str) -> None:
+            super().__init__(id)
+            self.seen: list[int] = []
+
+        @on(Deposited)
+        def note(self, event: Deposited) -> None:
+            self.seen.append(self.version)
+
+    event = Deposited(account="a", amount=Decimal(1))
+    new = EventTypes().encode(event, uuid7(), "Seeing-a", "Seeing", b"{}")
+    places = [(1, 1), (1, 2), (3, 0)]  # of as many events as there are versions
+    fold = AggregateFold(Seeing, "a")
+    taken = fold.take(fold.begin(), [RecordedEvent(event, record(new, at, at, 0), part) for at, part in places])
+    assert taken.seen == [0, 0, 2]
 
 
 def test_saving_moves_the_committed_version() -> None:

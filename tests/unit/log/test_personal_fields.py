@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 import pydantic
@@ -14,17 +14,22 @@ import pytest_asyncio
 
 from twofold import (
     NO_STREAM,
+    Aggregate,
     EventQuery,
     EventStore,
     InvalidEventError,
     InvalidMessageTypeError,
     KeyMissingError,
+    LogOptions,
+    Options,
     Personal,
+    Repository,
     Subject,
     SubjectForgottenError,
     Tag,
     UnreadableEventError,
     event_type,
+    on,
     open_event_store,
 )
 from twofold.engines.engine import connect_keys
@@ -129,6 +134,29 @@ async def test_after_a_forgetting_the_placeholders_are_read(store: EventStore, n
     await store.append([SAMPLES[number]])
     forget(store, "1" if number == 2 else "c1")
     assert await events(store) == [PLACEHOLDERS[number]]
+
+
+class Guest(Aggregate):
+    """Calls a function while it is folded."""
+
+    name = ""
+    between: ClassVar[Callable[[], None]]
+
+    @on(Registered)
+    def registered(self, event: Registered) -> None:
+        self.name = event.name
+        type(self).between()
+
+
+async def test_a_state_that_is_folded_while_a_person_is_forgotten_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Options(log=LogOptions(short_stream=2, first_chunk=2))
+    async with open_event_store("memory://", options=options) as store:
+        sent = [Registered(customer_id="c1", name="Ann")] * 5
+        await store.append_events("Guest-1", "Guest", sent, expected_version=0)
+        guests = Repository(store, Guest)
+        monkeypatch.setattr(Guest, "between", lambda: forget(store, "c1"), raising=False)
+        assert (await guests.load("1")).name == "Ann"  # its events were read before
+        assert (await guests.load("1")).name == "(forgotten)"
 
 
 async def test_a_second_subject_is_forgotten_apart_from_the_first(store: EventStore) -> None:
