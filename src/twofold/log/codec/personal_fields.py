@@ -68,15 +68,6 @@ def blind_fields(cls: type) -> frozenset[str]:
     )
 
 
-def personal_names(cls: type) -> frozenset[str]:
-    """Return the names of the personal fields of a class, without looking whether they can be as they are declared."""
-    try:
-        hints = declared_fields(cls)
-    except InvalidMessageTypeError:
-        return frozenset()
-    return frozenset(name for name, hint in hints.items() if any(_marks(hint, Personal)))
-
-
 def _marks(hint: Any, kind: type[Any]) -> Iterator[Any]:
     return (extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, kind))
 
