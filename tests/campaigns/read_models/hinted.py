@@ -173,12 +173,16 @@ class Crew:
             cursor = await connection.execute(sql.encode())
             return await cursor.fetchall() if cursor.description else []
 
-    async def come_to_rest(self) -> None:
-        """Return when every read model has handled all of the log."""
+    async def come_to_rest(self, patience: float = REST) -> None:
+        """Return when every read model has handled all of the log.
+
+        Raises:
+            AssertionError: one has not after so many seconds.
+        """
         if self.line:
             self.line.thaw()
         try:
-            await until(self._is_at_rest, REST)
+            await until(self._is_at_rest, patience)
         except TimeoutError:
             found = [status for each in self.machines for status in await each.synchronizer.status()]
             raise AssertionError(f"it does not come to rest: {found}") from None
