@@ -66,7 +66,7 @@ class Ledger:
 
 
 async def test_what_was_acknowledged_before_a_kill_is_there_once_and_the_read_model_agrees(tmp_path: Path) -> None:
-    await campaign(tmp_path / "orders.db", rounds=4)
+    await campaign(tmp_path / "orders.db", rounds=2)
 
 
 @pytest.mark.soak

@@ -62,7 +62,7 @@ async def lose_often(
 async def test_no_lost_answer_loses_or_doubles_an_append(
     postgres_server: Callable[[int], PostgresServer], url: str, tmp_path: Path
 ) -> None:
-    report = await lose_often(postgres_server(18), url, tmp_path, 500, random.randrange(1_000_000))
+    report = await lose_often(postgres_server(18), url, tmp_path, 300, random.randrange(1_000_000))
     assert report.found_again > 100
 
 

@@ -70,7 +70,7 @@ def run_on_postgres(
 def test_an_error_of_the_disk_under_the_server_is_survived(
     own_server: Callable[..., PostgresServer], tmp_path: Path
 ) -> None:
-    run_on_postgres(own_server(), tmp_path, 5, random.randrange(1_000_000))
+    run_on_postgres(own_server(), tmp_path, 3, random.randrange(1_000_000))
 
 
 @pytest.mark.soak

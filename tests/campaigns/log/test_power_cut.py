@@ -72,7 +72,7 @@ def run(engine: Engine, folder: Path, sessions: int) -> None:
 
 @pytest.mark.parametrize("engine", [sqlite, postgres])
 def test_a_power_cut_takes_nothing_that_was_acknowledged(engine: Engine, reachable_path: Path) -> None:
-    run(engine, reachable_path, 20 // CUTS)
+    run(engine, reachable_path, 10 // CUTS)
 
 
 @pytest.mark.soak

@@ -93,7 +93,7 @@ def naive(url: str) -> EventLog:
 def test_no_kill_of_the_server_loses_or_doubles_an_append(
     own_server: Callable[..., PostgresServer], tmp_path: Path
 ) -> None:
-    report = kill_often(own_server(), tmp_path, 20, random.randrange(1_000_000))
+    report = kill_often(own_server(), tmp_path, 12, random.randrange(1_000_000))
     assert report.found_again
 
 

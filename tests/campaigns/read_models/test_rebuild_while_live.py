@@ -196,7 +196,7 @@ def plan(url: str, tmp_path: Path) -> Plan:
 
 
 async def test_readers_notice_nothing_of_rebuilds_roll_backs_and_new_versions(plan: Plan) -> None:
-    await campaign(plan, random.randrange(2**32), 20_000, in_turns(5))
+    await campaign(plan, random.randrange(2**32), 20_000, in_turns(4))
 
 
 @pytest.mark.soak
