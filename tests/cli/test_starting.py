@@ -87,6 +87,8 @@ def test_run_shows_the_dashboard_and_changes_nothing_unless_allowed(tmp_path: Pa
     with begun("run", APP, "--url", url, "--port", "0", "--every", "0.1", *options) as process:
         address = line_with(process, r"dashboard at (http://127\.0\.0\.1:\d+/)")[1]
         line_with(process, "in step")
+        with pytest.raises(OSError):  # noqa: PT011 - whatever the system says of an address where nobody listens
+            socket.create_connection(("127.0.0.2", int(address.rstrip("/").rpartition(":")[2])), timeout=1)
         with urlopen(address, timeout=PATIENCE) as page:
             assert b"balances" in page.read()
         change = Request(f"{address}projections/balances/pause", b"", {"Sec-Fetch-Site": "same-origin"})
