@@ -1,36 +1,29 @@
-"""The status that probes and pages share: one look at the databases for all who ask at the same time."""
+"""All who ask where an application stands share one look, which asks each read model once."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
+from tests.dashboard.showing import showing
 
-from twofold import Application, EventStore
 from twofold.inspection.status import SharedStatus
+from twofold.synchronizer.status import ProjectionStatus
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-async def test_a_look_goes_on_for_the_others_when_one_who_asked_gives_up(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app, asked, answers = Application(url), asyncio.Event(), asyncio.Event()
-    head = EventStore.head
+async def test_one_look_asks_each_read_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with showing("memory://") as (app, _):
+        asked, ask = list[int](), app.projections.status
 
-    async def slow_head(store: EventStore) -> Any:
-        asked.set()
-        await answers.wait()
-        return await head(store)
+        async def counted() -> Sequence[ProjectionStatus]:
+            asked.append(1)
+            return await ask()
 
-    async with app:
-        monkeypatch.setattr(EventStore, "head", slow_head)
-        shared = SharedStatus(app.store, app.projections, app.processes)
-        impatient, patient = (asyncio.create_task(shared.ask()) for _ in range(2))
-        await asked.wait()
-        impatient.cancel()
-        await asyncio.wait([impatient])
-        late = asyncio.create_task(shared.ask())
-        await asyncio.sleep(0)
-        answers.set()
-        assert await patient is await late is await shared.ask()
+        monkeypatch.setattr(app.projections, "status", counted)
+        shared = SharedStatus(app.store, app.projections, app.processes, age=60)
+        found = await asyncio.gather(*(shared.ask() for _ in range(5)))
+        assert asked == [1]
+        assert all(each is found[0] for each in found)
+        expected = {each.name: each.problems for each in await app.processes.status()}
+        assert {each.name: each.problems for each in found[0].processes} == expected

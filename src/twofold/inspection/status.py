@@ -63,9 +63,10 @@ class SharedStatus:
 
     async def _ask(self) -> ApplicationStatus:
         with all_tenants():
+            projections = list(await self._projections.status())
             found = ApplicationStatus(
-                projections=list(await self._projections.status()),
-                processes=list(await self._processes.status()),
+                projections=projections,
+                processes=list(await self._processes._status_beside(projections)),
                 head=await self._store.head(),
             )
         self._last = time.monotonic(), found

@@ -113,7 +113,11 @@ class Processes:
         Raises:
             StorageError: the database failed.
         """
-        feeds = {each.name: each for each in await self._synchronizer.status()}
+        return await self._status_beside(await self._synchronizer.status())
+
+    async def _status_beside(self, projections: Sequence[ProjectionStatus]) -> Sequence[ProcessStatus]:
+        """Return how all processes stand, for one who has asked how all projections do."""
+        feeds = {each.name: each for each in projections}
         known = await processes_of(self._database)
         return [await self._status(name, feeds.get(name), is_made=name in known) for name in {**self._added, **known}]
 
