@@ -128,7 +128,7 @@ class Appender:
             return staged_receipt(None, encoded)
         of_stream = () if expected is None else ((encoded[0].stream_id, expected),)
         append = Append(encoded, of_stream, condition)
-        appended = self._accepted(await self._appending(append))
+        appended = self._accepted(await self._append(append))
         receipt = _receipt(append, appended)
         if not appended.repeated:
             self._note(receipt.position)
@@ -246,7 +246,7 @@ class Appender:
             ConflictError, DuplicateEventIdError, CommandReusedError, OutcomeUnknownError, StorageError: see
                 `EventLog.append`.
         """
-        appended = self._accepted(await self._appending(append))
+        appended = self._accepted(await self._append(append))
         if appended.repeated:  # a repeat of a command may have made other events than the first
             own = append.command.result if append.command else b""  # the record of the first may be removed by now
             return Committed(self._receipt_of(appended), appended.result or own)
@@ -293,7 +293,7 @@ class Appender:
         for receipt in receipts if connection is None else ():  # one that is joined is committed by its owner, or not
             self._note(receipt.position)
 
-    def _appending(self, append: Append) -> Awaitable[Appended | Rejected]:
+    def _append(self, append: Append) -> Awaitable[Appended | Rejected]:
         appending = self._log.append(append)
         return trace_append(appending, len(append.events)) if is_observed() else appending
 
