@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PORT = "8000"
-"""The port that pages speak of; a free one takes its place."""
+PORTS = ("8000", "8001")
+"""The ports that pages speak of; free ones take their place."""
 POSTGRES = "postgresql://localhost/library"
 """The empty database that pages speak of; one of the tests' server takes its place."""
 SERVERS = {"uvicorn": "Application startup complete.", "gunicorn": "Booting worker", "celery": "[queues]"}
@@ -48,7 +48,7 @@ def run(page: Path, folder: Path, *, postgres_url: str = "") -> None:
     Raises:
         AssertionError: a block is of a kind that is not run, a command fails, or says something else.
     """
-    port = _free_port()
+    places = {**{port: _free_port() for port in PORTS}, POSTGRES: f"'{postgres_url}'"}
     (folder / "examples").symlink_to(ROOT / "examples")
     with ExitStack() as servers:
         for block in blocks(page):
@@ -57,7 +57,7 @@ def run(page: Path, folder: Path, *, postgres_url: str = "") -> None:
                 (folder / block.title).write_text(block.text, "utf-8")
             elif block.language == "console":
                 for command, output in _commands(block.text):
-                    _type(command.replace(PORT, port).replace(POSTGRES, f"'{postgres_url}'"), output, folder, servers)
+                    _type(_with(places, command), output, folder, servers)
             elif block.language == "sh":
                 assert all(line.startswith(BY_HAND) for line in block.text.splitlines()), block.text
             else:
@@ -66,6 +66,12 @@ def run(page: Path, folder: Path, *, postgres_url: str = "") -> None:
 
 def _commands(console: str) -> list[tuple[str, str]]:
     return [(command, output) for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", console, re.MULTILINE)]
+
+
+def _with(places: dict[str, str], command: str) -> str:
+    for said, taken in places.items():
+        command = command.replace(said, taken)
+    return command
 
 
 def _type(command: str, output: str, folder: Path, servers: ExitStack) -> None:
