@@ -20,7 +20,9 @@ CODE = "tests.cli.test_privacy:build"
 
 def build(url: str) -> Hotel:
     folder = Path(url.removeprefix("sqlite:///")).parent
-    return hotel(url, f"sqlite:///{folder}/keys.db", master_key=None)
+    app = hotel(url, f"sqlite:///{folder}/keys.db", master_key=None)
+    app.repository(Guest)  # folds their streams
+    return app
 
 
 @pytest.fixture
@@ -45,6 +47,27 @@ def test_a_person_is_listed_exported_and_forgotten(url: str, twofold: Twofold) -
     assert "forgotten" in listed
     assert "g1" not in listed
     assert GUEST["name"] not in twofold("privacy", "export", CODE, "g1", "--url", url).stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("stream", "show", CODE, "Guest-g1", "--state"),
+        ("at", "2", CODE, "--stream", "Guest-g1"),
+        ("at", "2", CODE, "--read-model", "guests", "--key", "g1"),
+        ("at", "2", CODE, "--read-model", "guests"),
+    ],
+    ids=["stream", "past stream", "past row", "past rows"],
+)
+def test_what_is_personal_is_shown_to_an_operator_who_asks_for_it_alone(
+    url: str, twofold: Twofold, command: tuple[str, ...]
+) -> None:
+    asyncio.run(fill(url))
+    masked = twofold(*command, "--url", url)
+    assert masked.returncode == 0, masked.stderr
+    assert "(forgotten)" in masked.stdout
+    assert [each for each in GUEST.values() if each in masked.stdout] == []
+    assert GUEST["name"] in twofold(*command, "--url", url, "--personal").stdout
 
 
 def test_the_master_key_is_rotated(url: str, twofold: Twofold, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from twofold.application import Application
 from twofold.cli.applications import load
 from twofold.cli.output import Json, answer, json_text, progress, say
 from twofold.cli.rebuilds import Code, Url
-from twofold.inspection import stream_state
+from twofold.inspection import masked, stream_state
 from twofold.log.folding.as_of import AsOf
 from twofold.messages.context import metadata
 from twofold.messages.position import Position
@@ -32,6 +32,8 @@ Tenant = Annotated[
     str, Parameter(help="Only what is this tenant's; needed for a row by its key, if there are tenants.")
 ]
 
+Personal = Annotated[bool, Parameter(negative="", help="Show personal fields, too.")]
+
 
 async def at(
     when: When,
@@ -44,9 +46,12 @@ async def at(
     read_model: Model = "",
     key: Key = "",
     tenant: Tenant = "",
+    personal: Personal = False,
     as_json: Json = False,
 ) -> None:
     """Show what was at an earlier moment, exactly: what was answered when the log ended there, by today's code.
+
+    Personal fields are masked, as if all persons were forgotten, unless --personal is given.
 
     It changes nothing, and may be run beside the application. A time means the last position that was recorded by
     then, which is printed. A row is folded from its own events, a whole read model from the beginning of the log, in a
@@ -66,6 +71,7 @@ async def at(
         position = await app.store.position_at(moment)
         if not stream and not read_model:
             await _say_position(app, position, as_json=as_json)
+        stack.enter_context(nullcontext() if personal else masked())
         if stream:
             found = await stream_state(app.store, stream, fold=fold, as_of=position)
             text = f"{found.fold} {stream} at version {found.version:,}: {json_text(found.state)}"
