@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -13,10 +14,11 @@ from tests.synchronizing import until
 
 
 @asynccontextmanager
-async def served(site: ASGIApp) -> AsyncIterator[str]:
-    """Serve a site, and yield its address."""
+async def served(site: ASGIApp, **options: Any) -> AsyncIterator[str]:
+    """Serve a site, and yield its address; `options` are uvicorn's."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(site, lifespan="off", log_level="warning", timeout_graceful_shutdown=1)
+        options = {"lifespan": "off", "log_level": "warning", "timeout_graceful_shutdown": 1, **options}
+        config = uvicorn.Config(site, **options)
         server = uvicorn.Server(config)
         running = asyncio.ensure_future(server._serve([listener]))
 

@@ -1,0 +1,149 @@
+"""A request, its answer, what follows from it and the server's own records have one correlation id."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+from tests.dashboard.serving import served
+from tests.synchronizing import PATIENCE, until
+
+from fastapi import FastAPI
+from twofold import Application, Command, Event, Reaction, metadata
+from twofold.fastapi import add_correlation, add_problem_details
+
+HEADER = "X-Correlation-Id"
+LOGGERS = ("shop", "uvicorn.access", "uvicorn.error")
+log = logging.getLogger("shop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sold(Event):
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sell(Command[None]):
+    what: str
+
+
+class Labels(Reaction):
+    name = "labels"
+
+    def handles(self) -> tuple[type, ...]:
+        return (Sold,)
+
+    async def apply(self, event: Sold) -> None:
+        log.info("label for %s", event.what)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Path]:
+    """Let the loggers of the application and of the server write JSON into one file, and yield that."""
+    file = tmp_path / "log"
+    before = {name: (logging.getLogger(name).level, logging.getLogger(name).propagate) for name in LOGGERS}
+    logger = {"handlers": ["file"], "level": "INFO", "propagate": False}
+    logging.config.dictConfig({
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"correlation": {"()": "twofold.telemetry.CorrelationFilter"}},
+        "formatters": {"json": {
+            "()": "pythonjsonlogger.json.JsonFormatter", "fmt": "%(name)s %(message)s %(correlation_id)s %(user)s",
+        }},
+        "handlers": {"file": {
+            "class": "logging.FileHandler", "filename": file, "filters": ["correlation"], "formatter": "json",
+        }},
+        "loggers": dict.fromkeys(LOGGERS, logger),
+    })  # fmt: skip
+    yield file
+    for name, (level, propagate) in before.items():
+        each = logging.getLogger(name)
+        for handler in tuple(each.handlers):
+            each.removeHandler(handler)
+            handler.close()
+        each.setLevel(level)
+        each.propagate = propagate
+
+
+def told(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@asynccontextmanager
+async def shop() -> AsyncIterator[tuple[Application, httpx2.AsyncClient]]:
+    app = Application("memory://")
+
+    async def sell(command: Sell) -> None:
+        log.info("sell %s", command.what)
+        await app.store.append([Sold(what=command.what)])
+
+    app.commands.register(Sell, sell)
+    app.projections.add(Labels())
+    api = FastAPI()
+    add_problem_details(api)
+    add_correlation(api)
+
+    @api.post("/sales/{what}")
+    async def post(what: str) -> None:
+        if what == "air":
+            raise ZeroDivisionError(what)
+        with metadata(user="ann"):
+            await app.commands.dispatch(Sell(what=what))
+
+    options = {"log_config": None, "log_level": None}  # as the fixture has configured it
+    async with app, served(api, **options) as address, httpx2.AsyncClient(base_url=address) as client:
+        yield app, client
+
+
+async def test_all_records_of_a_request_have_the_id_that_its_client_sent(records: Path) -> None:
+    given = uuid4()
+    async with shop() as (app, client):
+        answer = await client.post("/sales/tea", headers={HEADER: str(given)})
+        assert answer.headers[HEADER] == str(given)
+
+        async def is_labelled() -> bool:
+            return "label for tea" in records.read_text()
+
+        await until(is_labelled, PATIENCE)
+        [sold] = [each async for each in app.store.read()]
+        assert sold.metadata.correlation_id == given
+    of_it = {
+        (each["name"], each["message"].partition(" - ")[2] or each["message"], each["user"])
+        for each in told(records)
+        if each["correlation_id"] == str(given)
+    }
+    assert of_it == {
+        ("shop", "sell tea", "ann"),
+        ("shop", "label for tea", "ann"),
+        ("uvicorn.access", '"POST /sales/tea HTTP/1.1" 200', ""),
+    }
+
+
+async def test_the_servers_record_of_an_error_names_the_request(records: Path) -> None:
+    given = uuid4()
+    async with shop() as (_, client):
+        assert (await client.post("/sales/air", headers={HEADER: str(given)})).status_code == 500
+        assert (await client.post("/sales/tea")).status_code == 200
+    [failed] = [each for each in told(records) if "ZeroDivisionError" in each.get("exc_info", "")]
+    assert failed["correlation_id"] == str(given)
+    [sold] = [each for each in told(records) if each["message"] == "sell tea"]
+    assert sold["correlation_id"] != str(given)  # although the connection may be the same
+
+
+@pytest.mark.parametrize("given", [None, "", "no id", "4f7a3a52"])
+async def test_a_request_without_an_id_gets_one(given: str | None) -> None:
+    async with shop() as (app, client):
+        headers = {} if given is None else {HEADER: given}
+        answers = [await client.post("/sales/tea", headers=headers) for _ in range(2)]
+        ids = [UUID(each.headers[HEADER]) for each in answers]
+        assert ids[0] != ids[1]
+        assert [each.metadata.correlation_id async for each in app.store.read()] == ids
