@@ -59,6 +59,7 @@ surface: $(READY) ## Write down the public surface and what is refused, after a 
 	$(RUN) python -m tests.docs.refusals
 	$(RUN) python -m tests.docs.checks
 	$(RUN) python -m tests.docs.errors
+	$(RUN) python -m tests.docs.metrics
 	$(RUN) python -m tests.docs.agents
 
 format: $(READY) ## Format the code and apply the safe fixes of the linter

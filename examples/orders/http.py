@@ -44,6 +44,7 @@ from twofold.fastapi import (
     add_consistency,
     add_docs,
     add_health,
+    add_metrics,
     add_problem_details,
     etag,
     problem_responses,
@@ -111,6 +112,7 @@ def build_api(
     api.add_api_route("/", _home, response_class=HTMLResponse, include_in_schema=False)
     add_docs(api)
     add_health(api, app)
+    add_metrics(api, app)
     api.mount("/twofold", dashboard(app))
     return api
 

@@ -22,6 +22,8 @@ from twofold.messages.event_query import EventQuery
 from twofold.messages.personal import SubjectForgotten
 from twofold.messages.tenant_names import tenant_of
 from twofold.middleware import Middleware, checked
+from twofold.monitoring.observing import StatusObserver
+from twofold.monitoring.status import SharedStatus
 from twofold.options import Options
 from twofold.ports.owner import Owner
 from twofold.privacy.privacy import Privacy
@@ -59,6 +61,7 @@ class Application:
         projections: the synchronizer: add projections, wait for them, and look after their read models.
         privacy: the privacy of persons: forgets them, tells what is known of one, and looks after their keys.
         processes: the processes: add those that send commands and set timers, and look after their instances.
+        status: where the log, the read models and the processes stand: `await app.status.ask()`.
 
     Raises:
         ValueError: a URL names no known engine, or neither or both of a URL and an engine are given.
@@ -72,6 +75,7 @@ class Application:
     projections: ReadModelSynchronizer
     privacy: Privacy
     processes: Processes
+    status: SharedStatus
 
     def __init__(
         self,
@@ -114,6 +118,8 @@ class Application:
         self.privacy = Privacy(self.store, self.projections)
         self.processes = Processes(self.store, read_db, self.projections, self.commands, options)
         self.queries = QueryBus(middleware=middleware, progress=self.projections.progress)
+        self.status = SharedStatus(self.store, self.projections, self.processes)
+        self._observer = StatusObserver(self.status, options.monitoring)
 
     def repository(self, aggregate_type: type[A]) -> Repository[A]:
         """Return the repository of a type of aggregates.
@@ -195,6 +201,7 @@ class Application:
         if self._synchronize:
             self.projections.begin()
             self.privacy.begin()
+        self._observer.begin()
 
     async def _refuse_log_of_other_tenancy(self) -> None:
         """Make sure by the first and the newest event that the log has tenants if this application has, else none."""
@@ -225,6 +232,7 @@ class Application:
         """
         if self._owner is not None:
             self._owner.check()
+        await self._observer.end()
         await self.privacy.end()
         await self.projections.end()
         await self.projections.close()

@@ -669,6 +669,18 @@ class InspectionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MonitoringOptions:
+    """Looking at where everything stands, for OpenTelemetry."""
+
+    look_every: float = 10.0
+    """Seconds between two looks for the gauges. Raised, they are older; lowered, each process asks the databases more
+    often."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrivacyOptions:
     """Keys of persons, and how they are forgotten."""
 
@@ -703,6 +715,7 @@ class Options:
     postgres: PostgresOptions = field(default_factory=PostgresOptions)
     duckdb: DuckDbOptions = field(default_factory=DuckDbOptions)
     inspection: InspectionOptions = field(default_factory=InspectionOptions)
+    monitoring: MonitoringOptions = field(default_factory=MonitoringOptions)
     privacy: PrivacyOptions = field(default_factory=PrivacyOptions)
 
     def __post_init__(self) -> None:

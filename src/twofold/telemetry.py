@@ -6,7 +6,8 @@
    command that it sends, a reaction. A batch over events of several traces has its own, with links to them.
 
 Without an SDK, which is the application's to install and configure, there are no spans, and metadata stay as they are.
-What this process has done is counted all the same; see `tallies`.
+What this process has done is counted all the same; see `tallies`. Where the log, the read models and the processes
+stand is told by `twofold.monitoring.figures`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from twofold.messages.receipt import Receipt
 from twofold.middleware import Call
 
 MESSAGE = "twofold.message"
-PROJECTION = "twofold.projections.projection"
+PROJECTION = "twofold.projection"
 PROCESS = "twofold.process"
 EVENTS = "twofold.events"
 POSITION = "twofold.position"
@@ -65,29 +66,35 @@ _batches = _meter.create_histogram("twofold.projection.batch.duration", "s", "Se
 
 
 class Tallies(msgspec.Struct, frozen=True, kw_only=True):
-    """What this process has done since it began."""
+    """What this process has done since it began; `COUNTED` says what each of them counts."""
 
     commands_done: int = 0
-    """Commands that took effect, or had nothing to do."""
     commands_repeated: int = 0
-    """Commands that had taken effect before."""
     commands_refused: int = 0
-    """Commands that raised an error, most often of the domain, and stored nothing."""
     commands_failed: int = 0
-    """Commands that the database failed."""
     conflicts_retried: int = 0
-    """Attempts of commands that were repeated, as another append came first."""
     conflicts_lost: int = 0
-    """Commands that were given up, as other appends came first each time."""
     appends: int = 0
-    """Appends that were stored, apart from those of processes' steps."""
     events: int = 0
-    """Events of these appends."""
     errors: int = 0
-    """Failures that held a projection, a reaction or a process up, and events that were parked."""
 
 
-_counts = dict.fromkeys(Tallies.__struct_fields__, 0)
+COUNTED = {
+    "commands_done": "Commands that took effect, or had nothing to do",
+    "commands_repeated": "Commands that had taken effect before",
+    "commands_refused": "Commands that raised an error, most often of the domain, and stored nothing",
+    "commands_failed": "Commands that the database failed",
+    "conflicts_retried": "Attempts of commands that were repeated, as another append came first",
+    "conflicts_lost": "Commands that were given up, as other appends came first each time",
+    "appends": "Appends that were stored, apart from those of processes' steps",
+    "events": "Events of these appends",
+    "errors": "Failures that held a projection, a reaction or a process up, and events that were parked",
+}
+"""What each field of `Tallies` counts."""
+
+_counts = dict.fromkeys(COUNTED, 0)
+_told: Callable[[str, int], None] | None = None
+"""Is told of each count, besides."""
 
 
 def tallies() -> Tallies:
@@ -95,15 +102,28 @@ def tallies() -> Tallies:
     return Tallies(**_counts)
 
 
+def tell_counts(told: Callable[[str, int], None]) -> None:
+    """Let something else be told of all that is counted, from what has been counted so far on; one thing alone."""
+    global _told
+    for what, number in _counts.items():
+        told(what, number)
+    _told = told
+
+
 def count(what: str, number: int = 1) -> None:
     """Add to one of the `Tallies`."""
     _counts[what] += number
+    if _told is not None:
+        _told(what, number)
 
 
 def count_append(events: int) -> None:
     """Count an append that was stored."""
     _counts["appends"] += 1
     _counts["events"] += events
+    if _told is not None:
+        _told("appends", 1)
+        _told("events", events)
 
 
 def count_snapshot(outcome: str) -> None:
@@ -131,9 +151,14 @@ class CorrelationFilter(logging.Filter):
         return True
 
 
+def is_measured() -> bool:
+    """Return whether a provider of metrics is set."""
+    return _of_metrics.get("_METER_PROVIDER") is not None
+
+
 def is_observed() -> bool:
     """Return whether an SDK is configured; without one, a span costs a query a tenth of its time, and goes nowhere."""
-    if _of_metrics.get("_METER_PROVIDER") is not None:
+    if _of_metrics.get("_METER_PROVIDER") is not None:  # as `is_measured`, without a call
         return True
     return _of_traces.get("_TRACER_PROVIDER", trace) is not None and _is_traced()  # nearly always None: no call
 
@@ -266,7 +291,5 @@ def _observe(what: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
     return lambda _: [Observation(_counts[what])]
 
 
-for _what in Tallies.__struct_fields__:
-    _meter.create_observable_counter(
-        f"twofold.{_what.replace('_', '.')}", [_observe(_what)], "1", "See `twofold.telemetry.Tallies`"
-    )
+for _what, _about in COUNTED.items():
+    _meter.create_observable_counter(f"twofold.{_what.replace('_', '.')}", [_observe(_what)], "1", _about)

@@ -2,7 +2,8 @@
 
 1. FastAPI puts the request in a span. The command that it dispatches has a span below it, the append one below that.
 2. The metadata of each event carry the trace: `extra["traceparent"]`.
-3. A projection's batch, a step of a process and a reaction continue the trace of the event that they handle.
+3. A projection's batch, a step of a process and a reaction continue the trace of the event that they handle, and so
+   does what a reaction publishes.
 4. The command that a process sends has its span below the step that sent it, and so have its own events.
 5. A batch over events of several traces has a trace of its own, with a link to each of them.
 """
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 
 import httpx2
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from tests.fulfilment import OrderPlaced, PaymentRequested, build, until_events
 from tests.observing import Collector, collected
@@ -55,7 +57,8 @@ class Receipts(Reaction):
         return (PaymentRequested,)
 
     async def apply(self, event: PaymentRequested) -> None:
-        self.sent.append(event.order)
+        with trace.get_tracer("broker").start_as_current_span("publish"):
+            self.sent.append(event.order)
 
 
 def shop(url: str, *, synchronize: bool = True) -> tuple[Application, Receipts]:
@@ -93,7 +96,7 @@ def parent_of(span: ReadableSpan) -> int | None:
     return span.parent.span_id if span.parent else None
 
 
-async def test_one_request_is_one_trace_up_to_the_reaction(url: str) -> None:
+async def test_one_request_is_one_trace_up_to_the_publication_and_is_measured(url: str) -> None:
     with collected() as collector:
         app, receipts = shop(url)
         async with app:
@@ -101,12 +104,13 @@ async def test_one_request_is_one_trace_up_to_the_reaction(url: str) -> None:
             async with httpx2.AsyncClient(transport=transport, base_url="http://shop") as client:
                 assert (await client.post("/orders/a")).status_code == 200
             await until_events(app, "a", OrderPlaced, PaymentRequested)
-            names = {"project order_views", "step fulfil_order", "handle RequestPayment", "project receipts"}
+            names = {"project order_views", "step fulfil_order", "handle RequestPayment", "project receipts", "publish"}
 
             async def is_followed() -> bool:
                 return bool(receipts.sent) and names <= {each.name for each in collector.spans}
 
             await until(is_followed, PATIENCE)
+            check_metrics(collector)
         check(collector)
 
 
@@ -118,13 +122,31 @@ def check(collector: Collector) -> None:
     [billed] = collector.spans_of("handle RequestPayment")
     [views] = collector.batches("project order_views")
     [receipts] = collector.batches("project receipts")
+    [published] = collector.spans_of("publish")
 
-    of_one = [request, place, *appends, step, billed, views, receipts]
+    of_one = [request, place, *appends, step, billed, views, receipts, published]
     assert {ids(each)[0] for each in of_one} == {ids(request)[0]}, [(each.name, ids(each)) for each in of_one]
     assert {parent_of(views), parent_of(step)} == {ids(place)[1]}
     assert parent_of(billed) == ids(step)[1]
     assert parent_of(receipts) == ids(billed)[1]
+    assert parent_of(published) == ids(receipts)[1]
     assert {parent_of(each) for each in appends} == {ids(place)[1], ids(billed)[1]}
+
+
+def check_metrics(collector: Collector) -> None:
+    """The same request shows in the metrics, under the same names of commands, read models and processes."""
+    measured = collector.metrics()
+
+    def told(name: str, attribute: str) -> set[Any]:
+        return {each.attributes.get(attribute) for each in measured[name]}
+
+    assert {"PlaceOrder", "RequestPayment"} <= told("twofold.message.duration", "twofold.message")
+    assert measured["twofold.append.duration"][0].count >= 2
+    handled = told("twofold.projection.batch.duration", "twofold.projection")
+    assert {"order_views", "receipts", "fulfil_order"} <= handled
+    assert handled <= told("twofold.projection.lag", "twofold.projection")
+    assert "fulfil_order" in told("twofold.process.instances", "twofold.process")
+    assert measured["twofold.up"][0].value == 1
 
 
 async def test_a_batch_over_several_traces_is_linked_to_each(url: str) -> None:
@@ -142,7 +164,7 @@ async def test_a_batch_over_several_traces_is_linked_to_each(url: str) -> None:
             await until(is_built, PATIENCE)
         [batch] = collector.batches("project order_views")
         timed = [dict(each.attributes) for each in collector.metrics()["twofold.projection.batch.duration"]]
-        assert {"twofold.projections.projection": "order_views"} in timed  # and nothing that each batch has anew
+        assert {"twofold.projection": "order_views"} in timed  # and nothing that each batch has anew
         linked = {(each.context.trace_id, each.context.span_id) for each in batch.links}
         assert linked == {ids(each) for each in collector.spans_of("handle PlaceOrder")}
         assert len(linked) == 3

@@ -18,13 +18,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 NEEDS = {
     "cli": "twofold.cli", "dashboard": "twofold.dashboard", "duckdb": "twofold.engines.duckdb",
     "fastapi": "twofold.fastapi", "postgres": "twofold.engines.postgres", "pydantic": "pydantic",
-    "privacy": "cryptography", "schema": "jsoncompat",
+    "privacy": "cryptography", "prometheus": "twofold.prometheus", "schema": "jsoncompat",
     "run": "twofold.cli.starting.serving, uvicorn",
 }  # fmt: skip
 """What of the package, or beside it, works with each extra."""
 FORBIDDEN = (
     "cyclopts", "rich", "duckdb", "fastapi", "starlette", "psycopg", "pydantic", "sqlalchemy", "pytest", "hypothesis",
-    "uvicorn", "jinja2", "django", "celery", "jsoncompat", "twofold.testing",
+    "uvicorn", "jinja2", "django", "celery", "jsoncompat", "prometheus_client", "twofold.testing",
     "twofold.engines.postgres", "twofold.fastapi",
     "twofold.cli", "twofold.dashboard",
 )  # fmt: skip

@@ -36,7 +36,7 @@ ALLOWED = {
     "fastapi/outages.py Bounded._begin": "it lives as long as its request, and answers that",
     "fastapi/outages.py Outages.is_over": "those who ask await it",
     "fastapi/watch.py WatchResponse.__call__": "three parts of one response, which awaits and ends them",
-    "inspection/status.py SharedStatus.ask": "one look, which all who ask await",
+    "monitoring/status.py SharedStatus.ask": "one look, which all who ask await",
     "log/transfer/restoring.py Restoring.store": "its block awaits it",
     "log/chunks.py ChunkReader.read_ahead": "one read, whose failure goes to who reads on",
     "processes/sweep.py Sweep._send_ready": "one command; whatever comes of it, the next turn of the sweep takes in",

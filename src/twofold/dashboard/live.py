@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from twofold.application import Application
-from twofold.inspection.status import ApplicationStatus, SharedStatus
+from twofold.monitoring.status import ApplicationStatus
 
 EVERY = 2.0
 """Seconds between two measurements. Fewer: more load by lookers. More: a fault is seen later."""
@@ -41,7 +41,7 @@ class Live:
     """
 
     def __init__(self, app: Application) -> None:
-        self._status = SharedStatus(app.store, app.projections, app.processes, age=EVERY / 2)
+        self._status = app.status
         self._sampled: ApplicationStatus | None = None
         self.samples: deque[Sample] = deque(maxlen=KEPT)
 

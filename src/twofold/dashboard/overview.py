@@ -13,7 +13,7 @@ from twofold.application import Application
 from twofold.dashboard.live import Live
 from twofold.dashboard.rendering import is_part, page
 from twofold.inspection import EventSearch, ParkedGroup, parked_groups, search_events
-from twofold.inspection.status import ApplicationStatus
+from twofold.monitoring.status import ApplicationStatus
 from twofold.processes.processes import ProcessStatus
 from twofold.telemetry import tallies
 

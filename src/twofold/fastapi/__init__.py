@@ -20,8 +20,10 @@ from twofold.fastapi.browsers import add_browser_protection
 from twofold.fastapi.command_ids import CommandId, command_id_within
 from twofold.fastapi.consistency import add_consistency
 from twofold.fastapi.cookies import TokenCookie
+from twofold.fastapi.correlation import add_correlation
 from twofold.fastapi.docs import add_docs
 from twofold.fastapi.health import add_health
+from twofold.fastapi.metrics import add_metrics
 from twofold.fastapi.openapi import describe_command_ids
 from twofold.fastapi.preconditions import IF_MATCH_REQUIRED, etag
 from twofold.fastapi.problems import (
@@ -50,8 +52,10 @@ __all__ = [
     "WatchedAnswers",
     "add_browser_protection",
     "add_consistency",
+    "add_correlation",
     "add_docs",
     "add_health",
+    "add_metrics",
     "add_problem_details",
     "command_id_within",
     "etag",

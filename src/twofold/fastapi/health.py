@@ -13,7 +13,6 @@ from twofold.application import Application
 from twofold.arguments import check_instance, check_number, check_text
 from twofold.errors import TwofoldError
 from twofold.fastapi.problems import problem
-from twofold.inspection.status import SharedStatus
 from twofold.synchronizer.status import ProjectionStatus
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,8 @@ def add_health(api: FastAPI, app: Application, *, path: str = "/health", max_wai
       `app.projections.status()`. Parked events, reactions and processes are no reason: they would take away all
       servers at once, which answer all the same.
 
-    Probes that come together share one look at the databases. The answers are those of all tenants.
+    Probes that come together share one look at the databases, also with scrapes and the dashboard. The answers are
+    those of all tenants.
 
     Args:
         api: the FastAPI application.
@@ -47,7 +47,6 @@ def add_health(api: FastAPI, app: Application, *, path: str = "/health", max_wai
     check_number("max_wait", max_wait)
     if not path.startswith("/") or path.endswith("/"):
         raise ValueError(f"`path` begins with a slash and ends with none, got {path!r}")
-    status = SharedStatus(app.store, app.projections, app.processes)
 
     async def show_live(request: Request) -> Response:
         return JSONResponse({"status": "live"})
@@ -55,7 +54,7 @@ def add_health(api: FastAPI, app: Application, *, path: str = "/health", max_wai
     async def show_ready(request: Request) -> Response:
         try:
             async with asyncio.timeout(max_wait):
-                found = await status.ask()
+                found = await app.status.ask()
         except (TwofoldError, OSError) as error:  # `TimeoutError` is one of the latter
             log.warning("%s: %s: %s", request.url.path, type(error).__name__, error)
             return _refuse("a database does not answer", request)

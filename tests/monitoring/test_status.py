@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from tests.dashboard.showing import showing
 
-from twofold.inspection.status import SharedStatus
+from twofold.monitoring.status import SharedStatus
 from twofold.synchronizer.status import ProjectionStatus
 
 
