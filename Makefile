@@ -57,6 +57,7 @@ check: $(READY) ## Check format, lint, types, the public API and the direction o
 surface: $(READY) ## Write down the public surface and what is refused, after a change on purpose
 	$(RUN) python -m tests.docs.surface
 	$(RUN) python -m tests.docs.refusals
+	$(RUN) python -m tests.docs.codes
 	$(RUN) python -m tests.docs.checks
 	$(RUN) python -m tests.docs.errors
 	$(RUN) python -m tests.docs.metrics

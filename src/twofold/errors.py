@@ -34,6 +34,22 @@ class TwofoldError(Exception):
         if cls.__module__ == __name__:
             cls.code = code_of(cls.__name__)
 
+    @property
+    def __notes__(self) -> list[str]:
+        """What Python prints below the text in a traceback: the notes that were added, and what explains the code."""
+        explained = [] if self.code == TwofoldError.code else [f"{self.code}: `twofold explain {self.code}` tells more"]
+        return [*self.__dict__.get("_notes", ()), *explained]
+
+    @__notes__.setter
+    def __notes__(self, notes: Iterable[str]) -> None:
+        self.__dict__["_notes"] = list(notes)
+
+    def add_note(self, note: str, /) -> None:
+        """Add a note. Python's own would add it to the list that `__notes__` has made for it."""
+        if not isinstance(note, str):
+            raise TypeError(f"`note` is a text, not {note!r}")
+        self.__dict__.setdefault("_notes", []).append(note)
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         # `Exception` would call the class with `args`, which hold the text and not what `__init__` takes.
         facts = {name: _portable(value) for name, value in self.__dict__.items()}

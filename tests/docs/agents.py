@@ -27,7 +27,10 @@ RULES = """
 - A projection's method is pure: it returns the row that follows from the row and the event.
 - Read what you wrote with `after=receipt`; do not sleep.
 - Run `twofold check`, `twofold schema check` and the tests before you say that it is done.
-- Each error ends in a code such as `TE304`; the table below says what to do.
+- Each error ends in a code such as `TE304`; the table below and `twofold explain TE304` say what to do.
+- With the extra `mcp`, `twofold mcp MODULE:APPLICATION --url URL` is a server of the Model Context Protocol that looks
+  into the application and changes nothing: ask `status`, `parked_by_cause`, `trace_event` and `show_state` instead of
+  guessing.
 """
 
 

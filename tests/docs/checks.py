@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.docs.codes import rows
+
 from twofold.checks.findings import CODES
 
 FILE = Path(__file__).parents[2] / "docs/reference/checks.md"
@@ -32,7 +34,12 @@ or `--package` name. Decision models are found where a module holds one, or has 
 says `-> DecisionModel[…]`; such a function is called with samples. A code stays what it is; ignore one, or one for a
 single subject.
 
-The codes from TF201 on are found by `twofold doctor`, which looks at databases and machines, and not at code.
+The codes from TF201 on are found by `twofold doctor`, which looks at databases and machines, and not at code; those
+from TF301 on by `twofold schema check`. Each code has a page with why it matters and what to do, which
+`twofold explain TF003` prints, too.
+
+| code | level | what |
+|---|---|---|
 """
 TAIL = """
 ::: twofold.checks.findings
@@ -43,10 +50,7 @@ TAIL = """
 
 def page() -> str:
     """Return the page."""
-    parts = [HEAD]
-    for code, (level, what, why, fix) in CODES.items():
-        parts.append(f"## {code}\n\n**{what}** ({level})\n\n{why}\n\n*Fix:* {fix}\n")
-    return "\n".join(parts) + TAIL
+    return HEAD + "".join(rows(CODES)) + TAIL
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def _members(name: str, cls: type) -> Iterator[str]:
         for base in reversed(cls.__mro__)
         if base.__module__.startswith("twofold")
         for each, value in vars(base).items()
-        if not each.startswith("_")
+        if not each.startswith("_") and not hasattr(BaseException, each)  # what every exception has
     }
     for each, value in sorted(own.items()):
         if isinstance(value, property):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from tests.docs.codes import FOLDER, pages
 from tests.docs.errors import FILE, page
 
 from twofold import errors
+from twofold.checks.findings import CODES
 from twofold.error_codes import ERROR_CODES
 
 CLASSES = {
@@ -25,12 +27,18 @@ def test_the_page_is_what_the_code_makes() -> None:
     assert FILE.read_text("utf-8") == page(), "run `make surface`"
 
 
-@pytest.mark.parametrize("code", ERROR_CODES)
+def test_each_code_has_a_page_and_no_page_has_lost_its_code() -> None:
+    made = pages()
+    assert {file.name for file in FOLDER.iterdir()} == set(made), "a code stays for ever; for a new one: `make surface`"
+    assert [name for name, text in made.items() if (FOLDER / name).read_text("utf-8") != text] == [], "`make surface`"
+
+
+@pytest.mark.parametrize("code", [*ERROR_CODES, *CODES])
 def test_a_code_says_what_happened_why_and_what_to_do(code: str) -> None:
-    assert re.fullmatch(r"TE\d{3}", code)
-    [section] = re.findall(rf"^## {code}$(.*?)^## ", page(), re.MULTILINE | re.DOTALL)
+    assert re.fullmatch(r"T[EF]\d{3}", code)
+    shown = pages()[f"{code}.md"]
     for part in ("What", "Why", "Fix"):
-        [text] = re.findall(rf"^\*{part}:\* (.*)$", section, re.MULTILINE)
+        [text] = re.findall(rf"^\*{part}:\* (.*)$", shown, re.MULTILINE)
         assert re.fullmatch(r".{15,}\.", text), f"{code}: {part}: {text}"
 
 

@@ -174,7 +174,7 @@ async def test_a_query_waits_for_the_read_models_that_its_handler_asks_and_for_n
     worker = Application(url)
     worker.projections.add(Owners())  # and nobody runs the other one
     receipt = await opened(app)
-    with pytest.raises(StaleReadError, match=r"in time: owners at 0$"):
+    with pytest.raises(StaleReadError, match=r"(?m)in time: owners at 0$"):
         await app.queries.dispatch(GetBalance("a"), after=receipt, timeout=0)
     async with worker:
         assert await app.queries.dispatch(GetBalance("a"), after=receipt, timeout=PATIENCE) == Balance("a", "ann")

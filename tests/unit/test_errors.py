@@ -7,6 +7,7 @@ import inspect
 import pickle
 import pkgutil
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import pytest
 
 import twofold
 from twofold import Event, Position, Receipt, RecordedEvent
-from twofold.errors import AggregateNotFoundError, DuplicateHandlerError, TwofoldError
+from twofold.errors import AggregateNotFoundError, DuplicateHandlerError, TwofoldError, ValueTakenError
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 
@@ -107,6 +108,18 @@ def test_an_error_survives_with_its_text_facts_and_notes(
     error = sample(error_type)
     error.add_note("seen on a Monday")
     assert_same(way(error), error)
+
+
+def test_a_traceback_ends_with_what_explains_the_code() -> None:
+    error = ValueTakenError("seat", "A1")
+    error.add_note("seen on a Monday")
+    *_, note, explained = "".join(traceback.format_exception(error)).splitlines()
+    assert (note, explained) == ("seen on a Monday", "TE304: `twofold explain TE304` tells more")
+    error.__notes__ = ["seen on a Tuesday"]
+    assert error.__notes__[0] == "seen on a Tuesday"
+    assert traceback.format_exception_only(ShopClosedError("Monday", hours=0))[-1].endswith("closed on Monday\n")
+    with pytest.raises(TypeError, match="`note` is a text"):
+        error.add_note(5)  # type: ignore[arg-type]
 
 
 def test_an_error_whose_fact_cannot_leave_the_process_survives_with_its_representation() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from twofold.application import Application
+from twofold.checks.explaining import explain
 from twofold.checks.findings import Finding, without
 from twofold.cli.applications import load
 from twofold.cli.output import Json, answer, out, say, say_document
@@ -37,6 +38,7 @@ Ignore = Annotated[
     Parameter(name="--ignore", help="A code, such as TF003, or TF003:OrderPrinted. Once for each.", negative=""),
 ]
 Log = Annotated[bool, Parameter(name="--log", negative="", help="Compare the code with what its databases hold, too.")]
+ErrorCode = Annotated[str, Parameter(help="The code, as it stands at the end of an error or before a finding.")]
 Strict = Annotated[bool, Parameter(name="--strict", negative="", help="Exit with 1 for warnings, too.")]
 
 
@@ -92,6 +94,18 @@ def verdict(findings: Sequence[Finding], *, strict: bool, as_json: bool) -> int:
     if not as_json:
         say(f"{errors} errors, {len(findings) - errors} warnings")
     return int(bool(errors or (strict and findings)))
+
+
+def explain_code(code: ErrorCode, /, *, as_json: Json = False) -> None:
+    """Explain the code of an error, such as TE304, or of a finding, such as TF003: what happened, why, what to do.
+
+    Example: `twofold explain TE304`
+    """
+    found = explain(code)
+    if as_json:
+        say_document(found)
+    else:
+        out.print(str(found), soft_wrap=True, markup=False, end="")
 
 
 LOCK = Path("events.lock.json")

@@ -27,7 +27,7 @@ from twofold.cli import (
 )
 from twofold.cli.output import InterruptedByUserError, err, json_text
 from twofold.cli.persons import privacy
-from twofold.cli.starting import demonstration, new_project, serving, working
+from twofold.cli.starting import agents, demonstration, new_project, serving, working
 from twofold.engines.urls import hide_secrets
 from twofold.errors import TwofoldError
 from twofold.tenants import all_tenants
@@ -41,16 +41,16 @@ app = App(
         "A URL is sqlite:///relative/path.db, sqlite:////absolute/path.db or postgresql://user@host/database. "
         "The exit code is 0 if all is well, 1 if not, 2 if the command was not understood, 130 after Ctrl-C. "
         "With --json, what a command finds or does is printed as JSON, one object on each line; what went wrong is "
-        "printed as JSON on standard error. A code at the end of an error, such as TE403, is explained in the "
-        "reference of the errors. What cannot be undone "
-        "asks first, or needs --yes. NO_COLOR switches colours off; `twofold --install-completion` completes commands "
-        "in your shell."
+        "printed as JSON on standard error. A code at the end of an error, such as TE403, is explained by "
+        "`twofold explain`. What cannot be undone asks first, or needs --yes. NO_COLOR switches colours off; "
+        "`twofold --install-completion` completes commands in your shell."
     ),
 )
 app.command(new_project.new)
 app.command(demonstration.demo)
 app.command(serving.run)
 app.command(working.worker)
+app.command(agents.mcp)
 app.command(log.status)
 app.command(log.migrate)
 app.command(log.verify)
@@ -61,6 +61,7 @@ app.command(transfer.export)
 app.command(transfer.import_, name="import")
 app.command(checks.check)
 app.command(doctor.doctor)
+app.command(checks.explain_code, name="explain")
 app.command(events.app)
 app.command(streams.app)
 app.command(events.show_trace, name="trace")

@@ -12,7 +12,8 @@ from starlette.responses import Response
 from twofold.application import Application
 from twofold.dashboard.live import Live
 from twofold.dashboard.rendering import is_part, page
-from twofold.inspection import EventSearch, ParkedGroup, parked_groups, search_events
+from twofold.inspection import EventSearch, search_events
+from twofold.inspection.parked import parked_by_cause
 from twofold.monitoring.status import ApplicationStatus
 from twofold.processes.processes import ProcessStatus
 from twofold.telemetry import tallies
@@ -34,7 +35,7 @@ class Trouble:
 async def show_overview(app: Application, live: Live, request: Request) -> Response:
     """Show what is wrong, how late everything is, and the newest events."""
     found = await live.look()
-    groups = await parked_by_cause(app, found)
+    groups = await parked_by_cause(app.projections, found.projections)
     newest = await search_events(app.store, EventSearch(newest_first=True), limit=NEWEST)
     processes = [each for each in found.processes if each.counts != type(each.counts)()]
     return page(
@@ -43,17 +44,6 @@ async def show_overview(app: Application, live: Live, request: Request) -> Respo
         late=sorted(found.projections, key=lambda each: (-each.lag, each.name))[:8], processes=processes,
         tallies=tallies(),
     )  # fmt: skip
-
-
-async def parked_by_cause(app: Application, found: ApplicationStatus) -> list[tuple[str, ParkedGroup]]:
-    """Return what is parked, by projection and cause, the most first."""
-    names = {runner.name for runner in app.projections.runners}
-    groups = []
-    for each in found.projections:
-        if each.parked and each.name in names:
-            parked = await app.projections.control(each.name).parked()
-            groups += [(each.name, group) for group in parked_groups(parked)]
-    return sorted(groups, key=lambda pair: -pair[1].failed - pair[1].waiting)
 
 
 def _troubles(found: ApplicationStatus) -> Iterator[Trouble]:

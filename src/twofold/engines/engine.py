@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 from twofold.arguments import check_instance
+from twofold.engines.looking import is_looking
 from twofold.engines.urls import scheme_of, without_secrets
 from twofold.log.event_store import EventStore
 from twofold.log.keys.keyring import KeyRing
@@ -123,7 +124,7 @@ def connect(url: str, *, migrate: bool = True, options: Options | None = None) -
         built_in = _from_other_package(scheme)
     if built_in is None:
         raise ValueError(_no_engine(url))
-    return built_in(url, migrate=migrate, options=options or Options())
+    return built_in(url, migrate=migrate and not is_looking(), options=options or Options())
 
 
 def connect_replica(url: str, *, options: Options | None = None) -> ReadDatabase:
@@ -213,13 +214,13 @@ def _memory(url: str, *, migrate: bool, options: Options) -> Engine:
 def _sqlite(url: str, *, migrate: bool, options: Options) -> Engine:
     from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog, SqliteReadDatabase, address
 
-    database = SqliteDatabase(address.parse(url), migrate=migrate, options=options.sqlite)
+    database = SqliteDatabase(address.parse(url), migrate=migrate, read_only=is_looking(), options=options.sqlite)
     return Engine(SqliteEventLog(database), SqliteReadDatabase(database))
 
 
 def _postgres(url: str, *, migrate: bool, options: Options) -> Engine:
     postgres = _driver()
-    database = postgres.PostgresDatabase(url, options=options.postgres, migrate=migrate)
+    database = postgres.PostgresDatabase(url, options=options.postgres, migrate=migrate, read_only=is_looking())
     return Engine(postgres.PostgresEventLog(database), postgres.PostgresReadDatabase(database))
 
 

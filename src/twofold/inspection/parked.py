@@ -9,6 +9,8 @@ from datetime import datetime
 
 from twofold.arguments import check_iterable
 from twofold.synchronizer.parking import ParkedEvent
+from twofold.synchronizer.status import ProjectionStatus
+from twofold.synchronizer.synchronizer import ReadModelSynchronizer
 
 _FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
 _NOT_OWN = re.compile(r"[\\/](site-packages|dist-packages|src[\\/]twofold|lib[\\/]python\d\.\d+)[\\/]|^<")
@@ -54,6 +56,27 @@ def parked_groups(parked: Iterable[ParkedEvent]) -> Sequence[ParkedGroup]:
             waiting.setdefault(causes.get(each.key, ("", "")), []).append(each)
     groups = [_group(cause, failed.get(cause, ()), waiting.get(cause, ())) for cause in {**failed, **waiting}]
     return sorted(groups, key=lambda group: (-group.failed - group.waiting, group.first))
+
+
+async def parked_by_cause(
+    projections: ReadModelSynchronizer, found: Iterable[ProjectionStatus]
+) -> Sequence[tuple[str, ParkedGroup]]:
+    """Return what is parked of the projections that this process has the code of, by cause, the most first.
+
+    Args:
+        projections: with the code.
+        found: where they stand.
+
+    Raises:
+        TenantMissingError: there are tenants, and this code does not run on behalf of all.
+        StorageError: a database failed.
+    """
+    names = {runner.name for runner in projections.runners}
+    groups = []
+    for each in found:
+        if each.parked and each.name in names:
+            groups += [(each.name, group) for group in parked_groups(await projections.control(each.name).parked())]
+    return sorted(groups, key=lambda pair: -pair[1].failed - pair[1].waiting)
 
 
 def own_frame(traceback: str) -> str:

@@ -85,6 +85,19 @@ async def locked_generations(transaction: ReadTransaction, name: str) -> list[Ge
     return generations
 
 
+async def serving_now(database: ReadDatabase, name: str) -> Generation:
+    """Return the generation that serves. No lock is taken, so that it may be replaced right afterwards.
+
+    Raises:
+        UnknownProjectionError: there is none of this name.
+        StorageError: the database failed.
+    """
+    generations = [Generation(*row) for row in await database.query(SQL["generations_of"], name=name)]
+    if not generations:
+        raise UnknownProjectionError(name, {row[0] for row in await database.query(SQL["generations"])})
+    return serving_of(generations)
+
+
 def serving_of(generations: Sequence[Generation]) -> Generation:
     """Return the one that serves; there always is one."""
     return next(each for each in generations if each.role == "serving")

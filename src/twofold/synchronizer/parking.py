@@ -20,7 +20,7 @@ from twofold.messages.mark import Mark
 from twofold.ports.checkpoints import SQL, Checkpoint, Generation, checkpoints_of
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
 from twofold.ports.segments import slot_of
-from twofold.synchronizer.generations import change, locked_generations, serving_of
+from twofold.synchronizer.generations import change, locked_generations, serving_now, serving_of
 from twofold.synchronizer.rebuild_checks import Report, store_report
 
 ALL_KEYS = ""
@@ -63,15 +63,14 @@ class _Skip(NamedTuple):
 
 
 async def parked(database: ReadDatabase, name: str, *, limit: int = 1000) -> Sequence[ParkedEvent]:
-    """Return the parked events, in order.
+    """Return the parked events, in order. It takes no lock, so that no append and no worker waits for it.
 
     Raises:
         UnknownProjectionError: there is none of this name.
         StorageError: the database failed.
     """
-    async with database.transaction() as transaction:
-        serving = serving_of(await locked_generations(transaction, name))
-        rows = await transaction.run(SQL["parked"], name=name, generation=serving.number, limit=limit)
+    serving = await serving_now(database, name)
+    rows = await database.query(SQL["parked"], name=name, generation=serving.number, limit=limit)
     return [
         ParkedEvent(
             position=position, event_id=UUID(hex=event_id), key=key, cause=cause, traceback=traceback,

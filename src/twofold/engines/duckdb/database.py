@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import duckdb
 
 from twofold.engines.duckdb.errors import DRIVER_ERRORS, commit_failed, translate, translate_opening
+from twofold.engines.looking import is_looking
+from twofold.errors import StorageUnavailableError
 from twofold.options import DuckDbOptions
 from twofold.ports import migrations
 from twofold.ports.owner import Owner
@@ -42,6 +44,8 @@ class DuckDbDatabase:
         self.path = Path(path)
         self.options = options
         self._settings = {**SAFE, **settings}
+        self.is_looked_at = is_looking()
+        """Whether the file is left closed, for the one process that writes it; see `looking_only`."""
         self._local = threading.local()
         self._root: Connection | None = None
         self._owner: Owner | None = None
@@ -139,6 +143,10 @@ class DuckDbDatabase:
         return await asyncio.get_running_loop().run_in_executor(self._writer_thread, job, *arguments)
 
     def _check_open(self) -> None:
+        if self.is_looked_at:
+            raise StorageUnavailableError(
+                f"{self.path}: a DuckDB file has room for one process, so it is left to the one that writes it"
+            )
         if self._root is None:
             raise RuntimeError(f"{self.path} is not open; await open() first")
         self.check_owner()

@@ -88,6 +88,8 @@ class DuckDbReadDatabase:
         Raises:
             StorageUnavailableError: another process has the file open.
         """
+        if self._database.is_looked_at:
+            return
         await self._database.open()
         if self._folder is not None and self._taking is None:
             self._taking = asyncio.create_task(

@@ -43,9 +43,17 @@ class Connections:
         address: where the database is.
         options: bounds and numbers.
         allow_unsafe_settings: work with a server that may lose what it acknowledged.
+        read_only: whether the server refuses each write, where there is no pooler.
     """
 
-    def __init__(self, address: Address, options: PostgresOptions, *, allow_unsafe_settings: bool = False) -> None:
+    def __init__(
+        self,
+        address: Address,
+        options: PostgresOptions,
+        *,
+        allow_unsafe_settings: bool = False,
+        read_only: bool = False,
+    ) -> None:
         self.pooled = False
         """Whether a pooler such as PgBouncer stands in between: then a session's state is not Twofold's."""
         self.schema = ""
@@ -53,6 +61,7 @@ class Connections:
         self._address = address
         self._options = options
         self._allow_unsafe_settings = allow_unsafe_settings
+        self._read_only = read_only
         self._owner: Owner | None = None
         self._idle: list[BoundedConnection] = []
         self._made = 0
@@ -261,7 +270,7 @@ class Connections:
                 await connection.rollback()
             if connection.foreign and not self.pooled and not connection.closed:
                 connection.foreign = False
-                await session.restore(connection)
+                await session.restore(connection, read_only=self._read_only)
         except psycopg.Error:
             self._forget(connection)
             return
@@ -331,7 +340,7 @@ class Connections:
         session.refuse_misfits(found)
         if self.schema:
             session.refuse_another_schema(found, self.schema)
-        await session.prepare(connection, found, pooled=self.pooled)
+        await session.prepare(connection, found, pooled=self.pooled, read_only=self._read_only)
         connection.suspicion = self._options.silence_timeout
         connection.cancel_timeout = self._options.cancel_timeout
         connection.read_turn = self._options.read_turn

@@ -33,6 +33,7 @@ class PostgresDatabase:
         options: bounds and numbers.
         allow_unsafe_settings: work with a server that may lose what it acknowledged. For throw-away data only.
         migrate: whether opening brings the schema up to date; otherwise it must be so already.
+        read_only: whether the server refuses each write; behind a pooler it cannot be told to.
         patience: seconds to wait until it is, if another process sees to that, as the primary of a standby does.
 
     Raises:
@@ -46,12 +47,13 @@ class PostgresDatabase:
         options: PostgresOptions | None = None,
         allow_unsafe_settings: bool = False,
         migrate: bool = True,
+        read_only: bool = False,
         patience: float = 0.0,
     ) -> None:
         self.options = options or PostgresOptions()
         self._address = address.parse(url)
         unsafe = allow_unsafe_settings or self._address.allow_unsafe_settings
-        self._connections = Connections(self._address, self.options, allow_unsafe_settings=unsafe)
+        self._connections = Connections(self._address, self.options, allow_unsafe_settings=unsafe, read_only=read_only)
         self._may_migrate = migrate
         self._patience = patience
         self._opening = Turns()

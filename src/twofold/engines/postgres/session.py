@@ -48,6 +48,7 @@ _DEFENCES = {
     "client_connection_check_interval": "2s",  # the server ends the statements of clients that have hung up
 }
 """What is set where it can be, and never refused."""
+_READ_ONLY = {"default_transaction_read_only": "on"}
 
 
 class Session(NamedTuple):
@@ -114,8 +115,14 @@ def refuse_misfits(session: Session) -> None:
         )
 
 
-async def prepare(connection: Connection, session: Session, *, pooled: bool) -> None:
+async def prepare(connection: Connection, session: Session, *, pooled: bool, read_only: bool) -> None:
     """Give a new session of Twofold's own the settings that it lacks.
+
+    Args:
+        connection: the session.
+        session: what it was found to be like.
+        pooled: whether a pooler stands in between, so that few settings can be made.
+        read_only: whether the server refuses each write, where there is no pooler.
 
     Raises:
         UnsafeStorageError: behind a pooler, a setting can be made for the role only.
@@ -130,19 +137,19 @@ async def prepare(connection: Connection, session: Session, *, pooled: bool) -> 
                 f"change that; ALTER ROLE … SET {name} = '{wanted[name]}'"
             )
     else:
-        wanted |= _DEFENCES
+        wanted |= _DEFENCES | (_READ_ONLY if read_only else {})
     if wanted:
         await _set(connection, wanted, local=False)
 
 
-async def restore(connection: Connection) -> None:
+async def restore(connection: Connection, *, read_only: bool) -> None:
     """Give a session back the settings that the user's SQL may have changed.
 
     Raises:
         psycopg.Error: the server did not answer.
     """
     await connection.execute(b"RESET ALL")
-    await prepare(connection, await look(connection), pooled=False)
+    await prepare(connection, await look(connection), pooled=False, read_only=read_only)
 
 
 async def lend_settings(connection: Connection, session: Session) -> None:

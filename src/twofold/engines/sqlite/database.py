@@ -38,6 +38,7 @@ class SqliteDatabase:
         synchronous: `FULL` survives a power cut. `NORMAL` may lose the last commits in one, which only a file that
             holds nothing but read models can afford, and `OFF` the whole file, which must be worth nothing then.
         migrate: whether opening makes the file and brings its schema up to date; otherwise both must be as they should.
+        read_only: whether SQLite refuses each write; only without `migrate`.
         options: what can be tuned.
     """
 
@@ -47,12 +48,14 @@ class SqliteDatabase:
         *,
         synchronous: Literal["FULL", "NORMAL", "OFF"] = "FULL",
         migrate: bool = True,
+        read_only: bool = False,
         options: SqliteOptions | None = None,
     ) -> None:
         self.path = Path(path)
         self.options = options or SqliteOptions()
         self._synchronous = synchronous
         self._may_migrate = migrate
+        self._read_only = read_only
         self._local = threading.local()
         self._read_here_from = self._turn_at = 0.0
         self._connections: list[sqlite3.Connection] = []
@@ -255,6 +258,8 @@ class SqliteDatabase:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA fullfsync = 1")  # macOS: without it, fsync does not reach the disk
             connection.execute("PRAGMA cell_size_check = 1")  # a damaged page is an error, not an answer
+            if self._read_only:
+                connection.execute("PRAGMA query_only = ON")
             add_functions(connection)
         except BaseException:
             connection.close()
@@ -331,8 +336,9 @@ class SqliteDatabase:
             self._refuse_torn_copy()
             connection = self.connect()
             try:
-                _until_unlocked(self.options.lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
-                migrate_file(connection)
+                if not self._read_only:
+                    _until_unlocked(self.options.lock_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL"))
+                    migrate_file(connection)
                 self._reader_here = self._connect_reader()
                 self._reader_here.execute("PRAGMA busy_timeout = 0")  # the loop never waits for a lock
                 file, self._begun = FileIdentity(self.path, self.options.file_check), None
