@@ -18,15 +18,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 NEEDS = {
     "cli": "twofold.cli", "dashboard": "twofold.dashboard", "duckdb": "twofold.engines.duckdb",
     "fastapi": "twofold.fastapi", "postgres": "twofold.engines.postgres", "pydantic": "pydantic",
-    "privacy": "cryptography", "prometheus": "twofold.prometheus", "schema": "jsoncompat",
+    "mcp": "twofold.cli.starting.agents, twofold.mcp", "privacy": "cryptography",
+    "prometheus": "twofold.prometheus", "schema": "jsoncompat",
     "run": "twofold.cli.starting.serving, uvicorn",
 }  # fmt: skip
 """What of the package, or beside it, works with each extra."""
 FORBIDDEN = (
     "cyclopts", "rich", "duckdb", "fastapi", "starlette", "psycopg", "pydantic", "sqlalchemy", "pytest", "hypothesis",
-    "uvicorn", "jinja2", "django", "celery", "jsoncompat", "prometheus_client", "twofold.testing",
+    "uvicorn", "jinja2", "django", "celery", "jsoncompat", "mcp", "cryptography", "prometheus_client",
+    "twofold.testing",
     "twofold.engines.postgres", "twofold.fastapi",
-    "twofold.cli", "twofold.dashboard",
+    "twofold.cli", "twofold.dashboard", "twofold.mcp",
 )  # fmt: skip
 """What `import twofold` must not load."""
 
@@ -163,6 +165,8 @@ def test_with_an_extra_its_part_works_in_an_empty_environment(extra: str, wheel:
         done(python, "-m", "twofold", "doctor", "sqlite:///a.db", cwd=tmp_path)
         complaint = said_by(python, "-m", "twofold", "demo", "--serve")
         assert complaint == "twofold: the dashboard's server needs jinja2: pip install 'twofold[run]'\n"
+        complaint = said_by(python, "-m", "twofold", "mcp", "orders.app:build")
+        assert complaint == "twofold: the server for coding agents needs mcp: pip install 'twofold[mcp]'\n"
     if extra == "dashboard":
         opened = done(python, "-c", OPEN_PAGES, cwd=tmp_path).splitlines()
         assert len(opened) == 6
