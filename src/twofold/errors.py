@@ -35,7 +35,7 @@ class TwofoldError(Exception):
             cls.code = code_of(cls.__name__)
 
     @property
-    def __notes__(self) -> list[str]:
+    def __notes__(self) -> list[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """What Python prints below the text in a traceback: the notes that were added, and what explains the code."""
         explained = [] if self.code == TwofoldError.code else [f"{self.code}: `twofold explain {self.code}` tells more"]
         return [*self.__dict__.get("_notes", ()), *explained]
