@@ -35,13 +35,13 @@ class TwofoldError(Exception):
             cls.code = code_of(cls.__name__)
 
     @property
-    def __notes__(self) -> list[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def __notes__(self) -> list[str]:
         """What Python prints below the text in a traceback: the notes that were added, and what explains the code."""
         explained = [] if self.code == TwofoldError.code else [f"{self.code}: `twofold explain {self.code}` tells more"]
         return [*self.__dict__.get("_notes", ()), *explained]
 
     @__notes__.setter
-    def __notes__(self, notes: Iterable[str]) -> None:
+    def __notes__(self, notes: Iterable[str]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self.__dict__["_notes"] = list(notes)
 
     def add_note(self, note: str, /) -> None:
