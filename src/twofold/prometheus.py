@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, make_asgi_app
@@ -77,18 +78,14 @@ class _Endpoint:
         self._max_wait = max_wait
         self._is_shared = FOLDER in os.environ
         if self._is_shared:
-            _counters_of_all()  # refuses what is no folder
+            MultiProcessCollector(None)  # type: ignore[no-untyped-call]  # refuses what is no folder
             _keep_counts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = await self._ask() if scope["type"] == "http" else None
-        asked = CollectorRegistry(support_collectors_without_names=True)
-        asked.register(_Gauges(found))
-        if self._is_shared:
-            asked.register(_counters_of_all())
-        else:
-            asked.register(_Counters())
-            asked.register(_Others(self._registry))
+        counted = _counters_of_all() if self._is_shared else chain(_counters(), _others(self._registry))
+        asked = CollectorRegistry()
+        asked.register(_Told([*_gauges(found), *counted]))
         await make_asgi_app(asked)(scope, receive, send)
 
     async def _ask(self) -> ApplicationStatus | None:
@@ -105,43 +102,40 @@ def name_of(name: str, unit: str = "") -> str:
     return name.replace(".", "_") + ("_seconds" if unit == SECONDS else "")
 
 
-class _Gauges(Collector):
-    """Tells the figures of a status."""
+class _Told(Collector):
+    """What a scrape is told; it has names, for one that asks for a part."""
 
-    def __init__(self, found: ApplicationStatus | None) -> None:
-        self._found = found
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
 
-    def collect(self) -> Iterable[Metric]:
-        for figure in FIGURES:
-            family = GaugeMetricFamily(name_of(figure.name, figure.unit), figure.about, labels=figure.labels)
-            for labels, value in sorted(figure.points(self._found)):
-                family.add_metric(labels, value)
-            yield family
+    def collect(self) -> Sequence[Metric]:
+        return self._families
+
+    describe = collect
 
 
-class _Counters(Collector):
-    """Tells what this process has counted."""
-
-    def collect(self) -> Iterator[Metric]:
-        counts = tallies()
-        for what, about in COUNTED.items():
-            yield CounterMetricFamily(_counter(what), about, value=getattr(counts, what))
-
-
-class _Others(Collector):
-    """Tells what the program measures by itself, without what an exporter of OpenTelemetry puts there of Twofold's."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterator[Metric]:
-        for family in self._registry.collect():
-            if not family.name.startswith(PREFIX):
-                yield family
+def _gauges(found: ApplicationStatus | None) -> Iterator[Metric]:
+    for figure in FIGURES:
+        family = GaugeMetricFamily(name_of(figure.name, figure.unit), figure.about, labels=figure.labels)
+        for labels, value in sorted(figure.points(found)):
+            family.add_metric(labels, value)
+        yield family
 
 
-def _counters_of_all() -> Collector:
-    found: Collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+def _counters() -> Iterator[Metric]:
+    """Yield what this process has counted."""
+    counts = tallies()
+    for what, about in COUNTED.items():
+        yield CounterMetricFamily(_counter(what), about, value=getattr(counts, what))
+
+
+def _others(registry: CollectorRegistry) -> Iterator[Metric]:
+    """Yield what the program measures by itself, without what an exporter of OpenTelemetry puts there of Twofold's."""
+    return (family for family in registry.collect() if not family.name.startswith(PREFIX))
+
+
+def _counters_of_all() -> Iterable[Metric]:
+    found: Iterable[Metric] = MultiProcessCollector(None).collect()  # type: ignore[no-untyped-call]
     return found
 
 
