@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
@@ -23,10 +25,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+BYTECODE = Path(__file__).parents[1] / ".cache/bytecode"
+"""Where the processes that tests start keep what they compile, if the environment says that it is not kept."""
+if sys.dont_write_bytecode:  # as the images of containers say: an import of `twofold` then takes twice as long
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(BYTECODE)
+
+
 def pytest_sessionfinish() -> None:
     """Delete what is kept between tests; the workers of pytest-xdist end without running what was registered to."""
     remove_clusters()
     remove_programs()
+    shutil.rmtree(BYTECODE / Path(tempfile.gettempdir()).relative_to("/"), ignore_errors=True)
 
 
 LONGEST = ("tests/orders/test_importing.py", "tests/synchronizer/test_history.py", "tests/engines/test_backups.py")
@@ -64,6 +74,20 @@ def new_database(postgres_server: Callable[[int], PostgresServer]) -> Iterator[C
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the address of an empty database, on each engine in turn."""
     return _address(request, tmp_path)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def shared_url(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres_server: Callable[[int], PostgresServer],
+) -> Iterator[str]:
+    """Return the address of a database that all tests of a module share, on each engine in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('shared')}/twofold.db"
+        return
+    with postgres_server(18).database() as url:
+        yield url
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

@@ -16,6 +16,8 @@ from tests.dashboard.showing import BASE, showing
 from tests.debian import ProgramMissingError, find_browser
 from tests.synchronizing import until
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all
+
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 PAGES = {
     "Overview": "/", "Events": "/events", "Event": "/events/3", "Projections": "/projections",
@@ -24,7 +26,7 @@ PAGES = {
 }  # fmt: skip
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     try:
         path = find_browser()
@@ -36,8 +38,16 @@ async def browser() -> AsyncIterator[Browser]:
         yield await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def root() -> AsyncIterator[str]:
+    """Return where an application with trouble is shown that no test changes."""
+    async with showing("memory://") as (_, site), served(site) as address:
+        yield address + BASE
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_root() -> AsyncIterator[str]:
+    """Return the same, for a test that changes something."""
     async with showing("memory://") as (_, site), served(site) as address:
         yield address + BASE
 
@@ -56,9 +66,9 @@ async def opened(browser: Browser, **options: Any) -> AsyncIterator[Page]:
     assert troubles == []
 
 
-async def test_a_browser_clicks_through_every_page(browser: Browser, root: str) -> None:
+async def test_a_browser_clicks_through_every_page(browser: Browser, own_root: str) -> None:
     async with opened(browser, viewport=WIDE) as page:
-        await page.goto(root + "/")
+        await page.goto(own_root + "/")
         await page.get_by_role("region", name="Parked events by cause").get_by_role("link", name="parcels").click()
         await page.wait_for_url("**/projections/parcels")
         await page.get_by_role("link", name="Events").click()

@@ -14,13 +14,24 @@ from tests.dashboard.test_guard import OWN, browser
 from tests.synchronizing import until
 
 from twofold import Application
-from twofold.telemetry import tallies
+from twofold.telemetry import count, tallies
 
 Shown = tuple[Application, httpx2.AsyncClient]
+TOGETHER = pytest.mark.asyncio(loop_scope="module")
+"""Of tests that only read: they share one application."""
+FIGURE = r"([\d\N{NARROW NO-BREAK SPACE}]+)"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shown(shared_url: str) -> AsyncIterator[Shown]:
+    """Return an application with trouble that no test changes, and who looks at its pages."""
+    async with showing(shared_url) as (app, site), browser(site) as asker:
+        yield app, asker
 
 
 @pytest_asyncio.fixture
-async def shown(url: str) -> AsyncIterator[Shown]:
+async def own(url: str) -> AsyncIterator[Shown]:
+    """Return the same, for a test that changes something."""
     async with showing(url) as (app, site), browser(site) as asker:
         yield app, asker
 
@@ -36,6 +47,7 @@ async def change(asker: httpx2.AsyncClient, path: str, **fields: str) -> httpx2.
     return await asker.post(BASE + path, data={"word": word, **fields}, headers=OWN)
 
 
+@TOGETHER
 async def test_trouble_comes_first_with_its_cause(shown: Shown) -> None:
     _, asker = shown
     text = await page(asker, "/")
@@ -47,16 +59,28 @@ async def test_trouble_comes_first_with_its_cause(shown: Shown) -> None:
     assert "<customer-1>" not in (await asker.get(f"{BASE}/")).text  # it is escaped
 
 
+@TOGETHER
 async def test_what_this_process_has_done_stands_on_the_first_page(shown: Shown) -> None:
     _, asker = shown
-    done = tallies()
-    text = await page(asker, "/")
-    assert f"Conflicts of this process</dt><dd>{done.conflicts_retried} retried, {done.conflicts_lost} lost" in text
-    found = re.search(r"Errors of this process</dt><dd>(\d+)", text)
-    assert found is not None
-    assert int(found[1]) >= 1  # a projection parked an event
+    count("conflicts_retried", 1_234)
+    count("conflicts_lost", 5)
+    before, text, after = tallies(), await page(asker, "/"), tallies()
+    retried, lost = figures(text, f"Conflicts of this process</dt><dd>{FIGURE} retried, {FIGURE} lost<")
+    assert before.conflicts_retried <= retried <= after.conflicts_retried
+    assert before.conflicts_lost <= lost <= after.conflicts_lost
+    [errors] = figures(text, f"Errors of this process</dt><dd>{FIGURE}<")
+    assert before.errors + before.commands_failed <= errors <= after.errors + after.commands_failed
+    assert errors >= 1  # a projection parked an event
 
 
+def figures(text: str, pattern: str) -> list[int]:
+    """Return the numbers that a page shows at one place, with their thousands apart."""
+    found = re.search(pattern, text)
+    assert found is not None, text
+    return [int(each.replace("\N{NARROW NO-BREAK SPACE}", "")) for each in found.groups()]
+
+
+@TOGETHER
 async def test_every_link_of_every_page_leads_somewhere(shown: Shown) -> None:
     _, asker = shown
     waiting, seen = [f"{BASE}/"], set[str]()
@@ -73,20 +97,22 @@ async def test_every_link_of_every_page_leads_somewhere(shown: Shown) -> None:
     assert {"/", "/events", "/events/", "/stream", "/projections", "/processes", "/flow"} <= kinds
 
 
+@TOGETHER
 async def test_events_are_found_by_what_is_known_of_them(shown: Shown) -> None:
     _, asker = shown
-    for query, count in (
+    for query, expected in (
         ("type=OrderCreated", ORDERS), ("stream_type=Order", ORDERS + 1), ("type=OrderCancelled", 1),
         ("since=2199-01-01", 0), ("until=2001-01-01", 0), ("tag=customer:customer-3", 1), ("type=None", 0),
     ):  # fmt: skip
         rows = re.findall(r"<td class=\"number\"><a href=\"[^\"]+/events/\d+", await page(asker, f"/events?{query}"))
-        assert len(rows) == count, query
+        assert len(rows) == expected, query
     for query in ("since=yesterday", "correlation=x", "before=x"):
         assert 'role="alert"' in await page(asker, f"/events?{query}"), query
     part = await asker.get(f"{BASE}/events?type=OrderCreated", headers={"hx-request": "true"})
     assert "<html" not in part.text
 
 
+@TOGETHER
 async def test_an_event_shows_what_caused_it_and_what_followed(shown: Shown) -> None:
     _, asker = shown
     text = await page(asker, "/events?type=OrderCancelled")
@@ -99,6 +125,7 @@ async def test_an_event_shows_what_caused_it_and_what_followed(shown: Shown) -> 
     assert "enquiry · step 1" in picture
 
 
+@TOGETHER
 async def test_a_stream_shows_its_state_at_any_version_and_what_changed(shown: Shown) -> None:
     _, asker = shown
     text = await page(asker, "/events?type=OrderCancelled")
@@ -113,8 +140,8 @@ async def test_a_stream_shows_its_state_at_any_version_and_what_changed(shown: S
     await page(asker, "/stream?id=Order-none", 404)
 
 
-async def test_an_operator_skips_an_event_and_its_row_goes_on(shown: Shown) -> None:
-    app, asker = shown
+async def test_an_operator_skips_an_event_and_its_row_goes_on(own: Shown) -> None:
+    app, asker = own
     text = await page(asker, "/projections/parcels")
     position = re.search(r'name="position" value="(\d+)"', text)[1]  # type: ignore[index]
     assert (await change(asker, "/projections/parcels/skip", position=position)).status_code == 400  # no reason
@@ -125,8 +152,8 @@ async def test_an_operator_skips_an_event_and_its_row_goes_on(shown: Shown) -> N
     assert (await app.projections.control("parcels").status()).parked == 0
 
 
-async def test_an_operator_pauses_rebuilds_and_rolls_back(shown: Shown) -> None:
-    app, asker = shown
+async def test_an_operator_pauses_rebuilds_and_rolls_back(own: Shown) -> None:
+    app, asker = own
     await page(asker, "/")
     await change(asker, "/projections/sales/pause")
     assert 'aria-current="step">paused' in await page(asker, "/projections/sales")
@@ -147,8 +174,8 @@ async def test_an_operator_pauses_rebuilds_and_rolls_back(shown: Shown) -> None:
     assert (await change(asker, "/projections/sales/dance")).status_code == 404
 
 
-async def test_a_process_shows_the_life_of_each_instance(shown: Shown) -> None:
-    app, asker = shown
+async def test_a_process_shows_the_life_of_each_instance(own: Shown) -> None:
+    app, asker = own
     text = await page(asker, "/processes/enquiry?status=stuck")
     [href] = set(re.findall(r'href="([^"]+/processes/enquiry/instance\?id=[^"]+)"', text))
     text = await page(asker, href)
@@ -163,6 +190,7 @@ async def test_a_process_shows_the_life_of_each_instance(shown: Shown) -> None:
     assert (await app.processes.control("enquiry").counts()).cancelled == 1
 
 
+@TOGETHER
 async def test_the_flow_is_drawn_from_the_code(shown: Shown) -> None:
     _, asker = shown
     text = await page(asker, "/flow")

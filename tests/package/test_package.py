@@ -99,14 +99,25 @@ def environment(folder: Path, *what: str) -> Path:
     """Return the Python of a new environment that holds nothing but what is named, and what that needs."""
     done(uv(), "venv", "--quiet", "--python", sys.executable, folder)
     python = folder / "bin/python"
-    done(uv(), "pip", "install", "--quiet", "--python", python, *what)
+    fill(python, *what)
     return python
+
+
+def fill(python: Path, *what: str) -> None:
+    """Let an environment hold nothing but what is named, and what that needs; all else is removed from it."""
+    done(uv(), "pip", "install", "--quiet", "--exact", "--python", python, *what)
 
 
 @pytest.fixture(scope="module")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the Python of an environment with the wheel, and without an extra."""
     return environment(tmp_path_factory.mktemp("bare") / "env", str(wheel))
+
+
+@pytest.fixture(scope="module")
+def refilled(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment that each test fills with what it wants; the wheel is compiled once."""
+    return environment(tmp_path_factory.mktemp("refilled") / "env", str(wheel))
 
 
 def test_the_wheel_holds_the_code_its_sql_and_its_types_and_nothing_else(built: Path, wheel: Path) -> None:
@@ -156,8 +167,11 @@ def test_without_its_extra_each_part_says_what_to_install(bare: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", NEEDS)
-def test_with_an_extra_its_part_works_in_an_empty_environment(extra: str, wheel: Path, tmp_path: Path) -> None:
-    python = environment(tmp_path / "env", f"{wheel}[{extra}]")
+def test_with_an_extra_its_part_works_in_an_empty_environment(
+    extra: str, wheel: Path, refilled: Path, tmp_path: Path
+) -> None:
+    python = refilled
+    fill(python, f"{wheel}[{extra}]")
     done(python, "-c", f"import {NEEDS[extra]}", cwd=tmp_path)
     if extra == "cli":
         assert "twofold" in done(python, "-m", "twofold", "--help", cwd=tmp_path)
@@ -173,8 +187,9 @@ def test_with_an_extra_its_part_works_in_an_empty_environment(extra: str, wheel:
         assert all(each.endswith(" 200") for each in opened), opened
 
 
-def test_a_new_project_is_installed_passes_its_tests_and_answers(wheel: Path, tmp_path: Path) -> None:
-    python = environment(tmp_path / "env", f"{wheel}[run,fastapi,postgres]")
+def test_a_new_project_is_installed_passes_its_tests_and_answers(wheel: Path, refilled: Path, tmp_path: Path) -> None:
+    python = refilled
+    fill(python, f"{wheel}[run,fastapi,postgres]")
     done(python, "-m", "twofold", "new", "tea-tasks", cwd=tmp_path)
     project = tmp_path / "tea-tasks"
     done(uv(), "pip", "install", "--quiet", "--python", python, "-e", f"{project}[dev]")

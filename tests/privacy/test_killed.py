@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -50,7 +51,7 @@ async def test_a_killed_process_has_not_begun_or_the_next_one_completes_it(
 async def killed(point: str, url: str, keys_url: str) -> int:
     """Return how a process ended that forgot, and was killed at a point."""
     arguments = ("-m", "tests.privacy.dying", point, url, keys_url)
-    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "PATH": "/usr/bin:/bin"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     process = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, env=environment)
     try:
         return await asyncio.wait_for(process.wait(), PATIENCE)
