@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 import os
@@ -26,7 +27,7 @@ from twofold.ports.read_database import Lookup, Source
 from twofold.ports.table import Column, Kind, Table
 from twofold.testing.samples import append_of, new_event
 
-SLOW, RESPITE = SqliteOptions.slow_read, SqliteOptions.respite
+SLOW, RESPITE, TURN = SqliteOptions.slow_read, SqliteOptions.respite, SqliteOptions.loop_turn
 LOOP, READER = threading.main_thread().name, "twofold-sqlite-reader"
 
 
@@ -123,6 +124,46 @@ async def test_after_a_slow_read_threads_read_for_a_while(
     clock[0] += 2 * SLOW * 2
     assert await log._database.read(where, brief=True) == LOOP
     assert await log._database.read(where, brief=True) == LOOP, "a quick read is no reason for a respite"
+
+
+async def test_one_task_after_the_other_reads_at_once_however_long_they_take_together(
+    log: SqliteEventLog, clock: list[float]
+) -> None:
+    def take_a_whole_turn(reader: sqlite3.Connection) -> str:
+        clock[0] += TURN
+        return where(reader)
+
+    async def request() -> str | None:
+        return log._database.read_at_once(take_a_whole_turn)
+
+    assert await asyncio.gather(*(request() for _ in range(20))) == [LOOP] * 20
+
+
+async def test_a_task_that_reads_again_and_again_gives_the_loop_back_after_its_turn(
+    log: SqliteEventLog, clock: list[float]
+) -> None:
+    steps: list[str] = []
+
+    def take_half_a_turn(reader: sqlite3.Connection) -> str:
+        steps.append("read")
+        clock[0] += TURN / 2
+        return where(reader)
+
+    async def read_on() -> None:
+        asyncio.get_running_loop().call_soon(steps.append, "others")
+        while len(steps) < 4:
+            await log._database.read(take_half_a_turn, brief=True)
+
+    await asyncio.create_task(read_on())
+    assert steps == ["read", "read", "others", "read"]
+
+
+async def test_a_task_whose_turn_is_over_reads_nothing_at_once(log: SqliteEventLog, clock: list[float]) -> None:
+    assert log._database.read_at_once(where) == LOOP
+    clock[0] += TURN
+    assert log._database.read_at_once(where) is None
+    assert await log._database.read(where, brief=True) == LOOP
+    assert log._database.read_at_once(where) == LOOP, "another turn has begun"
 
 
 @pytest.mark.skipif(math.isnan(wait_counter(Path.cwd())()), reason="this platform does not count for each thread")

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -57,7 +58,8 @@ class SqliteDatabase:
         self._may_migrate = migrate
         self._read_only = read_only
         self._local = threading.local()
-        self._read_here_from = self._turn_at = 0.0
+        self._read_here_from = self._turn_until = 0.0
+        self._turn_of: Callable[[], object] = lambda: None
         self._connections: list[sqlite3.Connection] = []
         self._owner: Owner | None = None
         self._file: FileIdentity | None = None
@@ -293,13 +295,25 @@ class SqliteDatabase:
 
     async def _let_others_run(self) -> None:
         """Give the event loop back now and then, which code that asks again and again would keep."""
-        if time.monotonic() >= self._turn_at:
+        if not self._has_turn(time.monotonic()):
             await asyncio.sleep(0)
-            self._turn_at = time.monotonic() + self.options.loop_turn
+            self._turn_until = time.monotonic() + self.options.loop_turn
 
     def _may_read_here(self) -> bool:
         """Return whether the disk is fast, and no other task has its turn first."""
-        return self._read_here_from <= time.monotonic() < self._turn_at
+        now = time.monotonic()
+        return self._read_here_from <= now and self._has_turn(now)
+
+    def _has_turn(self, now: float) -> bool:
+        """Return whether the task that asks may go on reading in the loop.
+
+        Where another task has read since, this one has given the loop back, and its turn begins: of many requests at
+        one moment, none pays for those before it.
+        """
+        task = asyncio.current_task()
+        if task is not None and self._turn_of() is not task:
+            self._turn_of, self._turn_until = weakref.ref(task), now + self.options.loop_turn
+        return now < self._turn_until
 
     def _read_here(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Read in the loop: a way to a thread and back takes longer, and Python runs one thread at a time anyway."""
