@@ -80,7 +80,7 @@ class ItemOut(BaseModel):
     product_id: str
     quantity: int
     price: Decimal
-    description: str
+    description: str = ""
 
 
 class AddressOut(BaseModel):

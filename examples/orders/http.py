@@ -25,13 +25,13 @@ from orders.schemas import (
     Id,
     ItemBody,
     Money,
-    OrderOut,
     OrderPage,
     ProjectionHealth,
     RevenueLineOut,
     SalesLineOut,
     Text,
 )
+from orders.views import ShownOrder
 from twofold import Application, ReadPolicy, Receipt, WhenLate
 from twofold.dashboard import dashboard
 from twofold.errors import AggregateNotFoundError
@@ -178,7 +178,7 @@ def _add_queries(api: FastAPI, app: Application) -> None:
     @api.get(
         "/orders/{order_id}",
         tags=QUERIES,
-        response_model=OrderOut,
+        response_model=ShownOrder,
         responses={304: {"description": "Not Modified"}, **problem_responses(400, 404, 422, 503)},
     )
     async def get_order(order_id: OrderId, response: Response) -> Any:
@@ -200,7 +200,7 @@ def _add_queries(api: FastAPI, app: Application) -> None:
     )
     async def follow_order(order_id: OrderId, watch: Watch) -> Response:
         """Show an order, and show it again whenever it has changed, as server-sent events."""
-        return await watch.respond(GetOrderById(order_id), OrderOut | None)
+        return await watch.respond(GetOrderById(order_id), ShownOrder | None)
 
     @api.get("/customers/{customer_id}/orders", tags=QUERIES, response_model=OrderPage, responses=ANSWERS)
     async def get_customer_orders(

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from orders.items import MAX_ITEMS, Address, OrderItem
-from orders.order import OrderStatus
+from orders.views import ShownOrder
 from twofold import PaginatedResult, marked_html
 
 
@@ -119,52 +119,6 @@ class Acknowledgement(BaseModel):
     version: int = Field(description="Number of changes the order has seen.", examples=[1])
 
 
-class ItemOut(BaseModel):
-    """An item of an order."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    product_id: str
-    quantity: int
-    price: Decimal
-    description: str
-
-
-class AddressOut(BaseModel):
-    """Where an order is sent; imported orders know the country only."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    street: str
-    city: str
-    postal_code: str
-    country: str
-
-
-class OrderOut(BaseModel):
-    """What a client sees of an order."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    order_id: str
-    version: int = Field(description="Number of changes it has seen.", examples=[1])
-    customer_id: str
-    status: OrderStatus
-    total_amount: Decimal = Field(examples=["25.00"])
-    item_count: int
-    created_at: datetime
-    shipped_at: datetime | None
-    cancelled_at: datetime | None
-    cancellation_reason: str | None
-    returned_amount: Decimal = Field(examples=["0.00"])
-    paid_amount: Decimal = Field(examples=["25.00"])
-    owed_amount: Decimal = Field(examples=["0.00"], description="What is to go back to the customer.")
-    refunded_amount: Decimal = Field(examples=["0.00"])
-    reminded_at: datetime | None
-    items: tuple[ItemOut, ...]
-    shipping_address: AddressOut
-
-
 class PaymentBody(BaseModel):
     """What the bank tells of a payment."""
 
@@ -207,7 +161,7 @@ class OrderPage(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    items: list[OrderOut]
+    items: list[ShownOrder]
     total: int
     page: int
     page_size: int

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
+from pydantic import with_config
+
 from orders.events import (
     OrderCancelled,
     OrderCreated,
@@ -24,40 +26,47 @@ from orders.order import OrderStatus
 from twofold import FullText, Index, Key, Projection, RecordedEvent, on
 
 
+@with_config(use_attribute_docstrings=True)
 @dataclass(frozen=True, kw_only=True)
-class OrderView:
-    """What queries show of an order and search in."""
+class ShownOrder:
+    """What a client sees of an order. It is sent as it stands: pydantic need not make an object of its own of it."""
 
     order_id: Annotated[str, Key()]
+    version: int
+    """Number of changes it has seen."""
     customer_id: Annotated[str, Index(), FullText()]
     status: Annotated[OrderStatus, Index()]
     total_amount: Annotated[Decimal, Index()]
     item_count: int
     """Number of lines; two pieces of one product at one price are one line."""
     created_at: Annotated[datetime, Index()]
+    shipped_at: datetime | None
+    cancelled_at: datetime | None
+    cancellation_reason: str | None
+    returned_amount: Decimal
+    paid_amount: Decimal
+    """What the order was paid with."""
+    owed_amount: Decimal
+    """What is to go back to the customer."""
+    refunded_amount: Decimal
+    reminded_at: datetime | None
     items: tuple[OrderItem, ...]
     shipping_address: Address
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderView(ShownOrder):
+    """What queries show of an order, and the texts in which they search."""
+
     items_text: Annotated[str, FullText()]
     address_text: Annotated[str, FullText()]
-    shipped_at: datetime | None = None
-    cancelled_at: datetime | None = None
-    cancellation_reason: str | None = None
-    returned_amount: Decimal = Decimal("0.00")
-    paid_amount: Decimal = Decimal("0.00")
-    """What the order was paid with."""
-    owed_amount: Decimal = Decimal("0.00")
-    """What is to go back to the customer."""
-    refunded_amount: Decimal = Decimal("0.00")
-    reminded_at: datetime | None = None
-    version: int = 0
-    """Of the order's stream: the number of changes that it has seen."""
 
 
 class OrderViews(Projection[OrderView]):
     """Keeps a row for each order."""
 
     name = "order_views"
-    version = 3
+    version = 4
     max_lag = timedelta(seconds=2)
 
     def apply(self, row: OrderView | None, recorded: RecordedEvent[Any]) -> OrderView | None:
@@ -69,13 +78,23 @@ class OrderViews(Projection[OrderView]):
     def created(self, event: OrderCreated) -> OrderView:
         """Begin the row."""
         address = event.shipping_address
+        nothing = Decimal("0.00")
         empty = OrderView(
             order_id=event.order_id,
+            version=0,
             customer_id=event.customer_id,
             status=OrderStatus.OPEN,
-            total_amount=Decimal("0.00"),
+            total_amount=nothing,
             item_count=0,
             created_at=event.created_at,
+            shipped_at=None,
+            cancelled_at=None,
+            cancellation_reason=None,
+            returned_amount=nothing,
+            paid_amount=nothing,
+            owed_amount=nothing,
+            refunded_amount=nothing,
+            reminded_at=None,
             items=(),
             shipping_address=address,
             items_text="",

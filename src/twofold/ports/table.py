@@ -26,7 +26,7 @@ class Kind(Enum):
     UUID = auto()
     JSON = auto()
 
-    __hash__ = object.__hash__  # a table is looked up for each question, and the hash of `Enum` runs in Python
+    __hash__ = object.__hash__  # the hash of `Enum` runs in Python
 
     @property
     def python(self) -> type:
@@ -66,6 +66,9 @@ class Table(NamedTuple):
     key: tuple[str, ...]
     indexes: tuple[str, ...]
     full_text: tuple[str, ...]
+
+    def __hash__(self) -> int:  # a table is looked up for each question, and a hash of all its columns takes a while
+        return hash(self.name)
 
     @property
     def has_owner(self) -> bool:

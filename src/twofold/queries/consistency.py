@@ -45,7 +45,7 @@ class Progress(Protocol):
     def reached(self) -> int:
         """The position that it has passed, as far as this process knows; no database is asked."""
 
-    def at_hand(self) -> Serving | None:
+    def at_hand(self) -> AtHand | None:
         """Return the generation that answers, if it is known, and known not to be late; nothing is waited for.
 
         None says that a database has to be asked first, as `find` and `is_late` do.
@@ -135,6 +135,14 @@ class Progress(Protocol):
             ProjectionFailedError: it does not.
             StorageError: a database failed.
         """
+
+
+class AtHand(NamedTuple):
+    """The generation that answers, as far as this process knows it without asking a database."""
+
+    serving: Serving
+    reached: int
+    """The position that it has passed."""
 
 
 class Need(NamedTuple):

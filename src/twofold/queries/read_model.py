@@ -281,18 +281,17 @@ class ReadModel(Generic[R]):
         """
         if self._progress is None or (asking is not None and asking.needs_tags):
             return None
-        asked, serving = time.monotonic(), self._progress.at_hand()
-        if serving is None or serving.has_parked:
+        asked, known = time.monotonic(), self._progress.at_hand()
+        if known is None or known.serving.has_parked:
             return None
-        position = self._progress.reached  # before the rows are read: they show at least that
-        rows = self._database.load_at_once(self._table_of(serving.generation.suffix), keys)
+        rows = self._database.load_at_once(self._table_of(known.serving.generation.suffix), keys)
         if rows is None or time.monotonic() - asked > GRACE_OF_PREVIOUS - self._options.lookup:
             return None
         if asking is not None:
             asking.scopes.append(
                 Scope(self._progress.handled, {}, tenant_or_all(self.name) if self._of_tenants else "")
             )
-            asking.note(self._progress, position)
+            asking.note(self._progress, known.reached)  # of before the rows were read: they show at least that
         return rows
 
     async def _answer(self, question: Selection | Sums) -> Found:

@@ -25,6 +25,7 @@ from twofold.ports.segments import Segment
 from twofold.ports.turns import Turns
 from twofold.ports.watermark import Watermark
 from twofold.projections.runner import ProjectionRunner
+from twofold.queries.consistency import AtHand
 from twofold.queries.lag import lag_of
 from twofold.queries.serving import Serving, ServingGeneration
 
@@ -84,9 +85,14 @@ class ReadModelProgress:
         known = self.serving.known
         return self._believed(known) if known else 0
 
-    def at_hand(self) -> Serving | None:
+    def at_hand(self) -> AtHand | None:
         known, limit = self.serving.at_hand(), self.runner.projection.max_lag
-        return known if limit is None or self._may_still_lack(limit) else None
+        if known is None:
+            return None
+        watermark = self._watermark(known.generation)
+        if limit is not None and not self._may_still_lack(limit, known, watermark):
+            return None
+        return AtHand(known, max(known.position, watermark.position))
 
     async def find(self) -> Serving:
         return await self.serving.find()
@@ -112,28 +118,33 @@ class ReadModelProgress:
 
     async def is_late(self) -> bool:
         limit: timedelta | None = self.runner.projection.max_lag
-        if limit is None or self._may_still_lack(limit):
+        if limit is None or self._may_still_lack_known(limit):
             return False
         asked, serving = time.monotonic(), await self.find()
         lag = await self.lag()
-        self._complete = _Complete(asked - lag.total_seconds(), self._history_of(serving))
+        history = self._history_of(serving, self._watermark(serving.generation))
+        self._complete = _Complete(asked - lag.total_seconds(), history)
         return lag > limit
 
-    def _may_still_lack(self, limit: timedelta) -> bool:
+    def _may_still_lack_known(self, limit: timedelta) -> bool:
+        known = self.serving.known
+        return known is not None and self._may_still_lack(limit, known, self._watermark(known.generation))
+
+    def _may_still_lack(self, limit: timedelta, known: Serving, watermark: Watermark) -> bool:
         """Return whether what may be missing cannot be older than a limit, without a look at the log.
 
         A read model that was complete at a moment lacks nothing older than that moment, as long as it and the log have
         the same history. So one that keeps up is compared with the log now and then, and not for each question.
         """
-        complete, known = self._complete, self.serving.known
+        complete = self._complete
         is_recent = time.monotonic() - complete.until < limit.total_seconds() and self._is_compared()
-        return is_recent and known is not None and complete.history == self._history_of(known)
+        return is_recent and complete.history == self._history_of(known, watermark)
 
-    def _history_of(self, serving: Serving) -> tuple[int, str, int, int]:
+    def _history_of(self, serving: Serving, watermark: Watermark) -> tuple[int, str, int, int]:
         """Return what changes when positions of a read model go back, or another generation or another tenant asks."""
         name, number, *_ = serving.generation
         tenant = _tenant() if self._positions.holds_back(name, number) else ""
-        return number, tenant, self._watermark(serving.generation).times_set_back, self._store.log.times_set_back
+        return number, tenant, watermark.times_set_back, self._store.log.times_set_back
 
     async def approach(self, position: int, deadline: float, poll: float | None = None) -> Serving:
         poll = self._options.poll if poll is None else poll
@@ -289,7 +300,8 @@ class ReadModelProgress:
         return max(serving.position, self._watermark(serving.generation).position)
 
     def _watermark(self, generation: Generation) -> Watermark:
-        return self._positions.watermark(generation.name, generation.number, _tenant())
+        name, number, *_ = generation
+        return self._positions.watermark(name, number, _tenant() if self._positions.holds_back(name, number) else "")
 
 
 def _tenant() -> str:

@@ -310,7 +310,7 @@ class SqliteDatabase:
         Where another task has read since, this one has given the loop back, and its turn begins: of many requests at
         one moment, none pays for those before it.
         """
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if task is not None and self._turn_of() is not task:
             self._turn_of, self._turn_until = weakref.ref(task), now + self.options.loop_turn
         return now < self._turn_until

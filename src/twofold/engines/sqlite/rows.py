@@ -86,9 +86,10 @@ def write_changes(connection: sqlite3.Connection, table: Table, changes: Changes
     except (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError) as error:
         raise LimitExceededError(f"SQLite cannot store such a row of {table.name}: {error}") from error
     if changes.deletes:
-        connection.executemany(f"DELETE FROM {quoted(table.name)} WHERE {_key_condition(table)}", changes.deletes)
+        connection.executemany(_delete(table), changes.deletes)
 
 
+@cache
 def _upsert(table: Table) -> str:
     fields = [column.name for column in table.columns]
     changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in fields if name not in table.key)
@@ -96,6 +97,11 @@ def _upsert(table: Table) -> str:
         f"INSERT INTO {quoted(table.name)} ({names(fields)}) VALUES ({', '.join('?' * len(fields))})"
         f" ON CONFLICT ({names(table.key)}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
     )
+
+
+@cache
+def _delete(table: Table) -> str:
+    return f"DELETE FROM {quoted(table.name)} WHERE {_key_condition(table)}"
 
 
 def _key_condition(table: Table) -> str:

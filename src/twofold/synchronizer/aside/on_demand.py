@@ -15,6 +15,7 @@ from twofold.ports.read_database import ReadDatabase
 from twofold.ports.turns import Turns
 from twofold.ports.watermark import Watermark
 from twofold.projections.runner import RowRunner
+from twofold.queries.consistency import AtHand
 from twofold.queries.serving import Serving
 from twofold.synchronizer.aside.scratch import failure_at, make_generation, only_segment
 from twofold.synchronizer.segments.runner import SegmentRunner
@@ -63,7 +64,7 @@ class OnDemandRows:
         """The position that every answer shows: that of the log, as far as this process knows."""
         return max(self.position, self._head.position)
 
-    def at_hand(self) -> Serving | None:
+    def at_hand(self) -> AtHand | None:
         """Return None: each question brings the rows up to the head of the log first."""
         return None
 
