@@ -73,11 +73,14 @@ def marked_html(text: str, ranges: Iterable[Range], before: str = "<mark>", afte
 
 
 def _plain(text: str) -> str:
-    return _without_diacritics(text).lower()
+    return (text if text.isascii() else _without_diacritics(text)).lower()
 
 
 def _without_diacritics(text: str) -> str:
-    return "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
+    decomposed = unicodedata.normalize("NFKD", text)
+    for mark in filter(unicodedata.combining, set(decomposed)):  # few are different; a text may have many characters
+        decomposed = decomposed.replace(mark, "")
+    return decomposed
 
 
 def _plain_with_origins(text: str) -> tuple[str, Sequence[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
@@ -58,6 +59,15 @@ def test_every_word_that_is_indexed_is_found_in_the_text(text: str) -> None:
     assert searchable([text, None]) == " ".join(words)
     for word in words:
         assert find_words(text, word)
+
+
+MARKED = st.text(st.characters(codec="utf-8") | st.sampled_from("aeo\u0300\u0308\u0345\u1e69\ufb03\u00bd"))
+
+
+@given(MARKED)
+def test_words_are_those_of_the_text_without_each_of_its_marks(text: str) -> None:
+    letters = [each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each)]
+    assert words_of(text) == words_of("".join(letters)) == re.findall(r"[^\W_]+", "".join(letters).lower())
 
 
 def test_only_the_beginning_of_a_long_text_is_looked_at() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -30,7 +30,21 @@ _RELEASE = """
     DELETE FROM twofold_parked WHERE name = %(name)s AND generation = %(generation)s
     AND (position, key) IN (SELECT * FROM unnest(%(released_at)s::bigint[], %(released)s::text[]))
     AND EXISTS (SELECT FROM moved)"""
-_PARKED = ("bigint", "text", "integer", "text", "text", "text")
+
+
+def _marks(prefix: str, count: int) -> list[str]:
+    """Return what stands for that number of arrays in a statement."""
+    return [f"%({prefix}_{number})s" for number in range(count)]
+
+
+_PARKED = zip(_marks("parked", 6), ("bigint", "text", "integer", "text", "text", "text"), strict=True)
+_PARK = f"""
+    INSERT INTO twofold_parked (name, generation, position, event_id, slot, key, cause, traceback, parked_at)
+    SELECT %(name)s, %(generation)s, e.*, twofold_now()
+    FROM unnest({", ".join(f"{mark}::{kind}[]" for mark, kind in _PARKED)}) AS e
+    WHERE EXISTS (SELECT FROM moved)
+    ON CONFLICT (name, generation, position, key) DO UPDATE
+    SET event_id = excluded.event_id, cause = excluded.cause, traceback = excluded.traceback, retry = 0"""
 
 
 def may_be_stored(table: Table, key: tuple[Any, ...]) -> bool:
@@ -67,12 +81,9 @@ def _numbered_lookup(table: Table) -> bytes:
 
 async def lookup_source(connection: Connection, table: Table, lookup: Lookup, source: Source) -> Found:
     """Return rows and how far their source had come, with one statement: so both are of one snapshot."""
-    arguments = source_values(source)
-    rows = _lookup(table, arguments, lookup.keys)
-    found_rows = f"(SELECT true, {rows.removeprefix('SELECT ')}) AS found"
-    sql = f"SELECT source.*, found.* FROM ({source_statement(source)}) AS source LEFT JOIN {found_rows} ON true"
+    arguments = source_values(source) | _named("wanted", as_arrays(_key_columns(table), lookup.keys))
     cursor = _cursor(connection)
-    await cursor.execute(sql.encode(), arguments)
+    await cursor.execute(_lookup(table, source_statement(source)), arguments)
     all_rows = await cursor.fetchall()
     position, furthest, has_parked, *_ = all_rows[0]
     found = [row[4:] for row in all_rows if row[3]]
@@ -89,10 +100,12 @@ def source_values(source: Source) -> dict[str, Any]:
     return {**source._asdict(), "name": source.projection, "slot": source.slot}
 
 
-def _lookup(table: Table, arguments: dict[str, Any], keys: Collection[tuple[Any, ...]]) -> str:
+@cache
+def _lookup(table: Table, source: str) -> bytes:
     columns = _key_columns(table)
-    wanted = unnested(columns, "wanted", _named(arguments, "wanted", as_arrays(columns, keys)))
-    return f"SELECT {selected(table.columns)} FROM {quoted(table.name)} JOIN {wanted} USING ({names(table.key)})"
+    wanted = unnested(columns, "wanted", _marks("wanted", len(columns)))
+    rows = f"SELECT true, {selected(table.columns)} FROM {quoted(table.name)} JOIN {wanted} USING ({names(table.key)})"
+    return f"SELECT source.*, found.* FROM ({source}) AS source LEFT JOIN ({rows}) AS found ON true".encode()
 
 
 async def write_step(connection: Connection, table: Table, changes: Changes, step: Step) -> None:
@@ -108,23 +121,21 @@ async def write_changes(connection: Connection, table: Table, changes: Changes) 
 
 async def _write(connection: Connection, table: Table, changes: Changes, move: str, arguments: dict[str, Any]) -> int:
     """Write what changes if the statement `move` returns a row; return how many it returned."""
-    parts = [f"moved AS ({move})"]
     try:
         if changes.upserts:
-            parts.append(f"upserted AS ({_upsert(table, arguments, changes.upserts)})")
+            arguments |= _named("new", _upserted(table, changes.upserts))
         if changes.deletes:
-            parts.append(f"deleted AS ({_delete(table, arguments, changes.deletes)})")
+            arguments |= _named("gone", as_arrays(_key_columns(table), changes.deletes))
     except (AttributeError, UnicodeError, struct.error) as error:
         raise LimitExceededError(f"PostgreSQL cannot store such a row of {table.name}: {error}") from error
     if changes.parked:
-        parts.append(f"parked AS ({_park(arguments, changes.parked)})")
+        arguments |= _named("parked", _parked(changes.parked))
     if changes.released:
-        parts.append(f"released AS ({_RELEASE})")
         arguments["released_at"] = [position for position, _ in changes.released]
         arguments["released"] = [key for _, key in changes.released]
-    sql = f"WITH {', '.join(parts)} SELECT count(*) FROM moved"
+    sql = _statement(table, move, *map(bool, (changes.upserts, changes.deletes, changes.parked, changes.released)))
     try:
-        row = await (await _cursor(connection).execute(sql.encode(), arguments)).fetchone()
+        row = await (await _cursor(connection).execute(sql, arguments)).fetchone()
     except psycopg.Error as error:
         if not is_about_the_data(error):
             raise
@@ -140,53 +151,62 @@ def _cursor(connection: Connection) -> AsyncCursor[tuple[Any, ...]]:
     return cursor
 
 
-def _upsert(table: Table, arguments: dict[str, Any], rows: Sequence[Values]) -> str:
+@cache
+def _statement(table: Table, move: str, upserts: bool, deletes: bool, parks: bool, releases: bool) -> bytes:
+    """Return the statement that moves on and writes what there is of each kind: the same text each time."""
+    parts = [f"moved AS ({move})"]
+    if upserts:
+        parts.append(f"upserted AS ({_upsert(table)})")
+    if deletes:
+        parts.append(f"deleted AS ({_delete(table)})")
+    if parks:
+        parts.append(f"parked AS ({_PARK})")
+    if releases:
+        parts.append(f"released AS ({_RELEASE})")
+    return f"WITH {', '.join(parts)} SELECT count(*) FROM moved".encode()
+
+
+def _upserted(table: Table, rows: Sequence[Values]) -> list[Binary]:
+    """Return the arrays for `_upsert`."""
+    arrays = as_arrays(table.columns, rows)
+    if table.full_text:
+        places = [place for place, column in enumerate(table.columns) if column.name in table.full_text]
+        arrays.append(texts(searchable(row[place] for place in places) for row in rows))
+    return arrays
+
+
+def _upsert(table: Table) -> str:
     given = list(table.columns)
     targets = [column.name for column in table.columns]
     values = [f"new.{quoted(name)}" for name in targets]
-    arrays = as_arrays(table.columns, rows)
     if table.full_text:
         given.append(Column(SEARCH, Kind.TEXT, False))
         values.append(f"to_tsvector('simple', new.{SEARCH})")
         targets.append(SEARCH)
-        places = [place for place, column in enumerate(table.columns) if column.name in table.full_text]
-        arrays.append(texts(searchable(row[place] for place in places) for row in rows))
     changes = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in targets if name not in table.key)
     return (
         f"INSERT INTO {quoted(table.name)} ({names(targets)}) SELECT {', '.join(values)}"
-        f" FROM {unnested(given, 'new', _named(arguments, 'new', arrays))} WHERE EXISTS (SELECT FROM moved)"
+        f" FROM {unnested(given, 'new', _marks('new', len(given)))} WHERE EXISTS (SELECT FROM moved)"
         f" ON CONFLICT ({names(table.key)}) DO {f'UPDATE SET {changes}' if changes else 'NOTHING'}"
     )
 
 
-def _delete(table: Table, arguments: dict[str, Any], keys: Sequence[tuple[Any, ...]]) -> str:
+def _delete(table: Table) -> str:
     same = " AND ".join(f"old.{quoted(name)} = gone.{quoted(name)}" for name in table.key)
     columns = _key_columns(table)
-    marks = _named(arguments, "gone", as_arrays(columns, keys))
-    return (
-        f"DELETE FROM {quoted(table.name)} AS old USING {unnested(columns, 'gone', marks)}"
-        f" WHERE {same} AND EXISTS (SELECT FROM moved)"
-    )
+    gone = unnested(columns, "gone", _marks("gone", len(columns)))
+    return f"DELETE FROM {quoted(table.name)} AS old USING {gone} WHERE {same} AND EXISTS (SELECT FROM moved)"
 
 
-def _park(arguments: dict[str, Any], events: Sequence[Parked]) -> str:
+def _parked(events: Sequence[Parked]) -> list[list[Any]]:
+    """Return the arrays for `_PARK`."""
     columns = zip(*((e.position, e.event_id, e.slot, e.key, e.cause, e.traceback) for e in events), strict=True)
-    marks = _named(arguments, "parked", [list(column) for column in columns])
-    arrays = ", ".join(f"{mark}::{kind}[]" for mark, kind in zip(marks, _PARKED, strict=True))
-    return (
-        f"INSERT INTO twofold_parked (name, generation, position, event_id, slot, key, cause, traceback, parked_at)"
-        f" SELECT %(name)s, %(generation)s, e.*, twofold_now() FROM unnest({arrays}) AS e"
-        f" WHERE EXISTS (SELECT FROM moved)"
-        f" ON CONFLICT (name, generation, position, key) DO UPDATE"
-        f" SET event_id = excluded.event_id, cause = excluded.cause, traceback = excluded.traceback, retry = 0"
-    )
+    return [list(column) for column in columns]
 
 
-def _named(arguments: dict[str, Any], prefix: str, arrays: Sequence[Any]) -> list[str]:
-    """Add arrays to the arguments, and return the marks that stand for them."""
-    for number, array in enumerate(arrays):
-        arguments[f"{prefix}_{number}"] = array
-    return [f"%({prefix}_{number})s" for number in range(len(arrays))]
+def _named(prefix: str, arrays: Sequence[Any]) -> dict[str, Any]:
+    """Return arrays by the names in `_marks`."""
+    return {f"{prefix}_{number}": array for number, array in enumerate(arrays)}
 
 
 @cache
