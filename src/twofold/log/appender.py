@@ -128,7 +128,7 @@ class Appender:
             return staged_receipt(None, encoded)
         of_stream = () if expected is None else ((encoded[0].stream_id, expected),)
         append = Append(encoded, of_stream, condition)
-        appended = self._accepted(await self._append(append))
+        appended = await self._accepted(await self._append(append))
         receipt = _receipt(append, appended)
         if not appended.repeated:
             self._note(receipt.position)
@@ -246,7 +246,7 @@ class Appender:
             ConflictError, DuplicateEventIdError, CommandReusedError, OutcomeUnknownError, StorageError: see
                 `EventLog.append`.
         """
-        appended = self._accepted(await self._append(append))
+        appended = await self._accepted(await self._append(append))
         if appended.repeated:  # a repeat of a command may have made other events than the first
             own = append.command.result if append.command else b""  # the record of the first may be removed by now
             return Committed(self._receipt_of(appended), appended.result or own)
@@ -283,7 +283,9 @@ class Appender:
                 yield transaction
                 if self._types.unrecorded:
                     await self.tagged_types.compare()  # without recording: the transaction has the log's lock, maybe
-                receipts = [_receipt(each, self._accepted(await joined.append(each))) for each in transaction.appends]
+                receipts = [
+                    _receipt(each, await self._accepted(await joined.append(each))) for each in transaction.appends
+                ]
                 if repeat := _repeated_transaction(receipts):
                     raise repeat  # which rolls back the user's SQL: the earlier try has committed it with the events
         except RepeatedTransactionError as error:
@@ -297,12 +299,12 @@ class Appender:
         appending = self._log.append(append)
         return trace_append(appending, len(append.events)) if is_observed() else appending
 
-    def _accepted(self, outcome: Appended | Rejected) -> Appended:
+    async def _accepted(self, outcome: Appended | Rejected) -> Appended:
         if isinstance(outcome, Appended):
             return outcome
         raise ConflictError(
             outcome.reason,
-            conflicts=decoder(self._types, "raw")(outcome.conflicts),
+            conflicts=await decoder(self._types, "raw").events_of(outcome.conflicts),
             stream_id=self.shown(outcome.stream_id),
             version=outcome.version,
             stored_stream=outcome.stream_id,

@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from twofold.log.codec.unknown import Decode, Decoding, readable
+from twofold.log.codec.unknown import Decoding, RowDecoder, readable
 from twofold.log.query_check import NOTHING
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
@@ -201,7 +201,7 @@ class EventBatches:
     def __init__(
         self,
         log: EventLog,
-        decode: Decode,
+        decode: RowDecoder,
         query: EventQuery,
         most: int,
         options: LogOptions | None = None,

@@ -16,7 +16,7 @@ from twofold.log.chunks import Pace, Rows, chunks, pace_of
 from twofold.log.codec.encrypt import Encryption
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.stored_names import check_name
-from twofold.log.codec.unknown import Decode, Decoding, Unknown, decoder, readable
+from twofold.log.codec.unknown import Decoding, RowDecoder, Unknown, decoder, readable
 from twofold.log.folding.as_of import AsOf, check_as_of, position_as_of
 from twofold.log.folding.decision_model import Decision, DecisionModel
 from twofold.log.folding.decisions import Decisions
@@ -233,7 +233,7 @@ class EventStore:
         limit: int | None = None,
         *,
         backwards: bool = False,
-        decode: Decode | None = None,
+        decode: RowDecoder | None = None,
     ) -> AsyncIterator[RecordedEvent[Any]]:
         """Iterate over events as `read` does, by a query in the names that the log has."""
         decode = decode or decoder(self.events, query=wanted)
@@ -473,6 +473,6 @@ class EventStore:
         return await self._streams.fold(stream_id, fold)
 
 
-def _turned(decode: Decode) -> Decode:
+def _turned(decoder: RowDecoder) -> RowDecoder:
     """Return what makes events of rows that come with the latest first: so do the parts that a row has become."""
-    return lambda rows: decode(rows[::-1])[::-1]
+    return decoder._replace(decode=lambda rows: decoder.decode(rows[::-1])[::-1])

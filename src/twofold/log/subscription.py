@@ -8,7 +8,7 @@ import logging
 from twofold.errors import HistoryChangedError, StorageUnavailableError
 from twofold.log.chunks import Batch, ChunkReader, Pace, Rows, decoded, mark_at
 from twofold.log.codec.stored_names import can_be_stored
-from twofold.log.codec.unknown import Decode, Decoding
+from twofold.log.codec.unknown import Decoding, RowDecoder
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.options import LogOptions
@@ -28,7 +28,7 @@ class Subscription:
     def __init__(
         self,
         log: EventLog,
-        decode: Decode,
+        decode: RowDecoder,
         query: EventQuery,
         stream_id: str | None,
         after: Mark,

@@ -283,5 +283,5 @@ class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=Fal
 
     def __repr__(self) -> str:
         # Texts come into logs and error reports, which no forgetting reaches: personal fields are not shown.
-        shown = f"{self.type} (personal)" if b',"~personal":{' in self.stored.payload else repr(self.event)
+        shown = f"{self.type} (personal)" if self.stored.payload[:13] == b'{"~personal":' else repr(self.event)
         return f"<{self.position}: {self.stream_id}@{self.version} {shown}>"

@@ -7,7 +7,7 @@ are; when the database fails, it raises that itself and asks no more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from twofold.errors import InvalidProjectionError
@@ -54,6 +54,12 @@ class GiveWay(NamedTuple):
     """Let other tasks of the event loop run, if the engine works in one; there is no answer."""
 
 
+class RunBlocking(NamedTuple):
+    """Run work that may block, where it blocks no event loop; the answer is what it returns."""
+
+    work: Callable[[], Any]
+
+
 class LoadRows(NamedTuple):
     """Load the rows that have these keys; the answer is their values, in no particular order."""
 
@@ -96,7 +102,17 @@ class AppendEvents(NamedTuple):
 
 
 Request = (
-    Ask | GiveWay | LockLog | LockSegments | ReadEvents | LoadRows | FindRows | WriteStep | WriteRows | AppendEvents
+    Ask
+    | GiveWay
+    | RunBlocking
+    | LockLog
+    | LockSegments
+    | ReadEvents
+    | LoadRows
+    | FindRows
+    | WriteStep
+    | WriteRows
+    | AppendEvents
 )
 Steps = Generator[Request, Any, T]
 """The requests of one piece of work, and what came of it."""

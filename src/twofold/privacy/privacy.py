@@ -97,6 +97,7 @@ class Privacy:
         encryption = self._encryption
         key_id = await run_in_thread(encryption.keys.digest, encryption.subject(subject))
         async for row in events_with_keys(self._store._of_all, [key_id]):
+            await encryption.fetch([row])
             yield as_shown(row, encryption, key_id)
 
     async def rewrap(self, *, progress: Callable[[int], object] = lambda _: None) -> int:

@@ -10,6 +10,7 @@ import msgspec
 
 from twofold.arguments import check_function, check_instance
 from twofold.errors import InvalidMessageTypeError
+from twofold.log.codec.encrypt import is_sealed
 from twofold.log.event_store import EventStore
 from twofold.log.moving.plain_event import PlainEvent, SourceEvent
 from twofold.log.moving.report import Moved
@@ -56,7 +57,7 @@ def _sealing(store: EventStore) -> Callable[[SourceEvent], Iterable[PlainEvent]]
 
     def seal(source: SourceEvent) -> Iterable[PlainEvent]:
         event, row = source.event, source.stored
-        if event.type not in names or b',"~personal":{' in row.payload:
+        if event.type not in names or is_sealed(row.payload):
             return (event,)
         parts = store.events.decode_payload(row.type, row.schema_version, row.payload, row.position, row.event_id)
         if len(parts) != 1:

@@ -15,7 +15,18 @@ from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL
 from twofold.ports.event_log import EventLog, JoinableLog
-from twofold.ports.inline import Ask, FindRows, GiveWay, LoadRows, LockLog, LockSegments, ReadEvents, Steps, WriteStep
+from twofold.ports.inline import (
+    Ask,
+    FindRows,
+    GiveWay,
+    LoadRows,
+    LockLog,
+    LockSegments,
+    ReadEvents,
+    RunBlocking,
+    Steps,
+    WriteStep,
+)
 from twofold.ports.read_database import Changes, ReadDatabase, Values
 from twofold.ports.segments import SLOTS, Parked, Segment, Step, slot_of
 from twofold.ports.skips import Skips
@@ -182,6 +193,8 @@ class InlineProjection:
             _TooManyError: there are more events than allowed.
         """
         rows, last_id = yield from self._read(progress.position, end, at_most)
+        if fetch_keys := self._events.missing_keys(rows):
+            yield RunBlocking(fetch_keys)
         events = self._keyed(progress, rows)
         last = events[-1].recorded if events else None
         events, waiting = without_blocked(events, progress.parked)

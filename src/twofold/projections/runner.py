@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from twofold.errors import CheckpointMovedError
 from twofold.log.codec.event_types import EventTypes
-from twofold.log.codec.unknown import Decode, decoder, raw_events
+from twofold.log.codec.unknown import RowDecoder, decoder, raw_decoder
 from twofold.messages.event import RawEvent, RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
@@ -244,7 +244,7 @@ async def take_step(transaction: ReadTransaction, batch: ProjectionBatch, failur
         raise CheckpointMovedError(batch.step.segment.projection)
 
 
-def decoder_for(runner: ProjectionRunner, events: EventTypes) -> Decode:
+def decoder_for(runner: ProjectionRunner, events: EventTypes) -> RowDecoder:
     """Return what makes events of rows, as a projection takes them: of its classes, or raw if it takes every type."""
     handled = runner.projection.handles()
-    return raw_events if RawEvent in handled else decoder(events, query=EventQuery.exactly(*handled))
+    return raw_decoder if RawEvent in handled else decoder(events, query=EventQuery.exactly(*handled))

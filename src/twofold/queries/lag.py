@@ -45,10 +45,10 @@ async def _age(
     """Return the age of the first matching event behind a position that is about a row of a segment."""
     is_whole = row.end - row.first == SLOTS
     limit = 1 if is_whole else store.options.lag_events
-    rows = await store.log.read(query, after=after, limit=limit)
+    rows, decode = await store.log.read(query, after=after, limit=limit), decoder_for(runner, store.events)
     for stored in rows:
         try:
-            is_own = is_whole or _is_of(row, runner, decoder_for(runner, store.events)([stored]))
+            is_own = is_whole or _is_of(row, runner, await decode.events_of([stored]))
         except Exception:  # it cannot be read, and holds the segment up
             is_own = True
         if is_own:

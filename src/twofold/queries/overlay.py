@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twofold.errors import StaleReadError
+from twofold.log.codec.unknown import decoder
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.options import QueryOptions
@@ -79,5 +80,6 @@ class Overlay:
             raise StaleReadError(rows[-1].position, {self._runner.name: position})
         skipped = await self._database.query(SQL["skipped"], name=self._runner.name, after=position)
         skips = Skips(self._runner.name, skipped)
-        events = without_skipped(self._runner.keyed(self._store.events.decode(skips.without(rows), query)), skips)
+        decoded = await decoder(self._store.events, query=query).events_of(skips.without(rows))
+        events = without_skipped(self._runner.keyed(decoded), skips)
         return [each for each in events if isinstance(each, LookupEvent) or each.key == key]

@@ -340,7 +340,7 @@ class ProjectionControl(ReadModelControl):
         query = EventQuery.exactly(*self._runner.projection.handles())
         rows = await self._store.log.read(query, after=position - 1, before=position + 1, limit=1)
         try:
-            found = self._runner.keyed(decoder_for(self._runner, self._store.events)(rows))
+            found = self._runner.keyed(await decoder_for(self._runner, self._store.events).events_of(rows))
         except Exception:  # that may be why it is to be skipped
             return None
         if any(isinstance(each, LookupEvent) for each in found):

@@ -15,6 +15,7 @@ from twofold import EventQuery, EventStore
 from twofold.engines.memory import MemoryEventLog
 from twofold.errors import StorageUnavailableError
 from twofold.log.chunks import EventBatches
+from twofold.log.codec.unknown import decoder
 from twofold.messages.mark import Mark
 from twofold.options import LogOptions
 from twofold.ports.skips import Skips
@@ -35,7 +36,7 @@ def batches(log: RecordingLog, *types: type, size: int = 3, options: LogOptions 
     store.events.register(Opened, Deposited)
     return EventBatches(
         log,
-        store.events.decode,
+        decoder(store.events),
         EventQuery.of(*(types or (Opened, Deposited))),
         size,
         options or LogOptions(first_batch=100),
@@ -113,7 +114,7 @@ async def test_a_failure_ahead_is_told_when_that_batch_is_asked_for_and_not_the_
 
 
 async def test_nothing_is_read_behind_an_event_that_cannot_be_read(log: RecordingLog) -> None:
-    reader = EventBatches(log, EventStore(log).events.decode, EventQuery.of(Opened, Deposited), 3)
+    reader = EventBatches(log, decoder(EventStore(log).events), EventQuery.of(Opened, Deposited), 3)
     batch = await reader.read(Mark(0), 8)
     assert (batch.events, batch.position, type(batch.failure).__name__) == ([], 0, "UnknownEventTypeError")
     assert log.calls["scan"] == 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, cast
 from uuid import UUID
@@ -101,6 +102,21 @@ class EventTypes:
         ]
         if subjects:
             await self._encryption.keys.prepare(subjects)
+
+    async def fetch_keys(self, rows: Sequence[StoredEvent]) -> None:
+        """Have the keys of rows at hand, so that decoding them does not block.
+
+        Raises:
+            KeyMissingError: the key store lacks the key of a subject.
+            StorageError: the key store failed.
+        """
+        if self._encryption is not None:
+            await self._encryption.fetch(rows)
+
+    def missing_keys(self, rows: Sequence[StoredEvent]) -> Callable[[], object] | None:
+        """Return what fetches the keys of rows, and blocks; None if they are at hand."""
+        missing = self._encryption.missing(rows) if self._encryption is not None else ()
+        return partial(self._encryption.keys.keys, missing) if self._encryption is not None and missing else None
 
     @property
     def retired(self) -> Sequence[RetiredType]:

@@ -15,7 +15,7 @@ from twofold.messages.event import Tag
 from twofold.messages.personal import Personal, Subject
 
 MARKER = "~personal"
-"""stored: the name under which the encrypted fields stand, as the last one of a payload."""
+"""stored: the name under which the encrypted fields stand, as the first one of a payload."""
 
 
 class PersonalField(NamedTuple):
@@ -24,7 +24,7 @@ class PersonalField(NamedTuple):
     attribute: str
     stored: str
     """Its name in the payload."""
-    placeholder: bytes
+    placeholder: msgspec.Raw
     """JSON."""
 
 
@@ -129,7 +129,7 @@ def _field(cls: type, name: str, mark: Personal, hint: Any) -> PersonalField:
             cls, name, f"has the placeholder {mark.placeholder!r:.60}, which the field does not admit ({error}); write "
             f"Personal(placeholder=…) with a value of its type",
         ) from error  # fmt: skip
-    return PersonalField(name, _stored_name(cls, name), placeholder)
+    return PersonalField(name, _stored_name(cls, name), msgspec.Raw(placeholder))
 
 
 def _load(cls: Any, name: str, hint: Any, placeholder: bytes) -> None:

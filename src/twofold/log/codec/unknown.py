@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -17,8 +17,39 @@ from twofold.slices import Slices
 Decode = Callable[[Sequence[StoredEvent]], list[RecordedEvent[Any]]]
 """Return rows as events, in order, several or none where upcasters say so; raises on the first that cannot be read."""
 
-Decoding = Slices[StoredEvent, RecordedEvent[Any]]
-"""The same in slices, as an upcaster may take long."""
+
+class RowDecoder(NamedTuple):
+    """A `Decode` that needs the keys of persons."""
+
+    decode: Decode
+    fetch_keys: Callable[[Sequence[StoredEvent]], Awaitable[None]]
+    """To be awaited first: what decodes is not asynchronous, and would block the event loop until it has the keys."""
+
+    def __call__(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
+        """Do what `decode` does."""
+        return self.decode(rows)
+
+    async def events_of(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
+        """Return rows as events, once their keys are at hand."""
+        await self.fetch_keys(rows)
+        return self.decode(rows)
+
+
+class Decoding(Slices[StoredEvent, RecordedEvent[Any]]):
+    """Decodes in slices, as an upcaster may take long, and has the keys of each slice at hand.
+
+    Args:
+        decode: makes events of rows.
+    """
+
+    def __init__(self, decode: RowDecoder) -> None:
+        super().__init__(decode.decode)
+        self._fetch_keys = decode.fetch_keys
+
+    async def _slice(self, items: Sequence[StoredEvent]) -> Sequence[RecordedEvent[Any]]:
+        await self._fetch_keys(items)
+        return await super()._slice(items)
+
 
 Unknown = Literal["raise", "raw", "skip"]
 """What a reader does about an event that this code does not know.
@@ -30,7 +61,7 @@ reader.
 """
 
 
-def decoder(events: EventTypes, unknown: Unknown = "raise", query: EventQuery | None = None) -> Decode:
+def decoder(events: EventTypes, unknown: Unknown = "raise", query: EventQuery | None = None) -> RowDecoder:
     """Return what makes events of rows, with a policy for those that this code does not know.
 
     Args:
@@ -45,7 +76,7 @@ def decoder(events: EventTypes, unknown: Unknown = "raise", query: EventQuery | 
         raise ValueError(f"unknown={unknown!r} is none; write one of: {', '.join(map(repr, typing.get_args(Unknown)))}")
     wanted = events.decode if query is None or query.is_all else partial(events.decode, query=query)
     if unknown == "raise":
-        return wanted
+        return RowDecoder(wanted, events.fetch_keys)
     instead = _as_raw if unknown == "raw" else _left_out
 
     def decode(rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
@@ -54,7 +85,7 @@ def decoder(events: EventTypes, unknown: Unknown = "raise", query: EventQuery | 
         except (UnknownEventTypeError, NewerSchemaError, UnreadableEventError):
             return [recorded for row in rows for recorded in _one(wanted, row, instead)]
 
-    return decode
+    return RowDecoder(decode, events.fetch_keys)
 
 
 def raw_events(rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
@@ -92,6 +123,13 @@ async def readable(decoding: Decoding, rows: Sequence[StoredEvent]) -> Readable:
                 return Readable(found, row, error)
         raise AssertionError("the second reading differs from the first") from None
 
+
+async def no_keys(rows: Sequence[StoredEvent]) -> None:
+    """Fetch no keys: for those who read no personal fields."""
+
+
+raw_decoder = RowDecoder(raw_events, no_keys)
+"""Makes raw events of all rows."""
 
 _Instead = Callable[[StoredEvent, Exception], list[RecordedEvent[Any]]]
 

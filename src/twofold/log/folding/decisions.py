@@ -24,7 +24,7 @@ from twofold.errors import HistoryChangedError
 from twofold.log.chunks import Pace, Rows, chunks, pace_of, scan_chunks
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.mutable_fields import copier
-from twofold.log.codec.unknown import Decoding, readable
+from twofold.log.codec.unknown import Decoding, decoder, readable
 from twofold.log.folding.decision_model import DecisionModel
 from twofold.log.folding.fingerprint import fold_fingerprint, identity_of
 from twofold.log.folding.kept_states import copy_of
@@ -53,7 +53,7 @@ class Decisions:
     def __init__(self, log: EventLog, events: EventTypes, snapshots: Snapshots, options: LogOptions) -> None:
         self._log = log
         self._events = events
-        self._decoding = Decoding(events.decode)
+        self._decoding = Decoding(decoder(events))
         self._snapshots = snapshots
         self._options = options
         self._long: OrderedDict[EventQuery, None] = OrderedDict()

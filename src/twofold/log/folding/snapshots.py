@@ -210,7 +210,7 @@ class Snapshots:
         Raises:
             StorageUnavailableError: the database is away.
         """
-        key_id = self._keys.states_key()[0] if self._keys is not None else ""
+        key_id = (await self._keys.prepare_states_key())[0] if self._keys is not None else ""
         try:
             snapshot, tag_changes = await self._log.find_snapshot(plan.name, subject)
         except StorageUnavailableError:
@@ -243,18 +243,18 @@ class Snapshots:
         """Return the state of a snapshot as JSON; None if the key that it was encrypted with is destroyed."""
         if not snapshot.state.startswith(_ENCRYPTED):
             return snapshot.state
-        key_id, encrypted = msgspec.json.decode(snapshot.state, type=dict[str, tuple[str, str]])[MARKER]
+        key_id, encrypted = msgspec.json.decode(snapshot.state, type=dict[str, tuple[str, bytes]])[MARKER]
         key = self._keys.find_states_key(key_id) if self._keys is not None else None
-        return None if key is None else key.decrypt(encrypted.encode(), _identity(snapshot))
+        return None if key is None else key.decrypt(encrypted, _identity(snapshot))
 
-    def _encrypted(self, snapshot: Snapshot, key_id: str) -> Snapshot | None:
+    async def _encrypted(self, snapshot: Snapshot, key_id: str) -> Snapshot | None:
         """Return a snapshot with its state encrypted; None if a person was forgotten since the fold began."""
         if self._keys is None:
             return snapshot
-        present, key = self._keys.states_key()
+        present, key = await self._keys.prepare_states_key()
         if key is None or present != key_id:
             return None
-        encrypted = key.encrypt(snapshot.state, _identity(snapshot)).decode()
+        encrypted = key.encrypt(snapshot.state, _identity(snapshot))
         return snapshot._replace(state=msgspec.json.encode({MARKER: (key_id, encrypted)}))
 
     def used(self) -> None:
@@ -314,7 +314,7 @@ class Snapshots:
             plan.fingerprint, state, time.time_ns() // 1000, 0,
         )  # fmt: skip
         try:
-            stored = self._encrypted(snapshot, looked.key_id)
+            stored = await self._encrypted(snapshot, looked.key_id)
             if stored is not None and await self._log.save_snapshot(sealed(stored), instead_of=looked.useless):
                 self._count("saved")
         except (StorageError, RuntimeError) as error:  # RuntimeError: the log was closed under a store without an end

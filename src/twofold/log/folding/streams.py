@@ -105,8 +105,7 @@ class Streams:
 
         What the command has staged comes last.
         """
-        if self._events._encryption is not None:
-            self._events._encryption.keys.refresh()  # no kept state outlives what is forgotten
+        await self._events.fetch_keys(())  # no kept state outlives what is forgotten
         unit, forgettings = current_unit(), self._forgettings
         history = unit.reads.histories.get(stream_id) if unit else None
         if history is not None and _serves(history, fold):
@@ -143,7 +142,7 @@ class Streams:
         async with aclosing(chunks(self.reader(stream_id), 0, self._pace(), limit=version)) as all_chunks:
             while not is_behind and (chunk := await anext(all_chunks, None)) is not None:
                 rows = [row for row in chunk if position is None or row.position <= position]
-                state = fold.take(state, self._decoded(rows, fold))
+                state = fold.take(state, await self._decoded(rows, fold))
                 reached = rows[-1].version if rows else reached
                 is_behind = len(rows) < len(chunk)
         return fold.at(state, reached), reached
@@ -178,7 +177,7 @@ class Streams:
         pace = self._pace()
         rows = await self._begun(key, fold, pace.size)
         if rows is not None and len(rows) < pace.size:  # most streams are one chunk, which is read without an iterator
-            history = _history(fold, self._decoded(rows, fold), rows[-1] if rows else None)
+            history = _history(fold, await self._decoded(rows, fold), rows[-1] if rows else None)
             return history, self._folded(stream_id, fold, history)
         async with self._folding.setdefault(key, Turns()):  # of those that want it at once, one reads all of it
             history = await self._behind_kept(key, fold) or await self._read_long(stream_id, fold, rows, pace)
@@ -230,7 +229,7 @@ class Streams:
         if not rows or not _is_same(known, rows[0]):
             return None
         if len(rows) < pace.size:
-            return self._decoded(rows[1:], fold), rows[-1]
+            return await self._decoded(rows[1:], fold), rows[-1]
         return await self._rest(stream_id, fold, rows, pace, skip=1)
 
     def _folded(self, stream_id: str, fold: Fold[S], history: StreamHistory) -> S:
@@ -275,11 +274,12 @@ class Streams:
         read = self.reader(stream_id, self.not_read(fold))
         async with aclosing(chunks(read, last.version if last else 0, pace, begun=begun)) as all_chunks:
             async for chunk in all_chunks:
-                found += self._decoded(chunk[skip:], fold)
+                found += await self._decoded(chunk[skip:], fold)
                 last, skip = chunk[-1] if chunk else last, 0
         return found, last
 
-    def _decoded(self, rows: Rows, fold: Fold[Any]) -> list[RecordedEvent[Any]]:
+    async def _decoded(self, rows: Rows, fold: Fold[Any]) -> list[RecordedEvent[Any]]:
+        await self._events.fetch_keys(rows)
         return taken(self._events, rows, fold)
 
     def _pace(self) -> Pace:

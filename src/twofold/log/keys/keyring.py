@@ -3,18 +3,20 @@
 1. `digest` makes the id of a key of its subject, with a secret that is in the store.
 2. Before events are encoded, `prepare` reads the keys that this process does not have yet, and makes those that do
    not exist yet: in a thread, and for all that wait at one moment at once. `key_of` does so for one, and blocks.
-3. Before events are decoded, `keys` reads those that are missing with one question.
+3. Before events are decoded, `fetch` reads those that are missing with one question, in a thread. `keys` does so for
+   those who cannot wait for one, and blocks.
 4. Each use asks the store again after `PrivacyOptions.recheck` seconds which subjects were forgotten since: their keys
-   are dropped, and the listeners told. As long as the store does not answer, no key is used.
+   are dropped, and the listeners told. As long as the store does not answer, no key is used. `prepare` and `fetch` ask
+   after half of that time, so that what comes behind them need not.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Collection, Iterator, Mapping
 from hashlib import blake2b
+from itertools import islice
 from threading import RLock
 from typing import NamedTuple
 
@@ -47,23 +49,25 @@ class DataKey:
         key: 32 bytes.
     """
 
-    __slots__ = ("_aead", "_nonces")
+    __slots__ = ("_nonces", "_seal", "open")
 
     def __init__(self, key: bytes) -> None:
-        self._aead = aes_gcm(key)
+        cipher = aes_gcm(key)
+        self._seal = cipher.encrypt
+        self.open: Callable[[bytes, bytes, bytes], bytes] = cipher.decrypt
+        """Return the plain text of a nonce, what was encrypted with it, and the identity; raises `InvalidTag`."""
         self._nonces = blake2b(key=blake2b(b"nonces", key=key, digest_size=32).digest(), digest_size=12)
 
     def encrypt(self, plain: bytes, identity: bytes) -> bytes:
-        """Return the ciphertext as base64. The nonce is a digest of all that goes in, so that none is used twice."""
+        """Return the nonce and the ciphertext. The nonce is a digest of all that goes in: none is used twice."""
         made = self._nonces.copy()  # which takes half the time of a new one
         made.update(identity + plain)
         nonce = made.digest()
-        return b2a_base64(nonce + self._aead.encrypt(nonce, plain, identity), newline=False)
+        return nonce + self._seal(nonce, plain, identity)  # type: ignore[no-any-return]
 
     def decrypt(self, encrypted: bytes, identity: bytes) -> bytes:
         """Return the plain text; raises the library's `InvalidTag` where it was made for another identity."""
-        given = a2b_base64(encrypted)
-        return bytes(self._aead.decrypt(given[:12], given[12:], identity))
+        return self.open(encrypted[:12], encrypted[12:], identity)
 
 
 class KeyRing:
@@ -80,8 +84,8 @@ class KeyRing:
         self.options = options or PrivacyOptions()
         self._masters = masters
         self._lock = RLock()
-        self._keys: dict[str, DataKey | None] = {}
-        """By their ids; None: destroyed."""
+        self.known: dict[str, DataKey | None] = {}
+        """The keys that this process has, by their ids; None: destroyed. To be used after `refresh` only."""
         self._states: tuple[str, DataKey | None] = "", None
         self._number = 0
         self._due = 0.0
@@ -112,7 +116,7 @@ class KeyRing:
     def close(self) -> None:
         """Close the store and drop all keys; may be repeated."""
         with self._lock:
-            self._keys.clear()
+            self.known.clear()
             self._digests.clear()
             self._states = "", None
             self._turns = Turns()
@@ -145,13 +149,15 @@ class KeyRing:
         self.refresh()
         key_id = self.digest(subject)
         try:
-            return key_id, self._keys[key_id]
+            return key_id, self.known[key_id]
         except KeyError:
             return key_id, self._make({key_id: subject})[key_id]
 
     async def prepare(self, subjects: Collection[str]) -> None:
         """Have the keys of subjects at hand, without blocking the event loop."""
-        missing = {key_id: subject for subject in subjects if (key_id := self.digest(subject)) not in self._keys}
+        if self.is_due:
+            await self.fetch(())
+        missing = {key_id: subject for subject in subjects if (key_id := self.digest(subject)) not in self.known}
         if not missing:
             return
         self._wanted |= missing
@@ -159,6 +165,24 @@ class KeyRing:
             wanted, self._wanted = self._wanted, {}
             if wanted:
                 await run_in_thread(self._make, wanted)
+
+    async def fetch(self, ids: Collection[str]) -> None:
+        """Have keys at hand, and know who was forgotten, without blocking the event loop.
+
+        Raises:
+            KeyMissingError: the store has no such key.
+            StorageError: the database failed.
+        """
+        async with self._turns:
+            if self.is_due:
+                await run_in_thread(self._look)
+            if any(each not in self.known for each in ids):
+                await run_in_thread(self.keys, ids)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether half of the time is over after which the store must be asked again who was forgotten."""
+        return time.monotonic() >= self._due - self.options.recheck / 2
 
     def keys(self, ids: Collection[str]) -> Mapping[str, DataKey | None]:
         """Return keys by their ids; None stands for one that was destroyed.
@@ -168,19 +192,19 @@ class KeyRing:
             StorageError: the database failed.
         """
         self.refresh()
-        known = self._keys
-        if missing := [key_id for key_id in ids if key_id not in known]:
-            with self._lock:
-                found = {key.id: key for key in self.store.find(missing)}
-                loaded = {key_id: self._unwrapped(found[key_id]) for key_id in missing if key_id in found}
-                if absent := [key_id for key_id in missing if key_id not in loaded]:
-                    raise KeyMissingError(
-                        f"the key {absent[0]} is not in the key store, and was not destroyed there; configure the key "
-                        f"store that belongs to this log, or restore it from a backup"
-                    )
-                others = {each: known[each] for each in ids if each not in loaded}
-                return {**others, **self._kept(loaded)}
-        return known
+        known = self.known
+        if all(each in known for each in ids):
+            return known
+        with self._lock:
+            missing = [each for each in ids if each not in known]
+            found = {key.id: key for key in self.store.find(missing)}
+            if absent := [key_id for key_id in missing if key_id not in found]:
+                raise KeyMissingError(
+                    f"the key {absent[0]} is not in the key store, and was not destroyed there; configure the key "
+                    f"store that belongs to this log, or restore it from a backup"
+                )
+            self._keep({key_id: self._unwrapped(found[key_id]) for key_id in missing}, set(ids))
+            return {each: known[each] for each in ids}
 
     def states_key(self) -> tuple[str, DataKey | None]:
         """Return the id and the key of states that are stored now; it changes whenever a subject is forgotten."""
@@ -194,6 +218,15 @@ class KeyRing:
             if found:
                 self._states = key_id, self._unwrapped(found[0])
             return key_id, self._unwrapped(found[0]) if found else None
+
+    async def prepare_states_key(self) -> tuple[str, DataKey | None]:
+        """Do what `states_key` does, without blocking the event loop."""
+        if self.is_due:
+            await self.fetch(())
+        if self._states[0] != f"{STATES}{self._number}":
+            async with self._turns:
+                await run_in_thread(self.states_key)
+        return self.states_key()
 
     def find_states_key(self, key_id: str) -> DataKey | None:
         """Return the key of a state that was stored; None if it is gone."""
@@ -237,16 +270,15 @@ class KeyRing:
             StorageError: the key store does not answer; nothing may be decrypted.
         """
         if time.monotonic() >= self._due:
-            if not self._is_open:
-                self.open()
             self._look()
 
     def _look(self) -> None:
+        self.open()
         with self._lock:
             asked, is_news = time.monotonic(), False
             while records := self.store.forgotten(after=self._number):
                 for each in records:
-                    self._keys[each.id] = None
+                    self.known[each.id] = None
                 self._number, is_news = records[-1].number, True
             self._due = asked + self.options.recheck
         if is_news:
@@ -256,7 +288,9 @@ class KeyRing:
     def _make(self, wanted: Mapping[str, str]) -> Mapping[str, DataKey | None]:
         with self._lock:
             stored = self._stored(wanted)
-            return self._kept({key_id: self._unwrapped(stored[key_id]) for key_id in wanted})
+            made = {key_id: self._unwrapped(stored[key_id]) for key_id in wanted}
+            self._keep(made, made)
+            return made
 
     def _stored(self, wanted: Mapping[str, str]) -> dict[str, StoredKey]:
         """Return the stored keys of subjects, by their ids, after those that are missing were made."""
@@ -276,12 +310,13 @@ class KeyRing:
     def _unwrapped(self, key: StoredKey) -> DataKey | None:
         return DataKey(self._content(key).key) if key.wrapped else None
 
-    def _kept(self, loaded: Mapping[str, DataKey | None]) -> Mapping[str, DataKey | None]:
-        keys = self._keys
-        keys.update(loaded)
-        while len(keys) > max(self.options.cached_keys, len(loaded)):
-            del keys[next(iter(keys))]  # the one that was read first
-        return loaded
+    def _keep(self, loaded: Mapping[str, DataKey | None], needed: Collection[str]) -> None:
+        """Keep keys, and drop those that were read first in favour of them, but none that is needed now."""
+        known = self.known
+        known.update(loaded)
+        surplus = len(known) - max(self.options.cached_keys, len(needed))
+        for each in list(islice((each for each in known if each not in needed), max(surplus, 0))):
+            del known[each]
 
 
 def refuse_forgotten(key: DataKey | None, type_name: str, field: str) -> DataKey:

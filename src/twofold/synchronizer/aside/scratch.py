@@ -68,7 +68,7 @@ async def failure_at(store: EventStore, runner: RowRunner, position: int, cause:
         StorageError: the database failed.
     """
     rows = await store.log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
-    decoded = decoder_for(runner, store.events)(rows)
+    decoded = await decoder_for(runner, store.events).events_of(rows)
     return ProjectionFailedError(runner.name, (decoded or raw_events(rows))[0], cause)
 
 

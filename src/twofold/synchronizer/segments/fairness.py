@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from twofold.log.chunks import Batch, EventBatches, Rows
-from twofold.log.codec.unknown import Decode
+from twofold.log.codec.unknown import RowDecoder
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.tenant_names import tenant_of
@@ -79,7 +79,7 @@ class Fairness:
         decode: makes events of rows.
     """
 
-    def __init__(self, target: SegmentTarget, options: SynchronizerOptions, decode: Decode) -> None:
+    def __init__(self, target: SegmentTarget, options: SynchronizerOptions, decode: RowDecoder) -> None:
         self._store, self._runner = target.store, target.runner
         runner = target.runner
         reads_others = runner.rows is not None and runner.rows.reads_others  # its events depend on each other

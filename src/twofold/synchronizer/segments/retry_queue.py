@@ -110,7 +110,7 @@ class RetryQueue:
             there = Mark(rows[0].position, rows[0].event_id) if rows else None
             was, head = Mark.stored(parked.position, parked.event_id), await self._store.head()
             raise HistoryChangedError(was, there, head, self._runner.name)
-        found = self._runner.keyed(decoder_for(self._runner, self._store.events)(rows))
+        found = self._runner.keyed(await decoder_for(self._runner, self._store.events).events_of(rows))
         if len(found) == 1 and not isinstance(found[0], LookupEvent):
             return found  # also where other code gives it another key than it had
         return [each for each in (self._of_row(each, parked.key) for each in found) if each is not None]

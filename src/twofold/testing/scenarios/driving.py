@@ -169,7 +169,7 @@ class _Driven(NamedTuple):
 
     def recorded(self, scenario: Scenario) -> list[RecordedEvent[Any]]:
         """Return the events of a scenario as this projection takes them."""
-        return scenario._history.recorded(scenario._types, decoder_for(self.runner, scenario._types))
+        return scenario._history.recorded(scenario._types, decoder_for(self.runner, scenario._types).decode)
 
     async def take(self, events: Sequence[RecordedEvent[Any]]) -> BaseException | None:
         """Let it take events, in batches as large as it takes them; return why the first one failed that did."""

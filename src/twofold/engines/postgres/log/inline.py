@@ -34,11 +34,13 @@ from twofold.ports.inline import (
     LockLog,
     LockSegments,
     ReadEvents,
+    RunBlocking,
     WriteRows,
     WriteStep,
 )
 from twofold.ports.sql import in_format
 from twofold.ports.watermark import Watermark
+from twofold.tasks import run_in_thread
 
 T = TypeVar("T")
 
@@ -117,6 +119,8 @@ async def _answer(connection: Connection, request: object) -> Any:
             return await reader.read(query, after=after, before=before, limit=limit)
         case GiveWay():
             return await asyncio.sleep(0)
+        case RunBlocking(work):
+            return await run_in_thread(work)
         case LoadRows(table, keys):
             return [row for row in await load_rows(connection, table, list(keys)) if row is not None]
         case FindRows(table, selection):

@@ -26,6 +26,7 @@ from twofold.ports.inline import (
     LockLog,
     LockSegments,
     ReadEvents,
+    RunBlocking,
     WriteRows,
     WriteStep,
 )
@@ -98,6 +99,8 @@ def answer(connection: sqlite3.Connection, request: object) -> Any:
             return read_within(connection, query, after, before, limit)
         case GiveWay():
             return None  # this is a thread of its own
+        case RunBlocking(work):
+            return work()
         case LoadRows(table, keys):
             return load_rows(connection, table, keys)
         case FindRows(table, selection):
