@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from twofold.cli.output import Json, json_text, opened, opened_read_models, print_table, progress, say, say_document
+from twofold.engines.engine import connect_keys
 from twofold.log.copy import Copied, copy_log
 from twofold.log.event_store import EventStore
 from twofold.log.importers.importing import StoreKind, import_events
+from twofold.log.keys.keyring import KeyRing
 from twofold.log.moving.fork import fork_log
 from twofold.log.moving.loading import load_transform
 from twofold.log.moving.plain_event import PlainEvent, Transform, unchanged
@@ -21,6 +24,10 @@ from twofold.messages.mark import START
 from twofold.synchronizer.carried_reactions import CarriedReaction, carry_reactions, paused, read_reactions, up_to
 
 DRY_RUN = "Store nothing; print what would become of the events, with examples."
+KEYS = (
+    "The key store of both logs, for a transform that changes events with personal fields; the master key comes from "
+    "the environment."
+)
 TRANSFORM = "A file of Python whose function `transform` returns what each event becomes."
 
 
@@ -30,6 +37,7 @@ async def copy(
     /,
     *,
     transform: Annotated[Path | None, Parameter(help=TRANSFORM)] = None,
+    keys: Annotated[str, Parameter(help=KEYS)] = "",
     dry_run: Annotated[bool, Parameter(negative="", help=DRY_RUN)] = False,
     as_json: Json = False,
 ) -> None:
@@ -57,7 +65,7 @@ async def copy(
     if source == target:
         raise ValueError("source and target are the same database")
     if transform is not None:
-        await _transform(source, target, load_transform(transform), dry_run=dry_run, as_json=as_json)
+        await _transform(source, target, load_transform(transform), keys, dry_run=dry_run, as_json=as_json)
     elif dry_run:
         raise ValueError("`--dry-run` shows what a transform does; name its file with `--transform`")
     else:
@@ -123,16 +131,19 @@ def _tell_copied(copied: Copied, carried: Sequence[str]) -> None:
     say(f"both logs are alike up to position {copied.events:,}, with digest {copied.digest}")
 
 
-async def _transform(source: str, target: str, transform: Transform, *, dry_run: bool, as_json: bool) -> None:
-    async with opened(source) as original:
+async def _transform(
+    source: str, target: str, transform: Transform, keys: str, *, dry_run: bool, as_json: bool
+) -> None:
+    async with opened(source) as original, _keys(source, keys) as ring:
+        store = EventStore(original, keys=ring)
         async with opened_read_models(source) as beside:
             reactions = await read_reactions(beside)
         with progress() as report:
             if dry_run:
-                moved = await transform_log(EventStore(original), None, transform, progress=report)
+                moved = await transform_log(store, None, transform, progress=report)
             else:
                 async with opened(target, migrate=True) as other:
-                    moved = await transform_log(EventStore(original), EventStore(other), transform, progress=report)
+                    moved = await transform_log(store, EventStore(other), transform, progress=report)
     late = [_late(each, moved.read) for each in reactions if each.position < moved.read or each.parked]
     if as_json:
         say_document(moved._asdict() | {"late_reactions": late})
@@ -140,6 +151,17 @@ async def _transform(source: str, target: str, transform: Transform, *, dry_run:
         _tell_moved(moved, is_preview=dry_run)
         for each in late:
             say(each)
+
+
+@asynccontextmanager
+async def _keys(source: str, url: str) -> AsyncIterator[KeyRing | None]:
+    """Open the keys of a log, if their store is named."""
+    ring = connect_keys(source, url) if url else None
+    try:
+        yield ring
+    finally:
+        if ring is not None:
+            ring.close()
 
 
 def _late(reaction: CarriedReaction, end: int) -> str:

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from twofold.arguments import check_function, check_instance
 from twofold.errors import InvalidMessageTypeError
-from twofold.log.codec.encrypt import is_sealed
+from twofold.log.codec.encrypt import is_sealed, sealed_of
 from twofold.log.event_store import EventStore
 from twofold.log.moving.plain_event import PlainEvent, SourceEvent
 from twofold.log.moving.report import Moved
 from twofold.log.moving.transform import transform_log
 from twofold.log.verify import Progress, no_progress
 from twofold.messages.context import metadata
-from twofold.messages.event import event_type_of
+from twofold.messages.stored_event import StoredEvent
 from twofold.messages.tenant_names import shown_tags
 
 
 async def seal_log(source: EventStore, target: EventStore | None, *, progress: Progress = no_progress) -> Moved:
     """Copy a log into another one, with the personal fields of its events encrypted.
 
-    Events whose classes have personal fields are written as today's classes write them: upcast, with today's tags. All
-    others stay as they are. Order, ids, times, positions and versions stay, too. Destroy the source, and its backups,
-    when the applications use the copy.
+    Events whose classes have personal fields, and those of which upcasters make such events, are written as today's
+    classes write them: upcast, with today's tags. All others stay as they are. Order, ids and times stay, too, and so
+    do positions and versions, unless upcasters make several events of one, or none: what comes behind it then moves.
+    Destroy the source, and its backups, when the applications use the copy.
 
     Interrupted, it goes on when it is run again.
 
@@ -48,31 +50,34 @@ async def seal_log(source: EventStore, target: EventStore | None, *, progress: P
 
 
 def _sealing(store: EventStore) -> Callable[[SourceEvent], Iterable[PlainEvent]]:
-    names = {name for codec in store.events.codecs if codec.personal for name in codec.names}
+    personal = [codec.stored for codec in store.events.codecs if codec.personal]
+    names = {name for stored in personal for name in (*stored.names, *stored.sources)}
     if store.keys is None or not names:
         raise InvalidMessageTypeError(
             "there is nothing to seal: give the application a key store, and register the classes that have personal "
             "fields"
         )
+    encryption = store.events._encryption
+    assert encryption is not None  # noqa: S101 - it has keys
 
     def seal(source: SourceEvent) -> Iterable[PlainEvent]:
         event, row = source.event, source.stored
         if event.type not in names or is_sealed(row.payload):
             return (event,)
         parts = store.events.decode_payload(row.type, row.schema_version, row.payload, row.position, row.event_id)
-        if len(parts) != 1:
-            raise ValueError(f"upcasters make {len(parts)} events of it; let `twofold copy --transform` do so first")
-        today = parts[0].event
+        return [as_written(event, row, part.event) for part in parts]
+
+    def as_written(event: PlainEvent, row: StoredEvent, today: Any) -> PlainEvent:
+        """Return what today's code writes of an event, with its personal fields apart."""
         with metadata(tenant=event.tenant or None):
             encoded = store.events.encode(today, UUID(bytes=row.event_id), event.stream_id, event.stream_type, b"{}")
-        return (
-            replace(
-                event,
-                type=encoded.type,
-                schema_version=event_type_of(type(today)).version,
-                data=msgspec.json.decode(encoded.payload),
-                tags=shown_tags(encoded.tag_names),
-            ),
+        return replace(
+            event,
+            type=encoded.type,
+            schema_version=encoded.schema_version,
+            data=msgspec.json.decode(sealed_of(encoded.payload).public),
+            personal=encryption.values(encoded.type, row.event_id, encoded.payload, row.position),
+            tags=shown_tags(encoded.tag_names),
         )
 
     return seal

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -151,22 +151,31 @@ class Encryption:
             KeyMissingError: the store lacks a key that was not destroyed.
             StorageError: the key store failed.
         """
-        try:
-            sealed = sealed_of(payload)
-        except (ValueError, msgspec.MsgspecError) as error:
-            raise _changed(type_name, position) from error
-        if not sealed.parts:
+        if not is_sealed(payload):
             return payload
-        keys = {} if _masked.get() else self.keys.keys([key_id for key_id, _ in sealed.parts])
-        found, identity = [sealed.public[:-1]], event_id + type_name.encode()
+        sealed = _split(type_name, payload, position)
+        opened = self._opened(sealed, type_name, event_id, position, only) if not _masked.get() else ()
+        return b",".join([sealed.public[:-1], *(plain for _, plain in opened)]) + b"}"
+
+    def _opened(
+        self, sealed: Sealed, type_name: str, event_id: bytes, position: int, only: str = ""
+    ) -> Iterator[tuple[str, bytes]]:
+        keys, identity = self.keys.keys([key_id for key_id, _ in sealed.parts]), event_id + type_name.encode()
         for key_id, encrypted in sealed.parts:
-            if (key := keys.get(key_id)) is None or (only and key_id != only):
+            if (key := keys[key_id]) is None or (only and key_id != only):
                 continue
             try:
-                found.append(key.decrypt(encrypted, identity))
+                yield key_id, key.decrypt(encrypted, identity)
             except Exception as error:  # the library's InvalidTag
                 raise _changed(type_name, position) from error
-        return b",".join(found) + b"}"
+
+    def values(self, type_name: str, event_id: bytes, payload: bytes, position: int) -> dict[str, dict[str, Any]]:
+        """Return the personal fields of a stored payload, by the ids of their keys; none of those that are destroyed.
+
+        Raises what `decrypt` raises.
+        """
+        opened = self._opened(_split(type_name, payload, position), type_name, event_id, position)
+        return {key_id: msgspec.json.decode(b"{" + plain + b"}") for key_id, plain in opened}
 
     async def fetch(self, rows: Sequence[StoredEvent]) -> None:
         """Have the keys of rows at hand, read at once and away from the event loop: decoding them then asks no store.
@@ -267,6 +276,13 @@ def key_ids(payload: bytes) -> Sequence[str]:
         return [key_id for key_id, _ in sealed_of(payload).parts]
     except (ValueError, msgspec.MsgspecError):
         return ()
+
+
+def _split(type_name: str, payload: bytes, position: int) -> Sealed:
+    try:
+        return sealed_of(payload)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise _changed(type_name, position) from error
 
 
 def _changed(type_name: str, position: int) -> UnreadableEventError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from twofold.log.moving.plain_event import SourceEvent, plain_event_of
+from twofold.log.moving.personal_values import Personal
+from twofold.log.moving.plain_event import SourceEvent
 from twofold.log.verify import verified
 from twofold.options import LogOptions
 from twofold.ports.maintenance import PortableLog
@@ -17,9 +18,11 @@ class LogSource:
     Args:
         log: an open log.
         options: how much is read at once.
+        personal: opens personal fields.
     """
 
-    def __init__(self, log: PortableLog, options: LogOptions) -> None:
+    def __init__(self, log: PortableLog, options: LogOptions, personal: Personal) -> None:
+        self._personal = personal
         self._log = log
         self._options = options
 
@@ -31,4 +34,4 @@ class LogSource:
         """Do what `EventSource.chunks` promises."""
         async with aclosing(verified(self._log, end, options=self._options)) as chunks:
             async for rows in chunks:
-                yield [SourceEvent(event=plain_event_of(row), stored=row) for row in rows]
+                yield await self._personal.opened(rows)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from twofold.log.codec.encrypt import sealed_of
 from twofold.messages.event import EPOCH, Metadata
 from twofold.messages.stored_event import StoredEvent
 from twofold.messages.tenant_names import shown_stream, shown_tags, tenant_of_tags
@@ -28,7 +29,7 @@ class PlainEvent:
     type: str
     """The stored name of its type."""
     data: Mapping[str, Any]
-    """Its fields, as JSON has them."""
+    """Its fields, as JSON has them; personal ones hold their placeholders."""
     stream_id: str = ""
     """Empty, as the stream's type, if it belongs to no stream."""
     stream_type: str = ""
@@ -38,6 +39,9 @@ class PlainEvent:
     metadata: Metadata = field(default_factory=Metadata)
     tenant: str = ""
     """Whose it is, in an application with tenants."""
+    personal: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    """The values of its personal fields, by the ids of the keys with which they are encrypted; none of persons who are
+    forgotten, and none where the keys are not known. Each stands under the name of its field in `data`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +91,12 @@ def unchanged(source: SourceEvent) -> Iterable[PlainEvent]:
     return (source.event,)
 
 
-def plain_event_of(row: StoredEvent) -> PlainEvent:
+def plain_event_of(row: StoredEvent, personal: Mapping[str, Mapping[str, Any]] | None = None) -> PlainEvent:
     """Return a row as plain data.
+
+    Args:
+        row: of a log.
+        personal: the values of its personal fields, if they are known.
 
     Raises:
         msgspec.DecodeError: it is no event of Twofold's.
@@ -96,11 +104,12 @@ def plain_event_of(row: StoredEvent) -> PlainEvent:
     tags = _decode_tags(row.tags)
     return PlainEvent(
         type=row.type,
-        data=_decode_data(row.payload),
+        data=_decode_data(sealed_of(row.payload).public),
         stream_id=shown_stream(row.stream_id, tags),
         stream_type=row.stream_type,
         schema_version=row.schema_version,
         tags=shown_tags(tags),
         metadata=_decode_metadata(row.metadata),
         tenant=tenant_of_tags(tags),
+        personal=personal or {},
     )

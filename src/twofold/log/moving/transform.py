@@ -8,6 +8,7 @@ from twofold.arguments import check_function, check_instance, check_whole
 from twofold.log.event_store import EventStore
 from twofold.log.moving.log_source import LogSource
 from twofold.log.moving.moving import Stored, move, preview
+from twofold.log.moving.personal_values import Personal
 from twofold.log.moving.plain_event import Transform
 from twofold.log.moving.renumbering import Renumbering
 from twofold.log.moving.report import Moved, Report
@@ -28,6 +29,10 @@ async def transform_log(
     progress: Progress = no_progress,
 ) -> Moved:
     """Copy all events of a log into another one, each as what a transform makes of it.
+
+    A transform gets personal fields opened, in `PlainEvent.personal`, if the source has its keys; they are encrypted
+    again with these, as they are bound to the event's id and type. Without keys, an event with personal fields can be
+    dropped, get other tags and come into another stream; what else would change of it is refused.
 
     Events keep their order, ids and times. Where one becomes several, the others get ids that follow from its id and
     their place (UUID version 5); all have its time. Positions and versions are given without gaps, so that the target
@@ -61,11 +66,12 @@ async def transform_log(
     check_whole("examples", examples)
     check_function("progress", progress)
     log, report, options = portable(source), Report(examples), source.options
+    personal = Personal(source.events._encryption)
     tagged = await log.tagged_types()  # before the events: what they get from here on is more than it says
-    events = LogSource(log, options)
+    events = LogSource(log, options, personal)
     end = await events.end()
     with Renumbering() as renumbering:
-        transforming = Transforming(transform, renumbering, report)
+        transforming = Transforming(transform, renumbering, report, personal)
         if target is None:
             await preview(events, end, transforming, progress)
             stored = Stored(renumbering.position, 0, "")

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +16,11 @@ import msgspec
 
 from twofold.arguments import shown
 from twofold.errors import TransformFailedError
+from twofold.log.codec.encrypt import is_sealed
 from twofold.log.codec.event_types import encode_metadata
 from twofold.log.codec.payload import MAX_PAYLOAD, refuse_nul
 from twofold.log.codec.stored_names import check_name
+from twofold.log.moving.personal_values import Personal
 from twofold.log.moving.plain_event import PlainEvent, SourceEvent, Transform, encode
 from twofold.log.moving.renumbering import Renumbering
 from twofold.log.moving.report import Report
@@ -28,6 +31,8 @@ from twofold.messages.tenant_names import own_name, tenant_tag
 from twofold.tenants import checked_tenant
 
 _encode_tags = msgspec.json.Encoder().encode
+UNKNOWN = Personal(None)
+"""Of a source without keys."""
 MAX_VERSION = 2**31 - 1
 """The range of the column."""
 
@@ -39,9 +44,13 @@ class Transforming:
         transform: the user's function.
         renumbering: gives the places.
         report: is told what became of each event.
+        personal: encrypts personal fields again.
     """
 
-    def __init__(self, transform: Transform, renumbering: Renumbering, report: Report) -> None:
+    def __init__(
+        self, transform: Transform, renumbering: Renumbering, report: Report, personal: Personal = UNKNOWN
+    ) -> None:
+        self._personal = personal
         self._transform = transform
         self._renumbering = renumbering
         self._report = report
@@ -62,7 +71,7 @@ class Transforming:
         rows: list[StoredEvent] = []
         for event in self._results(source):
             try:
-                rows.append(_row(source.stored, before, event, len(rows)))
+                rows.append(self._row(source.stored, before, event, len(rows)))
             except Exception as error:
                 raise _failed(source, f"it became {shown(event)}: {error}") from error
         self._report.add(source, rows)
@@ -88,6 +97,24 @@ class Transforming:
                 raise _failed(source, f"{type(error).__name__}: {error}") from error
             yield event
 
+    def _row(self, stored: StoredEvent, before: _Content, event: Any, place: int) -> StoredEvent:
+        """Return an event as a row that has the place of its source still.
+
+        Raises:
+            TwofoldError, TypeError, ValueError: it cannot be stored.
+        """
+        _check(event)
+        event_id = event_ids_of(UUID(bytes=stored.event_id), [place])[0] if place else stored.event_id
+        is_bound = event_id == stored.event_id and event.type == stored.type
+        is_same = encode(event.data) == before.data and encode(event.personal) == before.personal
+        if is_same and (is_bound or not is_sealed(stored.payload)):
+            payload = stored.payload
+        else:
+            payload = self._personal.payload(stored, before.event, event, event_id)
+            _check_payload(event.type, payload)
+        metadata = stored.metadata if encode(event.metadata) == before.metadata else encode_metadata(event.metadata)
+        return _placed(stored, event, event_id, payload, metadata)
+
 
 def _failed(source: SourceEvent, reason: str) -> TransformFailedError:
     return TransformFailedError(source.position, source.event.type, source.event_id, reason)
@@ -99,15 +126,12 @@ class _Content:
     def __init__(self, event: PlainEvent) -> None:
         self.data = encode(event.data)
         self.metadata = encode(event.metadata)
+        self.personal = encode(event.personal)
+        data, personal = dict(event.data), {key_id: dict(values) for key_id, values in event.personal.items()}
+        self.event = replace(event, data=data, personal=personal) if personal else event
 
 
-def _row(stored: StoredEvent, before: _Content, event: Any, place: int) -> StoredEvent:
-    """Return an event as a row that has the place of its source still.
-
-    Raises:
-        TwofoldError, TypeError, ValueError: it cannot be stored.
-    """
-    _check(event)
+def _placed(stored: StoredEvent, event: PlainEvent, event_id: bytes, payload: bytes, metadata: bytes) -> StoredEvent:
     tags = tuple(dict.fromkeys(event.tags))
     if event.tenant:
         tags = (tenant_tag(event.tenant), *(own_name(event.tenant, tag) for tag in tags))
@@ -121,21 +145,17 @@ def _row(stored: StoredEvent, before: _Content, event: Any, place: int) -> Store
         stream_type=event.stream_type,
         type=event.type,
         schema_version=event.schema_version,
-        event_id=event_ids_of(UUID(bytes=stored.event_id), [place])[0] if place else stored.event_id,
-        payload=_payload(stored, before, event),
-        metadata=stored.metadata if encode(event.metadata) == before.metadata else encode_metadata(event.metadata),
+        event_id=event_id,
+        payload=payload,
+        metadata=metadata,
         tags=encoded_tags,
     )
 
 
-def _payload(stored: StoredEvent, before: _Content, event: PlainEvent) -> bytes:
-    payload = encode(event.data)
-    if payload == before.data:
-        return stored.payload
-    refuse_nul(event.type, payload)
+def _check_payload(type_name: str, payload: bytes) -> None:
+    refuse_nul(type_name, payload)
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"its data takes {len(payload)} bytes, the limit is {MAX_PAYLOAD}")
-    return payload
 
 
 def _check(event: Any) -> None:
