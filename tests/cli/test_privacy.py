@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,28 @@ def test_a_log_in_plain_text_is_copied_encrypted(url: str, twofold: Twofold, tmp
     assert "holds 1 events" in twofold("privacy", "seal", CODE, target, "--url", url).stdout
     assert GUEST["name"].encode() not in (tmp_path / "sealed.db").read_bytes()
     asyncio.run(look())
+
+
+def test_a_transform_that_changes_a_personal_event_needs_its_keys_and_what_it_writes_is_verified_with_them(
+    url: str, twofold: Twofold, fails: Fails, tmp_path: Path
+) -> None:
+    asyncio.run(fill(url))
+    (tmp_path / "noted.py").write_text(
+        "from dataclasses import replace\n"
+        "def transform(source):\n"
+        "    return [replace(source.event, data={**source.event.data, 'number': 7})]\n"
+    )
+    target, keys = f"sqlite:///{tmp_path}/copy.db", f"sqlite:///{tmp_path}/keys.db"
+    copy = ("copy", url, target, "--transform", str(tmp_path / "noted.py"))
+    assert "`--keys`" in " ".join(fails(*copy).split())
+    twofold(*copy, "--keys", keys)
+    assert "all 2 events are intact" in twofold("verify", target, "--keys", keys).stdout
+    assert GUEST["name"] in twofold("privacy", "export", CODE, "g1", "--url", target).stdout
+    with closing(sqlite3.connect(tmp_path / "keys.db")) as connection, connection:
+        connection.execute("DELETE FROM twofold_keys WHERE id <> 'secret'")
+    for named in (("--keys", keys), ("--code", CODE)):
+        damages = [json.loads(line) for line in twofold("verify", target, "--json", *named).stdout.splitlines()][:-1]
+        assert [(each["check"], each["where"]) for each in damages] == [("key", "position 1"), ("key", "position 2")]
 
 
 @pytest.mark.parametrize("wrong", ["short", "x" * 44])

@@ -19,6 +19,7 @@ from twofold.cli.output import (
     answer,
     err,
     opened,
+    opened_keys,
     opened_read_models,
     out,
     print_table,
@@ -32,6 +33,7 @@ from twofold.log.integrity.anchor_file import append_anchors, read_anchors
 from twofold.log.integrity.chain import differing, new_anchors
 from twofold.log.integrity.damage import Damage
 from twofold.log.integrity.events import damaged_events
+from twofold.log.integrity.keys import damaged_keys
 from twofold.log.integrity.records import damaged_commands, damaged_storage
 from twofold.log.integrity.snapshots import damaged_snapshots, differing_snapshots, verify_snapshots
 from twofold.log.verify import Progress
@@ -50,6 +52,13 @@ AnchorFile = Annotated[
     Path | None, Parameter(name="--anchor", help="Compare the log with the anchors in this file, too.")
 ]
 After = Annotated[int, Parameter(help="Check the events behind this position only, as after an interruption.")]
+Keys = Annotated[
+    str,
+    Parameter(
+        help="The key store of the log: check the keys of persons, and that they open what is encrypted, too. The "
+        "master key comes from the environment."
+    ),
+]
 Most = Annotated[int, Parameter(help="Stop when as many damages are found.")]
 Every = Annotated[int | None, Parameter(help="Events between two anchors; there is one at the head besides.")]
 
@@ -101,6 +110,7 @@ async def verify(
     read_models: ReadModels = "",
     code: Code = "",
     anchors: AnchorFile = None,
+    keys: Keys = "",
     after: After = 0,
     most: Most = 100,
     as_json: Json = False,
@@ -108,7 +118,8 @@ async def verify(
     """Read a whole log and check it: each event, command and snapshot against its checksum, the order, what is beneath.
 
     Checkpoints are compared with the log's history; with `--code`, tags with payloads, and snapshots with what their
-    events fold to; with `--anchor`, all events with what was anchored. Each damage is named, with exit code 1. It
+    events fold to; with `--anchor`, all events with what was anchored; with `--keys`, or code that has them, the keys
+    of persons with what they encrypt. Each damage is named, with exit code 1. It
     changes nothing, and may be run beside the application; on a backup it tells whether that can be relied on.
 
     Example: `twofold verify sqlite:///backup/orders.db --code orders.app:build`
@@ -119,7 +130,11 @@ async def verify(
         The database, such as sqlite:///orders.db.
     """
     options, found, place = LogOptions(), list[Damage](), [after]
-    async with opened(url) as log, opened_read_models(read_models or url) as database:
+    async with (
+        opened(url) as log,
+        opened_read_models(read_models or url) as database,
+        opened_keys(url, keys) as ring,
+    ):
         store = _store(log, code, url)
         head = await log.head()
         with progress() as report:
@@ -135,6 +150,9 @@ async def verify(
             ]  # fmt: skip
             if code:
                 checks.append(differing_snapshots(store))
+            if ring := ring or store.keys:
+                of_keys = lambda position: report("verifying keys", position, head)  # noqa: E731
+                checks.append(damaged_keys(log, ring, head, after=after, reached=of_keys, options=options))
             if anchors is not None:
                 told = lambda position, end: report("comparing anchors", position, end)  # noqa: E731
                 checks.append(differing(log, await read_anchors(anchors), reached=told, options=options))
@@ -224,7 +242,7 @@ def _store(log: PortableLog, code: str, url: str) -> EventStore:
         app = load(code, url)
     except ValueError:  # a function that takes no URL, or none at all
         app = load(code)
-    store = EventStore(log, app.store.events, options=app.store.options)
+    store = EventStore(log, app.store.events, options=app.store.options, keys=app.store.keys)
     store._folds |= app.store._folds
     return store
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from twofold.cli.output import Json, json_text, opened, opened_read_models, print_table, progress, say, say_document
-from twofold.engines.engine import connect_keys
+from twofold.cli.output import (
+    Json,
+    json_text,
+    opened,
+    opened_keys,
+    opened_read_models,
+    print_table,
+    progress,
+    say,
+    say_document,
+)
 from twofold.log.copy import Copied, copy_log
 from twofold.log.event_store import EventStore
 from twofold.log.importers.importing import StoreKind, import_events
-from twofold.log.keys.keyring import KeyRing
 from twofold.log.moving.fork import fork_log
 from twofold.log.moving.loading import load_transform
 from twofold.log.moving.plain_event import PlainEvent, Transform, unchanged
@@ -134,7 +141,7 @@ def _tell_copied(copied: Copied, carried: Sequence[str]) -> None:
 async def _transform(
     source: str, target: str, transform: Transform, keys: str, *, dry_run: bool, as_json: bool
 ) -> None:
-    async with opened(source) as original, _keys(source, keys) as ring:
+    async with opened(source) as original, opened_keys(source, keys) as ring:
         store = EventStore(original, keys=ring)
         async with opened_read_models(source) as beside:
             reactions = await read_reactions(beside)
@@ -151,17 +158,6 @@ async def _transform(
         _tell_moved(moved, is_preview=dry_run)
         for each in late:
             say(each)
-
-
-@asynccontextmanager
-async def _keys(source: str, url: str) -> AsyncIterator[KeyRing | None]:
-    """Open the keys of a log, if their store is named."""
-    ring = connect_keys(source, url) if url else None
-    try:
-        yield ring
-    finally:
-        if ring is not None:
-            ring.close()
 
 
 def _late(reaction: CarriedReaction, end: int) -> str:

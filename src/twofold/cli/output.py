@@ -15,8 +15,9 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from twofold.engines.engine import connect
+from twofold.engines.engine import connect, connect_keys
 from twofold.inspection.documents import document_of
+from twofold.log.keys.keyring import KeyRing
 from twofold.log.verify import Progress
 from twofold.ports.maintenance import PortableLog
 from twofold.ports.read_database import ReadDatabase
@@ -66,6 +67,21 @@ async def opened_read_models(url: str) -> AsyncIterator[ReadDatabase]:
         yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def opened_keys(url: str, keys_url: str) -> AsyncIterator[KeyRing | None]:
+    """Have the keys of a log at hand, if their store is named; they are opened when they are needed.
+
+    Raises:
+        ValueError: the URL names no engine that keeps keys, or the file of the log.
+    """
+    keys = connect_keys(url, keys_url) if keys_url else None
+    try:
+        yield keys
+    finally:
+        if keys is not None:
+            keys.close()
 
 
 @contextmanager

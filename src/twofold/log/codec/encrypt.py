@@ -160,7 +160,7 @@ class Encryption:
     def _opened(
         self, sealed: Sealed, type_name: str, event_id: bytes, position: int, only: str = ""
     ) -> Iterator[tuple[str, bytes]]:
-        keys, identity = self.keys.keys([key_id for key_id, _ in sealed.parts]), event_id + type_name.encode()
+        keys, identity = self.keys.keys([key_id for key_id, _ in sealed.parts]), identity_of(event_id, type_name)
         for key_id, encrypted in sealed.parts:
             if (key := keys[key_id]) is None or (only and key_id != only):
                 continue
@@ -198,8 +198,8 @@ class Encryption:
                 wanted.add(payload[_ID:_ID_END].decode())
             elif payload[:_MEMBER_END] == _MEMBER:
                 wanted.update(key_ids(payload))
-            elif row.type[:1] == RESERVED[:1] and _MEMBER in payload:  # a step of a process keeps an event
-                wanted.update(each.decode() for each in _any_id.findall(payload))
+            elif row.type[:1] == RESERVED[:1]:
+                wanted.update(all_key_ids(row))
         return wanted.difference(known)
 
     def decrypt_all(self, rows: Sequence[StoredEvent]) -> list[bytes]:
@@ -241,7 +241,7 @@ def joined(
         type_name: the stored name of its type, to which they are bound, too.
         placeholders: the payload as it is read after a forgetting.
     """
-    identity = event_id + type_name.encode()
+    identity = identity_of(event_id, type_name)
     parts = [
         b'{"%b":%b}' % (key_id.encode(), _encode(key.encrypt(_encode(members)[1:-1], identity)))
         for key_id, (key, members) in personal.items()
@@ -276,6 +276,18 @@ def key_ids(payload: bytes) -> Sequence[str]:
         return [key_id for key_id, _ in sealed_of(payload).parts]
     except (ValueError, msgspec.MsgspecError):
         return ()
+
+
+def all_key_ids(row: StoredEvent) -> Sequence[str]:
+    """Return what `key_ids` does, and the ids in an event that a step of a process keeps."""
+    if row.type.startswith(RESERVED) and _MEMBER in row.payload:
+        return [each.decode() for each in _any_id.findall(row.payload)]
+    return key_ids(row.payload)
+
+
+def identity_of(event_id: bytes, type_name: str) -> bytes:
+    """Return what is authenticated beside the fields, whose names are encrypted with them. stored."""
+    return event_id + type_name.encode()
 
 
 def _split(type_name: str, payload: bytes, position: int) -> Sealed:

@@ -13,6 +13,7 @@ from typing import Any
 from twofold.errors import (
     CorruptEventError,
     HistoryChangedError,
+    KeyMissingError,
     StorageError,
     StorageUnavailableError,
     UnreadableEventError,
@@ -208,6 +209,8 @@ class _TagCheck:
         try:
             recorded: list[RecordedEvent[Any]] = self._known.decode([row])
             made = {tag for each in recorded for tag in self._made(each)}
+        except KeyMissingError:  # `damaged_keys` names it
+            return
         except Exception as error:  # an upcaster, or a value that makes no tag
             why = UnreadableEventError(row.type, row.position, row.schema_version, str(error))
             yield Damage("tags", f"position {row.position}", why)

@@ -240,6 +240,14 @@ class KeyRing:
         self._look()
         return record
 
+    def key_in(self, key: StoredKey) -> DataKey | None:
+        """Return the key that a stored one holds; None if it is destroyed.
+
+        Raises:
+            MasterKeyError: another master key has wrapped it, or it was damaged.
+        """
+        return self._unwrapped(key)
+
     def subject_of(self, key: StoredKey) -> str:
         """Return whose key one is; empty if it is no subject's."""
         return self._content(key).subject
