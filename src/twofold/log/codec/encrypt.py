@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from twofold.errors import InvalidEventError, UnreadableEventError
+from twofold.errors import InvalidEventError, SubjectForgottenError, UnreadableEventError
 from twofold.log.codec.personal_fields import MARKER, PersonalGroup
-from twofold.log.keys.keyring import DataKey, KeyRing, refuse_forgotten
+from twofold.log.keys.keyring import DataKey, KeyRing
 from twofold.messages.stored_event import StoredEvent
 from twofold.messages.stream import RESERVED
 from twofold.tenants import current_tenant
@@ -110,18 +110,18 @@ class Encryption:
         """
         public, personal = members_of(payload), dict[str, tuple[DataKey, Members]]()
         for group in groups:
-            given = [each for each in group.fields if public.get(each.stored, each.placeholder) != each.placeholder]
+            given = Members()
+            for _, name, placeholder in group.fields:
+                if (value := public.get(name, placeholder)) != placeholder:
+                    given[name], public[name] = value, placeholder
             if not given:
                 continue
-            if stream_name and stream_name in [getattr(event, each.attribute) for each in given]:
-                raise InvalidEventError(
-                    f"a personal value of {type_name} is the name of its stream, which is stored in plain text; name "
-                    f"the stream by the subject. Nothing was stored"
-                )
+            if stream_name:
+                _refuse_name(group, event, type_name, stream_name)
             key_id, key = self._key_of(group, event, type_name)
-            _, members = personal.setdefault(key_id, (key, {}))
-            for each in given:
-                members[each.stored], public[each.stored] = public[each.stored], each.placeholder
+            if key_id in personal:  # another group's subject is the same person
+                given |= personal[key_id][1]
+            personal[key_id] = key, given
         if not personal:
             return payload, payload
         placeholders = _encode(public)
@@ -133,8 +133,10 @@ class Encryption:
                 f"{type_name}.{group.fields[0].attribute} is personal, and {group.subject}, which says whose it is, is "
                 f"None; give the subject. Nothing was stored"
             )
-        key_id, key = self.keys.key_of(self.subject(value))
-        return key_id, refuse_forgotten(key, type_name, group.subject)
+        key_id, key = self.keys.key_of(self.subject(value) if self._has_tenants else str(value))
+        if key is None:
+            raise SubjectForgottenError(type_name, group.subject)
+        return key_id, key
 
     def decrypt(self, type_name: str, event_id: bytes, payload: bytes, position: int, *, only: str = "") -> bytes:
         """Return a payload with its personal fields, or the placeholders of those that are forgotten.
@@ -242,12 +244,16 @@ def joined(
         placeholders: the payload as it is read after a forgetting.
     """
     identity = identity_of(event_id, type_name)
-    parts = [
-        b'{"%b":%b}' % (key_id.encode(), _encode(key.encrypt(_encode(members)[1:-1], identity)))
-        for key_id, (key, members) in personal.items()
-    ]
-    sealed = parts[0] if len(parts) == 1 else b"[%b]" % b",".join(parts)
+    if len(personal) == 1:
+        [(key_id, (key, members))] = personal.items()
+        sealed = _sealed_part(key_id, key, members, identity)
+    else:
+        sealed = b"[%b]" % b",".join([_sealed_part(key_id, *each, identity) for key_id, each in personal.items()])
     return b"%b%b,%b" % (_MEMBER, sealed, placeholders[1:])
+
+
+def _sealed_part(key_id: str, key: DataKey, members: Members, identity: bytes) -> bytes:
+    return b'{"%b":%b}' % (key_id.encode(), _encode(key.encrypt(_encode(members)[1:-1], identity)))
 
 
 def is_sealed(payload: bytes) -> bool:
@@ -288,6 +294,19 @@ def all_key_ids(row: StoredEvent) -> Sequence[str]:
 def identity_of(event_id: bytes, type_name: str) -> bytes:
     """Return what is authenticated beside the fields, whose names are encrypted with them. stored."""
     return event_id + type_name.encode()
+
+
+def _refuse_name(group: PersonalGroup, event: object, type_name: str, stream_name: str) -> None:
+    """Refuse an event whose stream has a personal value as its name.
+
+    Raises:
+        InvalidEventError: it is one.
+    """
+    if stream_name in [getattr(event, each.attribute) for each in group.fields]:
+        raise InvalidEventError(
+            f"a personal value of {type_name} is the name of its stream, which is stored in plain text; name "
+            f"the stream by the subject. Nothing was stored"
+        )
 
 
 def _split(type_name: str, payload: bytes, position: int) -> Sealed:

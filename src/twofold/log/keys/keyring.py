@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from twofold.errors import KeyMissingError, SubjectForgottenError
+from twofold.errors import KeyMissingError
 from twofold.log.keys.master_key import MasterKeys, aes_gcm
 from twofold.options import PrivacyOptions
 from twofold.ports.keys import Forgotten, KeyStore, StoredKey
@@ -147,7 +147,7 @@ class KeyRing:
     def key_of(self, subject: str) -> tuple[str, DataKey | None]:
         """Return the id and the key of a subject, which is made if there is none; None if it is forgotten."""
         self.refresh()
-        key_id = self.digest(subject)
+        key_id = self._digests.get(subject) or self.digest(subject)
         try:
             return key_id, self.known[key_id]
         except KeyError:
@@ -325,14 +325,3 @@ class KeyRing:
         surplus = len(known) - max(self.options.cached_keys, len(needed))
         for each in list(islice((each for each in known if each not in needed), max(surplus, 0))):
             del known[each]
-
-
-def refuse_forgotten(key: DataKey | None, type_name: str, field: str) -> DataKey:
-    """Return a key that is not destroyed.
-
-    Raises:
-        SubjectForgottenError: it is.
-    """
-    if key is None:
-        raise SubjectForgottenError(type_name, field)
-    return key
