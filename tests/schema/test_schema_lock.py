@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field, make_dataclass
-from datetime import date
+from dataclasses import dataclass, field, make_dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 import pydantic
@@ -14,7 +17,19 @@ import pytest
 from tests.log.generations import first, today
 from tests.log.generations.record import RECORDED
 
-from twofold import Application, EventStore, EventTypes, RetiredType, Tag, event_type, import_log, open_event_store
+from twofold import (
+    Application,
+    AwareDatetime,
+    EventStore,
+    EventTypes,
+    Personal,
+    RetiredType,
+    Subject,
+    Tag,
+    event_type,
+    import_log,
+    open_event_store,
+)
 from twofold.cli.commands import run
 from twofold.schema import (
     SchemaLock,
@@ -116,6 +131,62 @@ def test_tags_and_personal_fields_that_change_are_found() -> None:
     assert codes(types_of(tagged), lock_types(types_of(plain))) == ["TF305"]
     assert codes(types_of(plain), lock_types(types_of(personal))) == ["TF307"]
     assert codes(types_of(personal), lock_types(types_of(plain))) == []
+
+
+class Meal(Enum):
+    BREAKFAST = "breakfast"
+    DINNER = "dinner"
+
+
+@dataclass(frozen=True)
+class Street:
+    name: str
+
+
+PICKY: dict[str, tuple[Any, Any, Any]] = {
+    "who": (str, "Annabelle Quux", "(masked)"),
+    "born": (date, date(1961, 2, 3), "2000-01-01"),
+    "at": (AwareDatetime, datetime(2020, 3, 4, 5, 6, 7, tzinfo=UTC), "2000-01-01T00:00:00Z"),
+    "account": (UUID, UUID(int=77), "00000000-0000-4000-8000-000000000000"),
+    "age": (Annotated[int, msgspec.Meta(ge=18)], 63, 18),
+    "height": (Annotated[float, msgspec.Meta(gt=0.5)], 1.75, 1.5),
+    "salary": (Decimal, Decimal("1234.5"), "1"),
+    "meal": (Meal, Meal.DINNER, "breakfast"),
+    "passport": (Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}[0-9]{3}$")], "QX718", "XX000"),
+    "street": (Street, Street("Elm Street 12"), {"name": "(masked)"}),
+    "phones": (tuple[str, ...], ("+44 171 555",), ["(masked)"]),
+}
+"""Fields about a person, their values, and the masks that they admit."""
+
+
+async def test_masks_are_what_typed_fields_admit_and_encrypted_fields_show_their_placeholders(any_url: str) -> None:
+    as_placeholder = {name: value for name, (_, value, _) in PICKY.items()} | {"who": "(forgotten)"}
+    hints: Any = {
+        name: Annotated[hint, Personal(placeholder=as_placeholder[name])] for name, (hint, _, _) in PICKY.items()
+    }
+    plain_hints: Any = {name: hint for name, (hint, _, _) in PICKY.items()}
+    plain = made("dataclass", id=str, **plain_hints)
+    personal = made("dataclass", id=Annotated[str, Subject()], **hints)
+    async with open_event_store("memory://") as opened, open_event_store(any_url) as log:
+        await EventStore(log.log).append([plain(id="a", **{name: value for name, (_, value, _) in PICKY.items()})])
+        store = EventStore(log.log, keys=opened.keys)
+        store.events.register(personal)
+        values = {name: value for name, (_, value, _) in PICKY.items()}
+        await store.append([personal(id="b", **values | {"who": "Bob"})])
+        samples = await sample_log(store, lock_types(store.events))
+        assert samples[0].payload == {"id": "a"} | {name: mask for name, (_, _, mask) in PICKY.items()}
+        assert samples[1].payload["who"] == "(forgotten)"
+        assert "Annabelle" not in repr(samples)
+        assert check_samples(store.events, samples) == []
+
+
+async def test_an_event_whose_fields_admit_no_mask_is_no_sample(any_url: str) -> None:
+    hint = Annotated[str, msgspec.Meta(pattern="^Quux$"), Personal(placeholder="Quux")]
+    async with open_event_store("memory://") as opened, open_event_store(any_url) as log:
+        await EventStore(log.log).append([made("dataclass", id=str, who=str)(id="a", who="Quux")])
+        store = EventStore(log.log, keys=opened.keys)
+        store.events.register(made("dataclass", id=Annotated[str, Subject()], who=hint))
+        assert await sample_log(store, lock_types(store.events)) == []
 
 
 def test_a_lock_file_comes_back_and_stays_the_same_when_nothing_changes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 from twofold.arguments import check_instance, check_items, check_whole
 from twofold.checks.findings import Finding
 from twofold.errors import TwofoldError
+from twofold.log.codec.encrypt import is_sealed, sealed_of
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_fields import marked_fields
 from twofold.log.event_store import EventStore
@@ -19,12 +21,8 @@ from twofold.messages.stored_event import StoredEvent
 from twofold.messages.stream import RESERVED
 from twofold.ports.maintenance import PortableLog
 from twofold.schema.lock import SchemaLock, read_lock
+from twofold.schema.masks import MASK, masked, replaced
 from twofold.schema.rules import check_types
-
-ENCRYPTED = "~personal"
-"""stored: the name under which encrypted fields stand in a payload."""
-MASK = "(masked)"
-"""What stands in place of a text about a person."""
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -37,6 +35,9 @@ class Sample(msgspec.Struct, frozen=True):
 
 async def sample_log(store: EventStore, lock: SchemaLock, *, each: int = 3, scan: int = 1000) -> list[Sample]:
     """Return stored payloads of each name and version, with what is personal masked.
+
+    Of encrypted fields the placeholders are taken. The other fields that are personal, or have ever been, get masks
+    that they admit; an event whose fields admit none is left out.
 
     Args:
         store: an open store with today's classes.
@@ -61,9 +62,9 @@ async def sample_log(store: EventStore, lock: SchemaLock, *, each: int = 3, scan
         query = EventQuery.exactly(name)
         first = await store.log.read(query, limit=scan)
         last = await store.log.read(query, limit=scan, backwards=True)
-        personal = _personal(store.events, lock, name)
+        masking = _Masking(store.events, lock, name)
         for rows in _by_version({row.position: row for row in (*first, *last)}.values()).values():
-            found += [_sample(row, personal) for row in rows[:each]]
+            found += filter(None, map(masking.sample, rows[:each]))
     return found
 
 
@@ -141,22 +142,53 @@ def _by_version(rows: Collection[StoredEvent]) -> dict[int, list[StoredEvent]]:
     return found
 
 
-def _sample(row: StoredEvent, personal: Collection[str]) -> Sample:
-    payload = msgspec.json.decode(row.payload)
-    if payload.pop(ENCRYPTED, None) is not None:
-        payload |= dict.fromkeys(personal, MASK)
-    masked = {field: _masked(value) if field in personal else value for field, value in payload.items()}
-    return Sample(row.type, row.schema_version, masked)
+class _Masking:
+    """Makes samples of the events of one name.
 
+    Args:
+        events: today's classes.
+        lock: says which fields of events have ever been personal, and what they admit.
+        name: the stored name.
+    """
 
-def _masked(value: Any) -> Any:
-    """Return a value of the same shape that says nothing."""
-    if isinstance(value, str):
-        return MASK
-    if isinstance(value, bool) or value is None:
-        return value
-    if isinstance(value, int | float):
-        return type(value)(0)
-    if isinstance(value, list):
-        return [_masked(each) for each in value]
-    return {key: _masked(each) for key, each in value.items()}
+    def __init__(self, events: EventTypes, lock: SchemaLock, name: str) -> None:
+        self._events = events
+        self._personal = _personal(events, lock, name)
+        self._schemas = lock.types[name].schemas if name in lock.types else {}
+
+    def sample(self, row: StoredEvent) -> Sample | None:
+        """Return an event with what is personal masked; None if a field admits no mask."""
+        payload = msgspec.json.decode(sealed_of(row.payload).public)
+        encrypted = self._placeholders(row) if is_sealed(row.payload) else {}
+        names = [each for each in payload if each in self._personal and encrypted.get(each, ...) != payload[each]]
+        if not self._is_read(row, payload):  # `check_samples` says so, whatever the masks are
+            payload |= {name: replaced(payload[name], lambda _: MASK) for name in names}
+            return Sample(row.type, row.schema_version, payload)
+        for name in names:
+            fits = partial(self._fits, row, payload, name)
+            try:
+                payload[name] = masked(payload[name], self._schema(row.schema_version, name), fits)
+            except ValueError:
+                return None
+        return Sample(row.type, row.schema_version, payload)
+
+    def _fits(self, row: StoredEvent, payload: dict[str, Any], name: str, mask: Any) -> bool:
+        return self._is_read(row, payload | {name: mask})
+
+    def _is_read(self, row: StoredEvent, payload: dict[str, Any]) -> bool:
+        try:
+            self._events.decode_payload(row.type, row.schema_version, msgspec.json.encode(payload), row.position)
+        except TwofoldError:
+            return False
+        return True
+
+    def _placeholders(self, row: StoredEvent) -> dict[str, Any]:
+        """Return the placeholders of the fields that may be encrypted."""
+        codec = next((each for each in self._events.codecs if row.type in each.names), None)
+        fields = [field for group in codec.personal for field in group.fields] if codec else []
+        return {each.stored: msgspec.json.decode(each.placeholder) for each in fields}
+
+    def _schema(self, version: int, name: str) -> dict[str, Any]:
+        whole = self._schemas.get(str(version), {})
+        found = whole.get("properties", {}).get(name, {})
+        return {**found, "$defs": whole.get("$defs", {})}
