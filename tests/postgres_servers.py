@@ -24,6 +24,7 @@ _SETTINGS = {
     "max_locks_per_transaction": "256",  # for the database with thousands of tables that a long campaign leaves
     "shared_buffers": "64MB",
     "max_wal_size": "2GB",
+    "wal_recycle": "off",  # else a segment keeps what it held until it is written over, which the tests look for
     "log_min_messages": "warning",
 }
 _CLUSTERS: dict[tuple[int, bool], Path] = {}

@@ -152,6 +152,10 @@ async def test_the_text_is_in_no_byte_of_the_databases_and_exports(
     await app.stop()
     if url.startswith("sqlite"):
         folder = tmp_path
+        assert {name for name, _ in holding(folder)} <= {
+            "twofold.db",
+            "twofold.db-wal",
+        }  # and there until this is done:
         with sqlite3.connect(tmp_path / "twofold.db") as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with sqlite3.connect(tmp_path / "twofold.db", isolation_level=None) as connection:
@@ -160,10 +164,13 @@ async def test_the_text_is_in_no_byte_of_the_databases_and_exports(
     else:
         folder = postgres_server(18).data
         with psycopg.connect(url, autocommit=True) as connection_:
+            connection_.execute("CHECKPOINT")
+            assert {word for _, word in holding(folder / "pg_wal")} != set()  # it stays there until this is done:
             connection_.execute("VACUUM FULL")
+            connection_.execute("SELECT pg_switch_wal()")
             connection_.execute("CHECKPOINT")
     assert holding(exports) == []
-    assert holding(folder / "base" if url.startswith("postgres") else folder) == []
+    assert holding(folder) == []
 
 
 def holding(folder: Path) -> list[tuple[str, bytes]]:
