@@ -18,6 +18,7 @@ from tests.log.generations import first, today
 from tests.log.generations.record import RECORDED
 
 from twofold import (
+    Aggregate,
     Application,
     AwareDatetime,
     EventStore,
@@ -119,6 +120,36 @@ def test_a_name_that_vanished_is_found_unless_an_alias_or_a_retired_type_has_it(
         "TF309"
     ]
     assert codes(types_of(RetiredType("Sold")), locked) == []
+
+
+class Purchase(Aggregate):
+    """Was called Order, and has forgotten to say so."""
+
+
+class Order(Aggregate):
+    """As it was."""
+
+
+def test_an_aggregate_that_is_renamed_says_under_which_type_its_streams_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def locks(*aggregates: type[Aggregate], force: bool = False) -> tuple[int, str]:
+        app = Application("memory://")
+        for each in aggregates:
+            app.repository(each)
+        monkeypatch.setitem(globals(), "streaming", app)
+        arguments = [f"{__name__}:streaming", "--file", str(tmp_path / "lock.json")]
+        code = run(["schema", "lock", *arguments, *(["--force"] if force else [])])
+        return code, capsys.readouterr().out + str(run(["schema", "check", *arguments]))
+
+    assert locks(Order)[0] == 0
+    code, said = locks(Purchase)
+    assert (code, "TF310" in said, "streams of the type Order" in said) == (1, True, True)
+    monkeypatch.setattr(Purchase, "stream_type", "Order")
+    assert locks(Purchase)[0] == 0
+    monkeypatch.setattr(Purchase, "stream_type", "Purchase")
+    assert locks(Purchase, force=True)[0] == 0
+    assert read_lock(tmp_path / "lock.json").stream_types == ["Purchase"]
 
 
 def test_tags_and_personal_fields_that_change_are_found() -> None:

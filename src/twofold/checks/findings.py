@@ -165,6 +165,12 @@ CODES: Mapping[str, CheckCode] = {
         "What is not in the lock is not checked.",
         "Run `twofold schema lock`, and commit the file.",
     ),
+    "TF310": CheckCode(
+        "error", "A stream type vanished: no aggregate and no decider has it.",
+        "What was stored is not found: its streams count as empty, and new ones begin beside them.",
+        "Say `stream_type = ...` with the stored name in the class that was renamed; or rename the streams with "
+        "`twofold copy --transform`, or let them go, and run `twofold schema lock --force`.",
+    ),
 }  # fmt: skip
 """All kinds. A code is never given to another kind."""
 

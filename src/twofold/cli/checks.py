@@ -139,16 +139,17 @@ async def lock(
 
     Example: `twofold schema lock orders.app:build --sample sqlite:///orders.db`
     """
-    types = load(application, url).event_types(package)
+    app = load(application, url)
+    types, streams = app.event_types(package), app.store._known_streams
     earlier = read_lock(file) if file.exists() else SchemaLock()
-    found = [each for each in check_types(types, earlier) if each.level == "error"]
+    found = [each for each in check_types(types, earlier, streams) if each.level == "error"]
     for each in found:
         tell(each, as_json=as_json)
     if found and not force:
         if not as_json:
             say(f"{len(found)} errors; nothing was written")
         return 1
-    locked = lock_types(types, earlier)
+    locked = lock_types(types, earlier, streams)
     write_lock(file, locked)
     facts = {"file": str(file), "types": len(locked.types)}
     answer(f"{file} holds {len(locked.types)} types of events", facts, as_json=as_json)
@@ -179,7 +180,8 @@ def check_schemas(
 
     Example: `twofold schema check orders.app:build --strict`
     """
-    findings = without(check_file(load(application, url).event_types(package), file), ignore)
+    app = load(application, url)
+    findings = without(check_file(app.event_types(package), file, app.store._known_streams), ignore)
     for each in findings:
         tell(each, as_json=as_json)
     return verdict(findings, strict=strict, as_json=as_json)

@@ -188,6 +188,7 @@ class DeciderHandler(Generic[C]):
         store.events.register(*decider.events, *decider.ignores)
         self._fold = fold = DeciderFold(decider)
         store._folds[fold.name] = lambda _: fold
+        store._known_streams.add(decider.stream_type)
 
     async def handle(self, command: C) -> str:
         """Decide on the command and return the id of the thing it was for; raises what the decider raises."""

@@ -95,6 +95,8 @@ class EventStore:
         self._streams = Streams(log, self.events, self.snapshots, self.options)
         self._decisions = Decisions(log, self.events, self.snapshots, self.options)
         self._stream_types: dict[str, type] = {}
+        self._known_streams: set[str] = set()
+        """The types of the streams of aggregates and deciders."""
         if keys is not None:
             keys.on_forgotten(self._streams.forget_states)
         self._folds: dict[str, Callable[[str], Fold[Any]]] = {}
@@ -458,6 +460,7 @@ class EventStore:
 
     def _claim_streams(self, stream_type: str, owner: type) -> None:
         """Note which class of aggregates the streams of a type belong to."""
+        self._known_streams.add(stream_type)
         other = self._stream_types.setdefault(stream_type, owner)
         if other is not owner:
             raise InvalidMessageTypeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,8 @@ class SchemaLock(msgspec.Struct, frozen=True, kw_only=True):
 
     twofold_schema_lock: int = FORM
     types: dict[str, LockedType] = {}
+    stream_types: list[str] = []
+    """The types of the streams of aggregates and deciders: part of the names of stored streams."""
 
 
 class Known(NamedTuple):
@@ -56,12 +59,15 @@ def known_types(events: EventTypes) -> dict[str, Known]:
     return {name: known for name, known in sorted(found.items()) if not name.startswith(RESERVED)}
 
 
-def lock_types(events: EventTypes, earlier: SchemaLock | None = None) -> SchemaLock:
+def lock_types(
+    events: EventTypes, earlier: SchemaLock | None = None, stream_types: Collection[str] | None = None
+) -> SchemaLock:
     """Return the lock of today's classes: what was locked before stays in it, since a log may hold it.
 
     Args:
         events: the classes.
         earlier: the lock until now.
+        stream_types: of today's aggregates and deciders, in the place of those that were locked; None keeps these.
 
     Raises:
         TypeError: an argument is of another type.
@@ -75,7 +81,8 @@ def lock_types(events: EventTypes, earlier: SchemaLock | None = None) -> SchemaL
         name = codec.stored.name
         if not name.startswith(RESERVED):
             types[name] = _locked(codec, types.get(name))
-    return SchemaLock(types=dict(sorted(types.items())))
+    streams = (earlier.stream_types if earlier else ()) if stream_types is None else stream_types
+    return SchemaLock(types=dict(sorted(types.items())), stream_types=sorted(streams))
 
 
 def locked_tags(codec: PayloadCodec) -> dict[str, list[str]]:

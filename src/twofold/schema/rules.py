@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Set
 
 from twofold.arguments import check_instance
 from twofold.checks.findings import Finding
@@ -14,12 +14,13 @@ from twofold.schema.lock import Known, LockedType, SchemaLock, known_types, lock
 from twofold.schema.shapes import read_schema, stored_schema
 
 
-def check_types(events: EventTypes, lock: SchemaLock) -> list[Finding]:
+def check_types(events: EventTypes, lock: SchemaLock, stream_types: Collection[str] | None = None) -> list[Finding]:
     """Return where today's classes do not read what was stored, or yesterday's would not read what is stored today.
 
     Args:
         events: today's classes.
         lock: what was stored.
+        stream_types: of today's aggregates and deciders; None compares none.
 
     Raises:
         TypeError: an argument is of another type.
@@ -37,7 +38,20 @@ def check_types(events: EventTypes, lock: SchemaLock) -> list[Finding]:
     for name, each in known.items():
         if each.codec and name == each.declared.name and name not in lock.types:
             findings.append(Finding(code="TF309", subject=name, text=f"The events of {name} are not in the lock."))
-    return findings
+    return [*findings, *(_of_streams(set(stream_types), lock) if stream_types is not None else ())]
+
+
+def _of_streams(known: Set[str], lock: SchemaLock) -> Iterator[Finding]:
+    """Yield where streams are stored under a type that nothing has, or have one that is not in the lock.
+
+    A stream keeps its name for ever: of two names that would be read as one, each could be appended to, by old code and
+    by new, with the same versions.
+    """
+    for name in sorted(set(lock.stream_types) - known):
+        text = f"No aggregate and no decider has streams of the type {name}."
+        yield Finding(code="TF310", subject=name, text=text)
+    for name in sorted(known - set(lock.stream_types)):
+        yield Finding(code="TF309", subject=name, text=f"The streams of the type {name} are not in the lock.")
 
 
 def _of_type(name: str, known: Known, locked: LockedType) -> Iterator[Finding]:

@@ -113,7 +113,7 @@ def samples_of(path: str | Path) -> Path:
     return Path(path).with_suffix(".samples.jsonl")
 
 
-def check_file(events: EventTypes, path: str | Path) -> list[Finding]:
+def check_file(events: EventTypes, path: str | Path, stream_types: Collection[str] | None = None) -> list[Finding]:
     """Return what `check_types` finds by a lock file, and `check_samples` by the samples beside it, if there are any.
 
     Raises:
@@ -122,7 +122,7 @@ def check_file(events: EventTypes, path: str | Path) -> list[Finding]:
     """
     if not Path(path).exists():
         raise ValueError(f"there is no {path}; write it with `twofold schema lock`")
-    findings, samples = check_types(events, read_lock(path)), samples_of(path)
+    findings, samples = check_types(events, read_lock(path), stream_types), samples_of(path)
     return [*findings, *(check_samples(events, read_samples(samples)) if samples.exists() else ())]
 
 
