@@ -103,7 +103,7 @@ async def _of_sources(codec: PayloadCodec, log: PortableLog) -> dict[str, str]:
 async def _chunks(store: EventStore, codec: PayloadCodec, after: int, end: int) -> AsyncIterator[Sequence[StoredEvent]]:
     of_type = EventQuery.exactly(*codec.names, *codec.stored.sources)
     while rows := await store.log.read(of_type, after=after, before=end + 1, limit=store.options.chunk):
-        await store.events.fetch_keys(rows)
+        await store.events._fetch_keys(rows)
         yield rows
         after = rows[-1].position
 

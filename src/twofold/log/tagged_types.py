@@ -112,7 +112,7 @@ class TaggedTypes:
             return None
         if known is not None:
             return known
-        await self._events.fetch_keys(rows)
+        await self._events._fetch_keys(rows)
         return frozenset() if any(self._lacks_tags(codec, row) for row in rows) else codec.tags.declared
 
     def _lacks_tags(self, codec: PayloadCodec, row: StoredEvent) -> bool:

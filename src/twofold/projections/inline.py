@@ -193,7 +193,7 @@ class InlineProjection:
             _TooManyError: there are more events than allowed.
         """
         rows, last_id = yield from self._read(progress.position, end, at_most)
-        if fetch_keys := self._events.missing_keys(rows):
+        if fetch_keys := self._events._missing_keys(rows):
             yield RunBlocking(fetch_keys)
         events = self._keyed(progress, rows)
         last = events[-1].recorded if events else None

@@ -241,7 +241,7 @@ def joined(
         personal: the keys, by their ids, each with the members that are encrypted with it.
         event_id: of the event, to which they are bound.
         type_name: the stored name of its type, to which they are bound, too.
-        placeholders: the payload as it is read after a forgetting.
+        placeholders: the payload that is read after a forgetting.
     """
     identity = identity_of(event_id, type_name)
     if len(personal) == 1:

@@ -103,7 +103,7 @@ class EventTypes:
         if subjects:
             await self._encryption.keys.prepare(subjects)
 
-    async def fetch_keys(self, rows: Sequence[StoredEvent]) -> None:
+    async def _fetch_keys(self, rows: Sequence[StoredEvent]) -> None:
         """Have the keys of rows at hand, so that decoding them does not block.
 
         Raises:
@@ -113,7 +113,7 @@ class EventTypes:
         if self._encryption is not None:
             await self._encryption.fetch(rows)
 
-    def missing_keys(self, rows: Sequence[StoredEvent]) -> Callable[[], object] | None:
+    def _missing_keys(self, rows: Sequence[StoredEvent]) -> Callable[[], object] | None:
         """Return what fetches the keys of rows, and blocks; None if they are at hand."""
         missing = self._encryption.missing(rows) if self._encryption is not None else ()
         return partial(self._encryption.keys.keys, missing) if self._encryption is not None and missing else None

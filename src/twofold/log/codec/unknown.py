@@ -76,7 +76,7 @@ def decoder(events: EventTypes, unknown: Unknown = "raise", query: EventQuery | 
         raise ValueError(f"unknown={unknown!r} is none; write one of: {', '.join(map(repr, typing.get_args(Unknown)))}")
     wanted = events.decode if query is None or query.is_all else partial(events.decode, query=query)
     if unknown == "raise":
-        return RowDecoder(wanted, events.fetch_keys)
+        return RowDecoder(wanted, events._fetch_keys)
     instead = _as_raw if unknown == "raw" else _left_out
 
     def decode(rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
@@ -85,7 +85,7 @@ def decoder(events: EventTypes, unknown: Unknown = "raise", query: EventQuery | 
         except (UnknownEventTypeError, NewerSchemaError, UnreadableEventError):
             return [recorded for row in rows for recorded in _one(wanted, row, instead)]
 
-    return RowDecoder(decode, events.fetch_keys)
+    return RowDecoder(decode, events._fetch_keys)
 
 
 def raw_events(rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:

@@ -105,7 +105,7 @@ class Streams:
 
         What the command has staged comes last.
         """
-        await self._events.fetch_keys(())  # no kept state outlives what is forgotten
+        await self._events._fetch_keys(())  # no kept state outlives what is forgotten
         unit, forgettings = current_unit(), self._forgettings
         history = unit.reads.histories.get(stream_id) if unit else None
         if history is not None and _serves(history, fold):
@@ -279,7 +279,7 @@ class Streams:
         return found, last
 
     async def _decoded(self, rows: Rows, fold: Fold[Any]) -> list[RecordedEvent[Any]]:
-        await self._events.fetch_keys(rows)
+        await self._events._fetch_keys(rows)
         return taken(self._events, rows, fold)
 
     def _pace(self) -> Pace:
