@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +17,10 @@ from tests.docs import checks as page
 
 from twofold import Application, Event
 from twofold.checks.findings import CODES
+from twofold.cli import run
 from twofold.engines.engine import Engine
 
+Check = Callable[..., tuple[int, str]]
 HOTEL = ["tests.checks.hotel"]
 EXPECTED = [
     ("TF001", "Forget", "error"),
@@ -105,31 +109,44 @@ async def test_tags_that_stored_events_lack_are_found(engine: Engine, url: str) 
         await app.stop()
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "twofold", "check", "tests.checks.hotel.app:build", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def check(capsys: pytest.CaptureFixture[str]) -> Check:
+    """Run the command in this process."""
+
+    def run_it(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = run(["check", "tests.checks.hotel.app:build", *arguments])
+        return code, capsys.readouterr().out
+
+    return run_it
 
 
-def test_the_command_line_says_what_why_and_what_to_do_and_exits_for_ci() -> None:
-    done = run("--json")
-    assert done.returncode == 1
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+def test_the_command_line_says_what_why_and_what_to_do_and_exits_for_ci(check: Check) -> None:
+    code, told = check("--json")
+    assert code == 1
+    found = [json.loads(line) for line in told.splitlines()]
     assert [(each["code"], each["subject"], each["level"]) for each in found] == EXPECTED
     assert set(found[0]) == {"code", "level", "subject", "text", "why", "fix"}
     errors = [f"{code}:{subject}" for code, subject, level in EXPECTED if level == "error"]
     ignored = [part for each in errors for part in ("--ignore", each)]
-    only_warnings = run(*ignored)
-    assert (only_warnings.returncode, only_warnings.stdout.splitlines()[-1]) == (0, "0 errors, 2 warnings")
-    assert "Fix: Add a method for it to a projection" in only_warnings.stdout
-    assert run(*ignored, "--strict").returncode == 1
-    assert run("--ignore", "TF9").returncode == 1
+    code, told = check(*ignored)
+    assert (code, told.splitlines()[-1]) == (0, "0 errors, 2 warnings")
+    assert "Fix: Add a method for it to a projection" in told
+    assert check(*ignored, "--strict")[0] == 1
+    assert check("--ignore", "TF9")[0] == 1
 
 
-async def test_the_command_line_compares_with_a_log(url: str) -> None:
+def test_a_process_that_checks_ends_with_the_same_code() -> None:
+    command = [sys.executable, "-m", "twofold", "check", "tests.checks.hotel.app:build"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "4 errors, 2 warnings"), done.stderr
+
+
+async def test_the_command_line_compares_with_a_log(url: str, check: Check) -> None:
     async with Application(url) as before:
         await before.store.append([Forgotten(room="1")])
-    done = run("--url", url, "--log", "--json")
-    assert "TF101" in {json.loads(line)["code"] for line in done.stdout.splitlines()}, done.stderr
+    _, told = await asyncio.to_thread(check, "--url", url, "--log", "--json")
+    assert "TF101" in {json.loads(line)["code"] for line in told.splitlines()}
 
 
 def test_the_page_of_the_checks_is_that_of_the_code() -> None:

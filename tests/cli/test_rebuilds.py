@@ -1,4 +1,4 @@
-"""Rebuilds from the command line, with the application's code, in processes of their own."""
+"""Rebuilds from the command line, with the application's code; the one that is interrupted in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.cli.typed import Done
-from tests.synchronizing import until
+from tests.cli.typed import Twofold
+from tests.synchronizing import PATIENCE, until
 
 from twofold.engines.engine import connect
 from twofold.ports.checkpoints import SQL
@@ -57,34 +56,31 @@ def build(url):
 nothing = None
 """
 
-SELL = """
-import asyncio, sys
-from shop import Sold, build
-
-async def main():
-    async with build(sys.argv[1]) as app:
-        receipt = await app.store.append([Sold(product=p) for p in ("tea", "tea", "milk")])
-        await app.projections.wait(receipt.position, timeout=30)
-
-asyncio.run(main())
-"""
-
-Twofold = Callable[..., Done]
-
 
 @pytest.fixture
-def code(tmp_path: Path) -> Path:
-    """Return a folder with an application."""
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Go to a folder with an application, whose module this process has not loaded yet."""
     folder = tmp_path / "code"
     folder.mkdir()
     (folder / "shop.py").write_text(SHOP)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "shop", raising=False)
     return folder
+
+
+async def sell(url: str) -> None:
+    from shop import Sold, build  # type: ignore[import-not-found]
+
+    async with build(url) as app:
+        receipt = await app.store.append([Sold(product=each) for each in ("tea", "tea", "milk")])
+        await app.projections.wait(receipt.position, timeout=PATIENCE)
 
 
 @pytest.fixture
 def place(code: Path, url: str) -> Path:
     """Return a folder with an application whose read model is complete."""
-    subprocess.run([sys.executable, "-c", SELL, url], cwd=code, check=True, timeout=60)
+    asyncio.run(sell(url))
     return code
 
 
@@ -93,18 +89,6 @@ def started(place: Path, *arguments: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "twofold", *arguments],
         cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": ""},
     )  # fmt: skip
-
-
-@pytest.fixture
-def twofold(code: Path) -> Twofold:
-    """Run the command in the folder of the application."""
-
-    def run(*arguments: str) -> Done:
-        process = started(code, *arguments)
-        out, err = process.communicate(timeout=60)
-        return Done(process.returncode, out, err)
-
-    return run
 
 
 def roles(url: str) -> list[str]:
@@ -169,6 +153,7 @@ def test_interrupted_it_says_that_it_goes_on_and_the_next_one_joins_it(twofold: 
     assert roles(url) == ["previous", "serving"]
 
 
+@pytest.mark.usefixtures("code")
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ POSTGRES = "postgresql://localhost/library"
 """The empty database that pages speak of; one of the tests' server takes its place."""
 SERVERS = {"uvicorn": "Application startup complete.", "gunicorn": "Booting worker", "celery": "[queues]"}
 """Programs that run until the page ends, and what they log when they can be asked."""
+KILLED = ("celery",)
+"""Those that are killed with their children: Celery takes six seconds to end, whatever it runs."""
 SHOWN_ONLY = ("text", "toml")
 BY_HAND = ("git clone", "cd ", "make ", "pip install", "uv add", "python -m venv", "source ")
 """What a reader types in a `sh` block, and a test does not."""
@@ -80,9 +83,10 @@ def _type(command: str, output: str, folder: Path, servers: ExitStack) -> None:
     if program in SERVERS:
         log = folder / f"{program}.log"
         with log.open("wb") as file:
-            server = subprocess.Popen(command.split(), cwd=folder, env=environment, stdout=file, stderr=file)
-        servers.callback(server.wait, 30)
-        servers.callback(server.terminate)
+            server = subprocess.Popen(
+                command.split(), cwd=folder, env=environment, stdout=file, stderr=file, process_group=0
+            )
+        servers.callback(_end, server, signal.SIGKILL if program in KILLED else signal.SIGTERM)
         _wait_for(SERVERS[program], server, log)
         return
     done = subprocess.run(
@@ -91,6 +95,13 @@ def _type(command: str, output: str, folder: Path, servers: ExitStack) -> None:
     expected = re.escape(output.strip()).replace(re.escape("..."), ".*?")
     said = done.stdout.strip()
     assert re.fullmatch(expected, said, re.DOTALL), f"$ {command}\n{done.stdout}{done.stderr}\n-- expected --\n{output}"
+
+
+def _end(server: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    """End a server and its children."""
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, how)
+    server.wait(30)
 
 
 def _wait_for(ready: str, server: subprocess.Popen[bytes], log: Path) -> None:
