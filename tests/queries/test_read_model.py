@@ -20,12 +20,15 @@ from twofold import FullText, Index, Key, Projection, ReadModel
 from twofold.engines.engine import connect
 from twofold.errors import InvalidCursorError, InvalidFilterError, UnknownFieldError
 from twofold.options import QueryOptions
-from twofold.ports.read_database import Changes, Total
+from twofold.ports.checkpoints import Generation
+from twofold.ports.read_database import Changes, ReadDatabase, Total
 from twofold.ports.segments import Segment, Step
 from twofold.projections.keyed_runner import KeyedRunner
 from twofold.projections.kinds import ASYNCHRONOUS
 from twofold.queries.serving import ServingGeneration
 from twofold.synchronizer.generations import prepare
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one read model for all
 
 
 class Status(StrEnum):
@@ -60,17 +63,28 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest_asyncio.fixture
-async def views(url: str) -> AsyncIterator[ReadModel[View]]:
-    database, rows = connect(url).read_database, Views().row_type()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def database(shared_url: str) -> AsyncIterator[ReadDatabase]:
+    """Return where the read model is; the tests of other engines have one in its place."""
+    database = connect(shared_url).read_database
     await database.open()
-    runner = KeyedRunner(database, Views(), 1, ASYNCHRONOUS)
+    yield database
+    await database.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def generation(database: ReadDatabase) -> Generation:
+    """Return the generation that holds the rows; no test changes them."""
+    rows, runner = Views().row_type(), KeyedRunner(database, Views(), 1, ASYNCHRONOUS)
     await prepare(database, runner)
     changes = Changes([rows.dump(row) for row in ROWS])
     await database.commit(runner.table("__1"), changes, Step(Segment("views", 1), 0, 0, 1))
-    serving = await ServingGeneration(database, runner).find()
-    yield ReadModel(database, Views(), generation=serving.generation)
-    await database.close()
+    return (await ServingGeneration(database, runner).find()).generation
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def views(database: ReadDatabase, generation: Generation) -> ReadModel[View]:
+    return ReadModel(database, Views(), generation=generation)
 
 
 async def all_by_page(views: ReadModel[View], **query: Any) -> list[View]:
