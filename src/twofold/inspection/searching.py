@@ -21,7 +21,7 @@ import msgspec
 
 from twofold.arguments import check_flag, check_instance, check_text, check_texts, check_whole
 from twofold.errors import EventNotFoundError
-from twofold.log.chunks import Pace, Rows, chunks
+from twofold.log.chunks import Pace, Rows, chunks, event_at
 from twofold.log.codec.unknown import raw_events
 from twofold.log.event_store import EventStore
 from twofold.log.folding.as_of import last_recorded_by, microseconds_of
@@ -141,7 +141,7 @@ async def find_event(store: EventStore, which: int | UUID) -> Recorded:
         rows = await log.find_events([which.bytes])
     else:
         check_whole("which", which, 1)
-        rows = await log.read(EventQuery.all(), after=which - 1, before=which + 1, limit=1)
+        rows = [each for each in [await event_at(log, which)] if each is not None]
     if not rows:
         kind = "with the id" if isinstance(which, UUID) else "at position"
         raise EventNotFoundError(f"there is no event {kind} {which}; the log ends at position {await log.head()}")

@@ -72,6 +72,11 @@ class Pace:
             self.size = max(1, min(self._growth * self.size, fitting, self._most))
 
 
+def pace_of_all(options: LogOptions) -> Pace:
+    """Return the pace at which whole logs are read."""
+    return Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
+
+
 def pace_of(log: EventLog, options: LogOptions) -> Pace:
     """Return the pace at which events are read one by one.
 
@@ -158,6 +163,16 @@ def scan_chunks(log: EventLog, query: EventQuery, after: Mark, end: int, pace: P
         return await log.scan(query, after=place, end=end, limit=size)
 
     return chunks(read, after, pace)
+
+
+async def event_at(log: EventLog, position: int) -> StoredEvent | None:
+    """Return the event that stands at a position; None if the log ends before it.
+
+    Raises:
+        StorageError: the log failed.
+    """
+    rows = await log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
+    return rows[0] if rows else None
 
 
 async def mark_at(log: EventLog, known: Mark, position: int | None = None) -> Mark:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 
 from twofold.errors import CorruptEventError, StorageError
-from twofold.log.chunks import Pace, Rows, scan_chunks
+from twofold.log.chunks import Rows, pace_of_all, scan_chunks
 from twofold.log.integrity.events import damaged_events, damaged_rows
 from twofold.log.integrity.records import damaged_commands, damaged_storage
 from twofold.messages.event_query import EventQuery
@@ -72,7 +72,7 @@ async def verified(
         StorageError: an event is missing or misplaced.
     """
     options = options or LogOptions()
-    pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
+    pace = pace_of_all(options)
     async with aclosing(scan_chunks(log, EventQuery.all(), Mark(after), end, pace)) as all_chunks:
         async for rows in all_chunks:
             for damage in damaged_rows(rows, after):

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from twofold.arguments import check_items, check_text, check_texts, check_whole
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import StoredEvent, is_sealed
 from twofold.messages.tenant_names import MARK, shown_stream, shown_tags, tenant_of
 from twofold.messages.upcasting import RetiredType, Upcaster, check_steps
 
@@ -283,5 +283,5 @@ class RecordedEvent(msgspec.Struct, Generic[E_co], frozen=True, gc=False, eq=Fal
 
     def __repr__(self) -> str:
         # Texts come into logs and error reports, which no forgetting reaches: personal fields are not shown.
-        shown = f"{self.type} (personal)" if self.stored.payload[:13] == b'{"~personal":' else repr(self.event)
+        shown = f"{self.type} (personal)" if is_sealed(self.stored.payload) else repr(self.event)
         return f"<{self.position}: {self.stream_id}@{self.version} {shown}>"

@@ -39,6 +39,17 @@ Large = Annotated[int, ColumnKind.LARGE]
 Json = Annotated[bytes, ColumnKind.JSON]
 
 
+MARKER = "~personal"
+"""stored: the name under which the encrypted fields stand, as the first one of a payload."""
+SEALED = b'{"' + MARKER.encode() + b'":'
+"""stored: so begins a payload with encrypted fields."""
+
+
+def is_sealed(payload: bytes) -> bool:
+    """Return whether a stored payload holds encrypted fields."""
+    return payload.startswith(SEALED)
+
+
 class StoredEvent(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A row of the log: first what the log allots, then what the event brings along, as `NewEvent` has it.
 

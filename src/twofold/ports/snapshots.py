@@ -75,6 +75,13 @@ class SnapshotLog(EventLog, Protocol):
             StorageError: the database failed.
         """
 
+    async def tag_changes(self) -> int:
+        """Return how often tags were added to stored events, so that queries match events which they did not before.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
     async def save_snapshot(self, snapshot: Snapshot, *, instead_of: int | None = None) -> bool:
         """Store a snapshot durably, unless one of the same position or a later one is there; return whether it was.
 

@@ -11,14 +11,14 @@ import msgspec
 
 from twofold.arguments import check_function, check_instance
 from twofold.errors import InvalidMessageTypeError
-from twofold.log.codec.encrypt import is_sealed, sealed_of
+from twofold.log.codec.encrypt import sealed_of
 from twofold.log.event_store import EventStore
 from twofold.log.moving.plain_event import PlainEvent, SourceEvent
 from twofold.log.moving.report import Moved
 from twofold.log.moving.transform import transform_log
 from twofold.log.verify import Progress, no_progress
 from twofold.messages.context import metadata
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import StoredEvent, is_sealed
 from twofold.messages.tenant_names import shown_tags
 
 

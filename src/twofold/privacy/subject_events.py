@@ -12,7 +12,7 @@ from twofold.log.codec.encrypt import Encryption
 from twofold.log.event_store import EventStore
 from twofold.log.verify import verified
 from twofold.messages.event import RecordedEvent
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import MARKER, StoredEvent
 
 
 class Found(NamedTuple):
@@ -60,7 +60,7 @@ def as_shown(row: StoredEvent, encryption: Encryption, key_id: str) -> dict[str,
     recorded = RecordedEvent(None, row)
     payload = encryption.decrypt(row.type, row.event_id, row.payload, row.position, only=key_id)
     data = msgspec.json.decode(payload)
-    data.pop("~personal", None)
+    data.pop(MARKER, None)
     return {
         "position": row.position,
         "recorded_at": recorded.recorded_at.isoformat(),

@@ -12,12 +12,12 @@ import msgspec
 from twofold.arguments import check_instance, check_items, check_whole
 from twofold.checks.findings import Finding
 from twofold.errors import TwofoldError
-from twofold.log.codec.encrypt import is_sealed, sealed_of
+from twofold.log.codec.encrypt import sealed_of
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_fields import marked_fields
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import StoredEvent, is_sealed
 from twofold.messages.stream import RESERVED
 from twofold.ports.maintenance import PortableLog
 from twofold.schema.lock import SchemaLock, read_lock

@@ -15,6 +15,7 @@ import msgspec
 
 from twofold.arguments import check_flag, check_function, check_port, check_whole
 from twofold.errors import InvalidProjectionError, RebuildFailedError
+from twofold.log.chunks import event_at
 from twofold.log.event_store import EventStore
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
@@ -350,5 +351,5 @@ class ProjectionControl(ReadModelControl):
 
 async def _tenant_at(log: EventLog, position: int) -> str:
     """Return whose event stands at a position; empty if it is no tenant's."""
-    rows = await log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
-    return tenant_of(rows[0]) if rows else ""
+    row = await event_at(log, position)
+    return "" if row is None else tenant_of(row)

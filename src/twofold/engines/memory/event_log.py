@@ -268,6 +268,9 @@ class MemoryEventLog:
     async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
         return FoundSnapshot(self._snapshots.get((fold, subject)), self._tag_changes)
 
+    async def tag_changes(self) -> int:
+        return self._tag_changes
+
     async def save_snapshot(self, snapshot: Snapshot, *, instead_of: int | None = None) -> bool:
         known = self._snapshots.get(snapshot[:2])
         if known and snapshot.position <= known.position and known.checksum != instead_of:

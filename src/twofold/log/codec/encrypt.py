@@ -24,15 +24,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from twofold.errors import InvalidEventError, SubjectForgottenError, UnreadableEventError
-from twofold.log.codec.personal_fields import MARKER, PersonalGroup
+from twofold.log.codec.personal_fields import PersonalGroup
 from twofold.log.keys.keyring import DataKey, KeyRing
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import SEALED, StoredEvent, is_sealed
 from twofold.messages.stream import RESERVED
 from twofold.tenants import current_tenant
 
-_MEMBER = b'{"' + MARKER.encode() + b'":'
-_MEMBER_END = len(_MEMBER)
-_BEGIN = _MEMBER + b'{"'
+_MEMBER_END = len(SEALED)
+_BEGIN = SEALED + b'{"'
 _ID = len(_BEGIN)
 """Bytes before the id of the only key."""
 _ID_END = _ID + 32
@@ -198,7 +197,7 @@ class Encryption:
             payload = row.payload
             if payload[:_ID] == _BEGIN:
                 wanted.add(payload[_ID:_ID_END].decode())
-            elif payload[:_MEMBER_END] == _MEMBER:
+            elif payload[:_MEMBER_END] == SEALED:
                 wanted.update(key_ids(payload))
             elif row.type[:1] == RESERVED[:1]:
                 wanted.update(all_key_ids(row))
@@ -226,7 +225,7 @@ class Encryption:
                     payload = b"{%b,%b}" % (payload[end + 2 : -1], plain)
                 except Exception:  # a key that is destroyed, or an error, whose text is made there
                     payload = self.decrypt(row.type, row.event_id, payload, row.position)
-            elif payload[:_MEMBER_END] == _MEMBER:
+            elif payload[:_MEMBER_END] == SEALED:
                 payload = self.decrypt(row.type, row.event_id, payload, row.position)
             decrypted.append(payload)
         return decrypted
@@ -249,16 +248,11 @@ def joined(
         sealed = _sealed_part(key_id, key, members, identity)
     else:
         sealed = b"[%b]" % b",".join([_sealed_part(key_id, *each, identity) for key_id, each in personal.items()])
-    return b"%b%b,%b" % (_MEMBER, sealed, placeholders[1:])
+    return b"%b%b,%b" % (SEALED, sealed, placeholders[1:])
 
 
 def _sealed_part(key_id: str, key: DataKey, members: Members, identity: bytes) -> bytes:
     return b'{"%b":%b}' % (key_id.encode(), _encode(key.encrypt(_encode(members)[1:-1], identity)))
-
-
-def is_sealed(payload: bytes) -> bool:
-    """Return whether parts of a stored payload are encrypted."""
-    return payload.startswith(_MEMBER)
 
 
 def sealed_of(payload: bytes) -> Sealed:
@@ -286,7 +280,7 @@ def key_ids(payload: bytes) -> Sequence[str]:
 
 def all_key_ids(row: StoredEvent) -> Sequence[str]:
     """Return what `key_ids` does, and the ids in an event that a step of a process keeps."""
-    if row.type.startswith(RESERVED) and _MEMBER in row.payload:
+    if row.type.startswith(RESERVED) and SEALED in row.payload:
         return [each.decode() for each in _any_id.findall(row.payload)]
     return key_ids(row.payload)
 

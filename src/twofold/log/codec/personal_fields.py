@@ -13,9 +13,7 @@ from twofold.log.codec.fidelity import field_names
 from twofold.log.event_fields import declared_fields, is_pydantic, parts_of
 from twofold.messages.event import Tag
 from twofold.messages.personal import Personal, Subject
-
-MARKER = "~personal"
-"""stored: the name under which the encrypted fields stand, as the first one of a payload."""
+from twofold.messages.stored_event import MARKER
 
 
 class PersonalField(NamedTuple):

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 
 from twofold.arguments import check_whole, shown
 from twofold.errors import FuturePositionError
+from twofold.log.chunks import event_at
 from twofold.log.known_positions import KnownPositions
 from twofold.messages.event import EPOCH
-from twofold.messages.event_query import EventQuery
 from twofold.messages.position import Position
 from twofold.ports.event_log import EventLog
 
@@ -86,5 +86,6 @@ async def _end_at(log: EventLog, moment: datetime) -> int:
 
 
 async def _recorded_at(log: EventLog, position: int) -> int:
-    [row] = await log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
+    row = await event_at(log, position)
+    assert row is not None  # noqa: S101 - the head was read before
     return row.recorded_at

@@ -25,10 +25,9 @@ from typing import Any, NamedTuple, Protocol, cast
 import msgspec
 
 from twofold.errors import StorageError, StorageUnavailableError
-from twofold.log.codec.personal_fields import MARKER
 from twofold.log.folding.state_form import StateForm, UnstorableStateError
 from twofold.log.keys.keyring import KeyRing
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import MARKER, StoredEvent
 from twofold.options import Backoff, LogOptions
 from twofold.ports.event_log import EventLog
 from twofold.ports.snapshots import Snapshot, SnapshotLog, is_sealed, sealed
@@ -203,6 +202,14 @@ class Snapshots:
             StorageError: the database failed.
         """
         return await self._log.read_short_stream(stream_id, limit=limit)
+
+    async def tag_changes(self) -> int:
+        """Return how often tags were added to stored events.
+
+        Raises:
+            StorageError: the database failed.
+        """
+        return await self._log.tag_changes()
 
     async def find(self, plan: Plan, subject: str) -> Looked:
         """Look for the snapshot of a subject, and refuse it unless it is of today's code.

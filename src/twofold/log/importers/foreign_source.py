@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from twofold.errors import ForeignEventError, TwofoldError
-from twofold.log.chunks import Pace
+from twofold.log.chunks import pace_of_all
 from twofold.log.codec.event_types import encode_metadata
 from twofold.log.importers.tables import Row, Tables, quoted
 from twofold.log.moving.plain_event import SourceEvent, encode, plain_event_of
@@ -101,7 +101,7 @@ class ForeignSource:
         after = -(2**62)
         page = f"SELECT * FROM ({self._statement}) AS events WHERE {POSITION} > ? AND {POSITION} <= ?"
         options = self._options
-        pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
+        pace = pace_of_all(options)
         while rows := await self._tables.read(f"{page} ORDER BY {POSITION} LIMIT {pace.size}", (after, end)):
             events = [self._event(columns) for columns in rows]
             pace.adapt([each.stored for each in events])

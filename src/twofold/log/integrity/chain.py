@@ -24,7 +24,7 @@ from hashlib import blake2b
 import msgspec
 
 from twofold.errors import HistoryChangedError, StorageError
-from twofold.log.chunks import Pace, scan_chunks
+from twofold.log.chunks import pace_of_all, scan_chunks
 from twofold.log.integrity.damage import Damage
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
@@ -137,7 +137,7 @@ def linked(link: bytes, row: StoredEvent) -> bytes:
 
 async def _rows(log: EventLog, after: Mark, end: int, options: LogOptions | None) -> AsyncGenerator[StoredEvent]:
     options = options or LogOptions()
-    pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
+    pace = pace_of_all(options)
     async with aclosing(scan_chunks(log, EventQuery.all(), after, end, pace)) as all_chunks:
         async for rows in all_chunks:
             for row in rows:

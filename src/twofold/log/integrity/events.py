@@ -18,7 +18,7 @@ from twofold.errors import (
     StorageUnavailableError,
     UnreadableEventError,
 )
-from twofold.log.chunks import Pace, Rows, scan_chunks
+from twofold.log.chunks import Rows, event_at, pace_of_all, scan_chunks
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.tags import Tags
 from twofold.log.integrity.damage import Damage
@@ -84,7 +84,7 @@ async def damaged_events(
 
 
 def _chunks(log: EventLog, after: int, end: int, options: LogOptions) -> AsyncGenerator[Rows]:
-    pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
+    pace = pace_of_all(options)
     return scan_chunks(log, EventQuery.all(), Mark(after), end, pace)
 
 
@@ -93,7 +93,7 @@ async def _one_by_one(log: EventLog, after: int, end: int, most: int) -> AsyncGe
     for position in range(after + 1, end + 1):
         where, rows = f"position {position}", list[StoredEvent]()
         try:
-            rows += await log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
+            rows += [each for each in [await event_at(log, position)] if each is not None]
         except StorageUnavailableError:
             raise
         except StorageError as error:

@@ -11,11 +11,10 @@ from typing import Any
 
 import msgspec
 
-from twofold.log.codec.encrypt import Encryption, is_sealed, joined
-from twofold.log.codec.personal_fields import MARKER
+from twofold.log.codec.encrypt import Encryption, joined
 from twofold.log.keys.keyring import DataKey
 from twofold.log.moving.plain_event import PlainEvent, SourceEvent, encode, plain_event_of
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import MARKER, StoredEvent, is_sealed
 
 
 class Personal:

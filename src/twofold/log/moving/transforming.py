@@ -16,7 +16,6 @@ import msgspec
 
 from twofold.arguments import shown
 from twofold.errors import TransformFailedError
-from twofold.log.codec.encrypt import is_sealed
 from twofold.log.codec.event_types import encode_metadata
 from twofold.log.codec.payload import MAX_PAYLOAD, refuse_nul
 from twofold.log.codec.stored_names import check_name
@@ -26,7 +25,7 @@ from twofold.log.moving.renumbering import Renumbering
 from twofold.log.moving.report import Report
 from twofold.messages.event import Metadata
 from twofold.messages.ids import event_ids_of
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import StoredEvent, is_sealed
 from twofold.messages.tenant_names import own_name, tenant_tag
 from twofold.tenants import checked_tenant
 

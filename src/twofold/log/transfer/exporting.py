@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from twofold.arguments import check_function, check_instance, check_whole
 from twofold.errors import LogFileError
-from twofold.log.chunks import Pace, Rows, scan_chunks
+from twofold.log.chunks import Rows, pace_of_all, scan_chunks
 from twofold.log.event_store import EventStore
 from twofold.log.transfer.formats import checked_path, portable, writer
 from twofold.log.transfer.header import Header, LogWriter, Written
@@ -154,7 +154,7 @@ async def _chunks(log: PortableLog, header: Header, after: Mark, options: LogOpt
     if query.is_all:
         chunks = verified(log, end, after=after.position, options=options)
     else:
-        pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
+        pace = pace_of_all(options)
         chunks = scan_chunks(log, query, after, end, pace)
     async with aclosing(chunks):
         async for rows in chunks:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from twofold.log.chunks import Pace, Rows, scan_chunks
+from twofold.log.chunks import Rows, pace_of_all, scan_chunks
 from twofold.log.codec.unknown import Decoding, readable
 from twofold.log.event_store import EventStore
 from twofold.messages.mark import START
@@ -50,7 +50,7 @@ async def fresh_rows(
     decoding, options = Decoding(decoder_for(runner, store.events)), store.options
     fresh = dict[KeyValues, Any]()
     for query, keys in queries:
-        pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
+        pace = pace_of_all(options)
         async with aclosing(scan_chunks(store.log, query, START, end, pace)) as chunks:
             async for rows in chunks:
                 decoded, _, failure = await readable(decoding, skips.without(rows))

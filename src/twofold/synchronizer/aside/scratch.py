@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twofold.errors import ProjectionFailedError
+from twofold.log.chunks import event_at
 from twofold.log.codec.unknown import raw_events
 from twofold.log.event_store import EventStore
-from twofold.messages.event_query import EventQuery
 from twofold.options import SynchronizerOptions
 from twofold.ports.checkpoints import Generation, generations_of
 from twofold.ports.read_database import ReadDatabase
@@ -67,7 +67,8 @@ async def failure_at(store: EventStore, runner: RowRunner, position: int, cause:
     Raises:
         StorageError: the database failed.
     """
-    rows = await store.log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
+    row = await event_at(store.log, position)
+    rows = [] if row is None else [row]
     decoded = await decoder_for(runner, store.events).events_of(rows)
     return ProjectionFailedError(runner.name, (decoded or raw_events(rows))[0], cause)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twofold.errors import CheckpointMovedError, HistoryChangedError
-from twofold.messages.event_query import EventQuery
+from twofold.log.chunks import event_at
 from twofold.messages.mark import Mark
 from twofold.ports.checkpoints import SQL, advance
 from twofold.ports.read_database import Changes
@@ -103,14 +103,12 @@ class RetryQueue:
     async def _event(self, parked: Parked) -> Sequence[KeyedEvent]:
         """Return a parked event with the key of its row, or those of its parts that are about that row."""
         self._movement.note()
-        rows = await self._store.log.read(
-            EventQuery.all(), after=parked.position - 1, before=parked.position + 1, limit=1
-        )
-        if not rows or rows[0].event_id.hex() != parked.event_id:
-            there = Mark(rows[0].position, rows[0].event_id) if rows else None
+        row = await event_at(self._store.log, parked.position)
+        if row is None or row.event_id.hex() != parked.event_id:
+            there = None if row is None else Mark(row.position, row.event_id)
             was, head = Mark.stored(parked.position, parked.event_id), await self._store.head()
             raise HistoryChangedError(was, there, head, self._runner.name)
-        found = self._runner.keyed(await decoder_for(self._runner, self._store.events).events_of(rows))
+        found = self._runner.keyed(await decoder_for(self._runner, self._store.events).events_of([row]))
         if len(found) == 1 and not isinstance(found[0], LookupEvent):
             return found  # also where other code gives it another key than it had
         return [each for each in (self._of_row(each, parked.key) for each in found) if each is not None]

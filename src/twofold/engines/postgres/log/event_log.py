@@ -186,6 +186,9 @@ class PostgresEventLog:
     async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
         return await snapshots.find(self._reader, fold, subject)
 
+    async def tag_changes(self) -> int:
+        return await snapshots.tag_changes(self._reader)
+
     async def save_snapshot(self, snapshot: Snapshot, *, instead_of: int | None = None) -> bool:
         return await snapshots.save(self._reader, snapshot, instead_of)
 

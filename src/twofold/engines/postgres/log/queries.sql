@@ -188,6 +188,9 @@ WHERE e.position = ANY (%(positions)s::bigint[]) ON CONFLICT DO NOTHING
 -- name: count_tag_change
 UPDATE twofold_tag_changes SET times = times + 1
 
+-- name: tag_changes
+SELECT times FROM twofold_tag_changes
+
 -- name: find_snapshot
 -- One statement is one snapshot of both; without a snapshot, its columns are NULL.
 SELECT c.times, s.fold, s.subject, s.version, s.position, uuid_send(s.event_id), s.event_checksum, s.tag_changes,

@@ -16,6 +16,12 @@ async def find(reader: Reader, fold: str, subject: str) -> FoundSnapshot:
     return FoundSnapshot(None if row[0] is None else Snapshot._make(row), times)
 
 
+async def tag_changes(reader: Reader) -> int:
+    """Do what `SnapshotLog.tag_changes` promises."""
+    [(times,)] = await reader.rows(named("tag_changes"), {})
+    return int(times)
+
+
 async def save(reader: Reader, snapshot: Snapshot, instead_of: int | None) -> bool:
     """Do what `SnapshotLog.save_snapshot` promises."""
     event_id, state = UUID(bytes=snapshot.event_id), snapshot.state.decode()

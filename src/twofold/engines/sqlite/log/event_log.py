@@ -178,6 +178,9 @@ class SqliteEventLog:
     async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
         return await self._database.read(partial(snapshots.find, fold=fold, subject=subject), brief=True)
 
+    async def tag_changes(self) -> int:
+        return await self._database.read(snapshots.tag_changes, brief=True)
+
     async def save_snapshot(self, snapshot: Snapshot, *, instead_of: int | None = None) -> bool:
         return await self._database.write(partial(snapshots.save, snapshot=snapshot, instead_of=instead_of))
 

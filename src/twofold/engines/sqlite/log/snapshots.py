@@ -14,11 +14,17 @@ def find(reader: sqlite3.Connection, fold: str, subject: str) -> FoundSnapshot:
     reader.execute("BEGIN")  # one snapshot for both
     try:
         row = reader.execute(SQL["find_snapshot"], (fold, subject)).fetchone()
-        [times] = reader.execute(SQL["tag_changes"]).fetchone()
+        times = tag_changes(reader)
     finally:
         if reader.in_transaction:  # some errors have ended it by themselves
             reader.execute("ROLLBACK")
     return FoundSnapshot(Snapshot._make(row) if row else None, times)
+
+
+def tag_changes(reader: sqlite3.Connection) -> int:
+    """Return how often tags were added."""
+    [times] = reader.execute(SQL["tag_changes"]).fetchone()
+    return int(times)
 
 
 def save(transaction: Transaction, snapshot: Snapshot, instead_of: int | None) -> bool:
