@@ -294,10 +294,10 @@ def test_states_are_kept_up_to_a_number_of_bytes_and_those_used_last() -> None:
     states = KeptStates(10_000)
     for n in range(100):
         states.keep(("owner", str(n)), KeptState(LAST, b"x" * 1000))
-        states.get(("owner", "0"))
-    kept = [n for n in range(100) if states.get(("owner", str(n)))]
+        states.of_stream(("owner", "0"))
+    kept = [n for n in range(100) if states.of_stream(("owner", str(n)))]
     assert 5 <= len(kept) <= 10
     assert kept[0] == 0
     assert kept[1:] == list(range(100 - len(kept) + 1, 100))
     states.keep(("owner", "large"), KeptState(LAST, b"x" * 20_000))
-    assert states.get(("owner", "large")) is None
+    assert states.of_stream(("owner", "large")) is None

@@ -20,6 +20,7 @@ from twofold.log.codec.unknown import Decoding, RowDecoder, Unknown, decoder, re
 from twofold.log.folding.as_of import AsOf, check_as_of, position_as_of
 from twofold.log.folding.decision_model import Decision, DecisionModel
 from twofold.log.folding.decisions import Decisions
+from twofold.log.folding.kept_states import KeptStates
 from twofold.log.folding.snapshots import Snapshots
 from twofold.log.folding.streams import Fold, Streams
 from twofold.log.keys.keyring import KeyRing
@@ -92,13 +93,14 @@ class EventStore:
         self._appender = Appender(log, self.events, self.options, self.known_positions.appended, tenants=tenants)
         self.snapshots = Snapshots(log, self.options, keys)
         """Finds and stores the states of long folds; `snapshots.status()` tells what became of them."""
-        self._streams = Streams(log, self.events, self.snapshots, self.options)
-        self._decisions = Decisions(log, self.events, self.snapshots, self.options)
+        kept = KeptStates(self.options.kept_states)
+        self._streams = Streams(log, self.events, self.snapshots, self.options, kept)
+        self._decisions = Decisions(log, self.events, self.snapshots, self.options, kept)
         self._stream_types: dict[str, type] = {}
         self._known_streams: set[str] = set()
         """The types of the streams of aggregates and deciders."""
         if keys is not None:
-            keys.on_forgotten(self._streams.forget_states)
+            keys.on_forgotten(kept.clear)
         self._folds: dict[str, Callable[[str], Fold[Any]]] = {}
         """How to fold a stream again, by the name of the fold, for those who verify snapshots."""
 

@@ -15,6 +15,7 @@ import pytest_asyncio
 from twofold import (
     NO_STREAM,
     Aggregate,
+    DecisionModel,
     EventQuery,
     EventStore,
     InvalidEventError,
@@ -158,6 +159,35 @@ async def test_a_state_that_is_folded_while_a_person_is_forgotten_is_not_kept(mo
         monkeypatch.setattr(Guest, "between", lambda: forget(store, "c1"), raising=False)
         assert (await guests.load("1")).name == "Ann"  # its events were read before
         assert (await guests.load("1")).name == "(forgotten)"
+
+
+class Between:
+    """What happens while a decision is folded."""
+
+    happens: Callable[[], object] = staticmethod(lambda: None)
+
+
+def last_name(_: str, event: Registered) -> str:
+    Between.happens()
+    return event.name
+
+
+async def test_a_decision_that_is_folded_while_a_person_is_forgotten_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = Options(log=LogOptions(short_stream=2, first_chunk=2))
+    names = DecisionModel(query=EventQuery.of(Registered), initial_state="", evolve=last_name)
+    async with open_event_store("memory://", options=options) as store:
+        await store.append([Registered(customer_id=each, name="Ann") for each in ("c1", "c2") * 3])
+        for _ in range(2):
+            assert (await store.decide(names)).state == "Ann"
+        forget(store, "c2")
+        assert (await store.decide(names)).state == "(forgotten)", "what was kept is dropped"
+        await store.append([Registered(customer_id="c1", name="Ann") for _ in range(20)])
+        monkeypatch.setattr(Between, "happens", lambda: forget(store, "c1"))
+        assert (await store.decide(names)).state == "Ann"  # its events were read before
+        monkeypatch.undo()
+        assert (await store.decide(names)).state == "(forgotten)"
 
 
 async def test_a_second_subject_is_forgotten_apart_from_the_first(store: EventStore) -> None:

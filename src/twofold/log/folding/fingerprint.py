@@ -73,14 +73,22 @@ def fold_fingerprint(roots: Iterable[Any], types: Mapping[str, Any], events: Ite
 def identity_of(value: Any) -> Hashable:
     """Return what tells one fold from another in this process, without a walk through their code.
 
-    Functions that were made by the same lines are the same if they close over equal values. What cannot be compared
-    is known by its own identity.
+    Functions that were made by the same lines are the same if they close over equal values; of what can be changed,
+    such as a dict, that is what it holds now. What cannot be compared is known by its own identity.
     """
     if isinstance(value, FunctionType):
         parts = [*_cells(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).items()]
         return (value.__code__, *(identity_of(each) for each in parts if each is not value))
     if isinstance(value, list | tuple):
         return (type(value), *map(identity_of, value))
+    if isinstance(value, dict):
+        return (type(value), *(identity_of(part) for pair in value.items() for part in pair))
+    if isinstance(value, set | frozenset):
+        return type(value), frozenset(map(identity_of, value))
+    if isinstance(value, MethodType):
+        return value.__func__, identity_of(value.__self__)
+    if not isinstance(value, type) and (names := field_names(type(value))) is not None:
+        return (type(value), *(identity_of(getattr(value, each)) for each in names))
     if isinstance(value, float | Decimal):
         return type(value), repr(value)  # 1.0 and 1.00 are equal, and do not lead to the same states
     try:

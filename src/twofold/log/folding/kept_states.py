@@ -1,4 +1,4 @@
-"""States of long streams that a process keeps, up to a number of bytes.
+"""States of long streams and of long decisions that a process keeps, up to a number of bytes.
 
 A kept state is pickled: nothing that a handler does to its own copy changes it, and its size is known. It never leaves
 the process. A state is kept only if its copy equals it: one that holds an object which is known by its identity alone,
@@ -11,13 +11,19 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from twofold.log.folding.snapshots import Looked
+from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import StoredEvent
 
 Key = tuple[Hashable, str]
 """What folds a stream, and the stream."""
+DecisionKey = tuple[bytes, EventQuery]
+"""The fingerprint of what folds a decision, and its query."""
+
+OVERHEAD = 500
+"""Bytes, about, of the objects around a kept state. They count, or else many small states would take what they like."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,30 @@ class KeptState:
         return pickle.loads(self.pickled)  # noqa: S301 - see the module
 
 
+class LastMatch(NamedTuple):
+    """The last event that the state of a decision contains; a repeat in another history has another checksum."""
+
+    position: int
+    event_id: bytes
+    checksum: int
+
+
+@dataclass(frozen=True)
+class KeptDecision:
+    """The state of a decision, and the event with which it ends."""
+
+    last: LastMatch
+    pickled: bytes
+    looked: Looked
+    """What the look for a stored snapshot has found, and how often tags had been added to stored events by then."""
+    unstored: int
+    """Events that it contains, and the newest snapshot that is known does not."""
+
+    def __call__(self) -> Any:
+        """Return the state, a new one each time."""
+        return pickle.loads(self.pickled)  # noqa: S301 - see the module
+
+
 class KeptStates:
     """The states that were used last, up to a number of bytes.
 
@@ -44,33 +74,51 @@ class KeptStates:
     """
 
     def __init__(self, most: int) -> None:
+        self.cleared = 0
+        """How often all were dropped: what was read before that is not kept behind it."""
         self._most = most
-        self._states: OrderedDict[Key, KeptState] = OrderedDict()
+        self._states: OrderedDict[Key | DecisionKey, KeptState | KeptDecision] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: Key) -> KeptState | None:
-        """Return the state that is kept for a key."""
+    def of_stream(self, key: Key) -> KeptState | None:
+        """Return the state that is kept of a stream."""
+        kept = self._get(key)
+        return kept if isinstance(kept, KeptState) else None
+
+    def of_decision(self, key: DecisionKey) -> KeptDecision | None:
+        """Return the state that is kept of a decision."""
+        kept = self._get(key)
+        return kept if isinstance(kept, KeptDecision) else None
+
+    def keep(self, key: Key | DecisionKey, state: KeptState | KeptDecision) -> None:
+        """Keep a state, and forget those that were not used for the longest time."""
+        self.forget(key)
+        self._states[key] = state
+        self._bytes += _size(state)
+        while self._bytes > self._most:
+            self._bytes -= _size(self._states.popitem(last=False)[1])
+
+    def clear(self) -> None:
+        """Keep nothing: one of the states may hold personal data that is forgotten."""
+        self._states.clear()
+        self._bytes = 0
+        self.cleared += 1
+
+    def forget(self, key: Key | DecisionKey) -> None:
+        """Keep nothing for a key."""
+        if (kept := self._states.pop(key, None)) is not None:
+            self._bytes -= _size(kept)
+
+    def _get(self, key: Key | DecisionKey) -> KeptState | KeptDecision | None:
         if (kept := self._states.get(key)) is not None:
             self._states.move_to_end(key)
         return kept
 
-    def keep(self, key: Key, state: KeptState) -> None:
-        """Keep a state, and forget those that were not used for the longest time."""
-        self.forget(key)
-        self._states[key] = state
-        self._bytes += len(state.pickled)
-        while self._bytes > self._most:
-            self._bytes -= len(self._states.popitem(last=False)[1].pickled)
 
-    def clear(self) -> None:
-        """Keep nothing."""
-        self._states.clear()
-        self._bytes = 0
-
-    def forget(self, key: Key) -> None:
-        """Keep nothing for a key."""
-        if (kept := self._states.pop(key, None)) is not None:
-            self._bytes -= len(kept.pickled)
+def _size(kept: KeptState | KeptDecision) -> int:
+    """Return how many bytes a kept state takes, about."""
+    last = len(kept.last.payload) if isinstance(kept, KeptState) else 0
+    return len(kept.pickled) + last + OVERHEAD
 
 
 def copy_of(state: object) -> bytes | None:

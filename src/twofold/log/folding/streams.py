@@ -87,15 +87,22 @@ class Streams:
         events: the classes of events that are known.
         snapshots: finds and stores states.
         options: how the log is read in chunks, and which states are kept.
+        kept: the states that the process keeps; by default those of these streams alone.
     """
 
-    def __init__(self, log: EventLog, events: EventTypes, snapshots: Snapshots, options: LogOptions) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        events: EventTypes,
+        snapshots: Snapshots,
+        options: LogOptions,
+        kept: KeptStates | None = None,
+    ) -> None:
         self._log = log
         self._events = events
         self._snapshots = snapshots
         self._options = options
-        self._kept = KeptStates(options.kept_states)
-        self._forgettings = 0
+        self._kept = KeptStates(options.kept_states) if kept is None else kept
         self._folding: WeakValueDictionary[Key, Turns] = WeakValueDictionary()
         self._middling: OrderedDict[Key, None] = OrderedDict()
         """Streams of more than a chunk that were not long enough for a snapshot when they were read last."""
@@ -106,13 +113,13 @@ class Streams:
         What the command has staged comes last.
         """
         await self._events._fetch_keys(())  # no kept state outlives what is forgotten
-        unit, forgettings = current_unit(), self._forgettings
+        unit, cleared = current_unit(), self._kept.cleared
         history = unit.reads.histories.get(stream_id) if unit else None
         if history is not None and _serves(history, fold):
             state = self._folded(stream_id, fold, history)
         else:
             history, state = await self._read(stream_id, fold)
-            if forgettings != self._forgettings:  # it may have been folded before
+            if cleared != self._kept.cleared:  # it may have been folded before
                 self._kept.forget((fold.owner, stream_id))
             if unit and unit.is_open:
                 first = unit.reads.histories.setdefault(stream_id, history)
@@ -155,11 +162,6 @@ class Streams:
         sources = self._events.sources
         return tuple(each for each in fold.ignored if each not in sources) if sources else fold.ignored
 
-    def forget_states(self) -> None:
-        """Keep no state any more: one of them may hold personal data that is forgotten."""
-        self._kept.clear()
-        self._forgettings += 1
-
     def reader(self, stream_id: str, without: Collection[str] = ()) -> Read[int]:
         """Return how to read a stream in chunks, by versions, without events of some types."""
 
@@ -195,7 +197,7 @@ class Streams:
 
     async def _behind_kept(self, key: Key, fold: Fold[Any]) -> StreamHistory | None:
         """Return what is stored behind the state that is kept; None if none is, or if the log has another history."""
-        if (kept := self._kept.get(key)) is None:
+        if (kept := self._kept.of_stream(key)) is None:
             return None
         if (tail := await self._tail(key[1], fold, kept.last)) is None:
             self._kept.forget(key)
@@ -263,7 +265,8 @@ class Streams:
         plan = self._snapshots.plan(fold.owner, fold.name, fold.plan) if looked is not None else None
         if looked and plan and last.version - stored_at > self._options.snapshot_every:
             self._snapshots.offer(plan, stream_id, last, pickled, looked)
-            looked, stored_at = looked._replace(state=None, useless=None), last.version
+            looked, stored_at = looked._replace(useless=None), last.version
+        looked = looked and looked._replace(state=None)  # the snapshot itself is not needed any more
         self._kept.keep(key, KeptState(last, pickled, looked, stored_at))
 
     async def _rest(
