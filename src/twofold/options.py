@@ -102,10 +102,11 @@ class LogOptions:
     """Seconds after which a waiting subscription reads by itself, should every signal have failed. Less: more reads;
     more: a lost signal, or a log that was restored, is noticed later."""
     kept_states: int = 32 << 20
-    """Bytes of the states of long streams that a process keeps. Fewer: long streams are folded again more often."""
+    """Bytes of the states of long streams and decisions that a process keeps. Fewer: they are folded again more
+    often."""
     short_stream: int = 250
-    """Events of a stream that is folded each time: its state is not kept. More: a load takes longer; fewer: more states
-    are kept that bring little."""
+    """Events of a stream or a decision that is folded each time: its state is not kept. More: a load takes longer;
+    fewer: more states are kept that bring little."""
     short_tail: int = 16
     """Events behind a kept state that are folded each time. More: a load takes longer; fewer: a new state is kept
     more often."""
@@ -419,9 +420,29 @@ class ProcessOptions:
     late: float = 60.0
     """Seconds that a timer may be late before that is a fault, unless the process has a `max_lag`. Lower, and a busy
     hour is reported as a fault; higher, and a real one is reported later."""
+    ended_kept: float = 90 * 86_400.0
+    """Seconds for which the rows of instances that have ended are kept; then the processes that run the projections
+    remove them, unless told otherwise, and the streams stay. Lower, and lists show ended instances for a shorter time;
+    higher, and the rows take more room."""
+    prunes_ended: Literal["on", "off"] = "on"
+    """Whether the rows of ended instances are removed by themselves. `off`: they are kept until `twofold processes
+    prune` removes them, and take more room with each instance."""
+    pruned_every: float = 86_400.0
+    """Seconds from one pass through the rows to the next, about. Lower, and more is read; higher, and rows are kept
+    that much longer than `ended_kept`."""
+    pruning_share: float = 0.05
+    """The part of the time that a pass keeps the database busy, at most: above 0 and up to 1. Higher, and other writes
+    wait more often; lower, and a pass through many rows takes longer."""
+    pruned_at_once: int = 1000
+    """Rows that one transaction looks at, to remove the old ones. Higher, and other writes wait for longer; lower, and
+    it takes longer as a whole."""
 
     def __post_init__(self) -> None:
         _check(self)
+        if not 0 < self.pruning_share <= 1:
+            raise ValueError(
+                f"`ProcessOptions.pruning_share` is a part of the time, above 0 and up to 1: {self.pruning_share}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from tests.fulfilment import (
     until_events,
     until_status,
 )
+from tests.processes.test_retention import ended
 from tests.synchronizing import until
 
 from twofold import Application
@@ -106,6 +107,16 @@ def test_an_operator_ends_an_instance(url: str, twofold: Twofold, fails: Fails) 
         assert [each for each in shop.calls if isinstance(each, RequestPayment) and each.order == "a"] == []
 
     run(url, is_at_rest)
+
+
+def test_an_operator_removes_rows(url: str, twofold: Twofold) -> None:
+    asyncio.run(ended(url, "a", "b"))
+    assert "process fulfil_order 1 going on, 2 ended and kept" in twofold("doctor", url).stdout
+    assert "0 rows of ended instances are that old" in twofold("processes", "prune", url, FulfilOrder.name).stdout
+    at_once = ("processes", "prune", url, FulfilOrder.name, "--older-than", "0d")
+    assert "2 rows of ended instances are that old; `--yes` removes them" in twofold(*at_once).stdout
+    assert "2 rows of ended instances were removed" in twofold(*at_once, "--yes").stdout
+    assert "completed" in twofold("processes", "show", url, FulfilOrder.name, "a").stdout
 
 
 def test_a_database_without_processes_says_so(url: str, twofold: Twofold) -> None:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from twofold.checks.databases import DatabaseReport, examine_database
 from twofold.checks.findings import Finding, without
 from twofold.cli.checks import Ignore, Strict, tell, verdict
-from twofold.cli.output import Json, opened, say, say_document
+from twofold.cli.output import Json, opened, opened_read_models, say, say_document
 from twofold.engines.urls import hide_secrets, without_secrets
 from twofold.errors import StorageError
 
@@ -45,8 +45,8 @@ async def doctor(*urls: Urls, ignore: Ignore = (), strict: Strict = False, as_js
 
 async def _examined(url: str) -> DatabaseReport:
     try:
-        async with opened(url) as log:
-            return await examine_database(log)
+        async with opened(url) as log, opened_read_models(url) as database:
+            return await examine_database(log, database=database)
     except StorageError as error:
         text = f"{without_secrets(url)}: {hide_secrets(str(error), url)}"
         return DatabaseReport(facts={}, findings=[Finding(code="TF201", subject=without_secrets(url), text=text)])

@@ -10,7 +10,8 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
-from twofold.cli.output import Json, Yes, answer, confirmed, print_table, say, say_document
+from twofold.cli.output import Json, Yes, answer, confirmed, print_table, progress, say, say_document
+from twofold.cli.times import age
 from twofold.engines.engine import connect
 from twofold.engines.urls import without_secrets
 from twofold.log.codec.unknown import raw_events
@@ -24,6 +25,8 @@ Url = Annotated[str, Parameter(help="The database of the log, such as sqlite:///
 Name = Annotated[str, Parameter(help="The process.")]
 Id = Annotated[str, Parameter(help="The instance, such as the id of an order.")]
 Reason = Annotated[str, Parameter(help="Why; it is recorded.")]
+AGE = "How long ago the instances ended at least: 90d, 12h, 30m. By default 90 days."
+YES = "Remove the rows; without it, the command only counts them."
 
 app = App(
     name="processes",
@@ -164,6 +167,36 @@ async def cancel(
         was_running = await store.control(name).cancel(process_id, reason=reason)
     text = f"{name} {process_id} is {'cancelled' if was_running else 'at its end already'}"
     answer(text, {"process": name, "id": process_id, "cancelled": was_running}, as_json=as_json)
+
+
+@app.command
+async def prune(
+    url: Url,
+    name: Name,
+    /,
+    *,
+    older_than: Annotated[str, Parameter(help=AGE)] = "",
+    yes: Annotated[bool, Parameter(help=YES, negative="")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove the rows of instances that ended long ago; their streams stay, and what comes for them is ignored.
+
+    The process may run on. Interrupted, it goes on when it is run again.
+
+    Example: `twofold processes prune sqlite:///orders.db fulfil_order --older-than 30d --yes`
+    """
+    least = age(older_than, "--older-than") if older_than else None
+    async with _opened(url) as store:
+        control = store.control(name)
+        counts = await control.counts()
+        with progress() as report:
+            count = await control.prune(
+                older_than=least,
+                write=yes,
+                progress=lambda found: report("found", found, counts.completed + counts.cancelled),
+            )
+    text = f"{count:,} rows of ended instances {'were removed' if yes else 'are that old; `--yes` removes them'}"
+    answer(text, {"process": name, "found": count, "removed": count if yes else 0}, as_json=as_json)
 
 
 class _Opened:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from twofold.arguments import check_flag, check_instance
 from twofold.errors import StorageUnavailableError, UnknownProcessError
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_store import EventStore
@@ -23,6 +25,7 @@ from twofold.ports.segments import slot_of
 from twofold.ports.table import Table
 from twofold.processes.inputs import encode
 from twofold.processes.instance import Failure, Instance, ProcessState, after_step, moment_of
+from twofold.processes.retention import prune
 from twofold.processes.rows import InstanceRow, row_of, statement, table_of
 from twofold.processes.steps import Cancelled, ProcessStep, stream_of, stream_type_of
 from twofold.projections.keys.keyed_event import key_text
@@ -107,7 +110,7 @@ class ProcessControl:
         self._database = database
 
     async def list(self, *, status: str = "", after: str = "", limit: int = 100) -> Sequence[ProcessInstance]:
-        """Return instances in the order of their ids.
+        """Return instances in the order of their ids; those that ended long ago are not among them, see `prune`.
 
         Args:
             status: only those that are `running`, `stuck`, `completed` or `cancelled`.
@@ -185,6 +188,38 @@ class ProcessControl:
                 await transaction.carry_out(steps())
         return len(missing)
 
+    async def prune(
+        self,
+        *,
+        older_than: timedelta | None = None,
+        write: bool = True,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> int:
+        """Remove the rows of instances that ended long ago, slice by slice, and return how many those were.
+
+        Their streams stay: `get` and `steps` show them as before, `list` and `counts` no longer do, and what comes for
+        them later is ignored. The process may run on. Interrupted, it is run again.
+
+        Args:
+            older_than: how long ago, by the database's clock; by default `ProcessOptions.ended_kept`.
+            write: whether they are removed; else they are only counted.
+            progress: told how many were found so far.
+
+        Raises:
+            TypeError, ValueError: an argument cannot work, such as a negative age.
+        """
+        check_flag("write", write)
+        age = timedelta(seconds=self._options.ended_kept) if older_than is None else older_than
+        check_instance("older_than", age, timedelta, "such as timedelta(days=90)")
+        if age < timedelta():
+            raise ValueError(f"`older_than` is an age, and not negative; got {age}")
+        table, count = await self._table(), 0
+        async with aclosing(prune(self._database, table, age, self._options.pruned_at_once, write=write)) as slices:
+            async for found in slices:
+                count += found
+                progress(count)
+        return count
+
     async def cancel(
         self, process_id: str, *, reason: str, even_unstarted: bool = False, only_waiting: bool = False
     ) -> bool:
@@ -253,7 +288,15 @@ class ProcessControl:
 
     async def _row_or_none(self, table: Table, process_id: str) -> InstanceRow | None:
         rows = await self._database.load(table, [(process_id,)])
-        return InstanceRow(*rows[0]) if rows else None
+        return InstanceRow(*rows[0]) if rows else await self._ended_row(process_id)
+
+    async def _ended_row(self, process_id: str) -> InstanceRow | None:
+        """Return what the row of an instance was that ended so long ago that it has none; None if it has not ended."""
+        store, instance = EventStore(self._log, EventTypes()), Instance(process_id)
+        store.events.register(ProcessStep)
+        async for recorded in store.read_stream(stream_of(self.name, process_id)):
+            instance = after_step(instance, recorded.event, None, caused_by(recorded))
+        return InstanceRow(*row_of(instance)) if instance.ending and not instance.commands else None
 
     async def _row(self, table: Table, process_id: str) -> InstanceRow:
         row = await self._row_or_none(table, process_id)

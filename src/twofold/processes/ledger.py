@@ -91,8 +91,15 @@ class Ledger:
         """Load all instances again when they are asked for next: other hands had them."""
         self._known.clear()
 
-    async def load(self, suffix: str, ids: Iterable[str]) -> dict[str, Instance | BaseException]:
+    async def load(
+        self, suffix: str, ids: Iterable[str], *, without_rows: Collection[str] = ()
+    ) -> dict[str, Instance | BaseException]:
         """Return instances as they stand; in place of one that cannot be folded, the error.
+
+        Args:
+            suffix: of the names of the generation's tables.
+            ids: which.
+            without_rows: those whose streams are read also without a row: it may have been removed since they ended.
 
         Raises:
             StorageError: the database failed.
@@ -103,7 +110,7 @@ class Ledger:
             rows = await self.database.load(self.table(suffix), [(each,) for each in missing])
             stored = {row.id: row for row in map(InstanceRow._make, rows)}
             found |= {each: self.folding.new(each) for each in missing if each not in stored}
-            to_fold = [each for each in missing if each in stored or each in self._doubted]
+            to_fold = [each for each in missing if each in stored or each in self._doubted or each in without_rows]
             folded = await asyncio.gather(*(self._folded(each, stored.get(each)) for each in to_fold))
             found |= dict(zip(to_fold, folded, strict=True))
         return found

@@ -21,3 +21,14 @@ SELECT {columns} FROM {table} WHERE (:status = '' OR status = :status) AND id > 
 -- name: retry
 UPDATE {table} SET status = 'running', failures = '', next_at = twofold_now()
 WHERE (:id = '' OR id = :id) AND failures <> '' RETURNING id
+
+-- name: end_of_slice
+SELECT max(id) FROM (SELECT id FROM {table} WHERE id > :after ORDER BY id LIMIT :limit) AS slice
+
+-- name: ended
+SELECT id FROM {table} WHERE id > :after AND id <= :last
+AND status IN ('completed', 'cancelled') AND waiting = 0 AND changed_at < (SELECT twofold_now()) - :age
+
+-- name: prune
+DELETE FROM {table} WHERE id > :after AND id <= :last
+AND status IN ('completed', 'cancelled') AND waiting = 0 AND changed_at < (SELECT twofold_now()) - :age RETURNING id

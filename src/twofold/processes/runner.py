@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from twofold.commands.bus import CommandBus
-from twofold.errors import CheckpointMovedError
+from twofold.errors import CheckpointMovedError, ProcessNotStartedError
 from twofold.log.event_store import EventStore
 from twofold.messages.event import RecordedEvent
 from twofold.messages.tenant_names import own_name
@@ -24,12 +24,13 @@ from twofold.processes.inputs import Taken, event_given, refuse_unstarted, take
 from twofold.processes.instance import Folding, Instance
 from twofold.processes.ledger import Ledger, StreamMovedError, Written
 from twofold.processes.process import Process
+from twofold.processes.retention import InstanceRetention
 from twofold.processes.sweep import Sweep
 from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent
 from twofold.projections.kinds import ASYNCHRONOUS
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start
-from twofold.tasks import is_failure
+from twofold.tasks import end, is_failure, supervise
 
 LOADS = 10
 """How often the instances of a batch are loaded again, as others wrote to them, before the segment is loaded again."""
@@ -111,19 +112,34 @@ class ProcessRunner:
         async def run() -> None:
             self._ledger.forget_all()
             self._sweeps[segment] = sweep
+            pruning = self._begin_pruning(suffix) if segment.first == 0 else ()
             try:
                 await sweep.run()
             finally:
                 self._sweeps.pop(segment, None)
+                await end(*pruning)
 
         return run
 
+    def _begin_pruning(self, suffix: str) -> Sequence[asyncio.Task[None]]:
+        """Begin to remove the rows of instances that ended long ago, unless that is off."""
+        if self._options.prunes_ended == "off":
+            return ()
+        retention = InstanceRetention(self._database, self._ledger.table(suffix), self.name, self._options)
+        work = supervise(f"the removal of ended instances of {self.name}", retention.run, self._options.backoff)
+        return (asyncio.create_task(work, name=f"twofold-retention-{self.name}"),)
+
     async def project(self, batch: ProjectionBatch) -> Projected:
         """Let instances take events in: their steps, their rows and the checkpoint are one transaction."""
+        without_rows: set[str] = set()
         for _ in range(LOADS):
             async with self._ledger.lock:
-                loaded = await self._ledger.load(batch.suffix, (each.key[0] for each in batch.events))
+                ids = [each.key[0] for each in batch.events]
+                loaded = await self._ledger.load(batch.suffix, ids, without_rows=without_rows)
                 came = await self._take_all(batch, loaded)
+                if not came.unstarted <= without_rows:  # or it ended so long ago that it has no row: the stream tells
+                    without_rows |= came.unstarted
+                    continue
                 if came.failures and not batch.last_try:
                     return Projected(batch.step, came.failures)
                 changes = batch.with_parked(came.failures)
@@ -186,6 +202,11 @@ class _Came(NamedTuple):
     changed: dict[str, None]
     taken: list[Taken]
     failures: list[FailedEvent]
+
+    @property
+    def unstarted(self) -> set[str]:
+        """The instances that must have started, and have not as far as it is known."""
+        return {each.keyed.key[0] for each in self.failures if isinstance(each.error, ProcessNotStartedError)}
 
 
 def _own(recorded: RecordedEvent[Any], process_id: str) -> str:
