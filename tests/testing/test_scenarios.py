@@ -49,10 +49,11 @@ from twofold import (
     ValueTakenError,
     current_metadata,
     event_type,
+    metadata,
     on,
     unique,
 )
-from twofold.errors import NewerSchemaError, UnknownEventTypeError
+from twofold.errors import NewerSchemaError, TenantMissingError, UnknownEventTypeError
 from twofold.processes import Process, starts
 from twofold.testing import Stored, scenario
 
@@ -488,6 +489,35 @@ def test_a_command_handler_does_what_is_expected() -> None:
     handlers().when(Open(account="b")).then(Opened(account="b")).then_returns("b")
     with pytest.raises(AssertionError, match=r"(?s)^something else.*Withdraw\(account='a'.*- 9\n.*\+ Decimal\('2'\)"):
         past.when(Withdraw(account="a")).then_returns(9)
+
+
+def test_handlers_of_an_application_with_tenants_see_what_is_of_their_own_tenant() -> None:
+    given = scenario(_wire_all, tenants=True)
+    rich, tea = (
+        Metadata(tenant="acme", user="ann"),
+        Stored("Deposited", version=1, payload={"account": "a", "amount": "3"}),
+    )
+    past = given(OPENED, deposited(9), stream="Account-a", metadata=rich)
+    with metadata(tenant="zen"):
+        past = past.given(OPENED, tea, stream="Account-a")
+        past.when(Withdraw(account="a", amount=Decimal(4))).then_raises(OverdrawnError, "a")
+        past.when(GetBalance(account="a")).then_returns(Balance("a", "ann", Decimal(3), 1))
+    with metadata(tenant="acme"):
+        taken = Withdrawn(account="a", amount=Decimal(4))
+        past.when(Withdraw(account="a", amount=Decimal(4))).then(taken).then_returns(Decimal(5))
+        past.when(GetBalance(account="a")).then_returns(Balance("a", "ann", Decimal(9), 1))
+    with pytest.raises(TenantMissingError, match="what is given needs a tenant"):
+        given(OPENED)
+    with metadata(tenant="acme"):
+        course = courses.CourseDefined(course="maths", capacity=1)
+        given(course).when(courses.Subscribe(student="ann", course="maths")).then(
+            courses.StudentSubscribed(student="ann", course="maths")
+        )
+    with metadata(tenant="zen"):
+        given(course, metadata=rich).when(courses.Subscribe(student="ann", course="maths")).then_raises(
+            courses.CourseError
+        )
+    past.when(Withdraw(account="a")).then_raises(TenantMissingError)
 
 
 def test_a_handler_that_decides_on_a_model_does_what_is_expected() -> None:

@@ -73,9 +73,14 @@ def scenario(
 @overload
 def scenario(subject: Process[Any]) -> Start[ProcessScenario]: ...
 @overload
-def scenario(subject: Callable[[Application], object]) -> Start[HandlerScenario]: ...
+def scenario(subject: Callable[[Application], object], *, tenants: bool = False) -> Start[HandlerScenario]: ...
 def scenario(
-    subject: Any, *, id: str = "1", sends: Sequence[Any] | None = None, publishes: Sequence[Any] | None = None
+    subject: Any,
+    *,
+    id: str = "1",
+    sends: Sequence[Any] | None = None,
+    publishes: Sequence[Any] | None = None,
+    tenants: bool = False,
 ) -> Start[Any]:
     """Return the `given(*events)` of what is tested.
 
@@ -85,6 +90,7 @@ def scenario(
         id: the identity of the aggregate.
         sends: the list in which the adapters of a reaction keep what it sends.
         publishes: the list in which they keep what it publishes.
+        tenants: whether the application of the handlers keeps tenants apart.
 
     Raises:
         TypeError: there are no scenarios of such a thing.
@@ -105,7 +111,7 @@ def scenario(
         case type() if issubclass(subject, Aggregate):
             return Start(AggregateScenario(subject, id))
         case _ if callable(subject) and not isinstance(subject, type):
-            return Start(HandlerScenario(subject))
+            return Start(HandlerScenario(subject, tenants=tenants))
     raise TypeError(
         f"there are no scenarios of {subject!r}; give a class of aggregates, a decider, a decision model, an instance "
         f"of a projection, reaction or process, or a function that registers handlers: scenario(wire)"

@@ -93,6 +93,8 @@ class History:
     entries: tuple[Entry, ...] = ()
     pace: timedelta = timedelta(seconds=1)
     """Time from one event to the next, unless it is said."""
+    by_tenant: bool = False
+    """Whether each tenant has streams of its own, which may bear the same names."""
 
     def add(self, events: Sequence[object], **where: Unpack[Where]) -> History:
         """Return a history with further events, the first of which stands at a place; the others follow it.
@@ -127,9 +129,14 @@ class History:
             raise ValueError(f"position={position} is not behind the event before it, which is at {last.position}")
         version = place.version
         if version is None and place.stream:
-            version = next((each.version for each in reversed(before) if each.stream == place.stream), 0) + 1
+            version = next((each.version for each in reversed(before) if self._is_of(place, each)), 0) + 1
         at = place.at or (last.at + self.pace if last else NEW_YEAR_2026)
         return Entry(event, position, place.stream, version or 0, place.metadata, at)
+
+    def _is_of(self, place: _Place, earlier: Entry) -> bool:
+        """Return whether an earlier event is of the stream of a place."""
+        is_same = earlier.stream == place.stream
+        return is_same and (not self.by_tenant or earlier.metadata.tenant == place.metadata.tenant)
 
 
 class Scenario:

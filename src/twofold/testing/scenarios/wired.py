@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, Unpack
+
+from msgspec.structs import replace
 
 from twofold.application import Application
 from twofold.log.codec.event_types import EventTypes
+from twofold.messages.event import Metadata
 from twofold.messages.query import Query
+from twofold.messages.tenant_names import own_events
 from twofold.ports.event_log import Append, Appended
+from twofold.tenants import all_tenants, checked_tenant, current_tenant
 from twofold.testing.scenarios.driving import in_own_loop
-from twofold.testing.scenarios.history import Entry, Scenario, encoded
+from twofold.testing.scenarios.history import Entry, History, Scenario, Where, encoded
 from twofold.testing.scenarios.outcome import Outcome
 from twofold.testing.scenarios.report import Told, fail, fail_with
 
@@ -26,23 +31,40 @@ class HandlerScenario(Scenario):
     Each `when` runs in an application of its own in memory. A command is handled without any projection running; a
     query is answered from read models that show all events.
 
+    With tenants, what is given and done is on behalf of one: `with metadata(tenant="acme"):` around it says of which,
+    and so does the metadata of what is given.
+
     Args:
         wire: registers handlers and adds projections, as where the application is made.
+        tenants: whether the application keeps tenants apart.
     """
 
-    def __init__(self, wire: Callable[[Application], object]) -> None:
-        super().__init__(EventTypes())
+    def __init__(self, wire: Callable[[Application], object], *, tenants: bool = False) -> None:
+        super().__init__(EventTypes(), History(by_tenant=tenants))
         self._wire = wire
+        self._tenants = tenants
+
+    def given(self, *events: object, **where: Unpack[Where]) -> Self:
+        """Return a scenario in which these events have happened, too; see `Scenario.given`.
+
+        Raises:
+            TenantMissingError: there are tenants, and none is named.
+        """
+        told = where.get("metadata", Metadata())
+        if self._tenants and events and isinstance(told, Metadata) and told.tenant is None:
+            where = {**where, "metadata": replace(told, tenant=current_tenant("what is given"))}
+        return super().given(*events, **where)
 
     def when(self, message: Any) -> HandlerOutcome:
         """Dispatch a command or a query."""
 
         async def work() -> _Done:
-            app = Application("memory://", synchronize=isinstance(message, Query))
+            app = Application("memory://", synchronize=isinstance(message, Query), tenants=self._tenants)
             self._wire(app)
             async with app:
-                for each in self._history.entries:
-                    await _append(app, each)
+                with all_tenants():
+                    for each in self._history.entries:
+                        await _append(app, each, tenants=self._tenants)
                 return await _dispatch(app, message)
 
         return HandlerOutcome(self._told._replace(when=[message]), in_own_loop(work))
@@ -86,9 +108,12 @@ async def _dispatch(app: Application, message: Any) -> _Done:
     return _Done([each.event async for each in app.store.read(after=head)], value)
 
 
-async def _append(app: Application, entry: Entry) -> None:
+async def _append(app: Application, entry: Entry, *, tenants: bool) -> None:
     """Store an event of the past at the place that the log allots to it, which must be the one that the test says."""
-    stored = await app.store.log.append(Append((encoded(entry, app.store.events),)))
+    new = encoded(entry, app.store.events)
+    if tenants:
+        [new] = own_events(checked_tenant(entry.metadata.tenant or ""), [new])
+    stored = await app.store.log.append(Append((new,)))
     if not isinstance(stored, Appended) or (stored.first, stored.version) != (entry.position, entry.version):
         raise ValueError(
             f"the log of an application allots positions and versions by itself: {entry.what!r} got {stored}, and not "
