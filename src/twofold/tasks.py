@@ -73,6 +73,9 @@ class Supervisor:
         """What the work raised last; None when it goes well."""
         self.failures = 0
         """Failures in a row."""
+        self.is_news = True
+        """Whether the last failure differs from the one before it: the log then gets all that is known of it."""
+        self._told = ""
         self._name = name
         self._backoff = backoff
         self._tell = tell or self._log
@@ -80,7 +83,7 @@ class Supervisor:
 
     def went_well(self) -> None:
         """Forget the failures. The work calls this when it has got anywhere, as only the work can know."""
-        self.error, self.failures = None, 0
+        self.error, self.failures, self._told = None, 0, ""
 
     async def run(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run the work until it returns, or this task is cancelled.
@@ -102,7 +105,12 @@ class Supervisor:
 
     async def failed(self, error: BaseException) -> None:
         """Tell of a failure, and pause."""
-        self.error, self.failures = error, self.failures + 1
+        await _rest(await self.tell(error))
+
+    async def tell(self, error: BaseException) -> float:
+        """Tell of a failure, and return the seconds until the work is to be tried again."""
+        self.error, self.failures, told = error, self.failures + 1, repr(error)
+        self.is_news, self._told = told != self._told, told
         pause = self._backoff.pause(self.failures) * JITTER.uniform(0.5, 1.0)
         for tell in (self._tell, self._log):
             try:
@@ -112,11 +120,13 @@ class Supervisor:
                 if not is_failure(also):
                     raise
                 log.warning("%s could not tell why it fails: %r", self._name, also)
-        await _rest(pause)
+        return pause
 
     async def _log(self, error: BaseException, pause: float) -> None:
         if isinstance(error, StorageUnavailableError):  # it says all that is to be known
             log.warning("%s failed, and is tried again in %.1f s: %s", self._name, pause, error)
+        elif not self.is_news:
+            log.warning("%s failed again, and is tried again in %.1f s: %r", self._name, pause, error)
         else:
             log.error("%s failed, and is tried again in %.1f s", self._name, pause, exc_info=error)
 

@@ -20,8 +20,10 @@ from tests.synchronizing import PATIENCE, deposited, engine_at, opened, quick, r
 
 from twofold import Application, EventStore, Reaction, ReadModelSynchronizer
 from twofold.engines.engine import Engine
-from twofold.errors import StaleReadError, StorageUnavailableError
-from twofold.options import Options
+from twofold.errors import CheckpointMovedError, StaleReadError, StorageUnavailableError
+from twofold.options import Backoff, Options, SynchronizerOptions
+from twofold.projections.keyed_runner import KeyedRunner
+from twofold.synchronizer.takeover import Takeover
 
 FAST = quick(lease=2.0, turn_while_building=0.01, idle_save=0.01, look=0.005)
 ERRORS: tuple[Callable[[], BaseException], ...] = (
@@ -297,3 +299,60 @@ async def test_a_worker_task_that_is_cancelled_by_others_begins_again(engine: En
             if task.get_name().startswith(("twofold-worker", "twofold-projection")):
                 task.cancel()
         await synchronizer.wait(await write(store, deposited("a")), PATIENCE)
+
+
+PATIENT = SynchronizerOptions(lease=1.0, backoff=Backoff(first=0.05, last=10.0), turn_while_building=0.01)
+
+
+async def test_a_segment_that_is_told_in_vain_that_its_checkpoint_has_moved_does_not_spin(
+    engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[float] = []
+
+    async def moved(*_: Any) -> Any:
+        times.append(asyncio.get_running_loop().time())
+        raise CheckpointMovedError("balances")
+
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=PATIENT)
+    async with running(synchronizer):
+        await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+        with monkeypatch.context() as patched:
+            patched.setattr(KeyedRunner, "project", moved)
+            head = await write(store, deposited("a"))
+
+            async def has_tried_often() -> bool:
+                return len(times) > 6
+
+            await until(has_tried_often)
+            assert times[6] - times[2] > 0.05 + 0.1 + 0.2 + 0.4
+            assert "balances" in synchronizer.faults
+        await synchronizer.wait(head, PATIENCE)
+        assert not synchronizer.faults
+
+
+async def test_a_takeover_that_always_fails_rests_longer_each_time_and_its_cause_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    times: list[float] = []
+
+    async def failing(*_: Any) -> Any:
+        times.append(asyncio.get_running_loop().time())
+        raise RuntimeError("it was not foreseen")
+
+    async with engine_at(f"sqlite:///{tmp_path}/log.db") as (engine, store):
+        synchronizer = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=PATIENT)
+        async with running(synchronizer):
+            await synchronizer.wait(await write(store, opened("a")), PATIENCE)
+            with monkeypatch.context() as patched:
+                patched.setattr(Takeover, "finish", failing)
+                rebuilding = asyncio.create_task(synchronizer.rebuild_projection("balances"))
+
+                async def has_tried_often() -> bool:
+                    return len(times) > 6
+
+                await until(has_tried_often)
+            assert times[6] - times[0] > 0.5 * sum(0.05 * 2**n for n in range(6)), "longer than a third of the lease"
+            told = [each for each in caplog.records if "the takeover of balances" in each.getMessage()]
+            assert [bool(each.exc_info) for each in told] == [True] + [False] * (len(told) - 1)
+            assert not (await rebuilding).reason
+            assert not synchronizer.faults

@@ -57,6 +57,8 @@ class Worker:
         self._running: dict[Segment, _Running] = {}
         self._takeovers: dict[str, Supervisor] = {}
         """How the takeovers go that are due, by the names of the projections."""
+        self._rests_until: dict[str, float] = {}
+        """When those are tried again that failed, by the clock of the event loop."""
         self._finishing: asyncio.Task[None] | None = None
         self._poked = asyncio.Event()
 
@@ -111,12 +113,15 @@ class Worker:
         building = {each.name for each in taken.table.generations if each.state == GenerationState.BUILDING}
         # A takeover that is done, by whichever worker, or cancelled fails no more, whatever came of the last attempt.
         self._takeovers = {name: each for name, each in self._takeovers.items() if name in building}
+        self._rests_until = {name: until for name, until in self._rests_until.items() if name in building}
         if not building or self._finishing is not None:
             return
         first = {each.segment[:2] for each in taken.held if each.segment.first == 0}
         head = await self._factory.store.head()
         complete = due(taken.table, head, self._options.finished_within)
-        if own := first.intersection((each.name, each.number) for each in complete):
+        now = asyncio.get_running_loop().time()
+        ready = [each for each in complete if self._rests_until.get(each.name, 0) <= now]
+        if own := first.intersection((each.name, each.number) for each in ready):
             name, number = min(own, key=self._rank)
             finishing = self._finish(name, number, self._takeover_of(name))
             self._finishing = asyncio.create_task(finishing, name="twofold-takeover")
@@ -130,14 +135,14 @@ class Worker:
         except BaseException as error:
             if not is_failure(error):
                 raise
-            await takeover.failed(error)
+            self._rests_until[name] = asyncio.get_running_loop().time() + await takeover.tell(error)
         finally:
             self._finishing = None
 
     def _takeover_of(self, name: str) -> Supervisor:
-        return self._takeovers.setdefault(
-            name, Supervisor(f"the takeover of {name}, by worker {self.name},", self._often)
-        )
+        """Return what tells of the takeovers of a read model; it holds no lease while it rests, and may rest longer."""
+        what = f"the takeover of {name}, by worker {self.name},"
+        return self._takeovers.setdefault(name, Supervisor(what, self._options.backoff))
 
     def _rank(self, generation: tuple[str, int]) -> tuple[int, str]:
         return self._takeover_of(generation[0]).failures, generation[0]

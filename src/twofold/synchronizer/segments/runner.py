@@ -112,6 +112,12 @@ class SegmentRunner:
         self._blocked: set[str] = set()
         self._skips = Skips(runner.name)
         self._has_error = False
+        self._loaded: tuple[object, ...] = ()
+        """Where the checkpoint stood when it was loaded last."""
+        self._moved_from: tuple[object, ...] = ()
+        """Where it stood when it was said last that another hand has moved it."""
+        self._in_vain = 0
+        """How often in a row it still stood there."""
 
     def has_moved(self) -> bool:
         """Return whether the work went on since this was asked last, or does what it may still take time for."""
@@ -177,10 +183,19 @@ class SegmentRunner:
             except LeaseLostError:
                 return
             except CheckpointMovedError as moved:
-                log.info("%s; going on from where it stands now", moved.__cause__ or moved)
+                await self._note_moved(moved)
             finally:
                 await self._batches.forget()
                 await self._fairness.forget()
+
+    async def _note_moved(self, moved: CheckpointMovedError) -> None:
+        """Go on at once; if it is said again and again that the checkpoint has moved, and it has not, pause longer."""
+        log.info("%s; going on from where it stands now", moved.__cause__ or moved)
+        self._in_vain = self._in_vain + 1 if self._loaded == self._moved_from else 0
+        self._moved_from = self._loaded
+        if self._in_vain:
+            self._trying = moved.__cause__ or moved
+            await self._movement.rest(self._options.backoff.pause(self._in_vain))
 
     async def catch_up(self, end: int) -> None:
         """Bring the segment to a position, exactly.
@@ -215,6 +230,7 @@ class SegmentRunner:
         if row is None or row.owner != self._owner or row.end != self.segment.end:
             raise LeaseLostError(self._runner.name)
         self._epoch, self._has_error, self._tenant = row.epoch, bool(row.error), ""
+        self._loaded = row.epoch, row.mark, row.held_back
         self._standing, self._passed = Standing(row.mark, row.held, row.held_back), row.furthest
         self._blocked = await self._still_parked()
         skipped = await self._database.query(SQL["skipped"], name=self._runner.name, after=row.position)
@@ -449,7 +465,8 @@ class SegmentRunner:
         count("errors")
         self._movement.note(pause + self._lease / 3)  # the lease is kept
         if not isinstance(error, StorageUnavailableError):
-            log.error("projection %s stands still, next try in %.1f s", self._runner.name, pause, exc_info=error)
+            details = error if self._supervisor.is_news else None  # one traceback for each cause
+            log.error("projection %s stands still, next try in %.1f s", self._runner.name, pause, exc_info=details)
         async with self._database.transaction() as transaction:
             await transaction.run(
                 SQL["set_error"], name=self.segment.projection, generation=self.segment.generation,
