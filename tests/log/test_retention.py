@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from tests.accounts import Deposit, Deposited, Open, Opened, wire
-from tests.synchronizing import until
+from tests.synchronizing import engine_at, until
 
 from twofold import (
     Application,
@@ -30,7 +30,9 @@ from twofold.engines.memory import MemoryEventLog
 from twofold.errors import CorruptCommandError
 from twofold.log.copy import copy_log
 from twofold.log.retention import Retention, prune_commands
+from twofold.log.unit_of_work import UnitOfWork
 from twofold.log.verify import verify_log
+from twofold.messages.ids import uuid7
 from twofold.options import LogOptions
 from twofold.ports.maintenance import PortableLog
 
@@ -135,7 +137,8 @@ async def test_a_repeat_whose_record_is_gone_takes_no_effect_again(log: Portable
     assert await log.head() == 2
 
 
-async def test_writers_go_on_while_records_are_removed_and_nothing_takes_effect_twice(log: PortableLog) -> None:
+async def race(log: PortableLog) -> tuple[int, int]:
+    """Repeat each command while its record is removed; return how many there were, and how many events there are."""
     bus, options = bus_of(log), LogOptions(pruned_at_once=5)
     commands = [Open(account=f"a{n}") for n in range(60)]
 
@@ -151,7 +154,18 @@ async def test_writers_go_on_while_records_are_removed_and_nothing_takes_effect_
 
     writing = asyncio.create_task(write())
     await asyncio.gather(writing, prune(), prune())
-    assert await log.head() == len(commands)
+    return len(commands), await log.head()
+
+
+async def test_writers_go_on_while_records_are_removed_and_nothing_takes_effect_twice(log: PortableLog) -> None:
+    sent, stored = await race(log)
+    assert stored == sent
+
+
+async def test_the_race_finds_repeats_that_get_fresh_event_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UnitOfWork, "event_ids", lambda self, count: [uuid7().bytes for _ in range(count)])
+    sent, stored = await race(MemoryEventLog())
+    assert stored > sent
 
 
 def names_of_tasks() -> set[str]:
@@ -203,6 +217,40 @@ async def test_records_that_are_not_old_stay_and_none_is_removed_where_that_is_o
         assert await Retention(log, LogOptions()).make_pass() == 0, "after 90 days"
         assert await ids(log) == {command.command_id}
         assert await Retention(log, LogOptions(commands_kept=0)).make_pass() == 1
+
+
+async def test_a_role_that_may_not_delete_is_told_and_its_commands_go_on(
+    new_database: Callable[[int], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    owner = new_database(18)
+    async with engine_at(owner):
+        pass
+    run(
+        owner,
+        "DROP ROLE IF EXISTS recorder; CREATE ROLE recorder LOGIN;"
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO recorder;"
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO recorder; REVOKE DELETE ON twofold_commands FROM recorder;",
+    )
+    url = owner.replace("//postgres@", "//recorder@")
+    assert url != owner
+    app = keeping(url)
+    log = cast(PortableLog, app.store.log)
+    try:
+        async with app:
+            commands = [Open(account=f"a{n}") for n in range(3)]
+            for each in commands:
+                await app.commands.execute(each)
+
+            async def is_told() -> bool:
+                return "no old records of commands are removed" in caplog.text
+
+            await until(is_told)
+            assert "GRANT it what Twofold's tables need" in caplog.text
+            assert 'LogOptions(prunes_commands="off")' in caplog.text
+            assert await ids(log) == {each.command_id for each in commands}
+            assert (await app.commands.execute(Open(account="b"))).position == 4
+    finally:
+        run(owner, "DROP OWNED BY recorder; DROP ROLE recorder")
 
 
 def test_a_share_of_the_time_is_more_than_none_of_it() -> None:

@@ -30,6 +30,7 @@ from twofold import (
 from twofold.engines.engine import Engine, connect, scratch_database
 from twofold.errors import InvalidProjectionError, ProjectionFailedError
 from twofold.options import FoldOptions
+from twofold.ports.held_back import HeldBack
 
 MISSING = FoldOptions().missing
 
@@ -229,6 +230,25 @@ async def test_a_paused_one_lets_appends_through_and_catches_up_later(engine: En
     await synchronizer.control("balances").resume()
     await write(store, deposited("a", 3))
     assert await balances.get("a") == Balance("a", "ann", Decimal(5), 2)
+
+
+async def test_appends_leave_one_to_its_worker_that_holds_tenants_back(engine: Engine, store: EventStore) -> None:
+    synchronizer, balances = await inline(engine, store)
+    await write(store, opened("a"))
+    [before] = await checkpoints(engine)
+    held = HeldBack(before.mark, {"acme": before.mark})
+    async with engine.read_database.transaction() as transaction:
+        await transaction.run("UPDATE twofold_checkpoints SET held_back = :text", text=held.text)
+    await write(store, deposited("a", 2))
+    [after] = await checkpoints(engine)
+    assert (after.mark, after.held) == (before.mark, held)
+    assert await balances.get("a") == Balance("a", "ann")
+
+    async def is_in() -> bool:
+        return await balances.get("a") == Balance("a", "ann", Decimal(2), 1)
+
+    async with running(synchronizer):
+        await until(is_in)
 
 
 async def test_events_that_were_skipped_are_not_brought_in(

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from tests.accounts import Balances
 
 from twofold import EventStore, ReadModelSynchronizer
 from twofold.engines.engine import Engine
 from twofold.errors import InvalidChangeError
-from twofold.ports.checkpoints import ROLES, STANDING_STILL, Generation, GenerationState, generations_of
-from twofold.synchronizer.generations import CHANGES, DROPPABLE, change, forget_records
+from twofold.messages.mark import Mark
+from twofold.ports.checkpoints import (
+    LEASE_TABLE,
+    ROLES,
+    STANDING_STILL,
+    Generation,
+    GenerationState,
+    checkpoints_of,
+    generations_of,
+)
+from twofold.ports.held_back import HeldBack
+from twofold.synchronizer.generations import CHANGES, DROPPABLE, change, divide, forget_records
 
 
 @pytest.fixture
@@ -61,6 +73,26 @@ async def test_what_serves_is_never_dropped(engine: Engine, generation: Generati
         with pytest.raises(InvalidChangeError, match="'drop' is not possible"):
             async with engine.read_database.transaction() as transaction:
                 await forget_records(transaction, found)
+
+
+async def test_segments_that_are_divided_go_on_holding_tenants_back_and_unequal_ones_stay_apart(
+    engine: Engine, generation: Generation
+) -> None:
+    held_back = HeldBack(Mark(3), {"acme": Mark(1)}).text
+
+    async def divided(segments: int, held: Mapping[int, str]) -> list[tuple[int, str]]:
+        async with engine.read_database.transaction() as transaction:
+            await transaction.lock(LEASE_TABLE)
+            for first, text in held.items():
+                put = "UPDATE twofold_checkpoints SET held_back = :text WHERE first_slot = :first"
+                await transaction.run(put, text=text, first=first)
+            await divide(transaction, generation, segments)
+            return [(row.first, row.held_back) for row in await checkpoints_of(transaction, generation)]
+
+    assert await divided(2, {}) == [(0, ""), (128, "")]
+    assert await divided(4, {0: held_back}) == [(0, held_back), (128, "")], "their events are not equally complete"
+    halves = {0: held_back, 128: held_back}
+    assert await divided(4, halves) == [(first, held_back) for first in (0, 64, 128, 192)]
 
 
 def test_each_state_has_a_role_a_way_in_and_a_way_out() -> None:
