@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.log.test_decision_snapshots import CountingDecisions, Seated, latest, seat, seats
@@ -169,6 +170,42 @@ def wire(app: Application) -> None:
     app.commands.register(Take, take)
 
 
+class Moving:
+    """A log whose head has moved whenever it was read."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self._one_by_one = asyncio.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store.log, name)
+
+    async def head(self) -> int:
+        async with self._one_by_one:
+            head = await self._store.head()
+            moved = asyncio.create_task(seat(self._store, 1), context=contextvars.Context())  # no part of the command
+            await moved
+        return head
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_decisions_that_a_command_makes_at_once_are_of_one_position(url: str, count: int) -> None:
+    app = Application(url, synchronize=False, options=Options(log=MUCH))
+    async with app, engine_at(url) as (_, other):
+        await seat(other, count)
+        app.store.events.register(Seated)
+        app.store._decisions._log = cast(Any, Moving(other))
+
+        async def take(command: Take) -> list[int]:
+            both = await asyncio.gather(app.store.decide(seats()), app.store.decide(latest()))
+            return [both[0].state, both[1].state[0]]
+
+        app.commands.register(Take, take)
+        for _ in range(2):
+            taken, position = await app.commands.dispatch(Take(0))
+            assert taken == position
+
+
 async def race(url: str) -> tuple[int, int]:
     """Let two processes race for the last seats; return how many were told that they have one, and how many have."""
     async with engine_at(url) as (_, store):
@@ -216,6 +253,9 @@ def test_states_of_streams_and_of_decisions_share_their_bytes() -> None:
     states.keep((b"##", query), KeptDecision(LAST, b"x" * 3000, LOOKED, 0))
     assert states.of_decision((b"#", query)) is None, "the one that was not used for the longest time"
     assert states.of_stream(("owner", "stream"))
+    for n in range(1000):
+        states.keep(("owner", str(n)), KeptState(record_of(str(n)), b"x"))
+    assert sum(states.of_stream(("owner", str(n))) is not None for n in range(1000)) < 30, "small ones take room, too"
 
 
 def record_of(stream: str) -> StoredEvent:
