@@ -40,6 +40,7 @@ FIXED = {
     "inspection/flow.py _DEEPEST": "deeper calls are a library's, not the domain's",
     "engines/duckdb/columns.py SCALE": "how decimals are stored",
     "log/folding/fingerprint.py FORM": "the version of what is stored",
+    "log/folding/kept_states.py OVERHEAD": "about what objects of Python take",
     "log/moving/transforming.py MAX_VERSION": "the range of a type",
     "engines/memory/event_log.py PAUSE_EVERY": "the memory engine has no options: it is for tests",
     "engines/postgres/capacity.py NEEDED": "the connections that the code needs",

@@ -126,8 +126,8 @@ class ProcessRunner:
         if self._options.prunes_ended == "off":
             return ()
         retention = InstanceRetention(self._database, self._ledger.table(suffix), self.name, self._options)
-        work = supervise(f"the removal of ended instances of {self.name}", retention.run, self._options.backoff)
-        return (asyncio.create_task(work, name=f"twofold-retention-{self.name}"),)
+        what, backoff = f"the removal of ended instances of {self.name}", self._options.backoff
+        return (asyncio.create_task(supervise(what, retention.run, backoff), name=f"twofold-retention-{self.name}"),)
 
     async def project(self, batch: ProjectionBatch) -> Projected:
         """Let instances take events in: their steps, their rows and the checkpoint are one transaction."""
@@ -205,7 +205,7 @@ class _Came(NamedTuple):
 
     @property
     def unstarted(self) -> set[str]:
-        """The instances that must have started, and have not as far as it is known."""
+        """The instances that must have started, and of which no start is known."""
         return {each.keyed.key[0] for each in self.failures if isinstance(each.error, ProcessNotStartedError)}
 
 
