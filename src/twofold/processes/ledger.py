@@ -99,7 +99,8 @@ class Ledger:
         Args:
             suffix: of the names of the generation's tables.
             ids: which.
-            without_rows: those whose streams are read also without a row: it may have been removed since they ended.
+            without_rows: those of which the stream is read also without a row, to see whether they have ended. One that
+                has not, and has no row, is of a copied log, and does not go on by itself.
 
         Raises:
             StorageError: the database failed.
@@ -112,7 +113,9 @@ class Ledger:
             found |= {each: self.folding.new(each) for each in missing if each not in stored}
             to_fold = [each for each in missing if each in stored or each in self._doubted or each in without_rows]
             folded = await asyncio.gather(*(self._folded(each, stored.get(each)) for each in to_fold))
-            found |= dict(zip(to_fold, folded, strict=True))
+            for each, instance in zip(to_fold, folded, strict=True):
+                if each in stored or each in self._doubted or (isinstance(instance, Instance) and instance.ending):
+                    found[each] = instance
         return found
 
     async def write(self, suffix: str, written: Written, by: Fence | Step, changes: Changes = Changes()) -> None:  # noqa: B008 - it is immutable
