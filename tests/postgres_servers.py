@@ -23,19 +23,29 @@ _SETTINGS = {
     "max_connections": "200",
     "max_locks_per_transaction": "256",  # for the database with thousands of tables that a long campaign leaves
     "shared_buffers": "64MB",
-    "max_wal_size": "2GB",
+    "max_wal_size": "512MB",
     "wal_recycle": "off",  # else a segment keeps what it held until it is written over, which the tests look for
+    "dynamic_shared_memory_type": "mmap",  # in its folder: a server that is killed leaves nothing elsewhere
     "log_min_messages": "warning",
 }
+_MEMORY, _ROOM = Path("/dev/shm"), 4 << 30
+"""Where a folder is in memory, and bytes that must be free there."""
 _CLUSTERS: dict[tuple[int, bool], Path] = {}
 """Clusters to be copied, which no server runs upon, by major version and whether they have checksums."""
+_INSTALLS: dict[int, Path] = {}
+"""Copies of the binaries, by major version, where they lie under a closed home folder."""
 _EMPTY = """
 DO $$
 DECLARE
     each text;
 BEGIN
-    PERFORM pg_terminate_backend(pid, 10000) FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid();
+    EXECUTE format('ALTER DATABASE %I RESET ALL', current_database());
+    FOR look IN 1..5000 LOOP  -- `pg_terminate_backend` with a time-out looks every 100 ms
+        PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid();
+        EXIT WHEN NOT FOUND;
+        PERFORM pg_sleep(0.002), pg_stat_clear_snapshot();
+    END LOOP;
     FOR each IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' LOOP
         EXECUTE format('DROP SCHEMA %I CASCADE', each);
     END LOOP;
@@ -72,6 +82,7 @@ class PostgresServer:
         settings: beyond those that all have.
         checksums: whether it has data checksums.
         data: where the cluster lies, made unless it is there, and left there; by default it is temporary.
+        on_disk: whether it must wait for a disk; otherwise it lies in memory, where there is room.
     """
 
     def __init__(
@@ -81,9 +92,10 @@ class PostgresServer:
         *,
         checksums: bool = True,
         data: Path | None = None,
+        on_disk: bool = False,
     ) -> None:
         self.version = version
-        self.folder = Path(tempfile.mkdtemp(prefix=f"twofold-pg{version}-"))
+        self.folder = _new_folder(version, None if on_disk else _memory())
         self.data = data or self.folder / "data"
         self._settings = _SETTINGS | (settings or {})
         self._user = unprivileged_user()
@@ -172,7 +184,6 @@ class PostgresServer:
             if copy_of:
                 self.execute(f"DROP DATABASE {name} WITH (FORCE)")
             else:
-                self.execute(f"ALTER DATABASE {name} RESET ALL")
                 self.execute(_EMPTY, name)
                 self._spare.append(name)
 
@@ -192,7 +203,7 @@ class PostgresServer:
         """Copy the cluster that was made first in this process: to make one takes three times as long."""
         made = _CLUSTERS.get((self.version, checksums))
         if made is None:
-            made = _CLUSTERS[self.version, checksums] = Path(tempfile.mkdtemp(prefix=f"twofold-pg{self.version}-"))
+            made = _CLUSTERS[self.version, checksums] = _new_folder(self.version, _memory())
             if self._user:
                 shutil.chown(made, self._user)
             self._init_cluster(made / "data", checksums)
@@ -223,17 +234,33 @@ class PostgresServer:
             probe = [str(binaries / "postgres"), "--version"]
             subprocess.run(probe, user=self._user, cwd="/", capture_output=True, check=True)
         except (PermissionError, subprocess.CalledProcessError):
-            shutil.copytree(binaries.parent, self.folder / "install", symlinks=True)
-            subprocess.run(["chmod", "-R", "a+rX", self.folder / "install"], check=True)
-            return self.folder / "install" / "bin"
+            return self._copied(binaries.parent) / "bin"
         return binaries
+
+    def _copied(self, install: Path) -> Path:
+        """Return a copy of an installation, made once: on a disk, as nothing may be executed in memory."""
+        if self.version not in _INSTALLS:
+            copy = _INSTALLS[self.version] = _new_folder(self.version, None)
+            shutil.copytree(install, copy, symlinks=True, dirs_exist_ok=True)
+            subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
+        return _INSTALLS[self.version]
+
+
+def _memory() -> Path | None:
+    """Return a folder in memory, if there is room."""
+    return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM else None
+
+
+def _new_folder(version: int, parent: Path | None) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f"twofold-pg{version}-", dir=parent))
 
 
 def remove_clusters() -> None:
-    """Delete the clusters that are there to be copied."""
-    for made in _CLUSTERS.values():
+    """Delete the clusters that are there to be copied, and the copies of binaries."""
+    for made in (*_CLUSTERS.values(), *_INSTALLS.values()):
         shutil.rmtree(made, ignore_errors=True)
     _CLUSTERS.clear()
+    _INSTALLS.clear()
 
 
 def unprivileged_user() -> str | None:

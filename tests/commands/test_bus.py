@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import multiprocessing
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ import pydantic
 import pytest
 import pytest_asyncio
 from tests.accounts import Account, Deposit, Open, Opened, OverdrawnError, Transfer, Withdraw, wire, wire_commands
+from tests.child_processes import CONTEXT
 from tests.recording_log import RecordingLog
 
 from twofold import (
@@ -552,9 +552,8 @@ async def test_processes_that_race_on_one_aggregate_lose_nothing(url: str) -> No
     wire(app)
     async with app:
         await app.commands.dispatch(Open(account="a"))
-    context = multiprocessing.get_context("spawn")
-    start, results = context.Barrier(3), context.Queue()
-    racers = [context.Process(target=deposit_many_times, args=(url, 40, start, results)) for _ in range(3)]
+    start, results = CONTEXT.Barrier(3), CONTEXT.Queue()
+    racers = [CONTEXT.Process(target=deposit_many_times, args=(url, 40, start, results)) for _ in range(3)]
     for racer in racers:
         racer.start()
     values = sorted([value for _ in racers for value in await asyncio.to_thread(results.get, timeout=60)])

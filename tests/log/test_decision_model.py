@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 
 import pytest
 import pytest_asyncio
+from tests.child_processes import CONTEXT
 from tests.recording_log import RecordingLog
 
 from twofold import (
@@ -563,10 +563,9 @@ def subscribe_all(url: str, course: str, students: range, start: Any, results: A
 
 
 async def test_processes_that_race_for_the_last_seats_never_overbook(url: str, store: EventStore) -> None:
-    context = multiprocessing.get_context("spawn")
-    start, results = context.Barrier(2), context.Queue()
+    start, results = CONTEXT.Barrier(2), CONTEXT.Queue()
     racers = [
-        context.Process(target=subscribe_all, args=(url, "c1", range(n, n + 10), start, results)) for n in (0, 10)
+        CONTEXT.Process(target=subscribe_all, args=(url, "c1", range(n, n + 10), start, results)) for n in (0, 10)
     ]
     for racer in racers:
         racer.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.accounts import Deposited, Opened
+from tests.child_processes import CONTEXT
 from tests.recording_log import RecordingLog
 
 from twofold import ANY, Batch, EventQuery, EventStore, Subscription, open_event_store
@@ -180,7 +180,7 @@ def append_elsewhere(url: str, count: int) -> None:
 
 
 async def test_appends_of_another_process_wake_it(url: str, store: EventStore) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=append_elsewhere, args=(url, 20))
+    process = CONTEXT.Process(target=append_elsewhere, args=(url, 20))
     subscribed = store.subscribe()
     seen: list[int] = []
     process.start()

@@ -37,6 +37,10 @@ OpenLog = Callable[[], EventLog]
 Disturber = Callable[[random.Random, float], Coroutine[Any, Any, None]]
 """Hold transactions open, lock things, for some seconds, which are its argument; must be importable as well."""
 
+_FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+_CONTEXT: Any = multiprocessing.get_context("forkserver" if _FORKS else "spawn")
+"""Starts processes that inherit no connection; a server forks them in milliseconds, a new interpreter takes longer."""
+
 HOT_TOPICS = 5
 CONCURRENCY = 8
 
@@ -123,7 +127,7 @@ class _Runner:
         self._start()
 
     def _start(self) -> None:
-        self._process = multiprocessing.get_context("spawn").Process(target=self._target, args=self._arguments)
+        self._process = _CONTEXT.Process(target=self._target, args=self._arguments)
         self._process.start()
 
     def kill_and_start_again(self) -> None:

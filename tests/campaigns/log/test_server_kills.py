@@ -93,7 +93,7 @@ def naive(url: str) -> EventLog:
 def test_no_kill_of_the_server_loses_or_doubles_an_append(
     own_server: Callable[..., PostgresServer], tmp_path: Path
 ) -> None:
-    report = kill_often(own_server(), tmp_path, 12, random.randrange(1_000_000))
+    report = kill_often(own_server(on_disk=True), tmp_path, 12, random.randrange(1_000_000))
     assert report.found_again
 
 
@@ -103,13 +103,13 @@ def test_no_kill_of_the_server_loses_or_doubles_an_append(
 def test_kills_of_the_server_at_full_length(
     own_server: Callable[..., PostgresServer], tmp_path: Path, version: int, _: int
 ) -> None:
-    kill_often(own_server(version), tmp_path, 50, random.randrange(1_000_000))
+    kill_often(own_server(version, on_disk=True), tmp_path, 50, random.randrange(1_000_000))
 
 
 async def test_a_client_that_tries_again_with_fresh_ids_is_found(
     own_server: Callable[..., PostgresServer], tmp_path: Path
 ) -> None:
-    server = own_server()
+    server = own_server(on_disk=True)
     await assert_finds(
         lambda seed: asyncio.to_thread(kill_often, server, tmp_path, 3, seed, naive),
         r"stored twice, under several ids|acknowledged at",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import random
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -15,13 +14,12 @@ from tests.accounts import Account, Deposited, Opened, Withdrawn
 from tests.campaigns.killing import kill_many
 from tests.campaigns.log.withdrawing import OPTIONS, balance, withdraw_until_killed
 from tests.campaigns.planted import assert_finds
+from tests.child_processes import CONTEXT
 
 from twofold import ANY, Application, Repository
 from twofold.log.integrity.snapshots import compare_snapshots
 from twofold.ports.snapshots import SnapshotLog, is_sealed
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.campaigns.log.withdrawing", "twofold.engines.sqlite"])
 PROCESSES = 3
 LONGEST_LIFE = 0.3
 """Seconds after which a program is killed, at the latest."""

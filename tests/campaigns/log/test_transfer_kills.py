@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import random
 import time
 from multiprocessing.connection import Connection
@@ -12,6 +11,7 @@ from typing import Any, Literal, cast
 
 import pytest
 from tests.campaigns.planted import assert_finds
+from tests.child_processes import CONTEXT
 from tests.log.transfer.logs import contents, fill
 
 from twofold import EventStore, export_log, import_log
@@ -23,8 +23,6 @@ from twofold.log.transfer.header import Written
 from twofold.options import LogOptions
 from twofold.ports.maintenance import PortableLog
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.campaigns.log.test_transfer_kills", "twofold.engines.postgres"])
 TINY = LogOptions(whole_log_chunk=3, file_part=500, parquet_rows=10)
 EVENTS = 150
 STEP = 0.003

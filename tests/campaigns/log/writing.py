@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from twofold.testing.race import Race, run_writer
+from tests.child_processes import CONTEXT
 
-_SERVER = multiprocessing.get_context("forkserver")  # a process costs milliseconds, its imports are done
-_SERVER.set_forkserver_preload(
-    ["twofold.testing.race", "twofold.engines.postgres", "twofold.engines.sqlite", "tests.campaigns.log.logs"]
-)
+from twofold.testing.race import Race, run_writer
 
 
 @contextmanager
@@ -22,7 +18,7 @@ def writing(plan: Race) -> Iterator[list[BaseProcess]]:
     """Start the writers of a race, wait until something is stored, and kill those that are left at the end."""
     before, end = written(plan), time.time() + plan.seconds
     processes: list[BaseProcess] = [
-        _SERVER.Process(target=run_writer, args=(plan, number, end)) for number in range(plan.writers)
+        CONTEXT.Process(target=run_writer, args=(plan, number, end)) for number in range(plan.writers)
     ]
     for process in processes:
         process.start()

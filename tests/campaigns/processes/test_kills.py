@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import random
 from collections import Counter, defaultdict
 from multiprocessing.connection import Connection
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from tests.campaigns.killing import kill_many
 from tests.campaigns.processes.victim import OPTIONS, Bug, work_until_killed
+from tests.child_processes import CONTEXT
 from tests.fulfilment import ItemsReserved, OrderCancelled, PaymentReceived, PaymentRequested, build, running
 from tests.synchronizing import until
 
@@ -21,8 +21,6 @@ from twofold import Application
 from twofold.errors import StaleReadError
 from twofold.processes.steps import CommandDone, CommandRefused, ProcessStep, TimerFired
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.campaigns.processes.victim", "twofold.engines.sqlite"])
 LONGEST_LIFE = 0.3
 """Seconds after which a program is killed, at the latest."""
 PATIENCE = 120.0

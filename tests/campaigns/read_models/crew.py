@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 import os
 import random
 import signal
@@ -19,22 +18,13 @@ from typing import Any
 
 from tests.accounts import Deposited
 from tests.campaigns.read_models.trails import FREEZING, KEYS, POISON, Tallies, edition
+from tests.child_processes import CONTEXT
 from tests.synchronizing import engine_at
 
 from twofold import ReadModelSynchronizer
 from twofold.errors import OutcomeUnknownError, StorageError
 from twofold.options import Backoff, SynchronizerOptions
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [
-        "tests.campaigns.read_models.crew",
-        "tests.campaigns.read_models.victim",
-        "twofold.engines.sqlite",
-        "twofold.engines.postgres",
-        "hypothesis",
-    ]
-)
 PATIENCE = 60.0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import random
 from collections import Counter
 from multiprocessing.connection import Connection
@@ -15,6 +14,7 @@ from tests.accounts import Balance, Balances, Open
 from tests.campaigns.killing import kill_many
 from tests.campaigns.planted import assert_finds
 from tests.campaigns.read_models.victim import ACCOUNTS, bus, work_until_killed
+from tests.child_processes import CONTEXT
 from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
@@ -23,8 +23,6 @@ from twofold.projections.folding import fold
 from twofold.projections.keys.keyed_event import keyed
 from twofold.projections.runner import ProjectionKind
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.campaigns.read_models.victim", "twofold.engines.sqlite", "hypothesis"])
 LONGEST_LIFE = 0.06
 """Seconds after which a process is killed, at the latest."""
 

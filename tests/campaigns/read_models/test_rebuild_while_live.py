@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.campaigns.read_models.crew import CONTEXT, Member, Plan, deposit, within, work, write
+from tests.campaigns.read_models.crew import Member, Plan, deposit, within, work, write
 from tests.campaigns.read_models.trails import Trail, edition, fresh_fold, skipped_in
+from tests.child_processes import CONTEXT
 from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer

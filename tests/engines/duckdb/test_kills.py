@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 from decimal import Decimal
 from pathlib import Path
 
 from tests.accounts import Balances
+from tests.child_processes import CONTEXT
 from tests.engines.duckdb.killed import LEASE, opened_in, work_until_killed
 from tests.synchronizing import PATIENCE, deposited, opened, write
 
 from twofold import ReadModelSynchronizer
 from twofold.options import SynchronizerOptions
 
-SPAWN = multiprocessing.get_context("spawn")
 KILLS, EVENTS = 4, 400
 
 
@@ -24,8 +23,8 @@ async def survives(folder: Path, *, planted: bool) -> bool:
     async with opened_in(folder) as (store, _):
         await write(store, opened("a"), opened("b"), *(deposited(chance.choice("ab")) for _ in range(EVENTS)))
     for _ in range(KILLS):
-        ours, theirs = SPAWN.Pipe()
-        child = SPAWN.Process(target=work_until_killed, args=(str(folder), theirs, planted))
+        ours, theirs = CONTEXT.Pipe()
+        child = CONTEXT.Process(target=work_until_killed, args=(str(folder), theirs, planted))
         child.start()
         theirs.close()
         for _ in range(chance.randint(1, 8)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import shutil
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.accounts import Balance, Balances
+from tests.child_processes import CONTEXT
 from tests.engines.duckdb import snapshot_processes
 from tests.synchronizing import PATIENCE, deposited, opened, until, write
 
@@ -34,8 +34,6 @@ from twofold.errors import (
 from twofold.options import DuckDbOptions
 from twofold.testing.read_samples import Model, Sample
 
-SPAWN = multiprocessing.get_context("spawn")
-
 
 @pytest_asyncio.fixture
 async def database(engine: Engine) -> DuckDbReadDatabase:
@@ -51,8 +49,8 @@ def folder(tmp_path: Path) -> Path:
 @contextmanager
 def process(target: Any, folder: Path) -> Iterator[Connection]:
     """Run a function in another process, for as long as the block lasts at most."""
-    ours, theirs = SPAWN.Pipe()
-    child = SPAWN.Process(target=target, args=(str(folder), theirs))
+    ours, theirs = CONTEXT.Pipe()
+    child = CONTEXT.Process(target=target, args=(str(folder), theirs))
     child.start()
     theirs.close()
     try:
