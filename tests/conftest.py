@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.debian import remove_programs
+from tests.memory import folder_in_memory
 from tests.postgres_servers import PostgresServer, ServerMissingError, remove_clusters
 from tests.synchronizing import engine_at
 
@@ -23,6 +24,9 @@ from twofold.engines.engine import Engine
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of what a shell runs in the background; tests send it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if memory := folder_in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))  # where `tmp_path` is
 
 
 BYTECODE = Path(__file__).parents[1] / ".cache/bytecode"

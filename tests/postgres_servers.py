@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from tests.memory import folder_in_memory
 
 VERSIONS = (15, 16, 18)
 _WHEEL_FOLDERS = {16: "pginstall", 18: "pginstall18"}
@@ -28,8 +29,6 @@ _SETTINGS = {
     "dynamic_shared_memory_type": "mmap",  # in its folder: a server that is killed leaves nothing elsewhere
     "log_min_messages": "warning",
 }
-_MEMORY, _ROOM = Path("/dev/shm"), 4 << 30
-"""Where a folder is in memory, and bytes that must be free there."""
 _CLUSTERS: dict[tuple[int, bool], Path] = {}
 """Clusters to be copied, which no server runs upon, by major version and whether they have checksums."""
 _INSTALLS: dict[int, Path] = {}
@@ -95,7 +94,7 @@ class PostgresServer:
         on_disk: bool = False,
     ) -> None:
         self.version = version
-        self.folder = _new_folder(version, None if on_disk else _memory())
+        self.folder = _new_folder(version, None if on_disk else folder_in_memory())
         self.data = data or self.folder / "data"
         self._settings = _SETTINGS | (settings or {})
         self._user = unprivileged_user()
@@ -203,7 +202,7 @@ class PostgresServer:
         """Copy the cluster that was made first in this process: to make one takes three times as long."""
         made = _CLUSTERS.get((self.version, checksums))
         if made is None:
-            made = _CLUSTERS[self.version, checksums] = _new_folder(self.version, _memory())
+            made = _CLUSTERS[self.version, checksums] = _new_folder(self.version, folder_in_memory())
             if self._user:
                 shutil.chown(made, self._user)
             self._init_cluster(made / "data", checksums)
@@ -244,11 +243,6 @@ class PostgresServer:
             shutil.copytree(install, copy, symlinks=True, dirs_exist_ok=True)
             subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
         return _INSTALLS[self.version]
-
-
-def _memory() -> Path | None:
-    """Return a folder in memory, if there is room."""
-    return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM else None
 
 
 def _new_folder(version: int, parent: Path | None) -> Path:
