@@ -36,6 +36,13 @@ def client(app: Application) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def shared(shared_url: str) -> Iterator[TestClient]:
+    """Return a client of one application for all tests that look at no order of another one."""
+    with TestClient(build_api(build(shared_url)), raise_server_exceptions=False) as client:
+        yield client
+
+
 def body(*items: dict[str, Any], customer: str = "ada") -> dict[str, Any]:
     return {"customer_id": customer, "items": list(items) or [TEA], "shipping_address": HOME}
 
@@ -54,11 +61,11 @@ def assert_problem(answer: Any, status: int, *fields: str) -> None:
     assert [error["field"] for error in problem.get("errors", [])] == list(fields)
 
 
-def test_an_order_is_created_and_found_at_its_location(client: TestClient) -> None:
-    answer = client.post("/orders", json=body(TEA, CUP))
+def test_an_order_is_created_and_found_at_its_location(shared: TestClient) -> None:
+    answer = shared.post("/orders", json=body(TEA, CUP))
     assert answer.status_code == 201
     assert answer.headers["location"] == f"/orders/{answer.json()['order_id']}"
-    order = client.get(answer.headers["location"]).json()
+    order = shared.get(answer.headers["location"]).json()
     assert {key: order[key] for key in ("customer_id", "status", "total_amount", "item_count", "shipped_at")} == {
         "customer_id": "ada",
         "status": "open",
@@ -71,47 +78,47 @@ def test_an_order_is_created_and_found_at_its_location(client: TestClient) -> No
     assert order["created_at"].endswith("Z")
 
 
-def test_an_order_lives(client: TestClient) -> None:
-    url = f"/orders/{created(client)}"
-    assert client.post(f"{url}/items", json=CUP).json()["version"] == 2
-    assert client.get(url).json()["total_amount"] == "34.55"
-    assert client.delete(f"{url}/items/tea").status_code == 200
-    assert client.get(url).json()["total_amount"] == "8.75"
-    assert client.post(f"{url}/ship").status_code == 200
-    order = client.get(url).json()
+def test_an_order_lives(shared: TestClient) -> None:
+    url = f"/orders/{created(shared)}"
+    assert shared.post(f"{url}/items", json=CUP).json()["version"] == 2
+    assert shared.get(url).json()["total_amount"] == "34.55"
+    assert shared.delete(f"{url}/items/tea").status_code == 200
+    assert shared.get(url).json()["total_amount"] == "8.75"
+    assert shared.post(f"{url}/ship").status_code == 200
+    order = shared.get(url).json()
     assert (order["status"], order["shipped_at"] is None) == ("shipped", False)
 
 
-def test_an_order_is_cancelled_with_a_reason(client: TestClient) -> None:
-    url = f"/orders/{created(client)}"
-    assert_problem(client.delete(url), 422, "reason")
-    assert_problem(client.delete(url, params={"reason": " "}), 422, "reason")
-    assert client.delete(url, params={"reason": "mistake"}).status_code == 200
-    order = client.get(url).json()
+def test_an_order_is_cancelled_with_a_reason(shared: TestClient) -> None:
+    url = f"/orders/{created(shared)}"
+    assert_problem(shared.delete(url), 422, "reason")
+    assert_problem(shared.delete(url, params={"reason": " "}), 422, "reason")
+    assert shared.delete(url, params={"reason": "mistake"}).status_code == 200
+    order = shared.get(url).json()
     assert (order["status"], order["cancellation_reason"]) == ("cancelled", "mistake")
 
 
-def test_what_the_state_forbids_is_a_conflict(client: TestClient) -> None:
-    url = f"/orders/{created(client)}"
-    assert_problem(client.delete(f"{url}/items/tea"), 409)
-    client.post(f"{url}/ship")
-    assert_problem(client.post(f"{url}/ship"), 409)
-    assert_problem(client.post(f"{url}/items", json=CUP), 409)
-    assert_problem(client.delete(url, params={"reason": "late"}), 409)
+def test_what_the_state_forbids_is_a_conflict(shared: TestClient) -> None:
+    url = f"/orders/{created(shared)}"
+    assert_problem(shared.delete(f"{url}/items/tea"), 409)
+    shared.post(f"{url}/ship")
+    assert_problem(shared.post(f"{url}/ship"), 409)
+    assert_problem(shared.post(f"{url}/items", json=CUP), 409)
+    assert_problem(shared.delete(url, params={"reason": "late"}), 409)
 
 
-def test_what_is_not_there_is_not_found(client: TestClient) -> None:
-    url = f"/orders/{created(client)}"
-    assert_problem(client.get("/orders/none"), 404)
-    assert_problem(client.post("/orders/none/ship"), 404)
-    assert_problem(client.post("/orders/none/items", json=CUP), 404)
-    assert_problem(client.delete("/orders/none", params={"reason": "x"}), 404)
-    assert_problem(client.delete(f"{url}/items/pot"), 404)
-    assert_problem(client.get("/nowhere"), 404)
+def test_what_is_not_there_is_not_found(shared: TestClient) -> None:
+    url = f"/orders/{created(shared)}"
+    assert_problem(shared.get("/orders/none"), 404)
+    assert_problem(shared.post("/orders/none/ship"), 404)
+    assert_problem(shared.post("/orders/none/items", json=CUP), 404)
+    assert_problem(shared.delete("/orders/none", params={"reason": "x"}), 404)
+    assert_problem(shared.delete(f"{url}/items/pot"), 404)
+    assert_problem(shared.get("/nowhere"), 404)
 
 
-def test_a_wrong_method_is_told(client: TestClient) -> None:
-    assert_problem(client.put("/orders"), 405)
+def test_a_wrong_method_is_told(shared: TestClient) -> None:
+    assert_problem(shared.put("/orders"), 405)
 
 
 @pytest.mark.parametrize(
@@ -139,47 +146,47 @@ def test_a_wrong_method_is_told(client: TestClient) -> None:
         ({"shipping_address": None}, "shipping_address"),
     ],
 )
-def test_an_order_that_cannot_be_names_the_field(client: TestClient, change: dict[str, Any], field: str) -> None:
-    assert_problem(client.post("/orders", json=body() | change), 422, field)
+def test_an_order_that_cannot_be_names_the_field(shared: TestClient, change: dict[str, Any], field: str) -> None:
+    assert_problem(shared.post("/orders", json=body() | change), 422, field)
 
 
-def test_an_item_that_cannot_be_names_the_field(client: TestClient) -> None:
-    url = f"/orders/{created(client)}/items"
-    assert_problem(client.post(url, json=CUP | {"quantity": 0}), 422, "quantity")
+def test_an_item_that_cannot_be_names_the_field(shared: TestClient) -> None:
+    url = f"/orders/{created(shared)}/items"
+    assert_problem(shared.post(url, json=CUP | {"quantity": 0}), 422, "quantity")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"customer_id": NaN}'])
-def test_a_body_that_is_no_order_is_refused(client: TestClient, content: bytes) -> None:
-    answer = client.post("/orders", content=content, headers={"Content-Type": "application/json"})
+def test_a_body_that_is_no_order_is_refused(shared: TestClient, content: bytes) -> None:
+    answer = shared.post("/orders", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert answer.json()["errors"]
 
 
-def test_too_large_a_body_is_refused(client: TestClient) -> None:
-    assert_problem(client.post("/orders", content=b"x" * (1024 * 1024 + 1)), 413)
+def test_too_large_a_body_is_refused(shared: TestClient) -> None:
+    assert_problem(shared.post("/orders", content=b"x" * (1024 * 1024 + 1)), 413)
 
 
-def test_a_price_is_taken_as_string_or_number_without_rounding(client: TestClient) -> None:
+def test_a_price_is_taken_as_string_or_number_without_rounding(shared: TestClient) -> None:
     items = [
         {"product_id": "a", "quantity": 3, "price": 0.1},
         {"product_id": "b", "quantity": 1, "price": "99999999.9999"},
         {"product_id": "c", "quantity": 1, "price": 5},
     ]
-    order = client.get(f"/orders/{created(client, *items)}").json()
+    order = shared.get(f"/orders/{created(shared, *items)}").json()
     assert [item["price"] for item in order["items"]] == ["0.10", "99999999.9999", "5.00"]
     assert order["total_amount"] == "100000005.2999"
 
 
-def test_a_price_with_more_digits_than_money_has_is_refused_and_not_rounded(client: TestClient) -> None:
+def test_a_price_with_more_digits_than_money_has_is_refused_and_not_rounded(shared: TestClient) -> None:
     raw = json.dumps(body(CUP)).replace('"8.75"', "0.30000000000000000001")
-    answer = client.post("/orders", content=raw, headers={"Content-Type": "application/json"})
+    answer = shared.post("/orders", content=raw, headers={"Content-Type": "application/json"})
     assert_problem(answer, 422, "items[0].price")
 
 
-def test_a_product_id_may_hold_a_slash(client: TestClient) -> None:
-    url = f"/orders/{created(client, TEA, CUP | {'product_id': 'a/b'})}"
-    assert client.delete(f"{url}/items/a%2Fb").status_code == 200
-    assert [item["product_id"] for item in client.get(url).json()["items"]] == ["tea"]
+def test_a_product_id_may_hold_a_slash(shared: TestClient) -> None:
+    url = f"/orders/{created(shared, TEA, CUP | {'product_id': 'a/b'})}"
+    assert shared.delete(f"{url}/items/a%2Fb").status_code == 200
+    assert [item["product_id"] for item in shared.get(url).json()["items"]] == ["tea"]
 
 
 def test_the_same_idempotency_key_takes_effect_once(client: TestClient) -> None:
@@ -190,13 +197,13 @@ def test_the_same_idempotency_key_takes_effect_once(client: TestClient) -> None:
     assert_problem(client.post("/orders", json=body(CUP), headers=key), 422, "Idempotency-Key")
 
 
-def test_a_change_is_made_only_to_the_order_that_was_seen(client: TestClient) -> None:
-    url = f"/orders/{created(client)}"
-    seen = {"If-Match": client.get(url).headers["etag"]}
-    assert client.post(f"{url}/items", json=CUP, headers=seen).headers["etag"] == '"2"'
-    assert_problem(client.post(f"{url}/ship", headers=seen), 412, "If-Match")
-    assert client.get(url).json()["status"] == "open"
-    assert client.post(f"{url}/ship", headers={"If-Match": client.get(url).headers["etag"]}).status_code == 200
+def test_a_change_is_made_only_to_the_order_that_was_seen(shared: TestClient) -> None:
+    url = f"/orders/{created(shared)}"
+    seen = {"If-Match": shared.get(url).headers["etag"]}
+    assert shared.post(f"{url}/items", json=CUP, headers=seen).headers["etag"] == '"2"'
+    assert_problem(shared.post(f"{url}/ship", headers=seen), 412, "If-Match")
+    assert shared.get(url).json()["status"] == "open"
+    assert shared.post(f"{url}/ship", headers={"If-Match": shared.get(url).headers["etag"]}).status_code == 200
 
 
 def test_a_repeated_shipment_with_its_key_is_answered_alike(client: TestClient) -> None:
@@ -257,28 +264,28 @@ def test_a_search_goes_on_at_its_cursor(client: TestClient) -> None:
         ("cursor", "ä"),
     ],
 )
-def test_a_bad_parameter_is_named(client: TestClient, parameter: str, value: str) -> None:
-    assert_problem(client.get("/orders/search", params={parameter: value}), 422, parameter)
+def test_a_bad_parameter_is_named(shared: TestClient, parameter: str, value: str) -> None:
+    assert_problem(shared.get("/orders/search", params={parameter: value}), 422, parameter)
 
 
 @pytest.mark.parametrize(
     ("sort", "value"),
     [("item_count", 10**30), ("created_at", "0001-01-01T00:00:00+14:00"), ("created_at", "noon"), ("status", 7)],
 )
-def test_a_forged_cursor_is_refused(client: TestClient, sort: str, value: object) -> None:
+def test_a_forged_cursor_is_refused(shared: TestClient, sort: str, value: object) -> None:
     cursor = base64.urlsafe_b64encode(json.dumps([[sort, "order_id"], [value, "x"]]).encode()).decode()
-    assert_problem(client.get("/orders/search", params={"sort_by": sort, "cursor": cursor}), 422, "cursor")
+    assert_problem(shared.get("/orders/search", params={"sort_by": sort, "cursor": cursor}), 422, "cursor")
 
 
 @pytest.mark.parametrize("words", ['"', "'", "a OR", "NEAR(", "*", "-x", "\\", "col:x", "(", "日本", "\U0001f600", "%"])
-def test_whatever_is_searched_for_is_text_and_never_syntax(client: TestClient, words: str) -> None:
-    created(client)
-    assert client.get("/orders/search", params={"q": words}).status_code == 200
+def test_whatever_is_searched_for_is_text_and_never_syntax(shared: TestClient, words: str) -> None:
+    created(shared)
+    assert shared.get("/orders/search", params={"q": words}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/orders/%00", "/orders/" + "x" * 101, "/customers/%00/orders"])
-def test_an_id_that_cannot_be_is_refused(client: TestClient, path: str) -> None:
-    assert client.get(path).status_code == 422
+def test_an_id_that_cannot_be_is_refused(shared: TestClient, path: str) -> None:
+    assert shared.get(path).status_code == 422
 
 
 def test_the_sales_report_speaks_of_money_in_strings(client: TestClient) -> None:
@@ -343,8 +350,8 @@ def test_a_database_that_is_away_is_503_and_not_500(url: str, tmp_path: Path) ->
         assert client.post(order).status_code == 200
 
 
-def test_openapi_is_complete(client: TestClient) -> None:
-    document = client.get("/openapi.json").json()
+def test_openapi_is_complete(shared: TestClient) -> None:
+    document = shared.get("/openapi.json").json()
     assert_is_complete(document)
     item = document["components"]["schemas"]["ItemBody"]["properties"]
     assert item["price"]["examples"] == ["12.50"]
