@@ -143,6 +143,14 @@ def own_server() -> Iterator[Callable[..., PostgresServer]]:
         yield start
 
 
+@pytest.fixture(scope="module")
+def restartable_server() -> Iterator[PostgresServer]:
+    """Return a server that the tests of a module restart and put back, each with a database of its own."""
+    server = _started(18)
+    yield server
+    server.remove()
+
+
 @pytest.fixture
 def new_standby(own_server: Callable[..., PostgresServer]) -> Callable[[PostgresServer], PostgresServer]:
     """Return a function that starts a streaming standby of a server, which is restarted for it."""

@@ -58,10 +58,10 @@ class SqliteFile:
 class PostgresCluster:
     """A server whose data are replaced by a base backup, as by a fail-over to a standby that was behind."""
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresServer, url: str = "") -> None:
         self._server = server
         self._backup = server.folder / "backup"
-        self.url = server.url("postgres")
+        self.url = url or server.url("postgres")
 
     def save(self) -> None:
         self._server.stop()
@@ -76,7 +76,8 @@ class PostgresCluster:
         self._server.start()
 
     def put_new(self) -> None:
-        self._server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        with psycopg.connect(self.url) as connection:
+            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
 
 
 class PostgresTables:

@@ -64,7 +64,7 @@ async def test_a_timer_fires_in_time_however_seldom_the_rows_are_looked_at(url: 
     """Also one that was set by a program that is gone: what will be due is known from the look before."""
     seldom = Options(processes=ProcessOptions(poll=10 * PATIENCE))
     async with running(url, options=seldom) as (app, _):
-        await app.store.append([OrderPlaced(order="a", deadline=4), OrderPlaced(order="b", deadline=0.1)])
+        await app.store.append([OrderPlaced(order="a", deadline=2), OrderPlaced(order="b", deadline=0.1)])
         await until_events(app, "b", PaymentRequested, OrderCancelled)
     async with running(url, options=seldom) as (app, _):
         await until_events(app, "a", PaymentRequested, OrderCancelled)

@@ -61,10 +61,10 @@ class Fussy(Balances):
 
 
 async def inline(
-    engine: Engine, store: EventStore, projection: Projection[Any] | None = None
+    engine: Engine, store: EventStore, projection: Projection[Any] | None = None, *, batch_size: int = 50
 ) -> tuple[ReadModelSynchronizer, ReadModel[Any]]:
     """Return a read model that is ready, and that nobody runs yet: whatever it shows, the appends have written."""
-    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=50, options=QUICK)
+    synchronizer = ReadModelSynchronizer(store, engine.read_database, batch_size=batch_size, options=QUICK)
     model = synchronizer.add(projection or Balances(), kind="inline")
     await synchronizer.prepare()
     return synchronizer, model
@@ -175,7 +175,7 @@ async def test_what_others_appended_comes_in_by_itself_if_somebody_runs_it(
 async def test_more_than_an_append_can_bring_in_is_left_to_the_synchronizer(
     engine: Engine, store: EventStore, elsewhere: EventStore
 ) -> None:
-    synchronizer, balances = await inline(engine, store)
+    synchronizer, balances = await inline(engine, store, batch_size=MISSING)  # before each, the appends have their time
     await write(elsewhere, opened("a"), *(deposited("a") for _ in range(MISSING)))
     await write(store, deposited("a"))
     assert {row.position for row in await checkpoints(engine)} == {0}

@@ -8,7 +8,7 @@ seen events that are not in the log any more: it stands still by name until an o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from tests.accounts import Balance, Balances, Mails, Opened
 from tests.postgres_servers import PostgresServer
-from tests.restorable import Restorable, restorable
-from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running, until, write
+from tests.restorable import PostgresCluster, Restorable, SqliteFile
+from tests.synchronizing import PATIENCE, deposited, engine_at, opened, quick, running, until, write
 
 from twofold import EventQuery, EventStore, ReadModelSynchronizer, session
 from twofold.engines.duckdb import DuckDbReadDatabase
@@ -39,10 +39,14 @@ SHARED, LOST, NEW = 60, 40, 60
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def log_at(request: pytest.FixtureRequest, tmp_path: Path, own_server: Callable[..., PostgresServer]) -> Restorable:
-    folder = tmp_path / "log"
-    folder.mkdir()
-    return restorable(request.param, folder, own_server)
+def log_at(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Restorable]:
+    if request.param == "sqlite":
+        (tmp_path / "log").mkdir()
+        yield SqliteFile(tmp_path / "log")
+    else:
+        server: PostgresServer = request.getfixturevalue("restartable_server")
+        with server.database() as url:
+            yield PostgresCluster(server, url)
 
 
 @pytest.fixture(params=["duckdb", "sqlite", "postgres"])
@@ -114,7 +118,7 @@ async def test_read_models_beside_the_log_go_back_with_it_and_miss_nothing(log_a
 
 async def test_another_process_that_only_asks_is_not_told_that_it_sees_what_is_not_in_yet(log_at: Restorable) -> None:
     async with engine_at(log_at.url) as (engine, store), engine_at(log_at.url) as (other, other_store):
-        synchronizer = ReadModelSynchronizer(store, engine.read_database)
+        synchronizer = ReadModelSynchronizer(store, engine.read_database, options=quick(lease=1.0))
         synchronizer.add(Balances())
         asking = ReadModelSynchronizer(other_store, other.read_database)
         balances = asking.add(Balances())
@@ -458,7 +462,7 @@ async def test_a_version_in_memory_is_not_believed_of_a_log_that_was_put_back(lo
 
 async def test_a_rebuild_that_has_read_what_was_lost_is_refused_and_the_next_one_takes_over(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
-    log_at = restorable("sqlite", tmp_path / "log", lambda: None)  # type: ignore[arg-type, return-value]
+    log_at = SqliteFile(tmp_path / "log")
     elsewhere = connect(f"sqlite:///{tmp_path}/read.db").read_database
     async with opened_database(lambda: elsewhere), engine_at(log_at.url) as (_, store):
         synchronizer = ReadModelSynchronizer(store, elsewhere)
@@ -488,7 +492,7 @@ async def test_a_rebuild_that_has_read_what_was_lost_is_refused_and_the_next_one
 
 async def test_a_rebuild_begins_again_where_the_one_that_is_under_way_has_read_what_was_lost(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
-    log_at = restorable("sqlite", tmp_path / "log", lambda: None)  # type: ignore[arg-type, return-value]
+    log_at = SqliteFile(tmp_path / "log")
     elsewhere = connect(f"sqlite:///{tmp_path}/read.db").read_database
     async with opened_database(lambda: elsewhere), engine_at(log_at.url) as (_, store):
         synchronizer = ReadModelSynchronizer(store, elsewhere)

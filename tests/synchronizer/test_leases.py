@@ -141,7 +141,7 @@ async def segments(synchronizer: ReadModelSynchronizer) -> list[tuple[int, int]]
 
 async def test_a_read_model_is_divided_and_joined_again_while_it_runs(engine: Engine, store: EventStore) -> None:
     synchronizer = ReadModelSynchronizer(
-        store, engine.read_database, batch_size=7, options=SynchronizerOptions(lease=3.0)
+        store, engine.read_database, batch_size=7, options=SynchronizerOptions(lease=1.5)
     )
     balances = synchronizer.add(Balances())
     accounts = [f"account {number}" for number in range(20)]

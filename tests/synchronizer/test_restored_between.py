@@ -210,7 +210,8 @@ async def test_rows_that_were_kept_before_a_restore_are_not_folded_on(
     """An inline read model comes back to the same position by an append, and no worker takes the step there."""
     database = restored_in_place(url)
     async with engine_at(url) as (_, plain):  # does not know the projection as an inline one
-        synchronizer = ReadModelSynchronizer(store, engine.read_database, options=OPTIONS)
+        options = quick(lease=12.0)  # a third of which it takes the worker to come back to a segment
+        synchronizer = ReadModelSynchronizer(store, engine.read_database, options=options)
         balances = synchronizer.add(Balances(), kind="inline")
         async with running(synchronizer):
             await write(store, opened("a"))

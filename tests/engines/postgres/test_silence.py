@@ -38,7 +38,7 @@ OPTIONS = Options(
         answer_timeout=2.0,
         statement_timeout=60.0,
         connect_timeout=2.0,
-        append_timeout=6.0,
+        append_timeout=3.0,
         poll=0.1,
     )
 )
