@@ -102,12 +102,12 @@ async def test_a_customer_sees_the_own_orders_the_newest_first(shop: Shop) -> No
     assert ids(await shop.ask(GetCustomerOrders(customer_id="ada", status=OrderStatus.SHIPPED))) == ["o3"]
 
 
-@pytest.mark.parametrize("words", ["grace", "darjeel", "STONEWARE cup", "zürich", "zurich", "8001", "grace zurich tea"])
-async def test_words_are_found_in_customer_items_and_address(shop: Shop, words: str) -> None:
+async def test_words_are_found_in_customer_items_and_address(shop: Shop) -> None:
     zurich = Address(street="Rämistrasse 1", city="Zürich", postal_code="8001", country="Switzerland")
     await order(shop, "o1", TEA, CUP, customer="grace.hopper", shipping_address=zurich)
     await order(shop, "o2", OrderItem("pot", 1, Decimal(1)))
-    assert ids(await shop.ask(SearchOrders(text=words))) == ["o1"]
+    for words in ("grace", "darjeel", "STONEWARE cup", "zürich", "zurich", "8001", "grace zurich tea"):
+        assert ids(await shop.ask(SearchOrders(text=words))) == ["o1"], words
 
 
 async def test_removed_items_are_not_found(shop: Shop) -> None:
@@ -126,18 +126,18 @@ async def test_a_search_filters_by_status_amount_and_day(shop: Shop) -> None:
     assert ids(await shop.ask(SearchOrders(date_from=date(2011, 12, 2), date_to=date(2011, 12, 3)))) == ["o3", "o2"]
 
 
-@pytest.mark.parametrize("sort", list(OrderSort))
-async def test_every_sort_walks_through_all_orders_by_cursor(shop: Shop, sort: OrderSort) -> None:
+async def test_every_sort_walks_through_all_orders_by_cursor(shop: Shop) -> None:
     for number in range(7):
         await order(shop, f"o{number}", OrderItem("tea", 1 + number % 3, Decimal(9)), customer=f"c{number % 2}")
-    walked: list[str] = []
-    cursor = None
-    for _ in range(4):
-        page = await shop.ask(SearchOrders(sort_by=sort, descending=False, page_size=2, cursor=cursor))
-        walked += ids(page)
-        cursor = page.next_cursor
-    assert walked == ids(await shop.ask(SearchOrders(sort_by=sort, descending=False)))
-    assert sorted(walked) == [f"o{number}" for number in range(7)]
+    for sort in OrderSort:
+        walked: list[str] = []
+        cursor = None
+        for _ in range(4):
+            page = await shop.ask(SearchOrders(sort_by=sort, descending=False, page_size=2, cursor=cursor))
+            walked += ids(page)
+            cursor = page.next_cursor
+        assert walked == ids(await shop.ask(SearchOrders(sort_by=sort, descending=False))), sort
+        assert sorted(walked) == [f"o{number}" for number in range(7)], sort
 
 
 async def test_goods_go_back_to_the_newest_earlier_order_that_holds_them(shop: Shop) -> None:
