@@ -709,11 +709,12 @@ class PrivacyOptions:
     """Keys that a process keeps in memory, at some 500 bytes each. Fewer: keys are read from their store more often;
     more: more memory."""
     recheck: float = 1.0
-    """Seconds after which a process asks the key store again whether a person was forgotten. Fewer: more questions;
-    more: other processes show what is forgotten for longer."""
+    """Seconds after which a process asks the key store again, at the latest, whether a person was forgotten; it asks
+    after half of them, so that no reader waits for the answer. Fewer: more questions; more: other processes show what
+    is forgotten for longer."""
     timeout: float = 5.0
-    """Seconds to wait for the database of the keys. Fewer: a busy one fails calls; more: an absent one blocks the event
-    loop for longer."""
+    """Seconds to wait for the database of the keys. Fewer: a busy one fails calls; more: those who read personal fields
+    wait longer for one that is away."""
     settling: float = 3.0
     """Seconds, beyond twice `recheck`, that a forgetting waits before it folds read models again: for what other
     processes have read before and are about to write. Fewer: a slow step may write it afterwards; more: forgetting

@@ -1,8 +1,8 @@
 """The port of key stores: one key for each person, kept apart from the log, and destroyed when the person is forgotten.
 
-A store holds keys only as a master key has wrapped them. Its methods are short transactions that block: `find` and
-`forgotten` are called while events are decoded, wherever that is; the others in a thread. A store may be used by
-several threads and processes at a time.
+A store holds keys only as a master key has wrapped them. Its methods are short transactions that block; they are called
+in threads. Only code that decodes events without waiting, such as that of a tool, calls `find` and `forgotten` where it
+runs. A store may be used by several threads and processes at a time.
 """
 
 from __future__ import annotations
