@@ -108,6 +108,25 @@ async def test_what_a_transform_changes_is_encrypted_again_for_its_new_id_and_ty
     assert repr(moved.examples).count("Ann") == 0
 
 
+def retyped(source: SourceEvent) -> Iterable[PlainEvent]:
+    return [replace(source.event, type="Enrolled")]
+
+
+async def test_a_type_that_is_renamed_binds_its_events_again_although_their_data_stay(
+    source: EventStore, target: EventStore
+) -> None:
+    @event_type("Enrolled")
+    @dataclass(frozen=True, kw_only=True)
+    class Enrolled(Registered):
+        """The same fields."""
+
+    await transform_log(source, target, retyped)
+    target.events.register(Enrolled)
+    assert [each.event.name async for each in target.read()] == ["Ann", "(forgotten)"]
+    with pytest.raises(TransformFailedError, match="name the key store of the source"):
+        await transform_log(EventStore(source.log), None, retyped)
+
+
 async def test_what_a_transform_leaves_stays_byte_for_byte_and_without_keys_too(
     source: EventStore, target: EventStore
 ) -> None:
