@@ -121,6 +121,36 @@ class Buyers(Projection[Buyer]):
         return replace(row, city=event.city)
 
 
+async def test_a_field_that_became_personal_after_others_were_is_sealed_too() -> None:
+    @event_type("Called")
+    @dataclass(frozen=True, kw_only=True)
+    class Earlier(Event):
+        order_id: OrderId
+        family: Text
+        phone: str
+
+    @event_type("Called")
+    @dataclass(frozen=True, kw_only=True)
+    class Called(Event):
+        order_id: OrderId
+        family: Text
+        phone: Text
+
+    async with open_event_store("memory://") as source, open_event_store("memory://") as target:
+        await source.append([Earlier(order_id="g1", family="Lovelace", phone="0171 555")])
+        store = EventStore(source.log, keys=source.keys)
+        store.events.register(Called)
+        await store.append([Called(order_id="g2", family="Lovelace", phone="0171 555")])
+        sealed = EventStore(target.log, keys=source.keys)
+        sealed.events.register(Called)
+        await seal_log(store, sealed)
+        read = [each async for each in sealed.read()]
+        assert [each.event.phone for each in read] == ["0171 555"] * 2
+        assert [each.stored.payload for each in read if b"0171" in each.stored.payload] == []
+        [unchanged] = [each.stored async for each in store.read(after=1)]
+        assert read[1].stored == unchanged
+
+
 @pytest_asyncio.fixture
 async def app(url: str, tmp_path: Path) -> AsyncIterator[Application]:
     """Run today's code on the sealed log of all generations."""

@@ -62,10 +62,12 @@ def _sealing(store: EventStore) -> Callable[[SourceEvent], Iterable[PlainEvent]]
 
     def seal(source: SourceEvent) -> Iterable[PlainEvent]:
         event, row = source.event, source.stored
-        if event.type not in names or is_sealed(row.payload):
+        if event.type not in names:
             return (event,)
         parts = store.events.decode_payload(row.type, row.schema_version, row.payload, row.position, row.event_id)
-        return [as_written(event, row, part.event) for part in parts]
+        written = [as_written(event, row, part.event) for part in parts]
+        is_whole = [(each.data, each.personal) for each in written] == [(event.data, event.personal)]
+        return (event,) if is_whole and is_sealed(row.payload) else written
 
     def as_written(event: PlainEvent, row: StoredEvent, today: Any) -> PlainEvent:
         """Return what today's code writes of an event, with its personal fields apart."""
