@@ -223,7 +223,7 @@ class Encryption:
                     ].open(  # type: ignore[union-attr]
                         given[:12], given[12:], row.event_id + stored_name
                     )
-                    payload = b"{%b,%b}" % (payload[end + 2 : -1], plain)
+                    payload = b"{" + payload[end + 2 : -1] + b"," + plain + b"}"
                 except Exception:  # a key that is destroyed, or an error, whose text is made there
                     payload = self.decrypt(row.type, row.event_id, payload, row.position)
             elif payload[:_MEMBER_END] == SEALED:
