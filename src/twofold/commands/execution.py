@@ -76,7 +76,9 @@ class Execution:
 
     async def carry_out(self, handler: Handler, command: Any) -> Receipt[Any]:
         """Carry out a command, alone or within the one that is being handled; see `CommandBus.execute`."""
-        here, given = current_context(), given_id(command)
+        here, given = current_context(), getattr(command, "command_id", None)
+        if given is not None:
+            given = given_id(command)
         if here.unit is not None:
             receipt = await self._within(here, handler, command, given or uuid7())
             carried_out.get().append(receipt)

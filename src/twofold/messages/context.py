@@ -32,9 +32,8 @@ _NOTHING = Context()
 _context: ContextVar[Context] = ContextVar("twofold_context", default=_NOTHING)
 
 
-def current_context() -> Context:
-    """Return the context in which this code runs."""
-    return _context.get()
+current_context = _context.get
+"""Return the context in which this code runs. Each message asks several times: a function around it would cost more."""
 
 
 def enter_context(metadata: Metadata | None, session: Any, unit: Any) -> Token[Context]:
