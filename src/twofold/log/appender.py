@@ -37,6 +37,7 @@ from twofold.messages.stream import ExpectedVersion
 from twofold.messages.tenant_names import own_events, own_id, own_uuid, shown_stream, shown_tags
 from twofold.options import LogOptions
 from twofold.ports.event_log import MAX_CONFLICTS, Append, Appended, CommandRecord, EventLog, JoinableLog, Rejected
+from twofold.ports.recent_appends import RecentAppends
 from twofold.slices import Slices
 from twofold.telemetry import count_append, is_observed, trace_append, with_trace
 from twofold.tenants import current_tenant, own_condition
@@ -58,6 +59,7 @@ class Appender:
         events: the classes of events that can be stored.
         options: how much an append may hold.
         note: takes the position of what was committed.
+        recent: takes note of what was committed, for those who follow it.
         tenants: whether each event is that of the tenant on whose behalf the code runs.
     """
 
@@ -67,6 +69,7 @@ class Appender:
         events: EventTypes,
         options: LogOptions,
         note: Callable[[Position], None],
+        recent: RecentAppends,
         *,
         tenants: bool = False,
     ) -> None:
@@ -74,6 +77,7 @@ class Appender:
         self._types = events
         self._options = options
         self._note = note
+        self._recent = recent
         self._has_tenants = tenants
         self.tagged_types = TaggedTypes(log, events, options)
 
@@ -252,6 +256,7 @@ class Appender:
             return Committed(self._receipt_of(appended), appended.result or own)
         receipt = _receipt(append, appended, value)
         self._note(receipt.position)
+        self._recent.note(append, appended)
         count_append(len(append.events))
         return Committed(receipt, appended.result)
 
