@@ -206,19 +206,20 @@ async def test_no_more_of_what_was_appended_are_kept_than_wanted(shop: Shop) -> 
         told = asyncio.create_task(waits(changes, [scope_of(shop, "a")], after, 30))
         await asyncio.gather(*(shop.app.commands.execute(Open(account=each)) for each in "abcdefgh"))
         assert await told
-        assert len(shop.app.store.recent_appends._events) == 2
+        assert shop.app.store.recent_appends._count == 2
+        assert len(shop.app.store.recent_appends._appends) == 2
 
 
 async def test_nothing_that_was_appended_is_kept_while_none_follows(shop: Shop) -> None:
     recent = shop.app.store.recent_appends
     async with followed(shop) as (changes, _, _):
         await opened(shop, "b")
-        assert recent._events
+        assert recent._appends
     await opened(shop, "c")  # the follower's task ends when the read model moves
     assert changes._task
     await asyncio.wait_for(changes._task, 30)
     await opened(shop, "d")
-    assert not recent._events
+    assert not recent._appends
 
 
 async def test_what_was_appended_is_forgotten_when_the_log_goes_back(shop: Shop) -> None:
@@ -229,6 +230,12 @@ async def test_what_was_appended_is_forgotten_when_the_log_goes_back(shop: Shop)
         assert noted
         assert [event.position for event in noted] == [after + 1, end]
         assert recent.between(after - 1, end) is None, "it does not have the first one"
+        assert recent.between(after, end + 1) is None, "nor the next one"
+        both = await shop.app.store.append([Opened(account="c"), Opened(account="d")])
+        assert [event.position for event in recent.between(end - 1, both.position - 1) or ()] == [end, end + 1]
+        last = recent.between(both.position - 1, both.position)
+        assert last
+        assert (last[0].type, *last[0].tags) == ("Opened", "account:d", "owner:ann")
         recent._log._head.set_back(after)  # type: ignore[attr-defined]  # as a restored database shows it
         assert recent.between(after, end) is None
 

@@ -135,8 +135,7 @@ class Appender:
         appended = await self._accepted(await self._append(append))
         receipt = _receipt(append, appended)
         if not appended.repeated:
-            self._note(receipt.position)
-            count_append(len(encoded))
+            self._note_stored(append, appended, receipt)
         return receipt
 
     def encode(
@@ -255,9 +254,7 @@ class Appender:
             own = append.command.result if append.command else b""  # the record of the first may be removed by now
             return Committed(self._receipt_of(appended), appended.result or own)
         receipt = _receipt(append, appended, value)
-        self._note(receipt.position)
-        self._recent.note(append, appended)
-        count_append(len(append.events))
+        self._note_stored(append, appended, receipt)
         return Committed(receipt, appended.result)
 
     async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
@@ -299,6 +296,11 @@ class Appender:
         transaction.receipts += receipts
         for receipt in receipts if connection is None else ():  # one that is joined is committed by its owner, or not
             self._note(receipt.position)
+
+    def _note_stored(self, append: Append, appended: Appended, receipt: Receipt[Any]) -> None:
+        self._note(receipt.position)
+        self._recent.note(append, appended)
+        count_append(len(append.events))
 
     def _append(self, append: Append) -> Awaitable[Appended | Rejected]:
         appending = self._log.append(append)
