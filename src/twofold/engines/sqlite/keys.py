@@ -34,6 +34,8 @@ class SqliteKeySession:
         self._timeout = timeout
         self._lock = RLock()
         self._connection: sqlite3.Connection | None = None
+        self._image = b""
+        """What it held when it was closed, in memory."""
 
     def open(self, make: str) -> None:
         """Open the file, and make it if there is none."""
@@ -43,15 +45,18 @@ class SqliteKeySession:
             self._connection = sqlite3.connect(
                 self._path or ":memory:", timeout=self._timeout, isolation_level=None, check_same_thread=False
             )
+            if self._image:
+                self._connection.deserialize(self._image)
             self._connection.execute("PRAGMA journal_mode = DELETE")
             self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute("PRAGMA synchronous = EXTRA")
             self._connection.executescript(make)
 
     def close(self) -> None:
-        """Close the file; what is in memory stays."""
+        """Close the file; what is in memory is there again when it is opened again."""
         with self._lock:
-            if self._connection is not None and self._path is not None:
+            if self._connection is not None:
+                self._image = b"" if self._path else self._connection.serialize()
                 self._connection.close()
                 self._connection = None
 
