@@ -9,7 +9,7 @@ READY := .venv/.ready
 RUN := PYTHONPATH=examples $(UV) run --no-sync
 ARGS ?=
 JOBS ?= 3
-MATRIX ?= 3.12 3.13
+MATRIX ?= 3.12 3.13 3.14
 REPORTS ?= data/reports.duckdb
 FULFIL ?= 1
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import page, privacy, report, servers
+from bench import page, privacy, report, servers, starting
 from bench.benchmarks import BENCHMARKS, Settings, run
 from bench.contenders import BEFORE, FLOOR, OURS, PEERS, Entry, entries
 from bench.results import STORED, Result, stored
@@ -21,8 +21,9 @@ ENGINES = ("sqlite", "postgres")
 
 
 def main() -> None:
-    if sys.argv[1:] == ["privacy"]:
-        privacy.main()
+    alone = {"privacy": privacy.main, "import": starting.main}
+    if len(sys.argv) == 2 and sys.argv[1] in alone:
+        alone[sys.argv[1]]()
         return
     arguments = _parse()
     settings = Settings(arguments.rounds, arguments.seconds, arguments.events, tuple(arguments.sizes))

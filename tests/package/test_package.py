@@ -31,6 +31,18 @@ FORBIDDEN = (
     "twofold.cli", "twofold.dashboard", "twofold.mcp",
 )  # fmt: skip
 """What `import twofold` must not load."""
+HEAVY = [each for each in FORBIDDEN if not each.startswith("twofold.")]
+LIGHT = {
+    "twofold.fastapi": ("fastapi", "starlette", "pydantic"),
+    "twofold.dashboard": ("starlette", "jinja2"),
+    "twofold.prometheus": ("prometheus_client",),
+    "twofold.cli": ("cyclopts", "rich"),
+    "twofold.mcp": ("mcp", "pydantic", "starlette", "uvicorn", "cryptography", "rich"),
+    "twofold.engines.postgres": ("psycopg",),
+    "twofold.engines.duckdb": ("duckdb",),
+    "pytest_twofold": ("pytest",),
+}  # fmt: skip
+"""Which packages each part may load; the others would cost time and memory in a process that does not use them."""
 
 OPEN_PAGES = """
 import asyncio
@@ -157,6 +169,12 @@ def test_importing_loads_no_optional_package(bare: Path) -> None:
         loaded = done(python, "-c", "import sys, twofold, twofold.processes; print(*sys.modules)").split()
         assert [each for each in FORBIDDEN if each in loaded] == []
         assert len(loaded) < 700, "each module costs time in every process that starts"
+
+
+@pytest.mark.parametrize("part", LIGHT)
+def test_a_part_loads_no_package_of_another_one(part: str) -> None:
+    loaded = done(sys.executable, "-c", f"import sys, {part}; print(*sys.modules)").split()
+    assert [each for each in HEAVY if each in loaded and each not in LIGHT[part]] == []
 
 
 def test_without_its_extra_each_part_says_what_to_install(bare: Path) -> None:
