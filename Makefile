@@ -78,8 +78,9 @@ build: $(READY) ## Build the sdist and the wheel into dist/, once an empty envir
 	rm -rf dist
 	$(UV) build
 
-docs: $(READY) ## Build the documentation into site/
-	UV_PROJECT_ENVIRONMENT=.cache/docs $(UV) run --frozen --only-group docs zensical build
+docs: $(READY) ## Build the documentation of this version into site/, beside the earlier versions that are there
+	UV_PROJECT_ENVIRONMENT=.cache/docs $(UV) run --frozen --only-group docs zensical build --strict
+	$(RUN) python -m tests.docs.site
 
 clean: ## Remove everything that these recipes made, except the data
 	rm -rf .venv .tools .cache site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
