@@ -33,7 +33,7 @@ DANGEROUS = {
     ("privacy", "forget"): ["a:b", "c1", "--reason", "x", "--by", "x"],
 }
 """Commands whose effects cannot be undone, with arguments for each."""
-COUNTS_FIRST = {("commands", "prune"), ("tags", "add")}
+COUNTS_FIRST = {("commands", "prune"), ("processes", "prune"), ("tags", "add")}
 """Commands that only tell what they would do, without --yes."""
 
 
