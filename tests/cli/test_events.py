@@ -140,7 +140,7 @@ def test_a_trace_is_drawn_and_told_as_json(twofold: Twofold, bank: str) -> None:
     done = twofold("trace", bank, str(OPEN.command_id))
     lines = done.stdout.splitlines()
     assert lines[0] == f"correlation {OPEN.command_id}"
-    assert lines[1].endswith(f"command {OPEN.command_id}")
+    assert lines[1].endswith("command Open")
     assert "Opened" in lines[2]
     [found] = documents(twofold("trace", bank, "1", "--json").stdout)
     nodes = found["nodes"]

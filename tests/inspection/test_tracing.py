@@ -27,7 +27,7 @@ from twofold.options import InspectionOptions
 
 
 def drawn(found: Trace) -> list[str]:
-    """Return a trace as a drawing, without the ids of commands that no process has sent."""
+    """Return a trace as a drawing."""
     return ["  " * node.depth + _name(node) for node in found.nodes]
 
 
@@ -79,11 +79,13 @@ async def test_a_command_is_traced_by_its_id_and_by_its_events(any_url: str) -> 
         command = Open(account="a")
         await app.commands.execute(command)
         found = await trace(app.store, 1)
-        assert drawn(found) == ["command ", "  Opened"]
+        assert drawn(found) == ["command Open", "  Opened"]
         assert found.correlation_id == command.command_id
         assert (await trace(app.store, command.command_id)).nodes == found.nodes
         with pytest.raises(EventNotFoundError):
             await trace(app.store, uuid4())
+        await app.store.log.prune_commands(before=2**62, limit=10, write=True)
+        assert drawn(await trace(app.store, 1)) == ["command ", "  Opened"], "its record was removed"
 
 
 async def _chain(store: EventStore, length: int) -> list[UUID]:

@@ -270,6 +270,7 @@ async def test_records_are_removed_in_no_other_way(url: str) -> None:
 DAMAGES = {
     "content_hash": ("X'00'", "'\\x00'::bytea"),
     "result": ("'\"b\"'", "'\"b\"'"),
+    "name": ("'Close'", "'Close'"),
     "first_position": ("2", "2"),
     "last_position": ("77", "77"),
     "record_checksum": ("record_checksum + 1", "record_checksum + 1"),

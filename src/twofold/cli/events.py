@@ -169,8 +169,8 @@ async def tail(
 async def show_trace(url: Url, which: Which, /, *, as_json: Json = False) -> None:
     """Show what caused an event, and all that followed from it: commands, events and steps of processes, as a tree.
 
-    It follows the metadata, across streams, processes and reactions, and asks no code. A command is shown by its id
-    too, if events have followed from it, and may be asked for by it.
+    It follows the metadata, across streams, processes and reactions, and asks no code. A command is shown by its
+    name, or by its id if its record was removed, and may be asked for by its id.
 
     Example: `twofold trace sqlite:///orders.db 42`
     """

@@ -38,6 +38,7 @@ from twofold.log.event_store import EventStore
 from twofold.log.unit_of_work import writing_unit
 from twofold.messages.command import Command
 from twofold.messages.context import current_context
+from twofold.messages.event import event_type_of
 from twofold.messages.ids import uuid7
 from twofold.messages.receipt import Receipt
 from twofold.messages.stream import NO_STREAM
@@ -106,7 +107,8 @@ class CommandBus:
             raise DuplicateHandlerError(command_type, self._routes[command_type][0].registered)
         call = resolve(command_type, handler)
         content_hash, results = content_hash_of(command_type), ResultCodec(command_type, call)
-        known = Handler(handler, call, results.encode, results.decode, content_hash)
+        name = event_type_of(command_type).name
+        known = Handler(handler, call, results.encode, results.decode, content_hash, name)
         carry_out = partial(self._execution.carry_out, known)
         self._routes[command_type] = (known, traced(compose(carry_out, self._middleware)))
 

@@ -55,6 +55,8 @@ class Handler(NamedTuple):
     encode_result: Callable[[Any], bytes]
     decode_result: Callable[[bytes], Any]
     content_hash: Callable[[Any], bytes]
+    name: str
+    """Under which the log records its commands."""
 
 
 class Execution:
@@ -193,7 +195,7 @@ class Execution:
         if not unit.events:  # a repeat, too, may find that there is nothing left to do
             return (repeat and await repeat.find()) or nothing_written(value)
         content_hash = repeat.content_hash if repeat else handler.content_hash(command)
-        record = CommandRecord(unit.id.bytes, content_hash, handler.encode_result(value))
+        record = CommandRecord(unit.id.bytes, content_hash, handler.encode_result(value), handler.name)
         if repeat is not None:
             self._note_sent(unit.id)
         receipt, result = await self._commit(unit.append(record), value, expected)

@@ -6,7 +6,7 @@
    within the engine, slice by slice. There is no index of correlation ids: it would cost every append, for the few who
    trace. So a trace of yesterday's event costs one day of the log, and ends at the options' limits.
 3. `causation_id` and `command_id` say what hangs under what. The steps of processes say which commands they sent, also
-   those that were refused or have no effect yet.
+   those that were refused or have no effect yet; the records of the others say what they are called.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class TracedCommand:
 
     command_id: UUID
     name: str
-    """The stored name of its class, where a process has sent it; the log does not record it of others."""
+    """The stored name of its class; empty if its record was removed, or it has none, as it had no effect."""
     refusal: str
     """Why the domain refused it, as the process that sent it was told; empty if it was not."""
     depth: int
@@ -93,6 +93,9 @@ async def trace(store: EventStore, which: int | UUID, *, options: InspectionOpti
     found = await search_events(store, search, limit=options.traced, options=options)
     known = {each.event_id: each for each in [*chain, *found.events]}
     tree = _Tree(sorted(known.values(), key=lambda each: each.position))
+    for node in tree.unnamed():
+        if (command := await log.find_command(node.id.bytes)) is not None:
+            node.name = command.record.name
     asked = which if isinstance(which, UUID) else chain[0].event_id
     return Trace(of=asked, correlation_id=correlation, nodes=list(tree.walk(first)), is_complete=found.next is None)
 
@@ -148,6 +151,10 @@ class _Tree:
         for node in self._nodes.values():
             if node.parent is not None and node.parent != node.id and (parent := self._nodes.get(node.parent)):
                 parent.children.append(node)
+
+    def unnamed(self) -> list[_Node]:
+        """Return the commands that no process has sent."""
+        return [node for node in self._nodes.values() if node.event is None and not node.name]
 
     def walk(self, first: Recorded) -> Iterator[TracedCommand | TracedEvent]:
         """Iterate over the tree that begins with an event, or with the command that it is of."""

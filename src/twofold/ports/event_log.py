@@ -25,11 +25,15 @@ class CommandRecord(NamedTuple):
     command_id: bytes
     content_hash: bytes
     result: bytes
+    name: str = ""
+    """The stored name of its class; it tells what happened, and identifies nothing."""
 
 
 def command_checksum(command: CommandRecord) -> int:
     """Return the CRC-32 over what a command brings along. stored: change it with care."""
-    return crc32(command.command_id + command.content_hash + b"\0" + command.result)
+    return crc32(
+        b"\0".join((command.command_id + command.content_hash, command.result, command.name.encode("utf-8", "replace")))
+    )
 
 
 def sealed_command(command: CommandRecord, first: int, last: int) -> int:
@@ -45,7 +49,7 @@ def intact_command(command: CommandRecord, first: int, last: int, checksum: int)
     """
     try:
         is_intact = sealed_command(command, first, last) == checksum
-    except TypeError:  # a damaged file may hold a value of another type, or none
+    except (AttributeError, TypeError):  # a damaged file may hold a value of another type, or none
         is_intact = False
     if not is_intact:
         raise CorruptCommandError(UUID(bytes=command.command_id))
@@ -314,18 +318,18 @@ def _refuse_twins(events: Sequence[NewEvent]) -> None:
 
 
 def found_command(found: Sequence[Sequence[Any]]) -> FoundCommand | None:
-    """Return a command, given rows of which each has its id, hash, result, positions, checksum, and one of its events.
+    """Return a command, given rows of which each has its columns with the checksum, and one of its events.
 
     None is returned if its events are beyond the end of the log.
 
     Raises:
         CorruptCommandError: it does not match its checksum.
     """
-    command_id, content_hash, result, first, last, checksum, position, *_ = found[0]
-    record = intact_command(CommandRecord(command_id, content_hash, result), first, last, checksum)
+    command_id, content_hash, result, name, first, last, checksum, position, *_ = found[0]
+    record = intact_command(CommandRecord(command_id, content_hash, result, name), first, last, checksum)
     if position is None:
         return None
-    rows = tuple(StoredEvent(*row[6:]) for row in found)
+    rows = tuple(StoredEvent(*row[7:]) for row in found)
     appended = Appended(first, last, result=result, version=rows[-1].version)
     return FoundCommand(record, appended, rows)
 

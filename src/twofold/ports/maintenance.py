@@ -22,13 +22,14 @@ class StoredCommand(NamedTuple):
     command_id: bytes
     content_hash: bytes
     result: bytes
+    name: str
     first_position: int
     last_position: int
 
 
 def as_sealed(command: StoredCommand) -> tuple[object, ...]:
     """Return the columns of a command, with the checksum over them."""
-    record, first, last = CommandRecord(*command[:3]), command.first_position, command.last_position
+    record, first, last = CommandRecord(*command[:4]), command.first_position, command.last_position
     return (*command, sealed_command(record, first, last))
 
 

@@ -79,7 +79,7 @@ class PortableLogConformance:
         source = await sample_log()
         commands = await source.read_commands(limit=100)
         await log.restore(await rows_of(source), commands)
-        _, content_hash, result, first, last = commands[0]
+        _, content_hash, result, _, first, last = commands[0]
         repeat = new_command(content_hash, b"{}")._replace(command_id=commands[0].command_id)
         outcome = await log.append(append_of(new_event("Note-9"), command=repeat))
         assert isinstance(outcome, Appended)
@@ -99,7 +99,7 @@ class PortableLogConformance:
     async def test_a_command_beyond_the_end_is_refused_with_its_rows(self, log: PortableLog) -> None:
         rows = await rows_of(await sample_log())
         with pytest.raises(ValueError, match="which is not in the log"):
-            await log.restore(rows[:3], [StoredCommand(bytes(16), b"#", b"{}", 3, 4)])
+            await log.restore(rows[:3], [StoredCommand(bytes(16), b"#", b"{}", "Do", 3, 4)])
         assert await log.head() == 0
 
     async def test_commands_are_read_in_the_order_of_their_ids_page_by_page(self, log: PortableLog) -> None:

@@ -70,7 +70,7 @@ def append_of(
 
 def new_command(content_hash: bytes = b"#" * 32, result: bytes = b'{"done":true}') -> CommandRecord:
     """Return the record of a command with a new id."""
-    return CommandRecord(uuid7().bytes, content_hash, result)
+    return CommandRecord(uuid7().bytes, content_hash, result, "Do")
 
 
 def topic(*names: str, kinds: tuple[type[Noted], ...] = ()) -> EventQuery:

@@ -196,9 +196,9 @@ class MemoryEventLog:
         refuse_gaps(rows, commands, len(self._events))
         for row in rows:
             self._keep(row)
-        for command_id, content_hash, result, first, last in commands:
+        for command_id, content_hash, result, name, first, last in commands:
             appended = Appended(first, last, result=result, version=self._events[last - 1].version)
-            self._commands[command_id] = (CommandRecord(command_id, content_hash, result), appended)
+            self._commands[command_id] = (CommandRecord(command_id, content_hash, result, name), appended)
         self._wake()
 
     async def find_events(self, event_ids: Sequence[bytes]) -> Sequence[StoredEvent]:

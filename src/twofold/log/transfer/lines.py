@@ -29,6 +29,7 @@ class _CommandLine(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=
     command_id: str
     content_hash: str
     result: msgspec.Raw
+    name: str
     first_position: int
     last_position: int
 
@@ -75,8 +76,8 @@ def commands_of(lines: bytes) -> list[StoredCommand]:
         msgspec.DecodeError, ValueError: a line is none of a command.
     """
     return [
-        StoredCommand(bytes.fromhex(command_id), bytes.fromhex(content_hash), _stored(result), first, last)
-        for command_id, content_hash, result, first, last in map(astuple, _command_decoder.decode_lines(lines))
+        StoredCommand(bytes.fromhex(command_id), bytes.fromhex(content_hash), _stored(result), *others)
+        for command_id, content_hash, result, *others in map(astuple, _command_decoder.decode_lines(lines))
     ]
 
 

@@ -43,7 +43,8 @@ _encode = msgspec.json.Encoder().encode
 _SQL_TYPES = {ColumnKind.NUMBER: "BIGINT", ColumnKind.LARGE: "BIGINT"}
 _COLUMNS = {
     EVENTS: ", ".join(f"{name} {_SQL_TYPES.get(kind, 'VARCHAR')}" for name, kind in COLUMNS.items()),
-    COMMANDS: "command_id VARCHAR, content_hash VARCHAR, result VARCHAR, first_position BIGINT, last_position BIGINT",
+    COMMANDS: "command_id VARCHAR, content_hash VARCHAR, result VARCHAR, name VARCHAR, first_position BIGINT, "
+    "last_position BIGINT",
 }
 _AS_VALUE = {ColumnKind.ID: bytes.hex, ColumnKind.JSON: bytes.decode}
 _AS_STORED = {ColumnKind.ID: bytes.fromhex, ColumnKind.JSON: str.encode}
@@ -222,8 +223,8 @@ def _events(rows: Sequence[tuple[Any, ...]]) -> list[StoredEvent]:
 
 
 def _command(row: tuple[Any, ...]) -> StoredCommand:
-    command_id, content_hash, result, first, last = row
-    return StoredCommand(bytes.fromhex(command_id), bytes.fromhex(content_hash), result.encode(), first, last)
+    command_id, content_hash, result, *others = row
+    return StoredCommand(bytes.fromhex(command_id), bytes.fromhex(content_hash), result.encode(), *others)
 
 
 _TO_VALUES: list[Any] = [_AS_VALUE.get(kind) for kind in _KINDS]

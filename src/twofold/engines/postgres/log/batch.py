@@ -20,7 +20,7 @@ A = TypeVar("A")
 _EXISTS = -(2**31)  # as the SQL has it
 _INT4, _INT8 = 2**31 - 2, 2**63 - 1
 
-_ARGUMENTS = {"twofold_append_one": len(BROUGHT) + 3, "twofold_append": len(BROUGHT) + 27}
+_ARGUMENTS = {"twofold_append_one": len(BROUGHT) + 3, "twofold_append": len(BROUGHT) + 28}
 APPEND_ONE, APPEND = (
     f"SELECT * FROM {name}({', '.join(f'${n}' for n in range(1, count + 1))})".encode()
     for name, count in _ARGUMENTS.items()
@@ -42,7 +42,7 @@ class Refusal(NamedTuple):
 
 
 Outcome = Appended | Refusal
-_COMMAND = (*[ColumnKind.JSON] * 3, *[ColumnKind.LARGE] * 3)
+_COMMAND = (*[ColumnKind.JSON] * 3, ColumnKind.NAME, *[ColumnKind.LARGE] * 3)
 """The kinds of a command's columns, of which the first three are bytes."""
 _REASONS: dict[int, Literal["known", "version", "condition"]] = {1: "known", 2: "version", 3: "condition"}
 
@@ -306,12 +306,13 @@ def _conditions(
 
 
 def _commands(rows: Sequence[tuple[Any, ...]]) -> tuple[Binary, ...]:
-    places, ids, hashes, results, firsts, lasts, contents = _columns(rows, 7)
+    places, ids, hashes, results, names, firsts, lasts, contents = _columns(rows, 8)
     return (
         arrays.int4s(places),
         arrays.array(ids, arrays.UUID),
         arrays.array(hashes, arrays.BYTEA),
         arrays.array(results, arrays.TEXT),
+        arrays.texts(names),
         arrays.int4s(firsts),
         arrays.int4s(lasts),
         arrays.int8s(contents),

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 COPY_TAGS = b"COPY twofold_event_tags (tag, position) FROM STDIN (FORMAT binary)"
 COPY_COMMANDS = b"""
-    COPY twofold_commands (command_id, content_hash, result, first_position, last_position, record_checksum)
+    COPY twofold_commands (command_id, content_hash, result, name, first_position, last_position, record_checksum)
     FROM STDIN (FORMAT binary)
 """
 
@@ -193,8 +193,9 @@ def _tags_as_copied(entries: Sequence[tuple[str, int]]) -> bytes:
 
 
 def _commands_as_copied(commands: Sequence[StoredCommand]) -> bytes:
-    *texts, firsts, lasts, checksums = zip(*map(as_sealed, commands), strict=True)
-    return binary_rows([*texts, _bigints(firsts), _bigints(lasts), _bigints(checksums)])
+    ids, hashes, results, names, firsts, lasts, checksums = zip(*map(as_sealed, commands), strict=True)
+    encoded = list(map(str.encode, names))
+    return binary_rows([ids, hashes, results, encoded, _bigints(firsts), _bigints(lasts), _bigints(checksums)])
 
 
 def _bigints(values: Sequence[int]) -> list[bytes]:

@@ -117,7 +117,8 @@ SELECT p.privilege || ' on ' || t.name FROM (VALUES
 WHERE NOT has_table_privilege(t.name, p.privilege)
 
 -- name: find_command
-SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position, record_checksum,
+SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), name, first_position, last_position,
+    record_checksum,
     {columns}
 FROM twofold_commands LEFT JOIN twofold_events ON position BETWEEN first_position AND last_position
 WHERE command_id = %(id)s ORDER BY position
@@ -152,7 +153,8 @@ SELECT 1 FROM twofold_head WHERE id = 1 FOR UPDATE
 SELECT pg_notify('twofold_' || 'twofold_events'::regclass::oid, '')
 
 -- name: read_commands
-SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), first_position, last_position, record_checksum
+SELECT uuid_send(command_id), content_hash, convert_to(result, 'UTF8'), name, first_position, last_position,
+    record_checksum
 FROM twofold_commands WHERE %(after)s::uuid IS NULL OR command_id > %(after)s::uuid ORDER BY command_id LIMIT %(limit)s
 
 -- name: invalid

@@ -69,6 +69,7 @@ CREATE TABLE twofold_commands (
     command_id uuid PRIMARY KEY,
     content_hash bytea NOT NULL,
     result text NOT NULL,                       -- JSON
+    name text NOT NULL,                         -- of its class
     first_position bigint NOT NULL,
     last_position bigint NOT NULL,
     record_checksum bigint NOT NULL
@@ -170,7 +171,7 @@ CREATE FUNCTION twofold_append(
     x_append integer[], x_slot integer[], x_expected integer[],             -- expected versions
     c_append integer[], c_after bigint[], c_tag text[], c_more text[], c_types text[],  -- items of the conditions
     b_append integer[], b_event integer[], b_after bigint[],                -- events of the batch that would break them
-    k_append integer[], k_id uuid[], k_hash bytea[], k_result text[], k_first integer[], k_last integer[], k_content bigint[],  -- commands
+    k_append integer[], k_id uuid[], k_hash bytea[], k_result text[], k_name text[], k_first integer[], k_last integer[], k_content bigint[],  -- commands
     careful boolean,                                                        -- appends of the batch touch each other
     OUT base bigint, OUT verdicts integer[], OUT stale integer[], OUT versions integer[],
     OUT earlier bytea[]     -- of commands that are known: each one's columns with those of each of its events, row by row
@@ -260,13 +261,14 @@ BEGIN
                 JOIN twofold_events AS e ON e.position BETWEEN c.first_position AND c.last_position,
                 LATERAL (VALUES
                     (1, uuid_send(c.command_id)), (2, c.content_hash), (3, convert_to(c.result, 'UTF8')),
-                    (4, int8send(c.first_position)), (5, int8send(c.last_position)), (6, int8send(c.record_checksum)),
-                    (7, int8send(e.position)), (8, int4send(e.version)), (9, int8send(e.recorded_at)),
-                    (10, int8send(e.checksum)), (11, convert_to(e.stream_id, 'UTF8')),
-                    (12, convert_to(e.stream_type, 'UTF8')), (13, convert_to(e.type, 'UTF8')),
-                    (14, int4send(e.schema_version)), (15, uuid_send(e.event_id)),
-                    (16, convert_to(e.payload::text, 'UTF8')), (17, convert_to(e.metadata::text, 'UTF8')),
-                    (18, convert_to(e.tags::text, 'UTF8'))) AS v (place, value)
+                    (4, convert_to(c.name, 'UTF8')),
+                    (5, int8send(c.first_position)), (6, int8send(c.last_position)), (7, int8send(c.record_checksum)),
+                    (8, int8send(e.position)), (9, int4send(e.version)), (10, int8send(e.recorded_at)),
+                    (11, int8send(e.checksum)), (12, convert_to(e.stream_id, 'UTF8')),
+                    (13, convert_to(e.stream_type, 'UTF8')), (14, convert_to(e.type, 'UTF8')),
+                    (15, int4send(e.schema_version)), (16, uuid_send(e.event_id)),
+                    (17, convert_to(e.payload::text, 'UTF8')), (18, convert_to(e.metadata::text, 'UTF8')),
+                    (19, convert_to(e.tags::text, 'UTF8'))) AS v (place, value)
                 WHERE c.command_id = ANY (known_commands) ORDER BY c.command_id, e.position, v.place);
         END IF;
         verdicts := array_fill(0, ARRAY[cardinality(a_events)]);
@@ -355,14 +357,15 @@ BEGIN
         END IF;
     END IF;
     IF cardinality(k_append) > 0 THEN
-        INSERT INTO twofold_commands (command_id, content_hash, result, first_position, last_position, record_checksum)
-        SELECT p.id, p.hash, p.result, p.first, p.last, p.content # ((p.first * 31 + p.last * 17) % 4294967291)
+        INSERT INTO twofold_commands (
+            command_id, content_hash, result, name, first_position, last_position, record_checksum)
+        SELECT p.id, p.hash, p.result, p.name, p.first, p.last, p.content # ((p.first * 31 + p.last * 17) % 4294967291)
         FROM (
-            SELECT c.id, c.hash, c.result, c.content,
+            SELECT c.id, c.hash, c.result, c.name, c.content,
                 CASE WHEN careful THEN firsts[c.append] ELSE base + c.first END AS first,
                 CASE WHEN careful THEN lasts[c.append] ELSE base + c.last END AS last
-            FROM unnest(k_append, k_id, k_hash, k_result, k_first, k_last, k_content)
-                AS c (append, id, hash, result, first, last, content)
+            FROM unnest(k_append, k_id, k_hash, k_result, k_name, k_first, k_last, k_content)
+                AS c (append, id, hash, result, name, first, last, content)
             WHERE NOT careful OR verdicts[c.append] = 0) AS p;
     END IF;
     IF last > base THEN

@@ -74,7 +74,7 @@ SELECT ifnull((SELECT recorded_at FROM twofold_events ORDER BY position DESC LIM
 SELECT ifnull(max(version), 0) FROM twofold_events WHERE stream_id = ? AND stream_id <> ''
 
 -- name: find_command
-SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position, record_checksum, {columns}
+SELECT command_id, content_hash, CAST(result AS BLOB), name, first_position, last_position, record_checksum, {columns}
 FROM twofold_commands LEFT JOIN twofold_events ON position BETWEEN first_position AND last_position
 WHERE command_id = ? ORDER BY position
 
@@ -82,10 +82,10 @@ WHERE command_id = ? ORDER BY position
 INSERT INTO twofold_event_tags VALUES (?, ?)
 
 -- name: insert_command
-INSERT INTO twofold_commands VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?)
+INSERT INTO twofold_commands VALUES (?, ?, CAST(? AS TEXT), ?, ?, ?, ?)
 
 -- name: read_commands
-SELECT command_id, content_hash, CAST(result AS BLOB), first_position, last_position, record_checksum
+SELECT command_id, content_hash, CAST(result AS BLOB), name, first_position, last_position, record_checksum
 FROM twofold_commands WHERE command_id > ? ORDER BY command_id LIMIT ?
 
 -- name: end_of_commands

@@ -72,6 +72,7 @@ CREATE TABLE twofold_commands (
     command_id     BLOB    PRIMARY KEY,
     content_hash   BLOB    NOT NULL,
     result         TEXT    NOT NULL,         -- JSON
+    name           TEXT    NOT NULL,         -- of its class
     first_position INTEGER NOT NULL,
     last_position  INTEGER NOT NULL,
     record_checksum INTEGER NOT NULL
