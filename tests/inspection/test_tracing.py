@@ -23,6 +23,7 @@ from tests.synchronizing import engine_at, opened
 from twofold import Application, EventStore, metadata
 from twofold.errors import EventNotFoundError
 from twofold.inspection import Trace, TracedEvent, document_of, trace
+from twofold.inspection.searching import portable
 from twofold.options import InspectionOptions
 
 
@@ -84,7 +85,7 @@ async def test_a_command_is_traced_by_its_id_and_by_its_events(any_url: str) -> 
         assert (await trace(app.store, command.command_id)).nodes == found.nodes
         with pytest.raises(EventNotFoundError):
             await trace(app.store, uuid4())
-        await app.store.log.prune_commands(before=2**62, limit=10, write=True)
+        await portable(app.store).prune_commands(before=2**62, limit=10, write=True)
         assert drawn(await trace(app.store, 1)) == ["command ", "  Opened"], "its record was removed"
 
 
