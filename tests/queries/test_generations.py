@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 from tests.accounts import Balance, Balances, GetBalance
-from tests.synchronizing import PATIENCE, deposited, opened, running, until, write
+from tests.synchronizing import PATIENCE, deposited, opened, quick, running, until, write
 
 from twofold import EventStore, PaginatedResult, Query, QueryBus, ReadModel, ReadModelSynchronizer
 from twofold.engines.engine import Engine
@@ -247,7 +247,7 @@ async def test_a_read_model_that_was_built_in_segments_serves_in_as_many_as_it_d
     engine: Engine, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is joined in the transaction of the flip: no question ever finds its segments apart."""
-    synchronizers = [ReadModelSynchronizer(store, engine.read_database) for _ in range(3)]
+    synchronizers = [ReadModelSynchronizer(store, engine.read_database, options=quick(lease=3)) for _ in range(3)]
     models = [each.add(Balances()) for each in synchronizers]
     accounts = [f"a{number}" for number in range(20)]
 
