@@ -30,12 +30,15 @@ def build(url: str) -> Application:
 CODE = "tests.cli.test_events:build"
 
 
-@pytest.fixture
-def bank(url: str) -> str:
-    """Return the address of a database with four events: an account that is opened and gets money, and two others."""
+@pytest.fixture(scope="module")
+def bank(shared_url: str) -> str:
+    """Return the address of a database with four events, an account that is opened and gets money, and another one.
+
+    All tests share it, as no command here changes anything.
+    """
 
     async def work() -> None:
-        async with build(url) as app:
+        async with build(shared_url) as app:
             await app.commands.execute(OPEN)
             with metadata(user="ben"):
                 await app.commands.execute(Deposit(account="a", amount=Decimal(5)))
@@ -43,7 +46,7 @@ def bank(url: str) -> str:
             await app.store.append([deposited("b")])
 
     asyncio.run(work())
-    return url
+    return shared_url
 
 
 def documents(text: str) -> list[dict[str, object]]:
