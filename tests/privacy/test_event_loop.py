@@ -185,7 +185,11 @@ async def tagged(app: Hotel) -> None:
 
 
 async def exported(app: Hotel) -> None:
-    assert len([each async for each in app.privacy.export("g1")]) >= 5
+    told = [each async for each in app.privacy.export("g1")]
+    steps = [each["data"]["input"]["payload"] for each in told if each["type"] == "twofold.ProcessStep"]
+    assert len(told) == 5 + len(steps)
+    assert [each.get("name") or each["wish"] for each in steps] == [GUEST["name"], *[GUEST["wish"]] * (len(steps) - 1)]
+    assert "~personal" not in repr(told)
 
 
 async def appended(app: Hotel) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
 from twofold.log.codec.encrypt import Encryption
 from twofold.log.event_store import EventStore
 from twofold.log.verify import verified
-from twofold.messages.event import RecordedEvent
+from twofold.messages.event import RecordedEvent, event_type_of
 from twofold.messages.stored_event import MARKER, StoredEvent
+from twofold.processes.steps import ProcessStep
+
+_STEP = event_type_of(ProcessStep).name
 
 
 class Found(NamedTuple):
@@ -60,7 +64,8 @@ def as_shown(row: StoredEvent, encryption: Encryption, key_id: str) -> dict[str,
     recorded = RecordedEvent(None, row)
     payload = encryption.decrypt(row.type, row.event_id, row.payload, row.position, only=key_id)
     data = msgspec.json.decode(payload)
-    data.pop(MARKER, None)
+    if row.type == _STEP:
+        _open_input(data["input"], encryption, key_id)
     return {
         "position": row.position,
         "recorded_at": recorded.recorded_at.isoformat(),
@@ -69,3 +74,11 @@ def as_shown(row: StoredEvent, encryption: Encryption, key_id: str) -> dict[str,
         "schema_version": row.schema_version,
         "data": data,
     }
+
+
+def _open_input(given: dict[str, Any], encryption: Encryption, key_id: str) -> None:
+    """Open the event that a step of a process keeps: it is bound to its own id and type."""
+    if MARKER in given.get("payload", {}):
+        payload, event_id = msgspec.json.encode(given["payload"]), UUID(given["event_id"]).bytes
+        opened = encryption.decrypt(given["type"], event_id, payload, given["position"], only=key_id)
+        given["payload"] = msgspec.json.decode(opened)
