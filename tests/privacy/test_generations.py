@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pytest_asyncio
 from tests.log.generations.record import RECORDED
@@ -36,6 +36,7 @@ from twofold import (
 from twofold.log.integrity.keys import damaged_keys
 from twofold.log.integrity.snapshots import stored_snapshots
 from twofold.privacy.sealing import seal_log
+from twofold.processes import Process, evolve, starts
 
 OrderId = Annotated[str, Subject(), Tag("order")]
 Text = Annotated[str, Personal()]
@@ -79,6 +80,13 @@ class AddressChanged(Event):
 class PhoneChanged(Event):
     order_id: OrderId
     phone: Text
+
+
+@event_type("PhoneChanged")
+@dataclass(frozen=True, kw_only=True)
+class PlainPhoneChanged(Event):
+    order_id: Annotated[str, Tag("order")]
+    phone: str
 
 
 ALL = (OrderPlaced, AddressChanged, PhoneChanged, OrderDispatched, OrderPaid, ITEM_VIEWED)
@@ -149,6 +157,65 @@ async def test_a_field_that_became_personal_after_others_were_is_sealed_too() ->
         assert [each.stored.payload for each in read if b"0171" in each.stored.payload] == []
         [unchanged] = [each.stored async for each in store.read(after=1)]
         assert read[1].stored == unchanged
+
+
+class Calls(Process[tuple[str, ...]]):
+    """Remembers which numbers a person has had, in the events that its steps keep."""
+
+    name, initial = "calls", ()
+    seen: ClassVar[list[tuple[str, ...]]] = []
+
+    @starts(PhoneChanged, key="order_id")
+    def changed(self, phones: tuple[str, ...], event: PhoneChanged) -> Iterator[object]:
+        self.seen.append(phones)
+        yield from ()
+
+    @evolve(PhoneChanged)
+    def add(self, phones: tuple[str, ...], event: PhoneChanged) -> tuple[str, ...]:
+        return (*phones, event.phone)
+
+    def is_completed(self, phones: tuple[str, ...]) -> bool:
+        return False
+
+
+class PlainCalls(Process[tuple[str, ...]]):
+    """As it was before phones were personal."""
+
+    name, initial = "calls", ()
+
+    @starts(PlainPhoneChanged, key="order_id")
+    def changed(self, phones: tuple[str, ...], event: PlainPhoneChanged) -> Iterator[object]:
+        yield from ()
+
+    @evolve(PlainPhoneChanged)
+    def add(self, phones: tuple[str, ...], event: PlainPhoneChanged) -> tuple[str, ...]:
+        return (*phones, event.phone)
+
+    def is_completed(self, phones: tuple[str, ...]) -> bool:
+        return False
+
+
+async def test_the_events_that_steps_of_processes_keep_are_sealed_too(tmp_path: Path) -> None:
+    urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("plain", "sealed", "keys")]
+    before = Application(urls[0], options=OPTIONS)
+    before.processes.add(PlainCalls(), start="beginning")
+    async with before:
+        for number in ("0171 1", "0171 2"):
+            await before.store.append([PlainPhoneChanged(order_id="g1", phone=number)])
+        names = [runner.name for runner in before.projections.runners]
+        await before.projections.wait(await before.store.head(), PATIENCE, names)
+    app = Application(urls[1], keys_url=urls[2], master_key=MASTER_KEY, options=OPTIONS)
+    app.processes.add(Calls(), start="now")
+    async with open_event_store(urls[0]) as plain, open_event_store(urls[1]) as target:
+        await seal_log(EventStore(plain.log, app.store.events, keys=app.store.keys), target)
+    async with app:
+        rows = [each.stored async for each in app.store.read(unknown="raw")]
+        assert [row.type for row in rows].count("twofold.ProcessStep") == 2
+        assert [row.position for row in rows if b"0171" in row.payload] == []
+        await app.store.append([PhoneChanged(order_id="g1", phone="0171 3")])
+        names = [runner.name for runner in app.projections.runners]
+        await app.projections.wait(await app.store.head(), PATIENCE, names)
+        assert Calls.seen[-1] == ("0171 1", "0171 2", "0171 3")
 
 
 @pytest_asyncio.fixture

@@ -16,7 +16,8 @@ from twofold.messages.event import RecordedEvent, event_type_of
 from twofold.messages.stored_event import MARKER, StoredEvent
 from twofold.processes.steps import ProcessStep
 
-_STEP = event_type_of(ProcessStep).name
+STEP = event_type_of(ProcessStep).name
+"""The type of the steps of processes, which keep the events that they have taken in."""
 
 
 class Found(NamedTuple):
@@ -64,7 +65,7 @@ def as_shown(row: StoredEvent, encryption: Encryption, key_id: str) -> dict[str,
     recorded = RecordedEvent(None, row)
     payload = encryption.decrypt(row.type, row.event_id, row.payload, row.position, only=key_id)
     data = msgspec.json.decode(payload)
-    if row.type == _STEP:
+    if row.type == STEP:
         _open_input(data["input"], encryption, key_id)
     return {
         "position": row.position,
