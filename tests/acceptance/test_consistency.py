@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+import pytest_asyncio
 from tests.acceptance.servers import PATIENCE, serving, synchronizing
 from tests.acceptance.test_http import assert_problem, body
 from tests.postgres_servers import PostgresServer
@@ -27,6 +28,13 @@ async def shops(url: str, count: int, **environment: str) -> AsyncIterator[list[
         for _ in range(count):
             _, address = await stack.enter_async_context(serving(url, SYNCHRONIZE="0", **environment))
             clients.append(await stack.enter_async_context(httpx2.AsyncClient(base_url=address, timeout=PATIENCE)))
+        yield clients
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def two_shops(shared_url: str) -> AsyncIterator[list[httpx2.AsyncClient]]:
+    """Return clients of two web processes on one database, for all tests that leave them running."""
+    async with shops(shared_url, 2) as clients:
         yield clients
 
 
@@ -49,17 +57,24 @@ async def missed(writer: httpx2.AsyncClient, reader: httpx2.AsyncClient, tries: 
     return misses
 
 
-async def test_an_order_is_never_missing_for_the_client_that_created_it(url: str) -> None:
-    await campaign(url, tries=120)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_order_is_never_missing_for_the_client_that_created_it(
+    shared_url: str, two_shops: list[httpx2.AsyncClient]
+) -> None:
+    await campaign(shared_url, two_shops, tries=120)
 
 
 @pytest.mark.soak
-async def test_an_order_is_never_missing_in_ten_thousand_tries(url: str) -> None:
-    await campaign(url, tries=10_000)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_order_is_never_missing_in_ten_thousand_tries(
+    shared_url: str, two_shops: list[httpx2.AsyncClient]
+) -> None:
+    await campaign(shared_url, two_shops, tries=10_000)
 
 
-async def campaign(url: str, tries: int) -> None:
-    async with shops(url, 2) as (one, other), synchronizing(url):
+async def campaign(url: str, two_shops: list[httpx2.AsyncClient], tries: int) -> None:
+    one, other = two_shops
+    async with synchronizing(url):
         pairs = [(one, other), (other, one)] * (CLIENTS // 2)
         share = tries // CLIENTS
         assert await asyncio.gather(*(missed(*pair, share, with_token=True) for pair in pairs)) == [0] * CLIENTS
@@ -77,27 +92,36 @@ async def test_an_order_is_never_missing_if_a_replica_answers(
         standby.execute("SELECT pg_wal_replay_resume()")
 
 
-async def test_the_campaign_notices_a_client_whose_token_is_lost(url: str) -> None:
-    async with shops(url, 2) as (one, other), synchronizing(url):
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_campaign_notices_a_client_whose_token_is_lost(
+    shared_url: str, two_shops: list[httpx2.AsyncClient]
+) -> None:
+    one, other = two_shops
+    async with synchronizing(shared_url):
         misses = 0
         for _ in range(20):  # one miss is enough, and chance decides when it comes
             misses = misses or await missed(one, other, 10, with_token=False)
         assert misses
 
 
-async def test_a_synchronizer_that_is_killed_and_started_again_is_waited_for(url: str) -> None:
-    async with shops(url, 2) as (one, other):
-        async with synchronizing(url) as process:
-            token = (await one.post("/orders", json=body())).headers[TOKEN]
-            assert (await other.get("/orders/search", headers=PATIENT | {TOKEN: token})).json()["total"] == 1
-            process.kill()
-            await process.wait()
-        created = await one.post("/orders", json=body())
-        headers = PATIENT | {TOKEN: created.headers[TOKEN]}
-        assert_problem(await other.get(created.headers["location"], headers=headers | {"Prefer": "wait=0"}), 503)
-        asking = asyncio.create_task(other.get(created.headers["location"], headers=headers))
-        async with synchronizing(url):
-            assert (await asking).status_code == 200
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_synchronizer_that_is_killed_and_started_again_is_waited_for(
+    shared_url: str, two_shops: list[httpx2.AsyncClient]
+) -> None:
+    one, other = two_shops
+    async with synchronizing(shared_url) as process:
+        customer = uuid4().hex
+        token = (await one.post("/orders", json=body(customer=customer))).headers[TOKEN]
+        found = await other.get(f"/customers/{customer}/orders", headers=PATIENT | {TOKEN: token})
+        assert found.json()["total"] == 1
+        process.kill()
+        await process.wait()
+    created = await one.post("/orders", json=body())
+    headers = PATIENT | {TOKEN: created.headers[TOKEN]}
+    assert_problem(await other.get(created.headers["location"], headers=headers | {"Prefer": "wait=0"}), 503)
+    asking = asyncio.create_task(other.get(created.headers["location"], headers=headers))
+    async with synchronizing(shared_url):
+        assert (await asking).status_code == 200
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

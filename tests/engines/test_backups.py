@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from tests.accounts import Balance, Balances
 from tests.postgres_servers import PostgresServer, binaries, unprivileged_user
-from tests.synchronizing import PATIENCE, deposited, engine_at, opened, running, write
+from tests.synchronizing import PATIENCE, deposited, engine_at, opened, quick, running, write
 
 from twofold import EventQuery, EventStore, ReadModelSynchronizer
 from twofold.errors import StorageError
@@ -35,12 +35,14 @@ AT_LEAST = 50
 async def busy(url: str) -> AsyncIterator[EventStore]:
     """Append and project for as long as the block lasts, from `AT_LEAST` events on."""
     async with engine_at(url) as (engine, store):
-        synchronizer = ReadModelSynchronizer(store, engine.read_database)
+        options = quick(lease=1.0)  # it is in the backup, and a worker on the restored database waits until it runs out
+        synchronizer = ReadModelSynchronizer(store, engine.read_database, options=options)
         synchronizer.add(Balances())
 
         async def append() -> None:
             while True:
                 await write(store, deposited("a"))
+                await asyncio.sleep(0.005)  # what there is at the end is compared whole, and archived
 
         async with running(synchronizer):
             await write(store, opened("a"), *(deposited("a") for _ in range(AT_LEAST)))
@@ -122,7 +124,7 @@ async def test_pg_basebackup(own_server: Callable[..., PostgresServer]) -> None:
         await is_a_whole_backup(restored.url("postgres"), store)
 
 
-async def test_recovery_to_a_point_in_time(own_server: Callable[..., PostgresServer], reachable_path: Path) -> None:
+async def test_recovery_to_a_point_in_time(reachable_path: Path, own_server: Callable[..., PostgresServer]) -> None:
     archive = reachable_path / "archive"
     archive.mkdir()
     if user := unprivileged_user():

@@ -257,13 +257,13 @@ async def _on_postgres(server: PostgresServer, folder: Path, seed: int, seconds:
 
 
 async def test_read_models_on_sqlite_survive_everything_at_once(tmp_path: Path) -> None:
-    await campaign(Plan(f"sqlite:///{tmp_path}/twofold.db", tmp_path, lease=0.5), random.randrange(2**32), 10)
+    await campaign(Plan(f"sqlite:///{tmp_path}/twofold.db", tmp_path, lease=0.5), random.randrange(2**32), 6)
 
 
 async def test_read_models_on_postgres_survive_everything_at_once(
     own_server: Callable[..., PostgresServer], tmp_path: Path
 ) -> None:
-    await _on_postgres(own_server(), tmp_path, random.randrange(2**32), 10)
+    await _on_postgres(own_server(), tmp_path, random.randrange(2**32), 6)
 
 
 async def test_a_checkpoint_in_a_second_transaction_is_found_out(url: str, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def recovered(ledger: Ledger) -> Callable[[], Awaitable[bool]]:
 async def test_nothing_that_is_only_told_is_taken_for_a_proof(
     engine: str, tmp_path: Path, own_server: Callable[..., PostgresServer]
 ) -> None:
-    await campaign(engine, tmp_path, own_server, random.randrange(2**32), 8)
+    await campaign(engine, tmp_path, own_server, random.randrange(2**32), 5)
 
 
 async def test_positions_without_the_id_of_their_event_are_found_out(
