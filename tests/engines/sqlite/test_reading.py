@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import math
 import os
+import re
 import sqlite3
 import sys
 import threading
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import twofold
 from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog, SqliteReadDatabase
 from twofold.engines.sqlite.threads import wait_counter
 from twofold.errors import StorageError
@@ -214,3 +216,11 @@ async def test_a_read_in_the_loop_sees_every_append_that_was_acknowledged(log: S
         await log.append(append_of(new_event("Note-1")))
         assert await log.head() == version + 1
         assert len(await log.read_stream("Note-1", limit=100)) == version + 1
+
+
+def test_no_statement_numbers_its_placeholders() -> None:
+    """Python 3.12 warns of each such statement that gets its values in a sequence."""
+    folder = Path(twofold.__file__).parent / "engines/sqlite"
+    sources = [each for each in folder.rglob("*") if each.suffix in (".sql", ".py")]
+    assert len(sources) > 20
+    assert [each.name for each in sources if re.search(r"\?\d", each.read_text("utf-8"))] == []

@@ -1,5 +1,5 @@
 -- What the event log reads and writes. `-- name:` begins a block. `{columns}` are those of `StoredEvent`: see
--- `event_columns.py`, which has the INSERT of events, too.
+-- `event_columns.py`, which has the INSERT of events, too. Placeholders have no numbers: of those, Python 3.12 warns.
 
 -- name: read_range
 SELECT {columns}
@@ -19,16 +19,16 @@ FROM twofold_events WHERE stream_id = ? AND stream_id <> '' AND version > ? ORDE
 
 -- name: read_stream_without
 SELECT {columns}
-FROM twofold_events WHERE stream_id = ?1 AND stream_id <> '' AND version > ?2 AND (
-    type NOT IN (SELECT value FROM json_each(?4)) OR version = ?2 + 1
-    OR version = (SELECT max(version) FROM twofold_events WHERE stream_id = ?1 AND stream_id <> ''))
-ORDER BY version LIMIT ?3
+FROM twofold_events WHERE stream_id = ? AND stream_id <> '' AND version > ? AND (
+    type NOT IN (SELECT value FROM json_each(?)) OR version = ? + 1
+    OR version = (SELECT max(version) FROM twofold_events WHERE stream_id = ? AND stream_id <> ''))
+ORDER BY version LIMIT ?
 
 -- name: read_short_stream
--- Of a stream with an event of version ?2, that one alone: it says that the stream is long.
+-- Of a stream with an event of the version that is the limit, that one alone: it says that the stream is long.
 SELECT {columns}
-FROM twofold_events WHERE stream_id = ?1 AND stream_id <> '' AND version <= ?2 AND version >= ifnull(
-    (SELECT e.version FROM twofold_events AS e WHERE e.stream_id = ?1 AND e.stream_id <> '' AND e.version = ?2), 1)
+FROM twofold_events WHERE stream_id = ? AND stream_id <> '' AND version <= ? AND version >= ifnull(
+    (SELECT e.version FROM twofold_events AS e WHERE e.stream_id = ? AND e.stream_id <> '' AND e.version = ?), 1)
 ORDER BY version
 
 -- name: read_event
@@ -142,15 +142,15 @@ FROM twofold_snapshots WHERE (fold, subject) > (?, ?) ORDER BY fold, subject LIM
 
 -- name: save_snapshot
 -- The state of the highest position stays, unless it is the one that was found to be useless.
-INSERT INTO twofold_snapshots AS s VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, CAST(?9 AS TEXT), ?10, ?11)
+INSERT INTO twofold_snapshots AS s VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?)
 ON CONFLICT (fold, subject) DO UPDATE SET
     version = excluded.version, position = excluded.position, event_id = excluded.event_id,
     event_checksum = excluded.event_checksum, tag_changes = excluded.tag_changes, fingerprint = excluded.fingerprint,
     state = excluded.state, saved_at = excluded.saved_at, checksum = excluded.checksum
-WHERE excluded.position > s.position OR s.checksum = ?12
+WHERE excluded.position > s.position OR s.checksum = ?
 
 -- name: delete_snapshots
-DELETE FROM twofold_snapshots WHERE fold = ifnull(?1, fold) AND subject = ifnull(?2, subject)
+DELETE FROM twofold_snapshots WHERE fold = ifnull(?, fold) AND subject = ifnull(?, subject)
 
 -- name: untagged
 SELECT e.position FROM twofold_events e, json_each(e.tags) tag

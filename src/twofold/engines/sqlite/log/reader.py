@@ -89,18 +89,20 @@ def read_stream(
     reader: sqlite3.Connection, stream_id: str, after: int, limit: int, without: Sequence[str] = ()
 ) -> list[StoredEvent]:
     """Return events of a stream behind a version, in order, perhaps without some types."""
-    window = (stream_id, within(after), within(limit))
+    behind, most = within(after), within(limit)
     if without:
-        rows = read_rows(reader, "read_stream_without", *window, _encode(without).decode())
+        types = _encode(without).decode()
+        rows = read_rows(reader, "read_stream_without", stream_id, behind, types, behind, stream_id, most)
     else:
-        rows = read_rows(reader, "read_stream", *window)
-    check_stream(rows, stream_id, within(after), is_whole=not without)
+        rows = read_rows(reader, "read_stream", stream_id, behind, most)
+    check_stream(rows, stream_id, behind, is_whole=not without)
     return rows
 
 
 def read_short_stream(reader: sqlite3.Connection, stream_id: str, limit: int) -> list[StoredEvent] | None:
     """Return all events of a stream of fewer than `limit`, in order; None of a longer one."""
-    rows = read_rows(reader, "read_short_stream", stream_id, within(limit))
+    most = within(limit)
+    rows = read_rows(reader, "read_short_stream", stream_id, most, stream_id, most)
     if rows and rows[-1].version >= limit:
         return None
     check_stream(rows, stream_id, 0, is_whole=True)
