@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 from mcp.client import Client
-from tests.mcp.asking import answer, ask, refusal, sell
+from tests.mcp.asking import ROOT, answer, ask, refusal, sell
 from tests.mcp.shop import build
 from tests.postgres_servers import PostgresServer
 from tests.synchronizing import PATIENCE
@@ -264,6 +266,17 @@ def test_events_of_tenants_are_told_apart_and_a_changed_file_is_noticed(
     assert state["state"]["paid"] == 18
     assert status["restart this server, as these files have changed"] == [str(tmp_path / "own_shop.py")]
     assert "twofold schema lock" in no_lock
+
+
+def test_standard_output_is_the_protocols_alone_and_the_end_of_the_input_ends_the_server(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "twofold", "mcp", "tests.mcp.shop:build", "--url", f"sqlite:///{tmp_path}/shop.db"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SHOP_KEYS": f"sqlite:///{tmp_path}/keys.db"}
+    done = subprocess.run(
+        command, input="", capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "must not get between the messages" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("document", [
