@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, Opened, wire
-from tests.synchronizing import until
+from tests.accounts import Balance, Balances, Deposit, GetBalance, Open, wire
 
-from twofold import Application, EventQuery, EventStore
+from twofold import Application, EventQuery
 from twofold.errors import StorageError
 from twofold.messages.query import Answer
 from twofold.options import QueryOptions
@@ -23,7 +22,6 @@ from twofold.queries.scope import Scope
 from twofold.queries.shared_looks import SharedLooks
 from twofold.queries.watch import watch
 
-T = TypeVar("T")
 WATCHERS = 20
 GET_ALL = EventQuery.all()
 
@@ -142,107 +140,6 @@ async def test_events_are_read_once_for_all_and_only_the_newest_are_kept(
     monkeypatch.undo()
     too_many = Changes(log, [progress], QueryOptions(shared_events=5))
     assert await waits(too_many, [of_another], 1, 30) == head
-
-
-async def opened(shop: Shop, *accounts: str) -> int:
-    """Open accounts, and return the position that the read model has passed then."""
-    for account in accounts:
-        receipt = await shop.app.commands.execute(Open(account=account))
-    await shop.app.projections.wait(receipt.position, 30)
-    return receipt.position
-
-
-@asynccontextmanager
-async def followed(shop: Shop, kept: int = 100) -> AsyncIterator[tuple[Changes, Counter[int], int]]:
-    """Give changes that are followed with the help of this process's own appends, and count what they read."""
-    after, store, reads = await opened(shop, "first"), shop.app.store, Counter[int]()
-    read = store.log.read
-
-    async def counted(*arguments: Any, **options: Any) -> Any:
-        reads[options["after"]] += 1
-        return await read(*arguments, **options)
-
-    progress = shop.app.projections.progress["balances"]
-    options = QueryOptions(shared_events=kept, watch_pause=0)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(store.log, "read", counted)
-        changes = Changes(store.log, [progress], options, store.recent_appends)
-        watcher = changes.join([Scope({"Unheard"}, {})], after)
-        try:
-            await until(lambda: answers(changes._generations))
-            yield changes, reads, after
-        finally:
-            changes.leave(watcher)
-
-
-async def answers(value: T) -> T:
-    return value
-
-
-async def test_what_this_process_has_appended_is_told_without_reading_it(shop: Shop) -> None:
-    async with followed(shop) as (changes, reads, after):
-        told = asyncio.create_task(waits(changes, [scope_of(shop, "b")], after, 30))
-        end = await opened(shop, "a", "b", "c")
-        assert await waits(changes, [scope_of(shop, "c")], end - 1, 30) == end
-        assert await told
-        assert await waits(changes, [scope_of(shop, "another")], after, 0.1) is None
-        assert not reads
-
-
-async def test_what_another_writer_has_appended_in_between_is_read(shop: Shop) -> None:
-    async with followed(shop) as (changes, reads, after):
-        told = asyncio.create_task(waits(changes, [scope_of(shop, "theirs")], after, 30))
-        other = EventStore(shop.app.store.log, shop.app.store.events)
-        theirs = await other.append([Opened(account="theirs")])
-        await opened(shop, "ours")
-        passed = await told
-        assert passed
-        assert passed >= theirs.position
-        assert reads
-
-
-async def test_no_more_of_what_was_appended_are_kept_than_wanted(shop: Shop) -> None:
-    async with followed(shop, kept=2) as (changes, _, after):
-        told = asyncio.create_task(waits(changes, [scope_of(shop, "a")], after, 30))
-        await asyncio.gather(*(shop.app.commands.execute(Open(account=each)) for each in "abcdefgh"))
-        assert await told
-        assert shop.app.store.recent_appends._count == 2
-        assert len(shop.app.store.recent_appends._appends) == 2
-
-
-async def test_nothing_that_was_appended_is_kept_while_none_follows(shop: Shop) -> None:
-    recent = shop.app.store.recent_appends
-    async with followed(shop) as (changes, _, _):
-        await opened(shop, "b")
-        assert recent._appends
-    await opened(shop, "c")  # the follower's task ends when the read model moves
-    assert changes._task
-    await asyncio.wait_for(changes._task, 30)
-    await opened(shop, "d")
-    assert not recent._appends
-
-
-async def test_what_was_appended_is_forgotten_when_the_log_goes_back(shop: Shop) -> None:
-    recent, after = shop.app.store.recent_appends, await opened(shop, "first")
-    with recent.followed(10):
-        end = await opened(shop, "a", "b")
-        noted = recent.between(after, end)
-        assert noted
-        assert [event.position for event in noted] == [after + 1, end]
-        assert recent.between(after - 1, end) is None, "it does not have the first one"
-        assert recent.between(after, end + 1) is None, "nor the next one"
-        both = await shop.app.store.append([Opened(account="c"), Opened(account="d")])
-        assert [event.position for event in recent.between(end - 1, both.position - 1) or ()] == [end, end + 1]
-        last = recent.between(both.position - 1, both.position)
-        assert last
-        assert (last[0].type, *last[0].tags) == ("Opened", "account:d", "owner:ann")
-        recent._log._head.set_back(after)  # type: ignore[attr-defined]  # as a restored database shows it
-        assert recent.between(after, end) is None
-
-
-def scope_of(shop: Shop, account: str) -> Scope:
-    handled = shop.app.projections.progress["balances"].handled
-    return Scope(handled, dict.fromkeys(handled, (f"account:{account}",)))
 
 
 async def test_watchers_are_woken_when_the_read_model_goes_back(shop: Shop) -> None:

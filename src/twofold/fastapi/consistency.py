@@ -92,9 +92,10 @@ def add_consistency(
         check_number("grace", grace)
     for error, status in _ANSWERS.items():
         api.exception_handlers.setdefault(error, answer_with(status))
-    store, closing = app.store._of_all, asyncio.Event()
-    tokens, looks = Tokens(store), SharedLooks(store.log, recent=store.recent_appends)
-    api.state.twofold_watched_answers = Source(app.queries, tokens, closing, looks, heartbeat)
+    tokens, closing = Tokens(app.store._of_all), asyncio.Event()
+    api.state.twofold_watched_answers = Source(
+        app.queries, tokens, closing, SharedLooks(app.store._of_all.log), heartbeat
+    )
     own_cookie = TokenCookie() if cookie is True else cookie or None
     api.add_middleware(
         ConsistencyMiddleware, tokens=tokens, closing=closing, cookie=own_cookie, max_wait=max_wait, grace=grace

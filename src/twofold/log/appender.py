@@ -37,7 +37,6 @@ from twofold.messages.stream import ExpectedVersion
 from twofold.messages.tenant_names import own_events, own_id, own_uuid, shown_stream, shown_tags
 from twofold.options import LogOptions
 from twofold.ports.event_log import MAX_CONFLICTS, Append, Appended, CommandRecord, EventLog, JoinableLog, Rejected
-from twofold.ports.recent_appends import RecentAppends
 from twofold.slices import Slices
 from twofold.telemetry import count_append, is_observed, trace_append, with_trace
 from twofold.tenants import current_tenant, own_condition
@@ -59,7 +58,6 @@ class Appender:
         events: the classes of events that can be stored.
         options: how much an append may hold.
         note: takes the position of what was committed.
-        recent: takes note of what was committed, for those who follow it.
         tenants: whether each event is that of the tenant on whose behalf the code runs.
     """
 
@@ -69,7 +67,6 @@ class Appender:
         events: EventTypes,
         options: LogOptions,
         note: Callable[[Position], None],
-        recent: RecentAppends,
         *,
         tenants: bool = False,
     ) -> None:
@@ -77,7 +74,6 @@ class Appender:
         self._types = events
         self._options = options
         self._note = note
-        self._recent = recent
         self._has_tenants = tenants
         self.tagged_types = TaggedTypes(log, events, options)
 
@@ -135,7 +131,8 @@ class Appender:
         appended = await self._accepted(await self._append(append))
         receipt = _receipt(append, appended)
         if not appended.repeated:
-            self._note_stored(append, appended, receipt)
+            self._note(receipt.position)
+            count_append(len(encoded))
         return receipt
 
     def encode(
@@ -254,7 +251,8 @@ class Appender:
             own = append.command.result if append.command else b""  # the record of the first may be removed by now
             return Committed(self._receipt_of(appended), appended.result or own)
         receipt = _receipt(append, appended, value)
-        self._note_stored(append, appended, receipt)
+        self._note(receipt.position)
+        count_append(len(append.events))
         return Committed(receipt, appended.result)
 
     async def find_command(self, command_id: UUID) -> tuple[CommandRecord, Receipt[None]] | None:
@@ -296,11 +294,6 @@ class Appender:
         transaction.receipts += receipts
         for receipt in receipts if connection is None else ():  # one that is joined is committed by its owner, or not
             self._note(receipt.position)
-
-    def _note_stored(self, append: Append, appended: Appended, receipt: Receipt[Any]) -> None:
-        self._note(receipt.position)
-        self._recent.note(append, appended)
-        count_append(len(append.events))
 
     def _append(self, append: Append) -> Awaitable[Appended | Rejected]:
         appending = self._log.append(append)

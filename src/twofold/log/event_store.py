@@ -39,7 +39,6 @@ from twofold.messages.stream import ExpectedVersion, check_expected
 from twofold.messages.tenant_names import own_name
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
-from twofold.ports.recent_appends import RecentAppends
 from twofold.tasks import run_in_thread
 from twofold.tenants import current_tenant, own_query, require_all_tenants, tenant_or_all
 
@@ -91,11 +90,7 @@ class EventStore:
         self.options = options or LogOptions()
         self.known_positions = KnownPositions(log, self.options)
         """Tells receipts and tokens of this log's history from those of another."""
-        self.recent_appends = RecentAppends(log)
-        """What this process has just appended, for those who follow it."""
-        self._appender = Appender(
-            log, self.events, self.options, self.known_positions.appended, self.recent_appends, tenants=tenants
-        )
+        self._appender = Appender(log, self.events, self.options, self.known_positions.appended, tenants=tenants)
         self.snapshots = Snapshots(log, self.options, keys)
         """Finds and stores the states of long folds; `snapshots.status()` tells what became of them."""
         kept = KeptStates(self.options.kept_states)

@@ -3,7 +3,6 @@
 1. A watcher joins: it is listed under the types and tags of the events on which its answer depends.
 2. The task runs while a watcher is listed. It stands at a position: the watchers have been told of all events up to
    there. An event wakes the watchers that are listed under its type and one of its tags; the others cost nothing.
-   What this process has just appended is not read from the log again.
 3. All are woken where no event tells what has changed: another generation answers, the read models have gone back, or
    there are more new events than are kept.
 4. A watcher that has waited in vain stays listed and waits again: one timer ends the waits of many.
@@ -24,12 +23,13 @@ from twofold.messages.event_query import EventQuery
 from twofold.options import QueryOptions
 from twofold.ports.event_log import EventLog
 from twofold.ports.held_back import OTHERS
-from twofold.ports.recent_appends import RecentAppends, RecentEvent
 from twofold.queries.beats import Beats, Wait
 from twofold.queries.consistency import Progress
 from twofold.queries.scope import Place, Scope, places_of
 
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+_Event = tuple[int, str, Sequence[str]]
+"""Position, type and tags."""
 
 
 class Watcher:
@@ -66,21 +66,13 @@ class Changes:
         log: the log that the read models follow.
         reads: the read models.
         options: how often the read models are looked at, how long changes are gathered, and how many events are kept.
-        recent: what this process has appended to the log; by default all is read from there.
     """
 
-    def __init__(
-        self,
-        log: EventLog,
-        reads: Collection[Progress],
-        options: QueryOptions,
-        recent: RecentAppends | None = None,
-    ) -> None:
+    def __init__(self, log: EventLog, reads: Collection[Progress], options: QueryOptions) -> None:
         self._log = log
-        self._recent = recent or RecentAppends(log)
         self._reads = reads
         self._options = options
-        self._events: deque[RecentEvent] = deque(maxlen=options.shared_events)
+        self._events: deque[_Event] = deque(maxlen=options.shared_events)
         self._size = options.shared_events
         self._position = 0
         """The watchers were told of what the read models show up to here."""
@@ -145,8 +137,8 @@ class Changes:
             return False
         if after < self._known_from:
             return True
-        missed = (event for event in self._events if event.position > after)
-        return any(not places.isdisjoint(places_of(event.type, event.tags)) for event in missed)
+        missed = (event for event in self._events if event[0] > after)
+        return any(not places.isdisjoint(places_of(event[1], event[2])) for event in missed)
 
     def _begin(self, after: int) -> None:
         self._position = self._known_from = after
@@ -158,10 +150,9 @@ class Changes:
     async def _follow(self) -> None:
         """Tell the watchers of changes until none is left, or until something fails, which they are told, too."""
         try:
-            with self._recent.followed(self._size):
-                while self._joined or not self._generations:
-                    await self._step()
-                    await asyncio.sleep(self._options.watch_pause)
+            while self._joined or not self._generations:
+                await self._step()
+                await asyncio.sleep(self._options.watch_pause)
         except Exception as error:
             for watcher in self._all():
                 watcher.fail(error)
@@ -181,26 +172,20 @@ class Changes:
             await self._tell(end)
 
     async def _tell(self, end: int) -> None:
-        events = self._recent.between(self._position, end)
-        if events is None:
-            events = await self._read(end)
-        if len(events) >= self._size and events[-1].position < end:
+        rows = await self._log.read(EventQuery.all(), after=self._position, before=end + 1, limit=self._size)
+        if len(rows) == self._size and rows[-1].position < end:
             self._start_over(end)
             return
-        for event in events:
+        for row in rows:
             if len(self._events) == self._size:
-                self._known_from = self._events[0].position
+                self._known_from = self._events[0][0]
+            event: _Event = (row.position, row.type, _decode_tags(row.tags))
             self._events.append(event)
-            for place in places_of(event.type, event.tags):
+            for place in places_of(event[1], event[2]):
                 for watcher in self._watchers.get(place, ()):
-                    if event.position > watcher.after:
+                    if row.position > watcher.after:
                         watcher.tell(end)
         self._position = end
-
-    async def _read(self, end: int) -> Sequence[RecentEvent]:
-        """Read the next events up to a position, or as many of them as are kept."""
-        rows = await self._log.read(EventQuery.all(), after=self._position, before=end + 1, limit=self._size)
-        return [RecentEvent(row.position, row.type, _decode_tags(row.tags)) for row in rows]
 
     def _start_over(self, end: int) -> None:
         """Go on from a position, with no event known, and wake all."""

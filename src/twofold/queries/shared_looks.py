@@ -15,7 +15,6 @@ from typing import Any
 
 from twofold.options import QueryOptions
 from twofold.ports.event_log import EventLog
-from twofold.ports.recent_appends import RecentAppends
 from twofold.queries.changes import Changes, Watcher
 from twofold.queries.consistency import Asking, Progress
 
@@ -67,17 +66,10 @@ class SharedLooks:
     Args:
         log: the log that the read models follow.
         options: how much is kept, for how long, and how often the read models are looked at.
-        recent: what this process has appended to the log; by default all is read from there.
     """
 
-    def __init__(
-        self,
-        log: EventLog,
-        options: QueryOptions = QueryOptions(),  # noqa: B008 - it is immutable
-        recent: RecentAppends | None = None,
-    ) -> None:
+    def __init__(self, log: EventLog, options: QueryOptions = QueryOptions()) -> None:  # noqa: B008 - it is immutable
         self._log = log
-        self._recent = recent
         self._options = options
         self._changes: dict[frozenset[str], Changes] = {}
         self._looks: dict[Hashable, tuple[int, asyncio.Task[Any]]] = {}
@@ -90,7 +82,7 @@ class SharedLooks:
         """Return what tells of the changes of some read models."""
         names = frozenset(reads)
         if names not in self._changes:
-            self._changes[names] = Changes(self._log, list(reads.values()), self._options, self._recent)
+            self._changes[names] = Changes(self._log, list(reads.values()), self._options)
         return self._changes[names]
 
     async def ask(self, query: Hashable, end: int, look: Callable[[], Awaitable[Any]]) -> Any:
