@@ -161,9 +161,9 @@ class PostgresServer:
         """Return the address of a database."""
         return f"postgresql://{user}@/{database}?host={self.folder}"
 
-    def execute(self, sql: str, database: str = "postgres") -> None:
-        """Run a statement as the superuser, outside a transaction."""
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
+    def execute(self, sql: str, database: str = "postgres", *, options: str = "") -> None:
+        """Run a statement as the superuser, outside a transaction; options are those of the session."""
+        with psycopg.connect(self.url(database), autocommit=True, options=options) as connection:
             connection.execute(sql.encode())
 
     @contextmanager
@@ -183,7 +183,7 @@ class PostgresServer:
             if copy_of:
                 self.execute(f"DROP DATABASE {name} WITH (FORCE)")
             else:
-                self.execute(_EMPTY, name)
+                self.execute(_EMPTY, name, options="-c default_transaction_read_only=off")
                 self._spare.append(name)
 
     def _launch(self) -> int:
