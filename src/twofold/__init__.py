@@ -53,6 +53,7 @@ from twofold.errors import (
     StorageFullError,
     StorageReplacedError,
     StorageUnavailableError,
+    StreamClosedError,
     SubjectForgottenError,
     TenantMissingError,
     TimeLimitError,
@@ -70,6 +71,9 @@ from twofold.errors import (
 )
 from twofold.log.chunks import Batch
 from twofold.log.codec.event_types import EventTypes
+from twofold.log.ending.closing import NextStream
+from twofold.log.ending.retention import RetentionApplied, RulePlan, apply_retention, plan_retention
+from twofold.log.ending.rules import RetentionAction, RetentionRule
 from twofold.log.event_store import EventStore
 from twofold.log.folding.decision_model import Decision, DecisionModel, combine
 from twofold.log.importers.importing import import_events
@@ -85,6 +89,7 @@ from twofold.log.transfer.importing import Imported, import_log
 from twofold.log.unique import unique
 from twofold.messages.command import Command
 from twofold.messages.context import current_metadata, metadata
+from twofold.messages.endings import StreamClosed, StreamTombstoned
 from twofold.messages.event import AwareDatetime, Event, Metadata, RawEvent, RecordedEvent, Tag, event_type
 from twofold.messages.event_methods import on
 from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
@@ -189,6 +194,7 @@ __all__ = [
     "Moved",
     "NewerSchemaError",
     "NewerStorageError",
+    "NextStream",
     "NoWorkerError",
     "NotCommittedError",
     "Options",
@@ -223,8 +229,12 @@ __all__ = [
     "RecordedEvent",
     "RepeatedTransactionError",
     "Repository",
+    "RetentionAction",
+    "RetentionApplied",
+    "RetentionRule",
     "RetiredType",
     "RowNotFoundError",
+    "RulePlan",
     "SegmentsApartError",
     "Session",
     "SkippedEvent",
@@ -236,6 +246,9 @@ __all__ = [
     "StorageFullError",
     "StorageReplacedError",
     "StorageUnavailableError",
+    "StreamClosed",
+    "StreamClosedError",
+    "StreamTombstoned",
     "Subject",
     "SubjectForgotten",
     "SubjectForgottenError",
@@ -259,6 +272,7 @@ __all__ = [
     "WhenLate",
     "WriteToken",
     "all_tenants",
+    "apply_retention",
     "combine",
     "current_metadata",
     "event_type",
@@ -270,6 +284,7 @@ __all__ = [
     "metadata",
     "on",
     "open_event_store",
+    "plan_retention",
     "seal_log",
     "session",
     "transform_log",

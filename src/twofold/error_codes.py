@@ -170,6 +170,10 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "Answer that there is no such thing, or ask with `Repository.find`, which returns None. A new aggregate is "
         "made by its class and stored with `save`.",
     ),
+    "TE312": ErrorCode(
+        "StreamClosedError", "Its last event says that it has ended, and what was decided on that holds.",
+        "Write to the stream in which it goes on, `successor` of the error, or begin another one under another id.",
+    ),
     # -- storage
     "TE401": ErrorCode(
         "EventNotFoundError", "The position is beyond the end of the log, or the id is of another log.",

@@ -284,6 +284,25 @@ class ConflictError(TwofoldError):
         """The name of the stream as the log has it: with tenants, it says whose it is."""
 
 
+class StreamClosedError(TwofoldError):
+    """The stream takes no more events: it is closed, or tombstoned. Nothing was stored, and to try again is no use.
+
+    Write to the stream in which it goes on, the `successor`, or begin another one.
+    """
+
+    def __init__(
+        self, stream_id: str, *, reason: str = "", by: str = "", successor: str = "", is_tombstoned: bool = False
+    ) -> None:
+        how, why = "tombstoned" if is_tombstoned else "closed", f" ({reason})" if reason else ""
+        remedy = f"it goes on in {successor!r}" if successor else "begin another stream"
+        super().__init__(f"stream {stream_id!r} is {how}{why} and takes no more events; {remedy}")
+        self.stream_id = stream_id
+        self.reason = reason
+        self.by = by
+        self.successor = successor
+        self.is_tombstoned = is_tombstoned
+
+
 class VersionMismatchError(ConflictError):
     """The stream is not at the version that the caller expects. Nothing was stored; read the stream again."""
 

@@ -144,6 +144,12 @@ class LogOptions:
     pruned_at_once: int = 1000
     """Records of commands that one transaction looks at, to remove the old ones. More: other writes wait for longer;
     fewer: it takes longer as a whole."""
+    ended_at_once: int = 50
+    """Streams that retention ends in one append. More: other appends wait for longer; fewer: commands that depend on
+    an event query are decided again more often, once for each append that tombstones streams."""
+    removed_at_once: int = 500
+    """Events of tombstoned streams that one transaction removes. More: other writes wait for longer; fewer: it takes
+    longer as a whole."""
     believed: float = 1.0
     """Seconds for which a position is believed to be of the log's history without a look. Less: more reads; more: a
     receipt from before the log was restored is refused later."""

@@ -30,6 +30,8 @@ DANGEROUS = {
     ("processes", "cancel"): ["sqlite:///a.db", "x", "a", "--reason", "x"],
     ("processes", "restore"): ["sqlite:///a.db", "x"],
     ("cancel-rebuild",): ["a:b", "x"],
+    ("stream", "tombstone"): ["sqlite:///a.db", "s-1", "--reason", "x", "--by", "x"],
+    ("retention", "apply"): ["sqlite:///a.db", "--rules", "none.toml", "--by", "x"],
     ("privacy", "forget"): ["a:b", "c1", "--reason", "x", "--by", "x"],
 }
 """Commands whose effects cannot be undone, with arguments for each."""

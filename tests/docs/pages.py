@@ -65,6 +65,8 @@ def run(page: Path, folder: Path, *, postgres_url: str = "") -> None:
                 assert all(line.startswith(BY_HAND) for line in block.text.splitlines()), block.text
             else:
                 assert block.language in SHOWN_ONLY, f"{page.name}: nobody runs a block of {block.language!r}"
+                if block.title:  # a file that the next commands read
+                    (folder / block.title).write_text(block.text, "utf-8")
 
 
 def _commands(console: str) -> list[tuple[str, str]]:

@@ -26,6 +26,11 @@ class NoVersionCheck(MemoryEventLog):
         return super()._rejected(msgspec.structs.replace(append, expected=()))
 
 
+class NoEndCheck(MemoryEventLog):
+    def _ended(self, append: Append) -> Rejected | None:
+        return None
+
+
 class VersionsOffByOne(MemoryEventLog):
     def _store(self, append: Append) -> Appended:
         appended = super()._store(append)
@@ -207,6 +212,8 @@ BROKEN: dict[str, type[MemoryEventLog]] = {
 }  # fmt: skip
 IN_TIME: dict[str, type[MemoryEventLog]] = {cls.__name__: cls for cls in (CommittedLate, Polling)}
 """Those that go wrong when calls overlap, or take too long: the state machine makes one call after the other."""
+UNMODELLED: dict[str, type[MemoryEventLog]] = {cls.__name__: cls for cls in (NoEndCheck,)}
+"""Those that go wrong with appends that the state machine does not make."""
 
 
 def broken(bug: str) -> MemoryEventLog:

@@ -154,7 +154,7 @@ class Call:
 
 NOT_CHECKED = {
     r"twofold\.(Answer|Batch|Decision|Exported|Imported|Into|PaginatedResult|ParkedEvent|RawEvent|Position|ProjectionControl|ProjectionStatus|Receipt"
-    r"|Moved|RecordedEvent|SkippedEvent|SourceEvent|StagedReceipt"
+    r"|Moved|NextStream|RecordedEvent|RetentionApplied|RulePlan|StreamClosed|StreamTombstoned|SkippedEvent|SourceEvent|StagedReceipt"
     r"|Subscription|Total|WriteToken)": "the framework makes it",
     r"twofold\.Session(\.\w+)?": "twofold.session makes it",
     r"twofold\.WriteToken\.(concerns|concerns_tags|merge)": "the framework asks it",
@@ -204,6 +204,7 @@ SAID = {
     "projections": "there is no projection|the projection|`projection`",
     "query": "queries",
     "query_type": "query|handles GetBalance",
+    "summary": "class of events|among the events",
     "released_by": "class of events",
     "of": "asked about|added up",
     "by": "asked about",
@@ -228,6 +229,18 @@ STREAM = {
     "stream_type": FILLED,
     "expected_version": (None, "0", 1.5, NAN, -1, True, ANYTHING, "any"),
 }
+RULE: dict[str, Any] = {
+    "name": "old", "action": "close", "stream_type": "Account", "older_than": timedelta(days=1), "last": "",
+    "open_too": False,
+}  # fmt: skip
+RETENTION = {
+    "store": lambda world: world.app.store, "rules": [twofold.RetentionRule(**RULE)], "databases": (), "may_miss": (),
+    "progress": print,
+}  # fmt: skip
+RETENTION_WRONG = {
+    "store": (*OBJECT, EventStore), "rules": (None, 5, "text", [], [5], [twofold.RetentionRule]), "databases": (5, [5]),
+    "may_miss": TEXTS, "progress": (None, *FUNCTION),
+}  # fmt: skip
 READ = {"query": some(5, "text", Opened, EventQuery, QueryItem()), "after": (*WHOLE, -1)}
 
 
@@ -380,6 +393,16 @@ CALLS: list[Call] = [
     Call("twofold.EventStore.append", lambda world: world.store.append, APPENDED, APPEND),
     Call("twofold.EventStore.append_events", lambda world: world.store.append_events,
          {"stream_id": "Account-a", "stream_type": "Account", "expected_version": 0, **APPENDED}, {**STREAM, **APPEND}),
+    Call("twofold.EventStore.close_stream", lambda world: world.store.close_stream,
+         {"stream_id": "Account-a", "stream_type": "Account", "expected_version": 1, "reason": "over", "by": "",
+          "summary": (), "successor": None, "condition": None, "metadata": None},
+         {**STREAM, "reason": FILLED, "by": TEXT, "summary": (None, 5, "text", [5], [Opened]),
+          "successor": (5, "text", ("s", "s", [EVENT]), twofold.NextStream("", "s", [EVENT])),
+          "condition": APPEND["condition"], "metadata": APPEND["metadata"]},
+         may_be_made=False),
+    Call("twofold.EventStore.tombstone_stream", lambda world: world.app.store.tombstone_stream,
+         {"stream_id": "Other-a", "reason": "over", "by": "ann"},
+         {"stream_id": (*FILLED, "twofold.mails-1"), "reason": FILLED, "by": FILLED}),
     Call("twofold.EventStore.decide", lambda world: world.store.decide, {"model": MODEL},
          {"model": (*OBJECT, DecisionModel, EventQuery.all())}),
     Call("twofold.EventStore.position_at", lambda world: world.store.position_at, {"as_of": 0},
@@ -479,6 +502,17 @@ CALLS: list[Call] = [
     Call("twofold.Repository.save", lambda world: Repository(world.store, Account).save,
          {"aggregate": new_account, "condition": None},
          {"aggregate": (*OBJECT, Account, EVENT), "condition": APPEND["condition"]}),
+    Call("twofold.Repository.close", lambda world: Repository(world.store, Account).close,
+         {"aggregate": new_account, "reason": "over", "by": "", "successor": None},
+         {"aggregate": (*OBJECT, Account, EVENT), "reason": FILLED, "by": TEXT,
+          "successor": (5, "text", Account, EVENT, Account("b"))},
+         may_be_made=False),
+    Call("twofold.RetentionRule", lambda world: twofold.RetentionRule, RULE,
+         {"name": FILLED, "action": ONE_OF, "stream_type": (*FILLED, "twofold.mails"),
+          "older_than": (None, 5, "1d", timedelta(days=-1)), "last": TEXT, "open_too": FLAG}),
+    Call("twofold.plan_retention", lambda world: twofold.plan_retention, RETENTION, RETENTION_WRONG),
+    Call("twofold.apply_retention", lambda world: twofold.apply_retention, {**RETENTION, "by": "ann"},
+         {**RETENTION_WRONG, "by": FILLED}),
     Call("twofold.Repository.handle", lambda world: world.app.repository(Account).handle,
          {"command_type": new_command_type, "act": lambda account, command: None,
           "id": lambda command: command.account},

@@ -25,6 +25,7 @@ from twofold.cli import (
     transfer,
     upkeep,
 )
+from twofold.cli.ending import retention
 from twofold.cli.output import InterruptedByUserError, err, json_text
 from twofold.cli.persons import privacy
 from twofold.cli.starting import agents, demonstration, new_project, serving, working
@@ -64,6 +65,7 @@ app.command(doctor.doctor)
 app.command(checks.explain_code, name="explain")
 app.command(events.app)
 app.command(streams.app)
+app.command(retention.app)
 app.command(events.show_trace, name="trace")
 app.command(parked.app)
 app.command(past.at)

@@ -1,4 +1,4 @@
-"""Commands for one stream: `twofold stream show`."""
+"""Commands for one stream: `twofold stream show | close | tombstone`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from twofold.cli.applications import FORM, opened_store
-from twofold.cli.output import Json, json_text, opened, print_table, say, say_document
+from twofold.cli.output import Json, Yes, answer, confirmed, json_text, opened, print_table, say, say_document
 from twofold.inspection import EventSearch, document_of, masked, search_events, stream_state
+from twofold.log.ending.appending import close_streams
+from twofold.log.ending.tombstones import tombstone_streams
 from twofold.log.event_store import EventStore
+from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stream import RESERVED
+from twofold.options import LogOptions
+from twofold.ports.maintenance import PortableLog
 
 Source = Annotated[
     str, Parameter(help=f"The database, such as sqlite:///orders.db; with `--state`, the application, as {FORM}.")
@@ -24,7 +30,14 @@ Fold = Annotated[str, Parameter(help="Which aggregate or decider, if several fol
 Url = Annotated[str, Parameter(help="With an application: its database, if the function takes one.")]
 Limit = Annotated[int, Parameter(help="The most events to show.")]
 
-app = App(name="stream", help="Look at one stream, and at the state of what it is about, after each of its events.")
+Database = Annotated[str, Parameter(help="The database, such as sqlite:///orders.db.")]
+Reason = Annotated[str, Parameter(help="Why; it is recorded.")]
+By = Annotated[str, Parameter(help="Who asked for it; it is recorded.")]
+
+app = App(
+    name="stream",
+    help="Look at one stream, and at the state of what it is about, after each of its events; and end it.",
+)
 
 
 @app.command
@@ -52,6 +65,50 @@ async def show(
                 await _show_state(store, stream, version, fold, as_json=as_json)
         else:
             await _show_events(store, stream, version, limit, as_json=as_json)
+
+
+@app.command
+async def close(url: Database, stream: Stream, /, *, reason: Reason, by: By, as_json: Json = False) -> None:
+    """Close a stream: it is read as before, and takes no more events.
+
+    Example: `twofold stream close sqlite:///orders.db Order-7f3 --reason "moved away" --by ann`
+    """
+    async with opened(url) as log:
+        end = await _end(log, stream)
+        count = await close_streams(log, [stream], reason=reason, by=by, options=LogOptions())
+    text = f"the stream {stream!r} is closed, at version {end.version + count:,}"
+    answer(text, {"stream": stream, "closed": bool(count), "version": end.version + count}, as_json=as_json)
+
+
+@app.command
+async def tombstone(
+    url: Database, stream: Stream, /, *, reason: Reason, by: By, yes: Yes = False, as_json: Json = False
+) -> None:
+    """End a stream for ever, and remove its events; only their places in the log are left.
+
+    Projections are told by a `StreamTombstoned`. Interrupted, it goes on when it is run again.
+
+    Example: `twofold stream tombstone sqlite:///orders.db Order-7f3 --reason "a test" --by ann`
+    """
+    confirmed(f"this removes all events of the stream {stream!r}", yes=yes)
+    async with opened(url) as log:
+        await _end(log, stream)
+        count = await tombstone_streams(log, [stream], reason=reason, by=by, options=LogOptions())
+    text = f"the stream {stream!r} is tombstoned, and {count:,} events are removed"
+    answer(text, {"stream": stream, "removed": count}, as_json=as_json)
+
+
+async def _end(log: PortableLog, stream: str) -> StoredEvent:
+    """Return the last event of a stream.
+
+    Raises:
+        ValueError: there is no such stream, or it is one of Twofold's own.
+    """
+    if stream.startswith(RESERVED):
+        raise ValueError(f"{stream!r} is a stream of Twofold's own, which ends by itself")
+    if not (found := await log.find_stream_ends([stream])):
+        raise ValueError(f"there is no stream {stream!r}; `twofold events search` finds what there is")
+    return found[0]
 
 
 async def _show_state(store: EventStore, stream: str, version: int | None, fold: str, *, as_json: bool) -> None:

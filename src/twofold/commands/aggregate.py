@@ -11,8 +11,9 @@ from twofold.arguments import check_iterable
 from twofold.commands.ignored import check_ignored
 from twofold.errors import InvalidEventError
 from twofold.log.codec.mutable_fields import copier
+from twofold.log.codec.mutable_values import is_mutable
+from twofold.messages.endings import StreamClosed
 from twofold.messages.event_methods import fields_of, methods_by_event, refuse_record
-from twofold.messages.mutable import is_mutable
 
 
 class Aggregate:
@@ -90,7 +91,7 @@ class Aggregate:
             method = methods.get(type(event))
             if method is not None:
                 method(self, event)
-            elif type(event) not in self.ignores:
+            elif type(event) not in self.ignores and type(event) is not StreamClosed:
                 self._refuse(event)
             self.version += 1
         return self

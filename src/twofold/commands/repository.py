@@ -13,6 +13,7 @@ from twofold.commands.bus import CommandBus
 from twofold.commands.decider import Decider
 from twofold.commands.folds import AggregateFold, DeciderFold
 from twofold.errors import AggregateNotFoundError, InvalidHandlerError, InvalidMessageTypeError
+from twofold.log.ending.closing import NextStream
 from twofold.log.event_store import EventStore
 from twofold.log.folding.as_of import AsOf
 from twofold.log.folding.streams import Fold
@@ -84,6 +85,7 @@ class Repository(Generic[A]):
             condition: what else must hold, such as the condition of a decision.
 
         Raises:
+            StreamClosedError: the stream is closed.
             ConflictError: another event was written to its stream, or the condition does not hold; and what else
                 `EventStore.append_events` raises.
         """
@@ -101,6 +103,46 @@ class Repository(Generic[A]):
             condition=condition,
         )
         aggregate.mark_committed()
+
+    async def close(self, aggregate: A, *, reason: str, by: str = "", successor: A | None = None) -> None:
+        """Save an aggregate for the last time, and close its stream: it is loaded as before, and never saved again.
+
+        Its uncommitted events sum it up; those of the successor carry that forward. All of them are stored in one
+        append, and within a command handler with the command.
+
+        Args:
+            aggregate: one that was loaded, or made.
+            reason: why; it is recorded.
+            by: who closes it; it is recorded.
+            successor: a new aggregate, in whose stream it goes on.
+
+        Raises:
+            StreamClosedError: it is closed already.
+            ConflictError: another event was written to its stream, or the successor exists.
+            ValueError: the successor has no events; and what else `EventStore.close_stream` raises.
+        """
+        check_instance("aggregate", aggregate, self._type)
+        following = None
+        if successor is not None:
+            check_instance("successor", successor, self._type)
+            following = NextStream(
+                self._type.stream_id(successor.id), self._type.stream_type, successor.uncommitted_events
+            )
+            if not following.events or successor.committed_version:
+                raise ValueError("`successor` is a new aggregate, with the events with which it begins")
+        await self._store.close_stream(
+            self._type.stream_id(aggregate.id),
+            self._type.stream_type,
+            reason=reason,
+            by=by,
+            expected_version=aggregate.committed_version,
+            summary=aggregate.uncommitted_events,
+            successor=following,
+        )
+        aggregate.mark_committed()
+        aggregate.version += 1  # for the `StreamClosed`
+        if successor is not None:
+            successor.mark_committed()
 
     def handle(
         self, command_type: type[C], act: Callable[[A, C], object], *, id: Callable[[C], str] | None = None

@@ -25,6 +25,7 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.AggregateNotFoundError: 404,
     errors.ConflictError: 409,
     errors.DuplicateEventIdError: 409,
+    errors.StreamClosedError: 409,
     errors.VersionMismatchError: 412,
     errors.InvalidTenantError: 400,
     errors.InvalidTokenError: 400,

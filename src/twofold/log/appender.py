@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -14,8 +15,10 @@ from twofold.errors import (
     ConflictError,
     CorruptEventError,
     DuplicateEventIdError,
+    InvalidEventError,
     LimitExceededError,
     RepeatedTransactionError,
+    StreamClosedError,
     TransactionReusedError,
     UnitOfWorkError,
 )
@@ -27,6 +30,7 @@ from twofold.log.tagged_types import TaggedTypes
 from twofold.log.transaction import StoreTransaction
 from twofold.log.unit_of_work import writing_unit
 from twofold.messages.context import current_metadata
+from twofold.messages.endings import ENDINGS, StreamClosed, StreamTombstoned
 from twofold.messages.event import Metadata
 from twofold.messages.event_query import AppendCondition
 from twofold.messages.ids import new_event_ids
@@ -48,6 +52,15 @@ class Committed(NamedTuple):
     receipt: Receipt[Any]
     result: bytes
     """What is recorded as the result of the command."""
+
+
+class StreamPart(NamedTuple):
+    """What one stream gets of an append to several."""
+
+    stream_id: str
+    stream_type: str
+    events: Sequence[object]
+    expected: ExpectedVersion
 
 
 class Appender:
@@ -134,6 +147,30 @@ class Appender:
             self._note(receipt.position)
             count_append(len(encoded))
         return receipt
+
+    async def write_streams(
+        self, parts: Sequence[StreamPart], condition: AppendCondition | None = None, metadata: Metadata | None = None
+    ) -> Receipt[None]:
+        """Stage or store events of several streams in one append, as `write` does with those of one.
+
+        Raises:
+            UnitOfWorkError: the command's handler has returned.
+            Exception: what `EventStore.append_events` raises.
+        """
+        unit = writing_unit()
+        condition = None if condition is None else self.own_condition(condition)
+        await self._types._prepare_keys([event for part in parts for event in part.events])
+        make_ids = unit.event_ids if unit else None
+        all_encoded = [self.encode(each.events, *each[:2], None, metadata, make_ids) for each in parts]
+        if self._types.unrecorded:
+            await self.tagged_types.record()
+        if unit is not None:
+            for part, encoded in zip(parts, all_encoded, strict=True):
+                unit.stage(encoded, part.events, part.expected, condition)
+            return staged_receipt(None, all_encoded[-1])
+        expected = tuple((new[0].stream_id, part.expected) for part, new in zip(parts, all_encoded, strict=True))
+        append = Append(tuple(chain.from_iterable(all_encoded)), expected, condition)
+        return (await self.commit(append)).receipt
 
     def encode(
         self,
@@ -229,9 +266,13 @@ class Appender:
         return own_uuid(current_tenant("a command"), command_id) if self._has_tenants else command_id
 
     def _fitting(self, encoded: tuple[NewEvent, ...]) -> tuple[NewEvent, ...]:
-        """Return encoded events if they are not too large together."""
+        """Return encoded events if they are not too large together, and none stands behind the end of its stream."""
+        if len(encoded) < 2:
+            return encoded
         largest = self._options.max_bytes
-        if len(encoded) > 1 and (size := sum(len(event.payload) for event in encoded)) > largest:
+        if (ending := next((event for event in encoded[:-1] if event.type in ENDINGS), None)) is not None:
+            raise InvalidEventError(f"{ending.type} is the last event of its stream; append nothing behind it")
+        if (size := sum(len(event.payload) for event in encoded)) > largest:
             raise LimitExceededError(f"an append takes at most {largest} bytes of payload, got {size}; split it")
         return encoded
 
@@ -302,6 +343,8 @@ class Appender:
     async def _accepted(self, outcome: Appended | Rejected) -> Appended:
         if isinstance(outcome, Appended):
             return outcome
+        if outcome.is_ended:
+            raise self._closed(outcome)
         raise ConflictError(
             outcome.reason,
             conflicts=await decoder(self._types, "raw").events_of(outcome.conflicts),
@@ -310,6 +353,17 @@ class Appender:
             stored_stream=outcome.stream_id,
             is_complete=len(outcome.conflicts) < MAX_CONFLICTS,
         )
+
+    def _closed(self, rejected: Rejected) -> StreamClosedError:
+        """Return the error for an append to a stream that takes no more events."""
+        found = decoder(self._types, "raw")(rejected.conflicts)
+        ending = found[-1].event if found else None
+        shown = self.shown(rejected.stream_id)
+        if isinstance(ending, StreamClosed):
+            return StreamClosedError(shown, reason=ending.reason, by=ending.by, successor=ending.successor)
+        if isinstance(ending, StreamTombstoned):
+            return StreamClosedError(shown, reason=ending.reason, by=ending.by, is_tombstoned=True)
+        return StreamClosedError(shown)
 
     def shown(self, stream_id: str) -> str:
         """Return the name of a stream of the present tenant as the application knows it."""

@@ -6,17 +6,19 @@ import copy
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 from uuid import UUID
 
 from twofold.arguments import check_flag, check_instance, check_port, check_text, check_whole
-from twofold.errors import InvalidMessageTypeError
+from twofold.errors import InvalidMessageTypeError, UnitOfWorkError
 from twofold.log.appender import Appender
 from twofold.log.chunks import Pace, Rows, chunks, pace_of
 from twofold.log.codec.encrypt import Encryption
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.unknown import Decoding, RowDecoder, Unknown, decoder, readable
+from twofold.log.ending.closing import NextStream, close_stream
+from twofold.log.ending.tombstones import tombstone_streams
 from twofold.log.folding.as_of import AsOf, check_as_of, position_as_of
 from twofold.log.folding.decision_model import Decision, DecisionModel
 from twofold.log.folding.decisions import Decisions
@@ -28,17 +30,18 @@ from twofold.log.known_positions import KnownPositions
 from twofold.log.query_check import matchable
 from twofold.log.subscription import Subscription
 from twofold.log.transaction import StoreTransaction
-from twofold.log.unit_of_work import current_unit
+from twofold.log.unit_of_work import current_unit, writing_unit
 from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.personal import SubjectForgotten
 from twofold.messages.position import Position
 from twofold.messages.receipt import Receipt
-from twofold.messages.stream import ExpectedVersion, check_expected
+from twofold.messages.stream import RESERVED, STREAM_EXISTS, ExpectedVersion, check_expected
 from twofold.messages.tenant_names import own_name
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
+from twofold.ports.maintenance import PortableLog
 from twofold.tasks import run_in_thread
 from twofold.tenants import current_tenant, own_query, require_all_tenants, tenant_or_all
 
@@ -161,6 +164,7 @@ class EventStore:
         Raises:
             ConflictError: the stream is not as expected, or the condition fails. Within a command handler, the command
                 is tried again instead.
+            StreamClosedError: the stream is closed, or tombstoned.
             UnitOfWorkError: this code was begun by a command handler that has returned.
             DuplicateEventIdError: an id is stored already with other content.
             InvalidEventError, InvalidMessageTypeError, LimitExceededError: the events cannot be stored.
@@ -194,6 +198,80 @@ class EventStore:
             LimitExceededError, OutcomeUnknownError, StorageError: as for `append_events`.
         """
         return await self._appender.write(events, "", "", None, condition, event_ids, metadata)
+
+    async def close_stream(
+        self,
+        stream_id: str,
+        stream_type: str,
+        *,
+        reason: str,
+        by: str = "",
+        expected_version: ExpectedVersion = STREAM_EXISTS,
+        summary: Sequence[object] = (),
+        successor: NextStream | None = None,
+        condition: AppendCondition | None = None,
+        metadata: Metadata | None = None,
+    ) -> Receipt[None]:
+        """Close a stream: it is read as before, and takes no more events; within a command handler, with the command.
+
+        Its last events are the summary and a `StreamClosed`, which no aggregate and no decider folds. They are stored
+        in one append with the first events of the stream in which it goes on. The receipt is that of the last event.
+
+        Args:
+            stream_id: such as "Till-7".
+            stream_type: such as "Till".
+            reason: why; it is recorded.
+            by: who closes it; it is recorded.
+            expected_version: the version before the append, as for `append_events`.
+            summary: events of your own that say what it came to.
+            successor: the stream in which it goes on; it must be new.
+            condition: what else must hold.
+            metadata: instead of what `twofold.metadata(...)` has set.
+
+        Raises:
+            StreamClosedError: it is closed already.
+            ConflictError: a stream is not as expected, or the condition fails.
+            ValueError, TypeError: an argument cannot work.
+            UnitOfWorkError, InvalidEventError, InvalidMessageTypeError: as for `append_events`.
+            LimitExceededError, OutcomeUnknownError, StorageError: as for `append_events`.
+        """
+        return await close_stream(
+            self._appender, stream_id, stream_type, expected_version=expected_version, reason=reason, by=by,
+            summary=summary, successor=successor, condition=condition, metadata=metadata,
+        )  # fmt: skip
+
+    async def tombstone_stream(self, stream_id: str, *, reason: str, by: str) -> int:
+        """End a stream for ever, and remove its events; return how many were removed.
+
+        Its last event is a `StreamTombstoned`. Of the others only their places are left, and a digest; readers get no
+        events of them, and those who load the stream find none. A projection that takes `StreamTombstoned` removes what
+        it has made of them; the others keep their rows, until they are rebuilt. Snapshots are deleted.
+
+        A repeat completes what was interrupted, and else changes nothing.
+
+        Args:
+            stream_id: such as "Order-7f3".
+            reason: why; it is recorded.
+            by: who asked for it; it is recorded.
+
+        Raises:
+            ConflictError: others append to the stream all the while.
+            UnitOfWorkError: this is a command handler.
+            TypeError, ValueError: an argument cannot work, such as a stream of Twofold's own.
+            StorageError: the database failed; call it again to go on.
+        """
+        check_text("stream_id", stream_id)
+        check_text("reason", reason)
+        check_text("by", by)
+        if stream_id.startswith(RESERVED):
+            raise ValueError(f"`stream_id`: {stream_id!r:.80} is a stream of Twofold's own, which ends by itself")
+        if writing_unit() is not None:
+            raise UnitOfWorkError(
+                "a command handler cannot tombstone a stream: what is removed cannot be part of its one append; close "
+                "the stream, and tombstone it elsewhere"
+            )
+        log = cast(PortableLog, self._log)
+        return await tombstone_streams(log, [self._own_stream(stream_id)], reason=reason, by=by, options=self.options)
 
     def read(
         self,

@@ -16,8 +16,9 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from twofold.errors import ConflictError, UnitOfWorkError
+from twofold.errors import ConflictError, StreamClosedError, UnitOfWorkError
 from twofold.messages.context import Context, current_context, enter_context, leave_context, metadata_in
+from twofold.messages.endings import StreamClosed
 from twofold.messages.event import Metadata, RawEvent, RecordedEvent
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.ids import event_ids_of, uuid7
@@ -268,6 +269,7 @@ class UnitOfWork:
 
         Raises:
             ConflictError: what is staged for the stream contradicts the expected version.
+            StreamClosedError: what is staged closes the stream.
             ValueError: the condition cannot be put under one with those that there are.
         """
         stream_id = encoded[0].stream_id
@@ -311,6 +313,7 @@ class UnitOfWork:
         Raises:
             ConflictError: what it has decided on, or read of a stream, is not what is staged here by now; nothing was
                 taken over.
+            StreamClosedError: this one has closed a stream to which it appends.
             UnitOfWorkError: the handler of this command has returned.
         """
         if not self.is_open:
@@ -349,10 +352,13 @@ class UnitOfWork:
 
         Raises:
             ConflictError: two expectations contradict each other.
+            StreamClosedError: what is staged closes the stream.
         """
-        staged = len(self._own.streams.get(stream_id, ()))
+        staged = len(events := self._own.streams.get(stream_id, []))
         if not staged:
             return expected
+        if type(last := events[-1]) is StreamClosed:
+            raise StreamClosedError(last.stream_id, reason=last.reason, by=last.by, successor=last.successor)
         known = self._own.expected[stream_id]
         if not isinstance(expected, int):  # events are staged, so that the stream will exist
             return known

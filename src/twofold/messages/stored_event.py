@@ -115,6 +115,9 @@ _as_new_event: Callable[[Iterable[object]], NewEvent] = partial(tuple.__new__, N
 _NAMES = "%s\0" * len(EventNames._fields)
 _encode_tags = msgspec.json.Encoder().encode
 
+REMOVED = "twofold.EventRemoved"
+"""The type of a row whose event was removed. Readers get no event of it. stored: change it with care."""
+
 SEAL_MODULUS = 4_294_967_291
 """The largest prime below 2**32: no flipped bit of a number changes it by a multiple of this."""
 
@@ -190,7 +193,12 @@ def record(event: NewEvent, position: int, version: int, recorded_at: int) -> St
 
 
 def is_repeat(event: NewEvent, stored: StoredEvent) -> bool:
-    """Return whether a row is this event, stored by an earlier try. Metadata may differ from one try to the next."""
+    """Return whether a row with its id is this event, stored by an earlier try, whose metadata may have been others.
+
+    Of an event that was removed, only the id and the stream tell.
+    """
+    if stored.type == REMOVED:
+        return event.stream_id == stored.stream_id
     return _of_content(event) == _of_content(stored)
 
 

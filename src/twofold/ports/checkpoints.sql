@@ -251,6 +251,9 @@ WHERE position = :position AND cause <> '' AND cause <> '(forgotten)' RETURNING 
 UPDATE twofold_skipped SET cause = '(forgotten)'
 WHERE position = :position AND cause <> '' AND cause <> '(forgotten)' RETURNING position
 
+-- name: parked_positions
+SELECT DISTINCT name, position FROM twofold_parked ORDER BY position
+
 -- name: parked_counts
 SELECT name, generation, count(*), min(position) FROM twofold_parked GROUP BY name, generation
 

@@ -11,6 +11,7 @@ from zlib import crc32
 import msgspec
 
 from twofold.errors import CommandReusedError, CorruptCommandError, DuplicateEventIdError
+from twofold.messages.endings import TOMBSTONED, is_ended
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import SEAL_MODULUS, NewEvent, StoredEvent, is_repeat
@@ -106,8 +107,14 @@ class Rejected(NamedTuple):
 
     reason: str
     conflicts: tuple[StoredEvent, ...] = ()
+    """The events that caused it. Of a stream that takes no more events, the one that says so."""
     stream_id: str = ""
     version: int = 0
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the stream is closed or tombstoned: to try again leads nowhere."""
+        return bool(self.stream_id and self.conflicts) and is_ended(self.conflicts[-1])
 
 
 class Scan(NamedTuple):
@@ -147,6 +154,10 @@ class EventLog(Protocol):
         committed in their order. A repeat (the same command, or the same event ids with the same content) stores
         nothing and answers as the first call did, whatever the versions are by now. Appends that wait at one
         moment share one commit, and each is judged alone, in the order of the calls.
+
+        A stream that ends with a `StreamClosed` or `StreamTombstoned` takes no more events, whatever is expected of
+        it, but for a tombstone behind a closed one; the event that says so is the only conflict of the rejection. A
+        condition also fails if a stream was tombstoned behind its position: events that match may be gone.
 
         A cancelled caller does not know the outcome; the append itself goes on and is stored or rejected whole.
 
@@ -354,7 +365,21 @@ def version_rejection(
     return Rejected(reason, tuple(newer[:MAX_CONFLICTS]), stream_id, version)
 
 
+def ended_rejection(last: StoredEvent) -> Rejected:
+    """Return the rejection of an append to a stream that takes no more events, given its last one."""
+    how = "tombstoned" if last.type == TOMBSTONED else "closed"
+    return Rejected(f"stream {last.stream_id!r} is {how}", (last,), last.stream_id, last.version)
+
+
 def condition_rejection(condition: AppendCondition, conflicts: Sequence[StoredEvent]) -> Rejected:
-    """Return the rejection of an append whose condition does not hold."""
+    """Return the rejection of an append whose condition does not hold.
+
+    Without conflicts, a stream was tombstoned behind the condition's position.
+    """
+    if not conflicts:
+        return Rejected(
+            f"the append condition cannot be judged: a stream was tombstoned after {condition.after}, and events that "
+            f"matched may be removed; read again"
+        )
     reason = f"the append condition fails on event {conflicts[0].position}, after {condition.after}"
     return Rejected(reason, tuple(conflicts[:MAX_CONFLICTS]))

@@ -115,6 +115,31 @@ class TagChange(NamedTuple):
     checksum: int
 
 
+class Removal(NamedTuple):
+    """What is stored in the place of an event that is removed, with the checksum over it."""
+
+    position: int
+    found: int
+    """The checksum of the row that was read."""
+    payload: bytes
+    """JSON: the digest of what stood there."""
+    tags: bytes
+    """JSON array of strings: the tag that says whose the event was."""
+    checksum: int
+    gone_tags: Sequence[str]
+    """Those by which the event is no longer found."""
+
+
+class StreamSize(NamedTuple):
+    """How much a stream holds."""
+
+    stream_id: str
+    events: int
+    """Without those that were removed."""
+    size: int
+    """Bytes of their payloads, metadata and tags."""
+
+
 class PortableLog(EventLog, Protocol):
     """An event log that can be copied from and to."""
 
@@ -219,6 +244,39 @@ class PortableLog(EventLog, Protocol):
 
         Raises:
             StorageError: nothing was stored.
+        """
+
+    async def read_stream_ends(self, *, after: str = "", limit: int) -> Sequence[StoredEvent]:
+        """Return the last events of up to `limit` streams whose names are greater than `after`, in their order.
+
+        Names are compared as their bytes are.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+    async def find_stream_ends(self, stream_ids: Sequence[str]) -> Sequence[StoredEvent]:
+        """Return the last events of these streams, as far as they exist, in any order.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+    async def measure_streams(self, stream_ids: Sequence[str]) -> Sequence[StreamSize]:
+        """Return how much each of these streams holds, as far as they exist, in any order.
+
+        Raises:
+            StorageError: the database failed.
+        """
+
+    async def remove_events(self, removals: Sequence[Removal]) -> None:
+        """Remove events durably, in one transaction; their places stay: position, version, id, stream and time.
+
+        Their types become that of a removed event. A row that is no longer as it was found stays so. The caller removes
+        events of streams that are tombstoned only.
+
+        Raises:
+            StorageError: nothing was removed.
         """
 
     async def check(self) -> Sequence[str]:

@@ -17,9 +17,9 @@ from msgspec.structs import replace
 
 from twofold.engines.memory import MemoryEventLog
 from twofold.messages.event_query import EventQuery
-from twofold.messages.stored_event import NewEvent, StoredEvent, content_checksum, seal
+from twofold.messages.stored_event import REMOVED, NewEvent, StoredEvent, content_checksum, is_intact, seal
 from twofold.ports.event_log import Appended
-from twofold.ports.maintenance import Fork, PortableLog, StoredCommand, TagChange
+from twofold.ports.maintenance import Fork, PortableLog, Removal, StoredCommand, StreamSize, TagChange
 from twofold.testing.samples import Revised, append_of, new_command, new_event, repeated_span, span, topic
 
 EVERYTHING = EventQuery.all()
@@ -238,6 +238,67 @@ class PortableLogConformance:
         assert await rows_of(log) == before
         assert list(await log.read(topic("y"), limit=9)) == []
         assert list(await log.check()) == []
+
+    async def test_the_last_events_of_streams_are_found_page_by_page_and_by_name(self, log: PortableLog) -> None:
+        names = ["Note-10", "Note-1", "a", "Ä", "Note-2", "Z"]
+        for name in [*names, "Note-1", "", "Ä", "Z"]:
+            await log.append(append_of(new_event(name, "x", text="é" * len(name))))
+        found, after = list[StoredEvent](), ""
+        while page := await log.read_stream_ends(after=after, limit=4):
+            assert len(page) in (4, 2)
+            found, after = found + list(page), page[-1].stream_id
+        assert [(row.stream_id, row.version) for row in found] == [
+            ("Note-1", 2), ("Note-10", 1), ("Note-2", 1), ("Z", 2), ("a", 1), ("Ä", 2)
+        ]  # fmt: skip
+        assert [row.position for row in found] == [7, 1, 5, 10, 3, 9]
+        some = await log.find_stream_ends(["Ä", "none", "Z", "Ä", ""])
+        assert sorted(row.position for row in some) == [9, 10]
+        assert list(await log.find_stream_ends([])) == list(await log.read_stream_ends(after="Ä", limit=1)) == []
+
+    async def test_streams_are_measured_without_what_was_removed(self, log: PortableLog) -> None:
+        for name in ("Note-1", "Note-2", "Note-1"):
+            await log.append(append_of(new_event(name, "x", text="é")))
+        rows = await rows_of(log)
+        size = sum(len(row.payload) + len(row.metadata) + len(row.tags) for row in (rows[0], rows[2]))
+        assert list(await log.measure_streams(["Note-1", "none", "Note-1"])) == [StreamSize("Note-1", 2, size)]
+        await log.remove_events([_removal(rows[0])])
+        assert list(await log.measure_streams(["Note-1"])) == [StreamSize("Note-1", 1, size // 2)]
+        await log.remove_events([_removal(rows[2])])
+        assert list(await log.measure_streams(["Note-1"])) == list(await log.measure_streams([])) == []
+
+    async def test_removed_events_leave_their_places_and_are_found_by_nothing_else(self, log: PortableLog) -> None:
+        for event in (new_event("Note-1", "x", "y"), new_event("Note-1", "x"), new_event("", "x")):
+            await log.append(append_of(event))
+        before = await rows_of(log)
+        removals = [_removal(before[1]), _removal(before[0], "topic:y")]
+        await log.remove_events([*removals, _removal(before[2])._replace(found=before[2].checksum + 1)])
+        after = await rows_of(log)
+        assert after[2] == before[2]
+        for row, earlier, tags in zip(after, before[:2], (b'["topic:y"]', b"[]"), strict=False):
+            expected = replace(earlier, type=REMOVED, schema_version=1, payload=b'{"d":"1"}', metadata=b"{}", tags=tags)
+            assert replace(row, checksum=0) == replace(expected, checksum=0)
+            assert is_intact(row)
+        assert [row.position for row in await log.read(topic("x"), limit=9)] == [3]
+        assert [row.position for row in await log.read(topic("y"), limit=9)] == [1]
+        assert [row.position for row in await log.read(EventQuery.exactly(REMOVED), limit=9)] == [1, 2]
+        assert list(await log.read_stream("Note-1", limit=9)) == after[:2]
+        assert list(await log.find_events([before[0].event_id])) == after[:1]
+        assert list(await log.check()) == []
+
+
+def _removal(row: StoredEvent, *kept: str) -> Removal:
+    """Return how an event is removed, but for some of its tags."""
+    payload, tags = b'{"d":"1"}', msgspec.json.encode(kept)
+    bare = replace(row, type=REMOVED, schema_version=1, payload=payload, metadata=b"{}", tags=tags)
+    checksum = seal(content_checksum(bare), row.position, row.version, row.recorded_at)
+    return Removal(
+        row.position,
+        row.checksum,
+        payload,
+        tags,
+        checksum,
+        [tag for tag in msgspec.json.decode(row.tags) if tag not in kept],
+    )
 
 
 def _with_metadata(event: NewEvent, metadata: bytes) -> NewEvent:

@@ -17,9 +17,10 @@ from twofold.engines.memory.database import MemoryDatabase
 from twofold.engines.memory.inline import answer
 from twofold.engines.sqlite.log.inline import carry_out
 from twofold.errors import HistoryChangedError
+from twofold.messages.endings import TOMBSTONED, is_ended
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
-from twofold.messages.stored_event import StoredEvent, record
+from twofold.messages.stored_event import REMOVED, StoredEvent, record
 from twofold.messages.stream import holds
 from twofold.options import InspectionOptions
 from twofold.ports.event_log import (
@@ -30,6 +31,7 @@ from twofold.ports.event_log import (
     Rejected,
     Scan,
     condition_rejection,
+    ended_rejection,
     repeated,
     repeated_command,
     scanned,
@@ -41,7 +43,9 @@ from twofold.ports.maintenance import (
     Fork,
     Inspection,
     PrunedCommands,
+    Removal,
     StoredCommand,
+    StreamSize,
     TagChange,
     refuse_gaps,
 )
@@ -254,12 +258,41 @@ class MemoryEventLog:
     async def replace_tags(self, changes: Sequence[TagChange]) -> None:
         self._tag_changes += 1
         for position, found, tags, checksum in changes:
-            stored = self._events[position - 1]
-            if stored.checksum == found:
-                changed = msgspec.structs.replace(stored, tags=tags, checksum=checksum)
-                self._events[position - 1] = self._by_id[stored.event_id] = changed
-                if stored.stream_id:
-                    self._streams[stored.stream_id][stored.version - 1] = changed
+            if self._events[position - 1].checksum == found:
+                self._replace(position, tags=tags, checksum=checksum)
+
+    async def read_stream_ends(self, *, after: str = "", limit: int) -> Sequence[StoredEvent]:
+        names = sorted(name for name, stream in self._streams.items() if stream and name > after)
+        return [self._streams[name][-1] for name in names[:limit]]
+
+    async def find_stream_ends(self, stream_ids: Sequence[str]) -> Sequence[StoredEvent]:
+        return [self._streams[each][-1] for each in dict.fromkeys(stream_ids) if self._streams.get(each)]
+
+    async def measure_streams(self, stream_ids: Sequence[str]) -> Sequence[StreamSize]:
+        found = {
+            each: [row for row in self._streams.get(each, []) if row.type != REMOVED] for each in stream_ids
+        }  # fmt: skip
+        return [
+            StreamSize(each, len(rows), sum(len(row.payload) + len(row.metadata) + len(row.tags) for row in rows))
+            for each, rows in found.items()
+            if rows
+        ]
+
+    async def remove_events(self, removals: Sequence[Removal]) -> None:
+        self._tag_changes += 1
+        for position, found, payload, tags, checksum, _ in removals:
+            if self._events[position - 1].checksum == found:
+                self._replace(
+                    position, type=REMOVED, schema_version=1, payload=payload, metadata=b"{}", tags=tags,
+                    checksum=checksum,
+                )  # fmt: skip
+
+    def _replace(self, position: int, **columns: object) -> None:
+        stored = self._events[position - 1]
+        changed = msgspec.structs.replace(stored, **columns)
+        self._events[position - 1] = self._by_id[stored.event_id] = changed
+        if stored.stream_id:
+            self._streams[stored.stream_id][stored.version - 1] = changed
 
     async def read_short_stream(self, stream_id: str, *, limit: int) -> Sequence[StoredEvent] | None:
         stream = self._streams.get(stream_id, [])
@@ -316,7 +349,16 @@ class MemoryEventLog:
         record, appended = known
         return FoundCommand(record, appended, tuple(self._events[appended.first - 1 : appended.last]))
 
+    def _ended(self, append: Append) -> Rejected | None:
+        for event in append.events:
+            stream = self._streams.get(event.stream_id)
+            if stream and is_ended(last := stream[-1]) and (event.type != TOMBSTONED or last.type == TOMBSTONED):
+                return ended_rejection(last)
+        return None
+
     def _rejected(self, append: Append) -> Rejected | None:
+        if ended := self._ended(append):
+            return ended
         for stream_id, expected in append.expected:
             stream = self._streams.get(stream_id, [])
             if not holds(expected, len(stream)):
@@ -324,7 +366,8 @@ class MemoryEventLog:
                 return version_rejection(stream_id, expected, len(stream), newer)
         if condition := append.condition:
             later = self._events[max(condition.after or 0, 0) :]
-            if conflicts := [event for event in later if _matches(condition.fail_if, event)]:
+            conflicts = [event for event in later if _matches(condition.fail_if, event)]
+            if conflicts or any(event.type == TOMBSTONED for event in later):
                 return condition_rejection(condition, conflicts)
         return None
 

@@ -16,22 +16,31 @@ class LogMemory:
     have appended, or may have put the database back to an older state that ends at the same position.
     """
 
-    __slots__ = ("_state", "head", "versions")
+    __slots__ = ("_state", "ended", "head", "last_tombstone", "versions")
 
     def __init__(self) -> None:
         self._state: int | None = None
         self.head: int | None = None
         """The last position; None until it is read."""
         self.versions: dict[str, int] = {}
+        self.ended: dict[str, str] = {}
+        """Streams of `versions` that take no more events, and the types of the events that say so."""
+        self.last_tombstone: int | None = None
+        """The position of the last tombstone of a stream; None until it is read."""
 
     def believe_only(self, state: int, most: int) -> None:
         """Forget everything unless it is of this state of the database, and versions if they are more than `most`."""
         if state != self._state:
-            self.head = None
-            self.versions.clear()
+            self.head = self.last_tombstone = None
+            self.forget_streams()
             self._state = state
         elif len(self.versions) > most:
-            self.versions.clear()
+            self.forget_streams()
+
+    def forget_streams(self) -> None:
+        """Forget the versions of all streams."""
+        self.versions.clear()
+        self.ended.clear()
 
 
 class Transaction:

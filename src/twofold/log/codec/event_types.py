@@ -37,9 +37,11 @@ from twofold.log.codec.proofs import Test, proof_of
 from twofold.log.codec.stored_names import check_name
 from twofold.log.codec.tags import Tags
 from twofold.log.codec.upcasting import Part, Parts, upcasted
+from twofold.messages.endings import ENDING_CLASSES
 from twofold.messages.event import Metadata, RawEvent, RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.messages.stored_event import (
+    REMOVED,
     EventNames,
     NewEvent,
     StoredEvent,
@@ -56,6 +58,9 @@ MANY = 16
 """Events in one append from which on they are encoded by class. A lower value slows small appends down."""
 MAX_PREPARED = 10_000
 """Classes in streams whose names are remembered. Higher: more memory; lower: names are checked and joined again."""
+
+_OWN = {REMOVED: RetiredType(REMOVED), **dict.fromkeys(ENDING_CLASSES)}
+"""What each log may hold, so that all can read it. Of removed events there is nothing to read."""
 
 _ClassInStream = tuple[str, str, type]
 
@@ -151,7 +156,7 @@ class EventTypes:
             TypeError: the name is no text.
         """
         check_text("type_name", type_name, may_be_empty=True)
-        return type_name in self._by_name or type_name in self._retired
+        return type_name in self._by_name or type_name in self._retired or type_name in _OWN
 
     def class_of(self, type_name: str) -> type | None:
         """Return the class of the events of a type; None if the type is not registered.
@@ -161,7 +166,7 @@ class EventTypes:
         """
         check_text("type_name", type_name, may_be_empty=True)
         codec = self._by_name.get(type_name)
-        return None if codec is None else codec.cls
+        return ENDING_CLASSES.get(type_name) if codec is None else codec.cls
 
     def tags_of(self, type_name: str) -> Tags | None:
         """Return what tags the events of a type carry; None if the type is not registered.
@@ -373,8 +378,10 @@ class EventTypes:
             )
 
     def _decoder(self, type_name: str, schema_version: int, position: int) -> _Decoder:
+        if (ending := ENDING_CLASSES.get(type_name)) is not None:
+            self._codec(ending)
         codec = self._by_name.get(type_name)
-        declared = codec.stored if codec else self._retired.get(type_name)
+        declared = codec.stored if codec else self._retired.get(type_name, _OWN.get(type_name))
         if declared is None:
             raise UnknownEventTypeError(type_name, position)
         if schema_version > declared.version:

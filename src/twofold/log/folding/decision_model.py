@@ -9,11 +9,11 @@ from operator import or_
 from typing import Any, Generic, TypeVar, overload
 
 from twofold.arguments import check_function, check_instance, check_items, check_iterable
+from twofold.log.codec.mutable_values import is_mutable
 from twofold.log.folding.state_form import returned_type
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_methods import fold_parameters
 from twofold.messages.event_query import AppendCondition, EventQuery
-from twofold.messages.mutable import is_mutable
 
 S = TypeVar("S")
 S1 = TypeVar("S1")

@@ -9,7 +9,9 @@
 4. The append expects the version of the last event that was read. So a state that is out of date costs a retry, and
    never leads to a wrong decision.
 
-Events that a fold ignores are not read. The last event of the stream always is, since its version is the stream's.
+Events that a fold ignores are not read. The last event of the stream always is, since its version is the stream's, and
+since it says whether the stream is tombstoned: then there is nothing to fold, as in a stream that never was. That a
+stream is closed is not folded.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from twofold.log.codec.stored_names import can_be_stored
 from twofold.log.folding.kept_states import KeptState, KeptStates, Key, copy_of
 from twofold.log.folding.snapshots import LastEvent, Looked, Plan, Snapshots, StoredState
 from twofold.log.unit_of_work import StreamHistory, current_unit
+from twofold.messages.endings import ENDINGS, StreamClosed, is_gone
 from twofold.messages.event import RecordedEvent
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
@@ -125,11 +128,14 @@ class Streams:
                 first = unit.reads.histories.setdefault(stream_id, history)
                 if first is not history and _serves(first, fold):  # another task of the command has read it, too
                     history, state = first, self._folded(stream_id, fold, first)
+        if is_gone(history.last):
+            return fold.begin(), 0
         staged = unit.staged(stream_id) if unit else ()
         if not staged:
             return state, history.version
         version = history.version + len(staged)
-        return fold.at(fold.take_staged(state, copied(staged)), version), version
+        told = [each for each in staged if type(each) is not StreamClosed]
+        return fold.at(fold.take_staged(state, copied(told)), version), version
 
     async def state_at(
         self, stream_id: str, fold: Fold[S], version: int | None = None, *, position: int | None = None
@@ -151,6 +157,8 @@ class Streams:
                 rows = [row for row in chunk if position is None or row.position <= position]
                 state = fold.take(state, await self._decoded(rows, fold))
                 reached = rows[-1].version if rows else reached
+                if rows and is_gone(rows[-1]):
+                    return fold.begin(), 0
                 is_behind = len(rows) < len(chunk)
         return fold.at(state, reached), reached
 
@@ -298,6 +306,8 @@ class Streams:
 
 def taken(events: EventTypes, rows: Rows, fold: Fold[Any]) -> list[RecordedEvent[Any]]:
     """Return rows of a stream as the events that a fold takes."""
+    while rows and rows[-1].type in ENDINGS:
+        rows = rows[:-1]
     if not fold.ignored:
         return events.decode(rows)
     kept = [row for row in rows if row.type not in fold.ignored or row.type in events.sources]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Check = Literal["event", "tags", "command", "storage", "snapshot", "checkpoint", "anchor", "key"]
+Check = Literal["event", "tags", "command", "storage", "snapshot", "checkpoint", "anchor", "key", "tombstone"]
 """stored: by those who read `twofold verify --json`."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, cast
 
 from twofold.errors import (
     CorruptEventError,
@@ -21,14 +21,17 @@ from twofold.errors import (
 from twofold.log.chunks import Rows, event_at, pace_of_all, scan_chunks
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.codec.tags import Tags
+from twofold.log.ending.tombstones import is_complete
 from twofold.log.integrity.damage import Damage
+from twofold.messages.endings import TOMBSTONED
 from twofold.messages.event import RecordedEvent
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
-from twofold.messages.stored_event import StoredEvent, are_intact, is_intact
+from twofold.messages.stored_event import REMOVED, StoredEvent, are_intact, is_intact
 from twofold.messages.tenant_names import own_name
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
+from twofold.ports.maintenance import PortableLog
 
 _RESTORE = "restore it from a backup"
 
@@ -116,11 +119,12 @@ class _Checks:
 
     def __init__(self, log: EventLog, known: EventTypes | None, options: LogOptions) -> None:
         self._streams = StreamVersions(log, options.remembered_streams)
+        self._tombstones = TombstoneCheck(cast(PortableLog, log), options.remembered_streams)
         self._tags = _TagCheck(known) if known else None
 
     async def of(self, rows: Rows, after: int) -> Sequence[Damage]:
         """Return what is wrong with the rows that are to follow a position."""
-        found = [*damaged_rows(rows, after), *await self._streams.check(rows)]
+        found = [*damaged_rows(rows, after), *await self._streams.check(rows), *await self._tombstones.check(rows)]
         return [*found, *self._tags.check(rows)] if self._tags else found
 
 
@@ -183,6 +187,43 @@ class StreamVersions:
         found = await self._log.read_stream(row.stream_id, after=row.version - 2, limit=1)
         is_before = bool(found) and found[0].version == row.version - 1 and found[0].position < row.position
         return row.version - 1 if is_before else 0
+
+
+class TombstoneCheck:
+    """Checks that events are removed of tombstoned streams only, and that all of theirs are.
+
+    Args:
+        log: the log.
+        most: streams that are remembered.
+    """
+
+    def __init__(self, log: PortableLog, most: int) -> None:
+        self._log = log
+        self._most = most
+        self._known: set[str] = set()
+
+    async def check(self, rows: Rows) -> Sequence[Damage]:
+        """Return what is wrong with removed events among the next rows, and with tombstones."""
+        found = list[Damage]()
+        concerned = [row for row in rows if row.type in (REMOVED, TOMBSTONED)]
+        removed = {row.stream_id for row in concerned if row.type == REMOVED} - self._known
+        ends = {end.stream_id: end.type for end in await self._log.find_stream_ends(list(removed))} if removed else {}
+        for row in concerned:
+            where = f"position {row.position}"
+            if row.type == TOMBSTONED and not await is_complete(self._log, row.stream_id):
+                text = (
+                    f"events of the tombstoned stream {row.stream_id!r} are still there, as their removal was "
+                    f"interrupted; tombstone it again, which completes it"
+                )
+                found.append(Damage("tombstone", where, StorageError(text)))
+            if row.stream_id in removed and ends.get(row.stream_id) != TOMBSTONED:
+                removed.discard(row.stream_id)
+                text = (
+                    f"event {row.position} was removed, and its stream {row.stream_id!r} is not tombstoned; {_RESTORE}"
+                )
+                found.append(Damage("event", where, StorageError(text)))
+        self._known = removed if len(self._known) > self._most else self._known | removed
+        return found
 
 
 def _misplaced(row: StoredEvent, expected: int) -> Damage:

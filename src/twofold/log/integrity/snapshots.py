@@ -9,6 +9,7 @@ from twofold.errors import StorageError
 from twofold.log.event_store import EventStore
 from twofold.log.folding.streams import Fold
 from twofold.log.integrity.damage import Damage
+from twofold.messages.endings import is_gone
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
 from twofold.ports.snapshots import Snapshot, SnapshotLog, is_sealed
@@ -100,7 +101,7 @@ async def _is_what_its_events_fold_to(store: EventStore, snapshot: Snapshot) -> 
     if fold is None or (plan := fold.plan()).fingerprint != snapshot.fingerprint:
         return None
     last = await store.log.read_stream(snapshot.subject, after=snapshot.version - 1, limit=1)
-    if not last or (last[0].event_id, last[0].version) != (snapshot.event_id, snapshot.version):
+    if not last or is_gone(last[0]) or (last[0].event_id, last[0].version) != (snapshot.event_id, snapshot.version):
         return None
     fresh, _ = await store._streams.state_at(snapshot.subject, fold, snapshot.version)
     if (state := store.snapshots.state_of(snapshot)) is None:

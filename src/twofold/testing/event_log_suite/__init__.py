@@ -30,6 +30,7 @@ from twofold.ports.event_log import EventLog
 from twofold.testing.event_log_suite.appends import AppendPromises
 from twofold.testing.event_log_suite.concurrency import ConcurrencyPromises
 from twofold.testing.event_log_suite.conditions import ConditionPromises
+from twofold.testing.event_log_suite.endings import EndingPromises
 from twofold.testing.event_log_suite.following import FollowingPromises
 from twofold.testing.event_log_suite.lifetime import LifetimePromises
 from twofold.testing.event_log_suite.reads import ReadPromises
@@ -44,6 +45,7 @@ class EventLogConformance(
     AppendPromises,
     VersionPromises,
     ConditionPromises,
+    EndingPromises,
     RepeatPromises,
     ConcurrencyPromises,
     ReadPromises,

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from twofold.engines.postgres.log.event_columns import many, one, read_rows
 from twofold.engines.postgres.wire import arrays
 from twofold.engines.postgres.wire.arrays import Binary, UnfitError
+from twofold.messages.endings import ENDINGS
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.stored_event import BROUGHT, ColumnKind, NewEvent
 from twofold.messages.stream import ANY, ExpectedVersion, StreamState
@@ -30,11 +31,11 @@ APPEND_ONE, APPEND = (
 class Refusal(NamedTuple):
     """What the database says of an append that it did not store."""
 
-    reason: Literal["known", "version", "condition"]
+    reason: Literal["known", "version", "condition", "ended"]
     head: int
     """The head of the log when it was judged, with what earlier appends of its batch had added."""
     expectation: int = 0
-    """Which of the append's expectations does not hold."""
+    """Which of the append's expectations does not hold; or the place of the event whose stream takes no more."""
     version: int = 0
     """And the version that the stream has."""
     earlier: Sequence[Sequence[Any]] = ()
@@ -44,7 +45,9 @@ class Refusal(NamedTuple):
 Outcome = Appended | Refusal
 _COMMAND = (*[ColumnKind.JSON] * 3, ColumnKind.NAME, *[ColumnKind.LARGE] * 3)
 """The kinds of a command's columns, of which the first three are bytes."""
-_REASONS: dict[int, Literal["known", "version", "condition"]] = {1: "known", 2: "version", 3: "condition"}
+_REASONS: dict[int, Literal["known", "version", "condition", "ended"]] = {
+    1: "known", 2: "version", 3: "condition", 4: "ended"
+}  # fmt: skip
 
 
 def is_plain(append: Append) -> bool:
@@ -136,7 +139,7 @@ class Batch:
         slots, nths = self._event_slots, self._event_nths
         for place, (append, count, end) in enumerate(zip(self.appends, self._counts, self._ends, strict=True)):
             if verdicts and (verdict := verdicts[place]):
-                which = self._expectations[stale[place] - 1][3] if verdict == 2 else 0
+                which = self._expectations[stale[place] - 1][3] if verdict == 2 else max(stale[place] - 1, 0)
                 found = earlier.get(append.command.command_id, ()) if append.command else ()
                 outcomes.append(Refusal(_REASONS[verdict], head, which, versions[place], found))
                 continue
@@ -169,6 +172,8 @@ class Batch:
                 if stream_id := event.stream_id:
                     slot = slots.get(stream_id) or self._slot(stream_id)
                     nth = touched[slot] = touched.get(slot, 0) + 1
+                    if event.type in ENDINGS:
+                        self.careful = True  # the stream takes nothing of the appends behind it
                 self._event_slots.append(slot)
                 self._event_nths.append(nth)
 

@@ -24,7 +24,16 @@ from twofold.messages.stored_event import StoredEvent
 from twofold.options import InspectionOptions
 from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan, repeated
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Examination, Fork, Inspection, PrunedCommands, StoredCommand, TagChange
+from twofold.ports.maintenance import (
+    Examination,
+    Fork,
+    Inspection,
+    PrunedCommands,
+    Removal,
+    StoredCommand,
+    StreamSize,
+    TagChange,
+)
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
@@ -179,6 +188,18 @@ class PostgresEventLog:
 
     async def replace_tags(self, changes: Sequence[TagChange]) -> None:
         await maintenance.replace_tags(self._database, changes)
+
+    async def read_stream_ends(self, *, after: str = "", limit: int) -> Sequence[StoredEvent]:
+        return await self._reader.read_stream_ends(after, limit)
+
+    async def find_stream_ends(self, stream_ids: Sequence[str]) -> Sequence[StoredEvent]:
+        return await self._reader.find_stream_ends(stream_ids)
+
+    async def measure_streams(self, stream_ids: Sequence[str]) -> Sequence[StreamSize]:
+        return await maintenance.measure_streams(self._reader, stream_ids, self._database.options.maintenance_timeout)
+
+    async def remove_events(self, removals: Sequence[Removal]) -> None:
+        await maintenance.remove_events(self._database, removals)
 
     async def read_short_stream(self, stream_id: str, *, limit: int) -> Sequence[StoredEvent] | None:
         return await self._reader.read_short_stream(stream_id, limit=limit)

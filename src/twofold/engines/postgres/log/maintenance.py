@@ -21,8 +21,10 @@ from twofold.ports.maintenance import (
     Fork,
     Inspection,
     PrunedCommands,
+    Removal,
     StoredCheckpoint,
     StoredCommand,
+    StreamSize,
     TagChange,
     as_intact,
     as_sealed,
@@ -132,6 +134,28 @@ async def replace_tags(database: PostgresDatabase, changes: Sequence[TagChange])
         await connection.execute(named("let_tags_be_added"))
         await connection.execute(named("replace_tags"), rows)
         await connection.execute(named("index_tags"), {"positions": rows["positions"]})
+        await connection.execute(named("count_tag_change"))
+
+
+async def measure_streams(reader: Reader, stream_ids: Sequence[str], limit: float) -> list[StreamSize]:
+    """Do what `PortableLog.measure_streams` promises."""
+    found = await reader.rows(named("measure_streams"), {"streams": list(stream_ids)}, limit=limit)
+    return [StreamSize(name, int(events), int(size)) for name, events, size in found]
+
+
+async def remove_events(database: PostgresDatabase, removals: Sequence[Removal]) -> None:
+    """Do what `PortableLog.remove_events` promises."""
+    patience = database.options.maintenance_timeout
+    gone = [(tag, each.position) for each in removals for tag in each.gone_tags]
+    rows = {
+        "positions": [each.position for each in removals], "found": [each.found for each in removals],
+        "payloads": [each.payload.decode() for each in removals], "tags": [each.tags.decode() for each in removals],
+        "checksums": [each.checksum for each in removals],
+        "gone_tags": [tag for tag, _ in gone], "gone_positions": [position for _, position in gone],
+    }  # fmt: skip
+    async with database.transaction(patience, patience) as connection:
+        await connection.execute(named("let_events_be_removed"))
+        await connection.execute(named("remove_events"), rows)
         await connection.execute(named("count_tag_change"))
 
 

@@ -187,6 +187,46 @@ INSERT INTO twofold_event_tags (tag, position)
 SELECT tag, e.position FROM twofold_events AS e, LATERAL json_array_elements_text(e.tags) AS t (tag)
 WHERE e.position = ANY (%(positions)s::bigint[]) ON CONFLICT DO NOTHING
 
+-- name: read_stream_ends
+WITH RECURSIVE next (name, number) AS (
+    SELECT (SELECT e.stream_id FROM twofold_events AS e WHERE e.stream_id > %(after)s AND e.stream_id <> ''
+        ORDER BY e.stream_id LIMIT 1), 1
+    UNION ALL
+    SELECT (SELECT e.stream_id FROM twofold_events AS e WHERE e.stream_id > next.name AND e.stream_id <> ''
+        ORDER BY e.stream_id LIMIT 1), number + 1
+    FROM next WHERE next.name IS NOT NULL AND number < %(limit)s)
+SELECT {columns}
+FROM next, LATERAL (
+    SELECT * FROM twofold_events AS e WHERE e.stream_id = next.name AND e.stream_id <> ''
+    ORDER BY e.version DESC LIMIT 1) AS last
+ORDER BY stream_id
+
+-- name: find_stream_ends
+SELECT {columns}
+FROM (SELECT DISTINCT unnest(%(streams)s::text[]) COLLATE "C") AS s (name), LATERAL (
+    SELECT * FROM twofold_events AS e WHERE e.stream_id = s.name AND e.stream_id <> ''
+    ORDER BY e.version DESC LIMIT 1) AS last
+
+-- name: measure_streams
+SELECT stream_id, count(*), sum(octet_length(payload::text) + octet_length(metadata::text) + octet_length(tags::text))
+FROM twofold_events
+WHERE stream_id = ANY (%(streams)s::text[]) AND stream_id <> '' AND type <> 'twofold.EventRemoved' GROUP BY stream_id
+
+-- name: let_events_be_removed
+SET LOCAL twofold.removes_events = 'on'
+
+-- name: remove_events
+WITH removed AS (
+    UPDATE twofold_events AS e SET type = 'twofold.EventRemoved', schema_version = 1, payload = n.payload::json,
+        metadata = '{}', tags = n.tags::json, checksum = n.checksum
+    FROM unnest(%(positions)s::bigint[], %(found)s::bigint[], %(payloads)s::text[], %(tags)s::text[], %(checksums)s::bigint[])
+        AS n (position, found, payload, tags, checksum)
+    WHERE e.position = n.position AND e.checksum = n.found
+    RETURNING e.position)
+DELETE FROM twofold_event_tags AS t USING removed,
+    unnest(%(gone_tags)s::text[], %(gone_positions)s::bigint[]) AS g (tag, position)
+WHERE g.position = removed.position AND t.tag = g.tag AND t.position = g.position
+
 -- name: count_tag_change
 UPDATE twofold_tag_changes SET times = times + 1
 

@@ -18,6 +18,7 @@ from twofold.engines.postgres.log.batch import Refusal, bounded_position
 from twofold.engines.postgres.log.queries import query as named
 from twofold.engines.postgres.log.selection import END, select, select_scan
 from twofold.errors import HistoryChangedError, OutcomeUnknownError, StorageUnavailableError
+from twofold.messages.endings import TOMBSTONED
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
@@ -30,6 +31,7 @@ from twofold.ports.event_log import (
     Rejected,
     Scan,
     condition_rejection,
+    ended_rejection,
     found_command,
     repeated,
     repeated_command,
@@ -124,6 +126,12 @@ class Reader:
         found = await self._fetch(named("read_events"), {"ids": ids}, keep_plan=False)
         return sorted(found, key=attrgetter("position"))
 
+    async def read_stream_ends(self, after: str, limit: int) -> list[StoredEvent]:
+        return await self._fetch(named("read_stream_ends"), {"after": after, "limit": min(limit, END)}, keep_plan=False)
+
+    async def find_stream_ends(self, stream_ids: Sequence[str]) -> list[StoredEvent]:
+        return await self._fetch(named("find_stream_ends"), {"streams": list(stream_ids)}, keep_plan=False)
+
     async def read_mentioning(
         self, text: str, after: int, before: int, limit: int, *, backwards: bool
     ) -> list[StoredEvent]:
@@ -136,13 +144,15 @@ class Reader:
     async def narrowed(self, append: Append) -> Append:
         """Look through the long part of a condition's range before the append takes the lock.
 
-        What does not match now never will: the append then has to check only what is newer.
+        What does not match now never will: the append then has to check only what is newer. So is a tombstone of a
+        stream, whose events may have matched.
         """
         condition = append.condition
         if condition is None or self._head.position - (condition.after or 0) <= self._options.narrow_condition:
             return append
         head = await self.head()
-        found = await self.read(condition.fail_if, after=condition.after or 0, before=head + 1, limit=1)
+        query = condition.fail_if | EventQuery.exactly(TOMBSTONED)
+        found = await self.read(query, after=condition.after or 0, before=head + 1, limit=1)
         near = AppendCondition(condition.fail_if, found[0].position - 1 if found else head)
         return msgspec.structs.replace(append, condition=near)
 
@@ -155,6 +165,10 @@ class Reader:
                 return await self._repeated(append)
             except StorageUnavailableError as error:
                 raise OutcomeUnknownError(f"it is stored, but the receipt cannot be read now: {error}") from error
+        if refusal.reason == "ended":
+            stream_id = append.events[refusal.expectation].stream_id
+            [last] = await self.read_stream(stream_id, after=refusal.version - 1, limit=1)
+            return ended_rejection(last)
         if refusal.reason == "condition":
             assert append.condition is not None  # noqa: S101
             after = append.condition.after or 0

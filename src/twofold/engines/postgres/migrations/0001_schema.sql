@@ -29,6 +29,9 @@ CREATE TABLE twofold_events (
 );
 CREATE UNIQUE INDEX twofold_events_by_stream ON twofold_events (stream_id, version) WHERE stream_id <> '';
 CREATE INDEX twofold_events_by_type ON twofold_events (type, position);
+-- Streams that take no more events, so that appends find them without reading the last event of each stream.
+CREATE INDEX twofold_ended_streams ON twofold_events (stream_id, type)
+    WHERE type IN ('twofold.StreamClosed', 'twofold.StreamTombstoned');
 
 CREATE TABLE twofold_event_tags (
     tag text COLLATE "C" NOT NULL,
@@ -81,14 +84,25 @@ BEGIN
         USING ERRCODE = 'TF001', HINT = 'Append an event that corrects the earlier one.';
 END $$;
 CREATE TRIGGER twofold_append_only BEFORE DELETE OR TRUNCATE OR UPDATE OF
-    position, event_id, stream_id, stream_type, version, type, schema_version, payload, metadata, recorded_at
+    position, event_id, stream_id, stream_type, version, recorded_at
     ON twofold_events FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
+-- Of a stream that is tombstoned, events are removed, and their places stay.
+CREATE TRIGGER twofold_append_only_unless_removed BEFORE UPDATE OF type, schema_version, payload, metadata
+    ON twofold_events FOR EACH STATEMENT WHEN (current_setting('twofold.removes_events', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION twofold_refuse_change();
+CREATE TRIGGER twofold_removed_only BEFORE UPDATE OF type, schema_version, payload, metadata
+    ON twofold_events FOR EACH ROW WHEN (NEW.type <> 'twofold.EventRemoved')
+    EXECUTE FUNCTION twofold_refuse_change();
 -- Tags follow from the payload by the class of the events, and only they may be added to, with the checksum over them.
 CREATE TRIGGER twofold_append_only_unless_tags BEFORE UPDATE ON twofold_events
-    FOR EACH STATEMENT WHEN (current_setting('twofold.adds_tags', true) IS DISTINCT FROM 'on')
+    FOR EACH STATEMENT WHEN (current_setting('twofold.adds_tags', true) IS DISTINCT FROM 'on'
+        AND current_setting('twofold.removes_events', true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION twofold_refuse_change();
-CREATE TRIGGER twofold_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON twofold_event_tags
+CREATE TRIGGER twofold_append_only BEFORE UPDATE OR TRUNCATE ON twofold_event_tags
     FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
+CREATE TRIGGER twofold_append_only_unless_removed BEFORE DELETE ON twofold_event_tags
+    FOR EACH STATEMENT WHEN (current_setting('twofold.removes_events', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION twofold_refuse_change();
 CREATE TRIGGER twofold_append_only BEFORE UPDATE OR TRUNCATE ON twofold_commands
     FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
 -- Old records of commands are removed by `twofold commands prune` only, which says so for its own transaction.
@@ -110,7 +124,8 @@ BEGIN
 END $$;
 
 -- The path of one event without condition or command: the same steps as `twofold_append`, without its set logic.
--- An expected version that does not hold gives NULL, nothing else; the caller then asks `twofold_append`, which knows repeats.
+-- An expected version that does not hold gives NULL, nothing else, and so does a stream that takes no more events; the
+-- caller then asks `twofold_append`, which knows repeats.
 CREATE FUNCTION twofold_append_one(
     new_stream text, new_stream_type text, new_type text, new_schema integer, new_id uuid,  -- columns, as `NewEvent` has them
     new_payload json, new_metadata json, new_tags json, new_content bigint,
@@ -123,6 +138,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 DECLARE
     now_us bigint;
+    is_ended boolean;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'appends need the isolation level read committed' USING ERRCODE = 'TF002';
@@ -135,9 +151,12 @@ BEGIN
             WHERE stream_id = new_stream AND stream_id <> ''
             AND version >= greatest(expected, 0)
             AND version <= CASE WHEN expected >= 0 THEN expected + 1 ELSE 2147483647 END
-            ORDER BY version DESC LIMIT 1), 0) + 1 END
-        INTO new_position, new_version;
-    IF new_version - 1 <> expected AND NOT (expected = -2147483648 AND new_version > 1) THEN
+            ORDER BY version DESC LIMIT 1), 0) + 1 END,
+        EXISTS (
+            SELECT FROM twofold_events
+            WHERE stream_id = new_stream AND stream_id <> '' AND type IN ('twofold.StreamClosed', 'twofold.StreamTombstoned'))
+        INTO new_position, new_version, is_ended;
+    IF is_ended OR (new_version - 1 <> expected AND NOT (expected = -2147483648 AND new_version > 1)) THEN
         new_position := NULL;
         RETURN;
     END IF;
@@ -159,7 +178,8 @@ END $$;
 -- Events, expectations and so on of all appends lie one after the other in arrays; `…_append` tells whose they are.
 -- `base` is the head before the batch. `verdicts` is NULL if all were stored, and `versions` are those of the streams
 -- before the batch. Else, per append: 0 stored, 1 an id is known already, 2 another version (`stale` tells which
--- expectation), 3 the condition fails; and `versions` has that of its last event or, for 2, the one that was found.
+-- expectation), 3 the condition fails, 4 a stream takes no more events (`stale` tells which event of the append); and
+-- `versions` has that of its last event or, for 2 and 4, the one that was found.
 -- The least integer as an expected version says that the stream must exist.
 CREATE FUNCTION twofold_append(
     a_events integer[],                                                     -- appends: their number of events
@@ -182,6 +202,8 @@ AS $$
 DECLARE
     found_versions integer[];
     stream_moved boolean;
+    endings text[];         -- by the place of the stream: the type of the event behind which it takes no more, or NULL
+    last_tombstone bigint;
     conflicting integer[];
     known_ids uuid[];
     known_commands uuid[];
@@ -209,26 +231,35 @@ BEGIN
     -- 2. What the log says.
     base := coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMIT 1), 0);
     --    An expected version that holds is found by looking at it and the next one only, however long the stream is.
-    SELECT array_agg(s.version), bool_or(s.version <> s.expected AND NOT (s.expected = -2147483648 AND s.version > 0))
-    INTO found_versions, stream_moved
+    SELECT array_agg(s.version), array_agg(s.ending), bool_or(
+        s.ending IS NOT NULL OR s.version <> s.expected AND NOT (s.expected = -2147483648 AND s.version > 0))
+    INTO found_versions, endings, stream_moved
     FROM (
         SELECT w.expected, coalesce((
             SELECT version FROM twofold_events
             WHERE stream_id = w.stream_id AND stream_id <> ''
             AND version >= greatest(w.expected, 0)
             AND version <= CASE WHEN w.expected >= 0 THEN w.expected + 1 ELSE 2147483647 END
-            ORDER BY version DESC LIMIT 1), 0) AS version
+            ORDER BY version DESC LIMIT 1), 0) AS version, (
+            SELECT type FROM twofold_events
+            WHERE stream_id = w.stream_id AND stream_id <> '' AND type IN ('twofold.StreamClosed', 'twofold.StreamTombstoned')
+            ORDER BY type DESC LIMIT 1) AS ending
         FROM unnest(s_stream, s_expected) AS w (stream_id, expected)) AS s;
     careful := careful OR coalesce(stream_moved, false);
     IF cardinality(k_append) > 0 AND NOT careful THEN
         careful := EXISTS (SELECT FROM twofold_commands WHERE command_id = ANY (k_id));
     END IF;
     IF cardinality(c_append) > 0 THEN
+        --    What matched before a stream was tombstoned may be removed: no condition from before that can be judged.
+        last_tombstone := coalesce((
+            SELECT position FROM twofold_events WHERE type = 'twofold.StreamTombstoned'
+            ORDER BY position DESC LIMIT 1), 0);
         conflicting := ARRAY(
             SELECT DISTINCT c.append FROM unnest(c_append, c_after, c_tag, c_more, c_types)
                 AS c (append, after, tag, more, types)
             WHERE CASE
                 WHEN c.after >= base THEN false
+                WHEN c.after < last_tombstone THEN true
                 WHEN c.tag IS NULL AND c.types IS NULL THEN true
                 WHEN c.tag IS NULL THEN EXISTS (
                     SELECT FROM twofold_events AS v
@@ -290,6 +321,17 @@ BEGIN
                 END IF;
                 k := k + 1;
             END IF;
+            IF verdict = 0 THEN
+                FOR i IN e + 1 .. e + a_events[a] LOOP
+                    IF endings[e_slot[i]] IS NOT NULL AND (
+                        e_type[i] <> 'twofold.StreamTombstoned' OR endings[e_slot[i]] = 'twofold.StreamTombstoned') THEN
+                        verdict := 4;
+                        stale[a] := i - e;
+                        versions[a] := found_versions[e_slot[i]];
+                        EXIT;
+                    END IF;
+                END LOOP;
+            END IF;
             WHILE x_append[x] = a LOOP
                 slot := x_slot[x];
                 IF verdict = 0 AND x_expected[x] <> found_versions[slot]
@@ -319,6 +361,9 @@ BEGIN
                     IF slot > 0 THEN
                         found_versions[slot] := found_versions[slot] + 1;
                         place_versions[i] := found_versions[slot];
+                        IF e_type[i] IN ('twofold.StreamClosed', 'twofold.StreamTombstoned') THEN
+                            endings[slot] := e_type[i];
+                        END IF;
                     END IF;
                 END LOOP;
                 lasts[a] := last;

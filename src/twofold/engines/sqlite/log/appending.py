@@ -10,6 +10,7 @@ from twofold.engines.sqlite.log.event_columns import INSERT, allotted
 from twofold.engines.sqlite.log.reader import SQL, find_command, read_at, read_head, read_rows, read_version, within
 from twofold.engines.sqlite.log.selection import END, positions
 from twofold.engines.sqlite.transaction import LogMemory, Transaction
+from twofold.messages.endings import ENDINGS, TOMBSTONED
 from twofold.messages.stored_event import NewEvent, StoredEvent
 from twofold.messages.stream import holds
 from twofold.ports.event_log import (
@@ -18,6 +19,7 @@ from twofold.ports.event_log import (
     Appended,
     Rejected,
     condition_rejection,
+    ended_rejection,
     repeated,
     repeated_command,
     sealed_command,
@@ -59,6 +61,9 @@ def head_of(transaction: Transaction) -> int:
 
 
 def _violated(transaction: Transaction, append: Append) -> Rejected | None:
+    if ended := _ended(transaction, append.events):
+        [last] = read_rows(transaction.connection, "last_of_stream", ended)
+        return ended_rejection(last)
     for stream_id, expected in append.expected:
         version = _version(transaction.raw, transaction.memory, stream_id)
         if not holds(expected, version):
@@ -69,16 +74,43 @@ def _violated(transaction: Transaction, append: Append) -> Rejected | None:
     if condition := append.condition:
         after = within(condition.after or 0)
         found = positions(transaction.connection, condition.fail_if, after, END, MAX_CONFLICTS, backwards=False)
-        if found:
+        if found or _last_tombstone(transaction) > after:
             return condition_rejection(condition, read_at(transaction.connection, found))
     return None
+
+
+def _ended(transaction: Transaction, events: Sequence[NewEvent]) -> str:
+    """Return a stream of some events that takes no more; empty: all do."""
+    memory = transaction.memory
+    versions = memory.versions
+    for stream_id in {event.stream_id for event in events}:
+        if stream_id and stream_id not in versions:
+            _version(transaction.raw, memory, stream_id)
+    if not memory.ended:
+        return ""
+    for event in events:
+        ending = memory.ended.get(event.stream_id, "")
+        if ending and (event.type != TOMBSTONED or ending == TOMBSTONED):
+            return event.stream_id
+    return ""
+
+
+def _last_tombstone(transaction: Transaction) -> int:
+    """Return the position of the last tombstone of a stream, 0 if there is none."""
+    memory = transaction.memory
+    if memory.last_tombstone is None:
+        memory.last_tombstone = transaction.connection.execute(SQL["last_of_type"], (TOMBSTONED,)).fetchone()[0]
+    return memory.last_tombstone or 0
 
 
 def _version(connection: sqlite3.Connection, memory: LogMemory, stream_id: str) -> int:
     """Return the version of a stream; a stream whose rows are not inserted yet is remembered."""
     version = memory.versions.get(stream_id)
     if version is None:
-        version = memory.versions[stream_id] = read_version(connection, stream_id)
+        version, ending = read_version(connection, stream_id)
+        memory.versions[stream_id] = version
+        if ending:
+            memory.ended[stream_id] = ending
     return version
 
 
@@ -100,5 +132,8 @@ def _allot(
         if stream_id := event.stream_id:
             known = versions.get(stream_id)
             version = versions[stream_id] = (_version(connection, memory, stream_id) if known is None else known) + 1
+        if event.type in ENDINGS:
+            memory.ended[stream_id] = event.type
+            memory.last_tombstone = None  # is read again
         rows.append(allotted(event, position, version, now))
     return rows, version

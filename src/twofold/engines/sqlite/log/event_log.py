@@ -31,7 +31,16 @@ from twofold.messages.stored_event import StoredEvent
 from twofold.options import InspectionOptions
 from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan
 from twofold.ports.inline import Inline, elsewhere
-from twofold.ports.maintenance import Examination, Fork, Inspection, PrunedCommands, StoredCommand, TagChange
+from twofold.ports.maintenance import (
+    Examination,
+    Fork,
+    Inspection,
+    PrunedCommands,
+    Removal,
+    StoredCommand,
+    StreamSize,
+    TagChange,
+)
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
@@ -170,6 +179,18 @@ class SqliteEventLog:
 
     async def replace_tags(self, changes: Sequence[TagChange]) -> None:
         await self._database.write(partial(maintenance.replace_tags, changes=changes))
+
+    async def read_stream_ends(self, *, after: str = "", limit: int) -> Sequence[StoredEvent]:
+        return await self._database.read(partial(maintenance.read_stream_ends, after=after, limit=limit))
+
+    async def find_stream_ends(self, stream_ids: Sequence[str]) -> Sequence[StoredEvent]:
+        return await self._database.read(partial(maintenance.find_stream_ends, stream_ids=stream_ids))
+
+    async def measure_streams(self, stream_ids: Sequence[str]) -> Sequence[StreamSize]:
+        return await self._database.read(partial(maintenance.measure_streams, stream_ids=stream_ids))
+
+    async def remove_events(self, removals: Sequence[Removal]) -> None:
+        await self._database.write(partial(maintenance.remove_events, removals=removals))
 
     async def read_short_stream(self, stream_id: str, *, limit: int) -> Sequence[StoredEvent] | None:
         job = partial(read_short_stream, stream_id=stream_id, limit=limit)

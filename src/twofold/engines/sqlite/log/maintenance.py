@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 from operator import attrgetter
 from pathlib import Path
 from typing import cast
@@ -19,8 +20,10 @@ from twofold.ports.maintenance import (
     Fork,
     Inspection,
     PrunedCommands,
+    Removal,
     StoredCheckpoint,
     StoredCommand,
+    StreamSize,
     TagChange,
     as_intact,
     as_sealed,
@@ -37,7 +40,8 @@ def restore(transaction: Transaction, rows: Sequence[StoredEvent], commands: Seq
     write_rows(connection, SQL["insert_tag"], index_entries(rows))
     write_rows(connection, SQL["insert_command"], list(map(as_sealed, commands)))
     transaction.memory.head = head + len(rows)
-    transaction.memory.versions.clear()
+    transaction.memory.forget_streams()
+    transaction.memory.last_tombstone = None
 
 
 def find_events(reader: sqlite3.Connection, event_ids: Sequence[bytes]) -> list[StoredEvent]:
@@ -116,6 +120,35 @@ def replace_tags(transaction: Transaction, changes: Sequence[TagChange]) -> None
     connection.executemany(SQL["replace_tags"], rows)
     connection.executemany(SQL["index_tags"], [(change.position,) for change in changes])
     connection.execute(SQL["let_tags_be_added"], (0,))
+    connection.execute(SQL["count_tag_change"])
+
+
+def read_stream_ends(reader: sqlite3.Connection, after: str, limit: int) -> list[StoredEvent]:
+    """Return the last events of the next streams."""
+    values = {"after": after, "limit": within(limit)}
+    return list(starmap(StoredEvent, reader.execute(SQL["read_stream_ends"], values)))
+
+
+def find_stream_ends(reader: sqlite3.Connection, stream_ids: Sequence[str]) -> list[StoredEvent]:
+    """Return the last events of some streams."""
+    return [row for each in dict.fromkeys(stream_ids) for row in read_rows(reader, "last_of_stream", each)]
+
+
+def measure_streams(reader: sqlite3.Connection, stream_ids: Sequence[str]) -> list[StreamSize]:
+    """Return how much each of some streams holds."""
+    found = (reader.execute(SQL["measure_stream"], (each,)).fetchone() for each in dict.fromkeys(stream_ids))
+    return [StreamSize(*each) for each in found if each[1]]
+
+
+def remove_events(transaction: Transaction, removals: Sequence[Removal]) -> None:
+    """Put in the place of events that they were removed, and take them out of the index of tags."""
+    connection = transaction.connection
+    connection.execute(SQL["let_events_be_removed"], (1,))
+    for position, found, payload, tags, checksum, gone_tags in removals:
+        row = (payload.decode(), tags.decode(), checksum, position, found)
+        if connection.execute(SQL["remove_event"], row).rowcount:
+            connection.executemany(SQL["remove_tag"], [(tag, position) for tag in gone_tags])
+    connection.execute(SQL["let_events_be_removed"], (0,))
     connection.execute(SQL["count_tag_change"])
 
 

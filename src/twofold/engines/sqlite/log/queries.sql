@@ -71,7 +71,15 @@ SELECT ifnull(max(position), 0) FROM twofold_events
 SELECT ifnull((SELECT recorded_at FROM twofold_events ORDER BY position DESC LIMIT 1), 0)
 
 -- name: version
-SELECT ifnull(max(version), 0) FROM twofold_events WHERE stream_id = ? AND stream_id <> ''
+-- With the type of the event behind which the stream takes no more; empty: it does. The condition is that of the index.
+SELECT ifnull(max(version), 0), ifnull((
+    SELECT max(type) FROM twofold_events
+    WHERE stream_id = ?1 AND type IN ('twofold.StreamClosed', 'twofold.StreamTombstoned')), '')
+FROM twofold_events WHERE stream_id = ?1 AND stream_id <> ''
+
+-- name: last_of_stream
+SELECT {columns}
+FROM twofold_events WHERE stream_id = ? AND stream_id <> '' ORDER BY version DESC LIMIT 1
 
 -- name: find_command
 SELECT command_id, content_hash, CAST(result AS BLOB), name, first_position, last_position, record_checksum, {columns}
@@ -123,6 +131,32 @@ UPDATE twofold_events SET tags = ?, checksum = ? WHERE position = ? AND checksum
 -- name: index_tags
 INSERT OR IGNORE INTO twofold_event_tags
 SELECT tag.value, e.position FROM twofold_events e, json_each(e.tags) tag WHERE e.position = ?
+
+-- name: read_stream_ends
+WITH RECURSIVE next (name, number) AS (
+    SELECT (SELECT min(stream_id) FROM twofold_events WHERE stream_id > :after AND stream_id <> ''), 1
+    UNION ALL
+    SELECT (SELECT min(stream_id) FROM twofold_events WHERE stream_id > next.name AND stream_id <> ''), number + 1
+    FROM next WHERE next.name IS NOT NULL AND number < :limit)
+SELECT {columns}
+FROM next JOIN twofold_events ON stream_id = next.name AND stream_id <> '' AND version = (
+    SELECT max(e.version) FROM twofold_events AS e WHERE e.stream_id = next.name AND e.stream_id <> '')
+ORDER BY stream_id
+
+-- name: measure_stream
+SELECT ?1, count(*), ifnull(sum(length(CAST(payload AS BLOB)) + length(CAST(metadata AS BLOB)) + length(CAST(tags AS BLOB))), 0)
+FROM twofold_events WHERE stream_id = ?1 AND stream_id <> '' AND type <> 'twofold.EventRemoved'
+
+-- name: let_events_be_removed
+UPDATE twofold_log SET removes_events = ?
+
+-- name: remove_event
+UPDATE twofold_events
+SET type = 'twofold.EventRemoved', schema_version = 1, payload = ?, metadata = '{}', tags = ?, checksum = ?
+WHERE position = ? AND checksum = ?
+
+-- name: remove_tag
+DELETE FROM twofold_event_tags WHERE tag = ? AND position = ?
 
 -- name: count_tag_change
 UPDATE twofold_tag_changes SET times = times + 1

@@ -126,9 +126,10 @@ def read_head(connection: sqlite3.Connection) -> int:
     return int(connection.execute(SQL["head"]).fetchone()[0])
 
 
-def read_version(connection: sqlite3.Connection, stream_id: str) -> int:
-    """Return the version of a stream."""
-    return int(connection.execute(SQL["version"], (stream_id,)).fetchone()[0])
+def read_version(connection: sqlite3.Connection, stream_id: str) -> tuple[int, str]:
+    """Return the version of a stream, and the type of the event that says that it takes no more; empty: it does."""
+    version, ending = connection.execute(SQL["version"], (stream_id,)).fetchone()
+    return int(version), str(ending)
 
 
 def within(number: int) -> int:

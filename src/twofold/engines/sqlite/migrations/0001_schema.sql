@@ -6,6 +6,7 @@ CREATE TABLE twofold_log (
     log_id BLOB    NOT NULL,
     forked_from BLOB,                        -- the id of the log that this one is a fork of; NULL: it is none
     forked_at INTEGER,                       -- the last position that both have in common
+    removes_events INTEGER NOT NULL DEFAULT 0, -- 1 within a transaction that removes those of tombstoned streams
     adds_tags INTEGER NOT NULL DEFAULT 0,    -- 1 within a transaction that adds tags to stored events, never committed
     prunes_commands INTEGER NOT NULL DEFAULT 0  -- 1 within a transaction that removes old records of commands, too
 ) STRICT;
@@ -30,6 +31,10 @@ CREATE TABLE twofold_events (
 CREATE UNIQUE INDEX twofold_events_by_stream ON twofold_events (stream_id, version) WHERE stream_id <> '';
 
 CREATE INDEX twofold_events_by_type ON twofold_events (type, position);
+
+-- Streams that take no more events, so that appends find them without reading the last event of each stream.
+CREATE INDEX twofold_ended_streams ON twofold_events (stream_id, type)
+WHERE type IN ('twofold.StreamClosed', 'twofold.StreamTombstoned');
 
 CREATE TABLE twofold_event_tags (
     tag      TEXT    NOT NULL,
@@ -79,12 +84,16 @@ CREATE TABLE twofold_commands (
 ) STRICT, WITHOUT ROWID;
 
 -- Tags follow from the payload by the class of the events, and only they may be added to, with the checksum over them.
+-- Of a stream that is tombstoned, events are removed, and their places stay.
 CREATE TRIGGER twofold_events_refuse_update BEFORE UPDATE ON twofold_events
-WHEN NOT (SELECT adds_tags FROM twofold_log)
+WHEN (NOT (SELECT removes_events FROM twofold_log) OR NEW.type <> 'twofold.EventRemoved'
+    OR (NEW.position, NEW.event_id, NEW.stream_id, NEW.stream_type, NEW.version, NEW.recorded_at)
+    IS NOT (OLD.position, OLD.event_id, OLD.stream_id, OLD.stream_type, OLD.version, OLD.recorded_at)
+) AND (NOT (SELECT adds_tags FROM twofold_log)
     OR (NEW.position, NEW.event_id, NEW.stream_id, NEW.stream_type, NEW.version, NEW.type, NEW.schema_version,
         NEW.payload, NEW.metadata, NEW.recorded_at)
     IS NOT (OLD.position, OLD.event_id, OLD.stream_id, OLD.stream_type, OLD.version, OLD.type, OLD.schema_version,
-        OLD.payload, OLD.metadata, OLD.recorded_at)
+        OLD.payload, OLD.metadata, OLD.recorded_at))
 BEGIN SELECT raise(ABORT, 'twofold_events is append-only: events are facts and are never updated'); END;
 
 CREATE TRIGGER twofold_commands_refuse_update BEFORE UPDATE ON twofold_commands

@@ -1,0 +1,1 @@
+"""Commands that end streams by rules."""

@@ -1,0 +1,1 @@
+"""How streams end: closed, or tombstoned; and retention, which ends them by rules."""

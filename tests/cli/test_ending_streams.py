@@ -1,0 +1,69 @@
+"""`twofold stream close | tombstone` and `twofold retention plan | apply`, as an operator types them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from tests.accounts import Account, wire
+from tests.cli.typed import Fails, Twofold
+
+from twofold import Application
+
+RULES = """
+[[rule]]
+name = "idle"
+action = "close"
+stream_type = "Account"
+older_than = "0s"
+
+[[rule]]
+name = "old"
+action = "tombstone"
+stream_type = "Account"
+older_than = "0s"
+"""
+
+
+async def write(url: str, *names: str) -> None:
+    async with Application(url, synchronize=False) as app:
+        wire(app)
+        for name in names:
+            await app.repository(Account).save(Account.open(name))
+
+
+def test_a_stream_is_closed_and_then_removed(url: str, twofold: Twofold, fails: Fails) -> None:
+    asyncio.run(write(url, "a"))
+    why = ("--reason", "moved away", "--by", "ann")
+    assert "is closed, at version 2" in twofold("stream", "close", url, "Account-a", *why).stdout
+    assert "is closed, at version 2" in twofold("stream", "close", url, "Account-a", *why).stdout
+    assert "there is no stream 'Account-b'" in fails("stream", "close", url, "Account-b", *why)
+    refused = fails("stream", "tombstone", url, "Account-a", *why)
+    assert "this removes all events of the stream 'Account-a', which cannot be undone" in refused
+    done = json.loads(twofold("stream", "tombstone", url, "Account-a", *why, "--yes", "--json").stdout)
+    assert done == {"stream": "Account-a", "removed": 2}
+    shown = twofold("stream", "show", url, "Account-a").stdout
+    assert "twofold.EventRemoved" in shown
+    assert "moved away" in shown
+    assert "all 3 events are intact" in twofold("verify", url).stdout
+
+
+def test_a_plan_is_shown_and_then_applied(url: str, twofold: Twofold, fails: Fails, tmp_path: Path) -> None:
+    asyncio.run(write(url, "a", "b"))
+    (rules := tmp_path / "retention.toml").write_text(RULES)
+    lines = twofold("retention", "plan", url, "--rules", str(rules), "--json").stdout.splitlines()
+    idle, old = map(json.loads, lines)
+    assert (idle["rule"], idle["streams"], idle["events"], idle["example"], idle["held"]) == (
+        "idle", 2, 2, "Account-a", {}
+    )  # fmt: skip
+    assert (old["streams"], old["oldest"]) == (0, None)
+    assert "idle" in twofold("retention", "plan", url, "--rules", str(rules)).stdout
+    apply = ("retention", "apply", url, "--rules", str(rules), "--by", "ann")
+    assert "this ends the streams that `twofold retention plan" in fails(*apply)
+    assert "idle: 2 streams ended, 0 events removed" in twofold(*apply, "--yes").stdout
+    told = [json.loads(line) for line in twofold(*apply, "--yes", "--json").stdout.splitlines()]
+    assert told == [{"rule": "idle", "streams": 0, "removed": 0}, {"rule": "old", "streams": 2, "removed": 4}]
+    assert "old: 0 streams ended" in twofold(*apply, "--yes").stdout
+    rules.write_text(RULES.replace("close", "burn"))
+    assert f"{rules}: rule 1: action='burn' is none" in fails("retention", "plan", url, "--rules", str(rules))
