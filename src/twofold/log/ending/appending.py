@@ -74,7 +74,7 @@ async def end_streams(
         ConflictError: others append to one of the streams all the while.
         StorageError: the database failed; call it again to go on.
     """
-    count, most = 0, options.ended_at_once
+    count, most, living = 0, options.ended_at_once, list[StoredEvent]()
     for _ in range(options.record_attempts):
         ends = await log.find_stream_ends(stream_ids)
         living = [end for end in ends if wanted(end)]

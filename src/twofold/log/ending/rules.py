@@ -92,9 +92,10 @@ def checked_rules(rules: Sequence[Any]) -> Sequence[RetentionRule]:
 
 def _rule(number: int, table: Any) -> RetentionRule:
     known = {each.name for each in fields(RetentionRule)}
-    if not isinstance(table, Mapping) or (unknown := set(table) - known):
-        what = f"has no {sorted(unknown)[0]!r}" if isinstance(table, Mapping) else "is no table"
-        raise ValueError(f"rule {number} {what}; a rule has {', '.join(sorted(known))}")
+    if not isinstance(table, Mapping):
+        raise ValueError(f"rule {number} is no table; a rule has {', '.join(sorted(known))}")
+    if unknown := set(table) - known:
+        raise ValueError(f"rule {number} has no {min(unknown)!r}; a rule has {', '.join(sorted(known))}")
     if missing := [name for name in ("name", "action", "stream_type", "older_than") if name not in table]:
         raise ValueError(f"rule {number} lacks {missing[0]!r}")
     try:
