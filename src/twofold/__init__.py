@@ -72,8 +72,6 @@ from twofold.errors import (
 from twofold.log.chunks import Batch
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.ending.closing import NextStream
-from twofold.log.ending.retention import RetentionApplied, RulePlan, apply_retention, plan_retention
-from twofold.log.ending.rules import RetentionAction, RetentionRule
 from twofold.log.event_store import EventStore
 from twofold.log.folding.decision_model import Decision, DecisionModel, combine
 from twofold.log.importers.importing import import_events
@@ -82,6 +80,8 @@ from twofold.log.moving.fork import fork_log
 from twofold.log.moving.plain_event import PlainEvent, SourceEvent, Transform
 from twofold.log.moving.report import Moved
 from twofold.log.moving.transform import transform_log
+from twofold.log.retaining.retention import RetentionApplied, RulePlan, apply_retention, plan_retention
+from twofold.log.retaining.rules import RetentionAction, RetentionRule
 from twofold.log.staged_receipt import StagedReceipt
 from twofold.log.subscription import Subscription
 from twofold.log.transfer.exporting import Exported, export_log

@@ -28,7 +28,7 @@ from twofold import (
     on,
     plan_retention,
 )
-from twofold.log.ending.rules import rules_of
+from twofold.log.retaining.rules import rules_of
 from twofold.log.verify import verify_log
 from twofold.ports.maintenance import PortableLog, Removal
 

@@ -21,9 +21,9 @@ from twofold.cli.output import (
     say,
     say_document,
 )
-from twofold.log.ending.retention import RulePlan, apply_retention, plan_retention
-from twofold.log.ending.rules import RetentionRule, rules_of
 from twofold.log.event_store import EventStore
+from twofold.log.retaining.retention import RulePlan, apply_retention, plan_retention
+from twofold.log.retaining.rules import RetentionRule, rules_of
 from twofold.ports.read_database import ReadDatabase
 
 Url = Annotated[str, Parameter(help="The database, such as sqlite:///orders.db.")]

@@ -1,1 +1,1 @@
-"""How streams end: closed, or tombstoned; and retention, which ends them by rules."""
+"""How streams end: closed, or tombstoned."""

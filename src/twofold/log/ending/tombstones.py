@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from twofold.log.ending.appending import end_streams
-from twofold.log.integrity.chain import as_removed
+from twofold.log.ending.digests import as_removed
 from twofold.messages.endings import TOMBSTONED, StreamTombstoned
 from twofold.messages.stored_event import (
     REMOVED,

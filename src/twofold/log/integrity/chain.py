@@ -26,6 +26,7 @@ import msgspec
 
 from twofold.errors import HistoryChangedError, StorageError
 from twofold.log.chunks import pace_of_all, scan_chunks
+from twofold.log.ending.digests import digest_of, removed_digest
 from twofold.log.integrity.damage import Damage
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
@@ -128,34 +129,6 @@ def beginning(log_id: bytes) -> bytes:
 def linked(link: bytes, row: StoredEvent) -> bytes:
     """Return the chain with one more event. stored: change it with care."""
     return blake2b(link + (removed_digest(row) if row.type == REMOVED else digest_of(row)), digest_size=32).digest()
-
-
-class _Removed(msgspec.Struct):
-    digest: str
-
-
-def as_removed(row: StoredEvent) -> bytes:
-    """Return the payload of what takes the place of an event that is removed. stored: change it with care."""
-    return msgspec.json.encode(_Removed(digest_of(row).hex()))
-
-
-def removed_digest(row: StoredEvent) -> bytes:
-    """Return the digest of what stood in the place of a removed event; empty if what stands there does not say it."""
-    try:
-        return bytes.fromhex(msgspec.json.decode(row.payload, type=_Removed).digest)
-    except (msgspec.MsgspecError, ValueError):
-        return b""
-
-
-def digest_of(row: StoredEvent) -> bytes:
-    """Return the digest of an event and its place. stored: change it with care."""
-    texts = (row.stream_id, row.stream_type, row.type)
-    parts = [each.encode() for each in texts] + [row.event_id, bytes(row.payload), bytes(row.metadata)]
-    numbers = (row.position, row.version, row.recorded_at, row.schema_version, *map(len, parts))
-    digest = blake2b(digest_size=32)
-    digest.update(" ".join(map(str, numbers)).encode() + b"\n")
-    digest.update(b"".join(parts))
-    return digest.digest()
 
 
 async def _rows(log: EventLog, after: Mark, end: int, options: LogOptions | None) -> AsyncGenerator[StoredEvent]:

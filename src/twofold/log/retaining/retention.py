@@ -19,10 +19,10 @@ from typing import NamedTuple, cast
 
 from twofold.arguments import check_function, check_instance, check_items, check_port, check_text, check_texts
 from twofold.log.ending.appending import close_streams
-from twofold.log.ending.readers import Readers, readers_of
-from twofold.log.ending.rules import RetentionRule, checked_rules
 from twofold.log.ending.tombstones import tombstone_streams
 from twofold.log.event_store import EventStore
+from twofold.log.retaining.readers import Readers, readers_of
+from twofold.log.retaining.rules import RetentionRule, checked_rules
 from twofold.messages.endings import CLOSED, TOMBSTONED, is_ended
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions

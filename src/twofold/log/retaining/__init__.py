@@ -1,0 +1,1 @@
+"""Retention: streams are ended by rules, as a plan that is shown and then applied."""
