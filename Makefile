@@ -13,7 +13,7 @@ MATRIX ?= 3.12 3.13 3.14
 REPORTS ?= data/reports.duckdb
 FULFIL ?= 1
 
-.PHONY: help setup run import test test-matrix check surface format bench soak build docs clean
+.PHONY: help setup run import test test-matrix check surface format bench soak peers build docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ bench: $(READY) ## Measure against raw drivers and peers, and write the page of 
 
 soak: $(READY) ## Run the campaigns at full length (hours)
 	$(RUN) pytest -m soak $(ARGS)
+
+peers: $(READY) ## Run the page on DBOS and FastStream, with both and a NATS server, in an environment of its own
+	UV_PROJECT_ENVIRONMENT=.cache/peers $(UV) run --frozen --all-extras --group peers pytest -q tests/docs/test_pages.py \
+		-k "use-with-dbos-or-faststream" $(ARGS)
 
 build: $(READY) ## Build the sdist and the wheel into dist/, once an empty environment has shown that they work
 	$(RUN) pytest -q tests/package

@@ -15,11 +15,20 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PORTS = ("8000", "8001")
+PORTS = ("8000", "8001", "4222")
 """The ports that pages speak of; free ones take their place."""
+BROKER = "localhost:4222"
+"""The broker that files of pages connect to."""
+PEERS = {"use-with-dbos-or-faststream.md": ("dbos", "faststream")}
+"""Pages that `make peers` runs, in an environment that has these modules; they are no dependencies of the project."""
 POSTGRES = "postgresql://localhost/library"
 """The empty database that pages speak of; one of the tests' server takes its place."""
-SERVERS = {"uvicorn": "Application startup complete.", "gunicorn": "Booting worker", "celery": "[queues]"}
+SERVERS = {
+    "uvicorn": "Application startup complete.",
+    "gunicorn": "Booting worker",
+    "celery": "[queues]",
+    "nats-server": "Server is ready",
+}
 """Programs that run until the page ends, and what they log when they can be asked."""
 KILLED = ("celery",)
 """Those that are killed with their children: Celery takes six seconds to end, whatever it runs."""
@@ -57,7 +66,8 @@ def run(page: Path, folder: Path, *, postgres_url: str = "") -> None:
         for block in blocks(page):
             if block.language == "python":
                 assert block.title, f"{page.name}: name the file of\n{block.text}"
-                (folder / block.title).write_text(block.text, "utf-8")
+                text = block.text.replace(BROKER, f"127.0.0.1:{places['4222']}")
+                (folder / block.title).write_text(text, "utf-8")
             elif block.language == "console":
                 for command, output in _commands(block.text):
                     _type(_with(places, command), output, folder, servers)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.docs.pages import POSTGRES, ROOT, blocks, run
+from tests.docs.pages import PEERS, POSTGRES, ROOT, blocks, run
 
 import twofold
 import twofold.fastapi
+import twofold.inspection
 import twofold.processes
 import twofold.testing
 
@@ -30,6 +32,8 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path, request: pytest.Fi
     text = page.read_text("utf-8")
     if "curl " in text and not shutil.which("curl"):
         pytest.skip("curl is not installed")
+    if not all(map(find_spec, PEERS.get(page.name, ()))):
+        pytest.skip("run by `make peers`")
     new_database = request.getfixturevalue("new_database") if POSTGRES in text else None
     run(page, tmp_path, postgres_url=new_database(18) if new_database else "")
 
@@ -75,7 +79,9 @@ def test_the_reference_names_what_there_is(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", [twofold, twofold.fastapi, twofold.processes, twofold.testing], ids=lambda package: package.__name__
+    "package",
+    [twofold, twofold.fastapi, twofold.inspection, twofold.processes, twofold.testing],
+    ids=lambda package: package.__name__,
 )
 def test_every_public_name_stands_in_the_reference(package: ModuleType) -> None:
     """A module's page shows what the module defines, and not what it imports."""
