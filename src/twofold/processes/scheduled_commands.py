@@ -36,7 +36,8 @@ class ScheduledCommands(Process[Waiting]):
     makes its instance stuck, for an operator to retry or to cancel.
     """
 
-    name, initial = "scheduled_commands", Waiting()
+    name = "scheduled_commands"
+    initial = Waiting()
 
     @starts(CommandScheduled, key="schedule_id")
     def wait(self, state: Waiting, event: CommandScheduled) -> Iterator[object]:
