@@ -162,3 +162,23 @@ def test_a_completion_for_the_shell_is_written(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "parked" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("at", "0", "tests.cli.test_past:build"),
+        ("check", "tests.cli.test_past:build", "--log"),
+        ("stream", "show", "tests.cli.test_past:build", "account-a"),
+        ("snapshots", "verify", "tests.cli.test_past:build"),
+        ("tags", "add", "tests.cli.test_past:build", "Deposited"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_looks_makes_no_file_of_a_misspelt_name(
+    twofold: Twofold, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = twofold(*arguments, "--url", f"sqlite:///{tmp_path}/misspelt.db")
+    assert done.returncode == 1
+    assert "misspelt.db" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from twofold.application import Application
+from twofold.engines.looking import looking_only
+from twofold.inspection.databases import opened_databases
 from twofold.log.event_store import EventStore
 
 FORM = "module:attribute, such as orders.app:build"
@@ -38,19 +40,39 @@ def load(name: str, url: str = "") -> Application:
 
 
 @asynccontextmanager
-async def opened_store(name: str, url: str = "") -> AsyncIterator[EventStore]:
+async def opened_store(name: str, url: str = "", *, looks: bool = True) -> AsyncIterator[EventStore]:
     """Load an application and open the log of its event store, and nothing else of it.
+
+    Args:
+        name: as for `load`.
+        url: as for `load`.
+        looks: nothing is to be written: no file is made, and no schema brought up to date.
 
     Raises:
         ValueError: as `load`.
         StorageError: the log cannot be opened, or is not up to date.
     """
-    store = load(name, url).store
+    with looking_only(for_a_moment=True) if looks else nullcontext():
+        store = load(name, url).store
     await store.log.open()
     try:
         yield store
     finally:
         await store.log.close()
+
+
+@asynccontextmanager
+async def looked_at(name: str, url: str = "") -> AsyncIterator[Application]:
+    """Load an application and open its databases so that nothing of them is changed or made; start nothing of it.
+
+    Raises:
+        ValueError: as `load`.
+        StorageError: a database is missing, not up to date, or cannot be read; the text names the remedy.
+    """
+    with looking_only(for_a_moment=True):
+        app = load(name, url)
+    async with opened_databases(app.store.log, app.projections.databases):
+        yield app
 
 
 def _module(name: str) -> Any:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from twofold.application import Application
 from twofold.checks.explaining import explain
 from twofold.checks.findings import Finding, without
-from twofold.cli.applications import load
+from twofold.cli.applications import load, looked_at
 from twofold.cli.output import Json, answer, out, say, say_document
 from twofold.cli.rebuilds import Code, Url
 from twofold.engines.engine import open_event_store
@@ -59,23 +57,14 @@ async def check(
 
     Example: `twofold check orders.app:build --url sqlite:///orders.db --log`
     """
-    app = load(application, url)
-    findings = app.check(packages=package, ignore=ignore)
     if log:
-        findings += await _findings_of_log(app, ignore)
+        async with looked_at(application, url) as app:
+            findings = app.check(packages=package, ignore=ignore) + await app.check_log(ignore=ignore)
+    else:
+        findings = load(application, url).check(packages=package, ignore=ignore)
     for each in findings:
         tell(each, as_json=as_json)
     return verdict(findings, strict=strict, as_json=as_json)
-
-
-async def _findings_of_log(app: Application, ignore: tuple[str, ...]) -> list[Finding]:
-    async with AsyncExitStack() as stack:
-        await app.store.log.open()
-        stack.push_async_callback(app.store.log.close)
-        for database in app.projections.databases:
-            await database.open()
-            stack.push_async_callback(database.close)
-        return await app.check_log(ignore=ignore)
 
 
 def tell(finding: Finding, *, as_json: bool) -> None:

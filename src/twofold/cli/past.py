@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import Parameter
 
 from twofold.application import Application
-from twofold.cli.applications import load
+from twofold.cli.applications import looked_at
 from twofold.cli.output import Json, answer, json_text, progress, say
 from twofold.cli.rebuilds import Code, Url
 from twofold.inspection import masked, stream_state
@@ -61,24 +61,19 @@ async def at(
     """
     if key and not read_model:
         raise ValueError("--key names a row; say of which read model: --read-model NAME")
-    app, moment = load(application, url), _moment(when)
-    async with AsyncExitStack() as stack:
-        await app.store.log.open()
-        stack.push_async_callback(app.store.log.close)
-        for database in app.projections.databases:
-            await database.open()
-            stack.push_async_callback(database.close)
+    moment = _moment(when)
+    async with looked_at(application, url) as app:
         position = await app.store.position_at(moment)
         if not stream and not read_model:
             await _say_position(app, position, as_json=as_json)
-        stack.enter_context(nullcontext() if personal else masked())
-        if stream:
-            found = await stream_state(app.store, stream, fold=fold, as_of=position)
-            text = f"{found.fold} {stream} at version {found.version:,}: {json_text(found.state)}"
-            answer(text, found, as_json=as_json)
-        if read_model:
-            with metadata(tenant=tenant) if tenant else all_tenants():
-                await _say_rows(app, read_model, key, position)
+        with nullcontext() if personal else masked():
+            if stream:
+                found = await stream_state(app.store, stream, fold=fold, as_of=position)
+                text = f"{found.fold} {stream} at version {found.version:,}: {json_text(found.state)}"
+                answer(text, found, as_json=as_json)
+            if read_model:
+                with metadata(tenant=tenant) if tenant else all_tenants():
+                    await _say_rows(app, read_model, key, position)
 
 
 async def _say_position(app: Application, position: Position, *, as_json: bool) -> None:

@@ -42,7 +42,7 @@ async def add(
 
     Example: `twofold tags add orders.app:build OrderPlaced --url sqlite:///orders.db --yes`
     """
-    async with opened_store(application, url) as store:
+    async with opened_store(application, url, looks=not yes) as store:
         with progress() as report:
             found = await add_tags(store, type_name, write=yes, progress=report)
     answer(_told(type_name, found, yes), found._asdict(), as_json=as_json)

@@ -11,6 +11,7 @@ from pathlib import Path
 import twofold
 from twofold.application import Application
 from twofold.inspection import masked
+from twofold.inspection.databases import opened_databases
 from twofold.ports.turns import Turns
 from twofold.tenants import all_tenants
 
@@ -42,11 +43,7 @@ class LookedAt:
         async with self._turn, AsyncExitStack() as stack:
             stack.enter_context(all_tenants())
             stack.enter_context(masked())
-            await self.app.store.log.open()
-            stack.push_async_callback(self.app.store.log.close)
-            for database in self.app.projections.databases:
-                await database.open()
-                stack.push_async_callback(database.close)
+            await stack.enter_async_context(opened_databases(self.app.store.log, self.app.projections.databases))
             yield self.app
 
     def changed_files(self) -> list[str]:

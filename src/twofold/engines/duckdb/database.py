@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from twofold.engines.duckdb.errors import DRIVER_ERRORS, commit_failed, translate, translate_opening
-from twofold.engines.looking import is_looking
+from twofold.engines.looking import leaves_to_writers
 from twofold.errors import StorageUnavailableError
 from twofold.options import DuckDbOptions
 from twofold.ports import migrations
@@ -44,7 +44,7 @@ class DuckDbDatabase:
         self.path = Path(path)
         self.options = options
         self._settings = {**SAFE, **settings}
-        self.is_looked_at = is_looking()
+        self.is_looked_at = leaves_to_writers()
         """Whether the file is left closed, for the one process that writes it; see `looking_only`."""
         self._local = threading.local()
         self._root: Connection | None = None
