@@ -186,7 +186,7 @@ def keeping(url: str, **options: Any) -> Application:
 async def test_an_application_removes_old_records_by_itself_and_a_repeat_takes_no_effect_again(
     any_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "twofold.log.retention")
+    caplog.set_level("INFO", "twofold.pruning")
     app, commands = keeping(any_url, pruned_at_once=2), [Open(account=f"a{n}") for n in range(7)]
     log = cast(PortableLog, app.store.log)
     async with app:

@@ -39,6 +39,7 @@ ALLOWED = {
     "monitoring/status.py SharedStatus.ask": "one look, which all who ask await",
     "log/transfer/restoring.py Restoring.store": "its block awaits it",
     "log/chunks.py ChunkReader.read_ahead": "one read, whose failure goes to who reads on",
+    "processes/runner.py ProcessRunner._begin_pruning": "`make_passes` supervises what may fail of it",
     "processes/sweep.py Sweep._send_ready": "one command; whatever comes of it, the next turn of the sweep takes in",
     "queries/changes.py Changes._begin": "its failure goes to all who wait; the next wait begins it",
     "queries/shared_looks.py SharedLooks.ask": "one look, which those who share it await",

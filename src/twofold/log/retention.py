@@ -4,36 +4,26 @@ The ids of a command's events follow from its own id. So a command that is sent 
 no effect a second time: if its handler makes the same events, it is a repeat, and its value is what the handler returns
 this time; if it makes others, `DuplicateEventIdError` refuses it.
 
-`Retention` does it by itself, in each process that runs the projections:
-
-1. It rests: at first for a random part of `LogOptions.pruned_every`, so that restarts make passes neither rarer nor
-   more frequent, and processes that start together do not make theirs together.
-2. If the first event of the log is younger than `LogOptions.commands_kept`, nothing can be old: the pass ends.
-3. It goes through the records slice by slice, each in a transaction of its own, and rests after each so long that
-   passes take up no more than `LogOptions.pruning_share` of the time.
+`Retention` does it by itself, in passes of each process that runs the projections; see `pruning`. If the first event
+of the log is younger than `LogOptions.commands_kept`, nothing can be old, and the pass ends. Each slice is a
+transaction of its own.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from datetime import timedelta
 from typing import cast
 
-from twofold.arguments import check_flag, check_instance, check_port
-from twofold.errors import ReadOnlyStorageError
+from twofold.arguments import check_flag, check_port
 from twofold.messages.event_query import EventQuery
 from twofold.messages.tenant_names import tenant_tag
 from twofold.options import Backoff, LogOptions
 from twofold.ports.event_log import EventLog
 from twofold.ports.maintenance import PortableLog
-from twofold.tasks import JITTER, supervise
+from twofold.pruning import checked_age, counted, make_passes, paced
 from twofold.tenants import checked_tenant
-
-logger = logging.getLogger(__name__)
 
 
 async def prune_commands(
@@ -66,16 +56,9 @@ async def prune_commands(
     check_port("log", log, "event log", "prune_commands")
     check_flag("write", write)
     options = options or LogOptions()
-    age = timedelta(seconds=options.commands_kept) if older_than is None else older_than
-    check_instance("older_than", age, timedelta, "such as timedelta(days=90)")
-    if age < timedelta():
-        raise ValueError(f"`older_than` is an age, and not negative; got {age}")
-    tag, count = tenant_tag(checked_tenant(tenant)) if tenant else "", 0
-    async with aclosing(_slices(log, _before(age), tag, options.pruned_at_once, write=write)) as slices:
-        async for found in slices:
-            count += found
-            progress(count)
-    return count
+    age = checked_age(older_than, options.commands_kept)
+    tag = tenant_tag(checked_tenant(tenant)) if tenant else ""
+    return await counted(_slices(log, _before(age), tag, options.pruned_at_once, write=write), progress)
 
 
 class Retention:
@@ -93,20 +76,9 @@ class Retention:
         """Whether there is anything to run."""
 
     async def run(self, backoff: Backoff) -> None:
-        """Remove what becomes old, until cancelled. A failure is logged, and the pass tried again after a pause."""
-        await asyncio.sleep(self._options.pruned_every * JITTER.random())
-        await supervise("the removal of old records of commands", self._make_passes, backoff)
-
-    async def _make_passes(self) -> None:
-        while True:
-            try:
-                if count := await self.make_pass():
-                    logger.info("%d records of commands were removed, as they were old", count)
-            except ReadOnlyStorageError as error:  # a role that may only insert; trying again at once mends nothing
-                logger.warning(
-                    'no old records of commands are removed: %s; or write LogOptions(prunes_commands="off")', error
-                )
-            await asyncio.sleep(self._options.pruned_every)
+        """Remove what becomes old, until cancelled; see `make_passes`."""
+        what, off = "old records of commands", 'LogOptions(prunes_commands="off")'
+        await make_passes(self.make_pass, self._options.pruned_every, backoff, what=what, off=off)
 
     async def make_pass(self) -> int:
         """Remove what is old now; return how many records those were.
@@ -114,18 +86,12 @@ class Retention:
         Raises:
             StorageError: the database failed; the slices before stay removed.
         """
-        before, count = _before(timedelta(seconds=self._options.commands_kept)), 0
+        before = _before(timedelta(seconds=self._options.commands_kept))
         oldest = await self._log.read(EventQuery.all(), limit=1)
         if not oldest or oldest[0].recorded_at >= before:
             return 0
-        began = time.monotonic()
-        async with aclosing(_slices(self._log, before, "", self._options.pruned_at_once, write=True)) as slices:
-            async for found in slices:
-                count += found
-                taken = time.monotonic() - began
-                await asyncio.sleep(taken * (1 / self._options.pruning_share - 1))
-                began = time.monotonic()
-        return count
+        slices = _slices(self._log, before, "", self._options.pruned_at_once, write=True)
+        return await paced(slices, self._options.pruning_share)
 
 
 def _before(age: timedelta) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from twofold.arguments import check_flag, check_instance
+from twofold.arguments import check_flag
 from twofold.errors import StorageUnavailableError, UnknownProcessError
 from twofold.log.codec.event_types import EventTypes
 from twofold.log.event_store import EventStore
@@ -29,6 +28,7 @@ from twofold.processes.retention import prune
 from twofold.processes.rows import InstanceRow, row_of, statement, table_of
 from twofold.processes.steps import Cancelled, ProcessStep, stream_of, stream_type_of
 from twofold.projections.keys.keyed_event import key_text
+from twofold.pruning import checked_age, counted
 from twofold.synchronizer import parking
 
 TRIES = 20
@@ -209,16 +209,9 @@ class ProcessControl:
             TypeError, ValueError: an argument cannot work, such as a negative age.
         """
         check_flag("write", write)
-        age = timedelta(seconds=self._options.ended_kept) if older_than is None else older_than
-        check_instance("older_than", age, timedelta, "such as timedelta(days=90)")
-        if age < timedelta():
-            raise ValueError(f"`older_than` is an age, and not negative; got {age}")
-        table, count = await self._table(), 0
-        async with aclosing(prune(self._database, table, age, self._options.pruned_at_once, write=write)) as slices:
-            async for found in slices:
-                count += found
-                progress(count)
-        return count
+        age, table = checked_age(older_than, self._options.ended_kept), await self._table()
+        slices = prune(self._database, table, age, self._options.pruned_at_once, write=write)
+        return await counted(slices, progress)
 
     async def cancel(
         self, process_id: str, *, reason: str, even_unstarted: bool = False, only_waiting: bool = False

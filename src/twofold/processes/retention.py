@@ -4,12 +4,8 @@ A row says what an instance has to do next; one that has ended has nothing to do
 and then the stream, which says that the instance has ended: so it never begins a second time, and is ignored as before.
 The last outcomes are awaited first: an instance that has a command under way keeps its row.
 
-`InstanceRetention` does it by itself, beside the sweep of the first segment of each process:
-
-1. It rests: at first for a random part of `ProcessOptions.pruned_every`, so that restarts make passes neither rarer nor
-   more frequent.
-2. It goes through the rows slice by slice, each in a transaction of its own, and rests after each so long that passes
-   take up no more than `ProcessOptions.pruning_share` of the time.
+`InstanceRetention` does it by itself, in passes beside the sweep of the first segment of each process; see `pruning`.
+Each slice is a transaction of its own.
 
 No lease fences it: an instance that has ended never runs again, so that the same row may be removed by two, and one
 that is written once more in between is removed by the next pass.
@@ -17,21 +13,14 @@ that is written once more in between is removed by the next pass.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from datetime import timedelta
 
-from twofold.errors import ReadOnlyStorageError
 from twofold.options import ProcessOptions
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.table import Table
 from twofold.processes.rows import statement
-from twofold.tasks import JITTER
-
-log = logging.getLogger(__name__)
+from twofold.pruning import make_passes, paced
 
 
 class InstanceRetention:
@@ -51,19 +40,9 @@ class InstanceRetention:
         self._options = options
 
     async def run(self) -> None:
-        """Remove what becomes old, until cancelled."""
-        await asyncio.sleep(self._options.pruned_every * JITTER.random())
-        while True:
-            try:
-                if count := await self.make_pass():
-                    log.info("%d instances of %s that ended long ago have no row any more", count, self._name)
-            except ReadOnlyStorageError as error:  # a role that may not delete; trying again at once mends nothing
-                log.warning(
-                    'no rows of ended instances of %s are removed: %s; or write ProcessOptions(prunes_ended="off")',
-                    self._name,
-                    error,
-                )
-            await asyncio.sleep(self._options.pruned_every)
+        """Remove what becomes old, until cancelled; see `make_passes`."""
+        what, off = f"rows of ended instances of {self._name}", 'ProcessOptions(prunes_ended="off")'
+        await make_passes(self.make_pass, self._options.pruned_every, self._options.backoff, what=what, off=off)
 
     async def make_pass(self) -> int:
         """Remove what is old now; return how many rows those were.
@@ -71,14 +50,9 @@ class InstanceRetention:
         Raises:
             StorageError: the database failed; the slices before stay removed.
         """
-        age, count, began = timedelta(seconds=self._options.ended_kept), 0, time.monotonic()
-        async with aclosing(prune(self._database, self._table, age, self._options.pruned_at_once)) as slices:
-            async for found in slices:
-                count += found
-                taken = time.monotonic() - began
-                await asyncio.sleep(taken * (1 / self._options.pruning_share - 1))
-                began = time.monotonic()
-        return count
+        age = timedelta(seconds=self._options.ended_kept)
+        slices = prune(self._database, self._table, age, self._options.pruned_at_once)
+        return await paced(slices, self._options.pruning_share)
 
 
 async def prune(

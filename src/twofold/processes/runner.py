@@ -30,7 +30,7 @@ from twofold.projections.failure import INFRASTRUCTURE
 from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent
 from twofold.projections.kinds import ASYNCHRONOUS
 from twofold.projections.runner import Drive, Projected, ProjectionBatch, Start
-from twofold.tasks import end, is_failure, supervise
+from twofold.tasks import end, is_failure
 
 LOADS = 10
 """How often the instances of a batch are loaded again, as others wrote to them, before the segment is loaded again."""
@@ -126,8 +126,7 @@ class ProcessRunner:
         if self._options.prunes_ended == "off":
             return ()
         retention = InstanceRetention(self._database, self._ledger.table(suffix), self.name, self._options)
-        what, backoff = f"the removal of ended instances of {self.name}", self._options.backoff
-        return (asyncio.create_task(supervise(what, retention.run, backoff), name=f"twofold-retention-{self.name}"),)
+        return (asyncio.create_task(retention.run(), name=f"twofold-retention-{self.name}"),)
 
     async def project(self, batch: ProjectionBatch) -> Projected:
         """Let instances take events in: their steps, their rows and the checkpoint are one transaction."""
