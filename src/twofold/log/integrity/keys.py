@@ -8,16 +8,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 
 import msgspec
 
 from twofold.errors import KeyMissingError, MasterKeyError, StorageError, UnreadableEventError
-from twofold.log.chunks import Pace, Rows, scan_chunks
-from twofold.log.codec.encrypt import Sealed, all_key_ids, identity_of, sealed_of
+from twofold.log.chunks import Rows, pace_of_all, scan_chunks
+from twofold.log.codec.encrypt import Sealed, all_key_ids, identity_of, members_of, sealed_of
 from twofold.log.integrity.damage import Damage
-from twofold.log.keys.keyring import KeyRing
+from twofold.log.keys.keyring import DataKey, KeyRing
 from twofold.messages.event import event_type_of
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
@@ -60,8 +60,7 @@ async def damaged_keys(
     for damage in await run_in_thread(_damaged_keys, keys):
         yield damage
     check = _Check(keys, await run_in_thread(_records, keys))
-    pace = Pace(options.first_chunk, options.whole_log_chunk, options.chunk_bytes)
-    async with aclosing(scan_chunks(log, EventQuery.all(), Mark(after), end, pace)) as chunks:
+    async with aclosing(scan_chunks(log, EventQuery.all(), Mark(after), end, pace_of_all(options))) as chunks:
         async for rows in chunks:
             for damage in await run_in_thread(check.of, rows):
                 yield damage
@@ -116,9 +115,10 @@ class _Check:
         told = {row.position: _decode_forgotten(row.payload).subject for row in rows if row.type == _FORGOTTEN}
         wanted = sorted({*told.values(), *(each for found in ids.values() for each in found)})
         stored = {key.id: key for key in self._keys.store.find(wanted)} if wanted else {}
-        found = list[Damage]()
+        found, keys = list[Damage](), dict(self._usable(stored.values()))
         for row in rows:
-            found += self._of_row(row, ids[row.position], stored)
+            found += self._of_ids(row, ids[row.position], stored)
+            found += self._of_parts(row, keys)
             if (subject := told.get(row.position)) is not None:
                 found += self._of_forgotten(row.position, subject, stored)
         return found
@@ -133,7 +133,14 @@ class _Check:
                 )
                 yield Damage("key", f"forgetting {record.number}", StorageError(text))
 
-    def _of_row(self, row: StoredEvent, ids: Sequence[str], stored: Mapping[str, StoredKey]) -> Iterator[Damage]:
+    def _usable(self, stored: Iterable[StoredKey]) -> Iterator[tuple[str, DataKey]]:
+        """Iterate over the keys that open something."""
+        for each in stored:
+            with suppress(MasterKeyError, msgspec.MsgspecError):  # the key itself is named already
+                if (key := self._keys.key_in(each)) is not None:
+                    yield each.id, key
+
+    def _of_ids(self, row: StoredEvent, ids: Sequence[str], stored: Mapping[str, StoredKey]) -> Iterator[Damage]:
         for key_id in ids:
             key = stored.get(key_id)
             if key is None:
@@ -148,36 +155,17 @@ class _Check:
                     f"is recorded; restore the key store from a backup"
                 )
                 yield Damage("key", f"position {row.position}", KeyMissingError(text))
-        yield from self._of_parts(row, stored)
 
-    def _of_parts(self, row: StoredEvent, stored: Mapping[str, StoredKey]) -> Iterator[Damage]:
+    def _of_parts(self, row: StoredEvent, keys: Mapping[str, DataKey]) -> Iterator[Damage]:
         try:
             sealed = sealed_of(row.payload)
         except (ValueError, msgspec.MsgspecError) as error:
             yield _unreadable(row, f"its personal fields are malformed ({error})")
             return
-        if self._opens(row, sealed, stored):
-            return
-        yield _unreadable(row, "its personal fields belong to another event, or were changed; restore it from a backup")
-
-    def _opens(self, row: StoredEvent, sealed: Sealed, stored: Mapping[str, StoredKey]) -> bool:
-        """Return whether all that is encrypted opens with the keys that there are, and holds fields of the payload."""
-        for key_id, encrypted in sealed.parts:
-            try:
-                key = self._keys.key_in(stored[key_id]) if key_id in stored else None
-            except (MasterKeyError, msgspec.MsgspecError):
-                continue  # the key itself is named already
-            if key is None:
-                continue
-            try:
-                members = msgspec.json.decode(
-                    b"{%b}" % key.decrypt(encrypted, identity_of(row.event_id, row.type)), type=dict[str, msgspec.Raw]
-                )
-            except Exception:  # the library's InvalidTag
-                return False
-            if not members.keys() <= msgspec.json.decode(sealed.public, type=dict[str, msgspec.Raw]).keys():
-                return False
-        return True
+        if not _opens(row, sealed, keys):
+            yield _unreadable(
+                row, "its personal fields belong to another event, or were changed; restore it from a backup"
+            )
 
     def _of_forgotten(self, position: int, subject: str, stored: Mapping[str, StoredKey]) -> Iterator[Damage]:
         self._told.add(subject)
@@ -192,6 +180,20 @@ class _Check:
                 f"record of it; configure the key store that belongs to this log"
             )
             yield Damage("key", f"position {position}", StorageError(text))
+
+
+def _opens(row: StoredEvent, sealed: Sealed, keys: Mapping[str, DataKey]) -> bool:
+    """Return whether all that is encrypted opens with the keys that there are, and holds fields of the payload."""
+    for key_id, encrypted in sealed.parts:
+        if (key := keys.get(key_id)) is None:
+            continue
+        try:
+            members = members_of(b"{%b}" % key.decrypt(encrypted, identity_of(row.event_id, row.type)))
+        except Exception:  # the library's InvalidTag
+            return False
+        if not members.keys() <= members_of(sealed.public).keys():
+            return False
+    return True
 
 
 def _of_key(key_id: str, what: str) -> Damage:

@@ -203,7 +203,7 @@ class KeyRing:
                     f"the key {absent[0]} is not in the key store, and was not destroyed there; configure the key "
                     f"store that belongs to this log, or restore it from a backup"
                 )
-            self._keep({key_id: self._unwrapped(found[key_id]) for key_id in missing}, set(ids))
+            self._keep({key_id: self.key_in(found[key_id]) for key_id in missing}, set(ids))
             return {each: known[each] for each in ids}
 
     def states_key(self) -> tuple[str, DataKey | None]:
@@ -216,8 +216,8 @@ class KeyRing:
             self.store.add([self._fresh(key_id, "")], forgotten=self._number)
             found = self.store.find([key_id])
             if found:
-                self._states = key_id, self._unwrapped(found[0])
-            return key_id, self._unwrapped(found[0]) if found else None
+                self._states = key_id, self.key_in(found[0])
+            return key_id, self.key_in(found[0]) if found else None
 
     async def prepare_states_key(self) -> tuple[str, DataKey | None]:
         """Do what `states_key` does, without blocking the event loop."""
@@ -246,7 +246,7 @@ class KeyRing:
         Raises:
             MasterKeyError: another master key has wrapped it, or it was damaged.
         """
-        return self._unwrapped(key)
+        return DataKey(self._content(key).key) if key.wrapped else None
 
     def subject_of(self, key: StoredKey) -> str:
         """Return whose key one is; empty if it is no subject's."""
@@ -296,7 +296,7 @@ class KeyRing:
     def _make(self, wanted: Mapping[str, str]) -> Mapping[str, DataKey | None]:
         with self._lock:
             stored = self._stored(wanted)
-            made = {key_id: self._unwrapped(stored[key_id]) for key_id in wanted}
+            made = {key_id: self.key_in(stored[key_id]) for key_id in wanted}
             self._keep(made, made)
             return made
 
@@ -314,9 +314,6 @@ class KeyRing:
 
     def _content(self, key: StoredKey) -> KeyContent:
         return msgspec.msgpack.decode(self._masters.unwrap(key), type=KeyContent)
-
-    def _unwrapped(self, key: StoredKey) -> DataKey | None:
-        return DataKey(self._content(key).key) if key.wrapped else None
 
     def _keep(self, loaded: Mapping[str, DataKey | None], needed: Collection[str]) -> None:
         """Keep keys, and drop those that were read first in favour of them, but none that is needed now."""
