@@ -25,10 +25,6 @@ class RowDecoder(NamedTuple):
     fetch_keys: Callable[[Sequence[StoredEvent]], Awaitable[None]]
     """To be awaited first: what decodes is not asynchronous, and would block the event loop until it has the keys."""
 
-    def __call__(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
-        """Do what `decode` does."""
-        return self.decode(rows)
-
     async def events_of(self, rows: Sequence[StoredEvent]) -> list[RecordedEvent[Any]]:
         """Return rows as events, once their keys are at hand."""
         await self.fetch_keys(rows)
