@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
@@ -27,7 +28,8 @@ async def test_a_pass_that_failed_is_made_again_after_a_pause_and_not_after_anot
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(pruning, "JITTER", AtFirst())
-    outcomes, is_made = iter([OSError("cut off"), 3]), asyncio.Event()
+    outcomes: Iterator[OSError | int] = iter([OSError("cut off"), 3])
+    is_made = asyncio.Event()
 
     async def make_pass() -> int:
         if isinstance(outcome := next(outcomes), OSError):
