@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -166,3 +167,10 @@ async def test_whatever_is_wrong_with_keys_and_ciphertexts_is_named_with_its_pla
     assert (new[0], "is not told in the log" in new[1]) == (f"forgetting {untold.number}", True)
     with pytest.raises(MasterKeyError, match="not among those given"):
         await stored.damages(master_key=b"1" * 32)
+
+
+async def test_personal_fields_that_the_payload_no_longer_has_are_named(stored: Stored) -> None:
+    position = SUBJECTS.index("whole") + 1
+    await stored.replace(position, lambda payload: re.sub(rb',"wish":"[^"]*"', b"", payload))
+    [(where, text)] = await stored.damages()
+    assert (where, "belong to another event, or were changed" in text) == (f"position {position}", True)
