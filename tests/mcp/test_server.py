@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -200,6 +200,9 @@ def test_an_application_that_is_made_to_look_only_can_write_nowhere(told: Told) 
         [database, *_] = app.projections.databases
         await database.open()
         try:
+            with suppress(ReadOnlyStorageError):  # SQLite refuses already this
+                async with database.transaction() as transaction:  # after the user's code, a session is as before
+                    await transaction.call(lambda connection: connection.execute("SELECT 1"))
             with pytest.raises(ReadOnlyStorageError):
                 await app.store.log.record_tagged_types({"Paid": "[]"})  # type: ignore[attr-defined]
             with pytest.raises(ReadOnlyStorageError):
