@@ -169,10 +169,8 @@ class ProcessControl:
         fire and commands are sent there, too: only do it where the copy takes the place of the original.
         """
         table = await self._table()
-        store = EventStore(self._log, EventTypes())
-        store.events.register(ProcessStep)
         found: dict[str, Instance] = {}
-        async for recorded in store.read(EventQuery.of(ProcessStep)):
+        async for recorded in self._store().read(EventQuery.of(ProcessStep)):
             if recorded.stream_type == stream_type_of(self.name):
                 process_id = recorded.stream_id.removeprefix(stream_of(self.name, ""))
                 instance = found.get(process_id) or Instance(process_id)
@@ -285,11 +283,16 @@ class ProcessControl:
 
     async def _ended_row(self, process_id: str) -> InstanceRow | None:
         """Return what the row of an instance was that ended so long ago that it has none; None if it has not ended."""
-        store, instance = EventStore(self._log, EventTypes()), Instance(process_id)
-        store.events.register(ProcessStep)
-        async for recorded in store.read_stream(stream_of(self.name, process_id)):
+        instance = Instance(process_id)
+        async for recorded in self._store().read_stream(stream_of(self.name, process_id)):
             instance = after_step(instance, recorded.event, None, caused_by(recorded))
         return InstanceRow(*row_of(instance)) if instance.ending and not instance.commands else None
+
+    def _store(self) -> EventStore:
+        """Return a store that knows the steps of processes alone."""
+        store = EventStore(self._log, EventTypes())
+        store.events.register(ProcessStep)
+        return store
 
     async def _row(self, table: Table, process_id: str) -> InstanceRow:
         row = await self._row_or_none(table, process_id)
