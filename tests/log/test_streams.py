@@ -122,7 +122,8 @@ class CountingFold:
 
 async def test_no_event_is_folded_twice_in_one_load(store: EventStore) -> None:
     await begin(store, 300)
-    streams, fold = Streams(store.log, store.events, Snapshots(store.log, MUCH), MUCH), CountingFold()
+    kept, fold = KeptStates(MUCH.kept_states), CountingFold()
+    streams = Streams(store.log, store.events, Snapshots(store.log, MUCH), MUCH, kept)
     assert await streams.fold("Account-a", fold) == (301, 301)
     assert fold.taken == 301
     await deposit(store, 20)

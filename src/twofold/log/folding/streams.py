@@ -90,22 +90,17 @@ class Streams:
         events: the classes of events that are known.
         snapshots: finds and stores states.
         options: how the log is read in chunks, and which states are kept.
-        kept: the states that the process keeps; by default those of these streams alone.
+        kept: the states that the process keeps.
     """
 
     def __init__(
-        self,
-        log: EventLog,
-        events: EventTypes,
-        snapshots: Snapshots,
-        options: LogOptions,
-        kept: KeptStates | None = None,
+        self, log: EventLog, events: EventTypes, snapshots: Snapshots, options: LogOptions, kept: KeptStates
     ) -> None:
         self._log = log
         self._events = events
         self._snapshots = snapshots
         self._options = options
-        self._kept = KeptStates(options.kept_states) if kept is None else kept
+        self._kept = kept
         self._folding: WeakValueDictionary[Key, Turns] = WeakValueDictionary()
         self._middling: OrderedDict[Key, None] = OrderedDict()
         """Streams of more than a chunk that were not long enough for a snapshot when they were read last."""
