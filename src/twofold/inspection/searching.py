@@ -138,14 +138,14 @@ async def find_event(store: EventStore, which: int | UUID) -> Recorded:
     """
     log = portable(store)
     if isinstance(which, UUID):
-        rows = await log.find_events([which.bytes])
+        row = next(iter(await log.find_events([which.bytes])), None)
     else:
         check_whole("which", which, 1)
-        rows = [each for each in [await event_at(log, which)] if each is not None]
-    if not rows:
+        row = await event_at(log, which)
+    if row is None:
         kind = "with the id" if isinstance(which, UUID) else "at position"
         raise EventNotFoundError(f"there is no event {kind} {which}; the log ends at position {await log.head()}")
-    return raw_events(rows)[0]
+    return raw_events([row])[0]
 
 
 async def search_events(

@@ -96,7 +96,8 @@ async def _one_by_one(log: EventLog, after: int, end: int, most: int) -> AsyncGe
     for position in range(after + 1, end + 1):
         where, rows = f"position {position}", list[StoredEvent]()
         try:
-            rows += [each for each in [await event_at(log, position)] if each is not None]
+            if (row := await event_at(log, position)) is not None:
+                rows.append(row)
         except StorageUnavailableError:
             raise
         except StorageError as error:
