@@ -37,11 +37,11 @@ def _marks(prefix: str, count: int) -> list[str]:
     return [f"%({prefix}_{number})s" for number in range(count)]
 
 
-_PARKED = zip(_marks("parked", 6), ("bigint", "text", "integer", "text", "text", "text"), strict=True)
+_PARKED = ("bigint", "text", "integer", "text", "text", "text")
 _PARK = f"""
     INSERT INTO twofold_parked (name, generation, position, event_id, slot, key, cause, traceback, parked_at)
     SELECT %(name)s, %(generation)s, e.*, twofold_now()
-    FROM unnest({", ".join(f"{mark}::{kind}[]" for mark, kind in _PARKED)}) AS e
+    FROM unnest({", ".join(f"{mark}::{kind}[]" for mark, kind in zip(_marks("parked", 6), _PARKED, strict=True))}) AS e
     WHERE EXISTS (SELECT FROM moved)
     ON CONFLICT (name, generation, position, key) DO UPDATE
     SET event_id = excluded.event_id, cause = excluded.cause, traceback = excluded.traceback, retry = 0"""
