@@ -31,7 +31,7 @@ from twofold.log.transaction import StoreTransaction
 from twofold.log.unit_of_work import writing_unit
 from twofold.messages.context import current_metadata
 from twofold.messages.endings import ENDINGS, StreamClosed, StreamTombstoned
-from twofold.messages.event import Metadata
+from twofold.messages.event import Metadata, RecordedEvent
 from twofold.messages.event_query import AppendCondition
 from twofold.messages.ids import new_event_ids
 from twofold.messages.position import Position
@@ -343,22 +343,22 @@ class Appender:
     async def _accepted(self, outcome: Appended | Rejected) -> Appended:
         if isinstance(outcome, Appended):
             return outcome
+        conflicts = await decoder(self._types, "raw").events_of(outcome.conflicts)
         if outcome.is_ended:
-            raise self._closed(outcome)
+            raise self._closed(outcome.stream_id, conflicts)
         raise ConflictError(
             outcome.reason,
-            conflicts=await decoder(self._types, "raw").events_of(outcome.conflicts),
+            conflicts=conflicts,
             stream_id=self.shown(outcome.stream_id),
             version=outcome.version,
             stored_stream=outcome.stream_id,
             is_complete=len(outcome.conflicts) < MAX_CONFLICTS,
         )
 
-    def _closed(self, rejected: Rejected) -> StreamClosedError:
+    def _closed(self, stream_id: str, conflicts: Sequence[RecordedEvent[Any]]) -> StreamClosedError:
         """Return the error for an append to a stream that takes no more events."""
-        found = decoder(self._types, "raw")(rejected.conflicts)
-        ending = found[-1].event if found else None
-        shown = self.shown(rejected.stream_id)
+        ending = conflicts[-1].event if conflicts else None
+        shown = self.shown(stream_id)
         if isinstance(ending, StreamClosed):
             return StreamClosedError(shown, reason=ending.reason, by=ending.by, successor=ending.successor)
         if isinstance(ending, StreamTombstoned):
