@@ -23,7 +23,7 @@ from twofold.inspection import (
     search_events,
     trace,
 )
-from twofold.inspection.searching import Recorded
+from twofold.inspection.searching import Recorded, position_or_id
 from twofold.log.event_store import EventStore
 
 Url = Annotated[str, Parameter(help="The database, such as sqlite:///orders.db.")]
@@ -60,7 +60,7 @@ async def show(url: Url, which: Which, /, *, as_json: Json = False) -> None:
     Example: `twofold events show sqlite:///orders.db 42`
     """
     async with opened(url) as log:
-        found = await find_event(EventStore(log), _which(which))
+        found = await find_event(EventStore(log), position_or_id(which))
     if as_json:
         say_document(found)
         return
@@ -175,25 +175,13 @@ async def show_trace(url: Url, which: Which, /, *, as_json: Json = False) -> Non
     Example: `twofold trace sqlite:///orders.db 42`
     """
     async with opened(url) as log:
-        found = await trace(EventStore(log), _which(which))
+        found = await trace(EventStore(log), position_or_id(which))
     if as_json:
         say_document(found)
         return
     out.print(_tree(found), soft_wrap=True)
     if not found.is_complete:
         say("the trace is cut off: more follows, or may follow further behind in the log")
-
-
-def _which(text: str) -> int | UUID:
-    """Return the position or the id that a text says.
-
-    Raises:
-        ValueError: it says neither.
-    """
-    try:
-        return int(text) if text.isdecimal() else UUID(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is neither a position, such as 42, nor the id of an event") from None
 
 
 def _row(found: Recorded) -> tuple[str, str, str, str, str]:

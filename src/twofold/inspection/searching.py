@@ -127,6 +127,18 @@ class FoundEvents:
     """The position to go on from: `after` it, or `before` it if the newest come first. None: there are no more."""
 
 
+def position_or_id(text: str) -> int | UUID:
+    """Return the position or the id that a text says.
+
+    Raises:
+        ValueError: it says neither.
+    """
+    try:
+        return int(text) if text.isdecimal() else UUID(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a position, such as 42, nor the id of an event") from None
+
+
 async def find_event(store: EventStore, which: int | UUID) -> Recorded:
     """Return one event, by its position or its id.
 

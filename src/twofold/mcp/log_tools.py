@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from twofold.inspection import EventSearch, TracedEvent, document_of, find_event, search_events, stream_state, trace
+from twofold.inspection.searching import position_or_id
 from twofold.mcp.answers import first_that_fit, fitted, listed
 from twofold.mcp.looked_at import LookedAt
 
@@ -75,7 +76,7 @@ class LogTools:
     async def show_event(self, which: Which) -> dict[str, Any]:
         """Show one event: where it stands, its stored payload, and on whose behalf it was recorded."""
         async with self._looked_at.opened() as app:
-            return {"event": fitted(await find_event(app.store, _which(which)))}
+            return {"event": fitted(await find_event(app.store, position_or_id(which)))}
 
     async def trace_event(self, which: Which) -> dict[str, Any]:
         """Show what caused an event or a command, and all that followed, as a tree in the order in which it is drawn.
@@ -84,7 +85,7 @@ class LogTools:
         processes and reactions.
         """
         async with self._looked_at.opened() as app:
-            found = await trace(app.store, _which(which))
+            found = await trace(app.store, position_or_id(which))
         return {
             "of": str(found.of), "correlation_id": str(found.correlation_id), "is_complete": found.is_complete,
             **listed("nodes", [_node(each) for each in found.nodes]),
@@ -97,13 +98,6 @@ class LogTools:
             return {
                 "stream": found.stream, "version": found.version, "fold": found.fold, "state": fitted(found.state)
             }  # fmt: skip
-
-
-def _which(text: str) -> int | UUID:
-    try:
-        return int(text) if text.isdecimal() else UUID(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is neither a position, such as 42, nor the id of an event") from None
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:
