@@ -204,6 +204,11 @@ class Finding:
         return f"{self.code} {self.text} {self.fix}"
 
 
+def facts_of(finding: Finding) -> dict[str, str]:
+    """Return all that is known of a finding, also what its code says, under the names of the fields."""
+    return {name: getattr(finding, name) for name in ("code", "level", "subject", "text", "why", "fix")}
+
+
 def without(findings: Iterable[Finding], ignore: Collection[str]) -> list[Finding]:
     """Return findings in the order of their codes, without those of some codes, or codes with a subject.
 

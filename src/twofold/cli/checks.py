@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from twofold.checks.explaining import explain
-from twofold.checks.findings import Finding, without
+from twofold.checks.findings import Finding, facts_of, without
 from twofold.cli.applications import load, looked_at
 from twofold.cli.output import Json, answer, out, say, say_document
 from twofold.cli.rebuilds import Code, Url
@@ -69,9 +69,8 @@ async def check(
 
 def tell(finding: Finding, *, as_json: bool) -> None:
     """Print a finding."""
-    facts = {name: getattr(finding, name) for name in ("code", "level", "subject", "text", "why", "fix")}
     if as_json:
-        say_document(facts)
+        say_document(facts_of(finding))
         return
     out.print(f"{finding.code} {finding.level}: {finding.text}", soft_wrap=True, markup=False)
     out.print(f"  {finding.why}\n  Fix: {finding.fix}", soft_wrap=True, markup=False)

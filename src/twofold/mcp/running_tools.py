@@ -9,7 +9,7 @@ import msgspec
 from pydantic import Field
 
 from twofold.checks.databases import examine_database
-from twofold.checks.findings import Finding
+from twofold.checks.findings import Finding, facts_of
 from twofold.inspection import document_of
 from twofold.inspection.parked import parked_by_cause
 from twofold.mcp.answers import first_that_fit, fitted, listed
@@ -94,5 +94,4 @@ class RunningTools:
 
 def listed_findings(findings: Sequence[Finding]) -> dict[str, Any]:
     """Return findings with what to do about each."""
-    names = ("code", "level", "subject", "text", "why", "fix")
-    return listed("findings", [{name: getattr(each, name) for name in names} for each in findings])
+    return listed("findings", [facts_of(each) for each in findings])
