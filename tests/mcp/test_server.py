@@ -25,6 +25,7 @@ from twofold.errors import ReadOnlyStorageError, StorageError
 from twofold.mcp.answers import ROOM, fitted
 from twofold.mcp.looked_at import LookedAt
 from twofold.mcp.server import tools_of
+from twofold.schema import lock_types, write_lock
 from twofold.synchronizer.generations import locked_generations
 from twofold.tenants import all_tenants
 
@@ -257,18 +258,21 @@ def test_events_of_tenants_are_told_apart_and_a_changed_file_is_noticed(
     monkeypatch.setenv("SHOP_KEYS", f"sqlite:///{tmp_path}/keys.db")
     sell(url, tenants=True)
     (tmp_path / "own_shop.py").write_text("from tests.mcp.shop import build_for_tenants as build\n")
+    write_lock(tmp_path / "other.lock.json", lock_types(build(url).event_types(), stream_types=["Cart", "Order"]))
 
     async def questions(client: Client) -> Any:
         first = await answer(client, "search_events", tags=["acme/order:o1"], newest_first=False)
         state = await answer(client, "show_state", stream="acme/Order-o1")
         os.utime(tmp_path / "own_shop.py", (1, 1))
-        return first, state, await answer(client, "status"), await refusal(client, "check_schema")
+        found = await answer(client, "check_schema", lock="other.lock.json")
+        return first, state, await answer(client, "status"), await refusal(client, "check_schema"), found
 
-    first, state, status, no_lock = ask(questions, "own_shop:build", "--url", url, cwd=tmp_path)
+    first, state, status, no_lock, schema = ask(questions, "own_shop:build", "--url", url, cwd=tmp_path)
     assert {each["tenant"] for each in first["events"]} == {"acme"}
     assert state["state"]["paid"] == 18
     assert status["restart this server, as these files have changed"] == [str(tmp_path / "own_shop.py")]
     assert "twofold schema lock" in no_lock
+    assert [(each["code"], each["subject"]) for each in schema["findings"]] == [("TF310", "Cart")]
 
 
 def test_standard_output_is_the_protocols_alone_and_the_end_of_the_input_ends_the_server(tmp_path: Path) -> None:

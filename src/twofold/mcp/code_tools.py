@@ -65,7 +65,8 @@ class CodeTools:
 
     async def check_schema(self, lock: Lock = LOCK) -> dict[str, Any]:
         """Compare the classes of events with their lock: whether they read all that is stored, and older code them."""
-        return listed_findings(check_file(self._looked_at.app.event_types(), Path(lock)))
+        app = self._looked_at.app
+        return listed_findings(check_file(app.event_types(), Path(lock), app.store._known_streams))
 
     async def explain(self, code: Code) -> dict[str, Any]:
         """Explain the code of an error or a finding: what happened, why, and what to do."""
