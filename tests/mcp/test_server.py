@@ -166,7 +166,7 @@ def test_processes_code_and_schemas_are_told(told: Told) -> None:
     assert answers["types"] == {"types": {"Ordered": 1, "Paid": 1}}
     assert answers["schema"]["personal"] == ["name"]
     assert "order" in answers["schema"]["schemas"]["1"]["properties"]
-    assert answers["doctor"]["facts"]
+    assert answers["doctor"]["facts"]["process remind"] == "2 going on, 0 ended and kept"
     assert answers["explain"]["name"] == "ValueTakenError"
 
 

@@ -88,7 +88,10 @@ class RunningTools:
     async def doctor(self) -> dict[str, Any]:
         """Examine the database of the log, its role and the machine: settings, privileges, disk, clocks, versions."""
         async with self._looked_at.opened() as app:
-            found = await examine_database(cast(PortableLog, app.store.log), None)
+            log = cast(PortableLog, app.store.log)
+            is_with = getattr(log, "is_with", lambda _: False)
+            beside = next(filter(is_with, app.projections.databases), None)
+            found = await examine_database(log, database=beside)
         return {"facts": dict(found.facts), **listed_findings(found.findings)}
 
 
