@@ -22,6 +22,7 @@ from tests.synchronizing import PATIENCE
 
 from twofold.engines.looking import looking_only
 from twofold.errors import ReadOnlyStorageError, StorageError
+from twofold.mcp import answers, running_tools
 from twofold.mcp.answers import ROOM, fitted
 from twofold.mcp.looked_at import LookedAt
 from twofold.mcp.server import tools_of
@@ -59,8 +60,8 @@ def told(address: str) -> Told:
     """Ask everything once, in one session."""
     sell(address)
     before = contents(address)
-    answers = ask(everything, "tests.mcp.shop:build", "--url", address)
-    return Told(address, before, contents(address), answers)
+    found = ask(everything, "tests.mcp.shop:build", "--url", address)
+    return Told(address, before, contents(address), found)
 
 
 async def everything(client: Client) -> dict[str, Any]:
@@ -184,6 +185,20 @@ def test_an_answer_is_cut_to_what_an_agent_can_read(told: Told) -> None:
     [second] = told.answers["more"]["events"]
     assert second["payload"]["note"].endswith("more characters)")
     assert len(repr(second)) < 10_000
+
+
+def test_a_status_and_an_instance_say_how_much_they_leave_out(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "ROOM", 1)
+    monkeypatch.setattr(running_tools, "MOST", 0)
+
+    async def look() -> tuple[Any, Any]:
+        with looking_only():
+            tools = running_tools.RunningTools(LookedAt(build(told.url)))
+        return await tools.status(), await tools.show_instance("remind", "o1")
+
+    status, instance = asyncio.run(look())
+    assert [len(status["projections"]), len(status["processes"]), status["left_out"]] == [1, 1, 1]
+    assert (instance["steps"], instance["left_out"]) == ([], 1)
 
 
 def test_the_texts_of_the_package_and_the_pages_of_codes_are_resources(told: Told) -> None:

@@ -22,10 +22,16 @@ def fitted(thing: Any, room: int = ROOM) -> Any:
     return _fitted(document_of(thing), room)
 
 
-def listed(name: str, things: Sequence[Any]) -> dict[str, Any]:
-    """Return documents of the first things, as many as fit into an answer, under a name, and how many are left out."""
+def listed(name: str, things: Sequence[Any], count: int = 0) -> dict[str, Any]:
+    """Return documents of the first things, as many as fit into an answer, under a name, and how many are left out.
+
+    Args:
+        name: of the things.
+        things: the first, or all.
+        count: how many there are, if these are not all.
+    """
     shown = first_that_fit(things)
-    return {name: shown, "left_out": len(things) - len(shown)}
+    return {name: shown, "left_out": max(count, len(things)) - len(shown)}
 
 
 def first_that_fit(things: Sequence[Any]) -> Sequence[Any]:

@@ -12,7 +12,7 @@ from twofold.checks.databases import examine_database
 from twofold.checks.findings import Finding, facts_of
 from twofold.inspection import document_of
 from twofold.inspection.parked import parked_by_cause
-from twofold.mcp.answers import first_that_fit, fitted, listed
+from twofold.mcp.answers import fitted, listed
 from twofold.mcp.looked_at import LookedAt
 from twofold.monitoring.status import SharedStatus
 from twofold.ports.maintenance import PortableLog
@@ -44,15 +44,15 @@ class RunningTools:
         """
         async with self._looked_at.opened() as app:
             found = await SharedStatus(app.store, app.projections, app.processes, age=0.0).ask()
-        return {
-            "head": found.head,
-            "projections": first_that_fit(
-                [{name: getattr(each, name) for name in _SHOWN} for each in found.projections]
-            ),
-            "processes": first_that_fit(
-                [{"name": each.name, "counts": each.counts, "problems": each.problems} for each in found.processes]
-            ),
-        }
+        projections = listed(
+            "projections", [{name: getattr(each, name) for name in _SHOWN} for each in found.projections]
+        )
+        processes = listed(
+            "processes",
+            [{"name": each.name, "counts": each.counts, "problems": each.problems} for each in found.processes],
+        )
+        left_out = projections["left_out"] + processes["left_out"]
+        return {"head": found.head, **projections, **processes, "left_out": left_out}
 
     async def parked_by_cause(self) -> dict[str, Any]:
         """Show the events that projections, reactions and processes failed on, by kind of error and place in the code.
@@ -83,7 +83,8 @@ class RunningTools:
         async with self._looked_at.opened() as app:
             control = app.processes.control(process)
             found, steps = await control.get(instance), await control.steps(instance, limit=MOST)
-        return {"instance": fitted(found), **listed("steps", [msgspec.json.decode(each.payload) for each in steps])}
+        told = [msgspec.json.decode(each.payload) for each in steps]
+        return {"instance": fitted(found), **listed("steps", told, found.version)}
 
     async def doctor(self) -> dict[str, Any]:
         """Examine the database of the log, its role and the machine: settings, privileges, disk, clocks, versions."""
