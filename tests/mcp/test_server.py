@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import psycopg
@@ -20,6 +21,7 @@ from tests.mcp.shop import build
 from tests.postgres_servers import PostgresServer
 from tests.synchronizing import PATIENCE
 
+from twofold import Application
 from twofold.engines.looking import looking_only
 from twofold.errors import ReadOnlyStorageError, StorageError
 from twofold.mcp import answers, running_tools
@@ -299,6 +301,22 @@ def test_standard_output_is_the_protocols_alone_and_the_end_of_the_input_ends_th
     assert (done.returncode, done.stdout) == (0, "")
     assert "must not get between the messages" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_the_applications_also_where_a_library_has_the_beginning_of_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path / "lib"))
+    for folder in ("lib", "library"):
+        file = tmp_path / folder / f"of_{folder}.py"
+        file.parent.mkdir()
+        file.touch()
+        monkeypatch.setitem(sys.modules, file.stem, ModuleType(file.stem))
+        sys.modules[file.stem].__file__ = str(file)
+    looked_at = LookedAt(Application("memory://"))
+    for folder in ("lib", "library"):
+        os.utime(tmp_path / folder / f"of_{folder}.py", (1, 1))
+    assert looked_at.changed_files() == [str(tmp_path / "library/of_library.py")]
 
 
 @pytest.mark.parametrize("document", [
