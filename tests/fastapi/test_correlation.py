@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,14 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
+from starlette.types import Receive, Scope, Send
 from tests.dashboard.serving import served
 from tests.synchronizing import PATIENCE, until
 
 from fastapi import FastAPI
 from twofold import Application, Command, Event, Reaction, metadata
 from twofold.fastapi import add_correlation, add_problem_details
+from twofold.fastapi.correlation import Correlation
 
 HEADER = "X-Correlation-Id"
 LOGGERS = ("shop", "uvicorn.access", "uvicorn.error")
@@ -137,6 +139,22 @@ async def test_the_servers_record_of_an_error_names_the_request(records: Path) -
     assert failed["correlation_id"] == str(given)
     [sold] = [each for each in told(records) if each["message"] == "sell tea"]
     assert sold["correlation_id"] != str(given)  # although the connection may be the same
+
+
+async def test_an_answer_without_headers_gets_the_id() -> None:
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def bare(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204})  # ASGI lets the headers be left out
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.disconnect"}
+
+    await Correlation(bare)({"type": "http", "headers": []}, receive, send)
+    assert [name for name, _ in sent[0]["headers"]] == [HEADER.lower().encode()]
 
 
 @pytest.mark.parametrize("given", [None, "", "no id", "4f7a3a52"])

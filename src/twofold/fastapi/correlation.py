@@ -59,7 +59,7 @@ class Correlation:
 
         async def send_with_id(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], header]
+                message["headers"] = [*message.get("headers", ()), header]
             await send(message)
 
         here = current_context()
