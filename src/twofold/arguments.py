@@ -21,6 +21,18 @@ def check_text(name: str, value: Any, *, may_be_empty: bool = False) -> None:
         raise ValueError(f"`{name}` is a text that is not empty, got {value!r}")
 
 
+def check_path(name: str, value: Any) -> None:
+    """Refuse what is no path of a single address.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it does not begin with a slash, or ends with one.
+    """
+    check_text(name, value)
+    if not value.startswith("/") or value.endswith("/"):
+        raise ValueError(f"`{name}` begins with a slash and ends with none, got {value!r}")
+
+
 def check_texts(name: str, value: Any) -> tuple[str, ...]:
     """Return texts as a tuple.
 

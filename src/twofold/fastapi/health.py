@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from fastapi import FastAPI, Request, Response
 from twofold.application import Application
-from twofold.arguments import check_instance, check_number, check_text
+from twofold.arguments import check_instance, check_number, check_path
 from twofold.errors import TwofoldError
 from twofold.fastapi.problems import problem
 from twofold.synchronizer.status import ProjectionStatus
@@ -43,10 +43,8 @@ def add_health(api: FastAPI, app: Application, *, path: str = "/health", max_wai
     """
     check_instance("api", api, FastAPI)
     check_instance("app", app, Application)
-    check_text("path", path)
+    check_path("path", path)
     check_number("max_wait", max_wait)
-    if not path.startswith("/") or path.endswith("/"):
-        raise ValueError(f"`path` begins with a slash and ends with none, got {path!r}")
 
     async def show_live(request: Request) -> Response:
         return JSONResponse({"status": "live"})

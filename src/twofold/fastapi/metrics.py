@@ -6,7 +6,7 @@ from starlette.routing import Route
 
 from fastapi import FastAPI
 from twofold.application import Application
-from twofold.arguments import check_instance, check_number, check_text
+from twofold.arguments import check_instance, check_number, check_path
 
 
 def add_metrics(api: FastAPI, app: Application, *, path: str = "/metrics", max_wait: float = 5.0) -> None:
@@ -27,10 +27,8 @@ def add_metrics(api: FastAPI, app: Application, *, path: str = "/metrics", max_w
     """
     check_instance("api", api, FastAPI)
     check_instance("app", app, Application)
-    check_text("path", path)
+    check_path("path", path)
     check_number("max_wait", max_wait)
-    if not path.startswith("/") or path.endswith("/"):
-        raise ValueError(f"`path` begins with a slash and ends with none, got {path!r}")
     from twofold.prometheus import metrics  # not at the top: the extra `fastapi` does without its client
 
     api.router.routes.append(Route(path, metrics(app, max_wait=max_wait), include_in_schema=False))
