@@ -27,7 +27,7 @@ from twofold.errors import ReadOnlyStorageError, StorageError
 from twofold.mcp import answers, running_tools
 from twofold.mcp.answers import ROOM, fitted
 from twofold.mcp.looked_at import LookedAt
-from twofold.mcp.server import tools_of
+from twofold.mcp.server import agent_server, tools_of
 from twofold.schema import lock_types, write_lock
 from twofold.synchronizer.generations import locked_generations
 from twofold.tenants import all_tenants
@@ -265,7 +265,16 @@ def test_looking_makes_no_database_and_says_what_to_do(tmp_path: Path, monkeypat
                 """Nothing is here."""
 
     asyncio.run(look())
+    assert "there is no such file" in ask(
+        lambda client: refusal(client, "status"), "tests.mcp.shop:build", "--url", url
+    )
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_no_refusal_holds_the_password_of_the_database() -> None:
+    server = agent_server(LookedAt(Application("memory://")), url="postgresql://ann:hunter22@localhost/shop")
+    async with Client(server) as client:
+        assert "the stored name ***" in await refusal(client, "event_schemas", name="hunter22")
 
 
 def test_events_of_tenants_are_told_apart_and_a_changed_file_is_noticed(
