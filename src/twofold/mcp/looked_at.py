@@ -53,8 +53,8 @@ class LookedAt:
 
 def _files_of_the_application() -> Iterator[tuple[str, int]]:
     """Yield the files of all loaded modules that are neither a library's nor Twofold's, with their times."""
-    libraries = (sysconfig.get_path(each) for each in ("stdlib", "platstdlib", "purelib", "platlib"))
-    others = {Path(each).resolve() for each in (*libraries, Path(twofold.__file__).parent)}
+    libraries = [sysconfig.get_path(each) for each in ("stdlib", "platstdlib", "purelib", "platlib")]
+    others = {Path(each).resolve() for each in (*libraries, str(Path(twofold.__file__).parent))}
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
         if file and others.isdisjoint(Path(file).resolve().parents):
