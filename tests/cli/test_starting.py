@@ -16,10 +16,13 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from cyclopts import ValidationError
 from tests.accounts import Open
 from tests.cli.starting_app import build
 from tests.cli.typed import Fails, Twofold
 from tests.docs.pages import ROOT
+
+from twofold.cli.commands import app
 
 PATIENCE = 60
 APP = "tests.cli.starting_app:build"
@@ -109,6 +112,27 @@ def test_a_port_that_is_taken_is_told(fails: Fails, tmp_path: Path) -> None:
         complaint = fails("run", APP, "--url", f"sqlite:///{tmp_path}/a.db", "--port", port)
     assert f"port {port} of 127.0.0.1 cannot be used" in complaint
     assert "--port" in complaint
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", APP, "--port", "65536"],
+        ["run", APP, "--port", "-1"],
+        ["worker", APP, "--every", "0"],
+        ["demo", "--serve", "--port", "65536"],
+        ["verify", "memory://", "--after", "-1"],
+        ["verify", "memory://", "--most", "0"],
+        ["anchor", "memory://", "anchors", "--every", "0"],
+        ["parked", "list", "memory://", "--limit", "0"],
+        ["parked", "retry", "memory://", "sales", "--wait", "-1"],
+        ["processes", "list", "memory://", "reminders", "--limit", "0"],
+    ],
+    ids=" ".join,
+)
+def test_a_number_that_cannot_be_meant_is_refused_before_a_command_begins(arguments: list[str]) -> None:
+    with pytest.raises(ValidationError, match=f"for {arguments[-2]}. Must be"):
+        app.parse_args(arguments, exit_on_error=False, print_error=False)
 
 
 def test_the_demonstration_kills_a_shop_and_finds_every_order_once(twofold: Twofold) -> None:

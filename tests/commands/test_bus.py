@@ -28,6 +28,7 @@ from twofold import (
     CommandOptions,
     EventStore,
     Position,
+    Query,
     Repository,
     metadata,
     open_event_store,
@@ -116,6 +117,19 @@ async def test_a_command_without_a_handler_names_the_line_to_add(app: Applicatio
 
     with pytest.raises(HandlerNotFoundError, match=r"no handler for Unheard; add `commands\.register\(Unheard, handl"):
         await app.commands.dispatch(Unheard())
+
+
+async def test_an_event_that_is_dispatched_as_a_command_is_told_where_it_belongs(app: Application) -> None:
+    with pytest.raises(TypeError, match=r"`command` is the event Opened; append it: store\.append\(\[Opened"):
+        await app.commands.dispatch(Opened(account="a"))  # type: ignore[arg-type]
+
+
+async def test_a_query_that_is_dispatched_as_a_command_is_told_where_it_belongs(app: Application) -> None:
+    class Asked(Query[int]):
+        pass
+
+    with pytest.raises(TypeError, match="`command` is the query Asked; dispatch it with `queries`"):
+        await app.commands.dispatch(Asked())
 
 
 async def test_a_second_handler_is_refused_and_names_the_first(app: Application) -> None:

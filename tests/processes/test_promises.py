@@ -33,7 +33,7 @@ from tests.fulfilment import (
 from tests.synchronizing import PATIENCE, until
 
 from twofold import Application, Event, Tag, event_type, metadata
-from twofold.errors import InvalidProcessError, StorageUnavailableError, UnknownProcessError
+from twofold.errors import InvalidProcessError, InvalidProjectionError, StorageUnavailableError, UnknownProcessError
 from twofold.ports.checkpoints import SQL
 from twofold.processes import Process, after, due, evolve, on, starts
 from twofold.processes.rows import statement, table_of
@@ -361,6 +361,15 @@ async def test_a_process_needs_its_rows_in_the_database_of_the_log(tmp_path: Any
         app.processes.add(FulfilOrder())
     with pytest.raises(InvalidProcessError, match="is no process"):
         app.processes.add(object())  # type: ignore[arg-type]
+    with pytest.raises(InvalidProcessError, match=r"FulfilOrder is a class; add an instance: FulfilOrder\(\)"):
+        app.processes.add(FulfilOrder)  # type: ignore[arg-type]
+
+
+async def test_a_process_is_added_once() -> None:
+    app = Application("memory://")
+    app.processes.add(FulfilOrder())
+    with pytest.raises(InvalidProjectionError, match="a projection or a process named 'fulfil_order' already"):
+        app.processes.add(FulfilOrder())
 
 
 async def test_an_unknown_process_or_instance_is_named(url: str) -> None:

@@ -98,6 +98,11 @@ async def test_a_query_without_a_handler_names_the_line_to_add() -> None:
         await QueryBus().dispatch(CountOwners())
 
 
+async def test_a_command_that_is_dispatched_as_a_query_is_told_where_it_belongs() -> None:
+    with pytest.raises(TypeError, match="`query` is the command Open; dispatch it with `commands`"):
+        await QueryBus().dispatch(Open(account="a"))  # type: ignore[arg-type]
+
+
 async def test_a_second_handler_is_refused() -> None:
     bus = QueryBus()
     bus.register(CountOwners, count)

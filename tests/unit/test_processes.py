@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+import twofold
 from twofold import Command, Event, Tag
 from twofold.errors import InvalidProcessError
 from twofold.processes import Process, after, at, cancel, done, due, evolve, on, refused, starts
@@ -102,6 +103,7 @@ def yielding(self: Any, state: Any, event: Any) -> Any:
         (with_methods(end=evolve(Ended)(three())), r"folds Ended, which Some never takes in; add a method @on\(Ended"),
         (with_methods(end=evolve(Begun)(yielding)), r"marked with @evolve; let it `return` the next state"),
         (with_methods(again=on(Begun, key="id")(three())), r"takes on\(Begun\) in two methods"),
+        (with_methods(end=twofold.on(Ended)(three())), r"Some.end is marked .*processes import on.*Ended, key="),
         (with_methods(all=on(Event, key="id")(three())), r"Event is the base of other events"),
         (lambda: on(key="id"), r"@on\(…\) names classes, got nothing"),
         (lambda: on(Ended, key="id", missing="no"), r"missing='no' is none; write .refuse. or .ignore."),  # type: ignore[arg-type]
@@ -128,6 +130,7 @@ def run(process: Any) -> None:
         (after(timedelta(1), "unknown"), r"no method for its timer 'unknown'; write one: @due\('unknown'\)"),
         (cancel("unknown"), r"no method for its timer 'unknown'"),
         (Bare("a"), r"cannot be sent: Bare has no command_id"),
+        (Ended("a"), r"cannot be sent: Ended is an event; send a command, and let its handler append the event"),
         ("a text", r"cannot be sent"),
     ],
 )

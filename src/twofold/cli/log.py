@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
@@ -51,7 +52,10 @@ Code = Annotated[
 AnchorFile = Annotated[
     Path | None, Parameter(name="--anchor", help="Compare the log with the anchors in this file, too.")
 ]
-After = Annotated[int, Parameter(help="Check the events behind this position only, as after an interruption.")]
+After = Annotated[
+    int,
+    Parameter(help="Check the events behind this position only, as after an interruption.", validator=Number(gte=0)),
+]
 Keys = Annotated[
     str,
     Parameter(
@@ -59,8 +63,11 @@ Keys = Annotated[
         "master key comes from the environment."
     ),
 ]
-Most = Annotated[int, Parameter(help="Stop when as many damages are found.")]
-Every = Annotated[int | None, Parameter(help="Events between two anchors; there is one at the head besides.")]
+Most = Annotated[int, Parameter(help="Stop when as many damages are found.", validator=Number(gte=1))]
+Every = Annotated[
+    int | None,
+    Parameter(help="Events between two anchors; there is one at the head besides.", validator=Number(gte=1)),
+]
 
 
 async def status(url: str, /, *, as_json: Json = False) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from twofold.cli.output import Json, Yes, confirmed, opened, opened_read_models, print_table, say, say_document
 from twofold.inspection import ParkedGroup, parked_groups
@@ -24,8 +25,11 @@ Reason = Annotated[str, Parameter(help="Why; it is recorded.")]
 LOG = "The database of the log, if the read models live in another one."
 Log = Annotated[str, Parameter(help=LOG)]
 AS_SHOWN = '["a1"] as `show` shows it, or a1, if the key is a single text.'
-Limit = Annotated[int, Parameter(help="The most events to look at, of each projection.")]
-Wait = Annotated[float, Parameter(help="Seconds to wait until a worker has tried them again; 0: not at all.")]
+Limit = Annotated[int, Parameter(help="The most events to look at, of each projection.", validator=Number(gte=1))]
+Wait = Annotated[
+    float,
+    Parameter(help="Seconds to wait until a worker has tried them again; 0: not at all.", validator=Number(gte=0)),
+]
 PAUSE = 0.1
 
 app = App(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from twofold.cli.output import Json, Yes, answer, confirmed, print_table, progress, say, say_document
 from twofold.cli.times import age
@@ -77,7 +78,7 @@ async def list_(
     *,
     status: Annotated[str, Parameter(help="Only running, stuck, completed or cancelled ones.")] = "",
     after: Annotated[str, Parameter(help="Only those behind this id.")] = "",
-    limit: Annotated[int, Parameter(help="The most instances to show.")] = 100,
+    limit: Annotated[int, Parameter(help="The most instances to show.", validator=Number(gte=1))] = 100,
     as_json: Json = False,
 ) -> None:
     """Show the instances of a process, in the order of their ids.

@@ -38,8 +38,9 @@ from twofold.log.event_store import EventStore
 from twofold.log.unit_of_work import writing_unit
 from twofold.messages.command import Command
 from twofold.messages.context import current_context
-from twofold.messages.event import event_type_of
+from twofold.messages.event import Event, event_type_of
 from twofold.messages.ids import uuid7
+from twofold.messages.query import Query
 from twofold.messages.receipt import Receipt
 from twofold.messages.stream import NO_STREAM
 from twofold.middleware import Call, Middleware, checked, compose, resolve
@@ -151,9 +152,7 @@ class CommandBus:
         """
         route = self._routes.get(type(command))
         if route is None:
-            if isinstance(command, type):
-                raise TypeError(f"`command` is the class {command.__name__}; give an instance: {command.__name__}(…)")
-            raise HandlerNotFoundError(type(command), "commands")
+            raise _no_handler(command)
         receipts: list[Receipt[Any]] = []
         token = carried_out.set(receipts)
         try:
@@ -291,3 +290,16 @@ def _check_moment(at: datetime | None, after: timedelta | None) -> None:
         raise ValueError(
             f"{given} is a time that no clock of ours shows; give one between the years 1 and 9999"
         ) from None
+
+
+def _no_handler(command: object) -> Exception:
+    """Return what is raised about something that no handler is registered for."""
+    name = type(command).__name__
+    match command:
+        case type():
+            return TypeError(f"`command` is the class {command.__name__}; give an instance: {command.__name__}(…)")
+        case Event():
+            return TypeError(f"`command` is the event {name}; append it: store.append([{name}(…)])")
+        case Query():
+            return TypeError(f"`command` is the query {name}; dispatch it with `queries`, such as app.queries")
+    return HandlerNotFoundError(type(command), "commands")

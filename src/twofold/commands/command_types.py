@@ -16,7 +16,7 @@ import msgspec
 from twofold.commands.results import to_builtins
 from twofold.errors import InvalidMessageTypeError
 from twofold.log.event_fields import is_pydantic
-from twofold.messages.event import EventType, event_type_of
+from twofold.messages.event import Event, EventType, event_type_of
 
 _encode = msgspec.json.Encoder(order="deterministic", enc_hook=to_builtins).encode
 
@@ -101,6 +101,7 @@ class CommandTypes:
         codec = self._codecs.get(cls)
         if codec is None:
             if cls not in self._known:
+                _refuse_event(cls)
                 raise InvalidMessageTypeError(
                     f"{cls.__qualname__} has no handler here; add `commands.register({cls.__name__}, handler)` where "
                     f"the application is wired"
@@ -187,8 +188,16 @@ def _named(cls: Any) -> str:
     return str(cls.__qualname__)
 
 
+def _refuse_event(cls: type) -> None:
+    if issubclass(cls, Event):
+        raise InvalidMessageTypeError(
+            f"{cls.__qualname__} is an event; send a command, and let its handler append the event"
+        )
+
+
 def _check_id(cls: type, fields: Iterable[str]) -> None:
     if "command_id" not in fields:
+        _refuse_event(cls)
         raise InvalidMessageTypeError(
             f"{cls.__qualname__} has no command_id, by which a command that is sent twice takes effect once; derive it "
             f"from Command, or declare `command_id: UUID`"

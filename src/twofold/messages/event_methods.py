@@ -6,27 +6,34 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from itertools import chain
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Never, TypeVar
 
 from twofold.messages.event import refuse_base_class
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK, _WHERE = "__twofold_on__", "__twofold_where__"
+PROCESS_MARK = "__twofold_process__"
+"""What the marks of `twofold.processes` leave on a method: no class but a process reads it."""
 
 
-def on(*event_types: type, where: str | Mapping[str, str] | None = None) -> Callable[[F], F]:
-    """Let a method take events of exactly these classes.
+def on(*event_types: type, where: str | Mapping[str, str] | None = None, **others: Never) -> Callable[[F], F]:
+    """Let a method of an aggregate or a projection take events of exactly these classes.
 
     Args:
         event_types: the classes.
         where: only for methods of projections: the event is about each row whose field of this name equals the event's
             field of the same name; or, as `{"guest_id": "id"}`, whose fields equal the named fields of the event.
+        others: none. A `key` is for methods of processes, which are marked with `twofold.processes.on`.
 
     Raises:
         TypeError: no class is named, or only the base of some, or the method is asynchronous, or `where` names no
-            fields.
+            fields, or something else is given.
     """
+    if others:
+        raise TypeError(
+            f"this `on` takes no {next(iter(others))!r}; in a process, write `from twofold.processes import on`"
+        )
     if not event_types or not all(isinstance(each, type) for each in event_types):
         raise TypeError("the event types are classes; name the event: @on(OrderCreated)")
     for each in event_types:
@@ -76,12 +83,17 @@ def methods_by_event(cls: type) -> dict[type, Callable[..., Any]]:
     """Return the methods that `@on` marked, by event class; a subclass may override its parent's.
 
     Raises:
-        TypeError: one class gives one event to two methods.
+        TypeError: one class gives one event to two methods, or has a method that is marked as a process's.
     """
     found: dict[type, str] = {}
     for parent in reversed(cls.__mro__):
         own: dict[type, str] = {}
         for name, method in vars(parent).items():
+            if hasattr(method, PROCESS_MARK):
+                raise TypeError(
+                    f"{cls.__qualname__}.{name} is marked as a method of a process; mark it with the `on` of twofold: "
+                    f"`from twofold import on`"
+                )
             for event_type in getattr(method, _MARK, ()):
                 if event_type in own:
                     raise TypeError(f"{cls.__qualname__} handles {event_type.__name__} in two methods; remove one")

@@ -12,8 +12,8 @@ from twofold.errors import InvalidProcessError
 from twofold.log.codec.fidelity import field_names
 from twofold.log.event_fields import tagged_fields
 from twofold.messages.event import refuse_base_class
-from twofold.messages.event_methods import fold_parameters
-from twofold.processes.triggers import MARK, KeyOf, Trigger, TriggerKind
+from twofold.messages.event_methods import PROCESS_MARK, events_of, fold_parameters
+from twofold.processes.triggers import KeyOf, Trigger, TriggerKind
 
 Route = tuple[TriggerKind, Any]
 _SEVERAL = (tuple, list, set, frozenset)
@@ -47,7 +47,8 @@ def declared(cls: type, no_end: Callable[..., Any]) -> Declaration:
     for parent in reversed(cls.__mro__):
         seen: dict[tuple[bool, Route], str] = {}
         for name, method in vars(parent).items():
-            for trigger in getattr(method, MARK, ()):
+            _refuse_mark(parent, name, method)
+            for trigger in getattr(method, PROCESS_MARK, ()):
                 _check_method(parent, name, method, trigger)
                 for route in trigger.routes:
                     _check_once(parent, name, trigger, seen.setdefault((trigger.folds, route), name))
@@ -63,6 +64,14 @@ def declared(cls: type, no_end: Callable[..., Any]) -> Declaration:
         if kind == "event" and trigger.key is not None
     }
     return Declaration(handlers, folds, keys)
+
+
+def _refuse_mark(cls: type, name: str, method: Any) -> None:
+    if events := events_of(method):
+        raise InvalidProcessError(
+            f"{cls.__qualname__}.{name} is marked with the `on` of aggregates and projections; write `from "
+            f'twofold.processes import on`, and which instance an event is about: @on({events[0].__name__}, key="…")'
+        )
 
 
 def _check_once(cls: type, name: str, trigger: Trigger, other: str) -> None:

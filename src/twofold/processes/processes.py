@@ -78,6 +78,10 @@ class Processes:
             InvalidProjectionError: its name is taken.
             InvalidMessageTypeError: an event that it takes cannot be stored as declared.
         """
+        if isinstance(process, type) and issubclass(process, Process):
+            raise InvalidProcessError(
+                f"the process {process.__name__} is a class; add an instance: {process.__name__}()"
+            )
         if not isinstance(process, Process) or not process.handles():
             raise InvalidProcessError(f"{process!r} is no process; add an instance of a subclass of Process")
         is_with = getattr(self._store.log, "is_with", None)

@@ -11,6 +11,7 @@ from uuid import UUID
 from twofold.commands.command_types import StoredCommand
 from twofold.errors import InvalidProcessError
 from twofold.messages.event import event_type_of
+from twofold.messages.event_methods import PROCESS_MARK
 from twofold.messages.receipt import Receipt
 
 KeyOf = str | Callable[[Any], Any]
@@ -21,7 +22,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 Missing = Literal["refuse", "ignore"]
 """What becomes of an event that is about an instance which was never started: it is parked as an error, or left out."""
 TriggerKind = Literal["event", "done", "refused", "due"]
-MARK = "__twofold_process__"
 
 
 class Done(NamedTuple, Generic[C]):
@@ -105,8 +105,8 @@ class Trigger:
 
     def __call__(self, method: F) -> F:
         """Mark a method."""
-        marks: tuple[Trigger, ...] = method.__dict__.get(MARK, ())
-        setattr(method, MARK, (*marks, self))
+        marks: tuple[Trigger, ...] = method.__dict__.get(PROCESS_MARK, ())
+        setattr(method, PROCESS_MARK, (*marks, self))
         return method
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -46,9 +46,13 @@ def check_events(projection: Any) -> None:
     """Refuse what `handles()` returns if no stored event can be of it.
 
     Raises:
-        InvalidProjectionError: a class of events is none, or only the base of some; or `RawEvent`, which stands for
-            every event, has company, or is handled by a projection whose rows have keys.
+        InvalidProjectionError: it is not several; a class of events is none, or only the base of some; or `RawEvent`,
+            which stands for every event, has company, or is handled by a projection whose rows have keys.
     """
+    handled = projection.handles()
+    if isinstance(handled, type) or not isinstance(handled, Iterable):
+        text = getattr(handled, "__name__", repr(handled))
+        raise InvalidProjectionError(f"{projection.name}: handles() returns {text}; let it return a tuple: ({text},)")
     if RawEvent in projection.handles():
         if isinstance(projection, Projection) or len(projection.handles()) > 1:
             raise InvalidProjectionError(

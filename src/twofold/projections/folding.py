@@ -15,7 +15,7 @@ from twofold.options import FoldOptions
 from twofold.projections.keys.keyed_event import FailedEvent, KeyedEvent, LookupEvent, is_divided
 from twofold.projections.keys.lookups import FittingRows
 from twofold.projections.projection import Fold, KeyValues, Projection, nothing_returned
-from twofold.projections.rows.owned_rows import OwnedFolds
+from twofold.projections.rows.owned_rows import OwnedFolds, plain
 from twofold.tasks import PROCESS_EXITS
 
 
@@ -120,7 +120,7 @@ class Folding:
             except BaseException as error:  # the user's code; it is reported, retried, and never skipped
                 if recorded.part:
                     self._undo_parts(key, recorded.position)
-                self._failures.append(FailedEvent(each, error))
+                self._failures.append(FailedEvent(each, _no_row(projection, each, row) or error))
                 failed.add(key)
             if clock() > end:
                 return count
@@ -192,6 +192,18 @@ async def fold_in_slices(
         await asyncio.sleep(options.pause)
         count = folding.take(events, count, options.slice)
     return folding.folded, count
+
+
+def _no_row(projection: Projection[Any], event: KeyedEvent, returned: Any) -> InvalidProjectionError | None:
+    """Return what is raised about a method that returned something else than a row; None if it did not."""
+    row, cls = plain(returned), projection.row_type().cls
+    if row is None or isinstance(row, (cls, tuple)):  # a group is a tuple of rows
+        return None
+    name = type(event.recorded.event).__name__
+    return InvalidProjectionError(
+        f"{projection.name}: the method for {name} returned an instance of {type(row).__name__}; let it return the "
+        f"row, a {cls.__name__}"
+    )
 
 
 def _other_key(projection: Projection[Any], key: KeyValues, returned: KeyValues) -> InvalidProjectionError:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from twofold.arguments import check_class, check_flag, check_function, check_instance, check_number, check_texts
 from twofold.errors import DuplicateHandlerError, HandlerNotFoundError, InvalidHandlerError, InvalidMessageTypeError
+from twofold.messages.command import Command
 from twofold.messages.query import Answer, Query
 from twofold.messages.read_policy import ReadPolicy
 from twofold.messages.receipt import Receipt
@@ -248,6 +249,9 @@ class QueryBus:
         if route is None:
             if isinstance(query, type):
                 raise TypeError(f"`query` is the class {query.__name__}; give an instance: {query.__name__}(…)")
+            if isinstance(query, Command):
+                name = type(query).__name__
+                raise TypeError(f"`query` is the command {name}; dispatch it with `commands`, such as app.commands")
             raise HandlerNotFoundError(type(query), "queries")
         return route
 

@@ -97,8 +97,7 @@ class Registry:
         check_declaration(projection)
         if self._has_tenants:
             _of_tenants(projection)
-        if projection.name in self.stored or projection.name in self.on_demand:
-            raise InvalidProjectionError(f"there are two projections named {projection.name!r}; rename one")
+        self._refuse_taken(projection.name)
         if not drive.is_stored:
             return self._add_on_demand(projection, drive, start, database)
         database = database or self._read_db
@@ -119,11 +118,16 @@ class Registry:
 
     def add_runner(self, runner: ProjectionRunner, start: Start | None) -> None:
         """Take on what is no projection and is fed as one; see `ReadModelSynchronizer.add_runner`."""
-        if runner.name in self.stored or runner.name in self.on_demand:
-            raise InvalidProjectionError(f"there are two projections named {runner.name!r}; rename one")
+        self._refuse_taken(runner.name)
         if self._has_tenants:
             _of_tenants(runner.projection)
         self._register(runner, start, self._read_db)
+
+    def _refuse_taken(self, name: str) -> None:
+        if name in self.stored or name in self.on_demand:
+            raise InvalidProjectionError(
+                f"there is a projection or a process named {name!r} already; rename one, or add it once"
+            )
 
     def of(self, name: str) -> Registered:
         """Return one that has a read model to be worked on.

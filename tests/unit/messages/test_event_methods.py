@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from twofold import processes
 from twofold.messages.event_methods import methods_by_event, on
 
 
@@ -66,6 +67,20 @@ def test_an_async_method_is_refused_since_folding_is_pure() -> None:
 
         @on(A)
         async def a(self: object, event: A) -> None: ...
+
+
+def test_a_method_that_is_marked_for_a_process_is_refused() -> None:
+    class Thing:
+        @processes.on(A, key="id")
+        def a(self, event: A) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Thing\.a is marked as a method of a process; .*`from twofold import on`"):
+        methods_by_event(Thing)
+
+
+def test_a_key_is_refused_with_the_import_of_the_mark_that_takes_one() -> None:
+    with pytest.raises(TypeError, match=r"takes no 'key'; in a process, write `from twofold\.processes import on`"):
+        on(A, key="id")  # type: ignore[arg-type]
 
 
 def test_a_forgotten_event_class_is_refused() -> None:

@@ -135,6 +135,11 @@ def test_a_base_class_of_events_is_refused_where_a_method_or_a_projection_names_
         check_events(changed(Mails, handles=lambda self: (Base,)))
 
 
+def test_one_class_in_place_of_several_is_refused() -> None:
+    with pytest.raises(InvalidProjectionError, match=r"handles\(\) returns Plain; let it return a tuple: \(Plain,\)"):
+        check_events(changed(Mails, handles=lambda self: Plain))
+
+
 def test_an_event_that_others_are_derived_from_can_be_named_once_its_stored_name_is_declared() -> None:
     on(Plain)
     check_events(changed(Mails, handles=lambda self: (Plain,)))

@@ -124,6 +124,24 @@ def test_a_row_that_changes_its_key_is_a_failure_and_not_a_second_row() -> None:
     assert "about the row ('a',), its method returned the row ('other',)" in str(result.failures[0].error)
 
 
+def test_a_method_that_returns_something_else_than_a_row_is_named() -> None:
+    class Misled(Balances):
+        @on(Opened)
+        def opened(self, event: Opened) -> Any:
+            return event.owner
+
+        @on(Deposited)
+        def deposited(self, row: Balance, event: Deposited) -> Balance:
+            return row.missing  # type: ignore[attr-defined, no-any-return]
+
+    of_opened = folded(Misled(), Opened(account="a")).failures[0].error
+    assert str(of_opened).startswith(
+        "balances: the method for Opened returned an instance of str; let it return the row, a Balance"
+    )
+    of_deposited = folded(Misled(), deposited(), rows={("a",): Balance("a", "ann")}).failures[0].error
+    assert isinstance(of_deposited, AttributeError), "what the method itself raises is kept"
+
+
 def test_keys_may_be_composed_and_computed() -> None:
     @dataclass(frozen=True)
     class PerOwner:

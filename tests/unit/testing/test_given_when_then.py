@@ -43,6 +43,11 @@ def test_an_aggregate_does_what_is_expected() -> None:
     account(OPENED).when(lambda a: None).then()
 
 
+def test_what_a_method_has_returned_is_no_action() -> None:
+    with pytest.raises(TypeError, match="`action` is a function, not None"):
+        account(OPENED).when(None)  # type: ignore[arg-type]
+
+
 def test_a_decider_does_what_is_expected() -> None:
     decider().when(Open(account="a")).then(OPENED)
     decider(OPENED, deposited(3)).when(Withdraw(account="a", amount=Decimal(2))).then(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from twofold.application import Application
 from twofold.cli.applications import load
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 HOST = "127.0.0.1"
-Port = Annotated[int, Parameter(help="The port on 127.0.0.1; 0 takes any free one.")]
+Port = Annotated[
+    int, Parameter(help="The port on 127.0.0.1; 0 takes any free one.", validator=Number(gte=0, lte=65535))
+]
 AllowChanges = Annotated[
     bool, Parameter(negative="", help="Let the dashboard pause, rebuild, retry, skip and cancel, too.")
 ]

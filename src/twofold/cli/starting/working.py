@@ -16,6 +16,7 @@ from contextvars import Context
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from twofold.application import Application
 from twofold.cli.applications import FORM, load
@@ -27,7 +28,7 @@ from twofold.tenants import all_tenants
 
 Code = Annotated[str, Parameter(help=f"An `Application`, or a function that returns one, as {FORM}.")]
 Url = Annotated[str, Parameter(help="The database, if the function takes one.")]
-Every = Annotated[float, Parameter(help="Seconds between two looks at the read models.")]
+Every = Annotated[float, Parameter(help="Seconds between two looks at the read models.", validator=Number(gt=0))]
 
 Tell = Callable[[Sequence[ProjectionStatus], Sequence[str]], None]
 """Is told how the read models stand, and what is wrong."""

@@ -91,10 +91,11 @@ class Chart {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--rule"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+    const clock = (_, times) => times.map((time) => (this.times.length ? new Date(time * 1000).toISOString().slice(11, 19) : ""));
     this.plot = new uPlot({
       ...this.size(), legend: { show: false }, cursor: { drag: { x: false, y: false } },
       scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
-      axes: [axis, { ...axis, size: 46 }],
+      axes: [{ ...axis, values: clock, space: 70, size: 30 }, { ...axis, size: 46 }],
       series: [{}, { stroke: colour("--command"), width: 2, fill: colour("--panel"), points: { show: false } }],
     }, [this.times, this.values], this.place);
   }

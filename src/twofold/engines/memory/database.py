@@ -130,7 +130,10 @@ class MemoryDatabase:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise RuntimeError("the database in memory is not open; use `async with`, or await open() first")
+            raise RuntimeError(
+                "the database in memory is not open; use `async with`, or await open() first; a web application opens "
+                "it with lifespan=app.lifespan"
+            )
         self.check_owner()
         return self._connection
 

@@ -90,7 +90,10 @@ class Connections:
             OwnershipError: another process, event loop or thread has opened it.
         """
         if self._owner is None:
-            raise RuntimeError("the database is not open; use `async with`, or await open() first")
+            raise RuntimeError(
+                "the database is not open; use `async with`, or await open() first; a web application opens it "
+                "with lifespan=app.lifespan"
+            )
         self._owner.check()
 
     async def ask(self, question: Callable[[Connection], Awaitable[T]], limit: float | None = None) -> T:

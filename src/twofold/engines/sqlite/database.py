@@ -284,13 +284,19 @@ class SqliteDatabase:
 
     def _open_writer(self) -> Writer:
         if self._owner is None or self._writer is None:
-            raise RuntimeError(f"{self.path} is not open; use `async with`, or await open() first")
+            raise RuntimeError(
+                f"{self.path} is not open; use `async with`, or await open() first; a web application opens it "
+                "with lifespan=app.lifespan"
+            )
         self._owner.check()
         return self._writer
 
     def _identity(self) -> FileIdentity:
         if self._file is None:
-            raise RuntimeError(f"{self.path} is not open; use `async with`, or await open() first")
+            raise RuntimeError(
+                f"{self.path} is not open; use `async with`, or await open() first; a web application opens it "
+                "with lifespan=app.lifespan"
+            )
         return self._file
 
     async def _let_others_run(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Self, TypeVar, Unpack
 
+from twofold.arguments import check_function
 from twofold.commands.aggregate import Aggregate
 from twofold.commands.decider import Decider
 from twofold.log.codec.event_types import EventTypes
@@ -34,7 +35,12 @@ class AggregateScenario(Scenario, Generic[A]):
         self._type, self._id = aggregate_type, id
 
     def when(self, action: Callable[[A], object]) -> Outcome:
-        """Call a function with the aggregate; it may also make the aggregate and return it."""
+        """Call a function with the aggregate; it may also make the aggregate and return it.
+
+        Raises:
+            TypeError: it is no function, such as what a method has returned: write `when(lambda book: book.lend())`.
+        """
+        check_function("action", action)
         aggregate = self._type.from_history(self._id, _events(self._history.recorded(self._types)))
         return outcome_of(lambda: act(aggregate, action), self._told._replace(when=[Action(action)]))
 

@@ -89,7 +89,10 @@ class PostgresEventLog:
 
     async def append(self, append: Append) -> Appended | Rejected:
         if not self._is_open:
-            raise RuntimeError("the event log is not open; use `async with`, or await open() first")
+            raise RuntimeError(
+                "the event log is not open; use `async with`, or await open() first; a web application opens it "
+                "with lifespan=app.lifespan"
+            )
         self._database.check()
         if len(append.events) > 1:
             repeated(append.events, [None] * len(append.events))  # raises if an id stands there twice
