@@ -121,7 +121,7 @@ async def test_a_command_without_a_handler_names_the_line_to_add(app: Applicatio
 
 async def test_an_event_that_is_dispatched_as_a_command_is_told_where_it_belongs(app: Application) -> None:
     with pytest.raises(TypeError, match=r"`command` is the event Opened; append it: store\.append\(\[Opened"):
-        await app.commands.dispatch(Opened(account="a"))  # type: ignore[arg-type]
+        await app.commands.dispatch(Opened(account="a"))
 
 
 async def test_a_query_that_is_dispatched_as_a_command_is_told_where_it_belongs(app: Application) -> None:
