@@ -97,7 +97,7 @@ class Folding:
     def _take(self, events: Sequence[KeyedEvent], first: int, end: float) -> int:
         """Fold events up to a `LookupEvent`, or until the time is over; return how many of all are folded."""
         rows, changed, failed, projection = self._rows, self._changed, self._failed, self._projection
-        key_of, folds, clock = projection.key_of, _folds(projection), time.perf_counter
+        key_of, folds, clock, row = projection.key_of, _folds(projection), time.perf_counter, None
         for count, each in enumerate(events[first:] if first else events, first + 1):
             key, recorded = each.key, each.recorded
             if not key:
