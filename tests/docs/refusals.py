@@ -7,6 +7,7 @@ new promise is a test in one of the modules below; a new module is a line in `PA
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -96,7 +97,13 @@ PARAGRAPHS = (
 
 def page() -> str:
     """Return the page as the tests of today make it."""
-    return HEAD + "".join(f"\n## {title}\n{''.join(map(_section, modules))}" for title, modules in PARAGRAPHS)
+    contents = " · ".join(f"[{title}](#{_anchor(title)})" for title, _ in PARAGRAPHS)
+    paragraphs = "".join(f"\n## {title}\n{''.join(map(_section, modules))}" for title, modules in PARAGRAPHS)
+    return f"{HEAD}\n{contents}\n{paragraphs}"
+
+
+def _anchor(title: str) -> str:
+    return "-".join(re.sub(r"[^\w ]", "", title).lower().split())
 
 
 def _section(module: str) -> str:
