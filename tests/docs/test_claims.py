@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.fixtures import FixtureFunctionDefinition
 from tests.docs.pages import ROOT
 
+import pytest_twofold
 import twofold.options
 from twofold.cli.commands import app
 from twofold.fastapi.problems import STATUSES
@@ -72,6 +74,12 @@ def test_the_readme_names_every_extra() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     [line] = re.findall(r"^Extras: .*$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", line)) == set(project["optional-dependencies"])
+
+
+def test_the_page_of_fixtures_has_each_of_the_plug_in() -> None:
+    page = (ROOT / "docs/how-to/test-an-application.md").read_text("utf-8")
+    fixtures = {name for name, value in vars(pytest_twofold).items() if isinstance(value, FixtureFunctionDefinition)}
+    assert set(re.findall(r"^\| `(twofold_\w+)`", page, re.MULTILINE)) == fixtures
 
 
 def test_the_page_of_errors_over_http_has_every_status() -> None:
