@@ -93,6 +93,7 @@ from twofold.messages.endings import StreamClosed, StreamTombstoned
 from twofold.messages.event import AwareDatetime, Event, Metadata, RawEvent, RecordedEvent, Tag, event_type
 from twofold.messages.event_methods import on
 from twofold.messages.event_query import AppendCondition, EventQuery, QueryItem
+from twofold.messages.mark import Mark
 from twofold.messages.personal import Personal, Subject, SubjectForgotten
 from twofold.messages.position import Position
 from twofold.messages.query import Answer, Query
@@ -186,6 +187,7 @@ __all__ = [
     "LogFileError",
     "LogOptions",
     "LogsDifferError",
+    "Mark",
     "MasterKeyError",
     "MasterKeys",
     "Metadata",
