@@ -61,7 +61,7 @@ class Application:
         projections: the synchronizer: add projections, wait for them, and look after their read models.
         privacy: the privacy of persons: forgets them, tells what is known of one, and looks after their keys.
         processes: the processes: add those that send commands and set timers, and look after their instances.
-        status: where the log, the read models and the processes stand: `await app.status.ask()`.
+        status: the look that all who ask share at where log, read models and processes stand: `await app.status.ask()`.
 
     Raises:
         ValueError: a URL names no known engine, or neither or both of a URL and an engine are given.

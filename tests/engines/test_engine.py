@@ -110,4 +110,12 @@ def test_the_engine_of_another_package_is_found_by_its_entry_point(tmp_path: Pat
 def test_the_parts_of_an_application_are_documented_as_its_attributes() -> None:
     for name, part in Application.__annotations__.items():
         assert f"{name}: the " in (Application.__doc__ or ""), part
-    assert set(Application.__annotations__) == {"store", "commands", "queries", "projections", "processes", "privacy"}
+    assert set(Application.__annotations__) == {
+        "store",
+        "commands",
+        "queries",
+        "projections",
+        "processes",
+        "privacy",
+        "status",
+    }

@@ -43,7 +43,7 @@ EDITS = {
         ("new_id, new_payload, new_metadata, new_tags", ", new_region"),
         ("    e_payload json[], e_metadata json[], e_tags json[],", " e_region text[],"),
         ("            e_tags[p.i]\n", "            , e_region[p.i]\n"),
-        ("(18, convert_to(e.tags::text, 'UTF8'))", ", (19, convert_to(e.region, 'UTF8'))"),
+        ("(19, convert_to(e.tags::text, 'UTF8'))", ", (20, convert_to(e.region, 'UTF8'))"),
     ],
 }
 """What is written behind what, in each file."""

@@ -43,7 +43,7 @@ def test_errors_of_the_disk_at_full_length(tmp_path: Path, _: int) -> None:
 
 def test_swallowed_errors_are_found(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="acknowledged at"):
-        failing_run(tmp_path / "0", 20, 60, "swallow")
+        failing_run(tmp_path / "0", 8, 60, "swallow")
 
 
 def run_on_postgres(

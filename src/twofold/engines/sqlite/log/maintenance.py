@@ -136,7 +136,7 @@ def find_stream_ends(reader: sqlite3.Connection, stream_ids: Sequence[str]) -> l
 
 def measure_streams(reader: sqlite3.Connection, stream_ids: Sequence[str]) -> list[StreamSize]:
     """Return how much each of some streams holds."""
-    found = (reader.execute(SQL["measure_stream"], (each,)).fetchone() for each in dict.fromkeys(stream_ids))
+    found = ((each, *reader.execute(SQL["measure_stream"], (each,)).fetchone()) for each in dict.fromkeys(stream_ids))
     return [StreamSize(*each) for each in found if each[1]]
 
 

@@ -71,11 +71,10 @@ SELECT ifnull(max(position), 0) FROM twofold_events
 SELECT ifnull((SELECT recorded_at FROM twofold_events ORDER BY position DESC LIMIT 1), 0)
 
 -- name: version
--- With the type of the event behind which the stream takes no more; empty: it does. The condition is that of the index.
 SELECT ifnull(max(version), 0), ifnull((
     SELECT max(type) FROM twofold_events
-    WHERE stream_id = ?1 AND type IN ('twofold.StreamClosed', 'twofold.StreamTombstoned')), '')
-FROM twofold_events WHERE stream_id = ?1 AND stream_id <> ''
+    WHERE stream_id = ? AND type IN ('twofold.StreamClosed', 'twofold.StreamTombstoned')), '')
+FROM twofold_events WHERE stream_id = ? AND stream_id <> ''
 
 -- name: last_of_stream
 SELECT {columns}
@@ -144,8 +143,8 @@ FROM next JOIN twofold_events ON stream_id = next.name AND stream_id <> '' AND v
 ORDER BY stream_id
 
 -- name: measure_stream
-SELECT ?1, count(*), ifnull(sum(length(CAST(payload AS BLOB)) + length(CAST(metadata AS BLOB)) + length(CAST(tags AS BLOB))), 0)
-FROM twofold_events WHERE stream_id = ?1 AND stream_id <> '' AND type <> 'twofold.EventRemoved'
+SELECT count(*), ifnull(sum(length(CAST(payload AS BLOB)) + length(CAST(metadata AS BLOB)) + length(CAST(tags AS BLOB))), 0)
+FROM twofold_events WHERE stream_id = ? AND stream_id <> '' AND type <> 'twofold.EventRemoved'
 
 -- name: let_events_be_removed
 UPDATE twofold_log SET removes_events = ?

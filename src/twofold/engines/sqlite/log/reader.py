@@ -128,7 +128,7 @@ def read_head(connection: sqlite3.Connection) -> int:
 
 def read_version(connection: sqlite3.Connection, stream_id: str) -> tuple[int, str]:
     """Return the version of a stream, and the type of the event that says that it takes no more; empty: it does."""
-    version, ending = connection.execute(SQL["version"], (stream_id,)).fetchone()
+    version, ending = connection.execute(SQL["version"], (stream_id, stream_id)).fetchone()
     return int(version), str(ending)
 
 
