@@ -8,6 +8,7 @@ from twofold.commands.repository import DeciderHandler, Repository
 from twofold.engines.engine import open_event_store
 from twofold.errors import (
     AggregateNotFoundError,
+    ArchiveError,
     CheckpointMovedError,
     CommandReusedError,
     ConflictError,
@@ -135,6 +136,7 @@ __all__ = [
     "Answer",
     "AppendCondition",
     "Application",
+    "ArchiveError",
     "AwareDatetime",
     "Batch",
     "BatchReaction",

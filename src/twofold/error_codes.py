@@ -234,6 +234,10 @@ ERROR_CODES: Mapping[str, ErrorCode] = {
         "ForeignEventError", "The row has no form that the importer knows, or the log has limits that it exceeds.",
         "Do what the text says, for instance with a transform.",
     ),
+    "TE415": ErrorCode(
+        "ArchiveError", "The file was moved, changed or belongs to another log, or the folder is not named here.",
+        "Put the file back, from a backup of the folder; `twofold verify` tells which events need it.",
+    ),
     # -- read models and processes
     "TE501": ErrorCode(
         "ProjectionFailedError", "The projection's own code has raised; the first error is its `__cause__`.",

@@ -472,6 +472,17 @@ class LogsDifferError(TwofoldError):
         self.position = position
 
 
+class ArchiveError(StorageError):
+    """A file of the archive, which holds payloads of events, is missing, damaged or another one.
+
+    The events themselves are in order, and are read again when the file is.
+    """
+
+    def __init__(self, path: Path | None, reason: str) -> None:
+        super().__init__(f"{path or 'the archive'}: {reason}")
+        self.path = path
+
+
 class LogFileError(TwofoldError):
     """A file that a log was exported to cannot be used as was asked."""
 

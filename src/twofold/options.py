@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, cast, get_type_hints
 
-from twofold.arguments import check_choice, check_instance, check_number, check_whole
+from twofold.arguments import check_choice, check_instance, check_number, check_text, check_whole
 
 
 def _check(options: Any) -> None:
@@ -26,6 +26,8 @@ def _check(options: Any) -> None:
             check_whole(name, value)
         elif hint is float:
             check_number(name, value)
+        elif hint is str:
+            check_text(name, value, may_be_empty=True)
         elif is_dataclass(hint):
             check_instance(name, value, cast(type, hint))
         else:
@@ -144,6 +146,13 @@ class LogOptions:
     pruned_at_once: int = 1000
     """Records of commands that one transaction looks at, to remove the old ones. More: other writes wait for longer;
     fewer: it takes longer as a whole."""
+    archive: str = ""
+    """The folder of the archive, into which retention moves payloads of closed streams. Empty: the one that the
+    environment names as `TWOFOLD_ARCHIVE`; else, for a SQLite log, a folder beside its file: `orders.db-archive`. All
+    processes that read the log need the same."""
+    archived_bytes: int = 64 << 20
+    """Bytes of payload of a file of the archive, about, if it has not `parquet_rows` before. Fewer: more files; more:
+    more memory while it is written."""
     ended_at_once: int = 50
     """Streams that retention ends in one append. More: other appends wait for longer; fewer: commands that depend on
     an event query are decided again more often, once for each append that tombstones streams."""

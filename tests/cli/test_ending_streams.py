@@ -6,6 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
 from tests.accounts import Account, wire
 from tests.cli.typed import Fails, Twofold
 
@@ -67,3 +68,20 @@ def test_a_plan_is_shown_and_then_applied(url: str, twofold: Twofold, fails: Fai
     assert "old: 0 streams ended" in twofold(*apply, "--yes").stdout
     rules.write_text(RULES.replace("close", "burn"))
     assert f"{rules}: rule 1: action='burn' is none" in fails("retention", "plan", url, "--rules", str(rules))
+
+
+def test_closed_streams_are_archived_and_a_missing_file_is_told(
+    url: str, twofold: Twofold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(write(url, "a", "b"))
+    monkeypatch.setenv("TWOFOLD_ARCHIVE", str(tmp_path / "archive"))
+    (rules := tmp_path / "retention.toml").write_text(RULES.replace("tombstone", "archive"))
+    apply = ("retention", "apply", url, "--rules", str(rules), "--by", "ann", "--yes")
+    assert "idle: 2 streams ended" in twofold(*apply).stdout
+    assert "old: 2 streams archived, 2 payloads moved" in twofold(*apply).stdout
+    assert "all 4 events are intact" in twofold("verify", url).stdout
+    assert "Opened" in twofold("stream", "show", url, "Account-a").stdout
+    (tmp_path / "archive" / "payloads-000001.parquet").unlink()
+    assert "payloads-000001.parquet is missing" in twofold("verify", url).stderr
+    doctor = twofold("doctor", url)
+    assert "TF212" in doctor.stdout + doctor.stderr

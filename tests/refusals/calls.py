@@ -258,7 +258,7 @@ def options_of(cls: type, name: str) -> list[Call]:
 
 def _wrong_option(value: object) -> Sequence[Any]:
     if isinstance(value, str):
-        return ONE_OF
+        return ONE_OF if value else TEXT
     if dataclasses.is_dataclass(value):
         return (None, 5, {}, type(value))
     return (*(WHOLE if isinstance(value, int) else NUMBER), -1)

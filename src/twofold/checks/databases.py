@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from twofold.checks.findings import Finding
 from twofold.options import InspectionOptions
+from twofold.ports.archives import ArchivableLog
 from twofold.ports.maintenance import PortableLog
 from twofold.ports.read_database import ReadDatabase
 from twofold.processes.control import ProcessControl, processes_of
@@ -37,9 +39,18 @@ async def examine_database(
     """
     facts, symptoms = await log.examine(options or InspectionOptions())
     findings = [Finding(**each._asdict()) for each in symptoms]
+    findings += await _of_archives(log)
     if database is not None:
         facts = {**facts, **await _of_processes(log, database)}
     return DatabaseReport(facts=facts, findings=findings)
+
+
+async def _of_archives(log: PortableLog) -> Sequence[Finding]:
+    if not hasattr(log, "archives"):
+        return []
+    archivable = cast(ArchivableLog, log)
+    looked_at = [(each, archivable.archive.examine(each)) for each in await archivable.archives()]
+    return [Finding(code="TF212", subject=f"archive {each.number}", text=text) for each, text in looked_at if text]
 
 
 async def _of_processes(log: PortableLog, database: ReadDatabase) -> Mapping[str, str]:

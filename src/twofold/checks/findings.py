@@ -120,6 +120,11 @@ CODES: Mapping[str, CheckCode] = {
         "Faults that lose data and holes in its security stay.",
         "Upgrade the server.",
     ),
+    "TF212": CheckCode(
+        "error", "A file of the archive is missing, damaged or another one.",
+        "Whatever needs an event whose payload is in it fails with `ArchiveError`.",
+        "Put the file back, from a backup of the folder, or name the folder: `TWOFOLD_ARCHIVE`.",
+    ),
     "TF301": CheckCode(
         "error", "A stored name vanished: no class has it.",
         "Stored events of it are not read any more.",

@@ -31,6 +31,7 @@ from twofold.cli.output import (
 from twofold.engines.urls import without_secrets
 from twofold.log.event_store import EventStore
 from twofold.log.integrity.anchor_file import append_anchors, read_anchors
+from twofold.log.integrity.archives import damaged_archives
 from twofold.log.integrity.chain import differing, new_anchors
 from twofold.log.integrity.damage import Damage
 from twofold.log.integrity.events import damaged_events
@@ -146,6 +147,7 @@ async def verify(
         head = await log.head()
         with progress() as report:
             checks = [
+                damaged_archives(log),
                 damaged_events(
                     log, head, after=after, known=store.events if code else None, options=options,
                     reached=lambda position: _reached(report, place, position, head),

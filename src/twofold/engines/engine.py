@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 from twofold.arguments import check_instance
+from twofold.engines.archive_folder import archive_folder
 from twofold.engines.looking import is_looking
 from twofold.engines.urls import scheme_of, without_secrets
 from twofold.log.event_store import EventStore
@@ -215,13 +216,16 @@ def _sqlite(url: str, *, migrate: bool, options: Options) -> Engine:
     from twofold.engines.sqlite import SqliteDatabase, SqliteEventLog, SqliteReadDatabase, address
 
     database = SqliteDatabase(address.parse(url), migrate=migrate, read_only=is_looking(), options=options.sqlite)
-    return Engine(SqliteEventLog(database), SqliteReadDatabase(database))
+    return Engine(
+        SqliteEventLog(database, archive_folder(options.log.archive, database.path)), SqliteReadDatabase(database)
+    )
 
 
 def _postgres(url: str, *, migrate: bool, options: Options) -> Engine:
     postgres = _driver()
     database = postgres.PostgresDatabase(url, options=options.postgres, migrate=migrate, read_only=is_looking())
-    return Engine(postgres.PostgresEventLog(database), postgres.PostgresReadDatabase(database))
+    log = postgres.PostgresEventLog(database, archive_folder(options.log.archive))
+    return Engine(log, postgres.PostgresReadDatabase(database))
 
 
 _BUILT_IN: dict[str, Connect] = {

@@ -90,6 +90,7 @@ class EventStore:
         if keys is not None:
             self.events._encryption = Encryption(keys, tenants=tenants)
             self.events.register(SubjectForgotten)
+        self.events._archive = getattr(log, "archive", None)
         self.options = options or LogOptions()
         self.known_positions = KnownPositions(log, self.options)
         """Tells receipts and tokens of this log's history from those of another."""

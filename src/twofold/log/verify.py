@@ -7,6 +7,7 @@ from contextlib import aclosing, suppress
 
 from twofold.errors import CorruptEventError, StorageError
 from twofold.log.chunks import Rows, pace_of_all, scan_chunks
+from twofold.log.integrity.archives import damaged_archives
 from twofold.log.integrity.events import damaged_events, damaged_rows
 from twofold.log.integrity.records import damaged_commands, damaged_storage
 from twofold.messages.event_query import EventQuery
@@ -39,6 +40,7 @@ async def verify_log(log: PortableLog, *, progress: Progress = no_progress, opti
         progress("verifying", position, head)
 
     for damages in (
+        damaged_archives(log),
         damaged_events(log, head, reached=reached, options=options),
         damaged_commands(log, options.whole_log_chunk),
         damaged_storage(log),

@@ -8,6 +8,7 @@ covers texts and numbers before bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Annotated, NamedTuple, cast, get_type_hints
 from zlib import crc32
 
 import msgspec
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 
 class ColumnKind(Enum):
@@ -110,6 +111,8 @@ COLUMNS: dict[str, ColumnKind] = {
 BROUGHT: dict[str, ColumnKind] = {name: COLUMNS[name] for name in NewEvent._fields[:-2]}
 """Those that an event brings along, in the order of `NewEvent`."""
 
+_payload_of = attrgetter("payload")
+_ARCHIVED_IN = re.compile(rb'[{]"~archived":([1-9][0-9]{0,17})[}]')
 _of_content = attrgetter(*[name for name in BROUGHT if name != "metadata"])
 _as_new_event: Callable[[Iterable[object]], NewEvent] = partial(tuple.__new__, NewEvent)
 _NAMES = "%s\0" * len(EventNames._fields)
@@ -117,6 +120,9 @@ _encode_tags = msgspec.json.Encoder().encode
 
 REMOVED = "twofold.EventRemoved"
 """The type of a row whose event was removed. Readers get no event of it. stored: change it with care."""
+
+ARCHIVED = b'{"~archived":'
+"""How a payload begins that stands in the place of one that was archived. stored: change it with care."""
 
 SEAL_MODULUS = 4_294_967_291
 """The largest prime below 2**32: no flipped bit of a number changes it by a multiple of this."""
@@ -195,11 +201,38 @@ def record(event: NewEvent, position: int, version: int, recorded_at: int) -> St
 def is_repeat(event: NewEvent, stored: StoredEvent) -> bool:
     """Return whether a row with its id is this event, stored by an earlier try, whose metadata may have been others.
 
-    Of an event that was removed, only the id and the stream tell.
+    Of an event that was removed, only the id and the stream tell; of one that is archived, the checksum of its row.
     """
     if stored.type == REMOVED:
         return event.stream_id == stored.stream_id
+    if archive_number(stored):
+        stored = replace(stored, payload=event.payload)
+        return is_intact(stored) and _of_content(event) == _of_content(stored)
     return _of_content(event) == _of_content(stored)
+
+
+def archived_payload(number: int) -> bytes:
+    """Return what stands in the place of a payload that is in an archive of this number."""
+    return b"%s%d}" % (ARCHIVED, number)
+
+
+def may_be_archived(rows: Sequence[StoredEvent]) -> bool:
+    """Return whether payloads of some rows may be in an archive; for most logs it is false, after a look at each."""
+    try:
+        return bool(rows) and max(map(_payload_of, rows)) >= ARCHIVED
+    except TypeError:  # a damaged file may hold a value of another type, or none
+        return True
+
+
+def archive_number(row: StoredEvent) -> int:
+    """Return the number of the archive that has the payload of a row; 0 if it stands in the row itself.
+
+    An event of a user's own may look like that; then it matches its checksum.
+    """
+    payload = row.payload
+    if not isinstance(payload, bytes | memoryview) or not (found := _ARCHIVED_IN.fullmatch(payload)) or is_intact(row):
+        return 0
+    return int(found[1])
 
 
 def is_intact(row: StoredEvent) -> bool:

@@ -193,6 +193,8 @@ class InlineProjection:
             _TooManyError: there are more events than allowed.
         """
         rows, last_id = yield from self._read(progress.position, end, at_most)
+        if fetch_payloads := self._events._missing_payloads(rows):
+            rows = yield RunBlocking(fetch_payloads)
         if fetch_keys := self._events._missing_keys(rows):
             yield RunBlocking(fetch_keys)
         events = self._keyed(progress, rows)

@@ -212,7 +212,7 @@ async def test_new_files_can_be_read_by_their_own_user_only(tmp_path: Path) -> N
 
 LOG_TABLES = (
     "twofold_log", "twofold_events", "twofold_event_tags", "twofold_tagged_types", "twofold_tag_changes",
-    "twofold_snapshots", "twofold_commands",
+    "twofold_snapshots", "twofold_commands", "twofold_archives",
 )  # fmt: skip
 
 

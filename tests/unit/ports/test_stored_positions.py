@@ -19,7 +19,7 @@ NO_ID_NEEDED = {
 """Positions without an id beside them, and what tells their events all the same."""
 NO_POSITION = re.compile(
     r"id|.*_at|.*_until|.*_slot|slot|generation|.*version|epoch|segments|retry|number|.*checksum|tail|one|schema.*|adds_tags|removes_events|"
-    r"prunes_commands|tag_changes|times"
+    r"prunes_commands|tag_changes|times|archives_events|changes|events|size"
 )
 """Names of whole numbers that are no positions: times, slots, counts, versions, flags."""
 

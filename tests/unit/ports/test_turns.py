@@ -15,6 +15,7 @@ from twofold.ports.turns import Turns
 
 SOURCE = Path(twofold.__file__).parent
 LOCKS = {
+    "engines/archive_folder.py ArchiveFolder.__init__": "within, DuckDB is opened in memory: no server is waited for",
     "engines/duckdb/database.py DuckDbDatabase.open": "the file is this process's own: no server is waited for",
     "engines/memory/database.py MemoryDatabase.open": "it is in memory",
     "engines/sqlite/log/event_log.py SqliteEventLog.__init__": "its waiters have one deadline: `joined` counts it down",

@@ -40,9 +40,9 @@ By = Annotated[str, Parameter(help="Who asked for it; it is recorded.")]
 app = App(
     name="retention",
     help=(
-        "End streams by rules: close those to which nothing was appended for long, and remove the events of those that "
-        "are closed for long. The plan shows what would be done, and what is held up and why; applied, it is done in "
-        "slices. Applications may run all the while."
+        "End streams by rules: close those to which nothing was appended for long, archive those that are closed, and "
+        "remove the events of those that are closed for long. The plan shows what would be done, and what is held up "
+        "and why; applied, it is done in slices. Applications may run all the while."
     ),
 )
 
@@ -92,11 +92,14 @@ async def apply(
     async with _opened(url, read_models) as (store, databases):
         with progress() as report:
             done = await apply_retention(store, parsed, by=by, databases=databases, may_miss=may_miss, progress=report)
+    actions = {rule.name: rule.action for rule in parsed}
     for each in done:
         if as_json:
             say_document(each._asdict())
         else:
-            say(f"{each.rule}: {each.streams:,} streams ended, {each.removed:,} events removed")
+            archives = actions[each.rule] == "archive"
+            done_to = ("archived", "payloads moved") if archives else ("ended", "events removed")
+            say(f"{each.rule}: {each.streams:,} streams {done_to[0]}, {each.removed:,} {done_to[1]}")
 
 
 @asynccontextmanager

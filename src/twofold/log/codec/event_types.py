@@ -48,11 +48,13 @@ from twofold.messages.stored_event import (
     are_intact,
     covered_names,
     is_intact,
+    may_be_archived,
     new_event,
     new_events,
 )
 from twofold.messages.stream import RESERVED
 from twofold.messages.upcasting import RetiredType
+from twofold.ports.archives import Archive
 
 MANY = 16
 """Events in one append from which on they are encoded by class. A lower value slows small appends down."""
@@ -79,6 +81,8 @@ class EventTypes:
         self._prepared: dict[_ClassInStream, _Prepared] = {}
         self._encryption: Encryption | None = None
         """Encrypts personal fields; None: no class that has some can be registered."""
+        self._archive: Archive | None = None
+        """Where payloads of closed streams may be; the log itself reads them from there but within transactions."""
         self._appended: set[PayloadCodec] = set()
         self.sources: frozenset[str] = frozenset()
         """The stored names of the types of which upcasters make events of others."""
@@ -122,6 +126,10 @@ class EventTypes:
         """Return what fetches the keys of rows, and blocks; None if they are at hand."""
         missing = self._encryption.missing(rows) if self._encryption is not None else ()
         return partial(self._encryption.keys.keys, missing) if self._encryption is not None and missing else None
+
+    def _missing_payloads(self, rows: Sequence[StoredEvent]) -> Callable[[], Sequence[StoredEvent]] | None:
+        """Return what gives rows their payloads that are archived, and blocks; None if they have them."""
+        return partial(self._archive.whole, rows) if self._archive is not None and may_be_archived(rows) else None
 
     @property
     def retired(self) -> Sequence[RetiredType]:

@@ -5,7 +5,7 @@
 2. The events before it are removed, the last one first, a slice at a time. What is left of each is its place (position,
    version, id, stream, time), whose it was, and a digest of what stood there. So a fold of the stream up to
    an earlier moment either has all events up to it, or finds that the stream is gone.
-3. Snapshots are deleted that may hold what was removed.
+3. Snapshots are deleted that may hold what was removed, and files of the archive are written again without it.
 
 Interrupted, it is completed when it is called again: the first event of a stream is the last to be removed, so that one
 look tells whether anything is left.
@@ -19,6 +19,7 @@ from typing import cast
 import msgspec
 from msgspec.structs import replace
 
+from twofold.log.archiving.tidying import tidy_archives, unsettle_archives
 from twofold.log.ending.appending import end_streams
 from twofold.log.ending.digests import as_removed
 from twofold.messages.endings import TOMBSTONED, StreamTombstoned
@@ -67,6 +68,7 @@ async def tombstone_streams(
 
     ends, _ = await end_streams(log, stream_ids, tombstone, lambda end: end.type != TOMBSTONED and wanted(end), options)
     ends = [end for end in ends if end.type == TOMBSTONED]
+    await unsettle_archives(log, [end.stream_id for end in ends])
     count, waiting = 0, list[Removal]()
     for end in ends:
         async for removals in _removals(log, end, options.removed_at_once):
@@ -80,6 +82,7 @@ async def tombstone_streams(
         count += len(waiting)
         removed(count)
     await _delete_snapshots(log, [end.stream_id for end in ends])
+    await tidy_archives(log, options=options)
     return count
 
 

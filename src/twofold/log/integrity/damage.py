@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Check = Literal["event", "tags", "command", "storage", "snapshot", "checkpoint", "anchor", "key", "tombstone"]
+Check = Literal[
+    "event", "tags", "command", "storage", "snapshot", "checkpoint", "anchor", "key", "tombstone", "archive"
+]
 """stored: by those who read `twofold verify --json`."""
 
 

@@ -11,6 +11,7 @@ from contextlib import aclosing, suppress
 from typing import Any, cast
 
 from twofold.errors import (
+    ArchiveError,
     CorruptEventError,
     HistoryChangedError,
     KeyMissingError,
@@ -185,7 +186,10 @@ class StreamVersions:
         """Return the version of the event before a row of a stream that is not remembered."""
         if not isinstance(row.version, int) or row.version < 1:
             return 0
-        found = await self._log.read_stream(row.stream_id, after=row.version - 2, limit=1)
+        try:
+            found = await self._log.read_stream(row.stream_id, after=row.version - 2, limit=1)
+        except ArchiveError:  # which is told of that event
+            return row.version - 1
         is_before = bool(found) and found[0].version == row.version - 1 and found[0].position < row.position
         return row.version - 1 if is_before else 0
 

@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, cast
 
 from twofold.arguments import check_function, check_instance, check_items, check_port, check_text, check_texts
+from twofold.log.archiving.archiving import archive_streams
+from twofold.log.archiving.tidying import tidy_archives
 from twofold.log.ending.appending import close_streams
 from twofold.log.ending.tombstones import tombstone_streams
 from twofold.log.event_store import EventStore
@@ -26,7 +28,8 @@ from twofold.log.retaining.rules import RetentionRule, checked_rules
 from twofold.messages.endings import CLOSED, TOMBSTONED, is_ended
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import LogOptions
-from twofold.ports.maintenance import PortableLog
+from twofold.ports.archives import ArchivableLog
+from twofold.ports.maintenance import PortableLog, StreamSize
 from twofold.ports.read_database import ReadDatabase
 
 Progress = Callable[[str, int, int], object]
@@ -61,7 +64,7 @@ class RetentionApplied(NamedTuple):
     rule: str
     streams: int
     removed: int
-    """Events that were removed."""
+    """Events that were removed; of a rule that archives, those whose payloads were archived."""
 
 
 class _Taken(NamedTuple):
@@ -99,7 +102,7 @@ async def plan_retention(
     async with aclosing(_pages(log, rules, readers, options)) as pages:
         async for looked_at, page in pages:
             seen += looked_at
-            sizes = await log.measure_streams([each.end.stream_id for each in page if not each.held])
+            sizes = await _sizes(log, page)
             for each in page:
                 _count(plans[each.rule.name], each)
             by_stream = {each.end.stream_id: plans[each.rule.name] for each in page}
@@ -144,11 +147,13 @@ async def apply_retention(
     totals = {each.rule: each.streams for each in plan}
     done = {each.name: RetentionApplied(each.name, 0, 0) for each in rules}
     readers = await readers_of(log, databases, may_miss)
+    await tidy_archives(log, options=options)
     async with aclosing(_pages(log, rules, readers, options)) as pages:
         async for _, page in pages:
             for rule in rules:
                 ends = [each.end for each in page if each.rule is rule and not each.held]
-                for part in [ends[n : n + options.ended_at_once] for n in range(0, len(ends), options.ended_at_once)]:
+                most = len(ends) or 1 if rule.action == "archive" else options.ended_at_once
+                for part in [ends[n : n + most] for n in range(0, len(ends), most)]:
                     before = done[rule.name]
                     removed = await _apply(log, rule, part, by, options)
                     done[rule.name] = RetentionApplied(rule.name, before.streams + len(part), before.removed + removed)
@@ -170,13 +175,15 @@ def _checked(
     check_function("progress", progress)
     log, rules = cast(PortableLog, store.log), checked_rules(rules)
     check_port("store", log, "event log", "read_stream_ends", "remove_events")
+    if any(rule.action == "archive" for rule in rules):
+        check_port("store", log, "event log that archives", "archives", "archive_payloads")
     return log, rules, check_texts("may_miss", may_miss)
 
 
 async def _apply(
     log: PortableLog, rule: RetentionRule, ends: Sequence[StoredEvent], by: str, options: LogOptions
 ) -> int:
-    """End some streams, unless they got another event since; return how many events were removed."""
+    """End some streams, unless they got another event since; return how many events were removed or archived."""
     positions = {end.position for end in ends}
     streams = [end.stream_id for end in ends]
 
@@ -186,6 +193,8 @@ async def _apply(
     if rule.action == "close":
         await close_streams(log, streams, reason=rule.reason, by=by, options=options, wanted=is_as_it_was)
         return 0
+    if rule.action == "archive":
+        return await archive_streams(cast(ArchivableLog, log), streams, options=options)
     return await tombstone_streams(log, streams, reason=rule.reason, by=by, options=options, wanted=is_as_it_was)
 
 
@@ -199,9 +208,10 @@ async def _pages(
         tombstoned = [end.stream_id for end in ends if end.type == TOMBSTONED]
         sizes = await log.measure_streams(tombstoned) if tombstoned else ()
         unfinished = {each.stream_id for each in sizes if each.events > 1}
+        unarchived = await _unarchived(log, rules, ends)
         page = list[_Taken]()
         for end in ends:
-            if (taken := await _taken(log, rules, end, now, readers, unfinished)) is not None:
+            if (taken := await _taken(log, rules, end, now, readers, unfinished, unarchived)) is not None:
                 page.append(taken)
         yield len(ends), page
 
@@ -213,6 +223,7 @@ async def _taken(
     now: int,
     readers: Readers,
     unfinished: Collection[str],
+    unarchived: Collection[str],
 ) -> _Taken | None:
     """Return the first rule that takes a stream."""
     for rule in rules:
@@ -224,6 +235,8 @@ async def _taken(
             continue
         if now - end.recorded_at < rule.older_than // timedelta(microseconds=1) or not _is_of_state(rule, end):
             continue
+        if rule.action == "archive" and end.stream_id not in unarchived:
+            continue
         if rule.last and rule.last != await _last_type(log, end):
             continue
         return _Taken(rule, end, readers.hold_up(end) if rule.action == "tombstone" else "")
@@ -232,7 +245,26 @@ async def _taken(
 
 def _is_of_state(rule: RetentionRule, end: StoredEvent) -> bool:
     """Return whether a stream with this last event is open, if it is to be closed, or else closed."""
-    return not is_ended(end) if rule.action == "close" else rule.open_too or end.type == CLOSED
+    if rule.action == "close":
+        return not is_ended(end)
+    return end.type == CLOSED or (rule.open_too and rule.action == "tombstone")
+
+
+async def _unarchived(log: PortableLog, rules: Sequence[RetentionRule], ends: Sequence[StoredEvent]) -> Collection[str]:
+    """Return the closed streams of a page of which payloads are in the log, if a rule asks for them."""
+    closed = [end.stream_id for end in ends if end.type == CLOSED]
+    if not closed or not any(rule.action == "archive" for rule in rules):
+        return ()
+    return {each.stream_id for each in await cast(ArchivableLog, log).measure_unarchived(closed)}
+
+
+async def _sizes(log: PortableLog, page: Sequence[_Taken]) -> Sequence[StreamSize]:
+    """Return how much of each stream of a page its rule is about."""
+    taken = [each for each in page if not each.held]
+    archived = [each.end.stream_id for each in taken if each.rule.action == "archive"]
+    others = [each.end.stream_id for each in taken if each.rule.action != "archive"]
+    sizes = list(await log.measure_streams(others))
+    return [*sizes, *await cast(ArchivableLog, log).measure_unarchived(archived)] if archived else sizes
 
 
 async def _last_type(log: PortableLog, end: StoredEvent) -> str:

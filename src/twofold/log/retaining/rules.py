@@ -12,7 +12,7 @@ from typing import Any, Literal
 from twofold.arguments import check_choice, check_flag, check_instance, check_text
 from twofold.messages.stream import RESERVED
 
-RetentionAction = Literal["close", "tombstone"]
+RetentionAction = Literal["close", "archive", "tombstone"]
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
@@ -28,7 +28,8 @@ class RetentionRule:
     name: str
     """What the rule is called, in the plan and in the events that it appends."""
     action: RetentionAction
-    """`close`: the stream takes no more events. `tombstone`: its events are removed, too."""
+    """`close`: the stream takes no more events. `archive`: of a closed one, the payloads move into files, from which
+    they are read. `tombstone`: its events are removed."""
     stream_type: str
     """Of the streams, such as "Order"."""
     older_than: timedelta

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from twofold.engines.archive_folder import ArchiveFolder, archive_folder
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.listener import HeadOfLog, Listener
-from twofold.engines.postgres.log import examination, maintenance, snapshots
+from twofold.engines.postgres.log import archives, examination, maintenance, snapshots
 from twofold.engines.postgres.log.batch import Refusal
 from twofold.engines.postgres.log.joined import PostgresJoinedTransaction, join
 from twofold.engines.postgres.log.lane import Lane
@@ -22,6 +23,7 @@ from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import StoredEvent
 from twofold.options import InspectionOptions
+from twofold.ports.archives import Archived
 from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan, repeated
 from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import (
@@ -44,14 +46,16 @@ class PostgresEventLog:
 
     Args:
         database: where; it may serve the read models as well. Its options say how long anything may take.
+        archive: where payloads of closed streams are archived; by default, the environment says it.
     """
 
     has_event_table = True
 
-    def __init__(self, database: PostgresDatabase) -> None:
+    def __init__(self, database: PostgresDatabase, archive: ArchiveFolder | None = None) -> None:
         self._database = database
+        self.archive = archive or archive_folder("")
         self._head = Watermark()
-        self._reader = Reader(database, self._head, database.options)
+        self._reader = Reader(database, self._head, database.options, self.archive)
         self._writer = Writer(database, self._head, lambda: self._listener.look_again())
         self._lane = Lane(self._writer, database.options)
         self._listener = Listener(database, HeadOfLog(self._head, self._writer.commits_on))
@@ -85,6 +89,7 @@ class PostgresEventLog:
             await self._lane.drain()
             await self._listener.stop()
             await self._writer.close()
+            self.archive.close()
             await self._database.close()
 
     async def append(self, append: Append) -> Appended | Rejected:
@@ -142,7 +147,7 @@ class PostgresEventLog:
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[PostgresJoinedTransaction]:
         """Join a transaction, or open one. It runs at READ COMMITTED."""
-        return join(self._database, self._head, connection, self._writer.inline)
+        return join(self._database, self._head, connection, self._writer.inline, self.archive)
 
     def is_with(self, database: ReadDatabase) -> bool:
         return database.is_in(self._database)
@@ -206,6 +211,30 @@ class PostgresEventLog:
 
     async def read_short_stream(self, stream_id: str, *, limit: int) -> Sequence[StoredEvent] | None:
         return await self._reader.read_short_stream(stream_id, limit=limit)
+
+    async def archives(self) -> Sequence[Archived]:
+        return await archives.archives(self._reader)
+
+    async def begin_archive(self) -> int:
+        return await archives.begin_archive(self._database)
+
+    async def record_archive(self, archived: Archived, *, instead_of: Archived) -> bool:
+        return await archives.record_archive(self._database, archived, instead_of)
+
+    async def unsettle_archives(self, stream_ids: Sequence[str]) -> Sequence[int]:
+        return await archives.unsettle_archives(self._database, stream_ids)
+
+    async def read_unarchived(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
+        return await self._reader.read_unarchived(stream_id, after, limit)
+
+    async def measure_unarchived(self, stream_ids: Sequence[str]) -> Sequence[StreamSize]:
+        return await archives.measure_unarchived(self._reader, stream_ids, self._database.options.maintenance_timeout)
+
+    async def archive_payloads(self, archived: Archived, rows: Sequence[StoredEvent]) -> int:
+        return await archives.archive_payloads(self._database, archived, rows)
+
+    async def read_archived(self, number: int, positions: Sequence[int]) -> Sequence[StoredEvent]:
+        return await self._reader.read_archived(number, positions)
 
     async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
         return await snapshots.find(self._reader, fold, subject)

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
+from twofold.engines.archive_folder import ArchiveFolder
 from twofold.engines.postgres.connection import BoundedConnection, Connection, hang_up
 from twofold.engines.postgres.database import PostgresDatabase
 from twofold.engines.postgres.errors import STANDBY_GAVE_UP, connection_is_lost, translate
@@ -32,12 +33,18 @@ class PostgresJoinedTransaction:
     Args:
         connection: a psycopg `AsyncConnection`.
         inline: what is folded in the same transaction.
+        archive: where payloads of closed streams may be.
         session: what the session of the user's own connection is like; None on one of Twofold's.
         patience: seconds in which a round trip must end on the user's own connection.
     """
 
     def __init__(
-        self, connection: Connection, inline: Sequence[Inline], session: Session | None = None, patience: float = 0.0
+        self,
+        connection: Connection,
+        inline: Sequence[Inline],
+        archive: ArchiveFolder,
+        session: Session | None = None,
+        patience: float = 0.0,
     ) -> None:
         self.connection = connection
         self._inline = inline
@@ -45,7 +52,7 @@ class PostgresJoinedTransaction:
         self._patience = patience
         self.last = 0
         """The last position that was appended."""
-        self._reader = Reader(_Joined(connection), Watermark())
+        self._reader = Reader(_Joined(connection), Watermark(), archive=archive)
 
     async def append(self, append: Append) -> Appended | Rejected:
         async with _bounded(self.connection, self._patience), self._fit():
@@ -90,7 +97,7 @@ class _Joined:
 
 @asynccontextmanager
 async def join(
-    database: PostgresDatabase, head: Watermark, connection: Any, inline: Sequence[Inline]
+    database: PostgresDatabase, head: Watermark, connection: Any, inline: Sequence[Inline], archive: ArchiveFolder
 ) -> AsyncIterator[PostgresJoinedTransaction]:
     """Join the user's own transaction, or open one. Errors of the user's own SQL pass through unchanged.
 
@@ -104,7 +111,7 @@ async def join(
         driver, patience = await _driver_connection(connection), database.options.statement_timeout
         async with _bounded(driver, patience):
             session = await _examined(database, driver)
-        yield PostgresJoinedTransaction(driver, inline, session, patience)
+        yield PostgresJoinedTransaction(driver, inline, archive, session, patience)
         return
     database.check()
     own = await database.connect(database.options.statement_timeout)
@@ -112,7 +119,7 @@ async def join(
     own.add_notice_handler(lambda notice: doubts.append(str(notice.sqlstate)))
     try:
         await own.set_autocommit(False)
-        joined = PostgresJoinedTransaction(own, inline)
+        joined = PostgresJoinedTransaction(own, inline, archive)
         yield joined
         doubts.clear()
         own.silence = database.options.append_timeout

@@ -293,3 +293,49 @@ SELECT coalesce((SELECT position FROM twofold_events ORDER BY position DESC LIMI
 
 -- name: count_types
 SELECT type, count(*) FROM twofold_events GROUP BY type ORDER BY type
+
+-- name: archives
+SELECT number, events, size, sha256, changes FROM twofold_archives ORDER BY number
+
+-- name: begin_archive
+INSERT INTO twofold_archives SELECT coalesce(max(number), 0) + 1, 0, 0, '', 1 FROM twofold_archives RETURNING number
+
+-- name: record_archive
+UPDATE twofold_archives SET events = %(events)s, size = %(size)s, sha256 = %(sha256)s,
+    changes = CASE WHEN %(changes)s = 0 AND changes = %(seen)s THEN 0 ELSE greatest(changes, 1) END
+WHERE number = %(number)s AND sha256 = %(found)s
+
+-- name: unsettle_archives
+UPDATE twofold_archives SET changes = changes + 1 WHERE number = ANY (%(numbers)s::bigint[])
+
+-- name: archives_of_streams
+SELECT DISTINCT payload::text FROM twofold_events
+WHERE stream_id = ANY (%(streams)s::text[]) AND stream_id <> '' AND starts_with(payload::text, '{"~archived":')
+
+-- name: read_unarchived
+SELECT {columns}
+FROM twofold_events WHERE stream_id = %(stream)s AND stream_id <> '' AND version > %(after)s
+AND NOT starts_with(payload::text, '{"~archived":') AND type NOT IN ('twofold.StreamClosed', 'twofold.StreamTombstoned', 'twofold.EventRemoved')
+ORDER BY version LIMIT %(limit)s
+
+-- name: measure_unarchived
+SELECT stream_id, count(*), sum(octet_length(payload::text))
+FROM twofold_events WHERE stream_id = ANY (%(streams)s::text[]) AND stream_id <> ''
+AND NOT starts_with(payload::text, '{"~archived":') AND type NOT IN ('twofold.StreamClosed', 'twofold.StreamTombstoned', 'twofold.EventRemoved')
+GROUP BY stream_id
+
+-- name: lock_archive
+SELECT sha256 FROM twofold_archives WHERE number = %(number)s FOR UPDATE
+
+-- name: let_events_be_archived
+SET LOCAL twofold.archives_events = 'on'
+
+-- name: archive_payloads
+UPDATE twofold_events AS e SET payload = %(payload)s::json
+FROM unnest(%(positions)s::bigint[], %(found)s::bigint[]) AS n (position, found)
+WHERE e.position = n.position AND e.checksum = n.found AND NOT starts_with(e.payload::text, '{"~archived":')
+AND e.type NOT IN ('twofold.StreamClosed', 'twofold.StreamTombstoned', 'twofold.EventRemoved')
+
+-- name: read_at_positions
+SELECT {columns}
+FROM twofold_events WHERE position = ANY (%(positions)s::bigint[]) ORDER BY position

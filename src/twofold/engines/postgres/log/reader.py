@@ -13,6 +13,7 @@ from psycopg import AsyncCursor
 from psycopg.rows import tuple_row
 from psycopg.types.string import ByteaBinaryLoader
 
+from twofold.engines.archive_folder import ArchiveFolder
 from twofold.engines.postgres.connection import Connection
 from twofold.engines.postgres.log.batch import Refusal, bounded_position
 from twofold.engines.postgres.log.queries import query as named
@@ -21,7 +22,7 @@ from twofold.errors import HistoryChangedError, OutcomeUnknownError, StorageUnav
 from twofold.messages.endings import TOMBSTONED
 from twofold.messages.event_query import AppendCondition, EventQuery
 from twofold.messages.mark import Mark
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import StoredEvent, archived_payload, may_be_archived
 from twofold.options import PostgresOptions
 from twofold.ports.event_log import (
     MAX_CONFLICTS,
@@ -40,6 +41,7 @@ from twofold.ports.event_log import (
     version_rejection,
 )
 from twofold.ports.watermark import Watermark
+from twofold.tasks import run_in_thread
 
 T = TypeVar("T")
 
@@ -59,7 +61,9 @@ class Reader:
         lender: Lender,
         head: Watermark,
         options: PostgresOptions = PostgresOptions(),  # noqa: B008 - it is immutable
+        archive: ArchiveFolder | None = None,
     ) -> None:
+        self._archive = archive
         self._lender = lender
         self._options = options
         self._head = head
@@ -119,22 +123,37 @@ class Reader:
 
     async def find_command(self, command_id: bytes) -> FoundCommand | None:
         found = await self._select(named("find_command"), {"id": UUID(bytes=command_id)}, keep_plan=True)
-        return found_command(found) if found else None
+        return await self._whole(found_command(found)) if found else None
+
+    async def _whole(self, found: FoundCommand | None) -> FoundCommand | None:
+        """Return what is recorded of a command, with the payloads of its events."""
+        if self._archive is None or found is None or not may_be_archived(found.rows):
+            return found
+        return found._replace(rows=tuple(await run_in_thread(self._archive.whole, found.rows)))
+
+    async def read_unarchived(self, stream_id: str, after: int, limit: int) -> list[StoredEvent]:
+        arguments = {"stream": stream_id, "after": min(after, END), "limit": min(limit, END)}
+        return await self._rows(named("read_unarchived"), arguments, keep_plan=False)
+
+    async def read_archived(self, number: int, positions: Sequence[int]) -> list[StoredEvent]:
+        payload = archived_payload(number)
+        rows = await self._rows(named("read_at_positions"), {"positions": list(positions)}, keep_plan=False)
+        return [row for row in rows if row.payload == payload]
 
     async def find_events(self, event_ids: Sequence[bytes]) -> list[StoredEvent]:
         ids = [UUID(bytes=each) for each in event_ids]
         found = await self._fetch(named("read_events"), {"ids": ids}, keep_plan=False)
         return sorted(found, key=attrgetter("position"))
 
-    async def read_stream_ends(self, after: str, limit: int) -> list[StoredEvent]:
+    async def read_stream_ends(self, after: str, limit: int) -> Sequence[StoredEvent]:
         return await self._fetch(named("read_stream_ends"), {"after": after, "limit": min(limit, END)}, keep_plan=False)
 
-    async def find_stream_ends(self, stream_ids: Sequence[str]) -> list[StoredEvent]:
+    async def find_stream_ends(self, stream_ids: Sequence[str]) -> Sequence[StoredEvent]:
         return await self._fetch(named("find_stream_ends"), {"streams": list(stream_ids)}, keep_plan=False)
 
     async def read_mentioning(
         self, text: str, after: int, before: int, limit: int, *, backwards: bool
-    ) -> list[StoredEvent]:
+    ) -> Sequence[StoredEvent]:
         arguments = {
             "text": text, "after": bounded_position(after), "before": bounded_position(before), "limit": min(limit, END)
         }  # fmt: skip
@@ -152,13 +171,14 @@ class Reader:
             return append
         head = await self.head()
         query = condition.fail_if | EventQuery.exactly(TOMBSTONED)
-        found = await self.read(query, after=condition.after or 0, before=head + 1, limit=1)
+        sql, arguments = select(query, condition.after or 0, head + 1, 1, self._options, backwards=False)
+        found = await self._rows(sql, arguments, keep_plan=query.is_all)  # of which no payload is looked at
         near = AppendCondition(condition.fail_if, found[0].position - 1 if found else head)
         return msgspec.structs.replace(append, condition=near)
 
     async def explained(self, append: Append, refusal: Refusal) -> Appended | Rejected:
         """Find out what an append was refused for: the log only grows, so it is all still there."""
-        if append.command and refusal.earlier and (known := found_command(refusal.earlier)):
+        if append.command and refusal.earlier and (known := await self._whole(found_command(refusal.earlier))):
             return repeated_command(append.command, known)
         if refusal.reason == "known":
             try:
@@ -202,8 +222,15 @@ class Reader:
         assert earlier is not None  # noqa: S101
         return earlier
 
-    async def _fetch(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> list[StoredEvent]:
-        """Return events."""
+    async def _fetch(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> Sequence[StoredEvent]:
+        """Return events with their payloads, wherever those are."""
+        rows = await self._rows(sql, arguments, keep_plan=keep_plan)
+        if self._archive is None or not may_be_archived(rows):
+            return rows
+        return await self._archive.filled(rows, lambda: self._rows(sql, arguments, keep_plan=keep_plan))
+
+    async def _rows(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> list[StoredEvent]:
+        """Return events as they are in the log."""
         return list(starmap(StoredEvent, await self._select(sql, arguments, keep_plan=keep_plan)))
 
     async def _select(self, sql: bytes, arguments: Any, *, keep_plan: bool) -> list[tuple[Any, ...]]:

@@ -68,6 +68,15 @@ CREATE TABLE twofold_snapshots (
     PRIMARY KEY (fold, subject)
 );
 
+-- Files with the payloads of closed streams; the columns are those of `Archived`.
+CREATE TABLE twofold_archives (
+    number  bigint PRIMARY KEY,
+    events  bigint NOT NULL,
+    size    bigint NOT NULL,                    -- bytes
+    sha256  text   NOT NULL,                    -- empty: it is being written
+    changes bigint NOT NULL                     -- how often the file came to hold more than is archived in it
+);
+
 CREATE TABLE twofold_commands (
     command_id uuid PRIMARY KEY,
     content_hash bytea NOT NULL,
@@ -86,16 +95,25 @@ END $$;
 CREATE TRIGGER twofold_append_only BEFORE DELETE OR TRUNCATE OR UPDATE OF
     position, event_id, stream_id, stream_type, version, recorded_at
     ON twofold_events FOR EACH STATEMENT EXECUTE FUNCTION twofold_refuse_change();
--- Of a stream that is tombstoned, events are removed, and their places stay.
-CREATE TRIGGER twofold_append_only_unless_removed BEFORE UPDATE OF type, schema_version, payload, metadata
+-- Of a stream that is tombstoned, events are removed, and their places stay; payloads of closed ones can be archived.
+CREATE TRIGGER twofold_append_only_unless_archived BEFORE UPDATE OF payload
+    ON twofold_events FOR EACH STATEMENT WHEN (current_setting('twofold.archives_events', true) IS DISTINCT FROM 'on'
+        AND current_setting('twofold.removes_events', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION twofold_refuse_change();
+CREATE TRIGGER twofold_append_only_unless_removed BEFORE UPDATE OF type, schema_version, metadata
     ON twofold_events FOR EACH STATEMENT WHEN (current_setting('twofold.removes_events', true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION twofold_refuse_change();
 CREATE TRIGGER twofold_removed_only BEFORE UPDATE OF type, schema_version, payload, metadata
-    ON twofold_events FOR EACH ROW WHEN (NEW.type <> 'twofold.EventRemoved')
+    ON twofold_events FOR EACH ROW WHEN (NEW.type <> 'twofold.EventRemoved'
+        AND (current_setting('twofold.archives_events', true) IS DISTINCT FROM 'on'
+            OR NOT starts_with(NEW.payload::text, '{"~archived":')
+            OR (NEW.type, NEW.schema_version, NEW.metadata::text, NEW.tags::text, NEW.checksum)
+            IS DISTINCT FROM (OLD.type, OLD.schema_version, OLD.metadata::text, OLD.tags::text, OLD.checksum)))
     EXECUTE FUNCTION twofold_refuse_change();
 -- Tags follow from the payload by the class of the events, and only they may be added to, with the checksum over them.
 CREATE TRIGGER twofold_append_only_unless_tags BEFORE UPDATE ON twofold_events
     FOR EACH STATEMENT WHEN (current_setting('twofold.adds_tags', true) IS DISTINCT FROM 'on'
+        AND current_setting('twofold.archives_events', true) IS DISTINCT FROM 'on'
         AND current_setting('twofold.removes_events', true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION twofold_refuse_change();
 CREATE TRIGGER twofold_append_only BEFORE UPDATE OR TRUNCATE ON twofold_event_tags

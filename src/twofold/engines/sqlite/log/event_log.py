@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
+from sqlite3 import Connection
 from typing import Any
 
+from twofold.engines.archive_folder import ArchiveFolder, archive_folder
 from twofold.engines.sqlite.database import SqliteDatabase
-from twofold.engines.sqlite.log import examination, maintenance, snapshots
+from twofold.engines.sqlite.log import archives, examination, maintenance, snapshots
 from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.log.inline import append_inline
 from twofold.engines.sqlite.log.joined import SqliteJoinedTransaction, join
@@ -27,8 +29,9 @@ from twofold.engines.sqlite.log.selection import is_one_walk
 from twofold.errors import HistoryChangedError, LimitExceededError
 from twofold.messages.event_query import EventQuery
 from twofold.messages.mark import Mark
-from twofold.messages.stored_event import StoredEvent
+from twofold.messages.stored_event import StoredEvent, may_be_archived
 from twofold.options import InspectionOptions
+from twofold.ports.archives import Archived
 from twofold.ports.event_log import Append, Appended, FoundCommand, Rejected, Scan
 from twofold.ports.inline import Inline, elsewhere
 from twofold.ports.maintenance import (
@@ -44,15 +47,22 @@ from twofold.ports.maintenance import (
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
+from twofold.tasks import run_in_thread
 
 
 class SqliteEventLog:
-    """An `EventLog` in a SQLite file. Appends of one process share commits; several processes take turns."""
+    """An `EventLog` in a SQLite file. Appends of one process share commits; several processes take turns.
+
+    Args:
+        database: the file.
+        archive: where payloads of closed streams are archived; by default in a folder beside the file.
+    """
 
     has_event_table = True
 
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: SqliteDatabase, archive: ArchiveFolder | None = None) -> None:
         self._database = database
+        self.archive = archive or archive_folder("", database.path)
         self._head = Watermark()
         self._follower: asyncio.Task[None] | None = None
         self._inline: list[Inline] = []
@@ -71,6 +81,7 @@ class SqliteEventLog:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
             self._follower = None
+        self.archive.close()
         await self._database.close()
 
     async def append(self, append: Append) -> Appended | Rejected:
@@ -84,13 +95,21 @@ class SqliteEventLog:
             raise LimitExceededError(f"SQLite cannot store such a value: {error}; nothing was stored") from error
         if isinstance(outcome, Appended) and not outcome.repeated:
             self._head.read(outcome.last, known)
-        return outcome
+            return outcome
+        told = outcome.rows if isinstance(outcome, Appended) else outcome.conflicts
+        return await self.archive.with_payloads(outcome) if may_be_archived(told) else outcome
 
     async def read(
         self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
     ) -> Sequence[StoredEvent]:
         job = partial(read, query=query, after=after, before=before, limit=limit, backwards=backwards)
-        return await self._database.read(job, brief=self._is_brief(query, limit))
+        return await self._read(job, brief=self._is_brief(query, limit))
+
+    async def _read(self, job: Callable[[Connection], Sequence[StoredEvent]], *, brief: bool) -> Sequence[StoredEvent]:
+        rows = await self._database.read(job, brief=brief)
+        if not may_be_archived(rows):
+            return rows
+        return await self.archive.filled(rows, lambda: self._database.read(job))
 
     async def scan(self, query: EventQuery, *, after: Mark, end: int | None = None, limit: int) -> Scan:
         job = partial(scan, query=query, after=after, end=end, limit=limit)
@@ -102,7 +121,11 @@ class SqliteEventLog:
             raise
         if len(found.rows) < limit and (end is None or found.covered.position < end):
             self._head.read(found.covered.position, known)
-        return found
+        if not may_be_archived(found.rows):
+            return found
+        again = partial(read, query=query, after=after.position, before=found.covered.position + 1, limit=limit)
+        rows = await self.archive.filled(found.rows, lambda: self._database.read(partial(again, backwards=False)))
+        return found._replace(rows=rows)
 
     async def mark(self, position: int) -> Mark | None:
         return await self._database.read(partial(read_mark, position=within(position)), brief=True)
@@ -111,7 +134,7 @@ class SqliteEventLog:
         self, stream_id: str, *, after: int = 0, limit: int, without: Sequence[str] = ()
     ) -> Sequence[StoredEvent]:
         job = partial(read_stream, stream_id=stream_id, after=after, limit=limit, without=without)
-        return await self._database.read(job, brief=limit <= self._database.options.brief_read)
+        return await self._read(job, brief=limit <= self._database.options.brief_read)
 
     async def head(self) -> int:
         known = self._head.position
@@ -126,10 +149,13 @@ class SqliteEventLog:
         return await self._head.wait(after, timeout)
 
     async def find_command(self, command_id: bytes) -> FoundCommand | None:
-        return await self._database.read(partial(find_command, command_id=command_id), brief=True)
+        found = await self._database.read(partial(find_command, command_id=command_id), brief=True)
+        if found is None or not may_be_archived(found.rows):
+            return found
+        return found._replace(rows=tuple(await run_in_thread(self.archive.whole, found.rows)))
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[SqliteJoinedTransaction]:
-        return join(self._database, connection, self._inline, self._transactions)
+        return join(self._database, connection, self._inline, self._transactions, self.archive)
 
     def is_with(self, database: ReadDatabase) -> bool:
         return database.is_in(self._database)
@@ -145,13 +171,13 @@ class SqliteEventLog:
             self._head.advance(rows[-1].position)
 
     async def find_events(self, event_ids: Sequence[bytes]) -> Sequence[StoredEvent]:
-        return await self._database.read(partial(maintenance.find_events, event_ids=event_ids))
+        return await self._read(partial(maintenance.find_events, event_ids=event_ids), brief=False)
 
     async def read_mentioning(
         self, text: str, *, after: int, before: int, limit: int, backwards: bool = False
     ) -> Sequence[StoredEvent]:
         job = partial(maintenance.read_mentioning, text=text, after=after, before=before, limit=limit)
-        return await self._database.read(partial(job, backwards=backwards))
+        return await self._read(partial(job, backwards=backwards), brief=False)
 
     async def adopt(self, log_id: bytes) -> None:
         await self._database.write(partial(maintenance.adopt, log_id=log_id))
@@ -194,7 +220,36 @@ class SqliteEventLog:
 
     async def read_short_stream(self, stream_id: str, *, limit: int) -> Sequence[StoredEvent] | None:
         job = partial(read_short_stream, stream_id=stream_id, limit=limit)
-        return await self._database.read(job, brief=limit <= self._database.options.brief_read)
+        rows = await self._database.read(job, brief=limit <= self._database.options.brief_read)
+        if rows is None or not may_be_archived(rows):
+            return rows
+        return await self.archive.filled(rows, lambda: self.read_stream(stream_id, limit=limit))
+
+    async def archives(self) -> Sequence[Archived]:
+        return await self._database.read(archives.archives, brief=True)
+
+    async def begin_archive(self) -> int:
+        return await self._database.write(archives.begin_archive)
+
+    async def record_archive(self, archived: Archived, *, instead_of: Archived) -> bool:
+        job = partial(archives.record_archive, archived=archived, instead_of=instead_of)
+        return await self._database.write(job)
+
+    async def unsettle_archives(self, stream_ids: Sequence[str]) -> Sequence[int]:
+        return await self._database.write(partial(archives.unsettle_archives, stream_ids=stream_ids))
+
+    async def read_unarchived(self, stream_id: str, *, after: int = 0, limit: int) -> Sequence[StoredEvent]:
+        job = partial(archives.read_unarchived, stream_id=stream_id, after=after, limit=limit)
+        return await self._database.read(job)
+
+    async def measure_unarchived(self, stream_ids: Sequence[str]) -> Sequence[StreamSize]:
+        return await self._database.read(partial(archives.measure_unarchived, stream_ids=stream_ids))
+
+    async def archive_payloads(self, archived: Archived, rows: Sequence[StoredEvent]) -> int:
+        return await self._database.write(partial(archives.archive_payloads, archived=archived, rows=rows))
+
+    async def read_archived(self, number: int, positions: Sequence[int]) -> Sequence[StoredEvent]:
+        return await self._database.read(partial(archives.read_archived, number=number, positions=positions))
 
     async def find_snapshot(self, fold: str, subject: str) -> FoundSnapshot:
         return await self._database.read(partial(snapshots.find, fold=fold, subject=subject), brief=True)

@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from twofold.engines.archive_folder import ArchiveFolder
 from twofold.engines.sqlite.database import SqliteDatabase, add_functions, knows_functions
 from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate
 from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.log.inline import append_at_once
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.errors import LimitExceededError, StorageUnavailableError
+from twofold.messages.stored_event import may_be_archived
 from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.ports.inline import Inline
 from twofold.tasks import run_in_thread
@@ -24,8 +26,11 @@ from twofold.tasks import run_in_thread
 class SqliteJoinedTransaction:
     """An open transaction that appends can join. The connection may be used from any thread, by one at a time."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, inline: Sequence[Inline]) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, inline: Sequence[Inline], archive: ArchiveFolder
+    ) -> None:
         self.connection = connection
+        self._archive = archive
         self._path = path
         self._inline = inline
         if inline and not knows_functions(connection):
@@ -34,17 +39,20 @@ class SqliteJoinedTransaction:
     async def append(self, append: Append) -> Appended | Rejected:
         try:
             if self._inline:
-                return await run_in_thread(append_at_once, self.connection, append, self._inline)
-            return await run_in_thread(append_to, Transaction(self.connection, careful=True), append)
+                outcome = await run_in_thread(append_at_once, self.connection, append, self._inline)
+            else:
+                outcome = await run_in_thread(append_to, Transaction(self.connection, careful=True), append)
         except DRIVER_ERRORS as error:
             raise translate(error, self._path) from error
         except (OverflowError, UnicodeError) as error:
             raise LimitExceededError(f"SQLite cannot store such a value: {error}; nothing was stored") from error
+        told = outcome.rows if isinstance(outcome, Appended) else outcome.conflicts
+        return await self._archive.with_payloads(outcome) if may_be_archived(told) else outcome
 
 
 @asynccontextmanager
 async def join(
-    database: SqliteDatabase, connection: Any, inline: Sequence[Inline], turns: asyncio.Lock
+    database: SqliteDatabase, connection: Any, inline: Sequence[Inline], turns: asyncio.Lock, archive: ArchiveFolder
 ) -> AsyncIterator[SqliteJoinedTransaction]:
     """Open a transaction, or join one. SQLite has one writer at a time: other appends wait until the block has ended.
 
@@ -54,7 +62,7 @@ async def join(
         OutcomeUnknownError: the commit failed in a way that leaves the outcome open.
     """
     if connection is not None:
-        yield SqliteJoinedTransaction(joinable(connection), database.path, inline)
+        yield SqliteJoinedTransaction(joinable(connection), database.path, inline, archive)
         return
     database.check()
     since = time.monotonic()
@@ -67,7 +75,7 @@ async def join(
                 await run_in_thread(own.execute, "BEGIN IMMEDIATE")
             except DRIVER_ERRORS as error:
                 raise translate(error, database.path) from error
-            yield SqliteJoinedTransaction(own, database.path, inline)
+            yield SqliteJoinedTransaction(own, database.path, inline, archive)
             await run_in_thread(database.commit, own)
         finally:
             own.close()  # rolls back what is not committed

@@ -205,3 +205,38 @@ SELECT count(*) FROM twofold_commands
 
 -- name: applied
 SELECT ifnull(max(number), 0) FROM twofold_migrations
+
+-- name: archives
+SELECT number, events, size, sha256, changes FROM twofold_archives ORDER BY number
+
+-- name: begin_archive
+INSERT INTO twofold_archives SELECT ifnull(max(number), 0) + 1, 0, 0, '', 1 FROM twofold_archives RETURNING number
+
+-- name: record_archive
+UPDATE twofold_archives SET events = :events, size = :size, sha256 = :sha256,
+    changes = CASE WHEN :changes = 0 AND changes = :seen THEN 0 ELSE max(changes, 1) END
+WHERE number = :number AND sha256 = :found
+
+-- name: unsettle_archive
+UPDATE twofold_archives SET changes = changes + 1 WHERE number = ?
+
+-- name: archives_of_stream
+SELECT DISTINCT payload FROM twofold_events
+WHERE stream_id = ? AND stream_id <> '' AND payload GLOB '{"~archived":*'
+
+-- name: read_unarchived
+SELECT {columns}
+FROM twofold_events WHERE stream_id = ? AND stream_id <> '' AND version > ? AND payload NOT GLOB '{"~archived":*'
+AND type NOT IN ('twofold.StreamClosed', 'twofold.StreamTombstoned', 'twofold.EventRemoved') ORDER BY version LIMIT ?
+
+-- name: measure_unarchived
+SELECT :stream, count(*), ifnull(sum(length(CAST(payload AS BLOB))), 0)
+FROM twofold_events WHERE stream_id = :stream AND stream_id <> '' AND payload NOT GLOB '{"~archived":*'
+AND type NOT IN ('twofold.StreamClosed', 'twofold.StreamTombstoned', 'twofold.EventRemoved')
+
+-- name: let_events_be_archived
+UPDATE twofold_log SET archives_events = ?
+
+-- name: archive_payload
+UPDATE twofold_events SET payload = ?
+WHERE position = ? AND checksum = ? AND payload NOT GLOB '{"~archived":*' AND type NOT IN ('twofold.StreamClosed', 'twofold.StreamTombstoned', 'twofold.EventRemoved')

@@ -7,6 +7,7 @@ CREATE TABLE twofold_log (
     forked_from BLOB,                        -- the id of the log that this one is a fork of; NULL: it is none
     forked_at INTEGER,                       -- the last position that both have in common
     removes_events INTEGER NOT NULL DEFAULT 0, -- 1 within a transaction that removes those of tombstoned streams
+    archives_events INTEGER NOT NULL DEFAULT 0, -- 1 within a transaction that puts archives in the place of payloads
     adds_tags INTEGER NOT NULL DEFAULT 0,    -- 1 within a transaction that adds tags to stored events, never committed
     prunes_commands INTEGER NOT NULL DEFAULT 0  -- 1 within a transaction that removes old records of commands, too
 ) STRICT;
@@ -72,6 +73,15 @@ CREATE TABLE twofold_snapshots (
     PRIMARY KEY (fold, subject)
 ) STRICT;
 
+-- Files with the payloads of closed streams; the columns are those of `Archived`.
+CREATE TABLE twofold_archives (
+    number  INTEGER PRIMARY KEY,
+    events  INTEGER NOT NULL,
+    size    INTEGER NOT NULL,                    -- bytes
+    sha256  TEXT    NOT NULL,                    -- empty: it is being written
+    changes INTEGER NOT NULL                     -- how often the file came to hold more than is archived in it
+) STRICT;
+
 -- One row per command that took effect: a repeat of the id gets the first receipt.
 CREATE TABLE twofold_commands (
     command_id     BLOB    PRIMARY KEY,
@@ -84,7 +94,7 @@ CREATE TABLE twofold_commands (
 ) STRICT, WITHOUT ROWID;
 
 -- Tags follow from the payload by the class of the events, and only they may be added to, with the checksum over them.
--- Of a stream that is tombstoned, events are removed, and their places stay.
+-- Of a stream that is tombstoned, events are removed, and their places stay; payloads of closed ones can be archived.
 CREATE TRIGGER twofold_events_refuse_update BEFORE UPDATE ON twofold_events
 WHEN (NOT (SELECT removes_events FROM twofold_log) OR NEW.type <> 'twofold.EventRemoved'
     OR (NEW.position, NEW.event_id, NEW.stream_id, NEW.stream_type, NEW.version, NEW.recorded_at)
@@ -94,6 +104,11 @@ WHEN (NOT (SELECT removes_events FROM twofold_log) OR NEW.type <> 'twofold.Event
         NEW.payload, NEW.metadata, NEW.recorded_at)
     IS NOT (OLD.position, OLD.event_id, OLD.stream_id, OLD.stream_type, OLD.version, OLD.type, OLD.schema_version,
         OLD.payload, OLD.metadata, OLD.recorded_at))
+AND (NOT (SELECT archives_events FROM twofold_log) OR NEW.payload NOT GLOB '{"~archived":*'
+    OR (NEW.position, NEW.event_id, NEW.stream_id, NEW.stream_type, NEW.version, NEW.type, NEW.schema_version,
+        NEW.metadata, NEW.tags, NEW.recorded_at, NEW.checksum)
+    IS NOT (OLD.position, OLD.event_id, OLD.stream_id, OLD.stream_type, OLD.version, OLD.type, OLD.schema_version,
+        OLD.metadata, OLD.tags, OLD.recorded_at, OLD.checksum))
 BEGIN SELECT raise(ABORT, 'twofold_events is append-only: events are facts and are never updated'); END;
 
 CREATE TRIGGER twofold_commands_refuse_update BEFORE UPDATE ON twofold_commands

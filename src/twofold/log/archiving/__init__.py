@@ -1,0 +1,1 @@
+"""The archive: payloads of closed streams in files of Parquet, and what is wrong with those."""
