@@ -20,7 +20,7 @@ from typing import Any
 from twofold import EventQuery, LogOptions, Options, RetentionRule, apply_retention
 from twofold.engines.engine import open_event_store
 
-STEPS = ("begin_archive", "write", "record_archive", "archive_payloads", "positions", "delete")
+STEPS = ("begin_archive", "write", "_read", "record_archive", "archive_payloads", "positions", "delete")
 
 
 def options(folder: str) -> Options:

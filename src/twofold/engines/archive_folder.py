@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import file_digest
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -28,6 +29,7 @@ from twofold.tasks import run_in_thread
 VARIABLE = "TWOFOLD_ARCHIVE"
 _SETTINGS: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False, "threads": 1}
 _FORMAT = "FORMAT parquet, COMPRESSION zstd"
+_EXTRA = "the archive needs DuckDB: pip install 'twofold[duckdb]'"
 _BACK = "put the file back, from a backup of the folder"
 
 
@@ -58,11 +60,17 @@ class ArchiveFolder:
             )
         return self.path / f"payloads-{number:06}.parquet"
 
+    def check(self) -> None:
+        self.file(1)
+        if find_spec("duckdb") is None:
+            raise ModuleNotFoundError(_EXTRA)
+
     def write(self, number: int, rows: Sequence[StoredEvent], *, instead: bool = False) -> Archived:
         path = self.file(number)
         new = path.with_suffix(f".{os.getpid()}.new")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _remove_begun(path)
             self._copy(rows, new)
             new.chmod(0o600)  # as the databases that it comes from
             _sync(new)
@@ -114,6 +122,7 @@ class ArchiveFolder:
         path = self.file(number)
         try:
             path.unlink(missing_ok=True)
+            _remove_begun(path)
             if path.parent.exists():
                 _sync(path.parent)
         except OSError as error:
@@ -206,7 +215,7 @@ class ArchiveFolder:
         try:
             import duckdb
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("the archive needs DuckDB: pip install 'twofold[duckdb]'") from error
+            raise ModuleNotFoundError(_EXTRA) from error
         with self._lock:
             if self._connection is None:
                 self._connection = duckdb.connect(":memory:", config=_SETTINGS)
@@ -220,6 +229,12 @@ class ArchiveFolder:
             raise ArchiveError(path, f"{reason}; {_BACK}") from error
         finally:
             cursor.close()
+
+
+def _remove_begun(path: Path) -> None:
+    """Remove what processes that were killed have left of a file."""
+    for begun in path.parent.glob(f"{path.stem}.*.new"):
+        begun.unlink(missing_ok=True)
 
 
 def _table(path: Path) -> str:

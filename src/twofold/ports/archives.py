@@ -56,6 +56,14 @@ class Archive(Protocol):
             ArchiveError: no folder is named.
         """
 
+    def check(self) -> None:
+        """Make sure that files can be written and read here.
+
+        Raises:
+            ArchiveError: no folder is named.
+            ModuleNotFoundError: DuckDB is not installed; the text names the extra.
+        """
+
     def write(self, number: int, rows: Sequence[StoredEvent], *, instead: bool = False) -> Archived:
         """Write the payloads of rows to a file, durably, read it again, and return what it is, with `changes` as 1.
 

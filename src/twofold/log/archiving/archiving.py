@@ -46,7 +46,7 @@ async def archive_streams(
         ModuleNotFoundError: DuckDB is not installed; the text names the extra.
         StorageError: the database failed; call it again to go on.
     """
-    log.archive.file(1)  # a folder is named
+    log.archive.check()
     await tidy_archives(log, options=options)
     count = 0
     async for rows in _files(log, stream_ids, options):

@@ -31,8 +31,8 @@ async def unsettle_archives(log: EventLog, stream_ids: Sequence[str]) -> bool:
         return False
     archivable = cast(ArchivableLog, log)
     numbers = await archivable.unsettle_archives(stream_ids)
-    for number in numbers:
-        archivable.archive.file(number)
+    if numbers:
+        archivable.archive.check()
     return bool(numbers)
 
 
