@@ -136,5 +136,6 @@ async def test_a_long_transaction_and_used_connections_are_seen(postgres: str) -
 def test_each_kind_of_symptom_is_a_code_that_there_is_and_each_code_is_found_somewhere() -> None:
     folder = Path(package.__file__).parent
     sources = "".join(path.read_text("utf-8") for part in ("engines", "cli") for path in (folder / part).rglob("*.py"))
+    sources += (folder / "checks" / "databases.py").read_text("utf-8")
     named = set(re.findall(r'"(TF2\d\d)"', sources))
     assert named == {code for code in CODES if code.startswith("TF2")}
