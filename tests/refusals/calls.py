@@ -157,6 +157,7 @@ NOT_CHECKED = {
     r"|Moved|NextStream|RecordedEvent|RetentionApplied|RulePlan|StreamClosed|StreamTombstoned|SkippedEvent|SourceEvent|StagedReceipt"
     r"|Subscription|Total|WriteToken)": "the framework makes it",
     r"twofold\.Session(\.\w+)?": "twofold.session makes it",
+    r"twofold\.Mark(\.\w+)?": "applications keep it as they got it, and give it back",
     r"twofold\.WriteToken\.(concerns|concerns_tags|merge)": "the framework asks it",
     r"twofold\.(EventQuery|QueryItem)\.(matches|wants)": "the framework asks it",
     r"twofold\.EventTypes\.(encode|encode_all|decode|decode_payload)": "the framework gives what it has checked",
@@ -557,7 +558,8 @@ CALLS: list[Call] = [
     Call("twofold.metadata", lambda world: entered(twofold.metadata), {"user": "ann"},
          {"user": (5, ["x"]), "tenant": (5,), "extra": (5, {"a": 1}), "correlation_id": ("x", 5), "usr": ("ann",)}),
     Call("twofold.on", lambda world: lambda where: twofold.on(Opened, where=where), {"where": "account"},
-         {"where": (5, ["account"], "", {}, {5: "account"}, {"account": 5})}),
+         {"where": (5, ["account"], "", {}, {5: "account"}, {"account": 5})},
+         free=("others",)),  # refused by the name that is given: tests/unit/messages/test_event_methods.py
     Call("twofold.on(*)", lambda world: lambda event_types: twofold.on(event_types), {"event_types": Opened},
          {"event_types": (None, 5, "Opened", EVENT, int, twofold.Event)}),
     Call("twofold.open_event_store", lambda world: twofold.open_event_store,
