@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,12 @@ async def world() -> AsyncIterator[World]:
     app.queries.register(GetBalance, answer)
     async with app:
         yield World(app, EventStore(RecordingLog(MemoryEventLog())), balances)
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is written by a name alone, such as an export, not stay where the tests run."""
+    monkeypatch.chdir(tmp_path)
 
 
 async def made(call: Call, world: World, **other: Any) -> Any:

@@ -299,7 +299,7 @@ async def test_what_cannot_work_is_refused_when_it_is_added(engine: Engine, stor
         def opened(self, one: Any, two: Any, three: Any) -> None: ...
 
     runner = ReadModelSynchronizer(store, engine.read_database, [Balances()], options=QUICK)
-    with pytest.raises(InvalidProjectionError, match="two projections named 'balances'"):
+    with pytest.raises(InvalidProjectionError, match="named 'balances' already"):
         runner.add(Balances())
     with pytest.raises(InvalidProjectionError, match=r"idle handles no event; mark a method with @on"):
         runner.add(Idle())

@@ -36,6 +36,7 @@ RECORDED: RecordedEvent[Any] = RecordedEvent(Happened("rain"), ROW)
 SAMPLES: dict[Any, Any] = {
     str: "text",
     Path: Path("log.jsonl"),
+    Path | None: Path("payloads-000001.parquet"),
     int | None: 7,
     int: 3,
     bool: False,
