@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -27,9 +27,14 @@ from twofold import (
     Options,
     StreamClosed,
     StreamClosedError,
+    StreamTombstoned,
     metadata,
 )
 from twofold.commands.repository import DeciderHandler
+
+
+class EndByHand(Command[None]):
+    """Its handler appends the end of a stream."""
 
 
 @pytest_asyncio.fixture
@@ -77,6 +82,16 @@ async def test_a_decider_folds_a_closed_stream_and_its_command_is_refused(app: A
     await app.store.close_stream("Account-a", "Account", reason="moved away")
     handler: DeciderHandler[Any] = DeciderHandler(app.store, ACCOUNT, lambda command: command.account)
     assert await handler.load("a") == Decimal(6)
+    stored = [each.event async for each in app.store.read_stream("Account-a")]
+    taken: list[object] = []
+
+    def note(state: Decimal, event: object) -> Decimal:
+        taken.append(event)
+        return state
+
+    replace(ACCOUNT, evolve=note).fold(stored)
+    assert taken == stored[:-1]
+    assert Account.from_history("a", stored).version == len(stored) == 5
     with pytest.raises(StreamClosedError):
         await handler.handle(Deposit(account="a"))
 
@@ -153,6 +168,14 @@ async def test_nothing_stands_behind_the_end_within_an_append_and_own_streams_of
     end, event = StreamClosed("s-1", "s", "over"), Opened(account="a")
     with pytest.raises(InvalidEventError, match="is the last event of its stream"):
         await app.store.append_events("s-1", "s", [end, event], expected_version=ANY)
+    for hidden in ([end], [event, StreamTombstoned("s-1", "s", "over")]):
+        summed_up = app.store.close_stream("s-1", "s", reason="over", expected_version=ANY, summary=hidden)
+        followed = app.store.close_stream(
+            "s-1", "s", reason="over", expected_version=ANY, successor=NextStream("s-2", "s", hidden)
+        )
+        for closing in (summed_up, followed):
+            with pytest.raises(InvalidEventError, match="is the last event of its stream"):
+                await closing
     with pytest.raises(ValueError, match="a stream of Twofold's own"):
         await app.store.close_stream("twofold.mails-1", "s", reason="over")
     with pytest.raises(ValueError, match="goes on in another one"):
@@ -164,6 +187,27 @@ async def test_nothing_stands_behind_the_end_within_an_append_and_own_streams_of
     assert await app.store.head() == 0
 
 
+@pytest.mark.parametrize("ending", [StreamClosed, StreamTombstoned])
+async def test_no_stream_is_ended_by_an_event_that_is_appended_by_hand(app: Application, ending: type) -> None:
+    end, account = ending("Account-a", "Account", "over"), await filled(app)
+    version, head = account.version, await app.store.head()
+    with pytest.raises(InvalidEventError, match=r"close_stream\(…\) or store.tombstone_stream"):
+        await app.store.append_events("Account-a", "Account", [end], expected_version=version)
+    with pytest.raises(InvalidEventError, match="append none by hand"):
+        await app.store.append([end])
+    with pytest.raises(InvalidEventError, match="close it with"):
+        account.record(end)
+    assert (account.version, account.uncommitted_events) == (version, ())
+
+    async def end_it(command: EndByHand) -> None:
+        await app.store.append_events("Account-a", "Account", [end], expected_version=version)
+
+    app.commands.register(EndByHand, end_it)
+    with pytest.raises(InvalidEventError, match="append none by hand"):
+        await app.commands.execute(EndByHand())
+    assert await app.store.head() == head
+
+
 async def test_a_transaction_of_the_users_own_is_refused_a_closed_stream(url: str) -> None:
     async with engine_at(url) as (_, store):
         await store.append_events("s-1", "s", [Opened(account="a")], expected_version=ANY)
@@ -171,6 +215,9 @@ async def test_a_transaction_of_the_users_own_is_refused_a_closed_stream(url: st
         with pytest.raises(StreamClosedError):
             async with store.transaction() as transaction:
                 transaction.append_events("s-1", "s", [Opened(account="b")], expected_version=ANY)
+        with pytest.raises(InvalidEventError, match="append none by hand"):
+            async with store.transaction() as transaction:
+                transaction.append_events("s-2", "s", [StreamClosed("s-2", "s", "over")], expected_version=ANY)
         assert await store.head() == 2
 
 

@@ -12,7 +12,7 @@ from twofold.commands.ignored import check_ignored
 from twofold.errors import InvalidEventError
 from twofold.log.codec.mutable_fields import copier
 from twofold.log.codec.mutable_values import is_mutable
-from twofold.messages.endings import StreamClosed
+from twofold.messages.endings import StreamClosed, StreamTombstoned
 from twofold.messages.event_methods import fields_of, methods_by_event, refuse_record
 
 
@@ -110,8 +110,11 @@ class Aggregate:
         """Note that something happened, and change the state accordingly.
 
         Raises:
-            InvalidEventError: no method of the aggregate takes this event; it could not be folded again.
+            InvalidEventError: no method of the aggregate takes this event, so that it could not be folded again; or it
+                is the end of a stream.
         """
+        if type(event) in (StreamClosed, StreamTombstoned):
+            self._refuse(event)
         kept = event if (copies := copier(type(event))) is None else copies(event)
         self.take((event,))  # which may make the event's own list part of its state, and change that
         self._uncommitted.append(kept)
@@ -124,6 +127,8 @@ class Aggregate:
         name, owner = type(event).__name__, type(self).__name__
         if isinstance(event, type):
             raise InvalidEventError(f"the event is the class {event.__name__}; make one: {event.__name__}(…)")
+        if isinstance(event, StreamClosed | StreamTombstoned):
+            raise InvalidEventError(f"{name} is the last event of a stream; close it with Repository.close(…)")
         raise InvalidEventError(f"{owner} has no method for {name}; mark one with @on({name}), if only to pass")
 
 

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from twofold.arguments import check_function, check_items, check_iterable, check_text
 from twofold.commands.ignored import check_ignored
+from twofold.messages.endings import StreamClosed
 from twofold.messages.event import refuse_base_class
 from twofold.messages.event_methods import refuse_record
 
@@ -70,7 +71,7 @@ class Decider(Generic[C, S, E]):
         check_iterable("events", events)
         state = self.initial_state()
         for event in events:
-            if type(event) not in self.ignores:
+            if type(event) not in self.ignores and type(event) is not StreamClosed:
                 state = self.evolve(state, event)
         return state
 

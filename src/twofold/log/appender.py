@@ -61,6 +61,8 @@ class StreamPart(NamedTuple):
     stream_type: str
     events: Sequence[object]
     expected: ExpectedVersion
+    is_closed: bool = False
+    """Whether the last event closes the stream."""
 
 
 class Appender:
@@ -161,7 +163,7 @@ class Appender:
         condition = None if condition is None else self.own_condition(condition)
         await self._types._prepare_keys([event for part in parts for event in part.events])
         make_ids = unit.event_ids if unit else None
-        all_encoded = [self.encode(each.events, *each[:2], None, metadata, make_ids) for each in parts]
+        all_encoded = [self.encode(each.events, *each[:2], None, metadata, make_ids, each.is_closed) for each in parts]
         if self._types.unrecorded:
             await self.tagged_types.record()
         if unit is not None:
@@ -180,8 +182,9 @@ class Appender:
         event_ids: Sequence[UUID] | None = None,
         metadata: Metadata | None = None,
         make_ids: Callable[[int], list[bytes]] | None = None,
+        is_closed: bool = False,
     ) -> tuple[NewEvent, ...]:
-        """Return events as an `Append` wants them.
+        """Return events as an `Append` wants them; only a part `is_closed` ends its stream.
 
         Raises:
             TypeError: an argument is of another type.
@@ -192,7 +195,7 @@ class Appender:
         if type(events) is not list and type(events) is not tuple:
             _check_events(events)
         ids, data = self._prepare(events, event_ids, metadata, make_ids)
-        return self._own(self._fitting(self._types.encode_all(events, ids, stream_id, stream_type, data)))
+        return self._own(self._fitting(self._types.encode_all(events, ids, stream_id, stream_type, data), is_closed))
 
     async def _encode_in_slices(
         self,
@@ -265,13 +268,20 @@ class Appender:
         """
         return own_uuid(current_tenant("a command"), command_id) if self._has_tenants else command_id
 
-    def _fitting(self, encoded: tuple[NewEvent, ...]) -> tuple[NewEvent, ...]:
-        """Return encoded events if they are not too large together, and none stands behind the end of its stream."""
+    def _fitting(self, encoded: tuple[NewEvent, ...], is_closed: bool = False) -> tuple[NewEvent, ...]:
+        """Return encoded events if they are not too large together, and none ends its stream but the last of a closed.
+
+        An end that was made by hand would skip what `close_stream` and `tombstone_stream` check and remove.
+        """
+        for event in encoded:
+            if event.type in ENDINGS and not (is_closed and event is encoded[-1]):
+                raise InvalidEventError(
+                    f"{event.type} is the last event of its stream; append none by hand, but call "
+                    f"store.close_stream(…) or store.tombstone_stream(…)"
+                )
         if len(encoded) < 2:
             return encoded
         largest = self._options.max_bytes
-        if (ending := next((event for event in encoded[:-1] if event.type in ENDINGS), None)) is not None:
-            raise InvalidEventError(f"{ending.type} is the last event of its stream; append nothing behind it")
         if (size := sum(len(event.payload) for event in encoded)) > largest:
             raise LimitExceededError(f"an append takes at most {largest} bytes of payload, got {size}; split it")
         return encoded

@@ -57,7 +57,7 @@ async def close_stream(
         if following == stream_id:
             raise ValueError(f"`successor` is the stream {stream_id!r} itself; a closed stream goes on in another one")
     closed = StreamClosed(stream_id, stream_type, reason, by, following)
-    parts = [StreamPart(stream_id, stream_type, [*summary, closed], expected_version)]
+    parts = [StreamPart(stream_id, stream_type, [*summary, closed], expected_version, is_closed=True)]
     if successor is not None:
         parts.append(StreamPart(following, successor.stream_type, successor.events, NO_STREAM))
     return await appender.write_streams(parts, condition, metadata)
