@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from tests.unit.ports.test_owner import in_a_child
 
 from twofold import Application, EventQuery, EventStore
 from twofold.engines.duckdb import DuckDbReadDatabase
-from twofold.engines.engine import Engine
+from twofold.engines.engine import Engine, connect
 from twofold.errors import OwnershipError
 from twofold.testing.samples import Noted, append_of, new_event
 
@@ -55,6 +57,17 @@ async def told(use: Callable[[], Awaitable[object]]) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
+
+
+UNOPENED = r"^RuntimeError: .* is not open; use `async with`, or await open\(\) first; .*with lifespan=app.lifespan$"
+
+
+async def test_what_is_not_open_says_how_it_is_opened(any_url: str, tmp_path: Path) -> None:
+    engine, duckdb = connect(any_url), DuckDbReadDatabase(tmp_path / "rows.duckdb")
+    refused = ["query"] if any_url == "memory://" else ["query", "append"]  # a log in memory has nothing to open
+    for use in map(USES.__getitem__, refused):
+        assert re.match(UNOPENED, await told(partial(use, engine)))
+    assert re.match(UNOPENED, await told(lambda: duckdb.query("SELECT 1")))
 
 
 @each_use

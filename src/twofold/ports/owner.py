@@ -1,4 +1,4 @@
-"""Who may use what was opened: one event loop, in one thread of one process."""
+"""Who may use what was opened: one event loop, in one thread of one process; and what is not open yet."""
 
 from __future__ import annotations
 
@@ -59,3 +59,11 @@ class Owner:
                 f"{threading.current_thread().name!r}; call it by `asyncio.run_coroutine_threadsafe`, or open one here"
             )
         return "was opened in another event loop; close it there before it is opened here, or open one for each loop"
+
+
+def not_open(what: str) -> RuntimeError:
+    """Return what is raised where something, the subject of a sentence, is used before it was opened."""
+    return RuntimeError(
+        f"{what} is not open; use `async with`, or await open() first; a web application opens it with "
+        f"lifespan=app.lifespan"
+    )

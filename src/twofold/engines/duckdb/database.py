@@ -17,7 +17,7 @@ from twofold.engines.looking import leaves_to_writers
 from twofold.errors import StorageUnavailableError
 from twofold.options import DuckDbOptions
 from twofold.ports import migrations
-from twofold.ports.owner import Owner
+from twofold.ports.owner import Owner, not_open
 
 T = TypeVar("T")
 Connection = duckdb.DuckDBPyConnection
@@ -148,7 +148,7 @@ class DuckDbDatabase:
                 f"{self.path}: a DuckDB file has room for one process, so it is left to the one that writes it"
             )
         if self._root is None:
-            raise RuntimeError(f"{self.path} is not open; await open() first")
+            raise not_open(str(self.path))
         self.check_owner()
 
     def _stop_threads(self) -> None:

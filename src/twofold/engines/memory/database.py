@@ -13,7 +13,7 @@ from twofold.engines.sqlite.database import add_functions
 from twofold.engines.sqlite.errors import DRIVER_ERRORS, translate
 from twofold.engines.sqlite.log.inline import Answer, answer
 from twofold.engines.sqlite.migration import migrate_file
-from twofold.ports.owner import Owner
+from twofold.ports.owner import Owner, not_open
 
 T = TypeVar("T")
 
@@ -130,10 +130,7 @@ class MemoryDatabase:
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            raise RuntimeError(
-                "the database in memory is not open; use `async with`, or await open() first; a web application opens "
-                "it with lifespan=app.lifespan"
-            )
+            raise not_open("the database in memory")
         self.check_owner()
         return self._connection
 

@@ -27,7 +27,7 @@ from twofold.engines.postgres.errors import connection_is_lost, translate, was_r
 from twofold.engines.postgres.wire.arrays import Binary, BinaryDumper
 from twofold.errors import StorageError, StorageUnavailableError
 from twofold.options import PostgresOptions
-from twofold.ports.owner import Owner
+from twofold.ports.owner import Owner, not_open
 
 T = TypeVar("T")
 
@@ -90,10 +90,7 @@ class Connections:
             OwnershipError: another process, event loop or thread has opened it.
         """
         if self._owner is None:
-            raise RuntimeError(
-                "the database is not open; use `async with`, or await open() first; a web application opens it "
-                "with lifespan=app.lifespan"
-            )
+            raise not_open("the database")
         self._owner.check()
 
     async def ask(self, question: Callable[[Connection], Awaitable[T]], limit: float | None = None) -> T:

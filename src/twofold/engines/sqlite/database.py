@@ -24,7 +24,7 @@ from twofold.engines.sqlite.watch import Watch
 from twofold.engines.sqlite.writer import Writer
 from twofold.options import SqliteOptions
 from twofold.ports.held_back import reached
-from twofold.ports.owner import Owner
+from twofold.ports.owner import Owner, not_open
 
 __all__ = ["SqliteDatabase", "Transaction"]
 
@@ -284,19 +284,13 @@ class SqliteDatabase:
 
     def _open_writer(self) -> Writer:
         if self._owner is None or self._writer is None:
-            raise RuntimeError(
-                f"{self.path} is not open; use `async with`, or await open() first; a web application opens it "
-                "with lifespan=app.lifespan"
-            )
+            raise not_open(str(self.path))
         self._owner.check()
         return self._writer
 
     def _identity(self) -> FileIdentity:
         if self._file is None:
-            raise RuntimeError(
-                f"{self.path} is not open; use `async with`, or await open() first; a web application opens it "
-                "with lifespan=app.lifespan"
-            )
+            raise not_open(str(self.path))
         return self._file
 
     async def _let_others_run(self) -> None:

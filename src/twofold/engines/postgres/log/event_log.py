@@ -36,6 +36,7 @@ from twofold.ports.maintenance import (
     StreamSize,
     TagChange,
 )
+from twofold.ports.owner import not_open
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
@@ -94,10 +95,7 @@ class PostgresEventLog:
 
     async def append(self, append: Append) -> Appended | Rejected:
         if not self._is_open:
-            raise RuntimeError(
-                "the event log is not open; use `async with`, or await open() first; a web application opens it "
-                "with lifespan=app.lifespan"
-            )
+            raise not_open("the event log")
         self._database.check()
         if len(append.events) > 1:
             repeated(append.events, [None] * len(append.events))  # raises if an id stands there twice
