@@ -112,7 +112,6 @@ BROUGHT: dict[str, ColumnKind] = {name: COLUMNS[name] for name in NewEvent._fiel
 """Those that an event brings along, in the order of `NewEvent`."""
 
 _payload_of = attrgetter("payload")
-_ARCHIVED_IN = re.compile(rb'[{]"~archived":([1-9][0-9]{0,17})[}]')
 _of_content = attrgetter(*[name for name in BROUGHT if name != "metadata"])
 _as_new_event: Callable[[Iterable[object]], NewEvent] = partial(tuple.__new__, NewEvent)
 _NAMES = "%s\0" * len(EventNames._fields)
@@ -123,6 +122,7 @@ REMOVED = "twofold.EventRemoved"
 
 ARCHIVED = b'{"~archived":'
 """How a payload begins that stands in the place of one that was archived. stored: change it with care."""
+_ARCHIVED_IN = re.compile(re.escape(ARCHIVED) + rb"([1-9][0-9]{0,17})[}]")
 
 SEAL_MODULUS = 4_294_967_291
 """The largest prime below 2**32: no flipped bit of a number changes it by a multiple of this."""
