@@ -53,14 +53,15 @@ def check_events(projection: Any) -> None:
     if isinstance(handled, type) or not isinstance(handled, Iterable):
         text = getattr(handled, "__name__", repr(handled))
         raise InvalidProjectionError(f"{projection.name}: handles() returns {text}; let it return a tuple: ({text},)")
-    if RawEvent in projection.handles():
-        if isinstance(projection, Projection) or len(projection.handles()) > 1:
+    handled = tuple(handled)
+    if RawEvent in handled:
+        if isinstance(projection, Projection) or len(handled) > 1:
             raise InvalidProjectionError(
                 f"{projection.name}: RawEvent stands for every event; let handles() of a Reaction or an SqlProjection "
                 f"return (RawEvent,), and nothing beside it"
             )
         return
-    for event in projection.handles():
+    for event in handled:
         try:
             refuse_base_class(event)
         except TypeError as error:
