@@ -165,3 +165,9 @@ async def test_a_request_without_an_id_gets_one(given: str | None) -> None:
         ids = [UUID(each.headers[HEADER]) for each in answers]
         assert ids[0] != ids[1]
         assert [each.metadata.correlation_id async for each in app.store.read()] == ids
+
+
+@pytest.mark.parametrize("header", ["X Correlation", "X-Ünique", "X-Id:", "X-Id\n", "日本"])
+def test_what_can_be_the_name_of_no_header_is_refused_before_a_request_comes(header: str) -> None:
+    with pytest.raises(ValueError, match=r"such as 'X-Correlation-Id', got"):
+        add_correlation(FastAPI(), header=header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import MutableMapping
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,8 @@ from twofold.messages.context import current_context, current_metadata, enter_co
 from twofold.messages.ids import uuid7
 
 HEADER = "X-Correlation-Id"
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""The names of headers that there can be: the tokens of RFC 9110."""
 
 
 def add_correlation(api: FastAPI, *, header: str = HEADER) -> None:
@@ -30,10 +33,12 @@ def add_correlation(api: FastAPI, *, header: str = HEADER) -> None:
         header: in which the id comes and goes. One that is no UUID counts as none.
 
     Raises:
-        TypeError, ValueError: the header is no text, or empty.
+        TypeError, ValueError: the header is no text, or can be the name of none.
     """
     check_instance("api", api, FastAPI)
     check_text("header", header)
+    if not _NAME.fullmatch(header):
+        raise ValueError(f"`header` is the name of a header, such as {HEADER!r}, got {header!r:.60}")
     api.add_middleware(Correlation, header=header)
 
 
@@ -47,7 +52,7 @@ class Correlation:
 
     def __init__(self, app: ASGIApp, *, header: str = HEADER) -> None:
         self._app = app
-        self._name = header.lower().encode("latin-1")
+        self._name = header.lower().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, on behalf of its correlation id."""
