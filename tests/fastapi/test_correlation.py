@@ -7,7 +7,6 @@ import logging
 import logging.config
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,36 +15,16 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 from tests.dashboard.serving import served
+from tests.flows.test_log_records import Sell, shop
 from tests.synchronizing import PATIENCE, until
 
 from fastapi import FastAPI
-from twofold import Application, Command, Event, Reaction, metadata
+from twofold import Application, metadata
 from twofold.fastapi import add_correlation, add_problem_details
 from twofold.fastapi.correlation import Correlation
 
 HEADER = "X-Correlation-Id"
 LOGGERS = ("shop", "uvicorn.access", "uvicorn.error")
-log = logging.getLogger("shop")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sold(Event):
-    what: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sell(Command[None]):
-    what: str
-
-
-class Labels(Reaction):
-    name = "labels"
-
-    def handles(self) -> tuple[type, ...]:
-        return (Sold,)
-
-    async def apply(self, event: Sold) -> None:
-        log.info("label for %s", event.what)
 
 
 @pytest.fixture
@@ -81,16 +60,8 @@ def told(file: Path) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def shop() -> AsyncIterator[tuple[Application, httpx2.AsyncClient]]:
-    app = Application("memory://")
-
-    async def sell(command: Sell) -> None:
-        log.info("sell %s", command.what)
-        await app.store.append([Sold(what=command.what)])
-
-    app.commands.register(Sell, sell)
-    app.projections.add(Labels())
-    api = FastAPI()
+async def served_shop() -> AsyncIterator[tuple[Application, httpx2.AsyncClient]]:
+    app, api = shop("memory://"), FastAPI()
     add_problem_details(api)
     add_correlation(api)
 
@@ -108,7 +79,7 @@ async def shop() -> AsyncIterator[tuple[Application, httpx2.AsyncClient]]:
 
 async def test_all_records_of_a_request_have_the_id_that_its_client_sent(records: Path) -> None:
     given = uuid4()
-    async with shop() as (app, client):
+    async with served_shop() as (app, client):
         answer = await client.post("/sales/tea", headers={HEADER: str(given)})
         assert answer.headers[HEADER] == str(given)
 
@@ -132,7 +103,7 @@ async def test_all_records_of_a_request_have_the_id_that_its_client_sent(records
 
 async def test_the_servers_record_of_an_error_names_the_request(records: Path) -> None:
     given = uuid4()
-    async with shop() as (_, client):
+    async with served_shop() as (_, client):
         assert (await client.post("/sales/air", headers={HEADER: str(given)})).status_code == 500
         assert (await client.post("/sales/tea")).status_code == 200
     [failed] = [each for each in told(records) if "ZeroDivisionError" in each.get("exc_info", "")]
@@ -159,7 +130,7 @@ async def test_an_answer_without_headers_gets_the_id() -> None:
 
 @pytest.mark.parametrize("given", [None, "", "no id", "4f7a3a52"])
 async def test_a_request_without_an_id_gets_one(given: str | None) -> None:
-    async with shop() as (app, client):
+    async with served_shop() as (app, client):
         headers = {} if given is None else {HEADER: given}
         answers = [await client.post("/sales/tea", headers=headers) for _ in range(2)]
         ids = [UUID(each.headers[HEADER]) for each in answers]

@@ -36,6 +36,19 @@ class Labels(Reaction):
         log.warning("label for %s", event.what)
 
 
+def shop(url: str) -> Application:
+    """Return an application whose handler and reaction write records."""
+
+    async def sell(command: Sell) -> None:
+        log.warning("sell %s", command.what)
+        await app.store.append([Sold(what=command.what)])
+
+    app = Application(url)
+    app.commands.register(Sell, sell)
+    app.projections.add(Labels())
+    return app
+
+
 class Kept(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
@@ -57,14 +70,7 @@ def kept() -> Iterator[dict[str, dict[str, object]]]:
 async def test_a_record_of_a_command_and_one_of_what_follows_name_the_same_request(
     url: str, kept: dict[str, dict[str, object]]
 ) -> None:
-    async def sell(command: Sell) -> None:
-        log.warning("sell %s", command.what)
-        await app.store.append([Sold(what=command.what)])
-
-    app = Application(url)
-    app.commands.register(Sell, sell)
-    app.projections.add(Labels())
-    command, correlation = Sell(what="tea"), uuid4()
+    app, command, correlation = shop(url), Sell(what="tea"), uuid4()
     async with app:
         with metadata(correlation_id=correlation, user="ann"):
             await app.commands.execute(command)
