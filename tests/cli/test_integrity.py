@@ -25,7 +25,7 @@ from twofold.errors import StorageError
 from twofold.log.verify import verify_log
 from twofold.messages.stored_event import StoredEvent, content_checksum, seal
 from twofold.ports.maintenance import PortableLog, TagChange
-from twofold.ports.snapshots import SnapshotLog, sealed
+from twofold.ports.snapshots import SnapshotLog, with_checksum
 
 CODE = "tests.cli.test_integrity:build"
 MUCH = Options(log=LogOptions(short_stream=10, first_chunk=5, snapshot_every=5))
@@ -182,7 +182,7 @@ async def _forge_snapshot(url: str) -> None:
     async with open_event_store(url) as store:
         log = cast(SnapshotLog, store.log)
         [snapshot] = await log.read_snapshots(limit=1)
-        forged = sealed(snapshot._replace(state=snapshot.state.replace(b'"20"', b'"21"')))
+        forged = with_checksum(snapshot._replace(state=snapshot.state.replace(b'"20"', b'"21"')))
         assert forged.checksum != snapshot.checksum
         assert await log.save_snapshot(forged, instead_of=snapshot.checksum)
 

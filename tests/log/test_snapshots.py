@@ -23,7 +23,7 @@ from twofold import ANY, Aggregate, Application, Decider, EventStore, LogOptions
 from twofold.commands.repository import DeciderHandler
 from twofold.engines.memory import MemoryEventLog
 from twofold.errors import StorageError
-from twofold.ports.snapshots import FoundSnapshot, Snapshot, SnapshotLog, sealed
+from twofold.ports.snapshots import FoundSnapshot, Snapshot, SnapshotLog, with_checksum
 
 MUCH = LogOptions(short_stream=50, short_tail=4, first_chunk=20, snapshot_every=10)
 STREAM = "Account-a"
@@ -441,4 +441,4 @@ async def test_of_states_that_wait_too_long_the_oldest_are_dropped(store: EventS
 
 def test_a_seal_tells_its_columns_apart() -> None:
     one = Snapshot("ab", "c", 1, 1, b"", 0, 0, b"", b"", 0, 0)
-    assert sealed(one).checksum != sealed(one._replace(fold="a", subject="bc")).checksum
+    assert with_checksum(one).checksum != with_checksum(one._replace(fold="a", subject="bc")).checksum

@@ -39,7 +39,7 @@ class Snapshot(NamedTuple):
     saved_at: int
     """Microseconds since 1970-01-01 UTC, by the clock of the process that saved it."""
     checksum: int
-    """Over all of the above; see `sealed`."""
+    """Over all of the above; see `with_checksum`."""
 
     @property
     def mark(self) -> Mark:
@@ -108,7 +108,7 @@ class SnapshotLog(EventLog, Protocol):
         """
 
 
-def sealed(snapshot: Snapshot) -> Snapshot:
+def with_checksum(snapshot: Snapshot) -> Snapshot:
     """Return a snapshot with its checksum, 64 bits of BLAKE2b over all of its other columns."""
     digest = blake2b(digest_size=8)
     for each in snapshot[:-1]:
@@ -118,9 +118,9 @@ def sealed(snapshot: Snapshot) -> Snapshot:
     return snapshot._replace(checksum=int.from_bytes(digest.digest(), "big", signed=True))
 
 
-def is_sealed(snapshot: Snapshot) -> bool:
+def is_intact(snapshot: Snapshot) -> bool:
     """Return whether a snapshot matches its checksum."""
     try:
-        return sealed(snapshot).checksum == snapshot.checksum
+        return with_checksum(snapshot).checksum == snapshot.checksum
     except (TypeError, ValueError, UnicodeError):  # a damaged file may hold a value of another type
         return False

@@ -14,7 +14,7 @@ from typing import Protocol
 from twofold.messages.event_query import EventQuery
 from twofold.messages.ids import uuid7
 from twofold.ports.maintenance import PortableLog, TagChange
-from twofold.ports.snapshots import Snapshot, SnapshotLog, is_sealed, sealed
+from twofold.ports.snapshots import Snapshot, SnapshotLog, is_intact, with_checksum
 from twofold.testing.samples import append_of, new_event
 
 
@@ -25,10 +25,10 @@ class SnapshotPortableLog(SnapshotLog, PortableLog, Protocol):
 def snapshot(
     position: int = 1, *, fold: str = "aggregate Note", subject: str = "Note-1", state: str = "{}"
 ) -> Snapshot:
-    """Return a sealed snapshot."""
+    """Return a snapshot with its checksum."""
     version, event_id, fingerprint = position % 2**31, uuid7().bytes, b"\0\xff" * 8
     row = (fold, subject, version, position, event_id, 2**32 - 1, 0, fingerprint, state.encode(), 5, 0)
-    return sealed(Snapshot(*row))
+    return with_checksum(Snapshot(*row))
 
 
 class SnapshotLogConformance:
@@ -40,7 +40,7 @@ class SnapshotLogConformance:
             assert await log.save_snapshot(saved)
             found = (await log.find_snapshot(*saved[:2])).snapshot
             assert found == saved
-            assert is_sealed(saved)
+            assert is_intact(saved)
 
     async def test_what_was_never_saved_is_not_found(self, log: SnapshotPortableLog) -> None:
         await log.save_snapshot(snapshot())

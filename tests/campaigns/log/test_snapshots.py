@@ -18,7 +18,7 @@ from tests.child_processes import CONTEXT
 
 from twofold import ANY, Application, Repository
 from twofold.log.integrity.snapshots import compare_snapshots
-from twofold.ports.snapshots import SnapshotLog, is_sealed
+from twofold.ports.snapshots import SnapshotLog, is_intact
 
 PROCESSES = 3
 LONGEST_LIFE = 0.3
@@ -60,7 +60,7 @@ async def campaign(
         assert (verified.intact, verified.of_other_history, verified.compared) == (2, 0, 1)
         log: SnapshotLog = app.store.log  # type: ignore[assignment]
         found = await log.read_snapshots(limit=10)
-        assert all(map(is_sealed, found)), f"seed {seed}"
+        assert all(map(is_intact, found)), f"seed {seed}"
     return len(found)
 
 

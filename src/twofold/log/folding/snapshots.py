@@ -30,7 +30,7 @@ from twofold.log.keys.keyring import KeyRing
 from twofold.messages.stored_event import MARKER, StoredEvent
 from twofold.options import Backoff, LogOptions
 from twofold.ports.event_log import EventLog
-from twofold.ports.snapshots import Snapshot, SnapshotLog, is_sealed, sealed
+from twofold.ports.snapshots import Snapshot, SnapshotLog, is_intact, with_checksum
 from twofold.tasks import end, supervise
 from twofold.telemetry import count_snapshot
 
@@ -322,7 +322,7 @@ class Snapshots:
         )  # fmt: skip
         try:
             stored = await self._encrypted(snapshot, looked.key_id)
-            if stored is not None and await self._log.save_snapshot(sealed(stored), instead_of=looked.useless):
+            if stored is not None and await self._log.save_snapshot(with_checksum(stored), instead_of=looked.useless):
                 self._count("saved")
         except (StorageError, RuntimeError) as error:  # RuntimeError: the log was closed under a store without an end
             log.info("the snapshot of %s of %r was not saved: %s", plan.name, subject, error)
@@ -330,7 +330,7 @@ class Snapshots:
 
     def _refusal(self, snapshot: Snapshot, plan: Plan, subject: str, tag_changes: int) -> str | None:
         """Return why a snapshot is not believed."""
-        if not is_sealed(snapshot) or snapshot[:2] != (plan.name, subject):
+        if not is_intact(snapshot) or snapshot[:2] != (plan.name, subject):
             return "refused_damage"
         if snapshot.fingerprint != plan.fingerprint:
             return "refused_code"

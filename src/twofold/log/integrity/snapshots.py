@@ -12,7 +12,7 @@ from twofold.log.integrity.damage import Damage
 from twofold.messages.endings import is_gone
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
-from twofold.ports.snapshots import Snapshot, SnapshotLog, is_sealed
+from twofold.ports.snapshots import Snapshot, SnapshotLog, is_intact
 
 
 class VerifiedSnapshots(NamedTuple):
@@ -69,7 +69,7 @@ async def damaged_snapshots(log: EventLog) -> AsyncGenerator[Damage]:
         StorageError: the database failed.
     """
     async for snapshot in stored_snapshots(log):
-        if not is_sealed(snapshot):
+        if not is_intact(snapshot):
             yield _wrong(snapshot, "does not match its checksum")
 
 
@@ -81,7 +81,7 @@ async def differing_snapshots(store: EventStore) -> AsyncGenerator[Damage]:
         Exception: an event of one cannot be read or folded.
     """
     async for snapshot in stored_snapshots(store.log):
-        if is_sealed(snapshot) and await _is_what_its_events_fold_to(store, snapshot) is False:
+        if is_intact(snapshot) and await _is_what_its_events_fold_to(store, snapshot) is False:
             yield _of_other_state(snapshot)
 
 
