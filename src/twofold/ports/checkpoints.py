@@ -176,6 +176,11 @@ async def generations_of(transaction: ReadTransaction, name: str) -> list[Genera
     return [Generation(*row) for row in await transaction.run(SQL["generations_of"], name=name)]
 
 
+async def generations_now(database: ReadDatabase, name: str) -> list[Generation]:
+    """Return the same without a transaction: they may change right afterwards."""
+    return [Generation(*row) for row in await database.query(SQL["generations_of"], name=name)]
+
+
 async def checkpoints_of(transaction: ReadTransaction, generation: Generation) -> list[Checkpoint]:
     """Return a generation's segments in order."""
     rows = await transaction.run(SQL["checkpoints_of"], name=generation.name, generation=generation.number)

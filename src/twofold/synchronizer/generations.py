@@ -28,6 +28,7 @@ from twofold.ports.checkpoints import (
     Generation,
     GenerationState,
     checkpoints_of,
+    generations_now,
     generations_of,
 )
 from twofold.ports.read_database import ReadDatabase, ReadTransaction
@@ -92,7 +93,7 @@ async def serving_now(database: ReadDatabase, name: str) -> Generation:
         UnknownProjectionError: there is none of this name.
         StorageError: the database failed.
     """
-    generations = [Generation(*row) for row in await database.query(SQL["generations_of"], name=name)]
+    generations = await generations_now(database, name)
     if not generations:
         raise UnknownProjectionError(name, {row[0] for row in await database.query(SQL["generations"])})
     return serving_of(generations)

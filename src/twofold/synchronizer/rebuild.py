@@ -14,6 +14,7 @@ from twofold.ports.checkpoints import (
     Generation,
     GenerationState,
     checkpoints_of,
+    generations_now,
     generations_of,
 )
 from twofold.ports.event_log import EventLog
@@ -112,8 +113,7 @@ async def drop_previous(database: ReadDatabase, runner: ProjectionRunner) -> boo
 
 async def report_of(database: ReadDatabase, name: str, number: int) -> tuple[str, Report]:
     """Return the role of a generation, empty if it is gone, and what came of the attempt to let it serve."""
-    rows = await database.query(SQL["generations_of"], name=name)
-    found = next((each for row in rows if (each := Generation(*row)).number == number), None)
+    found = next((each for each in await generations_now(database, name) if each.number == number), None)
     return (found.role, read_report(found)) if found else ("", Report())
 
 

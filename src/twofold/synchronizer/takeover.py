@@ -38,6 +38,7 @@ from twofold.ports.checkpoints import (
     Generation,
     GenerationState,
     checkpoints_of,
+    generations_now,
     generations_of,
 )
 from twofold.ports.read_database import ReadTransaction
@@ -87,7 +88,7 @@ class Takeover:
             TimeLimitError: a part of it took too long; it is tried again later.
             Exception: any error that holds a segment up; it is tried again later.
         """
-        known = await self._generations(name)
+        known = await generations_now(self._database, name)
         new = next(each for each in known if each.number == number)
         serving = next(each for each in known if each.role == "serving")
         async with self._keeping_leases():
@@ -143,7 +144,7 @@ class Takeover:
             ProjectionFailedError: an event holds a segment up.
             StorageError: a database failed.
         """
-        wanted = self._previous(name, await self._generations(name)).number
+        wanted = self._previous(name, await generations_now(self._database, name)).number
         for attempt in range(1, self._factory.options.roll_backs + 1):
             began = time.monotonic()
             try:
@@ -159,7 +160,7 @@ class Takeover:
                 return
 
     async def _roll_back(self, name: str, wanted: int) -> None:
-        known = await self._generations(name)
+        known = await generations_now(self._database, name)
         serving = next(each for each in known if each.role == "serving")
         if serving.number == wanted:  # another roll-back was faster
             return
@@ -179,9 +180,6 @@ class Takeover:
         if previous.refused:
             raise RebuildFailedError(name, previous.refused)
         return previous
-
-    async def _generations(self, name: str) -> list[Generation]:
-        return [Generation(*row) for row in await self._database.query(SQL["generations_of"], name=name)]
 
     @asynccontextmanager
     async def _keeping_leases(self) -> AsyncIterator[None]:

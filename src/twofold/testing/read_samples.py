@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from twofold.ports.checkpoints import SQL, Checkpoint, Generation
+from twofold.ports.checkpoints import SQL, Checkpoint, generations_now
 from twofold.ports.read_database import Changes, ReadDatabase, ReadTransaction, Selection, Style
 from twofold.ports.segments import Parked, Segment, Step
 from twofold.ports.sql import quoted
@@ -110,8 +110,7 @@ class Model:
         """Make its table, and use it from here on."""
         code = Code(self._declared, version)
         await prepare(self._database, code)
-        rows = await self._database.query(SQL["generations_of"], name=code.name)
-        [own] = [each for row in rows if (each := Generation(*row)).version == version]
+        [own] = [each for each in await generations_now(self._database, code.name) if each.version == version]
         self.table, self.segment = code.table(own.suffix), Segment(code.name, own.number)
         rows = await self._database.query(SQL["checkpoints_of"], name=code.name, generation=own.number)
         self._epoch = Checkpoint(*rows[0]).epoch

@@ -17,7 +17,7 @@ from tests.synchronizing import engine_at
 
 from twofold import EventStore, ReadModel, ReadModelSynchronizer
 from twofold.engines.engine import Engine
-from twofold.ports.checkpoints import SQL, Generation, GenerationState
+from twofold.ports.checkpoints import SQL, Generation, GenerationState, generations_now
 
 Switch = Callable[["Campaign"], Awaitable[None]]
 BULK = 10_000
@@ -134,7 +134,7 @@ class Campaign:
         return (await self._live()).version == self.plan.version
 
     async def _live(self) -> Generation:
-        known = [Generation(*row) for row in await self._database.query(SQL["generations_of"], name="trails")]
+        known = await generations_now(self._database, "trails")
         return next(
             (each for each in known if each.role == "serving"),
             Generation("", 0, 0, "", GenerationState.SERVING, 0, "", "", 0),
