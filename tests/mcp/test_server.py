@@ -32,6 +32,9 @@ from twofold.schema import lock_types, write_lock
 from twofold.synchronizer.generations import locked_generations
 from twofold.tenants import all_tenants
 
+LIMITED = ("first instance", "last instance")
+"""Answers with room for one."""
+
 
 class Told(NamedTuple):
     """What the server has told of an application."""
@@ -80,6 +83,8 @@ async def everything(client: Client) -> dict[str, Any]:
         "trace": await answer(client, "trace_event", which="1"),
         "state": await answer(client, "show_state", stream="Order-o1", version=2),
         "instances": await answer(client, "list_instances", process="remind", state="running"),
+        "first instance": await answer(client, "list_instances", process="remind", limit=1),
+        "last instance": await answer(client, "list_instances", process="remind", after="o1", limit=1),
         "instance": await answer(client, "show_instance", process="remind", instance="o1"),
         "flow": await answer(client, "message_flow", about="Paid"),
         "check": await answer(client, "check", with_log=True),
@@ -161,6 +166,8 @@ def test_a_state_is_that_of_the_version_with_personal_fields_masked(told: Told) 
 def test_processes_code_and_schemas_are_told(told: Told) -> None:
     answers = told.answers
     assert [each["id"] for each in answers["instances"]["instances"]] == ["o1", "o2"]
+    ends = [(answers[key]["instances"][0]["id"], answers[key]["left_out"]) for key in LIMITED]
+    assert ends == [("o1", 1), ("o2", 0)]
     assert answers["instance"]["steps"][0]["timers"][0]["timer"] == "late"
     assert {each["name"] for each in answers["flow"]["nodes"]} == {"Paid", "Pay", "sums"}
     codes = {each["code"]: each for each in answers["check"]["findings"]}
@@ -193,14 +200,16 @@ def test_a_status_and_an_instance_say_how_much_they_leave_out(told: Told, monkey
     monkeypatch.setattr(answers, "ROOM", 1)
     monkeypatch.setattr(running_tools, "MOST", 0)
 
-    async def look() -> tuple[Any, Any]:
+    async def look() -> tuple[Any, Any, Any]:
         with looking_only():
             tools = running_tools.RunningTools(LookedAt(build(told.url)))
-        return await tools.status(), await tools.show_instance("remind", "o1")
+        return await tools.status(), await tools.show_instance("remind", "o1"), await tools.show_parked("sums", limit=0)
 
-    status, instance = asyncio.run(look())
+    status, instance, parked = asyncio.run(look())
     assert [len(status["projections"]), len(status["processes"]), status["left_out"]] == [1, 1, 1]
     assert (instance["steps"], instance["left_out"]) == ([], 1)
+    assert parked == {"parked": [], "left_out": 1}
+    assert told.answers["each parked"]["left_out"] == 0
 
 
 def test_the_texts_of_the_package_and_the_pages_of_codes_are_resources(told: Told) -> None:

@@ -14,7 +14,6 @@ from twofold.inspection import document_of
 from twofold.inspection.parked import parked_by_cause
 from twofold.mcp.answers import fitted, listed
 from twofold.mcp.looked_at import LookedAt
-from twofold.monitoring.status import SharedStatus
 from twofold.ports.maintenance import PortableLog
 
 MOST = 100
@@ -43,7 +42,7 @@ class RunningTools:
         `lag` is in seconds. A read model without `problems` is healthy.
         """
         async with self._looked_at.opened() as app:
-            found = await SharedStatus(app.store, app.projections, app.processes, age=0.0).ask()
+            found = await app.status.ask()
         projections = listed(
             "projections", [{name: getattr(each, name) for name in _SHOWN} for each in found.projections]
         )
@@ -57,26 +56,33 @@ class RunningTools:
     async def parked_by_cause(self) -> dict[str, Any]:
         """Show the events that projections, reactions and processes failed on, by kind of error and place in the code.
 
-        One fault of the code often parks thousands. `example` has the traceback of the first. Once the code is mended,
-        a person has them tried again with `twofold parked retry`.
+        One fault of the code often parks thousands: of a projection the first thousand count here, and in `status` all.
+        `example` has the traceback of the first. Once the code is mended, a person has them tried again with
+        `twofold parked retry`.
         """
         async with self._looked_at.opened() as app:
             groups = await parked_by_cause(app.projections, await app.projections.status())
         return listed("groups", [{"projection": name, **document_of(group)} for name, group in groups])
 
     async def show_parked(self, projection: Projection, limit: Limit = 20) -> dict[str, Any]:
-        """Show the first events that a projection failed on, and those that wait behind them, in order."""
+        """Show the first events that a projection failed on, and those that wait behind them, in order.
+
+        `left_out` is 0 if these are all; of those beyond `limit` it counts one.
+        """
         async with self._looked_at.opened() as app:
-            parked = await app.projections.control(projection).parked(limit=limit)
-        return listed("parked", parked)
+            parked = await app.projections.control(projection).parked(limit=limit + 1)
+        return listed("parked", parked[:limit], len(parked))
 
     async def list_instances(
         self, process: Process, state: InState = "", after: BehindId = "", limit: Limit = 20
     ) -> dict[str, Any]:
-        """Show instances of a process, in the order of their ids: how each stands, what it waits for, why it fails."""
+        """Show instances of a process, in the order of their ids: how each stands, what it waits for, why it fails.
+
+        `left_out` is 0 if these are all; of those beyond `limit` it counts one. Pass the last id as `after` to go on.
+        """
         async with self._looked_at.opened() as app:
-            found = await app.processes.control(process).list(status=state, after=after, limit=limit)
-        return listed("instances", found)
+            found = await app.processes.control(process).list(status=state, after=after, limit=limit + 1)
+        return listed("instances", found[:limit], len(found))
 
     async def show_instance(self, process: Process, instance: Instance) -> dict[str, Any]:
         """Show an instance of a process: how it stands, each input that it took in, and what followed from it."""
