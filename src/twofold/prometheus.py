@@ -13,8 +13,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
 from functools import cache
@@ -28,12 +26,9 @@ from prometheus_client.registry import Collector
 
 from twofold.application import Application
 from twofold.arguments import check_instance, check_number
-from twofold.errors import TwofoldError
 from twofold.monitoring.figures import FIGURES, SECONDS
-from twofold.monitoring.status import ApplicationStatus
+from twofold.monitoring.status import ApplicationStatus, ask_within
 from twofold.telemetry import COUNTED, tallies, tell_counts
-
-log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -82,19 +77,11 @@ class _Endpoint:
             _keep_counts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = await self._ask() if scope["type"] == "http" else None
+        found = await ask_within(self._app.status, self._max_wait, "a scrape") if scope["type"] == "http" else None
         counted = _counters_of_all() if self._is_shared else chain(_counters(), _others(self._registry))
         asked = CollectorRegistry()
         asked.register(_Told([*_gauges(found), *counted]))
         await make_asgi_app(asked)(scope, receive, send)
-
-    async def _ask(self) -> ApplicationStatus | None:
-        try:
-            async with asyncio.timeout(self._max_wait):
-                return await self._app.status.ask()
-        except (TwofoldError, OSError) as error:  # `TimeoutError` is one of the latter
-            log.warning("the databases do not answer a scrape: %s: %s", type(error).__name__, error)
-            return None
 
 
 def name_of(name: str, unit: str = "") -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Iterator
 
 from fastapi.responses import JSONResponse
@@ -11,11 +9,9 @@ from fastapi.responses import JSONResponse
 from fastapi import FastAPI, Request, Response
 from twofold.application import Application
 from twofold.arguments import check_instance, check_number, check_path
-from twofold.errors import TwofoldError
 from twofold.fastapi.problems import problem
+from twofold.monitoring.status import ask_within
 from twofold.synchronizer.status import ProjectionStatus
-
-log = logging.getLogger(__name__)
 
 
 def add_health(api: FastAPI, app: Application, *, path: str = "/health", max_wait: float = 2.0) -> None:
@@ -50,11 +46,8 @@ def add_health(api: FastAPI, app: Application, *, path: str = "/health", max_wai
         return JSONResponse({"status": "live"})
 
     async def show_ready(request: Request) -> Response:
-        try:
-            async with asyncio.timeout(max_wait):
-                found = await app.status.ask()
-        except (TwofoldError, OSError) as error:  # `TimeoutError` is one of the latter
-            log.warning("%s: %s: %s", request.url.path, type(error).__name__, error)
+        found = await ask_within(app.status, max_wait, request.url.path)
+        if found is None:
             return _refuse("a database does not answer", request)
         own = {runner.name for runner in app.projections.runners if runner.has_read_model}
         late = [text for each in found.projections if each.name in own for text in _problems(each)]

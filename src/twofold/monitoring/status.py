@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass
 
+from twofold.errors import TwofoldError
 from twofold.log.event_store import EventStore
 from twofold.processes.processes import Processes, ProcessStatus
 from twofold.synchronizer.status import ProjectionStatus
 from twofold.synchronizer.synchronizer import ReadModelSynchronizer
 from twofold.tenants import all_tenants
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,22 @@ class SharedStatus:
             )
         self._last = time.monotonic(), found
         return found
+
+
+async def ask_within(status: SharedStatus, seconds: float, asker: str) -> ApplicationStatus | None:
+    """Return the status; None if the databases do not answer in time, which the log then tells.
+
+    Args:
+        status: whose.
+        seconds: in which they must answer.
+        asker: who asks, for the log.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await status.ask()
+    except (TwofoldError, OSError) as error:  # `TimeoutError` is one of the latter
+        log.warning("the databases do not answer %s: %s: %s", asker, type(error).__name__, error)
+        return None
 
 
 def _retrieve(look: asyncio.Task[ApplicationStatus]) -> None:
