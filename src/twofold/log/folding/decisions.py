@@ -32,7 +32,7 @@ from twofold.log.codec.unknown import Decoding, decoder, readable
 from twofold.log.folding.decision_model import DecisionModel
 from twofold.log.folding.fingerprint import fold_fingerprint, identity_of
 from twofold.log.folding.kept_states import DecisionKey, KeptDecision, KeptStates, LastMatch, copy_of
-from twofold.log.folding.snapshots import Plan, Snapshots
+from twofold.log.folding.snapshots import Looked, Plan, Snapshots
 from twofold.log.folding.state_form import UnstorableStateError, ValueForm
 from twofold.log.unit_of_work import CommandReads, DecisionHistory, current_unit
 from twofold.messages.event import RecordedEvent
@@ -175,7 +175,8 @@ class Decisions:
         if events is None:
             self._kept.forget(wanted.key)
             return None
-        return self._kept_if_long(wanted, DecisionHistory(events, wanted.plan.fingerprint, kept), kept.last, kept)
+        history = DecisionHistory(events, wanted.plan.fingerprint, kept)
+        return self._kept_if_long(wanted, history, kept.last, kept.looked, kept.unstored)
 
     async def _read_long(self, wanted: _Wanted) -> DecisionHistory:
         """Return what matches behind the stored snapshot, or else all; and only its state, if that was much.
@@ -190,14 +191,14 @@ class Decisions:
                 self._snapshots.used()
                 found, shot = DecisionHistory(events, wanted.plan.fingerprint, stored), stored.snapshot
                 last = LastMatch(shot.position, shot.event_id, shot.event_checksum)
-                return self._kept_if_long(wanted, found, last, KeptDecision(last, b"", looked, 0))
+                return self._kept_if_long(wanted, found, last, looked)
             looked = self._snapshots.refuse(looked)
         last = LastMatch(0, b"", 0)
         history = DecisionHistory(await self._all(wanted.query, wanted.position))
-        return self._kept_if_long(wanted, history, last, KeptDecision(last, b"", looked, 0))
+        return self._kept_if_long(wanted, history, last, looked)
 
     def _kept_if_long(
-        self, wanted: _Wanted, history: DecisionHistory, last: LastMatch, before: KeptDecision
+        self, wanted: _Wanted, history: DecisionHistory, last: LastMatch, looked: Looked, unstored: int = 0
     ) -> DecisionHistory:
         """Keep the state that a history leads to, if folding it again would take long; and let it be stored.
 
@@ -207,7 +208,8 @@ class Decisions:
             wanted: what is decided on.
             history: what was read.
             last: the last event of the state with which that begins.
-            before: what is known of that state.
+            looked: what the look for a stored snapshot has found.
+            unstored: events that this state contains, and the newest snapshot that is known does not.
 
         Returns:
             The kept state alone; the history, if none is kept.
@@ -220,7 +222,7 @@ class Decisions:
         pickled = copy_of(model._folded(state, map(_copied, events), checked=False))
         if pickled is None:
             return history
-        looked, unstored = before.looked, before.unstored + len(events)
+        unstored += len(events)
         if events:
             last = _last_of(events[-1].stored)
             if unstored > self._options.snapshot_every:
