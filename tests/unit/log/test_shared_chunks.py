@@ -115,6 +115,7 @@ async def test_a_chunk_of_a_history_that_the_log_has_lost_is_given_to_no_one(log
     same = (await log.scan(QUERIES[0], after=START, limit=30)).rows
     await other._behind.restore(same)  # type: ignore[attr-defined]
     await write(EventStore(other), *(opened("z") for _ in range(EVENTS - 30)))
+    await log.close()
     log._behind = other._behind
     await second.step()
     fresh = (await log.scan(QUERIES[0], after=await marked(log, 20), limit=20)).rows
