@@ -15,6 +15,7 @@ from twofold.cli.output import Json, Yes, answer, confirmed, print_table, progre
 from twofold.cli.times import age
 from twofold.engines.engine import connect
 from twofold.engines.urls import without_secrets
+from twofold.inspection.databases import opened_databases
 from twofold.log.codec.unknown import raw_events
 from twofold.log.event_store import EventStore
 from twofold.options import ProcessOptions, SynchronizerOptions
@@ -214,15 +215,8 @@ class _Opened:
 @asynccontextmanager
 async def _opened(url: str) -> AsyncIterator[_Opened]:
     opened = _Opened(url)
-    await opened.store.log.open()
-    try:
-        await opened.database.open()
-        try:
-            yield opened
-        finally:
-            await opened.database.close()
-    finally:
-        await opened.store.log.close()
+    async with opened_databases(opened.store.log, [opened.database]):
+        yield opened
 
 
 def _counted(feed: ProjectionStatus, counts: ProcessCounts) -> Sequence[str]:
