@@ -20,12 +20,9 @@ from twofold.errors import EventNotFoundError
 from twofold.inspection.searching import EventSearch, Recorded, find_event, portable, search_events
 from twofold.log.codec.unknown import raw_events
 from twofold.log.event_store import EventStore
-from twofold.messages.event import event_type_of
 from twofold.options import InspectionOptions
 from twofold.ports.maintenance import PortableLog
-from twofold.processes.steps import CommandRefused, ProcessStep, decode_step
-
-_STEP = event_type_of(ProcessStep).name
+from twofold.processes.steps import STEP, CommandRefused, decode_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +171,7 @@ class _Tree:
         if (command := known.command_id) is not None:
             self._command(command, known.causation_id)
         self._nodes[recorded.event_id] = _Node(recorded.event_id, command or known.causation_id, recorded)
-        if recorded.type == _STEP:
+        if recorded.type == STEP:
             self._add_sent(recorded)
 
     def _add_sent(self, recorded: Recorded) -> None:

@@ -21,7 +21,7 @@ from twofold.messages.context import metadata
 from twofold.messages.ids import event_ids_of
 from twofold.messages.stored_event import NewEvent, StoredEvent, is_sealed
 from twofold.messages.tenant_names import shown_tags
-from twofold.privacy.subject_events import STEP
+from twofold.processes.steps import STEP
 
 
 async def seal_log(source: EventStore, target: EventStore | None, *, progress: Progress = no_progress) -> Moved:

@@ -12,11 +12,10 @@ import msgspec
 from twofold.log.codec.encrypt import Encryption
 from twofold.log.event_store import EventStore
 from twofold.log.verify import verified
-from twofold.messages.event import RecordedEvent, event_type_of
+from twofold.messages.event import RecordedEvent
 from twofold.messages.stored_event import MARKER, StoredEvent
-from twofold.processes.steps import ProcessStep
+from twofold.processes.steps import STEP
 
-STEP = event_type_of(ProcessStep).name
 """The type of the steps of processes, which keep the events that they have taken in."""
 
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from twofold.commands.command_types import StoredCommand
-from twofold.messages.event import AwareDatetime, event_type
+from twofold.messages.event import AwareDatetime, event_type, event_type_of
 from twofold.messages.stream import RESERVED
 
 _COMMANDS = UUID("8f6a3c52-4f0e-5a5d-9f6b-2f0f5f7a1c10")
@@ -99,6 +99,8 @@ class ProcessStep(msgspec.Struct, frozen=True, omit_defaults=True):
     completed: bool = False
 
 
+STEP = event_type_of(ProcessStep).name
+"""The stored name of steps."""
 decode_step = msgspec.json.Decoder(ProcessStep).decode
 """Return a step from its stored payload, without the application's code."""
 
