@@ -124,8 +124,9 @@ class EventTypes:
 
     def _missing_keys(self, rows: Sequence[StoredEvent]) -> Callable[[], object] | None:
         """Return what fetches the keys of rows, and blocks; None if they are at hand."""
-        missing = self._encryption.missing(rows) if self._encryption is not None else ()
-        return partial(self._encryption.keys.keys, missing) if self._encryption is not None and missing else None
+        if (encryption := self._encryption) is None or not (missing := encryption.missing(rows)):
+            return None
+        return partial(encryption.keys.keys, missing)
 
     def _missing_payloads(self, rows: Sequence[StoredEvent]) -> Callable[[], Sequence[StoredEvent]] | None:
         """Return what gives rows their payloads that are archived, and blocks; None if they have them."""
