@@ -16,8 +16,6 @@ from twofold.messages.event import RecordedEvent
 from twofold.messages.stored_event import MARKER, StoredEvent
 from twofold.processes.steps import STEP
 
-"""The type of the steps of processes, which keep the events that they have taken in."""
-
 
 class Found(NamedTuple):
     """Where the personal data of persons stand in a log."""

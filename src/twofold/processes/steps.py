@@ -100,7 +100,8 @@ class ProcessStep(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 STEP = event_type_of(ProcessStep).name
-"""The stored name of steps."""
+"""The stored name of steps, which keep the events that they have taken in."""
+
 decode_step = msgspec.json.Decoder(ProcessStep).decode
 """Return a step from its stored payload, without the application's code."""
 
