@@ -103,3 +103,17 @@ class EndingPromises:
         assert (refused.conflicts, refused.is_ended, await log.head()) == ((), False, 3)
         assert span(await log.append(depending(2))) == (4, 4)
         assert span(await log.append(depending(3))) == (5, 5)
+
+    async def test_a_condition_cannot_hold_after_a_tombstone_of_the_same_moment(self, log: EventLog) -> None:
+        await log.append(append_of(new_event("Note-1", "x")))
+        depending = append_of(new_event("", "y"), fail_if=topic("w"), after=1)
+        first, refused, later = await together(log, append_of(tombstone("Note-1")), depending, append_of(new_event()))
+        assert isinstance(first, Appended)
+        assert isinstance(refused, Rejected)
+        assert (refused.conflicts, span(later)) == ((), (3, 3))
+
+    async def test_an_ending_without_a_stream_ends_none(self, log: EventLog) -> None:
+        end = closing("Note-1")
+        await log.append(append_of(closing(""), end))
+        assert span(await log.append(append_of(new_event()))) == (3, 3)
+        assert _is_refused(await log.append(append_of(new_event(), new_event("Note-1"))), "Note-1", 1, end)

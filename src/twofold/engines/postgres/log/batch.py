@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from twofold.engines.postgres.log.event_columns import many, one, read_rows
 from twofold.engines.postgres.wire import arrays
 from twofold.engines.postgres.wire.arrays import Binary, UnfitError
-from twofold.messages.endings import ENDINGS
+from twofold.messages.endings import ENDINGS, TOMBSTONED
 from twofold.messages.event_query import EventQuery, QueryItem
 from twofold.messages.stored_event import BROUGHT, ColumnKind, NewEvent
 from twofold.messages.stream import ANY, ExpectedVersion, StreamState
@@ -207,7 +207,7 @@ class Batch:
             if condition := append.condition:
                 after = bounded_position(condition.after or 0)
                 items.extend((place, after, *item_columns(item)) for item in condition.fail_if.items)
-                breaking.extend((place, n, after) for n in earlier.matching(condition.fail_if))
+                breaking.extend((place, n, after) for n in earlier.breaking(condition.fail_if))
             earlier.add(append.events)
         if breaking:
             self.careful = True
@@ -251,9 +251,9 @@ class _Earlier:
                 self._by_tag.setdefault(tag, []).append(place)
         self._events.extend(events)
 
-    def matching(self, query: EventQuery) -> list[int]:
-        """Return the places, from 1, of those that a query matches."""
-        places: set[int] = set()
+    def breaking(self, query: EventQuery) -> list[int]:
+        """Return the places, from 1, of those that a query matches, and of tombstones, behind which none can be judged."""
+        places = set(self._by_type.get(TOMBSTONED, ()))
         for item in query.items:
             places.update(n for n in self._candidates(item) if item.matches(*self._of(n)))
         return sorted(places)
