@@ -133,7 +133,8 @@ def _allot(
             known = versions.get(stream_id)
             version = versions[stream_id] = (_version(connection, memory, stream_id) if known is None else known) + 1
         if event.type in ENDINGS:
-            memory.ended[stream_id] = event.type
             memory.last_tombstone = None  # is read again
+            if stream_id:
+                memory.ended[stream_id] = event.type
         rows.append(allotted(event, position, version, now))
     return rows, version
