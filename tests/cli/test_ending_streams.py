@@ -10,7 +10,8 @@ import pytest
 from tests.accounts import Account, wire
 from tests.cli.typed import Fails, Twofold
 
-from twofold import Application
+from twofold import Application, open_event_store
+from twofold.testing.samples import append_of, new_event
 
 RULES = """
 [[rule]]
@@ -48,6 +49,19 @@ def test_a_stream_is_closed_and_then_removed(url: str, twofold: Twofold, fails: 
     assert "twofold.EventRemoved" in shown
     assert "moved away" in shown
     assert "all 3 events are intact" in twofold("verify", url).stdout
+
+
+@pytest.mark.parametrize("stream", ["twofold.sale-1", "acme/twofold.sale-1"])
+def test_a_stream_of_a_process_is_refused_of_a_tenant_too(url: str, fails: Fails, stream: str) -> None:
+    async def write_step() -> None:
+        async with open_event_store(url) as store:
+            await store.log.append(append_of(new_event()._replace(stream_id=stream, stream_type="twofold.sale")))
+
+    asyncio.run(write_step())
+    why = ("--reason", "moved away", "--by", "ann")
+    for action in (("close",), ("tombstone", "--yes")):
+        refused = fails("stream", action[0], url, stream, *why, *action[1:])
+        assert f"'{stream}' is a stream of Twofold's own, which ends by itself" in refused
 
 
 def test_a_plan_is_shown_and_then_applied(url: str, twofold: Twofold, fails: Fails, tmp_path: Path) -> None:

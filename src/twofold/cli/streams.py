@@ -104,11 +104,12 @@ async def _end(log: PortableLog, stream: str) -> StoredEvent:
     Raises:
         ValueError: there is no such stream, or it is one of Twofold's own.
     """
-    if stream.startswith(RESERVED):
-        raise ValueError(f"{stream!r} is a stream of Twofold's own, which ends by itself")
     if not (found := await log.find_stream_ends([stream])):
         raise ValueError(f"there is no stream {stream!r}; `twofold events search` finds what there is")
-    return found[0]
+    [end] = found
+    if end.stream_type.startswith(RESERVED):  # its name may begin with that of a tenant
+        raise ValueError(f"{stream!r} is a stream of Twofold's own, which ends by itself")
+    return end
 
 
 async def _show_state(store: EventStore, stream: str, version: int | None, fold: str, *, as_json: bool) -> None:
