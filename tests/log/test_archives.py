@@ -26,6 +26,7 @@ from twofold import (
     LogOptions,
     Options,
     RetentionRule,
+    StorageError,
     all_tenants,
     apply_retention,
     export_log,
@@ -46,7 +47,7 @@ from twofold.messages.endings import CLOSED
 from twofold.messages.mark import Mark
 from twofold.messages.stored_event import ARCHIVED, StoredEvent
 from twofold.options import PrivacyOptions
-from twofold.ports.archives import ArchivableLog
+from twofold.ports.archives import ArchivableLog, Archived
 
 ARCHIVE = RetentionRule(name="old", action="archive", stream_type="Account", older_than=timedelta())
 REMOVE = RetentionRule(name="gone", action="tombstone", stream_type="Account", older_than=timedelta())
@@ -282,6 +283,29 @@ async def test_a_tombstone_removes_payloads_from_the_files_too(app: Application)
     assert done.removed == 5
     assert not list(log.archive.file(1).parent.iterdir()), "no file is left"
     assert await verify_log(log) == 12
+
+
+async def test_no_payload_is_archived_in_a_file_or_of_a_row_that_is_another_by_now(app: Application) -> None:
+    log = log_of(app)
+    await filled(app, "a")
+    await closed(app, "a")
+    rows = await log.read_unarchived("Account-a", limit=9)
+    number = await log.begin_archive()
+    written = log.archive.write(number, rows)
+    assert await log.record_archive(written, instead_of=Archived(number))
+    assert not await log.record_archive(written._replace(events=9), instead_of=Archived(number))
+    with pytest.raises(StorageError, match="was changed by another process"):
+        await log.archive_payloads(written._replace(sha256="0" * 64), rows)
+    assert await log.archive_payloads(written, [replace(row, checksum=row.checksum + 1) for row in rows]) == 0
+    assert await log.measure_unarchived(["Account-a"]) != []
+    assert await log.archive_payloads(written, rows) == len(rows)
+    assert await log.archive_payloads(written, rows) == 0, "what is archived stays so"
+    assert await log.unsettle_archives(["Account-a", "Account-b"]) == [number]
+    assert await log.record_archive(written._replace(changes=0), instead_of=written)
+    assert [each.is_settled for each in await log.archives()] == [False], "it was told so since it was looked at"
+    [found] = await log.archives()
+    assert await log.record_archive(found._replace(changes=0), instead_of=found)
+    assert list(await log.archives()) == [written._replace(changes=0)]
 
 
 async def test_no_folder_and_the_file_of_another_log_are_refused(url: str, tmp_path: Path, app: Application) -> None:

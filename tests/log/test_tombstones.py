@@ -304,6 +304,8 @@ async def test_the_database_itself_refuses_other_changes(url: str, tmp_path: Pat
         "UPDATE twofold_events SET version = 7, type = 'twofold.EventRemoved'",
         "DELETE FROM twofold_events",
     ]
+    archived = """UPDATE twofold_events SET payload = '{"~archived":1}'"""
+    others = [statements[1], f"{archived}, type = 'Other'", f"{archived}, checksum = 1", f"{archived}, tags = '[]'"]
     if url.startswith("sqlite"):
         connection = sqlite3.connect(url.removeprefix("sqlite:///"))
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
@@ -312,13 +314,22 @@ async def test_the_database_itself_refuses_other_changes(url: str, tmp_path: Pat
         for statement in statements[1:]:
             with pytest.raises(sqlite3.IntegrityError, match="append-only"):
                 connection.execute(statement)
+        connection.execute("UPDATE twofold_log SET removes_events = 0, archives_events = 1")
+        for statement in [*others, *statements[2:]]:
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                connection.execute(statement)
+        connection.execute(archived)
         connection.close()
         return
     with psycopg.connect(url) as opened:
         for statement in [statements[0], "DELETE FROM twofold_event_tags"]:
             with pytest.raises(psycopg.errors.Error, match="append-only"), opened.transaction():
                 opened.execute(statement)
-        for statement in statements[1:]:
-            with pytest.raises(psycopg.errors.Error, match="append-only"), opened.transaction():
-                opened.execute("SET LOCAL twofold.removes_events = 'on'")
-                opened.execute(statement)
+        for allowed, refused in (("removes", statements[1:]), ("archives", [*others, *statements[2:]])):
+            for statement in refused:
+                with pytest.raises(psycopg.errors.Error, match="append-only"), opened.transaction():
+                    opened.execute(f"SET LOCAL twofold.{allowed}_events = 'on'")
+                    opened.execute(statement)
+        with opened.transaction():
+            opened.execute("SET LOCAL twofold.archives_events = 'on'")
+            opened.execute(archived)
