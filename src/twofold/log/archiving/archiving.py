@@ -13,7 +13,7 @@ call tidies up and goes on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from twofold.errors import StorageError
 from twofold.log.archiving.tidying import tidy_archives
@@ -24,13 +24,7 @@ from twofold.ports.archives import ArchivableLog, Archived
 from twofold.tasks import run_in_thread
 
 
-async def archive_streams(
-    log: ArchivableLog,
-    stream_ids: Sequence[str],
-    *,
-    options: LogOptions,
-    archived: Callable[[int], object] = lambda _: None,
-) -> int:
+async def archive_streams(log: ArchivableLog, stream_ids: Sequence[str], *, options: LogOptions) -> int:
     """Move the payloads of streams that are closed into files; return how many those were.
 
     Streams that are not closed, or are archived already, are left alone.
@@ -39,7 +33,6 @@ async def archive_streams(
         log: an open log.
         stream_ids: the names of the streams, as they are stored.
         options: how large a file is, and how many rows one transaction changes.
-        archived: told how many payloads each file has made.
 
     Raises:
         ArchiveError: no folder is named, or a file cannot be written, or reads otherwise than it was written.
@@ -51,7 +44,6 @@ async def archive_streams(
     count = 0
     async for rows in _files(log, stream_ids, options):
         count += await _archive(log, sorted(rows, key=lambda row: row.position), options)
-        archived(count)
     return count
 
 

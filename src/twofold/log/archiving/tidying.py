@@ -20,20 +20,18 @@ from twofold.ports.event_log import EventLog
 from twofold.tasks import run_in_thread
 
 
-async def unsettle_archives(log: EventLog, stream_ids: Sequence[str]) -> bool:
-    """Record of the archives of streams that events of them are about to be removed; return whether there are some.
+async def unsettle_archives(log: EventLog, stream_ids: Sequence[str]) -> None:
+    """Record of the archives of streams that events of them are about to be removed.
 
     Raises:
         ArchiveError: no folder is named, so that the payloads could not be removed from the files.
         StorageError: the database failed.
     """
     if not hasattr(log, "unsettle_archives"):
-        return False
+        return
     archivable = cast(ArchivableLog, log)
-    numbers = await archivable.unsettle_archives(stream_ids)
-    if numbers:
+    if await archivable.unsettle_archives(stream_ids):
         archivable.archive.check()
-    return bool(numbers)
 
 
 async def tidy_archives(log: EventLog, *, options: LogOptions) -> int:
