@@ -285,6 +285,29 @@ async def test_a_tombstone_removes_payloads_from_the_files_too(app: Application)
     assert await verify_log(log) == 12
 
 
+async def test_a_file_is_written_again_once_for_all_streams_that_a_page_of_retention_tombstones(
+    url: str, tmp_path: Path
+) -> None:
+    log_options = LogOptions(archive=str(tmp_path / "archive"), ended_at_once=1)
+    async with Application(url, synchronize=False, options=Options(log=log_options)) as made:
+        wire(made)
+        log = log_of(made)
+        await filled(made, "a", "b", "c")
+        await filled(made, "d", deposits=0)
+        await closed(made, "a", "b", "c", "d")
+        assert await archive(made) == 13
+        written, write = list[int](), log.archive.write
+
+        def counted(number: int, rows: Sequence[StoredEvent], *, instead: bool = False) -> Archived:
+            written.append(len(rows))
+            return write(number, rows, instead=instead)
+
+        log.archive.write = counted  # type: ignore[method-assign]
+        [done] = await apply_retention(made.store, [dataclasses.replace(REMOVE, last="Deposited")], by="ann")
+        assert (done, written) == (("gone", 3, 15), [1])
+        assert [each.is_settled for each in await log.archives()] == [True]
+
+
 async def test_no_payload_is_archived_in_a_file_or_of_a_row_that_is_another_by_now(app: Application) -> None:
     log = log_of(app)
     await filled(app, "a")

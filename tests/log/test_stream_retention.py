@@ -130,7 +130,7 @@ async def test_a_stream_that_goes_on_meanwhile_stays_as_it_is(app: Application) 
             return await log.find_stream_ends(stream_ids)
 
     appended = list[int]()
-    await apply(cast(PortableLog, Late()), CLOSE)
+    assert await apply(cast(PortableLog, Late()), CLOSE) == [("idle", 1, 0)]
     types = {each.stream_id: each.type async for each in app.store.read()}
     assert types == {"Account-a": "Withdrawn", "Account-b": "twofold.StreamClosed"}
 

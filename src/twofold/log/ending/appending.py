@@ -35,8 +35,9 @@ async def close_streams(
     by: str,
     options: LogOptions,
     wanted: Callable[[StoredEvent], bool] = lambda _: True,
+    ended: Callable[[int], object] = lambda _: None,
 ) -> int:
-    """Close streams that are not closed yet; return how many were.
+    """Close streams that are not closed yet, a few in one append; return how many were.
 
     Args:
         log: an open log.
@@ -45,6 +46,7 @@ async def close_streams(
         by: who closes them; it is recorded.
         options: how many are closed in one append.
         wanted: whether a stream with this last event is to be closed.
+        ended: told after each append how many are closed so far.
 
     Raises:
         ConflictError: others append to one of the streams all the while.
@@ -54,7 +56,11 @@ async def close_streams(
     def closing(end: StoredEvent, shown: str) -> StreamClosed:
         return StreamClosed(shown, end.stream_type, reason, by)
 
-    _, count = await end_streams(log, stream_ids, closing, lambda end: wanted(end) and not is_ended(end), options)
+    count = 0
+    for part in slices(stream_ids, options.ended_at_once):
+        _, closed = await end_streams(log, part, closing, lambda end: wanted(end) and not is_ended(end), options)
+        count += closed
+        ended(count)
     return count
 
 
@@ -65,7 +71,7 @@ async def end_streams(
     wanted: Callable[[StoredEvent], bool],
     options: LogOptions,
 ) -> tuple[Sequence[StoredEvent], int]:
-    """Append endings to the streams whose last events are such that it is wanted.
+    """Append endings, in one append, to the streams whose last events are such that it is wanted.
 
     Returns:
         The last events of all streams, and how many endings were appended.
@@ -74,19 +80,21 @@ async def end_streams(
         ConflictError: others append to one of the streams all the while.
         StorageError: the database failed; call it again to go on.
     """
-    count, most, living = 0, options.ended_at_once, list[StoredEvent]()
+    living = list[StoredEvent]()
     for _ in range(options.record_attempts):
         ends = await log.find_stream_ends(stream_ids)
-        living = [end for end in ends if wanted(end)]
-        if not living:
-            return ends, count
-        for part in [living[start : start + most] for start in range(0, len(living), most)]:
-            new = tuple(_encoded(end, make) for end in part)
-            outcome = await log.append(Append(new, tuple((end.stream_id, end.version) for end in part)))
-            if not isinstance(outcome, Appended):
-                break  # another append came first: look again
-            count += len(part)
+        if not (living := [end for end in ends if wanted(end)]):
+            return ends, 0
+        new = tuple(_encoded(end, make) for end in living)
+        outcome = await log.append(Append(new, tuple((end.stream_id, end.version) for end in living)))
+        if isinstance(outcome, Appended):
+            return await log.find_stream_ends(stream_ids), len(living)
     raise ConflictError(f"others append to {living[0].stream_id!r} all the while, so that it was not ended")
+
+
+def slices(stream_ids: Sequence[str], most: int) -> list[Sequence[str]]:
+    """Return the streams that are ended together."""
+    return [stream_ids[start : start + most] for start in range(0, len(stream_ids), most)]
 
 
 def _encoded(end: StoredEvent, make: MakeEnding) -> NewEvent:

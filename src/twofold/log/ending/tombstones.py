@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from twofold.log.archiving.tidying import tidy_archives, unsettle_archives
-from twofold.log.ending.appending import end_streams
+from twofold.log.ending.appending import end_streams, slices
 from twofold.log.ending.digests import as_removed
 from twofold.messages.endings import TOMBSTONED, StreamTombstoned
 from twofold.messages.stored_event import (
@@ -43,7 +43,7 @@ async def tombstone_streams(
     by: str,
     options: LogOptions,
     wanted: Callable[[StoredEvent], bool] = lambda _: True,
-    removed: Callable[[int], object] = lambda _: None,
+    ended: Callable[[int, int], object] = lambda *_: None,
 ) -> int:
     """End streams for ever, a few in one append, and remove their events; return how many events were removed.
 
@@ -56,7 +56,7 @@ async def tombstone_streams(
         by: who asked for it; it is recorded.
         options: how much is done at once.
         wanted: whether a stream with this last event is to be ended.
-        removed: told how many events each transaction has removed.
+        ended: told how many streams are tombstoned so far, and how many events of them are removed.
 
     Raises:
         ConflictError: others append to one of the streams all the while.
@@ -66,9 +66,21 @@ async def tombstone_streams(
     def tombstone(end: StoredEvent, shown: str) -> StreamTombstoned:
         return StreamTombstoned(shown, end.stream_type, reason, by, end.version)
 
-    ends, _ = await end_streams(log, stream_ids, tombstone, lambda end: end.type != TOMBSTONED and wanted(end), options)
-    ends = [end for end in ends if end.type == TOMBSTONED]
-    await unsettle_archives(log, [end.stream_id for end in ends])
+    streams = count = 0
+    for part in slices(stream_ids, options.ended_at_once):
+        ends, _ = await end_streams(log, part, tombstone, lambda end: end.type != TOMBSTONED and wanted(end), options)
+        gone = [end for end in ends if end.type == TOMBSTONED]
+        count += await _remove(log, gone, options)
+        streams += len(gone)
+        ended(streams, count)
+    await tidy_archives(log, options=options)
+    return count
+
+
+async def _remove(log: PortableLog, ends: Sequence[StoredEvent], options: LogOptions) -> int:
+    """Remove the events before some tombstones, and the snapshots; return how many events were removed."""
+    stream_ids = [end.stream_id for end in ends]
+    await unsettle_archives(log, stream_ids)
     count, waiting = 0, list[Removal]()
     for end in ends:
         async for removals in _removals(log, end, options.removed_at_once):
@@ -76,13 +88,10 @@ async def tombstone_streams(
             if len(waiting) >= options.removed_at_once:
                 await log.remove_events(waiting)
                 count, waiting = count + len(waiting), []
-                removed(count)
     if waiting:
         await log.remove_events(waiting)
         count += len(waiting)
-        removed(count)
-    await _delete_snapshots(log, [end.stream_id for end in ends])
-    await tidy_archives(log, options=options)
+    await _delete_snapshots(log, stream_ids)
     return count
 
 

@@ -2,15 +2,15 @@
 
 1. All streams are walked through in the order of their names, a page at a time, by their last events alone.
 2. The first rule that a stream fulfils takes it. What must not be removed yet is held up, and the plan says why.
-3. Applied, each slice of streams is one append; a stream to which an event was appended since is left
-   alone. The events of
-   tombstoned streams are removed behind that, so an interruption leaves nothing half done that the next call does not
-   complete.
+3. Applied, each slice of streams is one append; a stream to which an event was appended since is left alone. The
+   events of tombstoned streams are removed behind that, so an interruption leaves nothing half done that the next call
+   does not complete.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -63,6 +63,7 @@ class RetentionApplied(NamedTuple):
 
     rule: str
     streams: int
+    """Streams that were ended or archived; none of those that went on meanwhile."""
     removed: int
     """Events that were removed; of a rule that archives, those whose payloads were archived."""
 
@@ -71,6 +72,22 @@ class _Taken(NamedTuple):
     rule: RetentionRule
     end: StoredEvent
     held: str
+
+
+class _Done(NamedTuple):
+    """Notes what has been done of a page of streams that a rule takes."""
+
+    done: dict[str, RetentionApplied]
+    rule: str
+    before: RetentionApplied
+    total: int
+    progress: Progress
+
+    def note(self, streams: int, removed: int = 0) -> None:
+        """Note how many streams of the page were ended so far, and how many events of them removed or archived."""
+        streams += self.before.streams
+        self.done[self.rule] = RetentionApplied(self.rule, streams, self.before.removed + removed)
+        self.progress(self.rule, streams, max(self.total, streams))
 
 
 async def plan_retention(
@@ -143,21 +160,16 @@ async def apply_retention(
     check_text("by", by)
     log, rules, may_miss = _checked(store, rules, databases, may_miss, progress)
     options = store.options
-    plan = await plan_retention(store, rules, databases=databases, may_miss=may_miss)
-    totals = {each.rule: each.streams for each in plan}
     done = {each.name: RetentionApplied(each.name, 0, 0) for each in rules}
     readers = await readers_of(log, databases, may_miss)
+    totals = await _totals(log, rules, readers, options)
     await tidy_archives(log, options=options)
     async with aclosing(_pages(log, rules, readers, options)) as pages:
         async for _, page in pages:
             for rule in rules:
-                ends = [each.end for each in page if each.rule is rule and not each.held]
-                most = len(ends) or 1 if rule.action == "archive" else options.ended_at_once
-                for part in [ends[n : n + most] for n in range(0, len(ends), most)]:
-                    before = done[rule.name]
-                    removed = await _apply(log, rule, part, by, options)
-                    done[rule.name] = RetentionApplied(rule.name, before.streams + len(part), before.removed + removed)
-                    progress(rule.name, before.streams + len(part), max(totals[rule.name], before.streams + len(part)))
+                if ends := [each.end for each in page if each.rule is rule and not each.held]:
+                    so_far = _Done(done, rule.name, done[rule.name], totals[rule.name], progress)
+                    await _apply(log, rule, ends, by, options, so_far.note)
     return list(done.values())
 
 
@@ -181,21 +193,36 @@ def _checked(
 
 
 async def _apply(
-    log: PortableLog, rule: RetentionRule, ends: Sequence[StoredEvent], by: str, options: LogOptions
-) -> int:
-    """End some streams, unless they got another event since; return how many events were removed or archived."""
+    log: PortableLog,
+    rule: RetentionRule,
+    ends: Sequence[StoredEvent],
+    by: str,
+    options: LogOptions,
+    note: Callable[..., None],
+) -> None:
+    """End some streams, unless they got another event since, and note what was done."""
     positions = {end.position for end in ends}
     streams = [end.stream_id for end in ends]
 
     def is_as_it_was(end: StoredEvent) -> bool:
         return end.position in positions
 
-    if rule.action == "close":
-        await close_streams(log, streams, reason=rule.reason, by=by, options=options, wanted=is_as_it_was)
-        return 0
     if rule.action == "archive":
-        return await archive_streams(cast(ArchivableLog, log), streams, options=options)
-    return await tombstone_streams(log, streams, reason=rule.reason, by=by, options=options, wanted=is_as_it_was)
+        note(len(streams), await archive_streams(cast(ArchivableLog, log), streams, options=options))
+        return
+    end_all = close_streams if rule.action == "close" else tombstone_streams
+    await end_all(log, streams, reason=rule.reason, by=by, options=options, wanted=is_as_it_was, ended=note)
+
+
+async def _totals(
+    log: PortableLog, rules: Sequence[RetentionRule], readers: Readers, options: LogOptions
+) -> Counter[str]:
+    """Return how many streams each rule takes."""
+    totals = Counter[str]()
+    async with aclosing(_pages(log, rules, readers, options)) as pages:
+        async for _, page in pages:
+            totals.update(each.rule.name for each in page if not each.held)
+    return totals
 
 
 async def _pages(
