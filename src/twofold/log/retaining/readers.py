@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from twofold.messages.event_query import EventQuery
+from twofold.log.chunks import event_at
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.checkpoints import SQL
 from twofold.ports.event_log import EventLog
@@ -42,7 +42,6 @@ async def readers_of(log: EventLog, databases: Sequence[ReadDatabase], may_miss:
             if name not in may_miss:
                 positions.append((name, position))
         for name, position in await database.query(SQL["parked_positions"]):
-            rows = await log.read(EventQuery.all(), after=position - 1, before=position + 1, limit=1)
-            for row in rows if name not in may_miss else ():
-                parked.setdefault(row.stream_id, name)
+            if name not in may_miss and (event := await event_at(log, position)) is not None:
+                parked.setdefault(event.stream_id, name)
     return Readers(sorted(positions, key=lambda each: each[1]), parked)

@@ -232,10 +232,7 @@ async def _pages(
     now, after = time.time_ns() // 1000, ""
     while ends := await log.read_stream_ends(after=after, limit=options.whole_log_chunk):
         after = ends[-1].stream_id
-        tombstoned = [end.stream_id for end in ends if end.type == TOMBSTONED]
-        sizes = await log.measure_streams(tombstoned) if tombstoned else ()
-        unfinished = {each.stream_id for each in sizes if each.events > 1}
-        unarchived = await _unarchived(log, rules, ends)
+        unfinished, unarchived = await _unfinished(log, rules, ends), await _unarchived(log, rules, ends)
         page = list[_Taken]()
         for end in ends:
             if (taken := await _taken(log, rules, end, now, readers, unfinished, unarchived)) is not None:
@@ -277,12 +274,22 @@ def _is_of_state(rule: RetentionRule, end: StoredEvent) -> bool:
     return end.type == CLOSED or (rule.open_too and rule.action == "tombstone")
 
 
+async def _unfinished(log: PortableLog, rules: Sequence[RetentionRule], ends: Sequence[StoredEvent]) -> Collection[str]:
+    """Return the tombstoned streams of a page of which events are left, as far as a rule asks for them."""
+    asked = _asked(rules, "tombstone", ends, TOMBSTONED)
+    return {each.stream_id for each in await log.measure_streams(asked) if each.events > 1} if asked else ()
+
+
 async def _unarchived(log: PortableLog, rules: Sequence[RetentionRule], ends: Sequence[StoredEvent]) -> Collection[str]:
-    """Return the closed streams of a page of which payloads are in the log, if a rule asks for them."""
-    closed = [end.stream_id for end in ends if end.type == CLOSED]
-    if not closed or not any(rule.action == "archive" for rule in rules):
-        return ()
-    return {each.stream_id for each in await cast(ArchivableLog, log).measure_unarchived(closed)}
+    """Return the closed streams of a page of which payloads are in the log, as far as a rule asks for them."""
+    asked = _asked(rules, "archive", ends, CLOSED)
+    return {each.stream_id for each in await cast(ArchivableLog, log).measure_unarchived(asked)} if asked else ()
+
+
+def _asked(rules: Sequence[RetentionRule], action: str, ends: Sequence[StoredEvent], last: str) -> list[str]:
+    """Return the streams that end with an event of a type, of the stream types that rules with an action are about."""
+    types = {rule.stream_type for rule in rules if rule.action == action}
+    return [end.stream_id for end in ends if end.type == last and end.stream_type in types]
 
 
 async def _sizes(log: PortableLog, page: Sequence[_Taken]) -> Sequence[StreamSize]:
