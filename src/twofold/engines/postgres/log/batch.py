@@ -252,7 +252,7 @@ class _Earlier:
         self._events.extend(events)
 
     def breaking(self, query: EventQuery) -> list[int]:
-        """Return the places, from 1, of those that a query matches, and of tombstones, behind which none can be judged."""
+        """Return the places, from 1, of those that a query matches, and of tombstones."""
         places = set(self._by_type.get(TOMBSTONED, ()))
         for item in query.items:
             places.update(n for n in self._candidates(item) if item.matches(*self._of(n)))
