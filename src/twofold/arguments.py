@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 
@@ -109,6 +110,18 @@ def check_instance(name: str, value: Any, kind: type | tuple[type, ...], remedy:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(each.__name__ for each in kinds)
         raise TypeError(f"`{name}` is {_article(names)} {names}, not {shown(value)}{f'; {remedy}' if remedy else ''}")
+
+
+def check_age(name: str, value: Any) -> None:
+    """Refuse what is no age.
+
+    Raises:
+        TypeError: it is no timedelta.
+        ValueError: it is negative.
+    """
+    check_instance(name, value, timedelta, "such as timedelta(days=90)")
+    if value < timedelta():
+        raise ValueError(f"`{name}` is an age, and not negative; got {value}")
 
 
 def check_port(name: str, value: Any, kind: str, *methods: str) -> None:

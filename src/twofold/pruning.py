@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import timedelta
 
-from twofold.arguments import check_instance
+from twofold.arguments import check_age
 from twofold.errors import ReadOnlyStorageError
 from twofold.options import Backoff
 from twofold.tasks import JITTER, supervise
@@ -84,7 +84,5 @@ def checked_age(older_than: timedelta | None, kept: float) -> timedelta:
         TypeError, ValueError: it is no age.
     """
     age = timedelta(seconds=kept) if older_than is None else older_than
-    check_instance("older_than", age, timedelta, "such as timedelta(days=90)")
-    if age < timedelta():
-        raise ValueError(f"`older_than` is an age, and not negative; got {age}")
+    check_age("older_than", age)
     return age

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Literal
 
-from twofold.arguments import check_choice, check_flag, check_instance, check_text
+from twofold.arguments import check_age, check_choice, check_flag, check_instance, check_text
 from twofold.messages.stream import RESERVED
 
 RetentionAction = Literal["close", "archive", "tombstone"]
@@ -44,9 +44,7 @@ class RetentionRule:
         check_text("stream_type", self.stream_type)
         check_text("last", self.last, may_be_empty=True)
         check_flag("open_too", self.open_too)
-        check_instance("older_than", self.older_than, timedelta, "such as timedelta(days=730)")
-        if self.older_than < timedelta():
-            raise ValueError(f"`older_than` is an age, and not negative; got {self.older_than}")
+        check_age("older_than", self.older_than)
         check_choice("action", self.action, RetentionAction)
         if self.stream_type.startswith(RESERVED):
             raise ValueError(
