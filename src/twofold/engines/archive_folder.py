@@ -20,9 +20,9 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from twofold.errors import ArchiveError
-from twofold.messages.stored_event import StoredEvent, archive_number, is_intact
+from twofold.messages.stored_event import StoredEvent, archive_number, is_intact, may_be_archived
 from twofold.ports.archives import Archived
-from twofold.ports.event_log import Appended, Rejected
+from twofold.ports.event_log import Appended, FoundCommand, Rejected
 from twofold.ports.sql import literal
 from twofold.tasks import run_in_thread
 
@@ -161,9 +161,17 @@ class ArchiveFolder:
 
     async def with_payloads(self, outcome: Appended | Rejected) -> Appended | Rejected:
         """Return what came of an append, with the payloads of the events that it tells."""
-        if isinstance(outcome, Appended):
-            return outcome._replace(rows=tuple(await run_in_thread(self.whole, outcome.rows)))
-        return outcome._replace(conflicts=tuple(await run_in_thread(self.whole, outcome.conflicts)))
+        told = outcome.rows if isinstance(outcome, Appended) else outcome.conflicts
+        if not may_be_archived(told):
+            return outcome
+        whole = tuple(await run_in_thread(self.whole, told))
+        return outcome._replace(rows=whole) if isinstance(outcome, Appended) else outcome._replace(conflicts=whole)
+
+    async def of_command(self, found: FoundCommand | None) -> FoundCommand | None:
+        """Return what is recorded of a command, with the payloads of its events."""
+        if found is None or not may_be_archived(found.rows):
+            return found
+        return found._replace(rows=tuple(await run_in_thread(self.whole, found.rows)))
 
     def close(self) -> None:
         """Release what reading has taken; it may be used again."""

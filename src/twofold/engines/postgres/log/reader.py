@@ -41,7 +41,6 @@ from twofold.ports.event_log import (
     version_rejection,
 )
 from twofold.ports.watermark import Watermark
-from twofold.tasks import run_in_thread
 
 T = TypeVar("T")
 
@@ -123,13 +122,12 @@ class Reader:
 
     async def find_command(self, command_id: bytes) -> FoundCommand | None:
         found = await self._select(named("find_command"), {"id": UUID(bytes=command_id)}, keep_plan=True)
-        return await self._whole(found_command(found)) if found else None
+        return await self._command(found) if found else None
 
-    async def _whole(self, found: FoundCommand | None) -> FoundCommand | None:
-        """Return what is recorded of a command, with the payloads of its events."""
-        if self._archive is None or found is None or not may_be_archived(found.rows):
-            return found
-        return found._replace(rows=tuple(await run_in_thread(self._archive.whole, found.rows)))
+    async def _command(self, found: Sequence[Sequence[Any]]) -> FoundCommand | None:
+        """Return a command, given rows of it and its events."""
+        command = found_command(found)
+        return await self._archive.of_command(command) if self._archive else command
 
     async def read_unarchived(self, stream_id: str, after: int, limit: int) -> list[StoredEvent]:
         arguments = {"stream": stream_id, "after": min(after, END), "limit": min(limit, END)}
@@ -178,7 +176,7 @@ class Reader:
 
     async def explained(self, append: Append, refusal: Refusal) -> Appended | Rejected:
         """Find out what an append was refused for: the log only grows, so it is all still there."""
-        if append.command and refusal.earlier and (known := await self._whole(found_command(refusal.earlier))):
+        if append.command and refusal.earlier and (known := await self._command(refusal.earlier)):
             return repeated_command(append.command, known)
         if refusal.reason == "known":
             try:

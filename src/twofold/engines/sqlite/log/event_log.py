@@ -47,7 +47,6 @@ from twofold.ports.maintenance import (
 from twofold.ports.read_database import ReadDatabase
 from twofold.ports.snapshots import FoundSnapshot, Snapshot
 from twofold.ports.watermark import Watermark
-from twofold.tasks import run_in_thread
 
 
 class SqliteEventLog:
@@ -96,8 +95,7 @@ class SqliteEventLog:
         if isinstance(outcome, Appended) and not outcome.repeated:
             self._head.read(outcome.last, known)
             return outcome
-        told = outcome.rows if isinstance(outcome, Appended) else outcome.conflicts
-        return await self.archive.with_payloads(outcome) if may_be_archived(told) else outcome
+        return await self.archive.with_payloads(outcome)
 
     async def read(
         self, query: EventQuery, *, after: int = 0, before: int | None = None, limit: int, backwards: bool = False
@@ -150,9 +148,7 @@ class SqliteEventLog:
 
     async def find_command(self, command_id: bytes) -> FoundCommand | None:
         found = await self._database.read(partial(find_command, command_id=command_id), brief=True)
-        if found is None or not may_be_archived(found.rows):
-            return found
-        return found._replace(rows=tuple(await run_in_thread(self.archive.whole, found.rows)))
+        return await self.archive.of_command(found)
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[SqliteJoinedTransaction]:
         return join(self._database, connection, self._inline, self._transactions, self.archive)

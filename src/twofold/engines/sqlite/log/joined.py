@@ -17,7 +17,6 @@ from twofold.engines.sqlite.log.appending import append_to
 from twofold.engines.sqlite.log.inline import append_at_once
 from twofold.engines.sqlite.transaction import Transaction
 from twofold.errors import LimitExceededError, StorageUnavailableError
-from twofold.messages.stored_event import may_be_archived
 from twofold.ports.event_log import Append, Appended, Rejected
 from twofold.ports.inline import Inline
 from twofold.tasks import run_in_thread
@@ -46,8 +45,7 @@ class SqliteJoinedTransaction:
             raise translate(error, self._path) from error
         except (OverflowError, UnicodeError) as error:
             raise LimitExceededError(f"SQLite cannot store such a value: {error}; nothing was stored") from error
-        told = outcome.rows if isinstance(outcome, Appended) else outcome.conflicts
-        return await self._archive.with_payloads(outcome) if may_be_archived(told) else outcome
+        return await self._archive.with_payloads(outcome)
 
 
 @asynccontextmanager
