@@ -37,7 +37,7 @@ from twofold.messages.mark import Mark
 from twofold.messages.personal import SubjectForgotten
 from twofold.messages.position import Position
 from twofold.messages.receipt import Receipt
-from twofold.messages.stream import RESERVED, STREAM_EXISTS, ExpectedVersion, check_expected
+from twofold.messages.stream import STREAM_EXISTS, ExpectedVersion, check_expected, refuse_reserved
 from twofold.messages.tenant_names import own_name
 from twofold.options import LogOptions
 from twofold.ports.event_log import EventLog
@@ -264,8 +264,7 @@ class EventStore:
         check_text("stream_id", stream_id)
         check_text("reason", reason)
         check_text("by", by)
-        if stream_id.startswith(RESERVED):
-            raise ValueError(f"`stream_id`: {stream_id!r:.80} is a stream of Twofold's own, which ends by itself")
+        refuse_reserved("stream_id", stream_id)
         if writing_unit() is not None:
             raise UnitOfWorkError(
                 "a command handler cannot tombstone a stream: what is removed cannot be part of its one append; close "

@@ -50,6 +50,16 @@ def check_expected(expected: Any) -> None:
         raise ValueError(f"an expected version is not negative, got {expected}; NO_STREAM is 0")
 
 
+def refuse_reserved(name: str, stream_id: str) -> None:
+    """Refuse to end a stream of Twofold's own.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if stream_id.startswith(RESERVED):
+        raise ValueError(f"`{name}`: {stream_id!r:.80} is a stream of Twofold's own, which ends by itself")
+
+
 def holds(expected: ExpectedVersion, version: int) -> bool:
     """Return whether a stream at `version` is as expected."""
     if expected is ANY:

@@ -17,7 +17,7 @@ from twofold.messages.endings import StreamClosed
 from twofold.messages.event import Metadata
 from twofold.messages.event_query import AppendCondition
 from twofold.messages.receipt import Receipt
-from twofold.messages.stream import NO_STREAM, RESERVED, ExpectedVersion, check_expected
+from twofold.messages.stream import NO_STREAM, ExpectedVersion, check_expected, refuse_reserved
 
 
 class NextStream(NamedTuple):
@@ -67,5 +67,4 @@ def _check_stream(stream_id: str, stream_type: str, of: str) -> None:
     for name, value in (("stream_id", stream_id), ("stream_type", stream_type)):
         check_text(f"{of}{name}", value)
         check_name(name.replace("_", " "), value, f"{of}{name}")
-    if stream_id.startswith(RESERVED):
-        raise ValueError(f"`{of}stream_id`: {stream_id!r:.80} is a stream of Twofold's own, which ends by itself")
+    refuse_reserved(f"{of}stream_id", stream_id)
