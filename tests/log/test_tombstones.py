@@ -40,6 +40,7 @@ from twofold.log.verify import verify_log
 from twofold.messages.stored_event import StoredEvent
 from twofold.ports.event_log import EventLog
 from twofold.ports.maintenance import PortableLog, Removal
+from twofold.ports.snapshots import SnapshotLog
 
 OPTIONS = LogOptions(
     short_stream=4, short_tail=2, first_chunk=3, snapshot_every=4, removed_at_once=3, whole_log_chunk=5, ended_at_once=2
@@ -142,7 +143,10 @@ async def test_states_of_decisions_do_not_hold_what_was_removed(app: Application
         decision = await app.store.decide(model)
     await app.store.snapshots.end()
     assert decision.state == 32
+    kept = cast(SnapshotLog, app.store.log)
+    assert any(each.fold.startswith("decision ") for each in await kept.read_snapshots(limit=9))
     await app.store.tombstone_stream("Account-a", reason="a test", by="ann")
+    assert not any(each.fold.startswith("decision ") for each in await kept.read_snapshots(limit=9))
     with pytest.raises(ConflictError, match="was tombstoned after") as caught:
         await app.store.append([Opened(account="c")], condition=decision.condition)
     assert caught.value.conflicts == ()
